@@ -1,0 +1,50 @@
+# Everything a developer or a stranger types. `make demo` and `make test` do all their own set-up.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -Eeuo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PORT ?= 8080
+BIN := .venv/bin
+# Libraries that keep caches keep them in the checkout.
+export XDG_CACHE_HOME := $(CURDIR)/build/cache
+export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+
+.PHONY: help demo test check format bench lock clean
+
+help: ## what can be made
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.venv/ready: constraints.txt pyproject.toml scripts/install_python.sh
+	@scripts/install_system.sh python
+	@scripts/install_python.sh
+	@touch $@
+
+demo: .venv/ready ## train, export, serve and ask a small detector (minutes; PORT=8080)
+	@scripts/install_system.sh nginx
+	@$(BIN)/python scripts/demo.py --port $(PORT)
+
+test: check ## every test, the whole chain included
+	@$(BIN)/python -m pytest
+
+check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
+	@scripts/install_system.sh nginx shellcheck
+	@scripts/check.sh
+
+format: .venv/ready ## lay out the Python as the check wants it
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+bench: .venv/ready ## measure, and rewrite the tables of bench/RESULTS.md
+	@scripts/install_system.sh nginx
+	@$(BIN)/python bench/chain.py
+
+clean: ## remove what the demo made; downloads stay
+	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build
+
+lock: ## write constraints.txt anew from pyproject.toml (asks the package index)
+	@$(BIN)/python -m pip install --quiet --target build/uv 'uv>=0.9'
+	@PYTHONPATH=build/uv $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.10 \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev \
+	    pyproject.toml --output-file constraints.txt

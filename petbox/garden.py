@@ -1,0 +1,19 @@
+"""The parts of the TensorFlow Model Garden (`tf-models-official`) that petbox stands on.
+
+Imported here and nowhere else, so that TensorFlow is quiet before the Model Garden wakes it.
+"""
+
+from __future__ import annotations
+
+from petbox.errors import needs
+from petbox.quiet_tensorflow import tf
+
+needs("official", "train")
+
+# After the check for the extra, and after TensorFlow.
+from official.core import exp_factory, train_lib  # noqa: E402
+from official.modeling import hyperparams  # noqa: E402
+from official.vision.ops import preprocess_ops  # noqa: E402
+from official.vision.tasks.maskrcnn import MaskRCNNTask  # noqa: E402
+
+__all__ = ["MaskRCNNTask", "exp_factory", "hyperparams", "preprocess_ops", "tf", "train_lib"]

@@ -1,0 +1,273 @@
+"""JSON as TensorFlow Serving's parser (RapidJSON 1.1) takes it, and as its errors quote it.
+
+The dialect differs from Python's: `NaN`, `Inf` and `Infinity` are numbers, whatever follows the
+first value is ignored, an object keeps its members in order and twice if they are there twice.
+A good body goes through Python's fast decoder; only what that one refuses, or would read
+otherwise, is walked through again here, to find RapidJSON's words for what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from petbox.model_server.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Object:
+    """A JSON object as it was written. Strings may hold surrogate escapes for bytes not UTF-8."""
+
+    members: list[tuple[str, Any]]
+
+    def get(self, name: str) -> Any:
+        """The first member of that name: RapidJSON's choice where Python takes the last."""
+        return next((value for key, value in self.members if key == name), MISSING)
+
+
+MISSING = object()
+BOM = b"\xef\xbb\xbf"
+WHITE = " \t\n\r"
+
+# Python reads these without complaint where RapidJSON refuses: lone surrogates and huge numbers.
+DOUBTFUL = re.compile(r"\\u[dD][89abAB]|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]*)?")
+SPECIAL = re.compile(r"(-?)(NaN|Infinity|Inf)")
+PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse(body: bytes) -> Any:
+    """The first JSON value in `body`."""
+    if not body:
+        raise Refusal("JSON Parse error: The document is empty")
+    text = body.removeprefix(BOM).decode("utf-8", "surrogateescape")
+    if not DOUBTFUL.search(text):
+        try:
+            start = len(text) - len(text.lstrip(WHITE))
+            value, _ = _FAST.raw_decode(text, start)
+            return value
+        except (ValueError, RecursionError):
+            pass
+    return _Walk(text).value()
+
+
+_FAST = json.JSONDecoder(object_pairs_hook=Object)
+
+
+def quoted(value: Any) -> str:
+    """`value` as error texts show it: RapidJSON's pretty writer, arrays on one line."""
+    return _pretty(value, "")
+
+
+def _pretty(value: Any, indent: str) -> str:
+    if isinstance(value, Object):
+        if not value.members:
+            return "{}"
+        inner = indent + "    "
+        lines = [f"{inner}{string(k)}: {_pretty(v, inner)}" for k, v in value.members]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_pretty(item, indent) for item in value) + "]"
+    if isinstance(value, str):
+        return string(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if is_integer(value):
+        return str(value)
+    return _double(float(value))
+
+
+def is_integer(value: Any) -> bool:
+    """Whether RapidJSON holds `value` as an integer; what does not fit 64 bits becomes a double."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64
+
+
+def _double(value: float) -> str:
+    if value != value or value in (float("inf"), float("-inf")):
+        return ""  # RapidJSON's writer refuses it and writes nothing
+    number = Decimal(repr(value))
+    sign = "-" if number.is_signed() else ""
+    digits = "".join(map(str, number.as_tuple().digits)).rstrip("0") or "0"
+    point = number.adjusted() + 1 if number else 1  # digits left of the decimal point
+    if len(digits) <= point <= 21:
+        return f"{sign}{digits.ljust(point, '0')}.0"
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{fraction}e{point - 1}"
+
+
+def string(text: str) -> str:
+    """A JSON string as RapidJSON writes it: only what must be escaped is."""
+    return '"' + re.sub(r'["\\\x00-\x1f]', _escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    short = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", '"': '"', "\\": "\\"}
+    return "\\" + short[char] if char in short else f"\\u{ord(char):04X}"
+
+
+class _Walk:
+    """RapidJSON's iterative parser: slow, exact, and never deeper than its own list."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def value(self) -> Any:
+        if self._peek() in ("", "]", "}", ",", ":"):
+            raise self._error("The document is empty.")
+        return self._nested()
+
+    def _nested(self) -> Any:
+        """A value with all that is in it, by a list of what is not yet closed."""
+        unclosed: list[tuple[Any, str]] = []  # with the name whose value an object waits for
+        while True:
+            char = self._peek()
+            if char == "{":
+                self.at += 1
+                done: Any = Object([])
+                if self._peek() != "}":
+                    unclosed.append((done, self._name()))
+                    continue
+                self.at += 1
+            elif char == "[":
+                self.at += 1
+                done = []
+                if self._peek() != "]":
+                    unclosed.append((done, ""))
+                    continue
+                self.at += 1
+            else:
+                done = self._scalar(char)
+            while unclosed:
+                container, name = unclosed.pop()
+                if isinstance(container, Object):
+                    container.members.append((name, done))
+                    if self._closed("}", "Missing a comma or '}' after an object member."):
+                        done = container
+                        continue
+                    unclosed.append((container, self._name()))
+                else:
+                    container.append(done)
+                    if self._closed("]", "Missing a comma or ']' after an array element."):
+                        done = container
+                        continue
+                    unclosed.append((container, ""))
+                break
+            else:
+                return done
+
+    def _peek(self) -> str:
+        """The next character that is not white, "" at the end; a NUL ends RapidJSON's text."""
+        while self.text[self.at : self.at + 1] in tuple(WHITE):
+            self.at += 1
+        return self.text[self.at : self.at + 1].replace("\0", "")
+
+    def _name(self) -> str:
+        if self._peek() != '"':
+            raise self._error("Missing a name for object member.")
+        name = self._string()
+        if self._peek() != ":":
+            raise self._error("Missing a colon after a name of object member.")
+        self.at += 1
+        return name
+
+    def _closed(self, bracket: str, otherwise: str) -> bool:
+        char = self._peek()
+        if char not in (bracket, ","):
+            raise self._error(otherwise)
+        self.at += 1
+        return char == bracket
+
+    def _scalar(self, char: str) -> Any:
+        if char == '"':
+            return self._string()
+        for word, value in (("true", True), ("false", False), ("null", None)):
+            if char == word[0]:
+                return self._word(word, value)
+        return self._number()
+
+    def _word(self, word: str, value: Any) -> Any:
+        for expected in word:
+            if self.text[self.at : self.at + 1] != expected:
+                raise self._error("Invalid value.")
+            self.at += 1
+        return value
+
+    def _number(self) -> int | float:
+        special = SPECIAL.match(self.text, self.at)
+        if special:
+            self.at = special.end()
+            return float(special[0].replace("Infinity", "inf"))
+        match = NUMBER.match(self.text, self.at)
+        if not match:
+            self.at += self.text.startswith("-", self.at)
+            raise self._error("Invalid value.")
+        start, self.at = self.at, match.end()
+        fraction, exponent = match[1], match[2]
+        if fraction == ".":
+            self.at = match.end(1)
+            raise self._error("Miss fraction part in number.")
+        if exponent and not exponent[-1].isdigit():
+            raise self._error("Miss exponent in number.")
+        if not fraction and not exponent:
+            return int(match[0]) if len(match[0]) < 300 else float(match[0])
+        if exponent and int(exponent[1:]) > 308 + len(fraction or ".") - 1:
+            self.at = start
+            raise self._error("Number too big to be stored in double.")
+        return float(match[0])
+
+    def _string(self) -> str:
+        self.at += 1
+        parts = []
+        while True:
+            plain = PLAIN.match(self.text, self.at)
+            assert plain
+            parts.append(plain[0])
+            self.at = plain.end()
+            char = self.text[self.at : self.at + 1]
+            if char == '"':
+                self.at += 1
+                return "".join(parts)
+            if char in ("", "\0"):
+                raise self._error("Missing a closing quotation mark in string.")
+            if char != "\\":
+                raise self._error("Invalid escape character in string.")
+            parts.append(self._escaped())
+
+    def _escaped(self) -> str:
+        letter = self.text[self.at + 1 : self.at + 2]
+        if letter in ESCAPES and letter:
+            self.at += 2
+            return ESCAPES[letter]
+        if letter != "u":
+            raise self._error("Invalid escape character in string.")
+        high = self._hex(self.at + 2)
+        if not 0xD800 <= high <= 0xDBFF:
+            self.at += 6
+            return chr(high)
+        if self.text[self.at + 6 : self.at + 8] != "\\u":
+            raise self._error("The surrogate pair in string is invalid.")
+        low = self._hex(self.at + 8)
+        if not 0xDC00 <= low <= 0xDFFF:
+            raise self._error("The surrogate pair in string is invalid.")
+        self.at += 12
+        return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
+
+    def _hex(self, at: int) -> int:
+        digits = self.text[at : at + 4]
+        if not re.fullmatch(r"[0-9a-fA-F]{4}", digits):
+            raise self._error("Incorrect hex digit after \\u escape in string.")
+        return int(digits, 16)
+
+    def _error(self, sentence: str) -> Refusal:
+        offset = len(self.text[: self.at].encode("utf-8", "surrogateescape"))
+        return Refusal(f"JSON Parse error: {sentence} at offset: {offset}")

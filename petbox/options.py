@@ -1,0 +1,74 @@
+"""A program's options, each stated once, in a frozen dataclass.
+
+A field is `name: Annotated[type, "help"] = default`; flags, types, defaults and `--help` follow.
+One marked `POSITIONAL` is a plain argument, one of type `tuple[X, ...]` takes several, and
+`X | None` is optional without a default. Any other mark is what `--help` calls the value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+POSITIONAL = "positional"
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Docstrings as they are written, and each default beside its flag."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, ()):  # "default: None" tells nobody anything
+            return action.help
+        return super()._get_help_string(action)
+
+
+def parse(config: type[T], argv: Sequence[str] | None = None, *, about: str = "") -> T:
+    """A `config` filled from the command line; what is wrong with it ends the program with 2."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=HelpFormatter)
+    add_arguments(parser, config)
+    return filled(config, parser.parse_args(argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
+    hints = typing.get_type_hints(config, include_extras=True)
+    for field in dataclasses.fields(config):
+        kind, text, *marks = typing.get_args(hints[field.name])
+        needed = field.default is dataclasses.MISSING
+        details: dict[str, Any] = {"help": text, **_details(kind, field.default)}
+        for metavar in set(marks) - {POSITIONAL}:
+            details["metavar"] = metavar
+        if POSITIONAL in marks:
+            if not needed:
+                details |= {"default": field.default, "nargs": details.get("nargs", "?")}
+            parser.add_argument(field.name, **{"metavar": field.name.upper(), **details})
+        else:
+            name = "--" + field.name.replace("_", "-")
+            default = argparse.SUPPRESS if needed else field.default
+            parser.add_argument(name, dest=field.name, required=needed, default=default, **details)
+
+
+def filled(config: type[T], arguments: argparse.Namespace) -> T:
+    """The `config` in `arguments`, which may hold other programs' fields as well."""
+    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    values = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _details(kind: Any, default: Any) -> dict[str, Any]:
+    """What argparse must know of a field's type."""
+    if kind is bool and default is False:
+        return {"action": "store_true"}
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(kind) is tuple:
+        return {"type": typing.get_args(kind)[0], "nargs": "+"}
+    if typing.get_origin(kind) is typing.Literal:
+        return {"choices": typing.get_args(kind)}
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):  # X | None
+        return {"type": next(k for k in typing.get_args(kind) if k is not types.NoneType)}
+    return {"type": kind}

@@ -1,0 +1,58 @@
+"""Products: folders and files that are finished when they exist.
+
+A stage writes under a temporary name beside the final one and renames when all is whole, so that
+whoever finds a product can trust it, and an interrupted stage leaves nothing that looks like one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from petbox.errors import DataError
+
+
+@contextmanager
+def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary name to write `path` under; on success it becomes `path`, else it is removed.
+
+    Only a file can be replaced; a finished folder is never touched again.
+    """
+    if not replace:
+        refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}.partial-*"):
+        if not _alive(int(left_over.suffix.removeprefix(".partial-"))):
+            remove(left_over)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        partial.rename(path)
+    finally:
+        remove(partial)
+
+
+def refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise DataError(f"{path}: exists already and is not overwritten; remove it or name another")
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a whole folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but running
+    return True

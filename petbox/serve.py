@@ -1,0 +1,216 @@
+"""`petbox serve`: the container's own front before a model server, on this machine.
+
+The same nginx.conf and gateway.js that the image holds run here in a temporary folder. The model
+server is TensorFlow's own if it is on PATH, else the embedded one. Both are children of this
+process: when one dies the other is stopped, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from petbox.child import Child
+from petbox.errors import MissingExtra, ModelError, ServiceError
+from petbox.options import POSITIONAL
+from petbox.program import say
+
+FRONT = Path(__file__).parent / "container"  # a link to the one in the checkout, a copy in a wheel
+NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")  # as container/nginx.conf loads it
+MODEL = "model"  # the name under which the front asks for it
+DRAIN_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where the model is and where it is to be found."""
+
+    model: Annotated[Path, "a SavedModel, or a folder of numbered versions of one", POSITIONAL]
+    port: Annotated[int, "port to listen on"] = 8080
+    host: Annotated[str, "address to listen on; 0.0.0.0 is every one"] = "127.0.0.1"
+
+
+def serve(options: ServeOptions) -> None:
+    """Serves until Ctrl-C or TERM; prints the address on stdout when the model is ready."""
+    version = newest_version(options.model)
+    nginx, engine = find_nginx(), engine_command()
+    refuse_port_in_use(options.host, options.port)
+    say(f"serving {version} by {engine[0] if len(engine) == 1 else 'the embedded model server'}")
+
+    events: queue.SimpleQueue[Child | None] = queue.SimpleQueue()  # who died; None: we are to stop
+    stop_listening = _listen_for_stop(events)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petbox-serve-")))
+        engine_port = free_port()
+        write_run_folder(folder, version, f"{options.host}:{options.port}", engine_port)
+        # Left in reverse order: the front drains first, then the engine goes.
+        start = [*engine, *engine_flags(engine, folder, engine_port)]
+        stack.enter_context(_running("the model server", start, signal.SIGTERM, events))
+        start = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+        stack.enter_context(_running("nginx", start, signal.SIGQUIT, events))
+        stack.callback(stop_listening)  # left first: a second Ctrl-C waits for nobody
+        _until_stopped(options, engine_port, events)
+        say("stopping: requests in flight are finished first")
+
+
+def newest_version(model: Path) -> Path:
+    """The SavedModel folder meant by `model`: itself, or its newest numbered version."""
+    wanted = "wanted: saved_model.pb in it, or numbered versions such as 1/saved_model.pb"
+    if not model.is_dir():
+        what = "is a file" if model.exists() else "does not exist"
+        raise ModelError(f"{model}: {what}; {wanted}")
+    if (model / "saved_model.pb").is_file():
+        return model
+    versions = [p for p in model.iterdir() if re.fullmatch(r"[0-9]+", p.name)]
+    whole = [p for p in versions if (p / "saved_model.pb").is_file()]
+    if not whole:
+        raise ModelError(f"{model}: no SavedModel here; found: {_contents(model)}; {wanted}")
+    return max(whole, key=lambda p: int(p.name))
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(
+        str(p.relative_to(folder)) + "/" * p.is_dir()
+        for p in [*folder.glob("*"), *folder.glob("*/*")]
+    )
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+
+
+def find_nginx() -> str:
+    # Debian keeps it from the PATH of ordinary users.
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    missing = "nginx" if nginx is None else "nginx's njs module" if not NJS.exists() else None
+    if nginx is None or missing:
+        raise ServiceError(
+            f"{missing} is not installed; type: sudo apt-get install nginx libnginx-mod-http-js"
+        )
+    return nginx
+
+
+def engine_command() -> list[str]:
+    """TensorFlow Serving itself where it is installed, else the embedded server."""
+    real = shutil.which("tensorflow_model_server")
+    if real:
+        return [real]
+    if importlib.util.find_spec("tensorflow") is None:  # found without the seconds of an import
+        raise MissingExtra(
+            "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
+        )
+    return [sys.executable, "-m", "petbox.model_server"]
+
+
+def engine_flags(engine: list[str], folder: Path, port: int) -> list[str]:
+    flags = [
+        f"--rest_api_port={port}",
+        f"--model_name={MODEL}",
+        f"--model_base_path={folder / 'models'}",
+    ]
+    if len(engine) == 1:  # its gRPC port cannot be switched off; 60 s is the front's own limit
+        flags += [f"--port={free_port()}", "--rest_api_timeout_in_ms=60000"]
+    return flags
+
+
+def refuse_port_in_use(host: str, port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "not a port number"
+        raise ServiceError(f"port {port} on {host}: {why}; choose another by --port") from error
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_run_folder(folder: Path, version: Path, address: str, engine_port: int) -> None:
+    """All that nginx reads and writes, and the model under the path the engines look for it."""
+    folder.chmod(0o755)  # nginx's workers are not root when their master is
+    for name in ("nginx.conf", "gateway.js"):
+        shutil.copy(FRONT / name, folder / name)
+    (folder / "listen.conf").write_text(f"listen {address};\n")
+    (folder / "engine.conf").write_text(
+        f"upstream engine {{\n    server 127.0.0.1:{engine_port};\n    keepalive 32;\n}}\n"
+    )
+    (folder / "models").mkdir()
+    number = version.name if re.fullmatch(r"[0-9]+", version.name) else "1"
+    (folder / "models" / number).symlink_to(version.resolve())
+
+
+def _until_stopped(
+    options: ServeOptions, engine_port: int, events: queue.SimpleQueue[Child | None]
+) -> None:
+    """Returns when asked to stop; raises when a child dies. Says once when all is ready."""
+    ready = False
+    while True:
+        try:
+            died = events.get(timeout=None if ready else POLL_SECONDS)
+        except queue.Empty:
+            # The engine's port opens when its model is ready; asking it leaves no line in a log.
+            ready = _is_open(engine_port) and _answers_ping(options)
+            if ready:
+                print(f"http://localhost:{options.port}", flush=True)
+            continue
+        if died is None:
+            return
+        raise ServiceError(died.obituary())
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers_ping(options: ServeOptions) -> bool:
+    host = "127.0.0.1" if options.host == "0.0.0.0" else options.host  # noqa: S104
+    connection = http.client.HTTPConnection(host, options.port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _running(
+    name: str, command: list[str], farewell: signal.Signals, events: queue.SimpleQueue[Child | None]
+) -> Iterator[None]:
+    child = Child(name, command, events.put)
+    try:
+        yield
+    finally:
+        child.stop(farewell, DRAIN_SECONDS)
+
+
+def _listen_for_stop(events: queue.SimpleQueue[Child | None]) -> Callable[[], None]:
+    """Ctrl-C, TERM and a closed terminal ask to stop, until the returned is called."""
+    before = {
+        number: signal.signal(number, lambda *_: events.put(None))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Reads everything without running it: style, types, shell, Dockerfile, nginx. usage: scripts/check.sh
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+ruff check --quiet .
+ruff format --check --quiet .
+mypy
+git ls-files -z -- '*.sh' container/serve .ci/run | xargs -0 shellcheck
+hadolint container/Dockerfile
+# As it lies; what nginx would write goes under build/.
+mkdir -p build/nginx
+nginx -t -q -p "$PWD/build/nginx" -c "$PWD/container/nginx.conf"
+pytest --quiet tests/test_layout.py

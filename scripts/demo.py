@@ -1,0 +1,262 @@
+"""The whole chain, small: draw pets, train, export, serve, ask three ways, look.
+
+    python scripts/demo.py [--port 8080]
+
+Each step is a command of its own and is skipped when its product is there. Prints the path of the
+contact sheet.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import boto3
+import requests
+from PIL import Image
+
+from petbox import draw, labels, products, program, runs, serve, wire
+from petbox.errors import PetboxError, ServiceError
+from petbox.progress import progress
+
+DATA, RECORDS, RUN, MODEL = "data/toy", "data/toy-records", "runs/toy", "model/toy"
+SHEET = Path("demo/contact_sheet.png")
+TIMING, SERVER_LOG = Path("demo/timing.json"), Path("demo/serve.log")
+ON_THE_SHEET, ASKED_FOR_SPEED = 12, 60
+SURE = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    port: Annotated[int, "where the detector answers"] = 8080
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    product: Path
+    command: tuple[str, ...]
+
+
+STEPS = (
+    Step("draw pets", Path(DATA), ("train/make_toy_pets.py", "--out", DATA)),
+    Step(
+        "write records", Path(RECORDS), ("train/make_records.py", "--pets", DATA, "--out", RECORDS)
+    ),
+    Step("train", Path(RUN), ("train/train.py", "--records", RECORDS, "--out", RUN)),
+    Step(
+        "evaluate",
+        Path(RUN, runs.EVALUATION),
+        ("train/evaluate.py", "--run", RUN, "--records", RECORDS),
+    ),
+    Step(
+        "export",
+        Path(MODEL, "1"),
+        ("export/exporter_savedmodel.py", "--run", RUN, "--out", f"{MODEL}/1"),
+    ),
+)
+
+
+def main(options: Options) -> None:
+    os.chdir(Path(__file__).resolve().parent.parent)
+    try:
+        serve.refuse_port_in_use("127.0.0.1", options.port)  # minutes before it is needed
+    except ServiceError as error:
+        raise ServiceError(f"{error}: make demo PORT=8081") from error
+    start = time.monotonic()
+    took = {step.title: make(step) for step in STEPS}
+    heading("serve")
+    with serving(options.port) as (url, took["serve"]):
+        pictures = held_out()
+        heading(f"ask three ways ({url})")
+        took["ask three ways"], found = timed(lambda: ask_three_ways(url, pictures))
+        p50 = statistics.median(seconds_a_picture(url, pictures))
+    heading("draw the contact sheet")
+    took["contact sheet"], _ = timed(lambda: draw_sheet(pictures, found))
+    total = time.monotonic() - start
+    quality = json.loads((Path(RUN) / runs.EVALUATION).read_text())["mAP@0.5"]
+    timing = {"steps": took, "all": total, "p50": p50, "mAP@0.5": quality}
+    with products.product(TIMING, replace=True) as partial:
+        partial.write_text(json.dumps(timing, indent=1) + "\n")
+    program.say(summary(took, p50, total, quality, options.port))
+    print(SHEET)
+
+
+def make(step: Step) -> float | None:
+    """Runs a step's command; the seconds it took, or None if its product was there."""
+    if step.product.exists():
+        heading(f"{step.title}: {step.product} is there")
+        return None
+    heading(f"{step.title}: python {' '.join(step.command)}")
+    seconds, done = timed(
+        lambda: subprocess.run([sys.executable, *step.command], stdout=sys.stderr, check=False)
+    )
+    if done.returncode != 0:
+        raise PetboxError(
+            f"step '{step.title}' failed (exit code {done.returncode}); the lines above say why, "
+            "and `make demo` goes on from here"
+        )
+    return seconds
+
+
+@contextmanager
+def serving(port: int) -> Iterator[tuple[str, float]]:
+    """`petbox serve` as a child: its address and the seconds until it was ready."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "petbox", "serve", MODEL, "--port", str(port)]
+    SERVER_LOG.parent.mkdir(exist_ok=True)
+    with (
+        SERVER_LOG.open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server,
+    ):
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()  # printed when /ping says 200
+            if not url:
+                last = (SERVER_LOG.read_text().splitlines() or ["(nothing)"])[-1]
+                raise ServiceError(f"petbox serve did not start: {last.removeprefix('error: ')}")
+            yield url, time.monotonic() - start
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def held_out() -> list[Path]:
+    """Pictures the detector has not seen."""
+    names = [
+        line.split()[0] for line in Path(DATA, "annotations/test.txt").read_text().splitlines()
+    ]
+    evenly = names[:: max(1, len(names) // ON_THE_SHEET)][:ON_THE_SHEET]
+    return [Path(DATA, "images", f"{name}.jpg") for name in evenly]
+
+
+def ask_three_ways(url: str, pictures: Sequence[Path]) -> list[list[wire.Detection]]:
+    """The detections in each picture, the same by every door."""
+    found = []
+    with progress("ask", len(pictures)) as advance:
+        for path in pictures:
+            answers = {way: ask(url, path.read_bytes()) for way, ask in WAYS.items()}
+            first, *rest = answers.values()
+            if any(other != first for other in rest):
+                raise ServiceError(f"{path}: the answers differ: {answers}; please report this")
+            found.append(first)
+            advance(1, "")
+    return found
+
+
+def ask_as_the_tutorials_do(url: str, picture: bytes) -> list[wire.Detection]:
+    b64 = {"b64": base64.b64encode(picture).decode()}
+    named = _json_answer(url, {"instances": [{"inputs": b64}]})
+    bare = _json_answer(url, {"instances": [b64]})
+    assert named == bare, "a model of one input takes both forms"
+    return named
+
+
+def _json_answer(url: str, body: Any) -> list[wire.Detection]:
+    return _detections(requests.post(f"{url}/invocations", json=body, timeout=60))
+
+
+def ask_with_the_bare_picture(url: str, picture: bytes) -> list[wire.Detection]:
+    headers = {"Content-Type": "image/jpeg"}
+    answer = requests.post(f"{url}/invocations", data=picture, headers=headers, timeout=60)
+    return _detections(answer)
+
+
+def ask_with_boto3(url: str, picture: bytes) -> list[wire.Detection]:
+    runtime = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106  # signs requests that nobody checks
+    )
+    body = wire.request([picture])
+    answer = runtime.invoke_endpoint(EndpointName="toy", ContentType="application/json", Body=body)
+    return wire.detections(answer["Body"].read())[0]
+
+
+WAYS: dict[str, Callable[[str, bytes], list[wire.Detection]]] = {
+    "requests, JSON": ask_as_the_tutorials_do,
+    "requests, bare picture": ask_with_the_bare_picture,
+    "boto3": ask_with_boto3,
+}
+
+
+def _detections(answer: requests.Response) -> list[wire.Detection]:
+    return wire.detections(answer.content)[0]
+
+
+def seconds_a_picture(url: str, pictures: Sequence[Path]) -> list[float]:
+    with requests.Session() as session:
+        bodies = [path.read_bytes() for path in pictures]
+        headers = {"Content-Type": "image/jpeg"}
+        seconds = []
+        for turn in range(ASKED_FOR_SPEED):
+            body = bodies[turn % len(bodies)]
+            taken, _ = timed(
+                lambda body=body: session.post(  # type: ignore[misc]
+                    f"{url}/invocations", data=body, headers=headers, timeout=60
+                )
+            )
+            seconds.append(taken)
+    return seconds
+
+
+def draw_sheet(pictures: Sequence[Path], found: Sequence[Sequence[wire.Detection]]) -> None:
+    names = labels.read(Path(MODEL, "1", "assets", labels.FILE_NAME))
+    drawn = []
+    for path, detections in zip(pictures, found, strict=True):
+        with Image.open(path) as picture:
+            sure = [one for one in detections if one.score >= SURE]
+            drawn.append(draw.drawn(picture, sure, names))
+    with products.product(SHEET, replace=True) as partial:
+        draw.contact_sheet(drawn, columns=4).save(partial, format="PNG")
+
+
+def summary(
+    took: dict[str, float | None], p50: float, total: float, quality: float, port: int
+) -> str:
+    made = {step.title: str(step.product) for step in STEPS} | {"contact sheet": str(SHEET)}
+    rows = [
+        f"  {title:<16} {'was there' if seconds is None else f'{seconds:7.1f} s':>11}   "
+        f"{made.get(title, '')}".rstrip()
+        for title, seconds in took.items()
+    ]
+    return "\n".join(
+        [
+            "",
+            *rows,
+            f"  {'all':<16} {total:9.1f} s",
+            "",
+            f"mAP@0.5 {quality:.3f} on held-out pictures; "
+            f"a detection takes {1000 * p50:.0f} ms (p50 of {ASKED_FOR_SPEED} over HTTP)",
+            f"look at {SHEET}; then type:",
+            "",
+            f"  .venv/bin/petbox serve {MODEL}{'' if port == 8080 else f' --port {port}'}",
+            "",
+        ]
+    )
+
+
+def heading(text: str) -> None:
+    program.say(f"== {text}")
+
+
+def timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.monotonic()
+    result = act()
+    return time.monotonic() - start, result
+
+
+if __name__ == "__main__":
+    program.run(Options, main, about=__doc__)

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Makes .venv with the locked packages and petbox itself, or mends it after the lock changed.
+# usage: [PYTHON=python3.11] scripts/install_python.sh
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+fits='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+python=
+for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
+  if command -v "$candidate" >/dev/null && "$candidate" -c "$fits" 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  echo >&2 "install_python: no Python 3.10, 3.11 or 3.12 with venv found" \
+    "(${PYTHON:-python3 is $(python3 --version 2>&1)}); install one and type: PYTHON=python3.12 make demo"
+  exit 1
+fi
+
+# A venv of another Python, or one that was moved, is made anew.
+if ! .venv/bin/python -c "$fits" 2>/dev/null; then
+  "$python" -m venv --clear .venv
+fi
+# The lock is whole, and leaves out what is not needed (pyproject.toml says what), so that no
+# dependencies are looked for. pip's own cache would lie outside the checkout.
+install=(.venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
+  --no-deps --no-build-isolation)
+locked() { sed -nE "/^($1)==/,/[^\\\\]$/p" constraints.txt; }
+
+echo >&2 "install_python: installing $(grep -c '==' constraints.txt) packages into .venv (about 1 GB to download)"
+# what has no wheel is built with the locked tools, not with the newest of the day
+"${install[@]}" --require-hashes --requirement <(locked 'setuptools|wheel')
+"${install[@]}" --require-hashes --requirement constraints.txt
+"${install[@]}" --editable ./
+.venv/bin/petbox --version

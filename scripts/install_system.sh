@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
+# usage: scripts/install_system.sh nginx|shellcheck|python ...
+set -Eeuo pipefail
+
+missing=()
+for thing in "$@"; do
+  case "$thing" in
+    nginx)
+      # sbin is not on every user's PATH
+      PATH="$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx)
+      [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || missing+=(libnginx-mod-http-js)
+      ;;
+    shellcheck)
+      command -v shellcheck >/dev/null || missing+=(shellcheck)
+      ;;
+    python)
+      command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        missing+=(python3 python3-venv)
+      ;;
+    *)
+      echo >&2 "install_system: knows nginx, shellcheck and python, not $thing"
+      exit 2
+      ;;
+  esac
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  # without a terminal nobody can type a password
+  if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    as_root=(sudo)
+  else
+    echo >&2 "install_system: not installed: ${missing[*]}; as root type: apt-get install ${missing[*]}"
+    exit 1
+  fi
+fi
+if ! command -v apt-get >/dev/null; then
+  echo >&2 "install_system: not installed: ${missing[*]} (Debian's names); this system has no apt-get," \
+    "so install nginx 1.22 or later with its njs module (ngx_http_js_module), Python 3.10 to 3.12" \
+    "with venv, and shellcheck by its own means"
+  exit 1
+fi
+
+echo >&2 "install_system: installing ${missing[*]}"
+install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends)
+"${as_root[@]}" apt-get update --quiet --quiet
+for package in "${missing[@]}"; do
+  if ! apt-cache show "$package" >/dev/null 2>&1; then
+    echo >&2 "install_system: this release has no package $package (Debian 12, Ubuntu 24.04 and later" \
+      "have); on Ubuntu 22.04 take nginx and nginx-module-njs from nginx.org's repository"
+    exit 1
+  fi
+done
+"${install[@]}" "${missing[@]}" >&2
+
+# Debian starts a web server on port 80 with the package; petbox runs its own and wants no other.
+case " ${missing[*]} " in
+  *" nginx "*)
+    if [ -d /run/systemd/system ]; then
+      "${as_root[@]}" systemctl disable --now nginx >&2
+    fi
+    ;;
+esac

@@ -1,0 +1,34 @@
+"""What every test may ask for: the checkout, its programs, the data beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Real photos and odd files, kept outside the project."""
+    folder = Path(os.environ.get("PETBOX_TEST_DATA", CHECKOUT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: not here; name the folder with test data in PETBOX_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs one of the project's programs as a user would."""
+
+    def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, *map(str, command)]
+        settings: dict[str, object] = {"cwd": CHECKOUT, "timeout": 600, **options}
+        return subprocess.run(words, capture_output=True, text=True, **settings)  # type: ignore[call-overload,no-any-return]
+
+    return run

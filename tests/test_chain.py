@@ -1,0 +1,263 @@
+"""The whole chain by its real commands, on a tiny set and two steps of training.
+
+What the detector finds is worth nothing after two steps; that every stage takes what the one
+before it made, and says the same thing about the same picture, is what is tested.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from conftest import CHECKOUT
+
+from petbox import labels, wire
+
+TRAIN = ("--steps", "2", "--report-every", "1", "--checkpoint-every", "1")
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
+    folder = tmp_path_factory.mktemp("chain") / "pets"
+    done = run("train/make_toy_pets.py", "--out", folder, "--train", "8", "--test", "4")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(pets: Path, run: Any) -> Path:
+    folder = pets.with_name("records")
+    done = run("train/make_records.py", "--pets", pets, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(records: Path) -> tuple[Path, int]:
+    """A run that was sent TERM as soon as it had reported its first step, and its exit code."""
+    out = records.with_name("run")
+    command = [sys.executable, "train/train.py", "--records", records, "--out", out, *TRAIN]
+    with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "tracing" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stderr.read()
+    return out, process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def finished(interrupted: tuple[Path, int], records: Path, run: Any) -> Path:
+    out, _ = interrupted
+    done = run("train/train.py", "--records", records, "--out", out, *TRAIN)
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stderr
+    assert done.stdout == f"{out}\n"
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(finished: Path, run: Any) -> Path:
+    folder = finished.with_name("model")
+    done = run("export/exporter_savedmodel.py", "--run", finished, "--out", folder / "1")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(model: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "petbox", "serve", str(model), "--port", str(port)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        yield address
+        server.terminate()
+        assert server.wait(timeout=30) == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{address}/ping", timeout=5)
+
+
+@pytest.fixture(scope="module")
+def picture(pets: Path) -> bytes:
+    return min((pets / "images").iterdir()).read_bytes()
+
+
+def test_an_interrupted_run_is_not_taken_for_a_finished_one(interrupted: tuple[Path, int]) -> None:
+    out, code = interrupted
+    assert code == 143
+    assert not out.exists()
+
+
+def test_a_run_holds_what_later_stages_need(finished: Path, records: Path) -> None:
+    assert (finished / "label_map.pbtxt").read_text() == (records / "label_map.pbtxt").read_text()
+    assert (finished / "params.yaml").is_file()
+    assert (finished / "ckpt-2.index").is_file()
+    assert list(finished.glob("train/events.*")), "TensorBoard's logs"
+    assert not finished.with_name("run.unfinished").exists()
+
+
+def test_a_finished_run_is_evaluated(finished: Path, records: Path, run: Any) -> None:
+    done = run("train/evaluate.py", "--run", finished, "--records", records)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((finished / "evaluation.json").read_text())
+    assert 0 <= found["mAP"] <= found["mAP@0.5"] <= 1
+    assert f"mAP@0.5    {found['mAP@0.5']:.3f}" in done.stdout
+
+
+def test_a_model_holds_its_label_map(model: Path, records: Path) -> None:
+    inside = labels.read(model / "1" / "assets" / labels.FILE_NAME)
+    assert inside == labels.read(records / labels.FILE_NAME)
+
+
+def test_the_model_says_what_the_checkpoint_says(
+    model: Path, finished: Path, records: Path
+) -> None:
+    """The library's own evaluation path against the exported one, for each held-out picture."""
+    from petbox import detector
+    from petbox.quiet_tensorflow import tf
+    from petbox.records import examples
+
+    config = detector.load_config(finished)
+    network = detector.restored(config, finished)
+    exported = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
+    data = config.task.validation_data
+    data.global_batch_size = 1
+    answers = {}
+    for images, truth in detector.task(config).build_inputs(data):
+        info = truth["image_info"]
+        found = network(images, image_shape=info[:, 1, :], training=False)
+        boxes = found["detection_boxes"] / tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]
+        answers[int(truth["groundtruths"]["source_id"][0])] = found, boxes
+    assert len(answers) == 4
+    for example in examples(records, "test"):
+        found, boxes = answers[example.source_id]
+        ours = exported(inputs=tf.constant([example.encoded]))
+        tf.debugging.assert_near(ours["detection_scores"], found["detection_scores"], atol=1e-4)
+        count = int(ours["num_detections"][0])
+        assert count == int(found["num_detections"][0])
+        inside = tf.clip_by_value(boxes[:, :count], 0.0, 1.0)
+        tf.debugging.assert_near(ours["detection_boxes"][:, :count], inside, atol=1e-4)
+
+
+def test_every_door_gives_the_same_answer(url: str, picture: bytes) -> None:
+    b64 = {"b64": base64.b64encode(picture).decode()}
+    invocations = f"{url}/invocations"
+    named = requests.post(invocations, json={"instances": [{"inputs": b64}]}, timeout=60)
+    bare = requests.post(invocations, json={"instances": [b64]}, timeout=60)
+    jpeg = {"Content-Type": "image/jpeg"}
+    raw = requests.post(invocations, data=picture, headers=jpeg, timeout=60)
+    runtime = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    aws = runtime.invoke_endpoint(
+        EndpointName="toy", ContentType="application/json", Body=wire.request([picture])
+    )
+    bodies = [named.content, bare.content, raw.content, aws["Body"].read()]
+    first, *rest = map(wire.detections, bodies)
+    assert len(first) == 1
+    assert all(other == first for other in rest)
+
+
+def test_a_batch_says_of_each_picture_what_it_says_alone(url: str, pets: Path) -> None:
+    pictures = [path.read_bytes() for path in sorted((pets / "images").iterdir())[:3]]
+    together = wire.detections(
+        requests.post(f"{url}/invocations", json=_instances(pictures), timeout=60).content
+    )
+    for picture, found in zip(pictures, together, strict=True):
+        alone = requests.post(f"{url}/invocations", json=_instances([picture]), timeout=60)
+        (wanted,) = wire.detections(alone.content)
+        assert [one.label for one in found] == [one.label for one in wanted]
+        assert [one.score for one in found] == pytest.approx(
+            [one.score for one in wanted], abs=1e-4
+        )
+
+
+def test_a_broken_picture_is_refused_by_its_place(url: str, picture: bytes) -> None:
+    answer = requests.post(
+        f"{url}/invocations", json=_instances([picture, b"GIF89 is no picture at all"]), timeout=60
+    )
+    assert answer.status_code == 400
+    assert "error" in answer.json()
+    tiff = requests.post(f"{url}/invocations", json=_instances([picture, b"II*\0" * 9]), timeout=60)
+    assert tiff.status_code == 400
+    assert "[picture] [1] [of the request] [is not a JPEG, PNG, GIF or BMP" in tiff.json()["error"]
+
+
+def _instances(pictures: list[bytes]) -> dict[str, Any]:
+    return {"instances": [{"b64": base64.b64encode(one).decode()} for one in pictures]}
+
+
+def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) -> None:
+    path = min((pets / "images").iterdir())
+    done = run("-m", "petbox", "detect", path, "--url", url, "--json", "--draw", tmp_path / "drawn")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert len(list((tmp_path / "drawn").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("train/train.py", "--records", "{tmp}/none", "--out", "{tmp}/out"), "{tmp}/none"),
+        (
+            ("train/train.py", "--records", "{tmp}", "--out", "{tmp}/out", "--preset", "huge"),
+            "--preset huge: there is only toy",
+        ),
+        (
+            ("train/evaluate.py", "--run", "{tmp}/none", "--records", "{tmp}"),
+            "{tmp}/none: not a training run, it has no params.yaml",
+        ),
+        (
+            ("export/exporter_savedmodel.py", "--run", "{tmp}/none", "--out", "{tmp}/out/1"),
+            "{tmp}/none: not a training run",
+        ),
+        (
+            ("export/exporter_savedmodel.py", "--run", "{tmp}/none", "--out", "{tmp}/out"),
+            "end the path with a whole number",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(
+    command: tuple[str, ...], reason: str, tmp_path: Path, run: Any
+) -> None:
+    done = run(*(word.replace("{tmp}", str(tmp_path)) for word in command))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert reason.replace("{tmp}", str(tmp_path)) in done.stderr
+    assert not list(tmp_path.iterdir()), "nothing half-written"
+
+
+def test_a_run_without_its_checkpoint_is_refused(finished: Path, tmp_path: Path, run: Any) -> None:
+    for name in ("params.yaml", "label_map.pbtxt", "checkpoint"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    done = run(
+        "export/exporter_savedmodel.py", "--run", tmp_path, "--out", tmp_path / "model" / "1"
+    )
+    assert done.returncode == 1
+    assert f"{tmp_path}: its checkpoint (ckpt-*) is gone" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_finished_product_is_never_overwritten(finished: Path, records: Path, run: Any) -> None:
+    done = run("train/train.py", "--records", records, "--out", finished)
+    assert done.returncode == 1
+    assert f"{finished}: exists already" in done.stderr

@@ -1,0 +1,254 @@
+"""The law of the layout, read off the files: what imports what, and what is stated twice agrees."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import petbox
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+STAGES = ("train", "export", "container", "scripts", "serverless", "bench")
+STAGE_FILES = [path for stage in STAGES for path in sorted((CHECKOUT / stage).glob("**/*.py"))]
+PACKAGE = CHECKOUT / "petbox"
+
+STANDARD_LIBRARY_ONLY = ("petbox", "petbox.wire", "petbox.labels", "petbox.errors")
+
+# What may import more than the standard library when it is itself imported, and why. All else
+# does it in the function that needs it, so that commands start fast and extras stay optional.
+HEAVY = {
+    "petbox.quiet_tensorflow": "is TensorFlow",
+    "petbox.garden": "is the Model Garden",
+    "petbox.decoding": "a piece of a TensorFlow graph",
+    "petbox.savedmodel": "a piece of a TensorFlow graph",
+    "petbox.detector": "a model of the Model Garden",
+    "petbox.evaluation": "runs a model of the Model Garden",
+    "petbox.dataset": "opens pictures",
+    "petbox.photos": "opens pictures",
+    "petbox.draw": "draws on pictures",
+    "petbox.toy_breeds": "draws pictures",
+    "petbox.toy_scenes": "draws pictures",
+    "petbox.model_server": "a program of its own, run only where TensorFlow is",
+}
+
+
+# Imports, by `ast`
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PETBOX = {module_name(path): path for path in sorted(PACKAGE.glob("**/*.py"))}
+
+
+@cache
+def everywhere(path: Path) -> frozenset[str]:
+    """All that the file imports, in functions too."""
+    return frozenset(_imports(ast.walk(ast.parse(path.read_text()))))
+
+
+@cache
+def at_import(path: Path) -> frozenset[str]:
+    """What the file imports when it is imported itself."""
+    return frozenset(_imports(_run_at_import(ast.parse(path.read_text()))))
+
+
+def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _run_at_import(child)
+
+
+def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "needs":
+            yield ast.literal_eval(node.args[0])
+
+
+def tops(names: frozenset[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def foreign(module: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    """The packages of others that come in with `module`, by whatever way."""
+    if module in seen or module not in PETBOX:
+        return set()
+    names = at_import(PETBOX[module])
+    found = tops(names) - sys.stdlib_module_names - {"petbox"}
+    for name in names:
+        found |= foreign(name, seen | {module})
+    return found
+
+
+def test_there_is_something_to_check() -> None:
+    assert STAGE_FILES
+    assert {"petbox.wire", "petbox.errors", "petbox.__main__"} <= set(PETBOX)
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_a_stage_never_imports_another(path: Path) -> None:
+    stage = path.relative_to(CHECKOUT).parts[0]
+    others = {p.stem for p in STAGE_FILES if p.relative_to(CHECKOUT).parts[0] != stage}
+    assert not tops(everywhere(path)) & (others | set(STAGES))
+
+
+@pytest.mark.parametrize("path", PETBOX.values(), ids=PETBOX)
+def test_the_package_never_imports_a_stage(path: Path) -> None:
+    assert not tops(everywhere(path)) & ({p.stem for p in STAGE_FILES} | {*STAGES, "tests"})
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_a_stage_file_takes_no_librarys_name(path: Path) -> None:
+    taken = {name for module in PETBOX.values() for name in tops(everywhere(module))}
+    assert path.stem not in taken | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
+def test_what_runs_in_lambda_needs_the_standard_library_only(module: str) -> None:
+    code = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {module}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, timeout=60)
+    assert not foreign(module)
+
+
+def test_heavy_imports_are_where_they_have_a_reason() -> None:
+    heavy = {module for module in PETBOX if foreign(module)}
+    excused = {module: excuse for module in heavy for excuse in HEAVY if _in(module, excuse)}
+    assert not heavy - excused.keys(), "import in the function that needs it, or say why in HEAVY"
+    assert not HEAVY.keys() - set(excused.values()), "no longer needed in HEAVY"
+
+
+def _in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+# The distribution
+
+
+@cache
+def project() -> dict[str, Any]:
+    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def test_only_petbox_is_packaged(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    information = f"petbox-{petbox.__version__}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"petbox", information}
+    # The front that `petbox serve` runs, and the mark of a typed package.
+    front = {f"petbox/container/{name}" for name in ("nginx.conf", "gateway.js")}
+    assert front | {"petbox/py.typed", "petbox/wire.py"} <= names
+
+
+def test_stage_folders_are_no_packages() -> None:
+    assert not [stage for stage in STAGES if (CHECKOUT / stage / "__init__.py").exists()]
+
+
+def test_a_plain_install_needs_nothing() -> None:
+    assert project()["project"]["dependencies"] == []
+
+
+# What is stated twice
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    changelog = (CHECKOUT / "CHANGELOG.md").read_text()
+    newest = re.search(r"^## \[?v?([0-9][^\s\]]*)", changelog, re.MULTILINE)
+    assert newest, "CHANGELOG.md has no heading with a version"
+    stated = {project()["project"]["version"], petbox.__version__, newest[1]}
+    assert len(stated) == 1, stated
+
+
+def test_tensorflow_is_of_one_minor_version() -> None:
+    found: dict[str, str] = {}
+    extras = project()["project"]["optional-dependencies"]
+    for requirement in (*extras["tf"], *extras["train"]):
+        if match := re.match(r"(tensorflow|tf-models-official)>=(\d+\.\d+)", requirement):
+            found[f"pyproject.toml: {match[1]}"] = match[2]
+    locked = (CHECKOUT / "constraints.txt").read_text()
+    for name, minor in re.findall(
+        r"^(tensorflow|tf-models-official)==(\d+\.\d+)", locked, re.MULTILINE
+    ):
+        found[f"constraints.txt: {name}"] = minor
+    for path in sorted((CHECKOUT / "container").glob("*Dockerfile")):
+        for image, minor in re.findall(
+            r"(tensorflow/(?:serving|tensorflow)):(\d+\.\d+)", path.read_text()
+        ):
+            found[f"{path.name}: {image}"] = minor
+    assert {
+        "pyproject.toml: tensorflow",
+        "pyproject.toml: tf-models-official",
+        "constraints.txt: tensorflow",
+        "constraints.txt: tf-models-official",
+        "Dockerfile: tensorflow/serving",
+    } <= found.keys()
+    assert len(set(found.values())) == 1, found
+
+
+def test_the_lock_names_no_host() -> None:
+    assert "://" not in (CHECKOUT / "constraints.txt").read_text()
+
+
+def test_client_and_model_refuse_the_same_sizes() -> None:
+    limits = [_constant(PACKAGE / name, "MOST_PIXELS") for name in ("photos.py", "decoding.py")]
+    assert limits[0] == limits[1]
+
+
+def _constant(path: Path, name: str) -> Any:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path.name} states no {name}")
+
+
+def help_texts() -> dict[str, str]:
+    """What README.md shows of `$ petbox … --help`, by its words."""
+    readme = (CHECKOUT / "README.md").read_text()
+    shown: dict[str, str] = {}
+    for block in re.findall(r"^```console\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
+        for line, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            if re.match(r"(\S*/)?petbox\b.*--help$", line):
+                shown[line] = output
+    return shown
+
+
+def test_the_help_text_in_the_readme_is_the_real_one() -> None:
+    shown = help_texts()
+    assert shown, "README.md shows no `$ petbox … --help`"
+    env = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(CHECKOUT)}
+    for line, text in shown.items():
+        command = [sys.executable, "-m", "petbox", *shlex.split(line)[1:]]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        assert done.stdout.rstrip("\n") == text.rstrip("\n"), f"{line} prints:\n{done.stdout}"
