@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
                 details |= {"default": field.default, "nargs": details.get("nargs", "?")}
             parser.add_argument(field.name, **{"metavar": field.name.upper(), **details})
         else:
-            name = "--" + field.name.replace("_", "-")
+            name = "--" + field.name.rstrip("_").replace("_", "-")  # `from_`: Python keeps `from`
             default = argparse.SUPPRESS if needed else field.default
             parser.add_argument(name, dest=field.name, required=needed, default=default, **details)
 
