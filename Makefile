@@ -5,10 +5,12 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
+export PYTHON
 BIN := .venv/bin
 # Libraries that keep caches keep them in the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
+export KERAS_HOME := $(CURDIR)/build/cache/keras
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help demo test check format bench lock clean

@@ -30,6 +30,8 @@ def main(options: Options) -> None:
             f"{options.out}: TensorFlow Serving finds no version in it; "
             f"end the path with a whole number, as in {options.out}/1"
         )
+    if not 0 <= options.min_score <= 1:
+        raise ModelError(f"--min-score {options.min_score}: a score lies between 0 and 1")
     runs.check(options.run)
     with products.product(options.out) as partial:
         program.say("loading TensorFlow ...")

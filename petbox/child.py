@@ -74,7 +74,8 @@ class Child:
         for line in self._process.stdout:
             if line.strip() and not CHATTER.match(line):
                 self._last_lines.append(line.strip())
-                say(line.rstrip())
+                with contextlib.suppress(OSError):  # nobody reads us any more; the child goes on
+                    say(line.rstrip())
 
     def _announce(self, died: Callable[[Child], object]) -> None:
         self._process.wait()

@@ -1,7 +1,8 @@
 """Pictures as bytes into pixels, inside the graph: the header first, the pixels later.
 
-What a client sends is refused by what its header says, before memory is spent on it; the message
-names the picture's place in the request.
+What a client sends is refused by what its header says, before memory is spent on it, and the
+message names the picture's place in the request. What breaks off later is refused in the
+decoder's own words.
 """
 
 from __future__ import annotations

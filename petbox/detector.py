@@ -6,31 +6,25 @@ configuration), `label_map.pbtxt` and checkpoints; that is all that later stages
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from petbox import labels, runs
+from petbox import labels, pipeline_config, runs
 from petbox.errors import ModelError
-from petbox.garden import MaskRCNNTask, exp_factory, hyperparams, tf
-from petbox.presets import PRESETS, cosine_learning_rate
-from petbox.records import RecordsInfo
+from petbox.garden import exp_factory, hyperparams, tf
+from petbox.pipeline_config import Mapped
+from petbox.presets import PRESETS
+from petbox.task import Task
 
 
-def experiment(
-    preset: str, info: RecordsInfo, records: Path, steps: int | None, peak_rate: float | None
-) -> Any:
-    """The experiment that trains `preset` on `records`; None keeps what the preset says."""
+def experiment(preset: str, mapped: Mapped | None = None) -> Any:
+    """The experiment of a preset, or of a pipeline.config instead; it has no records yet."""
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     _without_clouds(config)
-    _on_records(config, info, records)
-    PRESETS[preset](config)
-    if steps is not None:
-        config.trainer.train_steps = steps
-    rate = config.trainer.optimizer_config.learning_rate.cosine.initial_learning_rate
-    cosine_learning_rate(config, rate if peak_rate is None else peak_rate)
-    pictures = info.pictures["train"]
-    if pictures < config.task.train_data.global_batch_size:  # or not one batch would be full
-        config.task.train_data.global_batch_size = pictures
+    PRESETS[mapped.preset if mapped else preset](config)
+    if mapped:
+        pipeline_config.apply(config, mapped)
     return config
 
 
@@ -44,17 +38,20 @@ def _without_clouds(config: Any) -> None:
         data.dtype = "float32"
 
 
-def _on_records(config: Any, info: RecordsInfo, records: Path) -> None:
+def on_records(
+    config: Any, train: Sequence[str], test: Sequence[str], labels: Iterable[int]
+) -> None:
+    """Gives the experiment its files of records, some of which may be patterns."""
     # The background counts as a class. A number too small trains without any error and never
     # predicts the last class, so the ids decide, not their count.
-    config.task.model.num_classes = max(info.labels) + 1
-    config.task.train_data.input_path = str(records / "train.record-*")
-    config.task.validation_data.input_path = str(records / "test.record-*")
+    config.task.model.num_classes = max(labels) + 1
+    config.task.train_data.input_path = list(train)
+    config.task.validation_data.input_path = list(test)
 
 
 def task(config: Any, logs: Path | None = None) -> Any:
     """The Model Garden's task: data pipeline, model, losses, metrics."""
-    return MaskRCNNTask(config.task, logging_dir=str(logs) if logs else None)
+    return Task(config.task, logging_dir=str(logs) if logs else None)
 
 
 def save_config(config: Any, run: Path) -> None:
@@ -65,21 +62,29 @@ def load_config(run: Path) -> Any:
     """The configuration inside a run's folder."""
     runs.check(run)
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
-    return hyperparams.override_params_dict(config, str(run / runs.PARAMS), is_strict=True)
+    try:
+        return hyperparams.override_params_dict(config, str(run / runs.PARAMS), is_strict=True)
+    except Exception as error:  # whatever the Model Garden and its reader of YAML make of it
+        raise ModelError(
+            f"{run / runs.PARAMS}: cannot be read ({type(error).__name__}); train again"
+        ) from error
 
 
 def restored(config: Any, run: Path) -> Any:
-    """The trained model of a run, built whole before its weights are read.
+    """The trained model of a run at its best known step, built whole before its weights are read.
 
     The heads are made at the first call: a checkpoint restored before that would match nothing
     of them, and say nothing.
     """
-    checkpoint = tf.train.latest_checkpoint(str(run))
+    best = tf.train.latest_checkpoint(str(run / runs.BEST))
+    checkpoint = best or tf.train.latest_checkpoint(str(run))
+    if checkpoint is None:
+        raise ModelError(f"{run}/checkpoint: names no checkpoint that is there; train again")
     model = task(config).build_model()
     try:
         status = tf.train.Checkpoint(model=model).read(checkpoint)
         status.expect_partial().assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
         raise ModelError(
             f"{checkpoint}: does not fit {run / runs.PARAMS} "
             f"({str(error).splitlines()[0]}); train again"

@@ -11,9 +11,24 @@ from petbox.quiet_tensorflow import tf
 needs("official", "train")
 
 # After the check for the extra, and after TensorFlow.
+import tf_keras  # noqa: E402
 from official.core import exp_factory, train_lib  # noqa: E402
 from official.modeling import hyperparams  # noqa: E402
-from official.vision.ops import preprocess_ops  # noqa: E402
+from official.vision.modeling.backbones import mobilenet  # noqa: E402
+from official.vision.ops import anchor, box_ops, preprocess_ops  # noqa: E402
 from official.vision.tasks.maskrcnn import MaskRCNNTask  # noqa: E402
+from official.vision.utils import summary_manager  # noqa: E402
 
-__all__ = ["MaskRCNNTask", "exp_factory", "hyperparams", "preprocess_ops", "tf", "train_lib"]
+__all__ = [
+    "MaskRCNNTask",
+    "anchor",
+    "box_ops",
+    "exp_factory",
+    "hyperparams",
+    "mobilenet",
+    "preprocess_ops",
+    "summary_manager",
+    "tf",
+    "tf_keras",
+    "train_lib",
+]

@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         else:
             name = "--" + field.name.rstrip("_").replace("_", "-")  # `from_`: Python keeps `from`
             default = argparse.SUPPRESS if needed else field.default
+            if isinstance(default, tuple):
+                default = list(default)  # what `extend` extends a copy of
             parser.add_argument(name, dest=field.name, required=needed, default=default, **details)
 
 
@@ -66,7 +68,8 @@ def _details(kind: Any, default: Any) -> dict[str, Any]:
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if typing.get_origin(kind) is tuple:
-        return {"type": typing.get_args(kind)[0], "nargs": "+"}
+        # A flag given twice adds to what it said before.
+        return {"type": typing.get_args(kind)[0], "nargs": "+", "action": "extend"}
     if typing.get_origin(kind) is typing.Literal:
         return {"choices": typing.get_args(kind)}
     if typing.get_origin(kind) in (typing.Union, types.UnionType):  # X | None

@@ -6,6 +6,7 @@ whoever finds a product can trust it, and an interrupted stage leaves nothing th
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,12 +25,15 @@ def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
     if not replace:
         refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{path.name}.partial-*"):
-        if not _alive(int(left_over.suffix.removeprefix(".partial-"))):
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+        pid = left_over.suffix.removeprefix(".partial-")
+        if pid.isdecimal() and not _alive(int(pid)):
             remove(left_over)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
+        if not replace:
+            refuse_existing(path)  # made by another process meanwhile
         partial.rename(path)
     finally:
         remove(partial)

@@ -19,6 +19,18 @@ from petbox.errors import PetboxError
 
 T = TypeVar("T")
 
+# What the system says of a disk or a path of the user's; other numbers may be our own mistakes.
+OUTSIDE = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+
 
 def run(
     config: type[T], main: Callable[[T], object], argv: Sequence[str] | None = None, about: str = ""
@@ -30,8 +42,12 @@ def run(
 def guarded(act: Callable[[], object]) -> int:
     """The exit code of `act`, whose mendable errors become one line on stderr."""
     signal.signal(signal.SIGTERM, _leave)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         act()
+        sys.stdout.flush()  # while a reader that left can still be told from a mistake
         return 0
     except PetboxError as error:
         say(f"error: {error}")
@@ -44,7 +60,7 @@ def guarded(act: Callable[[], object]) -> int:
         os.dup2(nowhere, sys.stdout.fileno())  # or the interpreter flushes into the pipe again
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in OUTSIDE:
             raise
         say(f"error: {error.filename or 'writing'}: {os.strerror(error.errno).lower()}")
         return 1

@@ -9,11 +9,17 @@ from petbox.errors import ModelError
 
 PARAMS = "params.yaml"  # the Model Garden's whole configuration
 LABEL_MAP = labels.FILE_NAME
-EVALUATION = "evaluation.json"
+BEST = "best"  # the checkpoint with the highest mAP, where one was looked for
+
+
+def evaluation(split: str = "test") -> str:
+    """The file with the metrics on one split; without its name on held-out pictures."""
+    return "evaluation.json" if split == "test" else f"evaluation-{split}.json"
 
 
 def unfinished(out: Path) -> Path:
     """Where a run lies until its last step is done."""
+    out = out.absolute()  # `.` has no name
     return out.with_name(out.name + ".unfinished")
 
 

@@ -125,13 +125,17 @@ def engine_flags(engine: list[str], folder: Path, port: int) -> list[str]:
 
 
 def refuse_port_in_use(host: str, port: int) -> None:
+    if port < 1:
+        raise ServiceError(f"port {port}: not a port number; choose one by --port")
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or "not a port number"
-        raise ServiceError(f"port {port} on {host}: {why}; choose another by --port") from error
+        raise ServiceError(
+            f"port {port} on {host}: {why}; choose another by --port or --host"
+        ) from error
 
 
 def free_port() -> int:
@@ -167,7 +171,8 @@ def _until_stopped(
             # The engine's port opens when its model is ready; asking it leaves no line in a log.
             ready = _is_open(engine_port) and _answers_ping(options)
             if ready:
-                print(f"http://localhost:{options.port}", flush=True)
+                host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0") else options.host  # noqa: S104
+                print(f"http://{host}:{options.port}", flush=True)
             continue
         if died is None:
             return
@@ -207,6 +212,7 @@ def _listen_for_stop(events: queue.SimpleQueue[Child | None]) -> Callable[[], No
     before = {
         number: signal.signal(number, lambda *_: events.put(None))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup wants a closed terminal ignored
     }
 
     def restore() -> None:

@@ -1,6 +1,6 @@
-"""PASCAL VOC's XML, as Oxford-IIIT Pet uses it: a picture's size and the boxes in it.
+"""PASCAL VOC's XML: a picture's size, and the boxes in it.
 
-    <annotation><size><width>500</width>…</size>
+    <annotation><filename>cat.jpg</filename><size><width>500</width>…</size>
       <object><name>cat</name>…<bndbox><xmin>119</xmin>…</bndbox></object></annotation>
 
 A box that is empty, turned around or outside its picture is refused, not mended. Never opens the
@@ -13,63 +13,53 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from petbox import annotated
+from petbox.annotated import Box
 from petbox.errors import DataError
-
-Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, in fractions
 
 
 @dataclass(frozen=True)
-class Animal:
-    """One animal of a photo."""
+class Object:
+    """An `<object>`."""
 
+    name: str
     box: Box
     pose: str
     truncated: bool
     difficult: bool
 
 
-def annotation(path: Path, species: str) -> tuple[int, int, tuple[Animal, ...]]:
-    """Width and height of the picture that `path` describes, and its animals, all `species`."""
+@dataclass(frozen=True)
+class Annotation:
+    """What an XML says of its picture."""
+
+    filename: str  # empty where it says none
+    width: int
+    height: int
+    objects: tuple[Object, ...]
+
+
+def annotation(path: Path) -> Annotation:
     root = _parsed(path)
     width, height = _pixels(path, root, "size/width"), _pixels(path, root, "size/height")
-    objects = root.findall("object")
-    if not objects:
-        raise DataError(f"{path}: no <object> in it; delete the file if nothing is to be seen")
-    return width, height, tuple(_animal(path, o, species, width, height) for o in objects)
+    objects = tuple(_object(path, found, width, height) for found in root.findall("object"))
+    return Annotation((root.findtext("filename") or "").strip(), width, height, objects)
 
 
-def _animal(
-    path: Path, found: ElementTree.Element, species: str, width: int, height: int
-) -> Animal:
+def _object(path: Path, found: ElementTree.Element, width: int, height: int) -> Object:
     name = (found.findtext("name") or "").strip()
-    if name != species:
-        raise DataError(
-            f"{path}: an object is called {name!r} in a {species}'s photo; "
-            f"<name> must be {species}, for the breed is in the file's name"
-        )
-    return Animal(
-        box=_box(path, found, width, height),
+    if not name:
+        raise DataError(f"{path}: an <object> has no <name>; say there what it is")
+    xmin, ymin, xmax, ymax = (
+        _number(path, found, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return Object(
+        name=name,
+        box=annotated.box(str(path), (xmin, ymin, xmax, ymax), width, height),
         pose=(found.findtext("pose") or "Unspecified").strip(),
         truncated=found.findtext("truncated", "0").strip() == "1",
         difficult=found.findtext("difficult", "0").strip() == "1",
     )
-
-
-def _box(path: Path, found: ElementTree.Element, width: int, height: int) -> Box:
-    """The box in fractions, as the Object Detection API has them: pixels by size.
-
-    VOC counts pixels from 1, others from 0; both are within a pixel of the truth, and both may
-    touch the edges, as hundreds in Oxford-IIIT Pet do.
-    """
-    xmin, ymin, xmax, ymax = (
-        _number(path, found, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")
-    )
-    shown = f"box {xmin:g},{ymin:g} to {xmax:g},{ymax:g}"
-    if min(xmin, xmax, ymin, ymax) < 0 or max(xmin, xmax) > width or max(ymin, ymax) > height:
-        raise DataError(f"{path}: {shown} reaches out of its {width}x{height} picture; correct it")
-    if xmin >= xmax or ymin >= ymax:
-        raise DataError(f"{path}: {shown} is empty or turned around; min must be less than max")
-    return ymin / height, xmin / width, ymax / height, xmax / width
 
 
 def _parsed(path: Path) -> ElementTree.Element:

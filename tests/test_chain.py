@@ -7,7 +7,10 @@ before it made, and says the same thing about the same picture, is what is teste
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +23,7 @@ import boto3
 import pytest
 import requests
 from conftest import CHECKOUT
+from PIL import Image
 
 from petbox import labels, wire
 
@@ -44,7 +48,7 @@ def records(pets: Path, run: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(records: Path) -> tuple[Path, int]:
-    """A run that was sent TERM as soon as it had reported its first step, and its exit code."""
+    """A run that was sent TERM as soon as it had begun, and its exit code."""
     out = records.with_name("run")
     command = [sys.executable, "train/train.py", "--records", records, "--out", out, *TRAIN]
     with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as process:
@@ -149,6 +153,8 @@ def test_the_model_says_what_the_checkpoint_says(
         tf.debugging.assert_near(ours["detection_scores"], found["detection_scores"], atol=1e-4)
         count = int(ours["num_detections"][0])
         assert count == int(found["num_detections"][0])
+        classes = ours["detection_classes"][0, :count].numpy()
+        assert classes.tolist() == found["detection_classes"][0, :count].numpy().tolist()
         inside = tf.clip_by_value(boxes[:, :count], 0.0, 1.0)
         tf.debugging.assert_near(ours["detection_boxes"][:, :count], inside, atol=1e-4)
 
@@ -201,15 +207,66 @@ def test_a_broken_picture_is_refused_by_its_place(url: str, picture: bytes) -> N
     assert "[picture] [1] [of the request] [is not a JPEG, PNG, GIF or BMP" in tiff.json()["error"]
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_picture_that_breaks_off_is_refused(url: str, picture: bytes, kind: str) -> None:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(picture)).save(file, format=kind)
+    cut = file.getvalue()[: len(file.getvalue()) // 3]
+    answer = requests.post(f"{url}/invocations", json=_instances([picture, cut]), timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_the_readme_asks_with_boto3_as_it_is_written(url: str, pets: Path, tmp_path: Path) -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "cat.jpg").write_bytes(min((pets / "images").iterdir()).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", snippet.replace("http://localhost:8080", url)],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert wire.detections(done.stdout.encode())
+
+
+def test_the_demo_looks_for_its_port_before_anything_else(run: Any) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        done = run("scripts/demo.py", "--port", str(held.getsockname()[1]))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: port ")
+    assert done.stderr.count("\n") == 1
+
+
 def _instances(pictures: list[bytes]) -> dict[str, Any]:
     return {"instances": [{"b64": base64.b64encode(one).decode()} for one in pictures]}
 
 
 def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) -> None:
     path = min((pets / "images").iterdir())
-    done = run("-m", "petbox", "detect", path, "--url", url, "--json", "--draw", tmp_path / "drawn")
+    all_of_it = ("--min-score", "0.01")
+    done = run(
+        "-m",
+        "petbox",
+        "detect",
+        path,
+        "--url",
+        url,
+        "--json",
+        "--draw",
+        tmp_path / "drawn",
+        *all_of_it,
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)
+    said = json.loads(done.stdout)
+    names = labels.read(pets.with_name("records") / labels.FILE_NAME)
+    assert {one["label"] for one in said["detections"]} <= set(names.values())
+    assert said["detections"], "two steps of training find something, if nothing right"
     assert len(list((tmp_path / "drawn").iterdir())) == 1
 
 
@@ -219,7 +276,7 @@ def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) 
         (("train/train.py", "--records", "{tmp}/none", "--out", "{tmp}/out"), "{tmp}/none"),
         (
             ("train/train.py", "--records", "{tmp}", "--out", "{tmp}/out", "--preset", "huge"),
-            "--preset huge: there is only toy",
+            "--preset huge: there are faster_rcnn_mobilenet_v2_pets, ",
         ),
         (
             ("train/evaluate.py", "--run", "{tmp}/none", "--records", "{tmp}"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from petbox import dataset, labels
+from petbox.annotated import Animal, Dataset, Division
 from petbox.errors import DataError
 from petbox.quiet_tensorflow import tf
-from petbox.records import examples, read_info, write
+from petbox.record_writer import write
+from petbox.records import examples, read, read_info
 
 SCRIPT = "train/make_records.py"
 UNSCALED = ("chihuahua_153", "miniature_pinscher_165", "pomeranian_130", "yorkshire_terrier_140")
@@ -79,7 +82,7 @@ def test_each_picture_says_what_its_file_and_xml_say(records: Path, pets: Path) 
             assert example.name == photo.path.name
             assert example.encoded == photo.path.read_bytes()
             assert (example.width, example.height) == (photo.width, photo.height)
-            assert example.classes == (photo.label,) * len(photo.animals)
+            assert example.classes == tuple(animal.label for animal in photo.animals)
             for box, animal in zip(example.boxes, photo.animals, strict=True):
                 assert box == pytest.approx(animal.box)
 
@@ -118,13 +121,41 @@ def test_tf_vision_reads_the_same(records: Path) -> None:
         assert decoded["groundtruth_classes"].numpy().tolist() == list(example.classes)
 
 
-def test_the_same_photos_give_the_same_bytes(
-    records: Path, pets: Path, tmp_path: Path, run: Any
+@pytest.mark.parametrize("workers", [1, 5])
+def test_the_same_photos_give_the_same_bytes_whatever_the_workers(
+    workers: int, records: Path, pets: Path, tmp_path: Path
 ) -> None:
-    make(run, pets, tmp_path / "again")
+    write(
+        dataset.read(pets),
+        tmp_path / "again",
+        seed=1,
+        source=str(pets),
+        advance=lambda: None,
+        workers=workers,
+    )
     names = [path.name for path in records.iterdir()]
     same, *_ = filecmp.cmpfiles(records, tmp_path / "again", names, shallow=False)
     assert sorted(same) == sorted(names)
+
+
+def test_another_seed_gives_another_order(records: Path, pets: Path, tmp_path: Path) -> None:
+    write(dataset.read(pets), tmp_path / "out", seed=2, source="", advance=lambda: None)
+    ours, theirs = (
+        [example.name for example in examples(folder, "train")]
+        for folder in (tmp_path / "out", records)
+    )
+    assert ours != theirs and sorted(ours) == sorted(theirs)
+
+
+def test_many_pictures_are_spread_over_shards(pets: Path, tmp_path: Path) -> None:
+    few = dataset.read(pets)
+    many = Dataset(few.labels, {"train": 80 * few.photos["train"], "test": few.photos["test"]}, {})
+    write(many, tmp_path / "out", seed=1, source="", advance=lambda: None)
+    assert read_info(tmp_path / "out").shards == {"train": 3, "test": 1}
+    shards = sorted((tmp_path / "out").glob("train.record-*"))
+    assert [path.name for path in shards] == [f"train.record-0000{n}-of-00003" for n in range(3)]
+    assert [len(protos(shard)) for shard in shards] == [187, 187, 186]
+    assert sum(1 for _ in examples(tmp_path / "out", "train")) == 560
 
 
 def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_told(
@@ -135,9 +166,9 @@ def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_told(
     names = {30 - label: name for label, name in dataset.read(pets).labels.items()}
     labels.write(tmp_path / "map.pbtxt", names)
     done = make(run, without, tmp_path / "out", "--label-map", tmp_path / "map.pbtxt")
-    assert "train: left out 1 without boxes: Midnight_1\n" in done.stderr
+    assert "left out of train, no XML: 1 (Midnight_1)\n" in done.stderr
     info = read_info(tmp_path / "out")
-    assert info.without_boxes == {"train": ("Midnight_1",), "test": ()}
+    assert info.remarks["left out of train, no XML"] == ("Midnight_1",)
     assert info.pictures == {"train": 6, "test": 5}
     assert info.labels == names
     for example in examples(tmp_path / "out", "test"):
@@ -194,6 +225,91 @@ def test_a_damaged_shard_is_refused(spoiled: Path) -> None:
         list(examples(spoiled, "test"))
 
 
+# The Object Detection API reads ours, and we read its records
+
+# What its own reader of records asks for: the key's shape and type, its default where it has one.
+OBJECT_DETECTION_API = {
+    **{
+        f"image/{key}": tf.io.FixedLenFeature((), tf.string, default_value="")
+        for key in ("encoded", "filename", "key/sha256", "source_id")
+    },
+    "image/format": tf.io.FixedLenFeature((), tf.string, default_value="jpeg"),
+    "image/height": tf.io.FixedLenFeature((), tf.int64, default_value=1),
+    "image/width": tf.io.FixedLenFeature((), tf.int64, default_value=1),
+    **{
+        f"image/object/bbox/{edge}": tf.io.VarLenFeature(tf.float32)
+        for edge in ("xmin", "xmax", "ymin", "ymax")
+    },
+    "image/object/class/label": tf.io.VarLenFeature(tf.int64),
+    "image/object/class/text": tf.io.VarLenFeature(tf.string),
+    "image/object/area": tf.io.VarLenFeature(tf.float32),
+    "image/object/is_crowd": tf.io.VarLenFeature(tf.int64),
+    "image/object/difficult": tf.io.VarLenFeature(tf.int64),
+    "image/object/group_of": tf.io.VarLenFeature(tf.int64),
+    "image/object/weight": tf.io.VarLenFeature(tf.float32),
+}
+
+
+def test_the_object_detection_api_reads_the_same(records: Path) -> None:
+    names = labels.read(records / "label_map.pbtxt")
+    raw = tf.data.TFRecordDataset(str(records / "test.record-00000-of-00001"))
+    for record, example in zip(raw, examples(records, "test"), strict=True):
+        found = tf.io.parse_single_example(record, OBJECT_DETECTION_API)
+        assert found["image/encoded"].numpy() == example.encoded
+        assert found["image/filename"].numpy().decode() == example.name
+        assert int(found["image/height"]) == example.height
+        pixels = tf.io.decode_jpeg(found["image/encoded"])
+        assert pixels.shape == (example.height, example.width, 3)
+        assert list(found["image/object/class/label"].values) == list(example.classes)
+        texts = [text.decode() for text in found["image/object/class/text"].values.numpy()]
+        assert texts == [names[label] for label in example.classes]  # it looks names up by text
+        edges = (found[f"image/object/bbox/{e}"].values for e in ("ymin", "xmin", "ymax", "xmax"))
+        assert tf.stack(list(edges), axis=-1).numpy().tolist() == [list(b) for b in example.boxes]
+
+
+def test_its_records_are_read(data: Path) -> None:
+    reference = data / "reference"
+    names = labels.read(reference / "pet_label_map.pbtxt")
+    found = list(read(reference / "pets_examples.record"))
+    assert len(found) == 10
+    for example in found:
+        assert example.name.endswith(".jpg") and example.source_id is None
+        assert {names[label] for label in example.classes} == {example.name.rpartition("_")[0]}
+        assert tf.io.decode_jpeg(example.encoded).shape == (example.height, example.width, 3)
+        for ymin, xmin, ymax, xmax in example.boxes:
+            assert 0 <= ymin < ymax <= 1 and 0 <= xmin < xmax <= 1
+
+
+def test_tf_vision_reads_its_records_as_we_do(data: Path) -> None:
+    decoder = pytest.importorskip("official.vision.dataloaders.tf_example_decoder")
+    path = data / "reference" / "pets_examples.record"
+    raw = tf.data.TFRecordDataset(str(path))
+    for record, example in zip(raw, read(path), strict=True):
+        decoded = decoder.TfExampleDecoder().decode(record)
+        assert tuple(decoded["image"].shape) == (example.height, example.width, 3)
+        assert decoded["groundtruth_boxes"].numpy().tolist() == [list(b) for b in example.boxes]
+        assert decoded["groundtruth_classes"].numpy().tolist() == list(example.classes)
+
+
+def test_a_crowd_is_one_in_tf_vision(pets: Path, tmp_path: Path) -> None:
+    decoder = pytest.importorskip("official.vision.dataloaders.tf_example_decoder")
+    (photo, *_), (other, *_) = dataset.read(pets).photos.values()
+    one, many = Animal((0, 0, 1, 1), 1, "cat"), Animal((0, 0, 0.5, 1), 1, "cat", crowd=True)
+    photos = {"train": (replace(photo, animals=(one, many)),), "test": (other,)}
+    write(Dataset({1: "cat"}, photos, {}), tmp_path / "o", seed=1, source="", advance=lambda: None)
+    (raw,) = tf.data.TFRecordDataset(str(tmp_path / "o" / "train.record-00000-of-00001"))
+    decoded = decoder.TfExampleDecoder().decode(raw)
+    assert decoded["groundtruth_is_crowd"].numpy().tolist() == [False, True]
+
+
+def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.record"
+    with tf.io.TFRecordWriter(str(path)) as file:
+        file.write(tf.train.Example().SerializeToString())
+    with pytest.raises(DataError, match=r"words\.record: a record in it has not the Object Det"):
+        list(read(path))
+
+
 def test_real_photos_become_the_object_detection_apis_records(data: Path, tmp_path: Path) -> None:
     """Four of the reference record's photos are in the test data in their own size.
 
@@ -202,9 +318,8 @@ def test_real_photos_become_the_object_detection_apis_records(data: Path, tmp_pa
     rows = (data / "pets" / "annotations" / "list.txt").read_text().splitlines()
     (tmp_path / "train.txt").write_text("\n".join(r for r in rows if r.split()[0] in UNSCALED))
     (tmp_path / "test.txt").write_text("Abyssinian_100 1 1 1\n")
-    photos = dataset.read(
-        data / "pets", train_list=tmp_path / "train.txt", test_list=tmp_path / "test.txt"
-    )
+    division = Division(tmp_path / "train.txt", tmp_path / "test.txt")
+    photos = dataset.read(data / "pets", division=division)
     write(photos, tmp_path / "out", seed=1, source="pets", advance=lambda: None)
     ours = by_name(*(tmp_path / "out").glob("train.record-*"))
     reference = by_name(data / "reference" / "pets_examples.record")

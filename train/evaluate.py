@@ -41,7 +41,7 @@ def main(options: Options) -> None:
         config, detector.restored(config, options.run), options.records, options.split
     )
     found = {"split": options.split, **{name: round(value, 4) for name, value in metrics.items()}}
-    with products.product(options.run / runs.EVALUATION, replace=True) as partial:
+    with products.product(options.run / runs.evaluation(options.split), replace=True) as partial:
         partial.write_text(json.dumps(found, indent=1) + "\n")
     for name, value in metrics.items():
         print(f"{name:<10} {value:.3f}")

@@ -60,7 +60,7 @@ def load(name: str, base_path: Path) -> tuple[Model, Path]:
     try:
         with graph.as_default():
             meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
-    except (tf.errors.OpError, OSError, RuntimeError) as error:
+    except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder}: not a SavedModel TensorFlow can load: {error}") from error
     signatures = {key: _signature(session, of) for key, of in meta.signature_def.items()}
     return Model(name, version, signatures), folder

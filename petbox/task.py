@@ -1,0 +1,56 @@
+"""What is trained: the Model Garden's Faster R-CNN task, three of its steps done otherwise.
+
+Model, losses and metrics are its own. Ours are where the training pictures come from, ImageNet
+weights in Keras' form, and a MobileNet that keeps its batch normalisation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from petbox import input_pipeline, keras_weights
+from petbox.garden import MaskRCNNTask, tf, tf_keras
+
+KERAS = ".h5"
+NOT_FINITE = "the loss is not finite"
+
+# MobileNet's last features, which no decoder takes.
+warnings.filterwarnings("ignore", message=r"Input dict contained keys \['6'\]")
+
+
+class Task(MaskRCNNTask):
+    """`MaskRCNNTask` for records of pets."""
+
+    def build_model(self) -> Any:
+        model = super().build_model()
+        # A pretrained network's averages beat those of a few pictures. The Model Garden can say
+        # so of a ResNet (bn_trainable), not of a MobileNet.
+        if self.task_config.init_checkpoint and self.task_config.model.backbone.type == "mobilenet":
+            for layer in model.backbone.submodules:
+                if isinstance(layer, tf_keras.layers.BatchNormalization):
+                    layer.trainable = False
+        return model
+
+    def initialize(self, model: Any) -> None:
+        """Called for a run that has no checkpoint yet."""
+        weights = self.task_config.init_checkpoint
+        if weights and weights.endswith(KERAS):
+            keras_weights.load(model.backbone, Path(weights))
+        else:
+            super().initialize(model)
+
+    def train_step(self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None) -> Any:
+        """The Model Garden's step, which ends the run by name when the loss is not a number."""
+        logs = super().train_step(inputs, model, optimizer, metrics)
+        _, labels = inputs
+        loss, step, names = logs[self.loss], optimizer.iterations, tf.unstack(labels["name"])
+        what = [NOT_FINITE, loss, "at step", step, "with the pictures", *names]
+        tf.debugging.Assert(tf.math.is_finite(loss), what)
+        return logs
+
+    def build_inputs(self, params: Any, input_context: Any = None, dataset_fn: Any = None) -> Any:
+        if params.is_training:
+            return input_pipeline.training_batches(self.task_config.model, params, input_context)
+        return super().build_inputs(params, input_context, dataset_fn)
