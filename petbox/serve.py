@@ -125,16 +125,15 @@ def engine_flags(engine: list[str], folder: Path, port: int) -> list[str]:
 
 
 def refuse_port_in_use(host: str, port: int) -> None:
-    if port < 1:
-        raise ServiceError(f"port {port}: not a port number; choose one by --port")
+    if not 0 < port < 2**16:
+        raise ServiceError(f"port {port}: there are 1 to 65535; choose one by --port")
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or "not a port number"
+    except OSError as error:
         raise ServiceError(
-            f"port {port} on {host}: {why}; choose another by --port or --host"
+            f"port {port} on {host}: {error.strerror}; choose another by --port or --host"
         ) from error
 
 

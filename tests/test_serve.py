@@ -133,13 +133,14 @@ def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert "--port" in line
 
 
-def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", ["0", "-1", "123456"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     model = empty_model(tmp_path / "model")
-    with started([*SERVE, str(model), "--port", "123456"], tmp_path / "run") as program:
+    with started([*SERVE, str(model), f"--port={port}"], tmp_path / "run") as program:
         code, errors = program.ended()
     assert code == 1
     assert errors.splitlines() == [
-        "error: port 123456 on 127.0.0.1: not a port number; choose another by --port"
+        f"error: port {port}: there are 1 to 65535; choose one by --port"
     ]
 
 
