@@ -118,7 +118,7 @@ def label_names(path: Path) -> dict[int, str]:
 def _ask(options: DetectOptions) -> client.Ask:
     if options.endpoint is not None:
         return client.at_endpoint(options.endpoint)
-    return client.at_url(options.url or client.URL)
+    return client.at_url(client.URL if options.url is None else options.url)
 
 
 @contextmanager

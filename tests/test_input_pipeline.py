@@ -19,7 +19,7 @@ RED = (250, 5, 5)
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Trains on twelve grey pictures with a red cat in each, one as PNG with a crowd beside."""
+    """Trains on twelve grey pictures with a red cat in each, but for one that has only a crowd."""
     with tf.io.TFRecordWriter(str(tmp_path / "train.record-00000-of-00001")) as shard:
         for number in range(12):
             shard.write(record(number))
@@ -39,11 +39,13 @@ def record(number: int) -> bytes:
         slice(int(ymin * height), int(ymax * height)),
         slice(int(xmin * width), int(xmax * width)),
     )
-    pixels[rows, columns] = RED
+    crowds = {3: [0, 1], 4: [1]}.get(number, [0])
+    if 0 in crowds:
+        pixels[rows, columns] = RED
     ymin, ymax = rows.start / height, rows.stop / height
     xmin, xmax = columns.start / width, columns.stop / width
-    crowd = number == 3
-    encoded = tf.io.encode_png(pixels) if crowd else tf.io.encode_jpeg(pixels, quality=100)
+    png = len(crowds) > 1
+    encoded = tf.io.encode_png(pixels) if png else tf.io.encode_jpeg(pixels, quality=100)
 
     def feature(kind: str, *values: object) -> Any:
         values_of = {
@@ -58,14 +60,14 @@ def record(number: int) -> bytes:
         "image/source_id": feature("bytes_list", str(number).encode()),
         "image/height": feature("int64_list", height),
         "image/width": feature("int64_list", width),
-        "image/object/class/label": feature("int64_list", *[1] * (1 + crowd)),
-        "image/object/bbox/ymin": feature("float_list", *[ymin] * (1 + crowd)),
-        "image/object/bbox/xmin": feature("float_list", *[xmin] * (1 + crowd)),
-        "image/object/bbox/ymax": feature("float_list", *[ymax] * (1 + crowd)),
-        "image/object/bbox/xmax": feature("float_list", *[xmax] * (1 + crowd)),
+        "image/object/class/label": feature("int64_list", *[1] * len(crowds)),
+        "image/object/bbox/ymin": feature("float_list", *[ymin] * len(crowds)),
+        "image/object/bbox/xmin": feature("float_list", *[xmin] * len(crowds)),
+        "image/object/bbox/ymax": feature("float_list", *[ymax] * len(crowds)),
+        "image/object/bbox/xmax": feature("float_list", *[xmax] * len(crowds)),
     }
-    if crowd:
-        features["image/object/is_crowd"] = feature("int64_list", 0, 1)
+    if any(crowds):
+        features["image/object/is_crowd"] = feature("int64_list", *crowds)
     return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
