@@ -34,7 +34,8 @@ def main() -> None:
     if not PETS.is_dir():
         sys.exit(f"{PETS}: not here; name the folder with the photos in PETBOX_TEST_DATA")
     shutil.rmtree(FOLDER, ignore_errors=True)
-    words = [f"--pets={PETS}", f"--out={FOLDER}", "--classes=species"]
+    lists = [f"--{split}-list={PETS}/splits/{split}_faces.txt" for split in ("train", "test")]
+    words = [f"--pets={PETS}", f"--out={FOLDER}", "--classes=species", *lists]
     subprocess.run(
         [sys.executable, "train/make_records.py", *words], cwd=report.CHECKOUT, check=True
     )

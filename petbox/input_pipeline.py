@@ -4,13 +4,18 @@ Its own reader makes floats of a whole picture, normalises them and only then sc
 which takes a seventh of a small detector's step from it on a CPU. Here a random window of the
 picture is cut out as bytes and scaled once, to the size at which it is trained on.
 
+Decoding takes a third of what is left, so pictures are decoded once where memory holds them all.
+
 Evaluation does not come here: it reads as the Model Garden does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from petbox import memory
+from petbox.errors import DataError
 from petbox.garden import anchor, box_ops, preprocess_ops, tf
 
 FEATURES = {
@@ -43,8 +48,10 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
     )
     canvas = tf.constant(model.input_size[:2], tf.float32)
 
-    def example(record: Any) -> Any:
-        name, pixels, boxes, classes = _decoded(record, data.parser.skip_crowd_during_training)
+    def decoded(record: Any) -> Any:
+        return _decoded(record, data.parser.skip_crowd_during_training)
+
+    def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
         pixels, boxes = _perhaps_flipped(pixels, boxes, data.parser.aug_rand_hflip)
         pixels, boxes = _window(pixels, boxes, canvas, data.parser)
         left = box_ops.get_non_empty_box_indices(boxes)  # the window may have left some out
@@ -63,12 +70,17 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
             "gt_classes": preprocess_ops.clip_or_pad_to_fixed_size(classes, most, -1),
         }
 
+    stages = [decoded, example]
     pictures = _own_share(data, context)
-    if data.cache:  # the same flips and windows in every epoch, for nothing but the first
-        pictures = pictures.map(example, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    # What is kept after the second has the same flips and windows in every epoch.
+    kept = 2 if data.cache else int(memory.fits(_decoded_sizes(pictures)))
+    for stage in stages[:kept]:
+        pictures = pictures.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
+    if kept:
+        pictures = pictures.cache()
     pictures = pictures.shuffle(data.shuffle_buffer_size, seed=data.seed).repeat()
-    if not data.cache:
-        pictures = pictures.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    for stage in stages[kept:]:
+        pictures = pictures.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return pictures.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
 
@@ -78,6 +90,24 @@ def _own_share(data: Any, context: Any) -> Any:
     if context and context.num_input_pipelines > 1:
         return records.shard(context.num_input_pipelines, context.input_pipeline_id)
     return records
+
+
+def _decoded_sizes(records: Any) -> Iterator[int]:
+    """Bytes of each picture, once decoded, by what its record says of it."""
+    unknown = 10**5  # which fits nowhere
+    features = {
+        f"image/{side}": tf.io.FixedLenFeature([], tf.int64, default_value=unknown)
+        for side in ("height", "width")
+    }
+
+    def size(record: Any) -> Any:
+        found = tf.io.parse_single_example(record, features)
+        return found["image/height"] * found["image/width"] * 3
+
+    try:
+        yield from records.map(size).as_numpy_iterator()
+    except tf.errors.DataLossError as error:
+        raise DataError("a shard of the records is damaged; make the records again") from error
 
 
 def _decoded(record: Any, skip_crowds: bool) -> tuple[Any, Any, Any, Any]:

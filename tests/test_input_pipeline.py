@@ -17,19 +17,20 @@ from petbox.input_pipeline import training_batches
 RED = (250, 5, 5)
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Any:
+@pytest.fixture(params=["kept in memory", "of unknown size"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Trains on twelve grey pictures with a red cat in each, but for one that has only a crowd."""
+    known = request.param == "kept in memory"
     with tf.io.TFRecordWriter(str(tmp_path / "train.record-00000-of-00001")) as shard:
         for number in range(12):
-            shard.write(record(number))
+            shard.write(record(number, known))
     config = experiment("faster_rcnn_mobilenet_v2_pets")
     on_records(config, [str(tmp_path / "train.record-*")], [], [1])
     config.task.train_data.global_batch_size = 1
     return config
 
 
-def record(number: int) -> bytes:
+def record(number: int, with_size: bool) -> bytes:
     random = np.random.default_rng(number)
     height, width = (int(side) for side in random.integers(100, 400, 2))
     ymin, xmin = (random.random(2) * 0.5).tolist()
@@ -58,14 +59,15 @@ def record(number: int) -> bytes:
     features = {
         "image/encoded": feature("bytes_list", encoded.numpy()),
         "image/source_id": feature("bytes_list", str(number).encode()),
-        "image/height": feature("int64_list", height),
-        "image/width": feature("int64_list", width),
         "image/object/class/label": feature("int64_list", *[1] * len(crowds)),
         "image/object/bbox/ymin": feature("float_list", *[ymin] * len(crowds)),
         "image/object/bbox/xmin": feature("float_list", *[xmin] * len(crowds)),
         "image/object/bbox/ymax": feature("float_list", *[ymax] * len(crowds)),
         "image/object/bbox/xmax": feature("float_list", *[xmax] * len(crowds)),
     }
+    if with_size:
+        features["image/height"] = feature("int64_list", height)
+        features["image/width"] = feature("int64_list", width)
     if any(crowds):
         features["image/object/is_crowd"] = feature("int64_list", *crowds)
     return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
