@@ -14,6 +14,8 @@ from typing import Any
 from petbox import __version__, options, program
 from petbox.detect import DetectOptions, detect
 from petbox.serve import ServeOptions, serve
+from petbox.train_job import train_job
+from petbox.train_job_request import TrainJobOptions
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,26 @@ examples:
   petbox serve model/toy --port 9000
 """
 
+TRAIN_JOB = """\
+Starts a training job on SageMaker, follows it to its end, or stops it.
+
+Prints where the model lies in S3 when the job is done; what SageMaker does,
+the job's own log and its metrics are told on stderr meanwhile. Ctrl-C leaves
+the job running. Account and region are AWS's own settings (AWS_PROFILE,
+AWS_REGION). To start a job, --image, --data, --output and --role are needed.
+
+examples:
+  petbox train-job --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/pets:1 \\
+      --role arn:aws:iam::123456789012:role/SageMaker --data data/records \\
+      --output s3://bucket/jobs --hyperparameter steps=2000 --spot
+  petbox train-job --follow petbox-20261121-104500
+  petbox train-job --stop petbox-20261121-104500
+"""
+
 COMMANDS = (
     Command("detect", "find the pets in pictures", DETECT, DetectOptions, detect),
     Command("serve", "serve a model on this machine", SERVE, ServeOptions, serve),
+    Command("train-job", "train on SageMaker", TRAIN_JOB, TrainJobOptions, train_job),
 )
 
 

@@ -65,7 +65,7 @@ def test_the_version_is_printed(command: tuple[str, ...]) -> None:
     assert (done.returncode, done.stdout) == (0, f"petbox {__version__}\n".encode())
 
 
-@pytest.mark.parametrize("command", [(), ("detect",), ("serve",)])
+@pytest.mark.parametrize("command", [(), ("detect",), ("serve",), ("train-job",)])
 def test_help_fits_the_terminal_and_has_examples(command: tuple[str, ...]) -> None:
     done = petbox(*command, "--help")
     text = done.stdout.decode()
@@ -93,7 +93,7 @@ def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> N
     assert told in done.stderr.decode()
 
 
-@pytest.mark.parametrize("command", [(), ("detect",), ("serve",)])
+@pytest.mark.parametrize("command", [(), ("detect",), ("serve",), ("train-job",)])
 def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     done = petbox("--help", command=(sys.executable, "-X", "importtime", "-m", "petbox", *command))
     imported = {line.split("|")[-1].strip() for line in done.stderr.decode().splitlines()}

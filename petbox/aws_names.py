@@ -1,0 +1,108 @@
+"""The forms of AWS's names, so that a misspelt one is told before anything is called.
+
+Each check returns nothing, or raises a ValueError that says what is wrong and how it is written.
+Whether there is such a thing, only AWS can say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MOST_TAGS = 50
+
+NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", re.ASCII)
+IMAGE = re.compile(
+    r"[0-9]{12}\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
+    r"/[a-z0-9][a-z0-9._/-]*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+INSTANCE = re.compile(r"ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+")
+TAG = re.compile(r"[\w\s.:/=+@-]*")
+
+
+def check_name(text: str) -> None:
+    """The name of a job, a model, an endpoint or its configuration."""
+    if len(text) > 63:
+        raise ValueError(f"{text!r} has {len(text)} characters, and 63 are the most")
+    if not NAME.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not a name for SageMaker; "
+            "take letters, digits, and hyphens between them, as in pets-2"
+        )
+
+
+def check_s3(text: str) -> None:
+    """An S3 address: a bucket, and what its keys begin with."""
+    bucket = text.removeprefix("s3://").split("/")[0]
+    if not text.startswith("s3://") or not BUCKET.fullmatch(bucket) or len(text) > 1024:
+        raise ValueError(f"{text!r} is not an S3 address; write it like s3://bucket/pets/")
+
+
+def check_role(text: str) -> None:
+    if not ROLE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not a role's ARN; "
+            "write it like arn:aws:iam::123456789012:role/service-role/SageMaker"
+        )
+
+
+def check_image(text: str) -> None:
+    if not IMAGE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not an image in ECR; "
+            "write it like 123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox-train:1"
+        )
+
+
+def region_of_image(text: str) -> str:
+    match = IMAGE.fullmatch(text)
+    assert match, text  # checked before
+    return match["region"]
+
+
+def check_instance_type(text: str) -> None:
+    if not INSTANCE.fullmatch(text):
+        hint = f"ml.{text}" if INSTANCE.fullmatch(f"ml.{text}") else "ml.g4dn.xlarge"
+        raise ValueError(f"{text!r} is not an instance type of SageMaker; write it like {hint}")
+
+
+def check_subnet(text: str) -> None:
+    _check_resource(text, "subnet")
+
+
+def check_security_group(text: str) -> None:
+    _check_resource(text, "sg")
+
+
+def _check_resource(text: str, kind: str) -> None:
+    if not re.fullmatch(f"{kind}-[0-9a-z]+", text):
+        raise ValueError(f"{text!r} is not an id; write it like {kind}-0123456789abcdef0")
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """What KEY=VALUE words say; a value may hold more of `=`."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise ValueError(f"{text!r} is not of the form KEY=VALUE")
+        if key in found:
+            raise ValueError(f"{key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def check_tags(texts: Sequence[str]) -> None:
+    tags = pairs(texts)
+    if len(tags) > MOST_TAGS:
+        raise ValueError(f"{len(tags)} tags are given, and {MOST_TAGS} are the most")
+    for key, value in tags.items():
+        if key.lower().startswith("aws:"):
+            raise ValueError(f"{key!r} begins with aws:, which AWS keeps for itself")
+        if len(key) > 128 or len(value) > 256:
+            raise ValueError(f"{key!r}: a key has at most 128 characters, a value 256")
+        if not TAG.fullmatch(key) or not TAG.fullmatch(value):
+            raise ValueError(f"{key}={value}: letters, digits, spaces and _.:/=+-@ may be in it")
