@@ -2,49 +2,113 @@
 
     python export/exporter_savedmodel.py --run runs/toy --out model/toy/1
 
-The last part of OUT is the version that TensorFlow Serving will announce.
+The last part of OUT is the version that TensorFlow Serving will announce. The flags of the
+Object Detection API's exporter work as well, with underscores too, and make what it makes:
+DIR/saved_model and, where the run has one, DIR/pipeline.config.
+
+    python export/exporter_savedmodel.py --input_type image_tensor \\
+        --trained_checkpoint_dir runs/toy --output_directory exported
+
+Before it is given its name, the model is compared with its checkpoint on a few pictures.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from petbox import products, program, runs
+from petbox import products, program
 from petbox.errors import ModelError
+from petbox.export_source import source
+
+MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
+InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
 
 
 @dataclass(frozen=True)
 class Options:
-    run: Annotated[Path, "folder made by train/train.py"]
-    out: Annotated[Path, "folder to make; its name is the version, a whole number"]
+    run: Annotated[Path | None, "folder made by train/train.py"] = None
+    out: Annotated[Path | None, "folder to make; its name is the version, a whole number"] = None
+    input_type: Annotated[InputType, "what the model is asked with"] = "encoded_image_string_tensor"
     min_score: Annotated[float, "what `detect` leaves out is less sure than this"] = 0.05
+    min_score_drawn: Annotated[float, "what `draw` leaves out is less sure than this"] = 0.5
+    max_megapixels: Annotated[float, "pictures with more are refused"] = 40
+    max_pictures: Annotated[int, "requests with more are refused"] = 64
+    batch: Annotated[int, "pictures of different requests to compute together"] = 1
+    batch_timeout_micros: Annotated[int, "how long the first one waits for others"] = 2000
+    records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+    trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
+    trained_checkpoint_prefix: Annotated[
+        Path | None, "a certain checkpoint of a run, as in runs/toy/ckpt-600", "PREFIX"
+    ] = None
+    pipeline_config_path: Annotated[
+        Path | None, "must be of the run's network; params.yaml in the run is what counts", "FILE"
+    ] = None
+    output_directory: Annotated[Path | None, "folder to make saved_model in", "DIR"] = None
 
 
 def main(options: Options) -> None:
-    if not options.out.name.isdecimal():
-        raise ModelError(
-            f"{options.out}: TensorFlow Serving finds no version in it; "
-            f"end the path with a whole number, as in {options.out}/1"
-        )
-    if not 0 <= options.min_score <= 1:
-        raise ModelError(f"--min-score {options.min_score}: a score lies between 0 and 1")
-    runs.check(options.run)
-    with products.product(options.out) as partial:
-        program.say("loading TensorFlow ...")
-        from petbox import savedmodel
+    trained = one_of(options, "run", "trained_checkpoint_dir", "trained_checkpoint_prefix")
+    out = one_of(options, "out", "output_directory")
+    check(options, out)
+    products.refuse_existing(out)
+    chosen = source(trained, options.pipeline_config_path, options.records)
+    program.say("loading TensorFlow ...")
+    from petbox import exporter
+    from petbox.batching import Batches
+    from petbox.savedmodel import Settings
 
-        start = time.monotonic()
-        savedmodel.Servable(options.run, options.min_score).save(partial)
-        extra = partial / "assets.extra"
-        extra.mkdir()
-        shutil.copy(options.run / runs.PARAMS, extra / runs.PARAMS)
-    program.say(f"exported in {time.monotonic() - start:.1f} s")
-    print(options.out)
+    settings = Settings(
+        input_type=options.input_type,
+        min_score=options.min_score,
+        min_score_drawn=options.min_score_drawn,
+        most_pixels=round(options.max_megapixels * 1e6),
+        most_pictures=options.max_pictures,
+        batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
+    )
+    make = exporter.export if options.out else exporter.export_classic
+    print(make(chosen, out, settings))
+
+
+def one_of(options: Options, *names: str) -> Path:
+    """The value of the one flag of several that must be given."""
+    given = [getattr(options, name) for name in names if getattr(options, name) is not None]
+    if len(given) != 1:
+        raise ModelError(f"{' or '.join(map(flag, names))}: give one of them, not {len(given)}")
+    path: Path = given[0]
+    return path
+
+
+def check(options: Options, out: Path) -> None:
+    if out == options.out and not out.name.isdecimal():
+        raise ModelError(
+            f"{out}: TensorFlow Serving finds no version in it; "
+            f"end the path with a whole number, as in {out}/1"
+        )
+    for name in ("min_score", "min_score_drawn"):
+        if not 0 <= (score := getattr(options, name)) <= 1:
+            raise ModelError(f"{flag(name)} {score}: a score lies between 0 and 1")
+    for name, least in (("max_pictures", 1), ("batch", 1), ("batch_timeout_micros", 0)):
+        if (value := getattr(options, name)) < least:
+            raise ModelError(f"{flag(name)} {value}: must be {least} or more")
+    if not 0 < options.max_megapixels <= MOST_MEGAPIXELS:
+        raise ModelError(
+            f"--max-megapixels {options.max_megapixels}: must be above 0 and at most "
+            f"{MOST_MEGAPIXELS}, which TensorFlow decodes"
+        )
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def dashed(word: str) -> str:
+    """A flag as this program has it: the Object Detection API's have underscores."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
 if __name__ == "__main__":
-    program.run(Options, main, about=__doc__)
+    program.run(Options, main, [dashed(word) for word in sys.argv[1:]], about=__doc__)

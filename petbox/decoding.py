@@ -1,61 +1,153 @@
 """Pictures as bytes into pixels, inside the graph: the header first, the pixels later.
 
-What a client sends is refused by what its header says, before memory is spent on it, and the
-message names the picture's place in the request. What breaks off later is refused in the
-decoder's own words.
+Whatever a client sends becomes pixels, or is refused in one sentence that names the picture's
+place in the request. What the header gives away is refused before memory is spent on it; what
+only the decoder finds is caught, for its own words do not say which picture they are of.
+
+Photos are not turned as their EXIF says, and what is transparent shows the colour under it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from petbox import first_frame, picture_headers
+from petbox.picture_headers import BEGINNINGS, MOST_SCANS, MOST_TEXTS
 from petbox.quiet_tensorflow import tf
 
 MOST_PIXELS = 40_000_000
-SHORTEST_HEADER = 26  # bytes; no whole picture of the four formats is shorter
+
+SOUND = ""  # otherwise it is what is wrong
+BROKEN = "is broken or cut off; send the whole file"
 
 
-def decode(index: Any, data: Any) -> Any:
-    """uint8 [H,W,3] of the JPEG, PNG, GIF (its first frame) or BMP file in `data`."""
-    data = _checked(
-        data, tf.strings.length(data) >= SHORTEST_HEADER, index, "is empty or only a few bytes long"
-    )
-    jpeg = _starts(data, b"\xff\xd8\xff")
-    png = _starts(data, b"\x89PNG\r\n\x1a\n")
-    gif = _starts(data, b"GIF8")
-    bmp = _starts(data, b"BM")
-    data = _checked(data, jpeg | png | gif | bmp, index, "is not a JPEG, PNG, GIF or BMP file")
-    size = tf.case(
-        [
-            (jpeg, lambda: tf.cast(tf.image.extract_jpeg_shape(data), tf.int64)[:2]),
-            (png, lambda: _numbers(data, 16, tf.int32, little_endian=False)[::-1]),
-            (gif, lambda: _numbers(data, 6, tf.uint16, little_endian=True)[::-1]),
-        ],
-        default=lambda: tf.abs(_numbers(data, 18, tf.int32, little_endian=True)[::-1]),
-    )
-    data = _checked(data, tf.reduce_all(size > 0), index, "has no pixels")
-    few = size[0] <= MOST_PIXELS // tf.maximum(size[1], 1)
-    data = _checked(
-        data, few, index, f"has more than {MOST_PIXELS} pixels; its height and width:", size
-    )
-    pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
-    pixels.set_shape([None, None, 3])
-    return pixels
+def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS) -> Any:
+    """uint8 [H,W,3] of the picture file in `data`; of a film its first frame."""
+    header = picture_headers.read(data)
+    read = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
+    formats = [partial(read[name], data, header, most_pixels) for name in BEGINNINGS]
+    kind = picture_headers.kind(header)
+    flaw, pixels = tf.switch_case(kind, [*formats, partial(_no_picture, data)])
+    return refused(index, flaw, pixels)
 
 
-def _checked(data: Any, holds: Any, index: Any, reason: str, *details: Any) -> Any:
-    """`data`, of which nothing more is done unless `holds`."""
+def refused(index: Any, flaw: Any, result: Any) -> Any:
+    """`result`, of which nothing more is done unless the picture has no flaw."""
     # The server passes this text on to the client.
-    check = tf.debugging.Assert(holds, ["picture", index, "of the request", reason, *details])
-    with tf.control_dependencies([check]):
-        return tf.identity(data)
+    said = tf.strings.join(["picture ", tf.strings.as_string(index), " of the request ", flaw])
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(flaw, SOUND), [said])]):
+        return tf.identity(result)
 
 
-def _starts(data: Any, magic: bytes) -> Any:
-    return tf.equal(tf.strings.substr(data, 0, len(magic)), magic)
+def caught(read: Callable[[Any], tuple[Any, Any]], data: Any, otherwise: tuple[Any, Any]) -> Any:
+    """`read(data)`, or `otherwise` where something in it fails.
+
+    A graph has no `except`. A dataset can leave out the elements that fail, though, and this one
+    has but two. Every call sets up the whole of `read` anew, so it had better be small.
+    """
+    options = tf.data.Options()
+    # They would take longer than the picture.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    tried = tf.data.Dataset.from_tensors(data).map(read).ignore_errors()
+    fallback = tf.data.Dataset.from_tensors(otherwise)
+    return tried.concatenate(fallback).take(1).with_options(options).get_single_element()
 
 
-def _numbers(data: Any, at: int, kind: Any, *, little_endian: bool) -> Any:
-    """Two adjoining whole numbers of a header, as int64."""
-    text = tf.strings.substr(data, at, 2 * kind.size)
-    return tf.cast(tf.io.decode_raw(text, kind, little_endian=little_endian), tf.int64)
+def _no_picture(data: Any) -> tuple[Any, Any]:
+    *names, last = BEGINNINGS
+    named = f"is not a {', '.join(names)} or {last} file"
+    return tf.where(tf.strings.length(data) == 0, "is empty", named), _no_pixels()
+
+
+def _jpeg(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
+    slow = picture_headers.has_more(data, b"\xff\xda", MOST_SCANS)
+    flaw = tf.where(slow, f"has more than {MOST_SCANS} scans; save it anew", SOUND)
+
+    def read(data: Any) -> tuple[Any, Any]:
+        # Where a JPEG has its size only the decoder knows, which may fail to find it.
+        size = tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)
+        flaw = _oversized(size, most_pixels)
+        return flaw, tf.cond(tf.equal(flaw, SOUND), lambda: _plain(data), _no_pixels)
+
+    return _unless(flaw, read, data)
+
+
+def _png(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
+    slow = [picture_headers.has_more(data, kind, MOST_TEXTS) for kind in (b"zTXt", b"iTXt")]
+    flaw = _first(
+        tf.where(picture_headers.starts_with_its_size(header), SOUND, BROKEN),
+        _oversized(picture_headers.png_size(header), most_pixels),
+        tf.where(slow[0] | slow[1], f"holds more than {MOST_TEXTS} texts; save it anew", SOUND),
+    )
+    return _unless(flaw, _soundly(_plain), data)
+
+
+def _gif(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
+    file, frame, corner, screen = first_frame.cut(data)
+    whole = tf.maximum(screen, corner + frame)
+    flaw = _first(
+        tf.where(tf.reduce_all(frame > 0), SOUND, BROKEN),
+        _oversized(tf.cast(whole, tf.int64), most_pixels),
+    )
+    edges = tf.pad(tf.stack([corner, whole - corner - frame], 1), [[0, 1], [0, 0]])
+    return _unless(flaw, _soundly(lambda file: tf.pad(_plain(file), edges)), file)
+
+
+def _bmp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
+    unread = "is a BMP with a palette or packed, which is not read; send it as PNG"
+    flaw = _first(
+        _oversized(picture_headers.bmp_size(header), most_pixels),
+        tf.where(picture_headers.is_plain_bmp(header), SOUND, unread),
+    )
+    return _unless(flaw, _soundly(_plain), data)
+
+
+def _webp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
+    flaw = _oversized(picture_headers.webp_size(header), most_pixels)
+    return _unless(flaw, _soundly(_without_alpha), picture_headers.webp_with_alpha(data, header))
+
+
+def _plain(data: Any) -> Any:
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+def _without_alpha(data: Any) -> Any:
+    """Of a WebP, which TensorFlow decodes with its alpha or not at all."""
+    return tf.io.decode_image(data, channels=0, expand_animations=False)[..., :3]
+
+
+def _soundly(decoder: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
+    return lambda data: (tf.constant(SOUND), tf.ensure_shape(decoder(data), [None, None, 3]))
+
+
+def _unless(flaw: Any, read: Callable[[Any], tuple[Any, Any]], data: Any) -> tuple[Any, Any]:
+    """What `read` says of the file and gives, unless it has a flaw already."""
+    return tf.cond(
+        tf.equal(flaw, SOUND),
+        lambda: caught(read, data, (BROKEN, _no_pixels())),
+        lambda: (flaw, _no_pixels()),
+    )
+
+
+def _oversized(size: Any, most_pixels: int) -> Any:
+    """What is wrong with a height and a width, int64 [2]."""
+    height, width = tf.unstack(size)
+    seen = ["is ", tf.strings.as_string(width), "x", tf.strings.as_string(height)]
+    many = tf.strings.join([*seen, f", more than the {most_pixels} pixels allowed; scale it down"])
+    few = height <= most_pixels // tf.maximum(width, 1)  # a product might not fit the number
+    return tf.where(tf.reduce_all(size > 0), tf.where(few, SOUND, many), "has no pixels")
+
+
+def _first(*flaws: Any) -> Any:
+    """The first that is one."""
+    found = flaws[-1]
+    for flaw in reversed(flaws[:-1]):
+        found = tf.where(tf.equal(flaw, SOUND), found, flaw)
+    return found
+
+
+def _no_pixels() -> Any:
+    return tf.zeros([0, 0, 3], tf.uint8)
