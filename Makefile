@@ -13,7 +13,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 export KERAS_HOME := $(CURDIR)/build/cache/keras
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format bench replay lock clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -41,6 +41,9 @@ format: .venv/ready ## lay out the Python as the check wants it
 bench: .venv/ready ## measure, and rewrite the tables of bench/RESULTS.md
 	@scripts/install_system.sh nginx
 	@$(BIN)/python bench/chain.py
+
+replay: .venv/ready ## compare the embedded model server with recorded answers of TensorFlow Serving
+	@$(BIN)/python scripts/replay.py
 
 clean: ## remove what the demo made; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build

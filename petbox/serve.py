@@ -49,7 +49,7 @@ def serve(options: ServeOptions) -> None:
     version = newest_version(options.model)
     nginx, engine = find_nginx(), engine_command()
     refuse_port_in_use(options.host, options.port)
-    say(f"serving {version} by {engine[0] if len(engine) == 1 else 'the embedded model server'}")
+    say(f"serving {version} by {engine_name(engine)}")
 
     events: queue.SimpleQueue[Child | None] = queue.SimpleQueue()  # who died; None: we are to stop
     stop_listening = _listen_for_stop(events)
@@ -58,7 +58,7 @@ def serve(options: ServeOptions) -> None:
         engine_port = free_port()
         write_run_folder(folder, version, f"{options.host}:{options.port}", engine_port)
         # Left in reverse order: the front drains first, then the engine goes.
-        start = [*engine, *engine_flags(engine, folder, engine_port)]
+        start = [*engine, *engine_flags(folder, engine_port)]
         stack.enter_context(_running("the model server", start, signal.SIGTERM, events))
         start = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
         stack.enter_context(_running("nginx", start, signal.SIGQUIT, events))
@@ -113,15 +113,23 @@ def engine_command() -> list[str]:
     return [sys.executable, "-m", "petbox.model_server"]
 
 
-def engine_flags(engine: list[str], folder: Path, port: int) -> list[str]:
-    flags = [
+def engine_name(engine: list[str]) -> str:
+    """Which of the two it is, for the log."""
+    if len(engine) == 1:
+        return f"TensorFlow Serving ({engine[0]})"
+    return "the embedded model server (there is no tensorflow_model_server on PATH)"
+
+
+def engine_flags(folder: Path, port: int) -> list[str]:
+    """The same for both engines."""
+    return [
         f"--rest_api_port={port}",
+        f"--port={free_port()}",  # gRPC cannot be switched off
         f"--model_name={MODEL}",
         f"--model_base_path={folder / 'models'}",
+        "--rest_api_timeout_in_ms=60000",  # the front's own limit
+        "--max_num_load_retries=0",  # what cannot be loaded now is told of now, not in five minutes
     ]
-    if len(engine) == 1:  # its gRPC port cannot be switched off; 60 s is the front's own limit
-        flags += [f"--port={free_port()}", "--rest_api_timeout_in_ms=60000"]
-    return flags
 
 
 def refuse_port_in_use(host: str, port: int) -> None:

@@ -174,6 +174,16 @@ def test_a_request_must_hold_pictures_but_not_too_many(plain: Exported) -> None:
     assert "holds more than 64 pictures; send fewer" in plain.refusal(*[tiny] * 65)
 
 
+def test_every_signature_is_warmed_up_by_the_model_server(
+    plain: Exported, batching: Exported
+) -> None:
+    from petbox.model_server import model, warmup
+
+    for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
+        loaded = model.load("pets", 1, folder, model.Running())
+        assert warmup.warm_up(loaded, folder) == requests
+
+
 def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> None:
     report = json.loads((plain.folder / "assets.extra" / "export.json").read_text())
     assert (report["checkpoint"], report["step"]) == ("ckpt-1", 5)

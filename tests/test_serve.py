@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from saved_models import adder, corrupt
 from serving import (
     CHECKOUT,
     CONTAINER,
@@ -65,7 +66,32 @@ def test_the_address_is_all_there_is_on_stdout(tmp_path: Path) -> None:
         assert ping(port).status_code == 200
         program.send(signal.SIGTERM)
         assert program.line() == ""
-        assert "tensorflow_model_server" in program.ended()[1]
+        model, engine = tmp_path / "model" / "1", tmp_path / "engine" / "tensorflow_model_server"
+        assert f"serving {model} by TensorFlow Serving ({engine})\n" in program.ended()[1]
+
+
+def test_without_tensorflow_serving_the_embedded_server_answers(tmp_path: Path) -> None:
+    model = adder(tmp_path / "1", 2.5)
+    port = free_port()
+    command = [*SERVE, str(model), "--port", str(port)]
+    with started(command, tmp_path / "run") as program:
+        assert program.line() == f"http://localhost:{port}"
+        answer = post(port, b'{"instances": [1]}', "application/json")
+        assert answer.content == b'{\n    "predictions": [3.5\n    ]\n}'
+        program.send(signal.SIGTERM)
+        code, errors = program.ended()
+    assert code == 0
+    assert f"serving {model} by the embedded model server (there is no tensorflow_" in errors
+
+
+def test_a_broken_model_ends_the_embedded_server_at_once(tmp_path: Path) -> None:
+    model = corrupt(tmp_path / "1")
+    with started([*SERVE, str(model), f"--port={free_port()}"], tmp_path / "run") as program:
+        code, errors = program.ended()
+    assert code == 1
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: the model server left with 255; ")
+    assert "DATA_LOSS: Can't parse" in last
 
 
 def test_ping_says_no_until_the_model_is_loaded(tmp_path: Path) -> None:

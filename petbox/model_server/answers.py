@@ -1,4 +1,4 @@
-"""Tensors to JSON text, letter for letter as TensorFlow Serving writes it.
+"""Values to JSON text, letter for letter as TensorFlow Serving writes it.
 
 Rows (`predictions`) have their inner lists on one line, columns (`outputs`) every number on its
 own. NaN and Infinity are written bare, as the original does, though JSON has no such words.
@@ -7,7 +7,9 @@ own. NaN and Infinity are written bare, as the original does, though JSON has no
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,22 +19,29 @@ from petbox.model_server.refusal import Refusal
 
 Tensor = np.ndarray[Any, Any]
 
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
+FLOATS = {"float32": "%.9g", "float64": "%.17g"}  # what every value of the type can be read from
+
 
 def rows(outputs: Mapping[str, Tensor]) -> bytes:
     """`{"predictions": [...]}`: a value a row, or an object a row if there are several outputs."""
     count = _batch_size(outputs)
     if not count:
         return b'{\n    "predictions": []\n}'
-    writers = {name: _writer(name, tensor) for name, tensor in outputs.items()}
+    depth = 2 if len(outputs) == 1 else 3
+    columns = {
+        name: (iter(_texts(name, tensor, depth)), tensor.shape[1:])
+        for name, tensor in outputs.items()
+    }
     if len(outputs) == 1:
-        ((name, tensor),) = outputs.items()
-        text = ", ".join(_on_one_line(tensor[i], writers[name], 2) for i in range(count))
+        ((texts, shape),) = columns.values()
+        text = ", ".join(_on_one_line(texts, shape) for _ in range(count))
         return _encoded(f'{{\n    "predictions": [{text}\n    ]\n}}')
     lines = []
-    for i in range(count):
+    for _ in range(count):
         members = [
-            f"            {string(name)}: {_on_one_line(tensor[i], writers[name], 3)}"
-            for name, tensor in outputs.items()
+            f"            {string(name)}: {_on_one_line(texts, shape)}"
+            for name, (texts, shape) in columns.items()
         ]
         lines.append("        {\n" + ",\n".join(members) + "\n        }")
     return _encoded('{\n    "predictions": [\n' + ",\n".join(lines) + "\n    ]\n}")
@@ -42,18 +51,62 @@ def columns(outputs: Mapping[str, Tensor]) -> bytes:
     """`{"outputs": tensor}`, or an object of tensors if there are several."""
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
-        text = _spread(tensor, _writer(name, tensor), 1)
+        text = _column(name, tensor, 1)
     else:
         members = [
-            f"        {string(name)}: {_spread(tensor, _writer(name, tensor), 2)}"
+            f"        {string(name)}: {_column(name, tensor, 2)}"
             for name, tensor in outputs.items()
         ]
         text = "{\n" + ",\n".join(members) + "\n    }"
     return _encoded(f'{{\n    "outputs": {text}\n}}')
 
 
+def classes(labels: Tensor | None, scores: Tensor | None) -> bytes:
+    """`{"results": [[["label", score], ...], ...]}`; what the model does not tell is "" or 0."""
+    shape = next(tensor.shape for tensor in (labels, scores) if tensor is not None)
+    words = iter(_texts("", np.full(shape, b"", object) if labels is None else labels, 0))
+    numbers = iter(floats(np.zeros(shape, np.float32) if scores is None else scores))
+    examples = [
+        "[" + ", ".join(f"[{next(words)}, {next(numbers)}]" for _ in range(shape[1])) + "]"
+        for _ in range(shape[0])
+    ]
+    return _encoded('{\n    "results": [' + ", ".join(examples) + "\n    ]\n}")
+
+
+def values(numbers: Tensor) -> bytes:
+    """`{"results": [number, ...]}`, a number an example."""
+    return _encoded('{\n    "results": [' + ", ".join(floats(numbers)) + "]\n}")
+
+
 def error(message: str) -> bytes:
     return _encoded(f'{{\n    "error": {string(message)}\n}}')
+
+
+def status(versions: Sequence[tuple[int, str, str, str]]) -> bytes:
+    """Model status: version, state, error code and error message of each."""
+    states = [
+        {
+            "version": str(version),
+            "state": state,
+            "status": {"error_code": code, "error_message": message},
+        }
+        for version, state, code, message in versions
+    ]
+    return _one_space({"model_version_status": states})
+
+
+def metadata(name: str, version: int, signatures: Mapping[str, Any]) -> bytes:
+    """The original pastes the JSON of two messages together; so the layout is this odd."""
+    spec = _one_space({"name": name, "version": str(version), "signature_name": ""})
+    definition = _one_space({"signature_def": signatures})
+    return (
+        b'{\n"model_spec":' + spec + b',\n"metadata": {"signature_def": ' + definition + b"}\n}\n"
+    )
+
+
+def _one_space(value: Any) -> bytes:
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return _encoded(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # protobuf's habit
 
 
 def _encoded(text: str) -> bytes:
@@ -75,19 +128,72 @@ def _batch_size(outputs: Mapping[str, Tensor]) -> int:
     return expected
 
 
-def _writer(name: str, tensor: Tensor) -> Callable[[Any, int], str]:
-    """What writes one element; the second argument is how deep the text is indented already."""
+def _on_one_line(texts: Iterator[str], shape: Sequence[int]) -> str:
+    """The next values of `texts`, as many as `shape` holds."""
+    if not shape:
+        return next(texts)
+    if len(shape) == 1:
+        return "[" + ", ".join(islice(texts, shape[0])) + "]"
+    return "[" + ", ".join(_on_one_line(texts, shape[1:]) for _ in range(shape[0])) + "]"
+
+
+def _column(name: str, tensor: Tensor, depth: int) -> str:
+    return _spread(iter(_texts(name, tensor, depth + tensor.ndim)), tensor.shape, depth)
+
+
+def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
+    if not shape:
+        return next(texts)
+    if not shape[0]:
+        return "[]"
+    margin = "    " * depth
+    items = [f"{margin}    {_spread(texts, shape[1:], depth + 1)}" for _ in range(shape[0])]
+    return "[\n" + ",\n".join(items) + f"\n{margin}]"
+
+
+def _texts(name: str, tensor: Tensor, depth: int) -> list[str]:
+    """Each element as text, in order; `depth` is how deep it will be indented."""
     kind = tensor.dtype.name
-    if kind in ("float32", "float64"):
-        return lambda value, _: floating(value)
-    if kind in ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"):
-        return lambda value, _: str(value)
+    if kind in FLOATS:
+        return floats(tensor)
+    if kind in INTEGERS:
+        return list(map(str, tensor.ravel().tolist()))
     if kind == "bool":
-        return lambda value, _: "true" if value else "false"
+        return ["true" if value else "false" for value in tensor.ravel().tolist()]
     if kind == "object":
-        return _base64_object if name.endswith("_bytes") else _plain_string
+        write = _base64_object if name.endswith("_bytes") else _plain_string
+        return [write(value, depth) for value in tensor.ravel().tolist()]
     word = {"float16": "half"}.get(kind, kind)
     raise Refusal(f"Failed to write JSON value for tensor type: {word}")
+
+
+def floats(tensor: Tensor) -> list[str]:
+    """Six digits where they say it all, else as many as any value of the type needs.
+
+    Each value once, since most of a detector's answer is filler, and all of them together, since
+    a call to NumPy for each would take longer than a small model does.
+    """
+    bits, places = np.unique(
+        np.ascontiguousarray(tensor).view(f"i{tensor.itemsize}"), return_inverse=True
+    )
+    texts = _distinct(bits.view(tensor.dtype))
+    return [texts[i] for i in places.ravel().tolist()]
+
+
+def _distinct(flat: Tensor) -> list[str]:
+    tiny = np.abs(flat) < np.finfo(flat.dtype).tiny
+    if tiny.any():
+        flat = np.where(tiny, np.copysign(0, flat), flat)  # the original flushes denormals to zero
+    numbers = flat.tolist()
+    texts = [f"{number:.6g}" for number in numbers]
+    with np.errstate(over="ignore"):  # 3.40282e+38 may say more than a float holds
+        read_back = np.array([float(text) for text in texts]).astype(flat.dtype)
+    for i in np.flatnonzero(read_back != flat):
+        texts[i] = FLOATS[flat.dtype.name] % numbers[i]
+    texts = [text if "." in text or "e" in text else text + ".0" for text in texts]
+    for i in np.flatnonzero(~np.isfinite(flat)):
+        texts[i] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(numbers[i])]
+    return texts
 
 
 def _plain_string(value: bytes, _: int) -> str:
@@ -97,34 +203,3 @@ def _plain_string(value: bytes, _: int) -> str:
 def _base64_object(value: bytes, depth: int) -> str:
     margin = "    " * depth
     return f'{{\n{margin}    "b64": "{base64.b64encode(value).decode()}"\n{margin}}}'
-
-
-def _on_one_line(tensor: Any, write: Callable[[Any, int], str], depth: int) -> str:
-    if isinstance(tensor, np.ndarray):
-        return "[" + ", ".join(_on_one_line(item, write, depth) for item in tensor) + "]"
-    return write(tensor, depth)
-
-
-def _spread(tensor: Any, write: Callable[[Any, int], str], depth: int) -> str:
-    if not isinstance(tensor, np.ndarray) or not tensor.ndim:
-        return write(tensor[()] if isinstance(tensor, np.ndarray) else tensor, depth)
-    if not len(tensor):
-        return "[]"
-    margin = "    " * depth
-    items = [f"{margin}    {_spread(item, write, depth + 1)}" for item in tensor]
-    return "[\n" + ",\n".join(items) + f"\n{margin}]"
-
-
-def floating(value: np.floating[Any]) -> str:
-    """Six digits if they say it all, else as many as any value of the type needs."""
-    if not np.isfinite(value):
-        return "NaN" if np.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if abs(value) < np.finfo(value.dtype).tiny:
-        return "-0.0" if np.signbit(value) else "0.0"  # the original flushes denormals to zero
-    number = float(value)
-    text = f"{number:.6g}"
-    with np.errstate(over="ignore"):
-        same = type(value)(float(text)) == value
-    if not same:
-        text = f"{number:.9g}" if value.dtype == np.float32 else f"{number:.17g}"
-    return text if "." in text or "e" in text else text + ".0"

@@ -1,22 +1,32 @@
 """TensorFlow Serving's REST API as a function: a request in, an answer out, no socket.
 
-Predict and model status are answered; classify, regress and metadata are refused, and say so.
+The order in which a request is checked is the original's, since it decides which of two errors
+the client is told of.
 """
 
 from __future__ import annotations
 
-import json
 import re
+import zlib
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from petbox.model_server import answers, json_text, tensors
+from petbox.model_server import answers, examples, inference, json_text, tensors
 from petbox.model_server.json_text import MISSING, Object
 from petbox.model_server.refusal import Refusal
 from petbox.model_server.signature import DEFAULT, Signature
 
 LARGEST_VERSION = 2**63 - 1
+LARGEST_UNPACKED = 100 * 2**20
+
+# What libevent lets through as an address: a path, a query, a fragment, each of their characters.
+CHARACTER = r"(?:[\w.~!$&'()*+,;=:@/-]|%[0-9a-f]{2})"
+ADDRESS = re.compile(
+    rf"{CHARACTER}*(?:\?(?:{CHARACTER}|\?)*)?(?:#(?:{CHARACTER}|\?)*)?", re.IGNORECASE | re.ASCII
+)
+HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//[^/?#]*", re.IGNORECASE)
 
 API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 NAME = r"/(?P<name>[^/:]+)"
@@ -27,6 +37,11 @@ CALL = re.compile(
 LOOK = re.compile(
     rf"/v1/models(?:{NAME})?{WHICH}(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII
 )
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
 
 
 class Answer(NamedTuple):
@@ -40,62 +55,119 @@ class Model(Protocol):
 
     name: str
     version: int
+    signatures: dict[str, Signature]
 
-    def signature(self, name: str) -> Signature: ...
+    def definitions(self) -> dict[str, Any]: ...
     def run(self, signature: Signature, tensors: tensors.Tensors) -> tensors.Tensors: ...
 
 
+class Asked(NamedTuple):
+    """Which model an address names."""
+
+    name: str
+    version: int | None
+    label: str | None
+
+
+class VersionStatus(NamedTuple):
+    version: int
+    state: str
+    error_code: str = "OK"
+    error_message: str = ""
+
+
+class Served(Protocol):
+    """What is asked of all models together; `petbox.model_server.servables` has the one there is.
+
+    Both calls refuse what they do not know.
+    """
+
+    def find(self, name: str, version: int | None, label: str | None) -> Model: ...
+    def states(self, name: str, version: int | None) -> list[VersionStatus]: ...
+
+
 def respond(
-    model: Model,
-    method: str,
-    path: str,
-    _headers: Mapping[str, str],  # none of them counts, not even Content-Type
-    body: bytes,
+    served: Served, method: str, path: str, headers: Mapping[str, str], body: bytes
 ) -> Answer:
-    """The answer to one request."""
+    """The answer to one request. Header names are in lower case; only two of them count."""
+    if not ADDRESS.fullmatch(path):
+        return page(400)
+    host = HOST.match(path)
+    path = path[host.end() :] if host else path
     if not API.fullmatch(path):
-        return not_found()
+        return page(404)
+    if method == "OPTIONS":
+        return _options(headers.get("origin", ""))
     try:
-        return _json(200, _answer(model, method, path, body))
+        answer = _json(200, _answer(served, method, path, _unpacked(headers, body)))
     except Refusal as refusal:
-        return _json(refusal.status, answers.error(refusal.message))
+        text = answers.error(refusal.message) if refusal.message else b""
+        answer = _json(refusal.status, text)
+    if host:  # an absolute address, which libevent takes for a proxy's, and closes
+        answer.headers["Connection"] = "close"
+    return answer
 
 
-def not_found() -> Answer:
-    """libevent's own page, for what is no path of the API; the connection is closed after it."""
-    page = (
-        b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
-        b"<H1>Not Found</H1>\n</BODY></HTML>\n"
+def with_cors(answer: Answer) -> Answer:
+    """As --rest_api_enable_cors_support has it; libevent's own pages go without."""
+    if "Connection" in answer.headers and answer.headers["Content-Type"] == "text/html":
+        return answer
+    return answer._replace(headers={**answer.headers, **CORS})
+
+
+def page(status: int) -> Answer:
+    """libevent's own error page; the connection is closed after it."""
+    phrase = HTTPStatus(status).phrase
+    text = (
+        f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n"
+        f"<H1>{phrase}</H1>\n</BODY></HTML>\n"
     )
-    return Answer(404, {"Content-Type": "text/html", "Connection": "close"}, page)
+    return Answer(status, {"Content-Type": "text/html", "Connection": "close"}, text.encode())
+
+
+def _options(origin: str) -> Answer:
+    status = 200 if origin.startswith(("http://", "https://")) else 400
+    return Answer(status, {"Content-Type": "text/html; charset=ISO-8859-1"}, b"")
 
 
 def _json(status: int, body: bytes) -> Answer:
     return Answer(status, {"Content-Type": "application/json"}, body)
 
 
-def _answer(model: Model, method: str, path: str, body: bytes) -> bytes:
+def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
+    """A gzip body as it was: one member, nothing after it, not too large; else nothing of it."""
+    if "gzip" not in headers.get("content-encoding", ""):
+        return body
+    unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        text = unpacking.decompress(body, LARGEST_UNPACKED)
+    except zlib.error:
+        return b""
+    return text if unpacking.eof and not unpacking.unused_data else b""
+
+
+def _answer(served: Served, method: str, path: str, body: bytes) -> bytes:
     if method == "POST" and (call := CALL.fullmatch(path)):
         if call["verb"] == "predict":
-            return _predict(model, call, body)
-        if call["verb"] in ("classify", "regress"):
-            raise Refusal("petbox's model server answers predict requests only", "UNIMPLEMENTED")
+            return _predict(served, _asked(call), body)
+        if call["verb"] in ("classify", "regress"):  # this word in lower case only
+            return _infer(served, _asked(call), call["verb"], body)
     if method == "GET" and (look := LOOK.fullmatch(path)):
         if look["name"] is None:
             raise Refusal("Missing model name in request.")
+        asked = _asked(look)
         if look["metadata"] == "/metadata":
-            raise Refusal("petbox's model server has no metadata", "UNIMPLEMENTED")
-        return _status(model, look)
+            model = served.find(*asked)
+            return answers.metadata(model.name, model.version, model.definitions())
+        return answers.status(served.states(asked.name, asked.version))  # whatever the label
     raise Refusal(f"Malformed request: {method} {path}")
 
 
-def _predict(model: Model, call: re.Match[str], body: bytes) -> bytes:
-    document = json_text.parse(body)
-    if not isinstance(document, Object):
-        raise Refusal(f"JSON Value: {json_text.quoted(document)} Is not object")
+def _predict(served: Served, asked: Asked, body: bytes) -> bytes:
+    document = _document(body)
     signature_name = _signature_name(document)
-    _refuse_other_models(model, call)
-    signature = model.signature(signature_name or DEFAULT)
+    model = served.find(*asked)
+    signature = _signature_to_predict(model, signature_name or DEFAULT)
     rows, columns = document.get("instances"), document.get("inputs")
     if rows is not MISSING and columns is not MISSING:
         raise Refusal(
@@ -111,6 +183,25 @@ def _predict(model: Model, call: re.Match[str], body: bytes) -> bytes:
     raise Refusal("Missing 'inputs' or 'instances' key")
 
 
+def _infer(served: Served, asked: Asked, verb: str, body: bytes) -> bytes:
+    """Classify or regress: here the whole body is read before the model is looked for."""
+    document = _document(body)
+    name = _signature_name(document) or DEFAULT
+    given = examples.from_document(document)
+    model = served.find(*asked)
+    if name not in model.signatures:
+        raise Refusal(f"No signature was found with the name: {name}")
+    act = inference.classify if verb == "classify" else inference.regress
+    return act(model.signatures[name], given, model.run)
+
+
+def _document(body: bytes) -> Object:
+    document = json_text.parse(body)
+    if not isinstance(document, Object):
+        raise Refusal(f"JSON Value: {json_text.quoted(document)} Is not object")
+    return document
+
+
 def _signature_name(document: Object) -> str:
     name = document.get("signature_name")
     if name is MISSING:
@@ -123,32 +214,24 @@ def _signature_name(document: Object) -> str:
     return name
 
 
-def _refuse_other_models(model: Model, call: re.Match[str]) -> None:
-    name, version = unquote(call["name"]), _version(call)
-    if call["label"]:
-        raise Refusal(f"Unrecognized servable version label: {unquote(call['label'])}")
-    if name != model.name or version not in (None, model.version):
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        raise Refusal(f"Servable not found for request: {wanted}", "NOT_FOUND")
+def _signature_to_predict(model: Model, name: str) -> Signature:
+    if name not in model.signatures:
+        raise Refusal(f'Serving signature name: "{name}" not found in signature def')
+    signature = model.signatures[name]
+    if not signature.inputs:
+        raise Refusal(f"Failed to get input map for signature: {name}")
+    return signature
 
 
-def _status(model: Model, look: re.Match[str]) -> bytes:
-    name, version = unquote(look["name"]), _version(look)
-    if name != model.name or version not in (None, model.version):
-        versions = "any versions" if version is None else f"version {version}"
-        raise Refusal(f"Could not find {versions} of model {name}", "NOT_FOUND")
-    state = {
-        "version": str(model.version),
-        "state": "AVAILABLE",
-        "status": {"error_code": "OK", "error_message": ""},
-    }
-    return json.dumps({"model_version_status": [state]}, indent=1).encode() + b"\n"
+def _asked(match: re.Match[str]) -> Asked:
+    label = match["label"]
+    return Asked(unquote(match["name"]), _version(match), label and unquote(label))
 
 
 def _version(match: re.Match[str]) -> int | None:
     if match["version"] is None:
         return None
-    version = int(match["version"])
-    if version > LARGEST_VERSION:
-        raise Refusal("")
-    return version
+    digits = match["version"].lstrip("0") or "0"
+    if len(digits) > 19 or int(digits) > LARGEST_VERSION:
+        raise Refusal("")  # the original says no more than the status
+    return int(digits)

@@ -14,3 +14,5 @@ class Signature:
     inputs: dict[str, str]  # dtypes by name, in TensorFlow's words: `float`, `half`, `string`
     outputs: list[str]
     call: Callable[..., list[Any]] = field(repr=False)  # arrays in the order of `inputs`
+    method: str = "tensorflow/serving/predict"
+    definition: str = field(default="", repr=False)  # protobuf's text of it, for error messages
