@@ -27,7 +27,8 @@ demo: .venv/ready ## train, export, serve and ask a small detector (minutes; POR
 	@scripts/install_system.sh nginx
 	@$(BIN)/python scripts/demo.py --port $(PORT)
 
-test: check ## every test, the whole chain included
+test: check ## every test, the whole chain and the images included
+	@scripts/install_system.sh docker || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@$(BIN)/python -m pytest
 
 check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)

@@ -11,24 +11,30 @@ from petbox.quiet_tensorflow import tf
 needs("official", "train")
 
 # After the check for the extra, and after TensorFlow.
+import orbit  # type: ignore[import-untyped]  # noqa: E402
 import tf_keras  # noqa: E402
-from official.core import exp_factory, train_lib  # noqa: E402
+from official.core import base_trainer, exp_factory, train_lib, train_utils  # noqa: E402
 from official.modeling import hyperparams  # noqa: E402
 from official.vision.modeling.backbones import mobilenet  # noqa: E402
 from official.vision.ops import anchor, box_ops, preprocess_ops  # noqa: E402
 from official.vision.tasks.maskrcnn import MaskRCNNTask  # noqa: E402
 from official.vision.utils import summary_manager  # noqa: E402
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph  # noqa: E402
 
 __all__ = [
     "MaskRCNNTask",
+    "TrackableObjectGraph",
     "anchor",
+    "base_trainer",
     "box_ops",
     "exp_factory",
     "hyperparams",
     "mobilenet",
+    "orbit",
     "preprocess_ops",
     "summary_manager",
     "tf",
     "tf_keras",
     "train_lib",
+    "train_utils",
 ]

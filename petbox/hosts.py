@@ -6,17 +6,29 @@ with `cluster.worker`, the addresses, and `task`, who this one is. All share the
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from petbox import runs
 from petbox.errors import ServiceError
-from petbox.garden import tf, train_lib
+from petbox.garden import base_trainer, orbit, tf, train_lib, train_utils
 
 VARIABLE = "TF_CONFIG"
+GONE = (  # what TensorFlow makes of a worker that does not answer
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 def worker() -> tuple[int, int]:
@@ -42,35 +54,223 @@ def worker() -> tuple[int, int]:
     return index, len(workers)
 
 
-class Runner(train_lib.OrbitExperimentRunner):
-    """The Model Garden's runner, whose other workers also begin where the first one stopped.
+class Total:
+    """Adds up a number of every worker's; waits until all have come with theirs."""
 
-    All must save, for reading a variable takes all of them, but only the first into the run's
-    folder. The Model Garden gives the others an empty folder, from which they would begin anew.
+    def __init__(self, strategy: Any) -> None:
+        self._strategy = strategy
+        self._sum: Any = tf.function(lambda mine: strategy.run(_sum_of_all, args=(mine,)))
+
+    def __call__(self, mine: float) -> float:
+        if worker()[1] == 1:
+            return mine
+        total = self._sum(tf.constant(float(mine)))
+        return float(self._strategy.experimental_local_results(total)[0])
+
+
+def _sum_of_all(mine: Any) -> Any:
+    here = tf.identity(mine)  # on this replica's device, which the sum must know
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+
+class Stopped(Exception):
+    """TERM or Ctrl-C ended the training, here or at another worker; its last step is saved."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code  # what the process is to exit with
+
+
+class Stop:
+    """Heeds TERM and Ctrl-C between steps, and sees to it that all workers do so at one step.
+
+    A step takes all workers, so one that left alone would leave the others without their last
+    steps. They agree before every step, by a sum of a single number.
     """
 
+    def __init__(self, total: Total) -> None:
+        self._total = total
+        self._code = 0
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Until the end of this, the two signals are kept for `check`."""
+        with _signals_go_to(self._note):
+            yield
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._code:
+            raise KeyboardInterrupt  # somebody at a terminal has no patience for the last step
+        self._code = 128 + number
+
+    def check(self) -> None:
+        """Raises `Stopped`, at every worker, once any has been asked to stop."""
+        if self.agree():
+            raise Stopped(self._code or 128 + signal.SIGTERM)
+
+    def agree(self) -> bool:
+        """Whether any worker has been asked to stop; waits until all have come to ask."""
+        return self._total(self._code) > 0
+
+
+@contextmanager
+def _signals_go_to(handler: Any) -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, earlier in zip(numbers, before, strict=True):
+            signal.signal(number, earlier)
+
+
+class Trainer(base_trainer.Trainer):
+    """The Model Garden's trainer, which can be stopped between two steps.
+
+    Its own loop of steps is one TensorFlow operation, in which no signal is heard for minutes.
+    """
+
+    def __init__(self, *args: Any, stop: Stop, **more: Any) -> None:
+        self._stop = stop
+        super().__init__(*args, **more)
+
+    def create_train_loop_fn(self) -> Any:
+        step = tf.function(self.train_step)
+
+        def loop(batches: Any, count: Any) -> None:
+            for _ in range(int(count)):
+                self._stop.check()
+                step(batches)
+
+        return loop
+
+    def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
+        """Called after each batch of an evaluation."""
+        if not hasattr(self.optimizer, "swap_weights"):  # in whose place others would be saved
+            self._stop.check()
+        return super().eval_reduce(state, step_outputs)
+
+
+class Controller(orbit.Controller):
+    """Orbit's, which reports and evaluates at the same steps wherever it was interrupted."""
+
+    @property
+    def steps_per_loop(self) -> Any:
+        whole = super().steps_per_loop
+        return whole - int(self.global_step.numpy()) % whole
+
+    def train_and_evaluate(
+        self, train_steps: int, eval_steps: int = -1, eval_interval: int | None = None
+    ) -> Any:
+        at = int(self.global_step.numpy())
+        if eval_interval and at:
+            next_one = min(-(-at // eval_interval) * eval_interval, train_steps)
+            # Also where it stands: the evaluation may be what was interrupted.
+            self.train(next_one, checkpoint_at_completion=False)
+            self.evaluate(eval_steps)
+        return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+
+
+class Best(train_utils.BestCheckpointExporter):
+    """The Model Garden's keeper of the best checkpoint; whether one is, the first worker says.
+
+    A last digit may differ between workers, and one that saves waits for the others to do so.
+    """
+
+    def __init__(self, folder: Path, params: Any, total: Total) -> None:
+        trainer = params.trainer
+        metric, better = trainer.best_checkpoint_eval_metric, trainer.best_checkpoint_metric_comp
+        super().__init__(str(folder), metric, better)
+        self._best_ckpt_logs: Any = self.best_ckpt_logs
+        self._total = total
+
+    def maybe_export_checkpoint(self, checkpoint: Any, eval_logs: Any, *more: Any) -> bool:
+        known = self._best_ckpt_logs
+        better = known is None or self._new_metric_is_better(known, eval_logs)
+        if not self._total(better and worker()[0] == 0):
+            return False
+        self._best_ckpt_logs = None
+        return bool(super().maybe_export_checkpoint(checkpoint, eval_logs, *more))
+
+
+class Runner(train_lib.OrbitExperimentRunner):
+    """The Model Garden's runner, which stops when asked, and at all workers as at the first one.
+
+    All must save, for reading a variable takes all of them, but only the first into the run's
+    folder. The others save into one of their own, which begins with what the run has: in an empty
+    one, as the Model Garden gives them, they would begin anew.
+    """
+
+    def __init__(self, *args: Any, distribution_strategy: Any, model_dir: str, **more: Any) -> None:
+        self._total = Total(distribution_strategy)
+        self._stop = Stop(self._total)
+        self._folder = Path(model_dir)
+        if worker()[0] > 0:
+            self._own = tempfile.TemporaryDirectory(prefix="petbox-worker-")  # as long as this
+            self._folder = Path(self._own.name)
+            _copy_newest(Path(model_dir), self._folder)
+        super().__init__(
+            *args,
+            distribution_strategy=distribution_strategy,
+            model_dir=model_dir,
+            controller_cls=Controller,
+            **more,
+        )
+
+    def run(self) -> Any:
+        """Trains to the last step, or raises `Stopped` at an earlier one, which is saved."""
+        with self._stop.heeded():
+            try:
+                return super().run()
+            except Stopped:
+                with self.strategy.scope():
+                    self.controller.save_checkpoint()
+                self._stop.agree()  # that all have saved: one that leaves takes the others along
+                raise
+
+    def _build_trainer(self, task: Any, train: bool, evaluate: bool) -> Any:
+        with self.strategy.scope():
+            return train_utils.create_trainer(
+                self.params,
+                task,
+                train=train,
+                evaluate=evaluate,
+                checkpoint_exporter=self._build_best_checkpoint_exporter(),
+                trainer_cls=functools.partial(Trainer, stop=self._stop),
+            )
+
+    def _build_best_checkpoint_exporter(self) -> Any:
+        part = self.params.trainer.best_checkpoint_export_subdir
+        return Best(self._folder / part, self.params, self._total) if part else None
+
     def _maybe_build_checkpoint_manager(self) -> Any:
-        if worker()[0] == 0:
-            return super()._maybe_build_checkpoint_manager()
-        folder = Path(tempfile.mkdtemp(prefix="petbox-worker-"))
-        if latest := tf.train.latest_checkpoint(self.model_dir):
-            for file in Path(self.model_dir).glob(f"{Path(latest).name}.*"):
-                shutil.copy(file, folder)
-            shutil.copy(Path(self.model_dir, "checkpoint"), folder)
         return tf.train.CheckpointManager(
             self.trainer.checkpoint,
-            directory=str(folder),
-            max_to_keep=1,
+            directory=str(self._folder),
+            max_to_keep=self.params.trainer.max_to_keep,
             step_counter=self.trainer.global_step,
             checkpoint_interval=self.params.trainer.checkpoint_interval,
             init_fn=self.trainer.initialize,
         )
 
 
+def _copy_newest(run: Path, folder: Path) -> None:
+    """The newest checkpoint of a run, and what is known of its best one."""
+    if latest := tf.train.latest_checkpoint(str(run)):
+        for file in run.glob(f"{Path(latest).name}.*"):
+            shutil.copy(file, folder)
+        shutil.copy(run / "checkpoint", folder)
+    if (best := run / runs.BEST / "info.json").is_file():
+        (folder / runs.BEST).mkdir()
+        shutil.copy(best, folder / runs.BEST)
+
+
 def strategy() -> Any:
     """How the work is shared out. Several hosts wait here until all of them have come."""
     if worker()[1] > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        # Python hears nothing while TensorFlow waits; so the system itself ends the process.
+        with _signals_go_to(signal.SIG_DFL):
+            return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

@@ -1,7 +1,7 @@
 """What is trained: the Model Garden's Faster R-CNN task, three of its steps done otherwise.
 
-Model, losses and metrics are its own. Ours are where the training pictures come from, ImageNet
-weights in Keras' form, and a MobileNet that keeps its batch normalisation.
+Model, losses and metrics are its own. Ours are where the training pictures come from, the checked
+first weights, and a MobileNet that keeps its batch normalisation.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from petbox import input_pipeline, keras_weights
+from petbox import garden_weights, input_pipeline, keras_weights
 from petbox.garden import MaskRCNNTask, tf, tf_keras
 
-KERAS = ".h5"
 NOT_FINITE = "the loss is not finite"
 
 # MobileNet's last features, which no decoder takes.
@@ -35,11 +34,16 @@ class Task(MaskRCNNTask):
 
     def initialize(self, model: Any) -> None:
         """Called for a run that has no checkpoint yet."""
-        weights = self.task_config.init_checkpoint
-        if weights and weights.endswith(KERAS):
+        weights, parts = self.task_config.init_checkpoint, self.task_config.init_checkpoint_modules
+        if not weights:
+            return
+        if weights.endswith(garden_weights.KERAS):
             keras_weights.load(model.backbone, Path(weights))
+        elif parts == "all":
+            garden_weights.load({"model": model}, Path(weights))
         else:
-            super().initialize(model)
+            names = [parts] if isinstance(parts, str) else parts
+            garden_weights.load({name: getattr(model, name) for name in names}, Path(weights))
 
     def train_step(self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None) -> Any:
         """The Model Garden's step, which ends the run by name when the loss is not a number."""
@@ -53,4 +57,6 @@ class Task(MaskRCNNTask):
     def build_inputs(self, params: Any, input_context: Any = None, dataset_fn: Any = None) -> Any:
         if params.is_training:
             return input_pipeline.training_batches(self.task_config.model, params, input_context)
+        if input_context and input_context.num_input_pipelines > 1:
+            input_context = None  # every host judges by all held-out pictures, not by its share
         return super().build_inputs(params, input_context, dataset_fn)

@@ -3,11 +3,11 @@
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
-ruff check --quiet .
-ruff format --check --quiet .
+ruff check --quiet . container/train
+ruff format --check --quiet . container/train
 mypy
 git ls-files -z -- '*.sh' container/serve .ci/run | xargs -0 shellcheck
-hadolint container/Dockerfile
+hadolint container/Dockerfile container/train.Dockerfile
 # As it lies; what nginx would write goes under build/.
 mkdir -p build/nginx
 nginx -t -q -p "$PWD/build/nginx" -c "$PWD/container/nginx.conf"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
-# usage: scripts/install_system.sh nginx|shellcheck|python ...
+# usage: scripts/install_system.sh nginx|shellcheck|python|docker ...
 set -Eeuo pipefail
 
 missing=()
@@ -18,8 +18,15 @@ for thing in "$@"; do
       command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null ||
         missing+=(python3 python3-venv)
       ;;
+    docker)
+      # an engine that answers will do; without one the client alone is of no use
+      if ! docker info >/dev/null 2>&1; then
+        PATH="$PATH:/usr/sbin:/sbin" command -v dockerd >/dev/null || missing+=(docker.io)
+      fi
+      PATH="$PATH:/usr/sbin:/sbin" command -v debootstrap >/dev/null || missing+=(debootstrap)
+      ;;
     *)
-      echo >&2 "install_system: knows nginx, shellcheck and python, not $thing"
+      echo >&2 "install_system: knows nginx, shellcheck, python and docker, not $thing"
       exit 2
       ;;
   esac
@@ -39,7 +46,7 @@ fi
 if ! command -v apt-get >/dev/null; then
   echo >&2 "install_system: not installed: ${missing[*]} (Debian's names); this system has no apt-get," \
     "so install nginx 1.22 or later with its njs module (ngx_http_js_module), Python 3.10 to 3.12" \
-    "with venv, and shellcheck by its own means"
+    "with venv, shellcheck, docker.io and debootstrap by its own means"
   exit 1
 fi
 

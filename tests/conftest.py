@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("docker_engine",)
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 

@@ -228,6 +228,7 @@ def test_tensorflow_is_of_one_minor_version() -> None:
         "constraints.txt: tensorflow",
         "constraints.txt: tf-models-official",
         "Dockerfile: tensorflow/serving",
+        "train.Dockerfile: tensorflow/tensorflow",
     } <= found.keys()
     assert len(set(found.values())) == 1, found
 

@@ -16,50 +16,37 @@ import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from petbox import overrides, pipeline_config, products, program, runs
-from petbox.errors import DataError, ModelError, ServiceError
+from petbox import (
+    download,
+    garden_weights,
+    overrides,
+    pipeline_config,
+    products,
+    program,
+    runs,
+    training_words,
+)
+from petbox.errors import DataError, ModelError, PetboxError, ServiceError
 from petbox.pipeline_config import Inputs, Mapped
 from petbox.presets import PRESETS, peak_at, train_for
 from petbox.progress import progress
 from petbox.records import read_info, shards
+from petbox.training_options import TrainOptions as Options
 
+DOWNLOADS = Path("data/weights")
+BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
+TRAINABLE = "task.model.backbone.resnet.bn_trainable"
 PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
-
-
-@dataclass(frozen=True)
-class Options:
-    out: Annotated[Path, "folder of the finished run"]
-    records: Annotated[Path | None, "folder made by train/make_records.py"] = None
-    preset: Annotated[str, "which detector to train"] = "toy"
-    pipeline_config: Annotated[
-        Path | None, "the Object Detection API's configuration, instead of a preset"
-    ] = None
-    set_: Annotated[tuple[str, ...], "other fields of the configuration", "FIELD=VALUE"] = ()
-    init: Annotated[Path | None, "weights to begin with: MobileNetV2's of Keras (.h5)"] = None
-    steps: Annotated[int | None, "updates to make (default: the preset's)"] = None
-    batch_size: Annotated[int | None, "pictures an update (default: the preset's)"] = None
-    learning_rate: Annotated[float | None, "its peak (default: the preset's)"] = None
-    evaluate_every: Annotated[int | None, "steps between evaluations that keep the best"] = None
-    checkpoint_every: Annotated[int, "steps between checkpoints"] = 200
-    report_every: Annotated[int, "steps between reports of loss and speed"] = 20
-    precision: Annotated[Literal["float32", "float16", "bfloat16"], "of the computations"] = (
-        "float32"
-    )
-    xla: Annotated[bool, "compile the training step (for GPUs)"] = False
-    seed: Annotated[int, "of the weights and the order of pictures"] = 1
 
 
 def main(options: Options) -> None:
     products.refuse_existing(options.out)
-    if options.preset not in PRESETS:
-        raise DataError(f"--preset {options.preset}: there are {', '.join(sorted(PRESETS))}")
-    for name in ("checkpoint_every", "report_every", "steps", "batch_size", "evaluate_every"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise DataError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    check(options)
     mapped = None
     if options.pipeline_config:
         mapped = pipeline_config.read(options.pipeline_config)
@@ -69,17 +56,20 @@ def main(options: Options) -> None:
     if mapped:
         pipeline_config.check_classes(mapped, found.names)
         classes.append(mapped.classes)  # there may be more than the records have
+    run = runs.unfinished(options.out)
+    weights = first_weights(options, mapped, run)
     program.say("loading TensorFlow ...")
     from petbox import detector, hosts
 
     index, _ = hosts.worker()
-    strategy = hosts.strategy()  # before anything else of TensorFlow runs
+    with in_plain_words(options):
+        strategy = hosts.strategy()  # before anything else of TensorFlow runs
     config = detector.experiment(options.preset, mapped)
     detector.on_records(config, found.train, found.test, classes)
-    adjust(config, options)
+    config.task.init_checkpoint = weights
+    adjust(config, options, mapped)
     # A worker's share of a batch is too small for averages of its own.
     config.task.model.norm_activation.use_sync_bn = strategy.num_replicas_in_sync > 1
-    run = runs.unfinished(options.out)
     run.mkdir(parents=True, exist_ok=True)
     if index == 0:
         alone(run)
@@ -89,12 +79,46 @@ def main(options: Options) -> None:
         if options.pipeline_config:
             shutil.copy(options.pipeline_config, run / "pipeline.config")
     start = time.monotonic()
-    train(config, run, options, strategy, index)
+    with in_plain_words(options):
+        train(config, run, options, strategy, index)
     minutes = (time.monotonic() - start) / 60
     if index == 0:
         run.rename(options.out)
         program.say(f"trained {config.trainer.train_steps} steps in {minutes:.1f} min")
         print(options.out)
+
+
+def check(options: Options) -> None:
+    """Refuses what is wrong whatever the records are."""
+    if options.preset not in PRESETS:
+        raise DataError(f"--preset {options.preset}: there are {', '.join(sorted(PRESETS))}")
+    for name in ("checkpoint_every", "report_every", "steps", "batch_size", "evaluate_every"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise DataError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    if not 0 <= options.seed < 2**32:
+        raise DataError(f"--seed {options.seed}: must be from 0 to {2**32 - 1}")
+    if options.init_parts not in (None, *PARTS):
+        raise DataError(f"--init-parts {options.init_parts}: there are {', '.join(PARTS)}")
+
+
+def first_weights(options: Options, mapped: Mapped | None, run: Path) -> str | None:
+    """Where the weights to begin with lie, fetched if they must be."""
+    named = mapped.changes.get("task.init_checkpoint") if mapped else None
+    place = options.init or named
+    if place is None and options.init_parts:
+        raise DataError("--init-parts goes with --init only; leave it out")
+    if place is None or any(run.glob("ckpt-*.index")):
+        return place  # a run that has begun has weights of its own
+    try:
+        weights = garden_weights.found(place, DOWNLOADS)
+    except PetboxError as error:
+        if options.init:
+            raise
+        more = f"fine_tune_checkpoint: {error}; or name other weights with --init"
+        raise type(error)(more) from error
+    if weights.suffix == garden_weights.KERAS and options.init_parts == WITH_DECODER:
+        raise DataError(f"{place}: Keras' weights have no decoder; leave --init-parts out")
+    return str(weights)
 
 
 def inputs(folder: Path | None, mapped: Mapped | None) -> Inputs:
@@ -120,7 +144,10 @@ def alone(run: Path) -> None:
 def begin(run: Path, options: Options) -> None:
     """Makes the run's folder, or checks that the unfinished one was begun with these options."""
     records = options.records and options.records.resolve()
-    chosen = asdict(replace(options, records=records))
+    init = options.init
+    if init and not download.is_url(init):
+        init = str(Path(init).resolve())
+    chosen = asdict(replace(options, records=records, init=init))
     wanted = {
         name: str(value) for name, value in chosen.items() if name not in ("out", "report_every")
     }
@@ -140,7 +167,7 @@ def begin(run: Path, options: Options) -> None:
         partial.write_text(json.dumps(wanted, indent=1) + "\n")
 
 
-def adjust(config: Any, options: Options) -> None:
+def adjust(config: Any, options: Options, mapped: Mapped | None) -> None:
     """What the options say otherwise than the preset."""
     trainer, data = config.trainer, config.task.train_data
     if options.steps:
@@ -149,14 +176,19 @@ def adjust(config: Any, options: Options) -> None:
         peak_at(config, options.learning_rate)
     data.global_batch_size = options.batch_size or data.global_batch_size
     data.seed = options.seed
-    if options.init:  # or a pipeline.config may have named one
-        config.task.init_checkpoint = str(options.init.resolve())
+    if options.init and not (mapped and TRAINABLE in mapped.changes):
+        # What millions of pictures gave beats the averages of a few: a batch here is of 8 or so,
+        # theirs was of thousands. --set can say otherwise.
+        config.task.model.backbone.resnet.bn_trainable = False
+    if options.init or options.init_parts:  # a pipeline.config's parts are of its own checkpoint
+        config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
     config.runtime.mixed_precision_dtype = PRECISIONS[options.precision]
     config.runtime.enable_xla = options.xla
     loop = min(options.report_every, trainer.train_steps)
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
     trainer.max_to_keep = 2
+    trainer.preemption_on_demand_checkpoint = False  # petbox.hosts does it, on one host as well
     trainer.loss_upper_bound = float("inf")  # a loss that is not finite is told with its pictures
     if options.evaluate_every:
         trainer.validation_interval = options.evaluate_every
@@ -171,7 +203,6 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
     """Runs the Model Garden's own training loop, with our progress before it."""
     from petbox import detector, hosts
     from petbox.garden import summary_manager, tf
-    from petbox.task import NOT_FINITE
 
     chief = index == 0
     tf.keras.utils.set_random_seed(options.seed)
@@ -180,6 +211,7 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         log = stack.enter_context((run / f"train-{index}.log").open("a"))
         stack.enter_context(contextlib.redirect_stdout(log))
         report = Report()
+        steps = config.trainer.train_steps
         runner = hosts.Runner(
             distribution_strategy=strategy,
             task=detector.task(config, run),
@@ -187,36 +219,55 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
             params=config,
             model_dir=str(run),
             train_actions=[report],
+            eval_actions=[report.evaluated],
             save_summary=chief,
             eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(config, str(run)),
         )
         step = runner.trainer.global_step
         program.say("tracing the training step (the first report takes a while) ...")
-        bar = stack.enter_context(progress("train", config.trainer.train_steps, int(step.numpy())))
+        bar = stack.enter_context(progress("train", steps, int(step.numpy())))
+        stack.enter_context(contextlib.redirect_stdout(log))  # the bar has taken it to itself
         report.begin(step, bar)
         try:
             runner.run()
-        except tf.errors.InvalidArgumentError as error:
-            if (said := error.message.find(f"[{NOT_FINITE}]")) < 0:
-                raise
-            what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[said:])
-            raise ModelError(
-                f"{what} ({loss}) at step {at} with the pictures {', '.join(names)}; "
-                f"look at them, or remove {run} and train with a smaller --learning-rate"
-            ) from error
-        except tf.errors.DataLossError as error:
-            raise DataError(
-                f"{options.records}: a shard is damaged; make the records again"
-            ) from error
-        except tf.errors.UnavailableError as error:
-            raise ServiceError(
-                f"another worker of {hosts.VARIABLE} is gone ({error.message.splitlines()[0]}); "
-                "the same command on every host goes on from the last checkpoint"
-            ) from error
+        except hosts.Stopped as stopped:
+            program.say(
+                f"stopped at step {int(step.numpy())} of {steps}, which is saved; "
+                "the same command goes on from there"
+            )
+            raise SystemExit(stopped.code) from stopped
+
+
+@contextlib.contextmanager
+def in_plain_words(options: Options) -> Iterator[None]:
+    """Says what the user can mend of what TensorFlow found wrong."""
+    from petbox import hosts
+    from petbox.garden import tf
+    from petbox.task import NOT_FINITE
+
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if (said := error.message.find(f"[{NOT_FINITE}]")) < 0:
+            raise
+        what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[said:])
+        raise ModelError(
+            f"{what} ({loss}) at step {at} with the pictures {', '.join(names)}; look at them, or "
+            f"remove {runs.unfinished(options.out)} and train with a smaller --learning-rate"
+        ) from error
+    except tf.errors.DataLossError as error:
+        raise DataError(f"{options.records}: a shard is damaged; make the records again") from error
+    except hosts.GONE as error:
+        if hosts.worker()[1] == 1:
+            raise
+        raise ServiceError(
+            f"another worker of {hosts.VARIABLE} is gone, or cannot be reached; "
+            "the same command on every host goes on from the last checkpoint"
+        ) from error
 
 
 class Report:
-    """Called after each loop of steps: shows loss and speed."""
+    """Called after each loop of steps, and after each evaluation: shows what came of it."""
 
     def __init__(self) -> None:
         self.step: Any = None  # the trainer's own counter
@@ -227,10 +278,16 @@ class Report:
         self.step, self.advance, self.at = step, advance, int(step.numpy())
 
     def __call__(self, output: dict[str, Any]) -> None:
-        at, now, loss = int(self.step.numpy()), time.monotonic(), float(output["total_loss"])
+        at, now = int(self.step.numpy()), time.monotonic()
+        losses = {name: float(value) for name, value in output.items()}
         speed = (at - self.at) / (now - self.since)
-        self.advance(at - self.at, f"loss {loss:.3f}, {speed:.1f} steps/s")
+        self.advance(at - self.at, training_words.note(losses, speed))
         self.at, self.since = at, now
+
+    def evaluated(self, output: dict[str, Any]) -> None:
+        metrics = {name: float(output[name]) for name in ("AP", "AP50")}
+        program.say(training_words.evaluated(int(self.step.numpy()), metrics))
+        self.since = time.monotonic()  # the time is not the steps'
 
 
 if __name__ == "__main__":

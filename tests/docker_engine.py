@@ -1,0 +1,196 @@
+"""A Docker engine for tests, and a bare Debian or Ubuntu to build on, where none can be pulled.
+
+An engine that answers is used as it is; else root starts one of its own, which is gone afterwards
+with all that was built. The bare system is what debootstrap makes of the machine's own release
+and mirror; it is kept in build/, for it takes a minute to make. Name this module in
+`pytest_plugins` to ask for its fixtures.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+
+SECONDS_TO_START = 60
+CAP_SYS_ADMIN = 21  # without it not even root can mount what a container stands on
+PACKAGES = "ca-certificates,python3"
+MINE = "petbox-test"  # what every image made here is called, so that they can be found again
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The `docker` command, and the environment that leads it to its engine."""
+
+    env: dict[str, str]
+
+    def __call__(
+        self, *words: str | Path, check: bool = True, timeout: int = 600
+    ) -> subprocess.CompletedProcess[str]:
+        command = ["docker", *map(str, words)]
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check:
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+        """A `docker` command that goes on while the test does something else."""
+        command = ["docker", *map(str, words)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=self.env, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+
+    def answers(self) -> bool:
+        return self("info", check=False, timeout=30).returncode == 0
+
+    def unpacked(self, name: str, packing: str, *words: str | Path) -> None:
+        """Makes an image of what the shell command `packing` writes as a tar file."""
+        script = f"set -o pipefail; {packing} | docker import - {name}"
+        done = subprocess.run(
+            ["bash", "-c", script, "-", *map(str, words)],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed; scripts/install_system.sh docker")
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    # The builder that every engine has; the other is a plugin of its own.
+    env = {**os.environ, "PATH": path, "DOCKER_BUILDKIT": "0", "DOCKER_CLI_HINTS": "false"}
+    here = Engine(env)
+    if here.answers():
+        try:
+            yield here
+        finally:
+            made = here("images", "--quiet", "--filter", f"reference={MINE}*").stdout.split()
+            here("rmi", "--force", *made, check=False)
+        return
+    if why := cannot_start(path):
+        pytest.skip(f"no Docker engine answers, and none can be started: {why}")
+    folder = Path(tempfile.mkdtemp(prefix="petbox-docker-"))  # a socket's path must be short
+    try:
+        with started(folder, path) as socket:
+            yield Engine({**env, "DOCKER_HOST": socket})
+    finally:
+        for line in Path("/proc/mounts").read_text().splitlines():
+            if (point := line.split()[1]).startswith(f"{folder}/"):  # --network=host leaves one
+                subprocess.run(["umount", point], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cannot_start(path: str) -> str:
+    if os.geteuid() != 0:
+        return "only root can"
+    if not shutil.which("dockerd", path=path):
+        return "dockerd is not installed; scripts/install_system.sh docker"
+    able = next(x for x in Path("/proc/self/status").read_text().splitlines() if "CapEff" in x)
+    if not int(able.split()[1], 16) >> CAP_SYS_ADMIN & 1:
+        return "this container has no right to mount anything (docker run --privileged has)"
+    return ""
+
+
+class started:  # noqa: N801  # a context manager reads as a verb
+    """An engine of our own, with everything that it keeps in `folder`."""
+
+    def __init__(self, folder: Path, path: str) -> None:
+        self.folder, self.socket = folder, f"unix://{folder}/docker.sock"
+        self.env = {**os.environ, "PATH": path, "DOCKER_HOST": self.socket}
+
+    def __enter__(self) -> str:
+        keeps = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}
+        flags = [f"--{flag}={self.folder / name}" for flag, name in keeps.items()]
+        # The machine's network is left as it is: no bridge, no rules.
+        alone = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+        self.log = self.folder / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                ["dockerd", f"--host={self.socket}", *flags, *alone],
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        give_up = time.monotonic() + SECONDS_TO_START
+        while not Engine(self.env).answers():
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                self.__exit__()
+                pytest.fail(f"dockerd does not start:\n{self.log.read_text()[-2000:]}")
+        return self.socket
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def debian_tar() -> Path:
+    """A bare system of this machine's own release, with Python, as a tar file."""
+    release = platform.freedesktop_os_release()
+    name, codename = release["ID"], release.get("VERSION_CODENAME", "")
+    made = CHECKOUT / "build" / f"{name}-{codename}.tar"
+    if made.exists():
+        return made
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    if os.geteuid() != 0 or not shutil.which("debootstrap", path=path):
+        pytest.skip("debootstrap as root makes the bare system; scripts/install_system.sh docker")
+    components = "main,universe" if name == "ubuntu" else "main"
+    with tempfile.TemporaryDirectory(prefix="petbox-debootstrap-") as folder:
+        root = Path(folder, "root")
+        words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
+        words += [f"--components={components}", codename, str(root), mirror(codename)]
+        done = subprocess.run(
+            words,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        made.parent.mkdir(parents=True, exist_ok=True)
+        partial = made.with_suffix(".partial")
+        leave_out = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*"]
+        subprocess.run(["tar", "-cf", partial, *leave_out, "-C", root, "."], check=True)
+        partial.rename(made)
+    return made
+
+
+def mirror(codename: str) -> str:
+    """Where this machine's own packages come from."""
+    words = ["apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        release, site = line.split()
+        if release == codename:
+            return site
+    pytest.skip(f"apt knows no mirror of {codename}; apt-get update may find it")
+
+
+@pytest.fixture(scope="session")
+def debian(engine: Engine, debian_tar: Path) -> str:
+    """The name of the bare system's image."""
+    name = f"{MINE}-{debian_tar.stem}"
+    engine("import", debian_tar, name)
+    return name
