@@ -29,7 +29,7 @@ demo: .venv/ready ## train, export, serve and ask a small detector (minutes; POR
 
 test: check ## every test, the whole chain and the images included
 	@scripts/install_system.sh docker || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck

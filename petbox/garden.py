@@ -11,7 +11,7 @@ from petbox.quiet_tensorflow import tf
 needs("official", "train")
 
 # After the check for the extra, and after TensorFlow.
-import orbit  # type: ignore[import-untyped]  # noqa: E402
+import orbit  # noqa: E402
 import tf_keras  # noqa: E402
 from official.core import base_trainer, exp_factory, train_lib, train_utils  # noqa: E402
 from official.modeling import hyperparams  # noqa: E402
