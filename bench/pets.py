@@ -100,8 +100,7 @@ def keep_pictures(folder: Path, curve: Sequence[tuple[int, float]]) -> None:
     axes.grid(color="0.93")
     figure.savefig(folder / "pets-curve.png", metadata={"Software": None})
     shutil.copy(WORK / "run" / "precision_recall.png", folder / "pets-precision-recall.png")
-    for name in ("sample", "worst_misses"):
-        keep_small(WORK / "run" / f"{name}.png", folder / f"pets-{name.replace('_', '-')}.jpg")
+    keep_small(WORK / "run" / "sample.png", folder / "pets-sample.jpg")
 
 
 def keep_small(sheet: Path, path: Path) -> None:

@@ -9,7 +9,12 @@ DIR/saved_model and, where the run has one, DIR/pipeline.config.
     python export/exporter_savedmodel.py --input_type image_tensor \\
         --trained_checkpoint_dir runs/toy --output_directory exported
 
-Before it is given its name, the model is compared with its checkpoint on a few pictures.
+A detection SavedModel that exists already, of the Object Detection API's zoo for one, gets the
+same signatures and limits:
+
+    python export/exporter_savedmodel.py --from-saved-model DIR --label-map FILE --out model/zoo/1
+
+Before it is given its name, the model is compared on a few pictures with what it was made from.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from typing import Annotated, Literal
 
 from petbox import products, program
 from petbox.errors import ModelError
-from petbox.export_source import source
+from petbox.export_source import Source, source
+from petbox.wrapped_source import WrappedSource, wrapped_source
 
 MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
 InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
@@ -38,11 +44,16 @@ class Options:
     max_pictures: Annotated[int, "requests with more are refused"] = 64
     batch: Annotated[int, "pictures of different requests to compute together"] = 1
     batch_timeout_micros: Annotated[int, "how long the first one waits for others"] = 2000
+    fit_canvas: Annotated[
+        bool, "pad photos only as far as needed: faster, but boxes and scores may shift a little"
+    ] = False
     records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
     trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
     trained_checkpoint_prefix: Annotated[
         Path | None, "a certain checkpoint of a run, as in runs/toy/ckpt-600", "PREFIX"
     ] = None
+    from_saved_model: Annotated[Path | None, "wrap this detection SavedModel instead", "DIR"] = None
+    label_map: Annotated[Path | None, "its class names, if they are not inside it", "FILE"] = None
     pipeline_config_path: Annotated[
         Path | None, "must be of the run's network; params.yaml in the run is what counts", "FILE"
     ] = None
@@ -50,11 +61,10 @@ class Options:
 
 
 def main(options: Options) -> None:
-    trained = one_of(options, "run", "trained_checkpoint_dir", "trained_checkpoint_prefix")
     out = one_of(options, "out", "output_directory")
     check(options, out)
     products.refuse_existing(out)
-    chosen = source(trained, options.pipeline_config_path, options.records)
+    chosen = source_of(options)
     program.say("loading TensorFlow ...")
     from petbox import exporter
     from petbox.batching import Batches
@@ -67,9 +77,23 @@ def main(options: Options) -> None:
         most_pixels=round(options.max_megapixels * 1e6),
         most_pictures=options.max_pictures,
         batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
+        fit_canvas=options.fit_canvas,
     )
     make = exporter.export if options.out else exporter.export_classic
     print(make(chosen, out, settings))
+
+
+def source_of(options: Options) -> Source | WrappedSource:
+    trained = one_of(
+        options, "run", "trained_checkpoint_dir", "trained_checkpoint_prefix", "from_saved_model"
+    )
+    other = "pipeline_config_path" if options.from_saved_model else "label_map"
+    if getattr(options, other):
+        only = "a run" if options.from_saved_model else "--from-saved-model"
+        raise ModelError(f"{flag(other)}: goes with {only} only; leave it out")
+    if options.from_saved_model:
+        return wrapped_source(trained, options.label_map, options.records)
+    return source(trained, options.pipeline_config_path, options.records)
 
 
 def one_of(options: Options, *names: str) -> Path:

@@ -20,8 +20,13 @@ def chosen(run: Path, prefix: Path | None) -> Path:
     raise ModelError(f"{run}/checkpoint: names no checkpoint that is there; train again")
 
 
-def restored(config: Any, run: Path, checkpoint: Path) -> Any:
-    """The run's model, built whole before the checkpoint's weights are read into it."""
+def restored(config: Any, run: Path, checkpoint: Path | None = None) -> Any:
+    """The run's model at its best known step, or at another, built whole before it is read.
+
+    The heads are made at the first call: a checkpoint restored before that would match nothing
+    of them, and say nothing.
+    """
+    checkpoint = chosen(run, checkpoint)
     model = detector.task(config).build_model()
     try:
         status = tf.train.Checkpoint(model=model).read(str(checkpoint))
@@ -29,7 +34,7 @@ def restored(config: Any, run: Path, checkpoint: Path) -> Any:
     except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
         raise ModelError(
             f"{checkpoint}: does not fit {run / runs.PARAMS} "
-            f"({str(error).splitlines()[0]}); name a checkpoint of that run"
+            f"({str(error).splitlines()[0]}); name a checkpoint of that run, or train again"
         ) from error
     return model
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from petbox import labels, pipeline_config, runs
 from petbox.errors import ModelError
-from petbox.garden import exp_factory, hyperparams, tf
+from petbox.garden import exp_factory, hyperparams
 from petbox.pipeline_config import Mapped
 from petbox.presets import PRESETS
 from petbox.task import Task
@@ -68,28 +68,6 @@ def load_config(run: Path) -> Any:
         raise ModelError(
             f"{run / runs.PARAMS}: cannot be read ({type(error).__name__}); train again"
         ) from error
-
-
-def restored(config: Any, run: Path) -> Any:
-    """The trained model of a run at its best known step, built whole before its weights are read.
-
-    The heads are made at the first call: a checkpoint restored before that would match nothing
-    of them, and say nothing.
-    """
-    best = tf.train.latest_checkpoint(str(run / runs.BEST))
-    checkpoint = best or tf.train.latest_checkpoint(str(run))
-    if checkpoint is None:
-        raise ModelError(f"{run}/checkpoint: names no checkpoint that is there; train again")
-    model = task(config).build_model()
-    try:
-        status = tf.train.Checkpoint(model=model).read(checkpoint)
-        status.expect_partial().assert_existing_objects_matched()
-    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-        raise ModelError(
-            f"{checkpoint}: does not fit {run / runs.PARAMS} "
-            f"({str(error).splitlines()[0]}); train again"
-        ) from error
-    return model
 
 
 def class_names(run: Path) -> dict[int, str]:

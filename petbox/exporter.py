@@ -1,9 +1,9 @@
-"""A finished run made a SavedModel: checked before, written whole, compared with its checkpoint.
+"""A detector made a SavedModel: written whole, compared with what it was made from.
 
 Inside, beside the graph and the weights:
 
     assets/label_map.pbtxt
-    assets.extra/params.yaml, pipeline.config      the run's configuration, as far as it has one
+    assets.extra/params.yaml, pipeline.config      a run's configuration, as far as it has one
     assets.extra/export.json                       this exporter's own report
     assets.extra/tf_serving_warmup_requests
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,27 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import petbox
-from petbox import (
-    checkpoints,
-    detector,
-    pipeline_config,
-    products,
-    program,
-    runs,
-    self_check,
-    warmup_records,
-)
+from petbox import labels, products, program, self_check, warmup_records
 from petbox.errors import DataError, ModelError
 from petbox.export_source import Source, source
+from petbox.export_subject import PIPELINE_CONFIG, Subject, gist, subject
 from petbox.garden import tf
 from petbox.picture_inputs import INPUT_TYPES, KEY
 from petbox.savedmodel import SIGNATURES, Servable, Settings
+from petbox.wrapped_source import WrappedSource
 
-PIPELINE_CONFIG = "pipeline.config"
 SAVED_MODEL = "saved_model"  # in a folder of the Object Detection API's form
 EXTRA = "assets.extra"
 REPORT = "export.json"
-CHECKED = 8  # pictures
 
 
 def export_inference_graph(
@@ -66,7 +58,7 @@ def export_inference_graph(
     )
 
 
-def export_classic(source: Source, out: Path, settings: Settings) -> Path:
+def export_classic(source: Source | WrappedSource, out: Path, settings: Settings) -> Path:
     """Makes the folder `out` as the Object Detection API's exporter does: saved_model in it."""
     with products.product(out) as partial:
         partial.mkdir()
@@ -77,35 +69,34 @@ def export_classic(source: Source, out: Path, settings: Settings) -> Path:
     return out / SAVED_MODEL
 
 
-def export(source: Source, out: Path, settings: Settings) -> Path:
+def export(source: Source | WrappedSource, out: Path, settings: Settings) -> Path:
     """Makes the SavedModel `out`."""
     with products.product(out) as partial:
         _written(source, settings, partial, out)
     return out
 
 
-def _written(source: Source, settings: Settings, partial: Path, out: Path, name: str = "") -> Path:
+def _written(
+    source: Source | WrappedSource, settings: Settings, partial: Path, out: Path, name: str = ""
+) -> Path:
     """Writes the SavedModel `name` in the product `out`, which is still called `partial`."""
-    if settings.input_type not in INPUT_TYPES:
-        raise DataError(f"--input-type {settings.input_type}: there are {', '.join(INPUT_TYPES)}")
+    _check(source, settings)
     start = time.monotonic()
-    config = detector.load_config(source.run)
-    names = _names(source.run, config)
-    if source.pipeline_config:
-        check_pipeline_config(source.pipeline_config, source.run, config)
-    checkpoint = checkpoints.chosen(source.run, source.checkpoint)
-    model = checkpoints.restored(config, source.run, checkpoint)
-    where, asked = self_check.pictures(config, source.records, CHECKED)
+    made = subject(source, settings)
     folder = partial / name
     with _said_of(out, partial):
-        label_map = source.run / runs.LABEL_MAP
-        Servable(config, model, label_map, names, settings).save(folder)
-        _add_extras(folder, source, settings)
+        with tempfile.TemporaryDirectory() as named:  # an asset is called as its file is
+            label_map = Path(named, labels.FILE_NAME)
+            shutil.copy(made.label_map, label_map)
+            Servable(made.network, label_map, made.names, settings).save(folder)
+        _add_extras(folder, made, settings)
         built = time.monotonic() - start
-        program.say(f"written in {built:.1f} s; comparing it with {checkpoint} ...")
-        agreement = self_check.check(config, model, folder, settings.input_type, asked, where)
+        program.say(f"written in {built:.1f} s; comparing it with {made.original} ...")
+        agreement = self_check.check(
+            folder, settings.input_type, made.pictures, made.answers, made.original
+        )
         seconds = {"written": round(built, 1), "in all": round(time.monotonic() - start, 1)}
-        report = {**_versions(), **_of(checkpoint), "settings": asdict(settings)}
+        report = {**_versions(), **made.told, "settings": asdict(settings)}
         report |= {"self_check": asdict(agreement), "seconds": seconds}
         (folder / EXTRA / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     program.say(
@@ -115,14 +106,26 @@ def _written(source: Source, settings: Settings, partial: Path, out: Path, name:
     return folder
 
 
-def _add_extras(folder: Path, source: Source, settings: Settings) -> None:
-    """What travels beside the graph: the run's configuration, requests to warm up with."""
+def _check(source: Source | WrappedSource, settings: Settings) -> None:
+    if settings.input_type not in INPUT_TYPES:
+        raise DataError(f"--input-type {settings.input_type}: there are {', '.join(INPUT_TYPES)}")
+    if settings.batches and isinstance(source, WrappedSource):
+        raise ModelError(
+            f"--batch: {source.model} takes one picture at a time, so there is nothing to batch; "
+            "leave it out"
+        )
+    if settings.fit_canvas and isinstance(source, WrappedSource):
+        raise ModelError(
+            f"--fit-canvas: {source.model} pads its pictures itself, or not at all; leave it out"
+        )
+
+
+def _add_extras(folder: Path, made: Subject, settings: Settings) -> None:
+    """What travels beside the graph: configuration, requests to warm up with."""
     extra = folder / EXTRA
     extra.mkdir()
-    shutil.copy(source.run / runs.PARAMS, extra / runs.PARAMS)
-    given = source.pipeline_config or source.run / PIPELINE_CONFIG
-    if given.is_file():
-        shutil.copy(given, extra / PIPELINE_CONFIG)
+    for name, path in made.extras.items():
+        shutil.copy(path, extra / name)
     warmup_records.write(folder, _warmup(settings))
 
 
@@ -135,49 +138,14 @@ def _versions() -> dict[str, Any]:
     }
 
 
-def _of(checkpoint: Path) -> dict[str, Any]:
-    return {"checkpoint": checkpoint.name, "step": checkpoints.step(checkpoint)}
-
-
-def _names(run: Path, config: Any) -> dict[int, str]:
-    """The label map, once it has been seen to fit the network."""
-    names, classes = detector.class_names(run), config.task.model.num_classes - 1
-    # A run of a pipeline.config may have places for classes that its records lack.
-    spare = (run / PIPELINE_CONFIG).is_file()
-    if max(names) > classes or (max(names) < classes and not spare):
-        raise ModelError(
-            f"{run / runs.LABEL_MAP}: its highest id is {max(names)}, but the network of "
-            f"{run / runs.PARAMS} has {classes} classes; put back the label map it was trained with"
-        )
-    return names
-
-
-def check_pipeline_config(path: Path, run: Path, config: Any) -> None:
-    """Refuses a pipeline.config that is of another network than the run."""
-    mapped = pipeline_config.read(path)
-    wanted = detector.experiment(mapped.preset, mapped).task.model
-    ours = config.task.model
-    for what, theirs, have in (
-        ("num_classes", mapped.classes, ours.num_classes - 1),
-        ("its backbone", _backbone(wanted), _backbone(ours)),
-    ):
-        if theirs != have:
-            raise DataError(
-                f"{path}: {what} is {theirs}, but {run} was trained with {have}; give the "
-                "pipeline.config it was trained with, or none"
-            )
-
-
-def _backbone(model: Any) -> str:
-    kind = model.backbone.type
-    return f"{kind} {getattr(model.backbone.get(), 'model_id', '')}".strip()
-
-
 def _warmup(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A request of each kind, and one that fills a batch."""
+    """A request of each kind, one for each canvas, and one that fills a batch."""
     one = self_check.drawn_request(settings.input_type, 1)
     for signature in SIGNATURES:
         yield signature, {KEY: one}
+    if settings.fit_canvas:
+        for size in ((300, 400), (400, 300)):
+            yield SIGNATURES[0], {KEY: self_check.drawn_request(settings.input_type, 1, size)}
     if settings.batches:
         most = min(settings.batches.most, settings.most_pictures)
         yield SIGNATURES[0], {KEY: self_check.drawn_request(settings.input_type, most)}
@@ -191,5 +159,5 @@ def _said_of(out: Path, partial: Path) -> Iterator[None]:
     except OSError as error:
         raise ModelError(f"{out}: cannot be written ({error.strerror}); nothing is left") from error
     except tf.errors.OpError as error:
-        said = error.message.splitlines()[0].replace(str(partial), str(out))
+        said = gist(error).replace(str(partial), str(out))
         raise ModelError(f"{out}: cannot be exported ({said}); nothing is left") from error

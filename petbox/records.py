@@ -47,6 +47,7 @@ class Example:
     height: int
     classes: tuple[int, ...]
     boxes: tuple[tuple[float, float, float, float], ...]  # ymin, xmin, ymax, xmax
+    crowds: tuple[bool, ...]  # of each box, whether it is around many
 
 
 def read_info(folder: Path) -> RecordsInfo:
@@ -116,14 +117,18 @@ def _read_back(path: Path, example: Any) -> Example:
     )
     try:
         source_id = feature["image/source_id"].bytes_list.value[0].decode()
+        classes = feature["image/object/class/label"].int64_list.value
+        # Records without a crowd say nothing of crowds.
+        crowds = feature["image/object/is_crowd"].int64_list.value or [0] * len(classes)
         return Example(
             name=feature["image/filename"].bytes_list.value[0].decode(),
             source_id=int(source_id) if source_id.isdecimal() else None,
             encoded=feature["image/encoded"].bytes_list.value[0],
             width=feature["image/width"].int64_list.value[0],
             height=feature["image/height"].int64_list.value[0],
-            classes=tuple(feature["image/object/class/label"].int64_list.value),
+            classes=tuple(classes),
             boxes=tuple(zip(*edges, strict=True)),
+            crowds=tuple(bool(flag) for _, flag in zip(classes, crowds, strict=True)),
         )
     except (IndexError, ValueError) as error:
         raise DataError(

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from petbox import drawing_ops
 from petbox.batching import Batches, batched
 from petbox.decoding import MOST_PIXELS, SOUND, refused
-from petbox.garden import preprocess_ops, tf
 from petbox.picture_inputs import INPUT_TYPES
+from petbox.quiet_tensorflow import tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
 DECODED_AT_ONCE = 4  # pictures of a request; each may take 3 bytes a pixel
@@ -34,34 +34,51 @@ class Settings:
     most_pixels: int = MOST_PIXELS  # of a picture
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
+    fit_canvas: bool = False  # faster, and a little off; see `canvases`
+
+
+class Network(Protocol):
+    """What finds things in pictures: one is made ready, some that are ready are looked at."""
+
+    @property
+    def ready(self) -> tuple[Any, ...]:
+        """The specs of the tensors that one picture is made ready into."""
+
+    @property
+    def classes(self) -> int:
+        """All ids of classes are below it."""
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether pictures are looked at together; otherwise each is when it is made ready."""
+
+    @property
+    def tracked(self) -> Any:
+        """What is saved of it: variables, or what holds them."""
+
+    def prepare(self, pixels: Any) -> tuple[Any, ...]:
+        """A picture uint8 [H,W,3] made ready."""
+
+    def detect(self, *rows: Any) -> tuple[Any, Any, Any, Any]:
+        """Boxes [N,K,4] in fractions, classes, scores, counts [N], of N pictures; all float32."""
 
 
 class Servable(tf.Module):
-    """What is saved: variables, label map and signatures, none of the Keras layers' own functions.
-
-    Those would make the file twenty times larger and slower to load.
-    """
+    """What is saved: the network's weights, the label map, the signatures."""
 
     def __init__(
-        self, config: Any, model: Any, label_map: Path, names: Mapping[int, str], settings: Settings
+        self, network: Network, label_map: Path, names: Mapping[int, str], settings: Settings
     ) -> None:
         super().__init__()
-        self.weights = list(model.variables)
+        self.weights = network.tracked
         self.label_map = tf.saved_model.Asset(str(label_map))
-        classes = range(config.task.model.num_classes)
+        classes = range(network.classes)
         self.names = tf.constant([names.get(label, str(label)) for label in classes])
         self.palette = drawing_ops.palette(classes)
         self._settings = settings
         self._input = INPUT_TYPES[settings.input_type]
-        self._canvas = config.task.model.input_size[:2]
-        stride = 2**config.task.model.max_level
-        self._padded = preprocess_ops.compute_padded_size(self._canvas, stride)
-        # One picture as the network takes it, and what pixels of it are its two corners.
-        self._ready = (
-            tf.TensorSpec([*self._padded, 3], tf.float32),
-            tf.TensorSpec([4], tf.float32),
-        )
-        self._network = self._batched(model)
+        self._network = network
+        self._detected = _together(network, settings)
         signature = [self._input.spec]
         self._signatures = {
             name: tf.function(function, signature)
@@ -74,7 +91,7 @@ class Servable(tf.Module):
         tf.saved_model.save(self, str(folder), signatures=self._signatures)
 
     def _classic(self, inputs: Any) -> dict[str, Any]:
-        boxes, classes, scores, count = self._network(*self._prepared(inputs))
+        boxes, classes, scores, count = self._detected(*self._prepared(inputs))
         return {
             "detection_boxes": boxes,
             "detection_classes": classes,
@@ -94,9 +111,7 @@ class Servable(tf.Module):
         return {
             "detection_boxes": tf.where(within[..., None], boxes, 0.0),
             "detection_classes": tf.where(within, classes, 0.0),
-            "detection_names": tf.where(
-                within, tf.gather(self.names, tf.cast(classes, tf.int32)), ""
-            ),
+            "detection_names": tf.where(within, self._named(classes), ""),
             "detection_scores": tf.where(within, scores, 0.0),
             "num_detections": tf.cast(count, tf.float32),
         }
@@ -111,7 +126,7 @@ class Servable(tf.Module):
             pixels = self._pixels(index, picture)
             long = tf.reduce_max(tf.shape(pixels)) > drawing_ops.LONGEST_SIDE
             pixels = refused(index, tf.where(long, drawing_ops.TOO_LONG, SOUND), pixels)
-            colours = tf.gather(self.palette, tf.cast(classes[:count], tf.int32))
+            colours = tf.gather(self.palette, self._place(classes[:count]))
             return drawing_ops.jpeg(drawing_ops.drawn(pixels, boxes[:count], colours))
 
         items = (
@@ -126,49 +141,40 @@ class Servable(tf.Module):
         )
         return {"image_bytes": jpegs}
 
+    def _named(self, classes: Any) -> Any:
+        """A wrapped network may know more classes than its label map; those go by their ids."""
+        known = classes < float(self._network.classes)
+        ids = tf.strings.as_string(tf.cast(classes, tf.int32))
+        return tf.where(known, tf.gather(self.names, self._place(classes)), ids)
+
+    def _place(self, classes: Any) -> Any:
+        return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self._network.classes - 1)
+
     def _pixels(self, index: Any, picture: Any) -> Any:
         pixels = self._input.pixels(index, picture, self._settings.most_pixels)
         return tf.ensure_shape(pixels, [None, None, 3])
 
-    def _prepared(self, inputs: Any) -> tuple[Any, Any]:
-        """Pictures as the network takes them [N,h,w,3], and what pixels their corners are [N,4]."""
+    def _prepared(self, inputs: Any) -> tuple[Any, ...]:
+        """The pictures of a request, each as the network takes it."""
 
-        def one(item: tuple[Any, Any]) -> tuple[Any, Any]:
-            pixels = self._pixels(*item)
-            size = tf.cast(tf.shape(pixels)[:2], tf.float32)
-            scaled = tf.round(size * tf.reduce_min(tf.cast(self._canvas, tf.float32) / size))
-            scaled = tf.maximum(scaled, 1.0)  # a picture of one row would vanish
-            # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
-            image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
-            image = preprocess_ops.normalize_image(image / 255.0)
-            image = tf.image.pad_to_bounding_box(image, 0, 0, *self._padded)
-            return tf.ensure_shape(image, [*self._padded, 3]), tf.tile(scaled, [2])
+        def one(item: tuple[Any, Any]) -> tuple[Any, ...]:
+            return self._network.prepare(self._pixels(*item))
 
         count, most = tf.shape(inputs)[0], self._settings.most_pictures
         some = tf.debugging.Assert(count > 0, ["the request holds no picture"])
         few = f"the request holds more than {most} pictures; send fewer at a time"
         with tf.control_dependencies([some, tf.debugging.Assert(count <= most, [few])]):
             indices = tf.range(count)
-        return tf.map_fn(one, (indices, inputs), DECODED_AT_ONCE, fn_output_signature=self._ready)
+        # A network that does its work here holds the picture as floats, and has use for all cores.
+        at_once = DECODED_AT_ONCE if self._network.can_batch else 1
+        return tf.map_fn(one, (indices, inputs), at_once, fn_output_signature=self._network.ready)
 
-    def _batched(self, model: Any) -> Any:
-        def network(images: Any, corners: Any) -> tuple[Any, ...]:
-            # Training and evaluation call the whole canvas the picture's shape; so do we.
-            shape = tf.zeros_like(corners[:, :2]) + tf.constant(self._canvas, tf.float32)
-            found = model(images, image_shape=shape, training=False)
-            # Boxes are in pixels of the scaled picture and may reach into its padding.
-            boxes = found["detection_boxes"] / corners[:, None]
-            return (
-                tf.clip_by_value(boxes, 0.0, 1.0),
-                tf.cast(found["detection_classes"], tf.float32),
-                found["detection_scores"],
-                tf.cast(found["num_detections"], tf.float32),
-            )
 
-        rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in self._ready]
-        body = tf.function(network).get_concrete_function(*rows)  # one for all signatures
-        batches, most = self._settings.batches, self._settings.most_pictures
-        return batched(body, batches, most) if batches else body
+def _together(network: Network, settings: Settings) -> Any:
+    """The network as a function of pictures that are ready, batched if it shall be."""
+    rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
+    body = tf.function(network.detect).get_concrete_function(*rows)  # one for all signatures
+    return batched(body, settings.batches, settings.most_pictures) if settings.batches else body
 
 
 def _sure(found: dict[str, Any], min_score: float) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from petbox import detector
+from petbox.canvases import Canvas, holding
 from petbox.errors import DataError, ModelError
 from petbox.garden import tf
 from petbox.picture_inputs import KEY
+from petbox.picture_requests import request
 from petbox.records import read_info, shard_paths
 
 TOLERANCE = 1e-3  # of boxes in fractions of the picture, and of scores
@@ -49,35 +51,45 @@ class Agreement:
     score_difference: float
 
 
-def pictures(config: Any, records: Path | None, count: int) -> tuple[str, list[bytes]]:
-    """Where from, and serialized tf.Examples: of `records`, or of the run's own, or drawn."""
+@dataclass(frozen=True)
+class Pictures:
+    """What is asked: serialized tf.Examples, and where they are from."""
+
+    source: str
+    examples: list[bytes]
+
+
+def pictures(records: Path | None, count: int, own: Sequence[str] = ()) -> Pictures:
+    """Of `records`, or of the `own` ones' files where they still are, or drawn."""
     if records:
         shards = shard_paths(records, "test", read_info(records).shards["test"])
-        return str(records), _some([str(path) for path in shards], count)
+        return Pictures(str(records), _some([str(path) for path in shards], count))
+    if files := sorted(tf.io.gfile.glob(list(own))):
+        return Pictures("the run's test records", _some(files, count))
+    return Pictures(DRAWN, [_drawn(number) for number in range(count)])
+
+
+def own_records(config: Any) -> list[str]:
+    """The test records that a run was trained with, as far as they are on this machine."""
     paths = config.task.validation_data.input_path
     patterns = paths.split(",") if isinstance(paths, str) else paths
-    here = [pattern for pattern in patterns if "://" not in pattern]
-    if files := sorted(tf.io.gfile.glob(here)):
-        return "the run's test records", _some(files, count)
-    return DRAWN, [_drawn(number) for number in range(count)]
+    return [pattern for pattern in patterns if "://" not in pattern]
 
 
 def check(
-    config: Any, model: Any, folder: Path, input_type: str, asked: list[bytes], source: str
+    folder: Path, input_type: str, asked: Pictures, answers: Iterable[Found], original: str
 ) -> Agreement:
-    """Compares the SavedModel in `folder` with `model`; what differs is told by name."""
+    """Compares the SavedModel in `folder` with the `original`'s answers; says what differs."""
     exported = tf.saved_model.load(str(folder)).signatures["serving_default"]
     boxes, scores, detections = 0.0, 0.0, 0
-    for number, (serialized, wanted) in enumerate(
-        zip(asked, _evaluated(config, model, asked), strict=True)
-    ):
-        found = _answer(exported(**{KEY: _input(input_type, serialized)}))
+    for number, (serialized, wanted) in enumerate(zip(asked.examples, answers, strict=True)):
+        found = _answer(exported(**{KEY: request(input_type, file(serialized))}))
         box, score, difference = compared(wanted, found)
         if difference:
             name = tf.train.Example.FromString(serialized).features.feature["image/filename"]
             named = b"".join(name.bytes_list.value).decode() or f"picture {number}"
             raise ModelError(
-                f"the exported model differs from its checkpoint on {named} of {source}: "
+                f"the exported model differs from {original} on {named} of {asked.source}: "
                 f"{difference}; nothing was written"
             )
         boxes, scores, detections = (
@@ -85,7 +97,7 @@ def check(
             max(scores, score),
             detections + len(wanted.scores),
         )
-    return Agreement(len(asked), source, detections, boxes, scores)
+    return Agreement(len(asked.examples), asked.source, detections, boxes, scores)
 
 
 def compared(wanted: Found, found: Found) -> tuple[float, float, str]:
@@ -128,8 +140,10 @@ def _told(found: Found, at: int) -> str:
     return f"class {found.classes[at]:.0f} with {found.scores[at]:.4f} at [{box}]"
 
 
-def _evaluated(config: Any, model: Any, asked: list[bytes]) -> Iterator[Found]:
-    """What the evaluation finds in each."""
+def evaluated(
+    config: Any, model: Any, asked: list[bytes], canvases: Sequence[Canvas]
+) -> Iterator[Found]:
+    """What the evaluation finds in each, shown on the first of the canvases that holds it."""
     call = tf.function(lambda images, shape: model(images, image_shape=shape, training=False))
     data = copy.deepcopy(config.task.validation_data)
     data.global_batch_size = 1
@@ -140,7 +154,8 @@ def _evaluated(config: Any, model: Any, asked: list[bytes]) -> Iterator[Found]:
                 file.write(serialized)
         for images, truth in detector.task(config).build_inputs(data):
             info = truth["image_info"]
-            found = call(images, info[:, 1, :])
+            canvas = canvases[int(holding(canvases, info[:, 0] * info[:, 2])[0])]
+            found = call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
             # Pixels of the canvas into fractions of the picture, as its metrics do.
             scaled = tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]
             boxes = tf.clip_by_value(found["detection_boxes"] / scaled, 0.0, 1.0)
@@ -156,14 +171,10 @@ def _answer(found: Any) -> Found:
     return Found(boxes, classes, scores)
 
 
-def _input(input_type: str, serialized: bytes) -> Any:
-    if input_type == "tf_example":
-        return tf.constant([serialized])
+def file(serialized: bytes) -> bytes:
+    """The picture's file in a serialized tf.Example."""
     feature = tf.train.Example.FromString(serialized).features.feature["image/encoded"]
-    file = feature.bytes_list.value[0]
-    if input_type == "image_tensor":
-        return tf.io.decode_image(file, channels=3, expand_animations=False)[None]
-    return tf.constant([file])
+    return bytes(feature.bytes_list.value[0])
 
 
 def _some(files: list[str], count: int) -> list[bytes]:
@@ -184,8 +195,8 @@ def _drawn(number: int) -> bytes:
     image, _ = scene(BREEDS[number % len(BREEDS)], np.random.default_rng([SEED, number]))
     if number % 2:
         image = image.resize((image.width * 3, image.height * 3))
-    file = BytesIO()
-    image.save(file, "JPEG", quality=90)
+    jpeg = BytesIO()
+    image.save(jpeg, "JPEG", quality=90)
 
     def words(text: bytes) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
@@ -194,7 +205,7 @@ def _drawn(number: int) -> bytes:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
 
     features = {
-        "image/encoded": words(file.getvalue()),
+        "image/encoded": words(jpeg.getvalue()),
         "image/filename": words(f"scene_{number}.jpg".encode()),
         "image/source_id": words(str(number).encode()),
         "image/height": whole(image.height),
@@ -204,6 +215,8 @@ def _drawn(number: int) -> bytes:
     return bytes(example.SerializeToString())
 
 
-def drawn_request(input_type: str, count: int) -> Any:
-    """An input of `count` pictures, as a client may send."""
-    return tf.repeat(_input(input_type, _drawn(0)), count, axis=0).numpy()
+def drawn_request(input_type: str, count: int, size: tuple[int, int] = (300, 300)) -> Any:
+    """An input of `count` pictures of a height and width, as a client may send."""
+    pixels = tf.image.resize(tf.io.decode_jpeg(file(_drawn(0))), size)
+    jpeg = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8)).numpy()
+    return tf.repeat(request(input_type, jpeg), count, axis=0).numpy()

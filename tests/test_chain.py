@@ -131,12 +131,12 @@ def test_the_model_says_what_the_checkpoint_says(
     model: Path, finished: Path, records: Path
 ) -> None:
     """The library's own evaluation path against the exported one, for each held-out picture."""
-    from petbox import detector
+    from petbox import checkpoints, detector
     from petbox.quiet_tensorflow import tf
     from petbox.records import examples
 
     config = detector.load_config(finished)
-    network = detector.restored(config, finished)
+    network = checkpoints.restored(config, finished)
     exported = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     data = config.task.validation_data
     data.global_batch_size = 1

@@ -254,10 +254,10 @@ def evaluated(untrained: Path, folder: Path, run: Any) -> Any:
 def test_the_metrics_are_those_of_the_model_garden(
     evaluated: Any, untrained: Path, folder: Path
 ) -> None:
-    from petbox import detector, evaluation
+    from petbox import checkpoints, detector, evaluation
 
     config = detector.load_config(untrained)
-    model, task = detector.restored(config, untrained), detector.task(config)
+    model, task = checkpoints.restored(config, untrained), detector.task(config)
     task.build_metrics(training=False)
     state = None
     for inputs in task.build_inputs(config.task.validation_data):
@@ -317,6 +317,99 @@ def test_another_split_is_kept_apart(
     assert (untrained / "evaluation.json").read_bytes() == before
 
 
+@pytest.fixture(scope="module")
+def exported(untrained: Path) -> Path:
+    from petbox import exporter
+    from petbox.export_source import source
+    from petbox.savedmodel import Settings
+
+    return exporter.export(source(untrained), untrained.with_name("model") / "1", Settings())
+
+
+def test_an_exported_model_is_as_good_as_its_checkpoint(
+    evaluated: Any, untrained: Path, exported: Path, folder: Path, run: Any
+) -> None:
+    before = contents(exported)
+    done = run("train/evaluate.py", "--model", exported.parent, "--records", folder / "records")
+    assert done.returncode == 0, done.stderr
+    results = exported.with_name("1-evaluation")
+    assert {path.name for path in results.iterdir()} == {
+        *("evaluation.json", "precision_recall.png", "worst_misses.png", "sample.png"),
+    }
+    assert contents(exported) == before, "a finished model is not touched again"
+    theirs, ours = (
+        json.loads((at / "evaluation.json").read_text(encoding="utf-8"))
+        for at in (untrained, results)
+    )
+    assert theirs["mAP"] > 0, "it hits something by chance, or this compares nothing"
+    for name in ("mAP", "mAP@0.5", "mAP@0.75", "AR@100"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-3)
+    animals = [[one["animals"] for one in said["classes"].values()] for said in (theirs, ours)]
+    assert animals[0] == animals[1], "crowds are crowds in both"
+
+
+def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
+    untrained: Path, folder: Path
+) -> None:
+    from petbox import model_evaluation
+    from petbox.quiet_tensorflow import tf
+
+    def found(pixels: Any) -> dict[str, Any]:
+        size = tf.cast(tf.shape(pixels)[1:3], tf.float32)
+        return {
+            "detection_boxes": tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            "detection_classes": tf.constant([[2.0]]),
+            "detection_scores": tf.reshape(size[0] / size[1], [1, 1]),
+            "num_detections": tf.constant([1.0]),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+    def of_pixels(input_tensor: Any) -> dict[str, Any]:
+        return found(input_tensor)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def of_examples(inputs: Any) -> dict[str, Any]:
+        feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+        file = tf.io.parse_single_example(inputs[0], feature)["image/encoded"]
+        return found(tf.io.decode_image(file, 3, expand_animations=False)[None])
+
+    for name, function in (("of_pixels", of_pixels), ("tf_example", of_examples)):
+        model = untrained.with_name(name)
+        tf.saved_model.save(tf.Module(), str(model), signatures=function)
+        if name == "tf_example":
+            (model / "assets.extra").mkdir()
+            report = {"settings": {"input_type": name}}
+            (model / "assets.extra" / "export.json").write_text(json.dumps(report))
+        pictures = list(model_evaluation.compared(model, folder / "records", "test"))
+        assert len(pictures) == 11
+        for one in pictures:
+            (pet,) = one.found
+            assert (pet.label, pet.box) == (2, (0, 0, 1, 1))
+            assert pet.score == pytest.approx(one.height / one.width)
+        assert sum(truth.crowd for one in pictures for truth in one.truth) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--run", "{run}", "--model", "{run}"), "--run or --model: give one of them, not 2"),
+        ((), "--run or --model: give one of them, not 0"),
+        (("--model", "{run}"), "{run}: no SavedModel here"),
+        (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; export it by export/"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_one_line(
+    words: tuple[str, ...], told: str, untrained: Path, tmp_path: Path, folder: Path, run: Any
+) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    places = {"run": str(untrained), "bare": str(tmp_path)}
+    words = tuple(word.format(**places) for word in words)
+    done = run("train/evaluate.py", "--records", folder / "records", *words)
+    assert done.returncode == 1
+    assert told.format(**places) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_split_without_pictures_is_refused(
     untrained: Path, folder: Path, tmp_path: Path, run: Any
 ) -> None:
@@ -330,3 +423,7 @@ def test_a_split_without_pictures_is_refused(
         f"error: {tmp_path}: has no pictures to test with; make records that have some, or choose "
         "the other --split\n"
     )
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

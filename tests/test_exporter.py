@@ -248,15 +248,17 @@ def test_requests_larger_than_a_batch_are_split_and_put_together_in_order(
 def test_a_model_that_differs_from_its_checkpoint_is_refused(
     trained: Path, plain: Exported
 ) -> None:
-    from petbox import detector, self_check
+    from petbox import canvases, checkpoints, detector, self_check
 
     config = detector.load_config(trained)
-    other = detector.restored(config, trained)
+    other = checkpoints.restored(config, trained)
     for variable in other.detection_head.trainable_variables:
         variable.assign(variable * 1.1)
-    source, asked = self_check.pictures(config, None, 2)
+    asked = self_check.pictures(None, 2)
+    whole = canvases.whole(*config.task.model.input_size[:2])
+    answers = self_check.evaluated(config, other, asked.examples, [whole])
     with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):
-        self_check.check(config, other, plain.folder, STRINGS, asked, source)
+        self_check.check(plain.folder, STRINGS, asked, answers, "its checkpoint")
 
 
 @pytest.mark.parametrize(

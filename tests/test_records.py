@@ -300,6 +300,7 @@ def test_a_crowd_is_one_in_tf_vision(pets: Path, tmp_path: Path) -> None:
     (raw,) = tf.data.TFRecordDataset(str(tmp_path / "o" / "train.record-00000-of-00001"))
     decoded = decoder.TfExampleDecoder().decode(raw)
     assert decoded["groundtruth_is_crowd"].numpy().tolist() == [False, True]
+    assert [one.crowds for one in examples(tmp_path / "o", "train")] == [(False, True)]
 
 
 def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:

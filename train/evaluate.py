@@ -1,8 +1,11 @@
-"""COCO metrics of a finished run on held-out pictures, with a plot and sheets to look at.
+"""COCO metrics of a detector on held-out pictures, with a plot and sheets to look at.
 
     python train/evaluate.py --run runs/toy --records data/toy-records
+    python train/evaluate.py --model model/toy/1 --records data/toy-records
 
-Prints the metrics and a table of the classes, the worst first. Into the run's folder go
+A run is evaluated as it was trained, from its checkpoint; an exported model as it is served. Prints
+the metrics and a table of the classes, the worst first. Into the run's folder, or into one beside
+the model (model/toy/1-evaluation), for a finished model is not touched again, go
 
     evaluation.json        the same, for programs
     precision_recall.png   the curves at an overlap of 0.5
@@ -13,7 +16,7 @@ Prints the metrics and a table of the classes, the worst first. Into the run's f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,25 +33,39 @@ from petbox import (
 )
 from petbox.average_precision import Judgement
 from petbox.compared import Compared
-from petbox.errors import DataError
+from petbox.errors import DataError, ModelError
 from petbox.progress import progress
 from petbox.records import read_info
+from petbox.serve import newest_version
 
 
 @dataclass(frozen=True)
 class Options:
-    run: Annotated[Path, "folder made by train/train.py"]
     records: Annotated[Path, "folder made by train/make_records.py"]
+    run: Annotated[Path | None, "folder made by train/train.py"] = None
+    model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
+    out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
     split: Annotated[Literal["train", "test"], "which pictures of it"] = "test"
 
 
+@dataclass(frozen=True)
+class Detector:
+    """What is evaluated, and where that is told."""
+
+    folder: Path
+    name: str
+    label_map: Path
+    out: Path
+    exported: bool
+
+
 def main(options: Options) -> None:
-    runs.check(options.run)
-    names, info = labels.read(options.run / runs.LABEL_MAP), read_info(options.records)
+    tried = meant(options)
+    names, info = labels.read(tried.label_map), read_info(options.records)
     if names != info.labels:
         raise DataError(
-            f"{options.records}: its label map differs from {options.run}'s; "
-            f"make the records with --label-map {options.run / runs.LABEL_MAP}"
+            f"{options.records}: its label map differs from {tried.folder}'s; "
+            f"make the records with --label-map {tried.label_map}"
         )
     count = info.pictures.get(options.split, 0)
     if not count:
@@ -56,34 +73,69 @@ def main(options: Options) -> None:
             f"{options.records}: has no pictures to {options.split} with; "
             "make records that have some, or choose the other --split"
         )
-    pictures = compared(options, count)
+    pictures = compared(tried, options, count)
     judgement = average_precision.judged(pictures, names)
     for name, value in judgement.metrics.items():
         print(f"{name:<10} {class_table.number(value)}")
     print(f"\n{class_table.table(judgement.classes)}")
-    draw(options, pictures, judgement)
-    with products.product(options.run / runs.evaluation(options.split), replace=True) as partial:
+    tried.out.mkdir(parents=True, exist_ok=True)
+    draw(tried, options, pictures, judgement)
+    metrics = tried.out / runs.evaluation(options.split)
+    with products.product(metrics, replace=True) as partial:
         text = json.dumps(summary(options.split, judgement), indent=1, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8")
-        program.say(f"wrote {options.run / runs.evaluation(options.split)}")
+        program.say(f"wrote {metrics}")
 
 
-def compared(options: Options, count: int) -> list[Compared]:
-    """What the run's detector finds in each picture of the split, beside what is there."""
+def meant(options: Options) -> Detector:
+    """The one detector that the options name."""
+    if options.model and not options.run:
+        version = newest_version(options.model)
+        label_map = version / "assets" / labels.FILE_NAME
+        if not label_map.is_file():
+            raise ModelError(
+                f"{version}: has no assets/{labels.FILE_NAME}; export it by "
+                "export/exporter_savedmodel.py, which can wrap SavedModels of others too"
+            )
+        # A server of the versions passes over what is no whole number.
+        whole = version.resolve()
+        out = options.out or whole.with_name(f"{whole.name}-evaluation")
+        return Detector(version, f"{whole.parent.name}/{whole.name}", label_map, out, exported=True)
+    if options.model or not options.run:
+        raise ModelError(f"--run or --model: give one of them, not {2 if options.model else 0}")
+    runs.check(options.run)
+    label_map, out = options.run / runs.LABEL_MAP, options.out or options.run
+    return Detector(options.run, options.run.name, label_map, out, exported=False)
+
+
+def compared(tried: Detector, options: Options, count: int) -> list[Compared]:
+    """What the detector finds in each picture of the split, beside what is there."""
     program.say("loading TensorFlow ...")
-    from petbox import detector, evaluation
-
-    config = detector.load_config(options.run)
-    model = detector.restored(config, options.run)
+    answers = from_model if tried.exported else from_checkpoint
     pictures = []
     with progress("evaluate", count) as advance:
-        for picture in evaluation.compared(config, model, options.records, options.split):
+        for picture in answers(tried.folder, options.records, options.split):
             pictures.append(picture)
             advance(1, "")
     return sorted(pictures, key=lambda picture: picture.number)  # the same sample every time
 
 
-def draw(options: Options, pictures: Sequence[Compared], judgement: Judgement) -> None:
+def from_checkpoint(run: Path, records: Path, split: str) -> Iterator[Compared]:
+    from petbox import checkpoints, detector, evaluation
+
+    config = detector.load_config(run)
+    yield from evaluation.compared(config, checkpoints.restored(config, run), records, split)
+
+
+def from_model(model: Path, records: Path, split: str) -> Iterator[Compared]:
+    from petbox import model_evaluation
+
+    yield from model_evaluation.compared(model, records, split)
+
+
+def draw(
+    tried: Detector, options: Options, pictures: Sequence[Compared], judgement: Judgement
+) -> None:
     names, split = {one.label: one.name for one in judgement.classes}, options.split
     bad = evaluation_sheet.worst(pictures, judgement, names)
     shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(pictures, judgement)
@@ -94,16 +146,16 @@ def draw(options: Options, pictures: Sequence[Compared], judgement: Judgement) -
         else f"Not one mistake in any {of_all}.",
         "sample": f"{len(some)} {of_all}, taken evenly.",
     }
-    plot = precision_recall.plot(judgement.classes, f"{options.run.name}: {of_all[3:]}")
-    write(options, "precision_recall", plot)
+    plot = precision_recall.plot(judgement.classes, f"{tried.name}: {of_all[3:]}")
+    write(tried.out, split, "precision_recall", plot)
     for name, entries in (("worst_misses", shown), ("sample", some)):
         sheet = evaluation_sheet.sheet(entries, titles[name], names, options.records, split)
-        write(options, name, sheet)
+        write(tried.out, split, name, sheet)
 
 
-def write(options: Options, name: str, png: bytes) -> None:
+def write(out: Path, split: str, name: str, png: bytes) -> None:
     """A picture beside the metrics, named as they are."""
-    metrics = options.run / runs.evaluation(options.split)
+    metrics = out / runs.evaluation(split)
     path = metrics.with_name(metrics.name.replace("evaluation", name)).with_suffix(".png")
     with products.product(path, replace=True) as partial:
         partial.write_bytes(png)

@@ -1,0 +1,401 @@
+"""The library's own export against ours: the same weights, asked in turns.
+
+    python bench/export_speed.py                                     everything, about an hour
+    python bench/export_speed.py --only r50-640 --requests 5         a first look
+
+Both are loaded as a model server loads them, each in a process of its own, and asked one after
+the other, so that both see the same machine. The weights are chance: speed is measured, not what
+is found. The library's export has the proposals and the suppression that the library has by
+default; ours has the preset's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import report
+
+OUT = report.CHECKOUT / "build" / "bench-export-speed"
+NETWORKS = {"r50-640": (50, 640), "r101-640": (101, 640), "r50-1024": (50, 1024)}
+MODELS = ("library", "ours", "ours, --fit-canvas")
+SHAPES = {"4:3": (500, 375), "square": (500, 500), "12 megapixels": (4032, 3024)}
+BARS = {"4:3": "≥ 2.5x", "square": "≥ 1.9x"}
+# What the names of a graph's nodes say of the stage they belong to; the first that is found counts.
+STAGES = {
+    "NMS": "combined_non_max_suppression(?!.*level)|generate_detections",
+    "proposals": "propose_rois|roi_generator",
+    "heads": "rpn_head|detection_head|crop_and_resize|roi_aligner|detection_generator",
+    "decoder": "fpn",
+    "backbone": "res_net|mobile",
+    "decode": "map|[Dd]ecode|[Rr]esize",
+}
+SCORES_STD = 2.0  # of the logits: about one pair of proposal and class in a hundred is above 0.05
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--only", nargs="+", choices=[*NETWORKS, "decode"], help="parts to run")
+    parser.add_argument("--requests", type=int, default=15, help="of each model and shape")
+    parser.add_argument("--again", action="store_true", help="ask the models of the last time")
+    parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)  # of a process of ours
+    options = parser.parse_args()
+    if options.task:
+        name, *words = options.task
+        TASKS[name](*words)
+    else:
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    rows: list[list[str]] = []
+    for name in options.only or [*NETWORKS, "decode"]:
+        if name == "decode":
+            rows += decoding(options.requests)
+        else:
+            rows += network(name, options.requests, options.again)
+    typed = " ".join(["python bench/export_speed.py", *sys.argv[1:]])
+    head = ["", *MODELS, "ratios", "bar"]
+    print(report.write_table("export-speed", typed, head, rows))
+
+
+def network(name: str, requests: int, again: bool) -> Iterator[list[str]]:
+    """The rows of one network."""
+    folder = OUT / name
+    made = made_models(name, again)
+    shapes, exports = made["shapes"], made["exports"]
+    barred = name == "r50-640"
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server(folder / str(at))) for at in range(len(MODELS))]
+        ready = []
+        for ask in servers:
+            loaded = ask("load")["seconds"]
+            ready.append(loaded + ask("answer", photo("square"))["seconds"])
+        steady = {}
+        for shape in ("4:3", "square"):
+            times = in_turns([partial(ask, "answer", photo(shape)) for ask in servers], requests)
+            steady[shape] = times
+            bar = BARS[shape] if barred else ""
+            yield row(f"{name}, {shape}, p50, ms", [1000 * one for one in times], bar, ".0f")
+        stages = [ask("stages", photo("4:3")) for ask in servers]
+    limit = task("limit", given=shapes)
+    share = limit["seconds"] / steady["square"][1]
+    text = f"{share:.2f} ({limit['flops'] / 1e9:.0f} GFLOP, {limit['seconds'] * 1000:.0f} ms)"
+    yield [f"{name}, share of the float32 limit, square", "", text, "", "", "≥ 0.75" * barred]
+    bar = "≤ 6 s, ≥ 10x" if barred else ""
+    yield row(f"{name}, load and first request, s", ready, bar, ".1f")
+    sizes = [(folder / str(at) / "saved_model.pb").stat().st_size / 1e6 for at in range(3)]
+    yield row(f"{name}, saved_model.pb, MB", sizes, "≤ 3 MB" if barred else "", ".2f")
+    yield row(f"{name}, export, s", exports, "≤ 25 s" if barred else "", ".1f")
+    for stage in (*STAGES, "other"):
+        shares = [f"{one.get(stage, 0):.1%}" for one in stages]
+        yield [f"{name}, share of {stage}", *shares, "", ""]
+
+
+def made_models(name: str, again: bool) -> Any:
+    """The models of one network: what it multiplies, and the seconds each export took."""
+    folder = OUT / name
+    told = folder / "made.json"
+    if not (again and told.exists()):
+        shutil.rmtree(folder, ignore_errors=True)
+        shapes = task("run", folder / "run", *NETWORKS[name])
+        exports = [export(folder / "run", folder / str(at), one) for at, one in enumerate(MODELS)]
+        told.write_text(json.dumps({"shapes": shapes, "exports": exports}))
+    return json.loads(told.read_text())
+
+
+def decoding(requests: int) -> Iterator[list[str]]:
+    """A large photo decoded and resized, in the library's order and in ours."""
+    with server(OUT) as ask:
+        calls = [partial(ask, name, photo("12 megapixels")) for name in ("library", "ours")]
+        times = [1000 * one for one in in_turns(calls, requests)]
+    yield row("12 megapixels decoded and resized, p50, ms", times, "≥ 3.5x", ".0f")
+
+
+def row(name: str, values: Sequence[float], bar: str, form: str) -> list[str]:
+    """A row of the table: what each took, and how many times less than the first."""
+    ratios = ", ".join(f"{values[0] / value:.2f}x" for value in values[1:])
+    cells = [format(value, form) for value in values] + [""] * (len(MODELS) - len(values))
+    return [name, *cells, ratios, bar]
+
+
+def in_turns(calls: Sequence[Callable[[], Any]], requests: int) -> list[float]:
+    """p50 of each, in seconds."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()  # the first of a shape sets things up
+    for _ in range(requests):
+        for call, times in zip(calls, taken, strict=True):
+            times.append(call()["seconds"])
+    return [statistics.median(times) for times in taken]
+
+
+def photo(shape: str) -> str:
+    """A JPEG of soft blots."""
+    path = OUT / f"{shape.replace(':', 'x').replace(' ', '_')}.jpg"
+    if not path.exists():
+        import numpy as np
+        from PIL import Image
+
+        width, height = SHAPES[shape]
+        blots = np.random.default_rng(0).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(blots).resize((width, height)).save(path, quality=90)
+    return str(path)
+
+
+# Processes
+
+
+def command(name: str, *words: object) -> list[str]:
+    return [sys.executable, __file__, "--task", name, *map(str, words)]
+
+
+def task(name: str, *words: object, given: Any = None) -> Any:
+    """What a process of ours says in the end, in JSON."""
+    done = subprocess.run(
+        command(name, *words), input=json.dumps(given), stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def export(run: Path, out: Path, model: str) -> float:
+    """Makes the SavedModel; the seconds it took, without the check that ours does in the end."""
+    if model == "library":
+        seconds: float = task("library", run, out)["seconds"]
+        return seconds
+    flags = model.split()[1:]
+    program = report.CHECKOUT / "export" / "exporter_savedmodel.py"
+    made = out.with_name(f"{out.name}-versions") / "1"  # its name must be a number, as OUT's is
+    words = [sys.executable, program, "--run", run, "--out", made, *flags]
+    subprocess.run(list(map(str, words)), check=True, stdout=subprocess.DEVNULL)
+    made.rename(out)
+    told = json.loads((out / "assets.extra" / "export.json").read_text())
+    written: float = told["seconds"]["written"]
+    return written
+
+
+@contextmanager
+def server(model: Path) -> Iterator[Callable[..., Any]]:
+    """A process that loads `model`; gives what asks it: (what to do, a picture) → its answer."""
+    process = subprocess.Popen(
+        command("serve", model), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin and process.stdout
+    questions, answers = process.stdin, process.stdout
+
+    def ask(*words: str) -> Any:
+        print(json.dumps(words), file=questions, flush=True)
+        for line in answers:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise SystemExit(f"{model}: its server ended")
+
+    try:
+        yield ask
+    finally:
+        questions.close()
+        process.wait()
+
+
+# What runs in a process of its own
+
+
+def make_run(folder: str, layers: str, edge: str) -> None:
+    """A run of random weights; says the shapes of its convolutions."""
+    from petbox import detector, labels
+    from petbox.garden import tf
+
+    run = Path(folder)
+    config = detector.experiment(f"faster_rcnn_resnet{layers}_pets")
+    config.task.model.input_size = [int(edge), int(edge), 3]
+    names = {label: f"breed {label}" for label in range(1, 38)}
+    detector.on_records(config, ["gone.record"], ["gone.record"], names)
+    tf.keras.utils.set_random_seed(3)
+    model = detector.task(config).build_model()
+
+    @tf.function
+    def call(images: Any) -> Any:
+        shape = tf.constant([config.task.model.input_size[:2]], tf.float32)
+        return model(images, image_shape=shape, training=False)["cls_outputs"]
+
+    pixels = tf.random.normal([1, *config.task.model.input_size])
+    logits = call(pixels)
+    (kernel,) = (
+        one
+        for one in model.detection_head.trainable_variables
+        if "detection-scores/kernel" in one.name
+    )
+    kernel.assign(kernel * SCORES_STD / tf.math.reduce_std(logits))
+    run.mkdir(parents=True)
+    detector.save_config(config, run)
+    labels.write(run / labels.FILE_NAME, names)
+    tf.train.Checkpoint(model=model, global_step=tf.Variable(0, dtype=tf.int64)).save(
+        str(run / "ckpt")
+    )
+    graph = call.get_concrete_function(pixels).graph
+    print(json.dumps(list(products(graph))))
+
+
+def products(graph: Any) -> Iterator[dict[str, Any]]:
+    """Each convolution and matrix product of a graph: what it takes, what it is multiplied with."""
+    for op in graph.get_operations():
+        if op.type in ("Conv2D", "MatMul"):
+            taken, kernel = (one.shape.as_list() for one in op.inputs[:2])
+            strides = op.get_attr("strides")[1] if op.type == "Conv2D" else 1
+            padding = op.get_attr("padding").decode() if op.type == "Conv2D" else ""
+            made = op.outputs[0].shape.num_elements()
+            yield {
+                "taken": taken,
+                "kernel": kernel,
+                "strides": strides,
+                "padding": padding,
+                "flops": 2 * made * math.prod(kernel[:-1]),
+            }
+
+
+def export_by_library(run: str, out: str) -> None:
+    """As the Model Garden's export_saved_model.py does, with its detector's default settings."""
+    from petbox import detector
+    from petbox.garden import exp_factory, tf
+
+    from official.vision.serving import export_saved_model_lib  # isort: skip
+
+    config = detector.load_config(Path(run))
+    default = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco").task.model
+    config.task.model.roi_generator = default.roi_generator
+    config.task.model.detection_generator = default.detection_generator
+    begin = time.perf_counter()
+    export_saved_model_lib.export_inference_graph(
+        input_type="image_bytes",
+        batch_size=None,
+        input_image_size=config.task.model.input_size[:2],
+        params=config,
+        checkpoint_path=tf.train.latest_checkpoint(run),
+        export_dir=out,
+    )
+    print(json.dumps({"seconds": time.perf_counter() - begin}))
+
+
+def limit() -> None:
+    """How long the products of a network take by themselves, each at its best."""
+    import numpy as np
+
+    from petbox.quiet_tensorflow import tf
+
+    counts = Counter(json.dumps(one) for one in json.load(sys.stdin))
+    seconds = flops = 0.0
+    for text, count in counts.items():
+        one = json.loads(text)
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            taken = tf.compat.v1.placeholder(tf.float32, one["taken"])
+            kernel = np.random.default_rng(0).normal(size=one["kernel"]).astype(np.float32)
+            made = (
+                tf.nn.conv2d(taken, kernel, one["strides"], one["padding"])
+                if one["padding"]
+                else tf.matmul(taken, kernel)
+            )
+            call = session.make_callable(made.op, [taken])
+            image = np.ones(one["taken"], np.float32)
+            call(image)
+            seconds += count * min(timed(lambda: call(image)) for _ in range(5))  # noqa: B023
+            flops += count * one["flops"]
+    print(json.dumps({"seconds": seconds, "flops": flops}))
+
+
+def serve(model: str) -> None:
+    """Does what it is asked on stdin, a line each."""
+    from petbox.quiet_tensorflow import tf
+
+    calls: dict[str, Callable[..., Any]] = {}
+    v1 = tf.compat.v1
+    session = v1.Session(graph=tf.Graph())
+    for line in sys.stdin:
+        what, *pictures = json.loads(line)
+        given = [[Path(one).read_bytes()] for one in pictures]
+        begin = time.perf_counter()
+        if what == "load":
+            with session.graph.as_default():
+                meta = v1.saved_model.load(session, ["serve"], model)
+            signature = meta.signature_def["serving_default"]
+            taken = signature.inputs["inputs"].name
+            outputs = {key: info.name for key, info in signature.outputs.items()}
+            calls["answer"] = session.make_callable(outputs, [taken])
+        elif what == "stages":
+            print(json.dumps(stages(tf, session, outputs, {taken: given[0]})), flush=True)
+            continue
+        else:
+            if what not in calls:
+                calls[what] = preparing(ours=what == "ours")
+                begin = time.perf_counter()
+            calls[what](*given)
+        print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+
+
+def stages(tf: Any, session: Any, outputs: Any, given: Any) -> dict[str, float]:
+    """The share of its steps' time that each stage has."""
+    metadata = tf.compat.v1.RunMetadata()
+    full = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+    session.run(outputs, given, full, metadata)
+    micros: Counter[str] = Counter()
+    for device in metadata.step_stats.dev_stats:
+        for node in device.node_stats:
+            found = (stage for stage, name in STAGES.items() if re.search(name, node.node_name))
+            micros[next(found, "other")] += node.op_end_rel_micros - node.op_start_rel_micros
+    return {stage: time / micros.total() for stage, time in micros.items()}
+
+
+def preparing(ours: bool) -> Callable[..., Any]:
+    """Decodes and resizes a picture file, in our order or in the library's."""
+    from petbox.decoding import decode
+    from petbox.garden import preprocess_ops, tf
+    from petbox.trained_network import scaled
+
+    canvas = [640, 640]
+
+    def by_library(data: Any) -> Any:
+        pixels = tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32)
+        pixels = preprocess_ops.normalize_image(
+            tf.ensure_shape(pixels, [None, None, 3]),
+            offset=preprocess_ops.MEAN_RGB,
+            scale=preprocess_ops.STDDEV_RGB,
+        )
+        return preprocess_ops.resize_and_crop_image(pixels, canvas, padded_size=canvas)[0]
+
+    def by_us(data: Any) -> Any:
+        return scaled(tf.ensure_shape(decode(0, data), [None, None, 3]), canvas, canvas)[0]
+
+    call = tf.function(by_us if ours else by_library, [tf.TensorSpec([], tf.string)])
+    return lambda data: call(data[0]).numpy()
+
+
+def timed(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    "run": make_run,
+    "library": export_by_library,
+    "limit": limit,
+    "serve": serve,
+}
+
+if __name__ == "__main__":
+    main()

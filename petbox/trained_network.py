@@ -1,0 +1,96 @@
+"""A trained Faster R-CNN as a SavedModel has it: a picture scaled onto its canvas, boxes found.
+
+Knows the Model Garden's model and nothing of files, requests or signatures. What it does to be
+fast changes no answer, except for what `fit_canvas` says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from petbox import canvases
+from petbox.folding import Weights, folded
+from petbox.garden import preprocess_ops, tf
+
+
+class TrainedNetwork:
+    """Of its weights only the values are kept, none of the Keras layers' own functions.
+
+    Those would make the file twenty times larger and slower to load.
+    """
+
+    can_batch = True
+
+    def __init__(self, config: Any, model: Any, fit_canvas: bool = False) -> None:
+        """With `fit_canvas`, pictures that are not square are not padded to be; see `canvases`."""
+        self.classes = config.task.model.num_classes
+        self._canvas = config.task.model.input_size[:2]
+        stride = 2**config.task.model.max_level
+        self._padded = preprocess_ops.compute_padded_size(self._canvas, stride)
+        height, width = self._padded
+        parts = canvases.fitting(height, width, stride)
+        self.canvases = parts if fit_canvas else [canvases.whole(height, width)]
+        # One picture as the network takes it, and what pixels of it are its two corners.
+        self.ready = (
+            tf.TensorSpec([*self._padded, 3], tf.float32),
+            tf.TensorSpec([4], tf.float32),
+        )
+        for part in (model.backbone, model.decoder):
+            part.input_spec = None  # convolutional, but told to take one size only
+        weights = Weights()
+        with _as_exported(model):
+            self._find = [folded(self._traced(model, canvas), weights) for canvas in self.canvases]
+        self.tracked = weights.all
+
+    def prepare(self, pixels: Any) -> tuple[Any, Any]:
+        return scaled(pixels, self._canvas, self._padded)
+
+    def detect(self, images: Any, corners: Any) -> Any:
+        if len(self._find) == 1:
+            return self._find[0](images, corners)
+        return canvases.each_on_its_own(self.canvases, self._find, images, corners)
+
+    def _traced(self, model: Any, canvas: canvases.Canvas) -> Any:
+        def find(images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
+            # Training and evaluation call the whole canvas the picture's shape; so do we.
+            shape = tf.zeros_like(corners[:, :2]) + tf.constant(self._canvas, tf.float32)
+            found = model(images, image_shape=shape, training=False)
+            # Boxes are in pixels of the scaled picture and may reach into its padding.
+            boxes = found["detection_boxes"] / corners[:, None]
+            return (
+                tf.clip_by_value(boxes, 0.0, 1.0),
+                tf.cast(found["detection_classes"], tf.float32),
+                found["detection_scores"],
+                tf.cast(found["num_detections"], tf.float32),
+            )
+
+        return tf.function(find).get_concrete_function(
+            tf.TensorSpec([None, canvas.height, canvas.width, 3]), tf.TensorSpec([None, 4])
+        )
+
+
+def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[Any, Any]:
+    """The picture uint8 [H,W,3] on its canvas, and what pixels of it are its two corners."""
+    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    scaled = tf.round(size * tf.reduce_min(tf.cast(canvas, tf.float32) / size))
+    scaled = tf.maximum(scaled, 1.0)  # a picture of one row would vanish
+    # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
+    image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
+    image = preprocess_ops.normalize_image(image / 255.0)
+    image = tf.image.pad_to_bounding_box(image, 0, 0, *padded)
+    return tf.ensure_shape(image, [*padded, 3]), tf.tile(scaled, [2])
+
+
+@contextmanager
+def _as_exported(model: Any) -> Iterator[None]:
+    """The model with steps that give the same in less time."""
+    final = model.detection_generator
+    settings = final.get_config()
+    if settings["nms_version"] == "v2":  # the same by a while loop of small steps
+        model.detection_generator = type(final)(**{**settings, "nms_version": "batched"})
+    try:
+        yield
+    finally:
+        model.detection_generator = final

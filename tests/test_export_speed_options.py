@@ -1,0 +1,199 @@
+"""What makes an exported model fast changes no answer: folding, and canvases without padding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exporting import NAMES, Exported, file, noise
+
+from petbox import labels
+
+# Lying, standing, square, very wide, and so nearly square that no smaller canvas holds it.
+PICTURES = [
+    file(noise(*size, at))
+    for at, size in enumerate([(320, 240), (240, 320), (200, 200), (500, 60), (300, 270)])
+]
+
+
+def test_folding_leaves_the_network_as_it_was(small: Any) -> None:
+    """All that it gives, not only what gets through the suppression."""
+    from petbox.folding import Weights, folded
+    from petbox.garden import tf
+
+    _, model = small
+    shape = tf.constant([[256.0, 256.0]])
+
+    def call(images: Any) -> tuple[Any, ...]:
+        found = model(images, image_shape=shape, training=False)
+        return (found["cls_outputs"], found["box_outputs"], *found["rpn_scores"].values())
+
+    whole = tf.function(call).get_concrete_function(tf.TensorSpec([None, 256, 256, 3]))
+    weights = Weights()
+    fewer = folded(whole, weights)
+    images = tf.random.stateless_normal([1, 256, 256, 3], [1, 2])
+    for wanted, found in zip(whole(images), fewer(images), strict=True):
+        scale = float(np.abs(wanted).max())
+        assert scale > 0
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * scale)
+
+
+def test_nothing_is_normalised_behind_a_convolution(small: Any) -> None:
+    from petbox.folding import Weights, folded
+    from petbox.garden import tf
+
+    _, model = small
+    shape = tf.constant([[256.0, 256.0]])
+    call = tf.function(lambda images: model(images, image_shape=shape, training=False)["rpn_boxes"])
+    whole = call.get_concrete_function(tf.TensorSpec([None, 256, 256, 3]))
+    assert _normalisations(whole) > 10
+    assert _normalisations(folded(whole, Weights())) == 0
+
+
+def test_depthwise_convolutions_are_folded_too() -> None:
+    from petbox.folding import Weights, folded
+    from petbox.garden import tf, tf_keras
+
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [
+            layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, input_shape=(9, 9, 4)),
+            layers.BatchNormalization(),
+            layers.Conv2D(5, 1, activation="relu"),
+            layers.BatchNormalization(scale=False),  # behind an activation: stays
+        ]
+    )
+    _shake(model)
+    call = tf.function(lambda images: (model(images, training=False),))
+    whole = call.get_concrete_function(tf.TensorSpec([None, 9, 9, 4]))
+    fewer = folded(whole, Weights())
+    images = tf.random.stateless_normal([2, 9, 9, 4], [1, 2])
+    np.testing.assert_allclose(fewer(images)[0], whole(images)[0], atol=1e-5)
+    assert (_normalisations(whole), _normalisations(fewer)) == (2, 1)
+
+
+def test_a_convolution_that_others_see_as_well_is_left_alone() -> None:
+    from petbox.folding import Weights, folded
+    from petbox.garden import tf, tf_keras
+
+    taken = tf_keras.Input((9, 9, 4))
+    convolved = tf_keras.layers.Conv2D(6, 3)(taken)
+    given = tf_keras.layers.BatchNormalization()(convolved) + convolved
+    model = tf_keras.Model(taken, given)
+    _shake(model)
+    call = tf.function(lambda images: (model(images, training=False),))
+    whole = call.get_concrete_function(tf.TensorSpec([None, 9, 9, 4]))
+    images = tf.random.stateless_normal([2, 9, 9, 4], [1, 2])
+    np.testing.assert_allclose(folded(whole, Weights())(images)[0], whole(images)[0], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Any, Any]:
+    """A small ResNet on a canvas of 256, large enough for parts of it to be of use."""
+    from petbox import detector
+    from petbox.garden import tf
+
+    config = detector.experiment("toy")
+    detector.on_records(config, ["gone.record"], ["gone.record"], NAMES)
+    config.task.model.input_size = [256, 256, 3]
+    tf.keras.utils.set_random_seed(3)
+    model = detector.task(config).build_model()
+    _shake(model)
+    images = tf.random.stateless_normal([1, 256, 256, 3], [1, 2])
+    found = model(images, image_shape=tf.constant([[256.0, 256.0]]), training=False)
+    for variable in model.detection_head.trainable_variables:
+        if "detection-scores/kernel" in variable.name:  # so that some are sure
+            variable.assign(variable * 3.0 / tf.math.reduce_std(found["cls_outputs"]))
+    return config, model
+
+
+@pytest.fixture(scope="module")
+def trained(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from petbox import detector
+    from petbox.garden import tf
+
+    config, model = small
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    folder.mkdir()
+    config.task.model.norm_activation.use_sync_bn = True  # as the Model Garden likes to train
+    detector.save_config(config, folder)
+    labels.write(folder / labels.FILE_NAME, NAMES)
+    tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
+    return folder
+
+
+def exported(trained: Path, name: str, **settings: Any) -> Exported:
+    from petbox import exporter
+    from petbox.export_source import source
+    from petbox.savedmodel import Settings
+
+    folder = trained.with_name(name)
+    return Exported(exporter.export(source(trained), folder, Settings(**settings)))
+
+
+@pytest.fixture(scope="module")
+def square(trained: Path) -> Exported:
+    return exported(trained, "square")
+
+
+@pytest.fixture(scope="module")
+def fitted(trained: Path) -> Exported:
+    """Batched as well: an export takes a while."""
+    from petbox.batching import Batches
+
+    return exported(trained, "fitted", fit_canvas=True, batches=Batches(4, 5000))
+
+
+def test_pictures_on_different_canvases_are_answered_as_alone_and_in_order(
+    fitted: Exported,
+) -> None:
+    pictures = PICTURES + PICTURES[::-1]
+    together = fitted(*pictures)
+    seen = set()
+    for at, picture in enumerate(pictures):
+        alone = fitted(picture)
+        seen.add(alone["detection_scores"].tobytes())
+        assert together["num_detections"][at] == alone["num_detections"][0] > 0
+        for key in ("detection_boxes", "detection_classes", "detection_scores"):
+            np.testing.assert_allclose(together[key][at], alone[key][0], atol=1e-4, err_msg=key)
+    assert len(seen) == len(PICTURES)
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_a_picture_that_needs_the_whole_canvas_gets_the_same_answer(
+    at: int, fitted: Exported, square: Exported
+) -> None:
+    wanted, found = square(PICTURES[at]), fitted(PICTURES[at])
+    for key, values in wanted.items():
+        np.testing.assert_allclose(found[key], values, atol=1e-4, err_msg=key)
+
+
+def test_the_canvas_leaves_some_padding() -> None:
+    from petbox.canvases import fitting, holding
+
+    canvases = fitting(640, 640, 64)
+    assert [canvas[:2] for canvas in canvases] == [(512, 640), (640, 512), (640, 640)]
+    corners = [(480, 640), (481, 640), (640, 480), (640, 500), (640, 640), (1, 640), (320, 320)]
+    chosen = holding(canvases, np.array(corners, np.float32)).numpy()
+    assert chosen.tolist() == [0, 2, 1, 2, 2, 0, 0]
+    assert [canvas[:2] for canvas in fitting(128, 128, 32)] == [(128, 128)], "no room for less"
+
+
+def _shake(model: Any) -> None:
+    """Normalisations that do something, as training leaves them."""
+    rng = np.random.default_rng(7)
+    for variable in model.variables:
+        name = variable.name.rsplit("/", 1)[-1]
+        if name.startswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.7, 1.3, variable.shape))
+        elif name.startswith(("beta", "moving_mean")):
+            variable.assign(rng.normal(0, 0.2, variable.shape))
+
+
+def _normalisations(function: Any) -> int:
+    """Also those in the functions that it calls."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    return sum(node.op == "FusedBatchNormV3" for node in nodes)
