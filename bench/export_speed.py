@@ -31,7 +31,7 @@ import report
 
 OUT = report.CHECKOUT / "build" / "bench-export-speed"
 NETWORKS = {"r50-640": (50, 640), "r101-640": (101, 640), "r50-1024": (50, 1024)}
-MODELS = ("library", "ours", "ours, --fit-canvas")
+MODELS = ("library", "ours", "ours, --whole-canvas")
 SHAPES = {"4:3": (500, 375), "square": (500, 500), "12 megapixels": (4032, 3024)}
 BARS = {"4:3": "≥ 2.5x", "square": "≥ 1.9x"}
 # What the names of a graph's nodes say of the stage they belong to; the first that is found counts.

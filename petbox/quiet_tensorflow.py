@@ -16,3 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("absl").setLevel(logging.ERROR)
 tf: Any = needs("tensorflow", "tf")  # it has no types
 tf.get_logger().setLevel(logging.ERROR)
+# Traces a function as it stands. AutoGraph would first rewrite every Keras layer that is called in
+# it, which takes longer than building the detector; nothing in it needs that.
+as_written: Any = tf.autograph.experimental.do_not_convert

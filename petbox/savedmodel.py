@@ -9,16 +9,17 @@ Pictures are decoded and checked one by one; the network sees only what is sound
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from petbox import drawing_ops
 from petbox.batching import Batches, batched
+from petbox.canvases import Canvas
 from petbox.decoding import MOST_PIXELS, SOUND, refused
 from petbox.picture_inputs import INPUT_TYPES
-from petbox.quiet_tensorflow import tf
+from petbox.quiet_tensorflow import as_written, tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
 DECODED_AT_ONCE = 4  # pictures of a request; each may take 3 bytes a pixel
@@ -34,7 +35,7 @@ class Settings:
     most_pixels: int = MOST_PIXELS  # of a picture
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
-    fit_canvas: bool = False  # faster, and a little off; see `canvases`
+    whole_canvas: bool = False  # slower, and exactly as in training; see `canvases`
 
 
 class Network(Protocol):
@@ -51,6 +52,10 @@ class Network(Protocol):
     @property
     def can_batch(self) -> bool:
         """Whether pictures are looked at together; otherwise each is when it is made ready."""
+
+    @property
+    def canvases(self) -> Sequence[Canvas]:
+        """What it looks at pictures on; none where each is taken as it is."""
 
     @property
     def tracked(self) -> Any:
@@ -80,8 +85,10 @@ class Servable(tf.Module):
         self._network = network
         self._detected = _together(network, settings)
         signature = [self._input.spec]
+        # One for all signatures: each trace takes a while, and room in the file.
+        self._found = tf.function(as_written(self._find), signature).get_concrete_function()
         self._signatures = {
-            name: tf.function(function, signature)
+            name: tf.function(as_written(function), signature)
             for name, function in zip(
                 SIGNATURES, (self._classic, self._detect, self._draw), strict=True
             )
@@ -90,8 +97,11 @@ class Servable(tf.Module):
     def save(self, folder: Path) -> None:
         tf.saved_model.save(self, str(folder), signatures=self._signatures)
 
+    def _find(self, inputs: Any) -> Any:
+        return self._detected(*self._prepared(inputs))
+
     def _classic(self, inputs: Any) -> dict[str, Any]:
-        boxes, classes, scores, count = self._detected(*self._prepared(inputs))
+        boxes, classes, scores, count = self._found(inputs)
         return {
             "detection_boxes": boxes,
             "detection_classes": classes,
@@ -173,7 +183,7 @@ class Servable(tf.Module):
 def _together(network: Network, settings: Settings) -> Any:
     """The network as a function of pictures that are ready, batched if it shall be."""
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
-    body = tf.function(network.detect).get_concrete_function(*rows)  # one for all signatures
+    body = tf.function(as_written(network.detect)).get_concrete_function(*rows)
     return batched(body, settings.batches, settings.most_pictures) if settings.batches else body
 
 

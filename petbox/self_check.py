@@ -24,6 +24,7 @@ from petbox.errors import DataError, ModelError
 from petbox.garden import tf
 from petbox.picture_inputs import KEY
 from petbox.picture_requests import request
+from petbox.quiet_tensorflow import as_written
 from petbox.records import read_info, shard_paths
 
 TOLERANCE = 1e-3  # of boxes in fractions of the picture, and of scores
@@ -144,7 +145,8 @@ def evaluated(
     config: Any, model: Any, asked: list[bytes], canvases: Sequence[Canvas]
 ) -> Iterator[Found]:
     """What the evaluation finds in each, shown on the first of the canvases that holds it."""
-    call = tf.function(lambda images, shape: model(images, image_shape=shape, training=False))
+    find = as_written(lambda images, shape: model(images, image_shape=shape, training=False))
+    call = tf.function(find)
     data = copy.deepcopy(config.task.validation_data)
     data.global_batch_size = 1
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from typing import Any
 
 from petbox import garden_weights, input_pipeline, keras_weights
 from petbox.garden import MaskRCNNTask, tf, tf_keras
+from petbox.quiet_tensorflow import as_written
 
 NOT_FINITE = "the loss is not finite"
 
@@ -23,7 +24,7 @@ class Task(MaskRCNNTask):
     """`MaskRCNNTask` for records of pets."""
 
     def build_model(self) -> Any:
-        model = super().build_model()
+        model = as_written(super().build_model)()
         # A pretrained network's averages beat those of a few pictures. The Model Garden can say
         # so of a ResNet (bn_trainable), not of a MobileNet.
         if self.task_config.init_checkpoint and self.task_config.model.backbone.type == "mobilenet":
@@ -47,12 +48,15 @@ class Task(MaskRCNNTask):
 
     def train_step(self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None) -> Any:
         """The Model Garden's step, which ends the run by name when the loss is not a number."""
-        logs = super().train_step(inputs, model, optimizer, metrics)
+        logs = as_written(super().train_step)(inputs, model, optimizer, metrics)
         _, labels = inputs
         loss, step, names = logs[self.loss], optimizer.iterations, tf.unstack(labels["name"])
         what = [NOT_FINITE, loss, "at step", step, "with the pictures", *names]
         tf.debugging.Assert(tf.math.is_finite(loss), what)
         return logs
+
+    def validation_step(self, inputs: Any, model: Any, metrics: Any = None) -> Any:
+        return as_written(super().validation_step)(inputs, model, metrics)
 
     def build_inputs(self, params: Any, input_context: Any = None, dataset_fn: Any = None) -> Any:
         if params.is_training:

@@ -1,7 +1,7 @@
 """A trained Faster R-CNN as a SavedModel has it: a picture scaled onto its canvas, boxes found.
 
 Knows the Model Garden's model and nothing of files, requests or signatures. What it does to be
-fast changes no answer, except for what `fit_canvas` says of itself.
+fast changes no answer, except for what `canvases` says of itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from petbox import canvases
 from petbox.folding import Weights, folded
 from petbox.garden import preprocess_ops, tf
+from petbox.quiet_tensorflow import as_written
 
 
 class TrainedNetwork:
@@ -23,15 +24,15 @@ class TrainedNetwork:
 
     can_batch = True
 
-    def __init__(self, config: Any, model: Any, fit_canvas: bool = False) -> None:
-        """With `fit_canvas`, pictures that are not square are not padded to be; see `canvases`."""
+    def __init__(self, config: Any, model: Any, whole_canvas: bool = False) -> None:
+        """Unless on the `whole_canvas`, a picture is padded as far as it needs; see `canvases`."""
         self.classes = config.task.model.num_classes
         self._canvas = config.task.model.input_size[:2]
         stride = 2**config.task.model.max_level
         self._padded = preprocess_ops.compute_padded_size(self._canvas, stride)
         height, width = self._padded
         parts = canvases.fitting(height, width, stride)
-        self.canvases = parts if fit_canvas else [canvases.whole(height, width)]
+        self.canvases = [canvases.whole(height, width)] if whole_canvas else parts
         # One picture as the network takes it, and what pixels of it are its two corners.
         self.ready = (
             tf.TensorSpec([*self._padded, 3], tf.float32),
@@ -66,7 +67,7 @@ class TrainedNetwork:
                 tf.cast(found["num_detections"], tf.float32),
             )
 
-        return tf.function(find).get_concrete_function(
+        return tf.function(as_written(find)).get_concrete_function(
             tf.TensorSpec([None, canvas.height, canvas.width, 3]), tf.TensorSpec([None, 4])
         )
 

@@ -27,6 +27,7 @@ class WrappedNetwork:
     """Such a model does all its work when a picture is made ready; nothing is left for later."""
 
     can_batch = False
+    canvases = ()
 
     def __init__(self, folder: Path, classes: int) -> None:
         self.classes = classes

@@ -135,7 +135,7 @@ def exported(trained: Path, name: str, **settings: Any) -> Exported:
 
 @pytest.fixture(scope="module")
 def square(trained: Path) -> Exported:
-    return exported(trained, "square")
+    return exported(trained, "square", whole_canvas=True)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def fitted(trained: Path) -> Exported:
     """Batched as well: an export takes a while."""
     from petbox.batching import Batches
 
-    return exported(trained, "fitted", fit_canvas=True, batches=Batches(4, 5000))
+    return exported(trained, "fitted", batches=Batches(4, 5000))
 
 
 def test_pictures_on_different_canvases_are_answered_as_alone_and_in_order(
@@ -159,6 +159,18 @@ def test_pictures_on_different_canvases_are_answered_as_alone_and_in_order(
         for key in ("detection_boxes", "detection_classes", "detection_scores"):
             np.testing.assert_allclose(together[key][at], alone[key][0], atol=1e-4, err_msg=key)
     assert len(seen) == len(PICTURES)
+
+
+def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None:
+    from petbox.garden import tf
+    from petbox.model_server import model, warmup
+
+    loaded = model.load("pets", 1, fitted.folder, model.Running())
+    assert warmup.warm_up(loaded, fitted.folder) == 3 + 3 + 1, "signatures, canvases, a full batch"
+    records = tf.data.TFRecordDataset([str(fitted.folder / warmup.FILE)]).as_numpy_iterator()
+    jpegs = [record[record.index(b"\xff\xd8") :] for record in records]
+    sizes = [tuple(int(side) for side in tf.io.decode_jpeg(one).shape[:2]) for one in jpegs[3:6]]
+    assert sizes == [(208, 256), (256, 208), (256, 256)]
 
 
 @pytest.mark.parametrize("at", [2, 4])

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws import moto
 from conftest import CHECKOUT
 from docker_engine import MINE, Engine
 from packaging.requirements import Requirement
@@ -199,3 +200,18 @@ def test_two_hosts_train_one_model(
     assert metrics["split"] == "test"
     assert "trained 2 steps" in said["algo-1"]
     assert not (tmp_path / "algo-2/model").exists(), "one of them exports"
+
+
+def test_a_plain_run_sends_its_results_to_s3(engine: Engine, image: str, photos: Path) -> None:
+    with moto() as aws:
+        s3 = aws.client("s3")
+        s3.create_bucket(Bucket="results")
+        there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
+        there += ["--network=host", "--tmpfs=/opt/ml:exec", f"--volume={photos}:/data:ro"]
+        words = ("--training=/data", "--output=s3://results/job", "--preset=toy", "--steps=2")
+        engine(
+            "run", "--rm", "--tmpfs=/tmp:exec", *there, image, "train", *words, "--test-share=0.2"
+        )
+        sent = {one["Key"] for one in s3.list_objects_v2(Bucket="results")["Contents"]}
+    assert {"job/model/1/saved_model.pb", "job/checkpoints/run/checkpoint"} <= sent
+    assert any(key.endswith("/evaluation.json") for key in sent)
