@@ -106,7 +106,13 @@ def _bmp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
 
 
 def _webp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
-    flaw = _oversized(picture_headers.webp_size(header), most_pixels)
+    # Before any other part the decoder takes the rest for pixels, and finds another size in them.
+    parts = tf.constant([list(b"VP8 "), list(b"VP8L"), list(b"VP8X")], tf.int64)
+    known = tf.reduce_any(tf.reduce_all(header[12:16] == parts, axis=1))
+    flaw = _first(
+        tf.where(known, SOUND, BROKEN),
+        _oversized(picture_headers.webp_size(header), most_pixels),
+    )
     return _unless(flaw, _soundly(_without_alpha), picture_headers.webp_with_alpha(data, header))
 
 

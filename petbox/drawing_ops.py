@@ -45,7 +45,8 @@ def drawn(pixels: Any, boxes: Any, colours: Any) -> Any:
 
 def _outline(corners: Any, width: Any) -> Any:
     """The places [p,2] of a rectangle's four lines, which lie within it."""
-    top, left, bottom, right = tf.unstack(corners)
+    top, left = tf.unstack(corners[:2])
+    bottom, right = tf.unstack(tf.maximum(corners[2:], corners[:2]))  # others than ours may not be
     high, wide = tf.minimum(width, bottom - top + 1), tf.minimum(width, right - left + 1)
     sides = (
         (top, top + high, left, right + 1),

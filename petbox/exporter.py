@@ -11,6 +11,7 @@ Inside, beside the graph and the weights:
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -140,16 +141,20 @@ def _versions() -> dict[str, Any]:
 
 def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
     """A request of each kind, one for each canvas, and one that fills a batch."""
-    one = self_check.drawn_request(settings.input_type, 1)
+
+    def drawn(count: int = 1, size: tuple[int, int] = (300, 300)) -> dict[str, Any]:
+        scale = min(1.0, math.sqrt(settings.most_pixels / math.prod(size)))
+        height, width = (max(1, int(side * scale)) for side in size)
+        return {KEY: self_check.drawn_request(settings.input_type, count, (height, width))}
+
     for signature in SIGNATURES:
-        yield signature, {KEY: one}
+        yield signature, drawn()
     if len(network.canvases) > 1:
         for canvas in network.canvases:
-            request = self_check.drawn_request(settings.input_type, 1, canvas.most)
-            yield SIGNATURES[0], {KEY: request}
+            yield SIGNATURES[0], drawn(size=canvas.most)
     if settings.batches:
         most = min(settings.batches.most, settings.most_pictures)
-        yield SIGNATURES[0], {KEY: self_check.drawn_request(settings.input_type, most)}
+        yield SIGNATURES[0], drawn(most)
 
 
 @contextmanager

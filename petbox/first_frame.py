@@ -13,7 +13,9 @@ from petbox.quiet_tensorflow import tf
 
 SCREEN = 13  # bytes: signature, size, colours
 DESCRIPTOR = 10  # bytes before a frame's own colours
-MOST_STEPS = 2_000  # a plain file takes ten; one made to be slow to read is given up
+# A plain file takes a step for each reach of it; one made to be slow to read is given up.
+MOST_STEPS = 2_000
+REACH = 2**16  # bytes that a step looks at
 
 # What the reader stands before.
 BLOCK, EXTENSION, IMAGE, END, NONSENSE = range(5)
@@ -57,7 +59,7 @@ def _step(content: Any, before: Any, at: Any, steps: Any, image: Any) -> tuple[A
 
     def parts() -> tuple[Any, Any, Any]:
         length = _byte(content, at)
-        differ = content[at :: length + 1] != content[at]
+        differ = content[at : at + REACH : length + 1] != content[at]
         first = tf.argmax(tf.cast(differ, tf.uint8), output_type=tf.int32)
         alike = tf.where(tf.reduce_any(differ), first, tf.size(differ))
         last = length == 0

@@ -50,8 +50,11 @@ def _input_type(model: Path, spec: Any) -> str:
         return "image_tensor"
     if not (model / REPORT).is_file():
         return "encoded_image_string_tensor"
-    report = json.loads((model / REPORT).read_text(encoding="utf-8"))
-    return str(report["settings"]["input_type"])
+    try:
+        report = json.loads((model / REPORT).read_text(encoding="utf-8"))
+        return str(report["settings"]["input_type"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{model / REPORT}: is broken; export the model again") from error
 
 
 def _compared(at: int, example: Example, found: dict[str, Any]) -> Compared:

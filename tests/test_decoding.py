@@ -7,6 +7,7 @@ import struct
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -86,3 +87,21 @@ def test_a_bomb_is_refused_by_its_header(decode: Any) -> None:
         for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     )
     assert "40000x40000, more than the 40000000 pixels allowed" in refusal(decode, png)
+
+
+def test_a_webp_without_the_name_of_its_first_part_is_refused(decode: Any) -> None:
+    """The decoder reads it, 12000x12000; where the size should stand there is a small one."""
+    pixels = bytes.fromhex("2fdfeeb70b07d0842634a1ff8188e87f6400") + bytes(40)
+    said = refusal(decode, b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels)
+    assert "[picture 0 of the request is broken or cut off" in said
+
+
+def test_a_gif_is_read_whole_however_long_it_is(decode: Any) -> None:
+    """More of it than is looked at in one step, in parts of one length and of many."""
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    noise = Image.fromarray(rng.integers(0, 255, (400, 500), np.uint8))
+    noise.save(file, "GIF", save_all=True, append_images=[noise.rotate(90)])
+    assert len(file.getvalue()) > 3 * 2**16
+    wanted = np.asarray(Image.open(file).convert("RGB"))
+    assert (decode(file.getvalue()) == wanted).all()

@@ -11,6 +11,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,19 @@ def test_every_signature_is_warmed_up_by_the_model_server(
     for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
         loaded = model.load("pets", 1, folder, model.Running())
         assert warmup.warm_up(loaded, folder) == requests
+
+
+def test_no_warm_up_request_is_one_that_the_model_refuses() -> None:
+    from petbox import exporter
+    from petbox.canvases import fitting
+    from petbox.savedmodel import Settings
+
+    network: Any = SimpleNamespace(canvases=fitting(1024, 1024, 64))
+    small = Settings(most_pixels=50_000, input_type="image_tensor")
+    pictures = [inputs["inputs"] for _, inputs in exporter._warmup(small, network)]
+    assert len(pictures) == 3 + 3
+    assert all(40_000 < height * width <= 50_000 for _, height, width, _ in map(np.shape, pictures))
+    assert len({np.shape(one) for one in pictures}) == 3, "square, lying, standing"
 
 
 def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> None:

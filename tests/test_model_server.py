@@ -16,7 +16,7 @@ import pytest
 from saved_models import adder
 from serving import LONG, await_port, is_open, png, predict_json, raw, tiny_detector
 
-from petbox.model_server import answers, examples, json_text, numbers
+from petbox.model_server import answers, doubles, examples, json_text, numbers
 from petbox.model_server.listener import Listener
 from petbox.model_server.refusal import Refusal
 from petbox.model_server.rest import Answer, VersionStatus, respond, with_cors
@@ -117,6 +117,15 @@ def test_strings_come_as_text_or_as_base64() -> None:
 def test_bytes_that_are_no_text_are_copied_raw() -> None:
     body = {"signature_name": "echo", "instances": [{"b64": "/9g="}]}
     assert b'["\xff\xd8"\n' in ask(body).body
+    alone = b'{"signature_name": "echo", "instances": ["\\udc00"]}'
+    assert b'["\xed\xb0\x80"\n' in ask(alone).body
+    assert b'model \xff"' in ask(b"", "/v1/models/%FF", "GET").body
+
+
+def test_base64_is_indented_as_deep_as_its_list() -> None:
+    answer = ask({"signature_name": "echo_bytes", "instances": [["a"]]})
+    text = '[[{\n                "b64": "YQ=="\n            }]\n    ]'
+    assert answer.body.decode() == f'{{\n    "predictions": {text}\n}}'
 
 
 @pytest.mark.parametrize(
@@ -148,6 +157,10 @@ def test_floats_have_the_digits_they_need(value: np.floating[Any], text: str) ->
         (b'{"instances": [1,]}', "JSON Parse error: Invalid value. at offset: 17"),
         (b'{"instances": [1e999]}', "Number too big to be stored in double. at offset: 15"),
         (b'{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),
+        (b'{"instances": [Infinit]}', "Invalid value. at offset: 22"),
+        (b"\xef\xbb\xbf{", "Missing a name for object member. at offset: 4"),
+        (b"1.", "Miss fraction part in number. at offset: 2"),
+        (b"[NaN, 1]", "JSON Value: [ Is not object"),
         ([1.0], "JSON Value: [1.0] Is not object"),
         ({}, "Missing 'inputs' or 'instances' key"),
         ({"instances": []}, "No values in 'instances' array"),
@@ -186,6 +199,19 @@ def test_the_first_of_two_equal_keys_counts() -> None:
     assert b"[2.0\n" in ask(b'{"instances": [1], "instances": [5]}').body
 
 
+def test_a_name_that_a_row_has_twice_counts_once() -> None:
+    rows = b'[{"a": 1, "a": 2, "b": true}, {"a": 3, "b": false}]'
+    answer = ask(b'{"signature_name": "pair", "instances": ' + rows + b"}")
+    wanted = [{"a": 1, "b": True}, {"a": 2, "b": False}]  # of 1, 2, 3 the first two
+    assert json.loads(answer.body)["predictions"] == wanted
+
+
+def test_a_value_too_deep_to_be_quoted_whole_is_quoted_in_part() -> None:
+    for depth in (500, 100_000):
+        assert "JSON Value: [[[[" in refused(b"[" * depth + b"]" * depth)
+    assert len(refused(b'{"a":' * 10_000 + b"1" + b"}" * 10_000)) < 10**7
+
+
 def test_nesting_deeper_than_pythons_is_read() -> None:
     depth = 100_000
     body = b'{"ignored": ' + b"[" * depth + b"]" * depth + b', "instances": [1]}'
@@ -210,6 +236,36 @@ def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:
     value = json_text.parse(b'{"b": [1, 2.5, 1e22], "a": {}, "b": null}')
     wanted = '{\n    "b": [1, 2.5, 1e22],\n    "a": {},\n    "b": null\n}'
     assert json_text.quoted(value) == wanted
+    value = json_text.parse(b'[{"b": 1}, 2]')
+    assert json_text.quoted(value) == '[{\n        "b": 1\n    }, 2]'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0"),
+        (-0.0, "-0.0"),
+        (0.1, "0.1"),
+        (1e21, "1e21"),
+        (-123e18, "-123000000000000000000.0"),
+        (0.00001, "0.00001"),
+        (0.0000001, "1e-7"),
+        (5e-324, "5e-324"),
+        (2.0**64, "18446744073709553000.0"),
+        (1.0936738342850072, "1.0936738342850073"),  # the same double, but not the nearest text
+        (9.5367431640625e-7, "9.5367431640625e-7"),
+        (1.7976931348623157e308, "1.7976931348623157e308"),
+    ],
+)
+def test_a_double_quoted_has_rapidjsons_digits(value: float, text: str) -> None:
+    assert doubles.text(value) == text
+    assert float(text) == value
+
+
+def test_doubles_are_quoted_as_what_they_are() -> None:
+    for bits in np.random.default_rng(0).integers(0, 2**63 - 2**52, 2000):
+        value = float(np.int64(bits).view(np.float64))
+        assert float(doubles.text(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -221,6 +277,10 @@ def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:
         ("123456789.123456789", 123456789.12345681),  # the nearest ends in 79
         ("0.30000001192092896", 0.30000001192092896),
         ("12345678901234567890123", 1.2345678901234568e22),
+        (
+            "-98156482461729453748051076",
+            float.fromhex("-0x1.44c5c64e42e93p+86"),
+        ),  # the nearest: ..90
         ("1.8e308", float("inf")),
         ("5e-324", 5e-324),
         ("1e-400", 0.0),
@@ -582,6 +642,7 @@ def test_a_client_that_waits_is_told_to_continue(listening: Listener) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 2\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400),
     ],

@@ -135,6 +135,9 @@ def test_the_configuration_is_read_again(server: Server, tmp_path: Path) -> None
     config.write_text("nonsense")
     assert said(server.program, "the models stay as they are")
     assert server.sum("adder") == [2.0]
+    config.write_text(before.replace("value: 1", "value: 3"))
+    assert said(server.program, "not currently available for inference; the labels stay as they")
+    assert server.sum("adder/labels/stable") == [1.0]
     config.write_text(before.replace("model_config_list {", listed(entry("late", tmp_path))[:-2]))
     assert said(server.program, "version 1 of late is ready")
     assert server.sum("late") == [11.0]

@@ -9,7 +9,7 @@ started, docs/model_server.md where it differs and why.
     config     the original's configuration file
     listener   the socket, HTTP/1.1
     rest       a request in, an answer out: URLs and statuses
-    json_text  JSON as RapidJSON reads it, and numbers
+    json_text  JSON as RapidJSON reads it, and numbers; doubles: as it prints them
     tensors    JSON values to tensors; examples: to the input of classify and regress
     inference  what classify and regress ask of a model
     answers    tensors to TensorFlow Serving's JSON text; definition: a signature's

@@ -169,12 +169,14 @@ def _config_seconds(flags: Flags) -> float | None:
 
 def _configure_anew(servables: Servables, flags: Flags) -> None:
     """What the file says now; if it says nothing sensible all stays as it was."""
+    same = "the models"
     try:
         configs = config.read(Path(flags.model_config_file))
         servables.configure(configs)
+        same = "the labels"
         servables.label(configs, flags.allow_version_labels_for_unavailable_models)
     except Refusal as refusal:
-        say(f"{flags.model_config_file}: {refusal}; the models stay as they are")
+        say(f"{flags.model_config_file}: {refusal}; {same} stay as they are")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def rows(outputs: Mapping[str, Tensor]) -> bytes:
         return b'{\n    "predictions": []\n}'
     depth = 2 if len(outputs) == 1 else 3
     columns = {
-        name: (iter(_texts(name, tensor, depth)), tensor.shape[1:])
+        name: (iter(_texts(name, tensor, depth + tensor.ndim - 1)), tensor.shape[1:])
         for name, tensor in outputs.items()
     }
     if len(outputs) == 1:

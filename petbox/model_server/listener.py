@@ -141,7 +141,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         lengths = set(self.headers.get_all("Content-Length", []))
-        coding = self.headers.get("Transfer-Encoding", "").strip().lower()
+        coding = ",".join(self.headers.get_all("Transfer-Encoding", [])).strip().lower()
         if coding == "chunked":  # it wins over a length
             return b"".join(self._chunks())
         # Where the original guesses, two servers in a row might guess differently: both end here.

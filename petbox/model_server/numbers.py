@@ -58,7 +58,7 @@ def _whole(digits: str, negative: bool) -> tuple[int | float, int]:
     value = int(digits[:20])
     if len(digits) <= 20 and value < limit:
         return value, len(digits) - 1
-    kept = 20 if value < limit else 19
+    kept = next(count for count in (20, 19, 18) if int(digits[:count]) < limit)
     large = float(int(digits[:kept]))
     for digit in digits[kept:]:
         if large >= OVERFLOWS:

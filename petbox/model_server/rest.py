@@ -225,7 +225,12 @@ def _signature_to_predict(model: Model, name: str) -> Signature:
 
 def _asked(match: re.Match[str]) -> Asked:
     label = match["label"]
-    return Asked(unquote(match["name"]), _version(match), label and unquote(label))
+    return Asked(_plain(match["name"]), _version(match), label and _plain(label))
+
+
+def _plain(text: str) -> str:
+    """Percents decoded; bytes that are not UTF-8 come back in an answer as they were."""
+    return unquote(text, errors="surrogateescape")
 
 
 def _version(match: re.Match[str]) -> int | None:

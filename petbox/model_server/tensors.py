@@ -6,7 +6,6 @@ may be is decided by the signature's dtype alone; shapes are left to the graph.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import contextlib
 import re
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pybase64
 
 from petbox.model_server.json_text import MISSING, Object, is_integer, quoted
 from petbox.model_server.refusal import Refusal
@@ -43,7 +43,7 @@ def from_rows(rows: Any, document: Object, dtypes: Mapping[str, str]) -> Tensors
             _add_named(row, number, dtypes, columns)
         else:
             _add_plain(row, number, dtypes, columns)
-    return {name: column.tensor(name) for name, column in columns.items()}
+    return {name: column.tensor(name, len(rows)) for name, column in columns.items()}
 
 
 def from_columns(columns: Any, dtypes: Mapping[str, str]) -> Tensors:
@@ -71,11 +71,12 @@ class _Column:
 
     dtype: str
     shape: list[int]
+    size: int  # values of a row
     values: list[Any]
-    rows: int = 1
 
-    def tensor(self, name: str) -> np.ndarray[Any, Any]:
-        return _array(name, self.values, [self.rows, *self.shape], self.dtype)
+    def tensor(self, name: str, rows: int) -> np.ndarray[Any, Any]:
+        """A row that names an input twice has brought more than `rows`; what is over is left."""
+        return _array(name, self.values[: rows * self.size], [rows, *self.shape], self.dtype)
 
 
 def _add_named(
@@ -119,15 +120,13 @@ def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _C
     values = _leaves(value, shape, dtype)
     column = columns.get(name)
     if column is None:
-        columns[name] = _Column(dtype, shape, values)
+        columns[name] = _Column(dtype, shape, len(values), values)
         return
-    expected = len(column.values) // column.rows
-    if len(values) != expected:
-        raise Refusal(f"Expecting tensor size: {expected} but got: {len(values)}")
+    if len(values) != column.size:
+        raise Refusal(f"Expecting tensor size: {column.size} but got: {len(values)}")
     if shape != column.shape:
         raise Refusal(f"Expecting shape {_text(column.shape)} but got: {_text(shape)}")
     column.values += values
-    column.rows += 1
 
 
 def _tensor(name: str, value: Any, dtype: str) -> np.ndarray[Any, Any]:
@@ -278,13 +277,13 @@ def lenient_base64(text: str) -> bytes:
     """Standard alphabet; white space anywhere; padding by `=` or `.`, all of it or none."""
     if len(text) % 4 == 0:
         with contextlib.suppress(ValueError):  # a picture as it should be, at full speed
-            return base64.b64decode(text, validate=True)
+            return pybase64.b64decode(text, validate=True)
     text = re.sub(r"[ \t\n\r\v\f]", "", text)
     digits = text.rstrip("=.")
     padding = len(text) - len(digits)
     if len(digits) % 4 == 1 or padding not in (0, -len(digits) % 4):
         raise ValueError("padding is there in part, or too much")
-    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    return pybase64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 
 def _text(shape: list[int]) -> str:
