@@ -5,6 +5,8 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
+MODEL ?= model/toy
+BASE ?=
 export PYTHON
 BIN := .venv/bin
 # Libraries that keep caches keep them in the checkout.
@@ -13,7 +15,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 export KERAS_HOME := $(CURDIR)/build/cache/keras
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help demo test check format bench replay lock clean
+.PHONY: help demo test check format bench replay image lock clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -28,7 +30,7 @@ demo: .venv/ready ## train, export, serve and ask a small detector (minutes; POR
 	@$(BIN)/python scripts/demo.py --port $(PORT)
 
 test: check ## every test, the whole chain and the images included
-	@scripts/install_system.sh docker || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
+	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
@@ -45,6 +47,12 @@ bench: .venv/ready ## measure, and rewrite the tables of bench/RESULTS.md
 
 replay: .venv/ready ## compare the embedded model server with recorded answers of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py
+
+image: ## build the serving image (MODEL=model/toy; BASE=tensorflow/serving:2.20.0 needs no GPU)
+	@[ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || \
+	    { echo >&2 "make image: $(MODEL) holds no SavedModel; make demo exports model/toy"; exit 1; }
+	docker build --file container/Dockerfile --tag petbox --build-arg MODEL=$(MODEL) \
+	    $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 clean: ## remove what the demo made; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build

@@ -1,21 +1,20 @@
 """The command line: what the user typed becomes one command with its options.
 
-Imports nothing that a command alone needs; `petbox --help` must come at once.
+Imports nothing of a command but that which was typed; `petbox --help` must come at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from petbox import __version__, options, program
-from petbox.detect import DetectOptions, detect
-from petbox.serve import ServeOptions, serve
-from petbox.train_job import train_job
-from petbox.train_job_request import TrainJobOptions
+from petbox.endpoint import commands as endpoint_commands
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Command:
     name: str
     summary: str
     about: str
-    config: type[Any]
-    act: Callable[[Any], object]
+    config: str  # where its options are, as module:name
+    act: str  # and what takes them
 
 
 ABOUT = """\
@@ -62,6 +61,34 @@ examples:
   petbox serve model/toy --port 9000
 """
 
+LOCAL = """\
+Runs an image on this machine as SageMaker runs it: serve, the mounts, the ping.
+
+Its log goes to stderr. The line for boto3 is printed on stdout when /ping is
+200; if that never comes, the cause is named. Ctrl-C stops the container as
+SageMaker does and removes it. Needs Docker.
+
+examples:
+  petbox local petbox
+  petbox local my-image --model model.tar.gz --env SAGEMAKER_TFS_ENABLE_BATCHING=true
+"""
+
+CONFORM = """\
+Puts the contract's suite to any container and says what holds and what does not.
+
+The first part is what SageMaker demands of every container; the second is what
+petbox promises beyond it. What cannot be tried is not said to hold. An image is
+run several times as SageMaker runs it, which needs Docker; an address shows
+what can be seen from outside. Exit code 0 when nothing that SageMaker demands
+fails, else 1.
+
+examples:
+  petbox conform petbox
+  petbox conform my-image --model model/toy --sagemaker-only
+  petbox conform my-image --request rows.csv --content-type text/csv
+  petbox conform http://localhost:8080 --json
+"""
+
 TRAIN_JOB = """\
 Starts a training job on SageMaker, follows it to its end, or stops it.
 
@@ -79,34 +106,101 @@ examples:
 """
 
 COMMANDS = (
-    Command("detect", "find the pets in pictures", DETECT, DetectOptions, detect),
-    Command("serve", "serve a model on this machine", SERVE, ServeOptions, serve),
-    Command("train-job", "train on SageMaker", TRAIN_JOB, TrainJobOptions, train_job),
+    Command(
+        "detect",
+        "find the pets in pictures",
+        DETECT,
+        "petbox.detect:DetectOptions",
+        "petbox.detect:detect",
+    ),
+    Command(
+        "serve",
+        "serve a model on this machine",
+        SERVE,
+        "petbox.serve:ServeOptions",
+        "petbox.serve:serve",
+    ),
+    Command(
+        "local",
+        "run an image as SageMaker does",
+        LOCAL,
+        "petbox.local_run:LocalOptions",
+        "petbox.local_run:local",
+    ),
+    Command(
+        "conform",
+        "put the contract to a container",
+        CONFORM,
+        "petbox.conform.command:ConformOptions",
+        "petbox.conform.command:conform",
+    ),
+    Command(
+        "train-job",
+        "train on SageMaker",
+        TRAIN_JOB,
+        "petbox.train_job_request:TrainJobOptions",
+        "petbox.train_job:train_job",
+    ),
+    *(Command(*entry) for entry in endpoint_commands.COMMANDS),
 )
+
+# Commands of two words are of a group, of which this is said.
+GROUPS = {
+    endpoint_commands.GROUP: (endpoint_commands.GROUP_SUMMARY, endpoint_commands.GROUP_ABOUT),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
-        chosen = options.filled(command.config, arguments)
+        chosen = options.filled(_named(command.config), arguments)
     except ValueError as error:  # options that do not go together
         arguments.parser.error(str(error))
-    return program.guarded(lambda: command.act(chosen))
+    return program.guarded(lambda: _named(command.act)(chosen))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Learns its options when something is to be parsed: only the typed command's are needed."""
+
+    learn: Callable[[], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        learn, self.learn = self.learn, None
+        if learn:
+            learn()
+        return super().parse_known_args(args, namespace)
 
 
 def _parser() -> argparse.ArgumentParser:
     form = options.HelpFormatter
-    parser = argparse.ArgumentParser("petbox", description=ABOUT, formatter_class=form)
+    parser = _Parser("petbox", description=ABOUT, formatter_class=form)
     parser.add_argument("--version", action="version", version=f"petbox {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    groups = {"": parser.add_subparsers(title="commands", metavar="COMMAND", required=True)}
     for command in COMMANDS:
-        sub = commands.add_parser(
-            command.name, help=command.summary, description=command.about, formatter_class=form
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            summary, about = GROUPS[group]
+            under = groups[""].add_parser(
+                group, help=summary, description=about, formatter_class=form
+            )
+            groups[group] = under.add_subparsers(title="commands", metavar="COMMAND", required=True)
+        sub = groups[group].add_parser(
+            name, help=command.summary, description=command.about, formatter_class=form
         )
-        options.add_arguments(sub, command.config)
         sub.set_defaults(command=command, parser=sub)
+        sub.learn = partial(_learn, sub, command)
     return parser
+
+
+def _learn(parser: argparse.ArgumentParser, command: Command) -> None:
+    options.add_arguments(parser, _named(command.config))
+
+
+def _named(place: str) -> Any:
+    """What is at `module:name`."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`petbox serve`: the container's own front before a model server, on this machine.
 
-The same nginx.conf and gateway.js that the image holds run here in a temporary folder. The model
+The same nginx.conf and scripts that the image holds run here in a temporary folder. The model
 server is TensorFlow's own if it is on PATH, else the embedded one. Both are children of this
 process: when one dies the other is stopped, and nothing is left behind.
 """
@@ -31,6 +31,7 @@ from petbox.program import say
 FRONT = Path(__file__).parent / "container"  # a link to the one in the checkout, a copy in a wheel
 NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")  # as container/nginx.conf loads it
 MODEL = "model"  # the name under which the front asks for it
+PLACES = 32  # requests that the engine is given at once; who comes later waits for one
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
@@ -61,6 +62,8 @@ def serve(options: ServeOptions) -> None:
         start = [*engine, *engine_flags(folder, engine_port)]
         stack.enter_context(_running("the model server", start, signal.SIGTERM, events))
         start = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+        if os.geteuid() == 0:  # its workers would be nobody, who may not read in root's TMPDIR
+            start += ["-g", "user root;"]
         stack.enter_context(_running("nginx", start, signal.SIGQUIT, events))
         stack.callback(stop_listening)  # left first: a second Ctrl-C waits for nobody
         _until_stopped(options, engine_port, events)
@@ -104,8 +107,8 @@ def find_nginx() -> str:
 def engine_command() -> list[str]:
     """TensorFlow Serving itself where it is installed, else the embedded server."""
     real = shutil.which("tensorflow_model_server")
-    if real:
-        return [real]
+    if real:  # threads so that some are left to say how it is
+        return [real, f"--rest_api_num_threads={PLACES + 4}"]
     if importlib.util.find_spec("tensorflow") is None:  # found without the seconds of an import
         raise MissingExtra(
             "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
@@ -115,9 +118,9 @@ def engine_command() -> list[str]:
 
 def engine_name(engine: list[str]) -> str:
     """Which of the two it is, for the log."""
-    if len(engine) == 1:
-        return f"TensorFlow Serving ({engine[0]})"
-    return "the embedded model server (there is no tensorflow_model_server on PATH)"
+    if engine[0] == sys.executable:
+        return "the embedded model server (there is no tensorflow_model_server on PATH)"
+    return f"TensorFlow Serving ({engine[0]})"
 
 
 def engine_flags(folder: Path, port: int) -> list[str]:
@@ -155,11 +158,16 @@ def free_port() -> int:
 def write_run_folder(folder: Path, version: Path, address: str, engine_port: int) -> None:
     """All that nginx reads and writes, and the model under the path the engines look for it."""
     folder.chmod(0o755)  # nginx's workers are not root when their master is
-    for name in ("nginx.conf", "gateway.js"):
-        shutil.copy(FRONT / name, folder / name)
+    for path in (FRONT / "nginx.conf", FRONT / "settings.conf", *FRONT.glob("*.js")):
+        shutil.copy(path, folder / path.name)
     (folder / "listen.conf").write_text(f"listen {address};\n")
     (folder / "engine.conf").write_text(
-        f"upstream engine {{\n    server 127.0.0.1:{engine_port};\n    keepalive 32;\n}}\n"
+        "upstream engine {\n"
+        "    zone engine 64k;\n"
+        "    least_conn;\n"
+        f"    server 127.0.0.1:{engine_port} max_conns={PLACES} max_fails=0;\n"
+        "    keepalive 32;\n"
+        "}\n"
     )
     (folder / "models").mkdir()
     number = version.name if re.fullmatch(r"[0-9]+", version.name) else "1"

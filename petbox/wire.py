@@ -34,8 +34,13 @@ class Detection:
 
 def request(images: Iterable[bytes], *, named: bool = False, signature: str = "") -> bytes:
     """The body that asks about `images`, each a whole JPEG or PNG file."""
-    texts = (base64.b64encode(image).decode("ascii") for image in images)
-    return request_base64(texts, named=named, signature=signature)
+    # Base64 needs no escapes, and json.dumps takes longer to look for them than all else does.
+    texts = [base64.b64encode(image) for image in images]
+    form = request_base64([""] * len(texts), named=named, signature=signature)
+    parts = form.rsplit(b'""', len(texts))
+    for place, text in enumerate(texts):
+        parts.insert(2 * place + 1, text)
+    return b'"'.join(parts)
 
 
 def request_base64(texts: Iterable[str], *, named: bool = False, signature: str = "") -> bytes:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
-# usage: scripts/install_system.sh nginx|shellcheck|python|docker ...
+# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry ...
 set -Eeuo pipefail
 
 missing=()
@@ -25,8 +25,11 @@ for thing in "$@"; do
       fi
       PATH="$PATH:/usr/sbin:/sbin" command -v debootstrap >/dev/null || missing+=(debootstrap)
       ;;
+    registry)
+      command -v docker-registry >/dev/null || missing+=(docker-registry)
+      ;;
     *)
-      echo >&2 "install_system: knows nginx, shellcheck, python and docker, not $thing"
+      echo >&2 "install_system: knows nginx, shellcheck, python, docker and registry, not $thing"
       exit 2
       ;;
   esac

@@ -8,6 +8,7 @@ and mirror; it is kept in build/, for it takes a minute to make. Name this modul
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -22,9 +23,14 @@ import pytest
 from conftest import CHECKOUT
 
 SECONDS_TO_START = 60
+# What an engine of our own takes for ECR; it speaks plain HTTP to whatever is on the loopback.
+REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+REGISTRY_ADDRESS = "127.0.0.80"
 CAP_SYS_ADMIN = 21  # without it not even root can mount what a container stands on
 PACKAGES = "ca-certificates,python3"
-MINE = "petbox-test"  # what every image made here is called, so that they can be found again
+# What every image made here is called, so that they can be found again: by this process, for
+# another may use the same engine.
+MINE = f"petbox-test-{os.getpid()}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Engine:
     """The `docker` command, and the environment that leads it to its engine."""
 
     env: dict[str, str]
+    knows_ecr: bool = False
 
     def __call__(
         self, *words: str | Path, check: bool = True, timeout: int = 600
@@ -81,7 +88,7 @@ def engine() -> Iterator[Engine]:
         try:
             yield here
         finally:
-            made = here("images", "--quiet", "--filter", f"reference={MINE}*").stdout.split()
+            made = here("images", "--quiet", "--filter", f"reference={MINE}-*").stdout.split()
             here("rmi", "--force", *made, check=False)
         return
     if why := cannot_start(path):
@@ -89,7 +96,7 @@ def engine() -> Iterator[Engine]:
     folder = Path(tempfile.mkdtemp(prefix="petbox-docker-"))  # a socket's path must be short
     try:
         with started(folder, path) as socket:
-            yield Engine({**env, "DOCKER_HOST": socket})
+            yield Engine({**env, "DOCKER_HOST": socket}, knows_ecr=True)
     finally:
         for line in Path("/proc/mounts").read_text().splitlines():
             if (point := line.split()[1]).startswith(f"{folder}/"):  # --network=host leaves one
@@ -120,10 +127,14 @@ class started:  # noqa: N801  # a context manager reads as a verb
         flags = [f"--{flag}={self.folder / name}" for flag, name in keeps.items()]
         # The machine's network is left as it is: no bridge, no rules.
         alone = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"{Path('/etc/hosts').read_text()}\n{REGISTRY_ADDRESS} {REGISTRY_HOST}\n")
+        script = f'mount --bind {hosts} /etc/hosts; exec dockerd "$@"'  # seen by it alone
+        own_mounts = ["unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "-"]
         self.log = self.folder / "log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["dockerd", f"--host={self.socket}", *flags, *alone],
+                [*own_mounts, f"--host={self.socket}", *flags, *alone],
                 env=self.env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -150,8 +161,15 @@ def debian_tar() -> Path:
     release = platform.freedesktop_os_release()
     name, codename = release["ID"], release.get("VERSION_CODENAME", "")
     made = CHECKOUT / "build" / f"{name}-{codename}.tar"
-    if made.exists():
-        return made
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in several processes want the same one
+        if not made.exists():
+            make_debian(made, name, codename)
+    return made
+
+
+def make_debian(made: Path, name: str, codename: str) -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     if os.geteuid() != 0 or not shutil.which("debootstrap", path=path):
         pytest.skip("debootstrap as root makes the bare system; scripts/install_system.sh docker")
@@ -169,12 +187,10 @@ def debian_tar() -> Path:
             check=False,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        made.parent.mkdir(parents=True, exist_ok=True)
         partial = made.with_suffix(".partial")
         leave_out = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*"]
         subprocess.run(["tar", "-cf", partial, *leave_out, "-C", root, "."], check=True)
         partial.rename(made)
-    return made
 
 
 def mirror(codename: str) -> str:
@@ -194,3 +210,14 @@ def debian(engine: Engine, debian_tar: Path) -> str:
     name = f"{MINE}-{debian_tar.stem}"
     engine("import", debian_tar, name)
     return name
+
+
+@pytest.fixture(scope="session")
+def publishing(engine: Engine) -> Iterator[str]:
+    """A network whose containers can publish ports; an engine of our own comes without one."""
+    name = f"{MINE}-published"
+    engine("network", "create", name)
+    try:
+        yield name
+    finally:
+        engine("network", "rm", name, check=False)

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
 class Peer(NamedTuple):
     url: str
     asked: list[Asked]
+    port: int
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             asked.append(Asked(self.path, dict(self.headers), body, self.client_address[1]))
             status, content, headers = answer(asked[-1])
             self.send_response(status)
@@ -54,6 +55,8 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
             self.wfile.write(content)
             self.close_connection = hangs_up or self.close_connection
 
+        do_GET = do_POST  # noqa: N815  # http.server's name
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -61,7 +64,7 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Peer(f"http://127.0.0.1:{server.server_port}", asked)
+        yield Peer(f"http://127.0.0.1:{server.server_port}", asked, server.server_port)
     finally:
         server.shutdown()
         server.server_close()

@@ -8,17 +8,22 @@ in a moment. What goes over the wire is tested with the real embedded server.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import queue
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import requests
 
@@ -140,7 +145,7 @@ class Program:
     def engine_port(self) -> int:
         """The port behind the front, from the file nginx was given."""
         (file,) = self.temporary.glob("*/engine.conf")
-        return int(file.read_text().split("127.0.0.1:")[1].split(";")[0])
+        return int(file.read_text().split("127.0.0.1:")[1].split()[0])
 
 
 @contextmanager
@@ -159,25 +164,114 @@ def started(command: list[str], folder: Path, **env: str) -> Iterator[Program]:
             program.process.stdout.close()
 
 
+class Front(NamedTuple):
+    """The container's nginx, alone."""
+
+    port: int
+    program: Program
+    folder: Path
+    lines: queue.SimpleQueue[str]
+
+    def log(self) -> dict[str, Any]:
+        """The next line of the log."""
+        line: dict[str, Any] = json.loads(self.lines.get(timeout=LONG))
+        return line
+
+    def workers(self) -> list[int]:
+        """Process ids of those that do the work."""
+        pid = self.program.process.pid
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextmanager
-def front(folder: Path, engine_port: int, **changes: str) -> Iterator[int]:
-    """The container's nginx before `engine_port`; `changes` are replaced in its configuration."""
+def front(folder: Path, *engine_ports: int, **options: Any) -> Iterator[int]:
+    """The port of a `whole_front`."""
+    with whole_front(folder, *engine_ports, **options) as running:
+        yield running.port
+
+
+@contextmanager
+def whole_front(
+    folder: Path,
+    *engine_ports: int,
+    places: int = 32,
+    settings: Mapping[str, object] | None = None,
+    changes: Mapping[str, str] | None = None,
+) -> Iterator[Front]:
+    """The container's nginx before engines of `places` each.
+
+    `settings` are values by name in settings.conf, `changes` are replaced in nginx.conf.
+    """
     folder.mkdir()
     folder.chmod(0o755)
     port = free_port()
-    conf = (CONTAINER / "nginx.conf").read_text()
-    for old, new in changes.items():
-        assert old in conf
-        conf = conf.replace(old, new)
-    (folder / "nginx.conf").write_text(conf)
-    (folder / "gateway.js").write_text((CONTAINER / "gateway.js").read_text())
-    (folder / "listen.conf").write_text(f"listen 127.0.0.1:{port};")
-    (folder / "engine.conf").write_text(f"upstream engine {{ server 127.0.0.1:{engine_port}; }}")
+    for file in [*CONTAINER.glob("*.js"), *CONTAINER.glob("*.conf")]:
+        (folder / file.name).write_text(file.read_text())
+    for old, new in (changes or {}).items():
+        _edit(folder / "nginx.conf", re.escape(old), new)
+    for name, value in (settings or {}).items():
+        _edit(folder / "settings.conf", rf"(?<= \${name} {{ default )[^;]*", str(value))
+    (folder / "listen.conf").write_text(f"listen 127.0.0.1:{port};\n")
+    servers = "".join(
+        f"    server 127.0.0.1:{engine} max_conns={places} max_fails=0;\n"
+        for engine in engine_ports
+    )
+    _edit(folder / "engine.conf", r"    server .*\n", servers)
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+    if os.geteuid() == 0:  # pytest's folder is root's alone
+        command += ["-g", "user root;"]
     path = f"{os.environ['PATH']}:/usr/sbin"
-    with started(command, folder / "run", PATH=path):
+    with started(command, folder / "run", PATH=path) as program:
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(program, lines), daemon=True).start()
         await_port(port)
-        yield port
+        yield Front(port, program, folder, lines)
+
+
+def _read(program: Program, lines: queue.SimpleQueue[str]) -> None:
+    """All of its log, as somebody must: nginx waits for who reads it."""
+    assert program.process.stdout
+    with contextlib.suppress(ValueError):  # closed at its end
+        for line in program.process.stdout:
+            lines.put(line)
+
+
+class Engine(NamedTuple):
+    """The embedded model server, alone."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def embedded_engine(folder: Path, **models: Path) -> Iterator[Engine]:
+    """The model server with every version of `models`, once they are loaded."""
+    folder.mkdir()
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" '
+        "model_version_policy { all {} } }"
+        for name, base in models.items()
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
+    port = free_port()
+    flags = [f"--rest_api_port={port}", f"--model_config_file={folder / 'models.config'}"]
+    command = [sys.executable, "-m", "petbox.model_server", *flags]
+    with started(command, folder / "run") as program:
+        await_port(port)
+        for name in models:  # the port opens when the first version of each is loaded
+            while "LOADING" in (status := model_status(port, name)) or "START" in status:
+                time.sleep(0.02)
+        yield Engine(port, program.process.pid)
+
+
+def model_status(port: int, name: str) -> str:
+    return requests.get(f"http://127.0.0.1:{port}/v1/models/{name}", timeout=LONG).text
+
+
+def _edit(file: Path, pattern: str, new: str) -> None:
+    text, found = re.subn(pattern, lambda _: new, file.read_text())
+    assert found, f"{file.name} has no {pattern}"
+    file.write_text(text)
 
 
 def free_port() -> int:
@@ -239,19 +333,26 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-def tiny_detector(folder: Path) -> Path:
-    """A SavedModel with the exporter's signature whose boxes follow from the picture's size."""
+def tiny_detector(folder: Path, named: bool = False) -> Path:
+    """A SavedModel with the exporter's signature whose boxes follow from the picture's size.
+
+    A `named` one has the exporter's other two signatures as well; what it draws is the picture.
+    """
     from petbox.quiet_tensorflow import tf
 
+    def decoded(file):  # type: ignore[no-untyped-def]
+        return tf.io.decode_image(file, channels=3, expand_animations=False)
+
     def one(file):  # type: ignore[no-untyped-def]
-        picture = tf.io.decode_image(file, channels=3, expand_animations=False)
-        size = tf.cast(tf.shape(picture)[:2], tf.float32)
+        size = tf.cast(tf.shape(decoded(file))[:2], tf.float32)
         share = 1.0 / (1.0 + size)  # so that the numbers need all their digits
         boxes = tf.stack([tf.concat([share, 1.0 - share], 0), tf.zeros(4)])
         return boxes, tf.constant([3.0, 1.0]), tf.stack([share[0], 0.0]), tf.constant(1.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
-    def detect(inputs):  # type: ignore[no-untyped-def]
+    specification = [tf.TensorSpec([None], tf.string, "inputs")]
+
+    @tf.function(input_signature=specification)
+    def classic(inputs):  # type: ignore[no-untyped-def]
         shapes = [[2, 4], [2], [2], []]
         specs = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
         boxes, classes, scores, count = tf.map_fn(one, inputs, fn_output_signature=specs)
@@ -262,5 +363,21 @@ def tiny_detector(folder: Path) -> Path:
             "num_detections": count,
         }
 
-    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": detect})
+    @tf.function(input_signature=specification)
+    def detect(inputs):  # type: ignore[no-untyped-def]
+        whole = classic(inputs)
+        found = {name: whole[name][:, :1] for name in whole if name != "num_detections"}
+        count = tf.ones(tf.shape(inputs))
+        names = tf.fill(tf.shape(found["detection_classes"]), "Abyssinian")
+        return {**found, "detection_names": names, "num_detections": count}
+
+    @tf.function(input_signature=specification)
+    def draw(inputs):  # type: ignore[no-untyped-def]
+        jpegs = tf.map_fn(lambda file: tf.io.encode_jpeg(decoded(file)), inputs, dtype=tf.string)
+        return {"image_bytes": jpegs}
+
+    signatures = {"serving_default": classic}
+    if named:
+        signatures |= {"detect": detect, "draw": draw}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
     return folder

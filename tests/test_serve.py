@@ -1,9 +1,8 @@
-"""`petbox serve` and the container's entrypoint as programs: starting, dying, stopping."""
+"""`petbox serve` as a program: starting, dying, stopping."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,7 +18,6 @@ import requests
 from saved_models import adder, corrupt
 from serving import (
     CHECKOUT,
-    CONTAINER,
     LONG,
     SERVE,
     Program,
@@ -335,120 +333,3 @@ def a_request_in_flight_that_fails(engine: Path, port: int) -> Iterator[None]:
     yield
     asking.join()
     os.close(descriptor)
-
-
-# The container's entrypoint
-
-
-@contextmanager
-def container(folder: Path, *words: str, **env: str) -> Iterator[tuple[Program, int, int]]:
-    """`container/serve` before the stand-in engine; its port and the engine's."""
-    port, engine_port = free_port(), free_port()
-    engine = folder / "engine"
-    if not engine.exists():
-        stand_in_engine(engine)
-    settings = {
-        "PATH": f"{engine}:{os.environ['PATH']}:/usr/sbin",
-        "PETBOX_CONTAINER": str(CONTAINER),
-        "PETBOX_ENGINE_PORT": str(engine_port),
-        "PETBOX_MODELS": f"{folder / 'opt'} {folder / 'models'}",
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-        **env,
-    }
-    with started([str(CONTAINER / "serve"), *words], folder / "run", **settings) as program:
-        yield program, port, engine_port
-
-
-@pytest.mark.parametrize("words", [(), ("serve",)])
-def test_the_container_serves_what_was_baked_in(tmp_path: Path, words: tuple[str, ...]) -> None:
-    model = empty_model(tmp_path / "models" / "toy" / "1")
-    with container(tmp_path, *words) as (program, port, engine_port):
-        await_port(engine_port)
-        await_port(port)
-        assert ping(port).status_code == 200
-        answer = post(port, b"{}", "application/json").json()
-        assert answer["predictions"] == [{"1": str(model)}]
-        program.send(signal.SIGTERM)
-        assert program.ended()[0] == 0
-        assert not is_open(port)
-        assert not is_open(engine_port)
-
-
-def test_the_containers_opt_ml_model_wins(tmp_path: Path) -> None:
-    empty_model(tmp_path / "models" / "toy" / "1")
-    model = empty_model(tmp_path / "opt" / "export" / "Servo" / "5")
-    with container(tmp_path) as (_, port, engine_port):
-        await_port(engine_port)
-        await_port(port)
-        answer = post(port, b"{}", "application/json").json()
-        assert answer["predictions"] == [{"5": str(model)}]
-
-
-@pytest.mark.parametrize("port", ["http", "0", "65536", "80 80", "-1"])
-def test_the_container_refuses_a_wrong_port_by_name(tmp_path: Path, port: str) -> None:
-    with container(tmp_path, SAGEMAKER_BIND_TO_PORT=port) as (program, _, _):
-        code, errors = program.ended()
-    assert code == 1
-    assert errors.startswith(f"serve: SAGEMAKER_BIND_TO_PORT={port}: not a port")
-
-
-def test_the_container_refuses_an_unknown_word(tmp_path: Path) -> None:
-    with container(tmp_path, "train") as (program, _, _):
-        code, errors = program.ended()
-    assert (code, errors) == (2, "serve: train: not understood; usage: serve\n")
-
-
-def test_the_container_without_a_model_says_what_it_found(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "notes.txt").touch()
-    with container(tmp_path) as (program, _, _):
-        code, errors = program.ended()
-    assert code == 1
-    (line,) = errors.splitlines()
-    assert "notes.txt" in line
-    assert "wanted: /opt/ml/model/1/saved_model.pb" in line
-
-
-@pytest.mark.parametrize(
-    ("name", "how", "left"),
-    [
-        ("tensorflow_model_server", signal.SIGKILL, 137),
-        ("nginx", signal.SIGTERM, 0),  # a killed one would leave its workers to the container's end
-    ],
-)
-def test_the_container_ends_when_either_dies(
-    tmp_path: Path, name: str, how: signal.Signals, left: int
-) -> None:
-    empty_model(tmp_path / "models" / "1")
-    with container(tmp_path) as (program, port, engine_port):
-        await_port(engine_port)
-        await_port(port)
-        (victim,) = [pid for pid in _children(program) if name.encode() in _command(pid)]
-        os.kill(victim, how)
-        code, errors = program.ended()
-        assert code == (left or 1)  # a server that stops unasked has failed
-        assert re.search(rf"^serve: {name} left with {left}; ", errors, re.MULTILINE)
-        await_port(port, opened=False)
-
-
-def _children(program: Program) -> list[int]:
-    pid = program.process.pid
-    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def test_the_container_finishes_requests_in_flight(tmp_path: Path) -> None:
-    empty_model(tmp_path / "models" / "1")
-    engine = stand_in_engine(tmp_path / "engine")
-    os.mkfifo(engine / "hold")
-    with container(tmp_path) as (program, port, engine_port):
-        await_port(engine_port)
-        await_port(port)
-        with a_request_in_flight(engine, port) as statuses:
-            program.send(signal.SIGTERM)
-            await_port(port, opened=False)
-        assert statuses == [200]
-        assert program.ended()[0] == 0

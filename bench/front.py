@@ -1,0 +1,322 @@
+"""What nginx and its scripts cost over the model server's own port.
+
+    python bench/front.py [--requests 400]
+
+A model that halves and adds two, and the demo's detector (model/toy) with pictures of 100 KB and
+1 MB, are asked at the model server's port and through the container's front, in turns, so that
+both see the same machine. The model server is tensorflow_model_server if it is on PATH, else the
+embedded one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import report
+from model_server import TOY, free_port, half_plus_two, is_open
+from PIL import Image
+
+from petbox import serve
+
+TURNS = 10
+PINGS = 300
+PAUSE = 0.01  # seconds between two pings
+LARGE = 25 * 2**20  # bytes
+JSON = "application/json"
+LINES = "application/jsonlines"
+
+Call = Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the two models answer: at the engine's own port, and through nginx."""
+
+    engine: int
+    front: int
+    nginx: int  # process id of the master
+
+    def at_engine(self, model: str, body: bytes) -> Call:
+        return caller(self.engine, f"/v1/models/{model}:predict", body, JSON)
+
+    def through(self, model: str, body: bytes, kind: str = JSON) -> Call:
+        attribute = f"X-Amzn-SageMaker-Custom-Attributes: tfs-model-name={model}\r\n"
+        return caller(self.front, "/invocations", body, kind, attribute)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--requests", type=int, default=400, help="of each kind")
+    requests = parser.parse_args().requests
+    if not TOY.is_dir():
+        raise SystemExit(f"{TOY}: not here; type: make demo")
+    with served({"half_plus_two": half_plus_two(), "toy": TOY}) as both:
+        rows = [
+            one_connection(both, requests),
+            *(throughputs(both, connections, requests) for connections in (1, 4, 16)),
+            bare_picture(both, max(requests // 4, TURNS)),
+            *large_json(both),
+            pings_under_load(both),
+            *json_lines(both),
+        ]
+    head = ["", "model server", "through nginx", "", "bar"]
+    print(report.write_table("front", "python bench/front.py", head, rows))
+
+
+def one_connection(both: Served, requests: int) -> list[str]:
+    body = json.dumps({"instances": [1.0, 2.0, 5.0]}).encode()
+    calls = both.at_engine("half_plus_two", body), both.through("half_plus_two", body)
+    direct, through = medians(calls, 4 * requests)
+    title = "half plus two, 1 connection, p50, ms"
+    added = f"{through - direct:+.2f} ms"
+    return [title, f"{direct:.2f}", f"{through:.2f}", added, "+0.3 ms"]
+
+
+def throughputs(both: Served, connections: int, requests: int) -> list[str]:
+    """The median of the turns' ratios; a turn of one kind follows one of the other."""
+    body = predict(jpeg(100_000))
+    direct = [both.at_engine("toy", body) for _ in range(connections)]
+    through = [both.through("toy", body) for _ in range(connections)]
+    each = max(requests // TURNS, connections)
+    rates = [(rate(direct, each), rate(through, each)) for _ in range(TURNS)]
+    ratio = statistics.median(b / a for a, b in rates)
+    first, second = (statistics.median(column) for column in zip(*rates, strict=True))
+    bar = {1: "0.97", 4: "0.95", 16: "0.92"}[connections]
+    title = f"toy detector, {connections} connections, images/s"
+    return [title, f"{first:.1f}", f"{second:.1f}", f"{ratio:.3f}", bar]
+
+
+def bare_picture(both: Served, requests: int) -> list[str]:
+    picture = jpeg(1_000_000, 1536, 2048)  # 3 megapixels, as photos of that size have
+    calls = both.through("toy", predict(picture)), both.through("toy", picture, "image/jpeg")
+    wrapped, bare = medians(calls, requests)
+    title = f"JPEG of {len(picture) / 1e6:.2f} MB, base64 in JSON against bare, both through nginx"
+    return [f"{title}, p50, ms", f"{wrapped:.1f}", f"{bare:.1f}", f"{bare / wrapped:.3f}", "1.05"]
+
+
+def large_json(both: Served) -> Iterator[list[str]]:
+    picture = jpeg(1_000_000, 1200, 1600)
+    body = predict(*[picture] * int(0.75 * LARGE / len(picture)))
+    before = peak(both.nginx)
+    calls = both.at_engine("toy", body), both.through("toy", body)
+    direct, through = medians(calls, TURNS, turns=TURNS // 2)
+    added = (through - direct) / direct
+    title = f"JSON of {len(body) / 2**20:.1f} MB"
+    yield [f"{title}, p50, ms", f"{direct:.0f}", f"{through:.0f}", f"{added:+.3f}", "+0.25"]
+    grown = peak(both.nginx) - before
+    share = f"{grown / len(body):.1f}x"
+    yield [f"{title}, nginx grows by, MB", "", f"{grown / 2**20:.0f}", share, "3x"]
+
+
+def pings_under_load(both: Served) -> list[str]:
+    body = predict(jpeg(100_000))
+    with at_work([both.through("toy", body) for _ in range(16)]):
+        slowest = sorted(ping(both) for _ in range(PINGS))
+    p99 = slowest[int(0.99 * PINGS)]
+    title = "/ping while 16 connections ask the detector, p50 and p99, ms"
+    return [title, "", f"{slowest[PINGS // 2]:.1f}", f"{p99:.1f}", "50"]
+
+
+def json_lines(both: Served) -> Iterator[list[str]]:
+    record = json.dumps({"b64": base64.b64encode(jpeg(100_000)).decode()}).encode() + b"\n"
+    times, pings = [], []
+    for size in (1_000_000, 8_000_000):
+        body = record * (size // len(record))
+        with at_work([both.through("toy", body, LINES)], once=True) as working:
+            while working():
+                pings.append(ping(both))
+        times.append(working.seconds)
+    small, large = times
+    title = "JSON Lines of pictures, 1 MB and 8 MB, s"
+    yield [title, f"{small:.2f}", f"{large:.2f}", f"{large / small:.1f}x", "10x"]
+    yield ["slowest /ping meanwhile, ms", "", "", f"{max(pings):.0f}", "200"]
+
+
+def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
+    """A picture of about `size` bytes, as noisy as it takes."""
+    noise = np.random.default_rng(0).normal(0, 40, (height, width, 3))
+    shade = np.linspace(0, 255, width)[None, :, None]
+    image = Image.fromarray(np.clip(shade + noise, 0, 255).astype(np.uint8))
+    for quality in range(95, 5, -2):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        if file.tell() <= size:
+            break
+    return file.getvalue()
+
+
+def predict(*pictures: bytes) -> bytes:
+    instances = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
+    return json.dumps({"instances": instances}).encode()
+
+
+def medians(calls: tuple[Call, Call], requests: int, turns: int = TURNS) -> tuple[float, float]:
+    """p50 of each in milliseconds, measured in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(turns):
+        for call, times in zip(calls, taken, strict=True):
+            call()  # the first after the other kind finds cold caches
+            times += [seconds(call) for _ in range(max(requests // turns, 1))]
+    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
+
+
+def seconds(call: Call) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def rate(callers: list[Call], requests: int) -> float:
+    """Calls a second of all callers together, each in a thread of its own."""
+    each = max(requests // len(callers), 1)
+
+    def work(call: Call) -> None:
+        for _ in range(each):
+            call()
+
+    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return each * len(callers) / (time.perf_counter() - begin)
+
+
+class Working:
+    """Whether those at work still are; how long they were."""
+
+    def __init__(self, threads: list[threading.Thread]) -> None:
+        self._threads = threads
+        self.seconds = 0.0
+
+    def __call__(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+
+@contextmanager
+def at_work(callers: list[Call], once: bool = False) -> Iterator[Working]:
+    """Callers that ask again and again until the block is left, or each only `once`."""
+    over = threading.Event()
+    begin = time.perf_counter()
+
+    def work(call: Call) -> None:
+        while True:
+            call()
+            if once or over.is_set():
+                working.seconds = time.perf_counter() - begin
+                return
+
+    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
+    working = Working(threads)
+    for thread in threads:
+        thread.start()
+    try:
+        yield working
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def ping(both: Served) -> float:
+    """Milliseconds, over a new connection as a load balancer's is."""
+    time.sleep(PAUSE)
+    begin = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", both.front)) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return 1000 * (time.perf_counter() - begin)
+
+
+def caller(port: int, path: str, body: bytes, kind: str, more: str = "") -> Call:
+    """Over a kept connection, with as little of a client as will do: the server is measured."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\n{more}"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def call() -> bytes:
+        connection.sendall(request)
+        answer = connection.recv(65536)
+        head, _, text = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), answer[:1000]
+        missing = int(head.split(b"Content-Length: ")[1].split()[0]) - len(text)
+        while missing > 0:
+            missing -= len(connection.recv(65536))
+        return text
+
+    return call
+
+
+def peak(master: int) -> int:
+    """Bytes that nginx's workers have held at most, together."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    texts = [Path(f"/proc/{child}/status").read_text() for child in children]
+    found = [re.search(r"VmHWM:\s+(\d+) kB", text) for text in texts]
+    return sum(1024 * int(match[1]) for match in found if match)
+
+
+@contextmanager
+def served(models: dict[str, Path]) -> Iterator[Served]:
+    engine, front = free_port(), free_port()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petbox-bench-")))
+        (folder / "models.config").write_text(
+            "model_config_list {\n"
+            + "".join(
+                f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
+                for name, base in models.items()
+            )
+            + "}\n"
+        )
+        flags = [
+            f"--rest_api_port={engine}",
+            f"--port={free_port()}",
+            f"--model_config_file={folder / 'models.config'}",
+        ]
+        stack.enter_context(running([*serve.engine_command(), *flags], engine))
+        run = folder / "run"
+        run.mkdir()
+        serve.write_run_folder(run, TOY / "1", f"127.0.0.1:{front}", engine)
+        settings = run / "settings.conf"
+        names = f'map "" $models {{ default "{" ".join(models)}"; }}'
+        settings.write_text(re.sub(r'map "" \$models .*', lambda _: names, settings.read_text()))
+        configured = ["-p", str(run), "-c", str(run / "nginx.conf"), "-e", "stderr"]
+        as_root = ["-g", "user root;"] if os.geteuid() == 0 else []
+        command = [serve.find_nginx(), *configured, *as_root]
+        nginx = stack.enter_context(running(command, front))
+        yield Served(engine, front, nginx.pid)
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not is_open(port):
+            assert program.poll() is None, f"{command[0]} did not start"
+            time.sleep(0.02)
+        yield program
+    finally:
+        program.terminate()
+        program.wait()
+
+
+if __name__ == "__main__":
+    main()

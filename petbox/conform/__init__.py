@@ -1,0 +1,1 @@
+"""`petbox conform`: SageMaker's contract, put to any container line by line."""

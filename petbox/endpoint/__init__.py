@@ -1,0 +1,1 @@
+"""`petbox endpoint`: SageMaker endpoints, from a model folder to an answer and back to nothing."""

@@ -1,0 +1,1 @@
+"""`petbox transform`: SageMaker's Batch Transform over a whole folder in S3."""

@@ -1,0 +1,127 @@
+"""`petbox transform`: asks a model about a whole folder in S3, by SageMaker's Batch Transform.
+
+Looks at the folder, makes the model if it must, starts the job and follows it to its end. The
+model that was made goes with the job's end; nothing keeps on costing money.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import cache
+
+from petbox import aws
+from petbox.aws import Account
+from petbox.endpoint.apply import Apply
+from petbox.endpoint.found import (
+    Clients,
+    describe_config,
+    describe_endpoint,
+    made_for,
+    models,
+)
+from petbox.endpoint.plan import Call
+from petbox.endpoint.up import refuse_other_region, show
+from petbox.errors import PetboxError, ServiceError
+from petbox.program import say
+from petbox.transform import watch as watching
+from petbox.transform.input import count, look
+from petbox.transform.options import TransformOptions
+from petbox.transform.request import owner, plan
+
+FOLLOW = "petbox transform --follow"
+STOP = "petbox transform --stop"
+
+
+def transform(options: TransformOptions) -> None:
+    account = Account()
+    clients: Clients = cache(account.client)
+    if options.follow is not None:
+        with _outlived_by(options.follow):
+            _follow(clients, options.follow, options.every)
+    elif options.stop is not None:
+        _stop(clients, options.stop)
+    else:
+        _start(clients, options, account.region)
+
+
+def _start(clients: Clients, wanted: TransformOptions, region: str | None) -> None:
+    job = wanted.name or f"petbox-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    if wanted.image is not None:
+        refuse_other_region(wanted.image, region)
+    if found := watching.find(clients("sagemaker"), job):
+        raise ServiceError(
+            f"transform job {job}: exists already ({found['TransformJobStatus']}); "
+            f"follow it: {FOLLOW} {job}, or choose another --name"
+        )
+    model = None if wanted.endpoint is None else _model_of(clients, wanted.endpoint)
+    given = look(clients("s3"), str(wanted.source))
+    calls = plan(wanted, job, given.kind, model)
+    say(f"{wanted.source}: {given}")
+    if wanted.dry_run:
+        show(list(calls))
+        return
+    apply = Apply(clients, job, lambda: None)
+    try:
+        apply.all(calls)
+    except (PetboxError, KeyboardInterrupt):
+        if len(apply.done) < len(calls):  # no job has come of it
+            _remove_model(clients, job)
+        raise
+    with _outlived_by(job):
+        _follow(clients, job, wanted.every)
+
+
+def _model_of(clients: Clients, name: str) -> str:
+    sagemaker = clients("sagemaker")
+    endpoint = describe_endpoint(sagemaker, name)
+    config = describe_config(sagemaker, endpoint.get("EndpointConfigName")) if endpoint else None
+    if config is None:
+        raise ServiceError(
+            f"endpoint {name}: there is none in this account and region; see: petbox endpoint list"
+        )
+    return str(config["ProductionVariants"][0]["ModelName"])
+
+
+def _follow(clients: Clients, name: str, seconds: float) -> None:
+    """Prints where the answers lie, once they are there."""
+    try:
+        job = watching.watch(clients, name, lambda: time.sleep(seconds))
+    except aws.Trouble as error:
+        raise ServiceError(f"{error}; the job itself goes on: {FOLLOW} {name}") from error
+    _remove_model(clients, name)
+    address = watching.result(job)
+    say(f"{count(clients('s3'), address.rstrip('/') + '/')} files are in {address}/")
+    print(address)
+
+
+def _remove_model(clients: Clients, job: str) -> None:
+    """That which was made for the job alone."""
+    sagemaker = clients("sagemaker")
+    made = made_for(owner(job), models(sagemaker, owner(job)))
+    calls = [Call("sagemaker", "delete_model", {"ModelName": one}, f"model {one}") for one in made]
+    Apply(clients, job, lambda: None).all(calls)
+
+
+def _stop(clients: Clients, name: str) -> None:
+    sagemaker = clients("sagemaker")
+    status = watching.must_find(sagemaker, name)["TransformJobStatus"]
+    if status in watching.ENDED:
+        say(f"transform job {name}: has ended already ({status})")
+    else:
+        with aws.calling(f"transform job {name}"):
+            sagemaker.stop_transform_job(TransformJobName=name)
+        say(f"stopping {name}; follow it: {FOLLOW} {name}")
+
+
+@contextmanager
+def _outlived_by(name: str) -> Iterator[None]:
+    """Says, when we are interrupted, that the job is not."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted here, not there; follow the job: {FOLLOW} {name}, stop it: {STOP} {name}")
+        sys.exit(130)

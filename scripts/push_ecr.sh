@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Builds the serving image and pushes it to ECR; its address with its digest is what stdout gets.
+# usage: scripts/push_ecr.sh [option ...] [-- option of docker build ...]
+#   --repository NAME     in ECR, made if it is missing (default: petbox)
+#   --model DIR           folder of versions to bake in (default: model/toy)
+#   --base IMAGE          what it is built on (default: the one that container/Dockerfile names)
+#   --image IMAGE         push this one, built already, instead of building
+#   --architecture ARCH   amd64 (default) or arm64, as the endpoint's instances are
+#   --keep N              let ECR delete all but the newest N images
+#   --allow-dirty         build from a checkout with changes that are not committed
+#   --dry-run             say what would be done and change nothing
+# Account and region are those of AWS's own settings (AWS_PROFILE, AWS_REGION, aws configure).
+# PYTHON names a Python that has petbox (default: the checkout's .venv).
+set -Eeuo pipefail
+trap 'exit 130' INT
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+readonly here
+python=${PYTHON:-$here/.venv/bin/python}
+
+say() { echo >&2 "push_ecr: $*"; }
+fail() {
+  say "$*"
+  exit 1
+}
+usage() {
+  say "$1; usage:"
+  sed -nE 's/^#   (--)/  \1/p' "$0" >&2
+  exit 2
+}
+ecr() { "$python" -m petbox.ecr "$@"; }
+
+repository=petbox model=model/toy base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --repository | --model | --base | --image | --architecture | --keep)
+      [[ $# -gt 1 ]] || usage "$1 wants a value"
+      name=${1#--}
+      printf -v "$name" %s "$2"
+      shift 2
+      ;;
+    --allow-dirty) allow_dirty=1 && shift ;;
+    --dry-run) dry_run=1 && shift ;;
+    --) shift && break ;;
+    --help) sed -nE '2,/^set /s/^# ?//p' "$0" && exit ;;
+    *) usage "$1: not understood" ;;
+  esac
+done
+[[ $architecture == amd64 || $architecture == arm64 ]] ||
+  usage "--architecture $architecture: SageMaker has amd64 and arm64"
+
+# What is asked, before anything is done
+
+"$python" -c 'import petbox' 2>/dev/null ||
+  fail "$python: has no petbox; type make check, or set PYTHON to one that has"
+why=$(docker info --format '{{.ServerVersion}}' 2>&1 >/dev/null) ||
+  fail "no Docker engine answers (${why%%$'\n'*}); start one, or set DOCKER_HOST"
+
+built='' # what the image holds, in letters that a tag may have
+if [[ -n $image ]]; then
+  id=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null) ||
+    fail "--image $image: not here; build or pull it first"
+  revision=$(docker image inspect \
+    --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
+  id=${id#sha256:}
+  built=${revision:-image-${id:0:12}}
+else
+  version=$(find "$here/$model" "$model" -maxdepth 2 -path '*/[0-9]*/saved_model.pb' 2>/dev/null |
+    sort -V | tail -n 1) || true
+  [[ -n $version ]] || fail "--model $model: no version in it (1/saved_model.pb); export one, or type make demo"
+  version=$(dirname "$version")
+  [[ $(readlink -f "$version") == "$here"/* ]] ||
+    fail "--model $model: lies outside $here, which is all that docker build sees; move or export it there"
+  model=$(realpath --relative-to="$here" "$(dirname "$version")")
+  content=$(cd "$version" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  commit=$(git -C "$here" rev-parse --short=12 HEAD 2>/dev/null) ||
+    fail "$here: no commit to name the image by; push from a git checkout, or an --image"
+  changes=$(git -C "$here" status --porcelain)
+  if [[ -n $changes ]]; then
+    [[ -n $allow_dirty ]] ||
+      fail "not committed: $(head -n 3 <<<"$changes" | paste -sd ' ') ...; commit, or say --allow-dirty"
+    state=$({ git -C "$here" diff HEAD && echo "$changes"; } | sha256sum)
+    commit+=-dirty-${state:0:8}
+  fi
+  built=$commit-$(basename "$model")-$(basename "$version")-${content:0:8}
+fi
+
+host=$(ecr registry)
+uri=$host/$repository
+say "$uri:$built"
+there=$(ecr digest "$repository" "$built")
+if [[ -n $there ]]; then
+  say "is there already"
+  echo "$uri@$there"
+  exit
+fi
+if [[ -n $dry_run ]]; then
+  ecr repository "$repository" ${keep:+--keep "$keep"} --dry-run
+  [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}"
+  say "would log in to $host and push $uri:$built"
+  exit
+fi
+
+# Building
+
+if [[ -z $image ]]; then
+  image=$uri:$built
+  docker build --platform "linux/$architecture" --file "$here/container/Dockerfile" \
+    ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
+    --label "org.opencontainers.image.version=$built" \
+    --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
+fi
+
+# An image that the endpoint could not run is refused here, not ten minutes later.
+for_what=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$image")
+[[ $for_what == "linux/$architecture" ]] ||
+  fail "$image: is for $for_what, not linux/$architecture; build it for that, or say --architecture ${for_what#*/}"
+# By the label of TensorFlow Serving's own images: their GPU ones do not start where there is no GPU.
+serves=$(docker image inspect \
+  --format '{{index .Config.Labels "tensorflow_serving_github_branchtag"}}' "$image")
+# shellcheck disable=SC2016  # it is the image's shell that reads it
+inside=$(docker run --rm --network=none --entrypoint /bin/sh "$image" -c \
+  'cat /models/*/*/assets.extra/export.json 2>/dev/null; tensorflow_model_server --version 2>&1 || true') ||
+  fail "$image: has no /bin/sh to look inside with; is it a serving image?"
+[[ -n $serves ]] || serves=$(sed -nE 's/.*TensorFlow (Library|ModelServer): */\1 /p' <<<"$inside" | tail -n 1)
+serves=$(grep -oE '[0-9]+\.[0-9]+' <<<"$serves" | head -n 1) || true
+wanted=$(sed -nE 's/^ *"tensorflow": *"([0-9]+\.[0-9]+).*/\1/p' <<<"$inside" | sort -uV | paste -sd ' ')
+[[ -n $wanted ]] || # what is pinned here, where no model of ours is in it
+  wanted=$(sed -nE 's/.*"tensorflow>=([0-9]+\.[0-9]+).*/\1/p' "$here/pyproject.toml" | head -n 1)
+for one in $wanted; do
+  [[ $one == "$serves" ]] ||
+    fail "$image: serves with TensorFlow ${serves:-of no known version}, its model is of $one; take a --base of TensorFlow $one"
+done
+
+# Pushing
+
+ecr repository "$repository" ${keep:+--keep "$keep"}
+ecr password | docker login --username AWS --password-stdin "$host" >&2
+docker tag "$image" "$uri:$built"
+docker push "$uri:$built" >&2
+docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$uri:$built" |
+  grep --max-count=1 --fixed-strings "$uri@"
