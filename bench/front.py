@@ -36,6 +36,7 @@ from petbox import serve
 
 TURNS = 10
 PINGS = 300
+STARTS = 7
 PAUSE = 0.01  # seconds between two pings
 LARGE = 25 * 2**20  # bytes
 JSON = "application/json"
@@ -75,6 +76,7 @@ def main() -> None:
             pings_under_load(both),
             *json_lines(both),
         ]
+    rows.append(start())
     head = ["", "model server", "through nginx", "", "bar"]
     print(report.write_table("front", "python bench/front.py", head, rows))
 
@@ -122,6 +124,34 @@ def large_json(both: Served) -> Iterator[list[str]]:
     grown = peak(both.nginx) - before
     share = f"{grown / len(body):.1f}x"
     yield [f"{title}, nginx grows by, MB", "", f"{grown / 2**20:.0f}", share, "3x"]
+
+
+def start() -> list[str]:
+    """The container's entrypoint, until its port takes a connection; the model loads meanwhile."""
+    taken = []
+    for _ in range(STARTS):
+        port = free_port()
+        with tempfile.TemporaryDirectory() as folder:
+            ours = {
+                "TMPDIR": folder,
+                "PETBOX_MODELS": str(TOY),
+                "SAGEMAKER_BIND_TO_PORT": str(port),
+            }
+            begin = time.perf_counter()
+            program = subprocess.Popen(
+                [report.CHECKOUT / "container" / "serve"],
+                env={**os.environ, **ours},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while not is_open(port):
+                assert program.poll() is None, "container/serve did not start"
+                time.sleep(0.005)
+            taken.append(time.perf_counter() - begin)
+            program.terminate()
+            program.wait()
+    title = f"container/serve until its port is open, p50 of {STARTS}, s"
+    return [title, "", f"{statistics.median(taken):.2f}", f"slowest {max(taken):.2f}", "0.5"]
 
 
 def pings_under_load(both: Served) -> list[str]:
