@@ -41,13 +41,15 @@ Finds the pets in pictures, by asking a detector that is served.
 A terminal gets a table. A pipe gets one line a detection: picture, label,
 score, and the box as ymin, xmin, ymax, xmax in fractions of the upright
 picture, with tabs between. A folder stands for the pictures directly in it.
-A picture that fails is told of on stderr, the others go on, and the exit code
-is 1.
+Several pictures are asked about at once, and told in their order. A server
+that has too much to do is asked again, more and more seldom. A picture that
+fails is told of on stderr, the others go on, and the exit code is 1.
 
 examples:
   petbox detect cat.jpg
   petbox detect photos/ --draw found/
-  petbox detect 'photos/**/*.jpg' --json > found.jsonl
+  petbox detect 'photos/**/*.jpg' --csv > found.csv
+  petbox detect photos/ --endpoint pets --fit --json > found.jsonl
   petbox detect - --endpoint pets < cat.jpg
 """
 

@@ -1,4 +1,4 @@
-"""What was found in pictures, written to stdout: a table, tab-separated lines, or JSON lines.
+"""What was found in pictures, written to stdout: a table, or lines of tabs, JSON or CSV.
 
 Lines are written as soon as they are known; a table when all are, or when the work breaks off.
 Boxes stay in fractions, percent in the table; asks and draws nothing.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from petbox import csv_lines
 from petbox.errors import needs
 from petbox.wire import Detection
 
@@ -33,12 +34,17 @@ BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a file's name
 
 
 @contextmanager
-def listing(*, as_json: bool) -> Iterator[List]:
+def listing(*, as_json: bool = False, as_csv: bool = False) -> Iterator[List]:
     """Takes what was found in each picture, in turn."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names are any bytes, terminals not always UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
         yield lambda found: print(json_line(found), flush=True)
+    elif as_csv:
+        print(csv_lines.head(), end="", flush=True)
+        yield lambda found: print(
+            csv_lines.lines(found.picture, found.size, found.detections), end="", flush=True
+        )
     elif sys.stdout.isatty():
         needs("rich", "client")
         everything: list[Found] = []

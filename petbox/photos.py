@@ -1,9 +1,10 @@
 """Pictures as a person names them, made ready to be sent.
 
 Arguments become paths (`find`), a path becomes a picture that any detector can take (`read`):
-JPEG and PNG files go as they are, byte for byte. Every other format is converted on purpose, and
-so is a photo that its camera says to turn, for a detector looks at the pixels as they lie and
-its boxes must fall where the eye sees the animal. Says nothing of what is in a picture.
+JPEG and PNG files go as they are, byte for byte, and are not decoded here: the detector does that
+and says what it cannot read. Every other format is converted on purpose, and so is a photo that its
+camera says to turn, for a detector looks at the pixels as they lie and its boxes must fall where
+the eye sees the animal. Says nothing of what is in a picture.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +35,16 @@ SUFFIXES = (
 MOST_PIXELS = 40_000_000  # what the exported model takes; tests/test_layout.py compares
 SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png"}
 TURNED = range(2, 9)  # the EXIF orientations that ask for something
+ON_ITS_SIDE = range(5, 9)  # those that swap width and height
+# How a whole file ends; and what a PNG has in it, even behind its pixels, that says how to turn it.
+LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
+MAY_BE_TURNED = (b"eXIf", b"exif", b"XML:com.adobe.xmp")
 AS_GOOD_AS_THE_ORIGINAL = {"quality": 95, "subsampling": 0}
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture ready to be sent; its size and its bytes are those of the upright picture."""
+    """A picture ready to be sent; its size is that of the upright picture, its bytes are one."""
 
     name: str
     encoded: bytes
@@ -48,8 +54,7 @@ class Photo:
 
     def seen(self) -> Image.Image:
         """As the eye sees it, in 8-bit RGB."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as when it was read
+        with _decoding(self.name):
             return _as_seen(self.name, Image.open(io.BytesIO(self.encoded)))
 
 
@@ -107,41 +112,86 @@ def _looks_like_picture(path: Path) -> bool:
 # What is sent
 
 
-def read(name: str) -> Photo:
-    """The picture that `name` stands for, whole and upright."""
+def read(name: str, *, shrink: bool = False) -> Photo:
+    """The picture that `name` stands for, whole and upright.
+
+    `shrink` takes a JPEG of too many pixels too, with fewer of them.
+    """
     if name == STDIN:
-        return photo(name, sys.stdin.buffer.read())
+        return photo(name, sys.stdin.buffer.read(), shrink=shrink)
     try:
-        return photo(name, Path(name).read_bytes())
+        encoded = Path(name).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}); check its rights") from error
+    return photo(name, encoded, shrink=shrink)
 
 
-def photo(name: str, encoded: bytes) -> Photo:
-    """The picture in `encoded`, the whole of a file; it has proved to decode to its last pixel."""
+def photo(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
+    """The picture in `encoded`, the whole of a file.
+
+    What goes out as it came in has been looked at on both its ends only; all else was decoded.
+    """
     if not encoded:
         raise DataError(f"{name}: is empty; send a picture")
+    with _decoding(name):
+        image = Image.open(io.BytesIO(encoded))
+        width, height = image.size
+        shrunk = shrink and _decodes_smaller(image)
+        _refuse_huge(name, image)
+        content_type = SENT_AS_THEY_ARE.get(image.format or "")
+        if content_type and not shrunk and _goes_as_it_is(image, encoded):
+            return Photo(name, encoded, content_type, width, height)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        image.load()
+        ready = ImageOps.exif_transpose(image)
+        if content_type is None or shrunk or orientation in TURNED:
+            encoded, content_type = _jpeg(name, ready), "image/jpeg"
+    if not shrunk:
+        width, height = ready.size
+    elif orientation in ON_ITS_SIDE:
+        width, height = height, width
+    return Photo(name, encoded, content_type, width, height)
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata, and of sizes refused just below
-            image = Image.open(io.BytesIO(encoded))
-            _refuse_huge(name, image)
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-            image.load()
-            ready = ImageOps.exif_transpose(image)
+            warnings.simplefilter("ignore")  # about odd metadata, and of sizes refused by us
+            yield
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever comes their way
         raise DataError(f"{name}: cannot be decoded ({_reason(error)}); replace it") from error
-    content_type = SENT_AS_THEY_ARE.get(image.format or "")
-    if content_type is None or orientation in TURNED:
-        encoded, content_type = _jpeg(name, ready), "image/jpeg"
-    return Photo(name, encoded, content_type, ready.width, ready.height)
+
+
+def _goes_as_it_is(image: Image.Image, encoded: bytes) -> bool:
+    """Whether there is no reason to decode it; where its end is unusual there may be one."""
+    form = "PNG" if image.format == "PNG" else "JPEG"
+    if not encoded.endswith(LAST_BYTES[form]):
+        return False
+    if form == "PNG":  # Pillow would decode it to look for what comes after its pixels
+        return not any(mark in encoded for mark in MAY_BE_TURNED)
+    return image.getexif().get(ExifTags.Base.Orientation) not in TURNED
+
+
+def _decodes_smaller(image: Image.Image) -> bool:
+    """Has a JPEG of too many pixels decoded with fewer, which costs no memory for the others."""
+    if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
+        return False
+    share = next((n for n in (1, 2, 4, 8) if _pixels(image) <= n * n * MOST_PIXELS), 1)
+    if share > 1:
+        image.draft("RGB", (image.width // share, image.height // share))
+    return share > 1
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
 
 
 def _refuse_huge(name: str, image: Image.Image) -> None:
     """By what the header says, before memory is spent on it."""
-    if image.width * image.height > MOST_PIXELS:
+    if _pixels(image) > MOST_PIXELS:
         raise DataError(
             f"{name}: {image.width}x{image.height} are more than {MOST_PIXELS // 10**6} million "
             "pixels; scale it down"

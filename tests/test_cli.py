@@ -85,6 +85,10 @@ def test_help_fits_the_terminal_and_has_examples(command: tuple[str, ...]) -> No
         (("detect", PICTURE, "--min-score", "1.5"), "argument --min-score: 1.5 is not from 0 to 1"),
         (("detect", PICTURE, "--min-score", "nan"), "argument --min-score: nan is not from 0 to 1"),
         (("detect", PICTURE, "--url", "x", "--endpoint", "y"), "exclude each other"),
+        (("detect", PICTURE, "--json", "--csv"), "exclude each other"),
+        (("detect", PICTURE, "--parallel", "0"), "argument --parallel: 0 is not from 1 to 256"),
+        (("detect", PICTURE, "--limit", "-1"), "argument --limit: -1 is not a number of megabytes"),
+        (("detect", PICTURE, "--limit", "nan"), "argument --limit: nan is not a number"),
     ],
 )
 def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> None:
@@ -97,7 +101,7 @@ def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> N
 def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     done = petbox("--help", command=(sys.executable, "-X", "importtime", "-m", "petbox", *command))
     imported = {line.split("|")[-1].strip() for line in done.stderr.decode().splitlines()}
-    assert "petbox.detect" in imported
+    assert "petbox.options" in imported
     assert not imported & {"tensorflow", "official", "boto3", "botocore", "PIL", "rich", "numpy"}
 
 
@@ -390,8 +394,8 @@ def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
         )
 
     with peer(dying) as server:
-        pictures = (PICTURE, GOLDEN / "picture.png", "-")
-        done = petbox("detect", *pictures, "--url", server.url, input=golden("picture.jpg"))
+        words = (PICTURE, GOLDEN / "picture.png", "-", "--parallel", "1", "--url", server.url)
+        done = petbox("detect", *words, input=golden("picture.jpg"))
     assert failed(done) == f"error: {server.url}: answered 503: gone\n"
     assert done.stdout.count(b"\n") == 2
     assert len(server.asked) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_a_model_without_detect_is_asked_the_classic_way_from_then_on() -> None:
         assert names(detector) == names(detector) == [None] * 3
     bodies = [asked.body for asked in server.asked]
     assert bodies == [golden("request_detect.json"), *[golden("request_one.json")] * 2]
+
+
+def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
+    both = threading.Barrier(2)
+
+    def answer(asked: Asked) -> Answer:
+        if b"signature_name" in asked.body:
+            both.wait(30)
+        return classic_detector(asked)
+
+    with peer(answer) as server, ThreadPoolExecutor(2) as pool:
+        detector = client.Detector(client.at_url(server.url))
+        assert list(pool.map(lambda _: names(detector), range(2))) == [[None] * 3] * 2
+    assert len(server.asked) == 4
 
 
 def test_everything_is_asked_the_classic_way_at_once() -> None:

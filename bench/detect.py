@@ -1,0 +1,185 @@
+"""What `petbox detect` costs beside the requests themselves.
+
+    python bench/detect.py [--pictures 200] [--rounds 3]
+
+The container's own front stands before the embedded model server, whose model decodes a picture
+and does no more. `hey` (Debian's package) and `petbox detect` send it the same bodies in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import report
+from model_server import free_port, jpeg, seconds
+
+from petbox import client, listing, request_limit, wire
+from petbox.looker import Looker
+
+OUT = report.CHECKOUT / "build" / "bench-detect"
+IN_FLIGHT = 8
+CALLS = 200  # of each kind, one at a time
+BATCHES = 10  # turns of each kind
+SIZE = 100_000  # bytes of a picture
+DETECT = [sys.executable, "-m", "petbox", "detect"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3, help="of hey and petbox detect in turns")
+    options = parser.parse_args()
+    if not shutil.which("hey"):
+        raise SystemExit("hey: not here; apt-get install hey")
+    shutil.rmtree(OUT, ignore_errors=True)
+    photos = OUT / "photos"
+    photos.mkdir(parents=True)
+    picture = jpeg(SIZE)
+    for n in range(options.pictures):
+        (photos / f"{n:04}.jpg").write_bytes(picture)
+    body = OUT / "body.json"
+    body.write_bytes(wire.request([picture], signature=client.DETECT))
+    rows = [
+        [f"petbox {words}, s", f"{help_takes(words.split()):.2f}", "", "0.3"]
+        for words in ("--help", "detect --help")
+    ]
+    with serving() as url:
+        bare, whole = one_at_a_time(url, photos / "0000.jpg", body.read_bytes())
+        rows.append(["a call: request, ms", f"{bare:.2f}", "", ""])
+        rows.append(["a call: from file to line, ms", f"{whole:.2f}", f"+{whole - bare:.2f}", "10"])
+        rounds = [
+            (
+                hey(url, body, options.pictures),
+                command_takes(url, photos / "0000.jpg"),
+                command_takes(url, photos),
+            )
+            for _ in range(options.rounds)
+        ]
+    other, one, all_of_them = (statistics.median(kind) for kind in zip(*rounds, strict=True))
+    count = options.pictures
+    rows.append([f"hey -c {IN_FLIGHT}, pictures/s", f"{other:.1f}", "", ""])
+    rows.append(
+        compared(f"petbox detect --parallel {IN_FLIGHT}", (count - 1) / (all_of_them - one), other)
+    )
+    rows[-1][-1] = "0.9"
+    rows.append(compared("the same with its start and end", count / all_of_them, other))
+    rows.append(["petbox detect of one picture, s", f"{one:.2f}", "", ""])
+    command = f"python bench/detect.py --pictures {options.pictures}"
+    print(report.write_table("detect", command, ["", "measured", "against it", "bar"], rows))
+
+
+def help_takes(words: list[str]) -> float:
+    command = [sys.executable, "-m", "petbox", *words]
+    times = [seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL)) for _ in range(5)]
+    return statistics.median(times)
+
+
+def one_at_a_time(url: str, photo: Path, body: bytes) -> tuple[float, float]:
+    """p50 in milliseconds of the bare request, and of all from the file to the printed line."""
+    host = url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host)
+    headers = {"Content-Type": "application/json"}
+
+    def bare() -> None:
+        connection.request("POST", "/invocations", body, headers)
+        assert connection.getresponse().read().startswith(b'{\n    "predictions"')
+
+    look = Looker(
+        client.Detector(client.at_url(url)), request_limit.of_server(url), False, 0.0, {}, {}
+    )
+
+    def whole() -> None:
+        found = look.at(str(photo))
+        assert not found.error, found.error
+        listing.json_line(found)
+
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(BATCHES):
+        for call, times in zip((bare, whole), taken, strict=True):
+            call()  # the first after the other kind finds cold caches
+            times += [seconds(call) for _ in range(CALLS // BATCHES)]
+    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
+
+
+def hey(url: str, body: Path, requests: int) -> float:
+    words = f"hey -n {requests} -c {IN_FLIGHT} -m POST -T application/json -D {body} -t 60"
+    command = [*words.split(), f"{url}/invocations"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"[200]\t{requests} responses" in done.stdout, done.stdout
+    found = re.search(r"Requests/sec:\s*([0-9.]+)", done.stdout)
+    assert found, done.stdout
+    return float(found[1])
+
+
+def compared(what: str, rate: float, other: float) -> list[str]:
+    return [f"{what}, pictures/s", f"{rate:.1f}", f"{rate / other:.2f}", ""]
+
+
+def command_takes(url: str, photos: Path) -> float:
+    """Seconds of the whole command, its start included."""
+    command = [*DETECT, str(photos), "--url", url, "--json", f"--parallel={IN_FLIGHT}"]
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    taken = time.perf_counter() - begin
+    assert not any("error" in json.loads(line) for line in done.stdout.splitlines())
+    return taken
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """`petbox serve` with a model that costs next to nothing but its picture's decoding."""
+    model(OUT / "model" / "1")
+    command = [sys.executable, "-m", "petbox", "serve", str(OUT / "model"), f"--port={free_port()}"]
+    path = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    with (OUT / "log").open("w") as log:
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=path, text=True)
+    try:
+        assert program.stdout
+        url = program.stdout.readline().strip()
+        assert url, (OUT / "log").read_text()
+        yield url
+    finally:
+        program.send_signal(signal.SIGTERM)
+        program.wait()
+
+
+def model(folder: Path) -> None:
+    """A detector that says of each picture how large it is, with the exporter's signatures."""
+    from petbox.quiet_tensorflow import tf
+
+    def one(file):  # type: ignore[no-untyped-def]
+        picture = tf.io.decode_jpeg(file, channels=3)
+        size = 1.0 / (1.0 + tf.cast(tf.shape(picture)[:2], tf.float32))
+        return tf.concat([size, 1.0 - size], 0)[None]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def detect(inputs):  # type: ignore[no-untyped-def]
+        boxes = tf.map_fn(one, inputs, fn_output_signature=tf.TensorSpec([1, 4], tf.float32))
+        count = tf.ones(tf.shape(inputs))
+        return {
+            "detection_boxes": boxes,
+            "detection_classes": count[:, None],
+            "detection_names": tf.fill(tf.shape(count[:, None]), "Abyssinian"),
+            "detection_scores": count[:, None],
+            "num_detections": count,
+        }
+
+    signatures = {"serving_default": detect, client.DETECT: detect}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Doing something to many things at once, with the results in the things' order.
+
+No more than so many are under way, and none is begun far ahead of the oldest that is not done, so
+that memory has a bound however many there are. The first failure ends it. Knows nothing of what
+is done; threads, for it is meant for waiting on networks.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+
+AHEAD = 8  # results that may wait for an older one, for each that is under way
+GRACE = 5.0  # seconds that a failure leaves to what is under way; it is paid for
+
+
+def in_order(
+    act: Callable[[Thing], Result],
+    things: Sequence[Thing],
+    parallel: int,
+    stop: threading.Event,
+) -> Iterator[Result]:
+    """What `act` makes of each thing, `parallel` of them at a time.
+
+    What it raises is raised here, once all that was done nevertheless has been given. `stop` is
+    set when no result is wanted any more, for an `act` that waits.
+    """
+    parallel = min(parallel, len(things))
+    if parallel <= 1:
+        yield from map(act, things)  # and Ctrl-C reaches it
+        return
+    crew = _Crew(act, things, parallel, stop)
+    waiting: dict[int, Result] = {}
+    try:
+        for turn in range(len(things)):
+            while turn not in waiting:
+                at, result = crew.next_done()
+                waiting[at] = result
+            yield waiting.pop(turn)
+            crew.room.release()
+    except _Failed as failed:
+        waiting |= crew.last_done()
+        yield from (waiting[at] for at in sorted(waiting))
+        raise failed.cause from None
+    finally:
+        crew.end(0.0)
+
+
+class _Failed(Exception):
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+
+
+class _Crew(Generic[Thing, Result]):
+    """Threads that take one thing after the other, until there is none or they shall stop.
+
+    Daemons: a program that is interrupted does not wait for a server that hangs.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[Thing], Result],
+        things: Sequence[Thing],
+        parallel: int,
+        stop: threading.Event,
+    ) -> None:
+        self.room = threading.Semaphore(AHEAD * parallel)
+        self._act, self._stop = act, stop
+        self._left, self._one_at_a_time = enumerate(things), threading.Lock()
+        self._done: queue.SimpleQueue[tuple[int, Result] | _Failed] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(parallel)]
+        for thread in self._threads:
+            thread.start()
+
+    def next_done(self) -> tuple[int, Result]:
+        done = self._done.get()
+        if isinstance(done, _Failed):
+            raise done
+        return done
+
+    def last_done(self) -> dict[int, Result]:
+        """What comes in after a failure, which is the end of it; further failures are not told."""
+        self.end(GRACE)
+        found = {}
+        while not self._done.empty():
+            done = self._done.get()
+            if not isinstance(done, _Failed):
+                found[done[0]] = done[1]
+        return found
+
+    def end(self, seconds: float) -> None:
+        """Begins nothing new, and waits so long for what is under way."""
+        self._stop.set()
+        self.room.release()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while True:
+            self.room.acquire()
+            with self._one_at_a_time:
+                taken = next(self._left, None)
+            if taken is None or self._stop.is_set():
+                self.room.release()  # so that the others end as well
+                return
+            at, thing = taken
+            try:
+                self._done.put((at, self._act(thing)))
+            except BaseException as error:
+                self._stop.set()
+                self._done.put(_Failed(error))
