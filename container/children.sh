@@ -69,7 +69,8 @@ drain() {
     say "asked to stop: /ping says 503, what is in flight has $drain_seconds s"
     unset "title[$nginx]" # it may go now
     old=$(workers "$nginx")
-    : >"$run/stopping" # readiness.js looks for it
+    # readiness.js looks for it; a disk without room for it is no reason to drop anybody
+    : >"$run/stopping" || say "$run/stopping: cannot be written, so that /ping says nothing of it"
     kill -HUP "$nginx" || true
     for pid in $old; do
         until_gone "$pid" "$deadline" || break

@@ -6,6 +6,13 @@ import refusals from 'refusals.js';
 
 const FIRST_PAUSE = 4; // ms
 const LONGEST_PAUSE = 400;
+const BROKEN_OFF = { // what nginx gives as 200
+    status: 502,
+    headersOut: {},
+    variables: {},
+    responseText: '',
+    why: 'the model server broke off in the middle of its answer; GET /ping says whether it is there',
+};
 
 /* Gives `done` the reply to what nginx.conf has in `location`; if no place became free, that of the
    last try. A callback, because JSON Lines ask thousands of times: what a promise takes is given back
@@ -31,7 +38,7 @@ function ask(r, location, options, done) {
         add(r, 'waited_ms', asked - begin);
         add(r, 'engine_ms', Date.now() - asked);
         try {
-            done(reply);
+            done(is_whole(reply) ? reply : BROKEN_OFF);
         } catch (e) {
             refusals.broken(r, e);
         }
@@ -55,7 +62,7 @@ function refuse(r, reply) {
         return refusals.fail(r, 503, `the model is busy: ${waited}; try again in ` +
             `${refusals.RETRY_AFTER} s, or add instances`);
     }
-    refusals.fail(r, reply.status, refusals.sentence(r, reply.status));
+    refusals.fail(r, reply.status, reply.why || refusals.sentence(r, reply.status));
 }
 
 /* What nginx.conf does when it could not pass JSON on: nobody is there, or nobody has a place. */
@@ -65,6 +72,12 @@ function turn(r) {
     }
     // Without a body of its own, a subrequest has that of the request.
     ask(r, '/json_again', {method: 'POST'}, (reply) => pass_on(r, reply));
+}
+
+/* An engine that dies, or hangs, may have begun to answer. */
+function is_whole(reply) {
+    const told = reply.headersOut['Content-Length'];
+    return told === undefined || Number(told) === (reply.responseBuffer || '').length;
 }
 
 /* The engine speaks JSON only; pages are nginx's. */

@@ -48,7 +48,7 @@ read_environment() {
     number SAGEMAKER_BIND_TO_PORT 8080 1 65535; port=$REPLY
     number SAGEMAKER_TFS_INSTANCE_COUNT "$((${#gpus[@]} ? ${#gpus[@]} : 1))" 1 64; engines=$REPLY
     text SAGEMAKER_SAFE_PORT_RANGE '^[0-9]{1,5}-[0-9]{1,5}$' "give two ports, such as 9000-9999"
-    choose_ports "${REPLY:-8501-65535}"
+    choose_ports "${REPLY:-8502-65535}" # TensorFlow Serving's image exposes 8501: docker run -P
     switch SAGEMAKER_MULTI_MODEL
     if ((REPLY)); then
         refuse SAGEMAKER_MULTI_MODEL "multi-model endpoints are not served; take the variable away"

@@ -10,6 +10,12 @@ import readiness from 'readiness.js';
 import refusals from 'refusals.js';
 import zero_rows from 'zero_rows.js';
 
+/* What answers a client: only one that asks for it without conditions. */
+function answering(route) {
+    return ending((r) => refusals.is_conditional(r) ?
+        refusals.fail(r, 412, refusals.sentence(r, 412)) : route(r));
+}
+
 /* The route, with an end to every request, whatever happens in it. */
 function ending(route) {
     return async (r) => {
@@ -22,13 +28,13 @@ function ending(route) {
 }
 
 export default {
-    builtin: ending(builtin_form.answer),
-    drawn: ending(pictures.drawn),
+    builtin: answering(builtin_form.answer),
+    drawn: answering(pictures.drawn),
     error: ending(refusals.error),
     line: log.line,
-    lines: ending(json_lines.answer),
-    picture: ending(pictures.answer),
-    ping: ending(readiness.ping),
-    short_json: ending(zero_rows.inspect),
-    turn: ending(engine.turn),
+    lines: answering(json_lines.answer),
+    picture: answering(pictures.answer),
+    ping: answering(readiness.ping),
+    short_json: answering(zero_rows.inspect),
+    turn: answering(engine.turn),
 };

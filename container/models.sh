@@ -23,6 +23,9 @@ find_models() {
             [[ ${folder[$name]} != "$at" || -z $number || -z ${versions[$name]:-} ]]; then
             wrong_models "two models are called $name: ${folder[$name]} and $at"
         fi
+        if [[ -n $number && " ${versions[$name]:-} " == *" $number "* ]]; then
+            wrong_models "two folders in $at are version $number"
+        fi
         folder[$name]=$at
         [[ -z $number ]] || versions[$name]+="${versions[$name]:+ versions: }$number"
     done

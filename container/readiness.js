@@ -3,6 +3,7 @@
 import refusals from 'refusals.js';
 
 const fs = require('fs');
+const LOADING = ['START', 'LOADING'];
 
 async function ping(r) {
     if (is_stopping()) {
@@ -45,13 +46,24 @@ async function not_ready(r, engine, model) {
     if (reply.status !== 200) {
         return `the model server does not answer (${reply.status})`;
     }
-    let states;
     try {
-        states = JSON.parse(reply.responseText).model_version_status.map((v) => v.state);
+        return missing(JSON.parse(reply.responseText).model_version_status);
     } catch (e) {
         return 'the model server gave no model status';
     }
-    return states.includes('AVAILABLE') ? '' : `the model is not ready: ${states.join(', ')}`;
+}
+
+/* What is not there of the versions of a model; '' if nothing. The engine answers as soon as one of
+   them is ready, with an older one while the newest loads. One that has END without an error was taken
+   away, by whoever keeps the engine. */
+function missing(versions) {
+    const states = versions.map((v) => v.state);
+    const failed = versions.find((v) => v.state === 'END' && v.status && v.status.error_code !== 'OK');
+    if (failed) {
+        return `version ${failed.version} cannot be loaded: ${failed.status.error_message}`;
+    }
+    const is_ready = states.includes('AVAILABLE') && !states.some((s) => LOADING.includes(s));
+    return is_ready ? '' : `the model is not ready: ${states.join(', ')}`;
 }
 
 export default {ping};

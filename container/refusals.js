@@ -7,6 +7,7 @@ const TYPES = 'application/json (TensorFlow Serving\'s predict request), applica
     'a bare picture as image/jpeg, image/png, image/gif, image/bmp or image/webp, or ' +
     'application/x-image';
 const RETRY_AFTER = '1'; // seconds
+const CONDITIONS = ['If-Match', 'If-None-Match', 'If-Unmodified-Since'];
 
 // The keys are strings: in njs 0.7.9 a number that is a key compares wrongly elsewhere.
 const SENTENCES = {
@@ -15,6 +16,8 @@ const SENTENCES = {
     '405': (r) => `${path(r)}: method not allowed; use ${allowed(r)}`,
     '406': (r) => `Accept ${sent.text(r, 'http_accept')}: cannot be given for Content-Type ` +
         `${sent.text(r, 'content_type')}; application/json can, and image/jpeg for a bare picture`,
+    '412': () => 'If-Match, If-None-Match, If-Unmodified-Since: an answer has no version to compare; ' +
+        'leave the header out',
     '413': (r) => `the body is larger than ${r.variables.payload_megabytes} MB; send a smaller ` +
         'picture, or fewer in one request',
     '414': () => 'the address is longer than 8 kB; what is asked belongs into the body',
@@ -46,8 +49,18 @@ function fail(r, status, why) {
     r.return(status, JSON.stringify({error: why}));
 }
 
-/* An exception, which would leave the client waiting. */
+/* Whether there is a header that is a 412, even an empty one: nginx would refuse the ready answer for
+   it, from within r.return, and the worker die of that. */
+function is_conditional(r) {
+    return CONDITIONS.some((name) => r.headersIn[name] !== undefined);
+}
+
+/* An exception, which would leave the client waiting; not one of the sending itself, after which a
+   second answer would end the worker. */
 function broken(r, e) {
+    if (String(e).includes('failed to send response')) {
+        return;
+    }
     fail(r, 500, `the front failed, which is its own mistake: ${e}`);
 }
 
@@ -64,4 +77,4 @@ function allowed(r) {
     return r.variables.allow || 'GET, POST';
 }
 
-export default {RETRY_AFTER, broken, error, fail, sentence};
+export default {RETRY_AFTER, broken, error, fail, is_conditional, sentence};

@@ -73,8 +73,6 @@ def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
             f"--repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
             "marks . _ - / between them"
         )
-    if keep is not None and keep < 1:
-        raise ServiceError(f"--keep {keep}: must be 1 or more")
     if not _exists(ecr, name):
         _do(act, f"make the repository {name}: tags cannot be moved, images are scanned")
         if act:

@@ -48,6 +48,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ $architecture == amd64 || $architecture == arm64 ]] ||
   usage "--architecture $architecture: SageMaker has amd64 and arm64"
+[[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: wants a whole number from 1"
 
 # What is asked, before anything is done
 
@@ -88,14 +89,16 @@ fi
 host=$(ecr registry)
 uri=$host/$repository
 say "$uri:$built"
+settle() { ecr repository "$repository" ${keep:+--keep "$keep"} ${dry_run:+--dry-run}; }
 there=$(ecr digest "$repository" "$built")
 if [[ -n $there ]]; then
+  settle
   say "is there already"
   echo "$uri@$there"
   exit
 fi
 if [[ -n $dry_run ]]; then
-  ecr repository "$repository" ${keep:+--keep "$keep"} --dry-run
+  settle
   [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}"
   say "would log in to $host and push $uri:$built"
   exit
@@ -134,7 +137,7 @@ done
 
 # Pushing
 
-ecr repository "$repository" ${keep:+--keep "$keep"}
+settle
 ecr password | docker login --username AWS --password-stdin "$host" >&2
 docker tag "$image" "$uri:$built"
 docker push "$uri:$built" >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -227,6 +228,25 @@ def test_a_client_that_leaves_leaves_its_place_to_the_engine(tmp_path: Path) -> 
         assert post(port, b"{}", JSON).status_code == 503
         engine_says.go_on()
         assert post(port, b"{}", JSON).status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_client_that_hangs_up_is_answered_once(tmp_path: Path, kind: str) -> None:
+    engine_says = Holding()
+    request = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Type: "
+    with (
+        peer(engine_says) as engine,
+        whole_front(tmp_path / "front", engine.port) as running,
+    ):
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(request + kind.encode() + b"\r\n\r\n1")
+            engine_says.await_requests(1)
+            at_once = struct.pack("ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)  # by a reset
+        engine_says.go_on()
+        assert running.log()["path"] == "/invocations"
+        assert post(running.port, b"1", kind).status_code == 200
+        assert running.program.errors.read_text() == ""
 
 
 def test_too_many_large_bodies_at_once_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -242,7 +243,82 @@ def test_a_chunk_extension_does_not_reach_the_engine(tmp_path: Path) -> None:
     assert "Transfer-Encoding" not in asked.headers
 
 
+CONDITIONS = [
+    b"If-Match: *",
+    b'If-Match: "a"',
+    b"If-Match:",
+    b"If-None-Match: *",
+    b"If-Unmodified-Since: Mon, 01 Jan 1990 00:00:00 GMT",
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("kind", ["", "image/png", "application/x-image", "application/jsonlines"])
+def test_a_condition_is_refused_and_ends_no_worker(
+    running: Front, condition: bytes, kind: str
+) -> None:
+    before = running.workers()
+    head = HEAD.replace(JSON.encode(), kind.encode()) + b"Content-Length: 1\r\n"
+    head = head if kind else b"GET /ping HTTP/1.1\r\nHost: x\r\n"
+    request = head + b"Connection: close\r\n" + condition + b"\r\n\r\n" + (b"1" if kind else b"")
+    with socket.create_connection(("127.0.0.1", running.port), timeout=LONG) as client:
+        client.sendall(request)
+        answer = ended(client)
+    assert answer.startswith(b"HTTP/1.1 412 ")
+    assert b'{"error":"If-Match, If-None-Match' in answer
+    assert answers(running.port)
+    assert running.workers() == before
+
+
+@pytest.mark.parametrize("condition", ["If-Match", "If-None-Match", "If-Unmodified-Since"])
+def test_a_condition_is_refused_by_other_routes_as_well(running: Front, condition: str) -> None:
+    url = f"http://127.0.0.1:{running.port}"
+    headers = {"Content-Type": JSON, condition: "*"}
+    refused = [
+        requests.post(f"{url}/invocations", data=ONE, headers=headers, timeout=LONG),
+        requests.get(f"{url}/execution-parameters", headers=headers, timeout=LONG),
+    ]
+    for answer in refused:
+        assert answer.status_code == 412
+        assert "leave the header out" in answer.json()["error"]
+
+
 # Engines
+
+
+@contextmanager
+def breaking_off() -> Iterator[int]:
+    """The port of an engine that dies in the middle of each answer."""
+    begun = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(65536)
+                    client.sendall(begun + b'{"predictions": [')
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        answering.join()
+
+
+def test_an_answer_that_breaks_off_is_never_passed_for_a_whole_one(tmp_path: Path) -> None:
+    with breaking_off() as engine, front(tmp_path / "front", engine) as port:
+        for kind in ("image/png", "application/x-image", "application/jsonlines"):
+            answer = post(port, b"1", kind)
+            assert answer.status_code == 502
+            assert "broke off in the middle of its answer" in answer.json()["error"]
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            post(port, ONE, JSON)
+        ping = requests.get(f"http://127.0.0.1:{port}/ping", timeout=2)
+        assert ping.status_code == 503
 
 
 def test_requests_of_a_killed_engine_are_told_so(tmp_path: Path) -> None:

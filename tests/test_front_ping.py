@@ -102,6 +102,36 @@ def test_every_model_is_asked_for(tmp_path: Path, states: dict[str, str], said: 
             assert said in reason(port)
 
 
+OK = '"status": {"error_code": "OK", "error_message": ""}'
+BROKEN = '"status": {"error_code": "DATA_LOSS", "error_message": "cannot parse saved_model.pb"}'
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        (f'{{"version": "1", "state": "AVAILABLE", {OK}}}', ""),
+        (f'{{"version": "2", "state": "AVAILABLE", {OK}}}, {{"state": "END", {OK}}}', ""),
+        ('{"version": "2", "state": "LOADING"}, {"state": "AVAILABLE"}', "LOADING, AVAILABLE"),
+        ('{"version": "2", "state": "START"}, {"state": "AVAILABLE"}', "START, AVAILABLE"),
+        (
+            f'{{"version": "2", "state": "END", {BROKEN}}}, {{"state": "AVAILABLE", {OK}}}',
+            "version 2 cannot be loaded: cannot parse saved_model.pb",
+        ),
+        ('{"version": "1", "state": "UNLOADING"}', "UNLOADING"),
+    ],
+)
+def test_every_version_is_waited_for(tmp_path: Path, versions: str, said: str) -> None:
+    status = f'{{"model_version_status": [{versions}]}}'.encode()
+    with (
+        peer(lambda _: Answer(200, status)) as engine,
+        front(tmp_path / "front", engine.port) as port,
+    ):
+        if said:
+            assert said in reason(port)
+        else:
+            assert ping(port).status_code == 200
+
+
 def test_it_is_over_when_the_supervisor_says_so(tmp_path: Path) -> None:
     with saying(model="AVAILABLE") as engine, whole_front(tmp_path / "front", engine) as running:
         assert ping(running.port).status_code == 200

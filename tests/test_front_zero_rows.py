@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from peer import Answer, Asked, golden, peer
-from serving import LONG, front, post
+from serving import LONG, front, post, raw
 
 JSON = "application/json"
 
@@ -46,6 +46,14 @@ def test_no_rows_are_refused(batching: tuple[int, list[Asked]], body: bytes, chu
     answer = requests.post(url, data=sent, headers={"Content-Type": JSON}, timeout=LONG)
     assert answer.status_code == 400
     assert '"inputs" holds no rows' in answer.json()["error"]
+    assert asked == []
+
+
+def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Asked]]) -> None:
+    port, asked = batching
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: 0000014\r\n\r\n"
+    assert b'"error":' in raw(port, head + b'{"inputs": []}')
     assert asked == []
 
 

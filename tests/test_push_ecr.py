@@ -255,7 +255,7 @@ def test_what_is_missing_is_said_in_a_line(
         (("--model", "model/none"), {}, 1, "--model model/none: no version in it"),
         (("--model", str(tmp_path)), {}, 1, "no version in it"),
         ((*options, "--repository", "Pets!", "--dry-run"), {}, 1, "--repository Pets!: ECR takes"),
-        ((*options, "--keep", "0", "--dry-run"), {}, 1, "--keep 0: must be 1 or more"),
+        ((*options, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: wants a whole number from 1"),
         (("--architecture", "mips"), {}, 2, "--architecture mips: SageMaker has"),
         (("--push",), {}, 2, "--push: not understood"),
         (("--model",), {}, 2, "--model wants a value"),

@@ -351,6 +351,7 @@ def test_nothing_at_all_names_the_places_looked_at(tmp_path: Path) -> None:
     [
         (["a/pets/1", "b/pets/1"], "two models are called pets: "),
         (["1", "."], "two models are called model: "),
+        (["1", "007", "7"], "are version 7"),
         (["my pets/1"], "my pets: no name for a model; "),
     ],
 )
@@ -564,6 +565,11 @@ def test_ports_that_are_taken_are_left_out(tmp_path: Path, baked: Path) -> None:
             assert taken < port <= last
 
 
+def test_a_port_that_its_base_image_exposes_is_left_alone(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, SAGEMAKER_SAFE_PORT_RANGE="") as serve:
+        assert int(serve.ready().ask()["flags"]["rest_api_port"]) > 8501
+
+
 # CPUs
 
 
@@ -584,12 +590,14 @@ def test_cpus_are_those_that_the_cgroup_leaves(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    script = f". {CONTAINER}/machine.sh; nproc() {{ echo 64; }}; count_cpus {tmp_path}; echo $cpus"
+    nproc = tmp_path / "nproc"  # a large machine's
+    nproc.write_text("#!/bin/sh\nexpr 64 / ${OMP_NUM_THREADS:-1}\n")
+    nproc.chmod(0o755)
+    script = f". {CONTAINER}/machine.sh; count_cpus {tmp_path}; echo $cpus"
     words = ["bash", "-euc", script]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
-    here = len(os.sched_getaffinity(0))
-    assert int(done.stdout) == min(cpus or here, here)
+    assert int(done.stdout) == (cpus or 64)
 
 
 def test_engines_share_the_cpus(tmp_path: Path, baked: Path) -> None:
@@ -751,6 +759,19 @@ def test_none_of_two_hundred_in_flight_is_lost(tmp_path: Path, baked: Path) -> N
             serve.stop()
             assert answers() == [200] * 200
         assert serve.ended()[0] == 0
+
+
+def test_without_room_for_a_file_nobody_is_dropped(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            (run,) = serve.temporary.iterdir()
+            (run / "stopping").mkdir()  # where the file would be
+            serve.stop()
+            until(lambda: "asked to stop" in serve.errors.read_text())
+        code, errors = serve.ended()
+        assert (code, statuses) == (0, [200])
+        assert "stopping: cannot be written" in errors
 
 
 def test_what_takes_longer_than_it_has_is_dropped(tmp_path: Path, holding: None) -> None:

@@ -185,15 +185,21 @@ def _distinct(flat: Tensor) -> list[str]:
     if tiny.any():
         flat = np.where(tiny, np.copysign(0, flat), flat)  # the original flushes denormals to zero
     numbers = flat.tolist()
-    texts = [f"{number:.6g}" for number in numbers]
+    short = _written("%.6g ", numbers)
     with np.errstate(over="ignore"):  # 3.40282e+38 may say more than a float holds
-        read_back = np.array([float(text) for text in texts]).astype(flat.dtype)
-    for i in np.flatnonzero(read_back != flat):
-        texts[i] = FLOATS[flat.dtype.name] % numbers[i]
+        says_all = (np.fromstring(short, sep=" ").astype(flat.dtype) == flat).tolist()
+    long = _written(FLOATS[flat.dtype.name] + " ", numbers)
+    both = zip(short.split(), long.split(), says_all, strict=True)
+    texts = [brief if fits else full for brief, full, fits in both]
     texts = [text if "." in text or "e" in text else text + ".0" for text in texts]
     for i in np.flatnonzero(~np.isfinite(flat)):
         texts[i] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(numbers[i])]
     return texts
+
+
+def _written(form: str, numbers: list[float]) -> str:
+    """All at once, which takes a third of the time of one by one."""
+    return form * len(numbers) % tuple(numbers)
 
 
 def _plain_string(value: bytes, _: int) -> str:
