@@ -14,9 +14,13 @@ ENV PATH=/opt/venv/bin:$PATH
 
 # The lock, but for what only checks petbox and never trains (tests/test_train_image.py).
 ARG LEFT_OUT="\
+    annotated-types \
     anyio \
     ast-serialize \
+    aws-lambda-powertools \
+    aws-sam-translator \
     blinker \
+    cfn-lint \
     click \
     editables \
     exceptiongroup \
@@ -32,25 +36,39 @@ ARG LEFT_OUT="\
     iniconfig \
     itsdangerous \
     jinja2 \
+    jsonpatch \
+    jsonpointer \
+    jsonschema \
     jsonschema-rs \
+    jsonschema-specifications \
     librt \
     moto \
+    mpmath \
     mypy \
     mypy-extensions \
+    networkx \
     pathspec \
     pluggy \
     py-partiql-parser \
+    pydantic \
+    pydantic-core \
     pyrate-limiter \
     pytest \
     pytest-xdist \
+    python-multipart \
+    referencing \
+    regex \
     responses \
+    rpds-py \
     ruff \
     schemathesis \
     sortedcontainers \
+    sympy \
     tomli \
     tomlkit \
     trove-classifiers \
     types-requests \
+    typing-inspection \
     xmltodict"
 COPY constraints.txt /opt/petbox/
 # What has no wheel is built with the locked tools; whatever of the lock the base has is kept.

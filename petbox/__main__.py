@@ -107,6 +107,17 @@ examples:
   petbox train-job --stop petbox-20261121-104500
 """
 
+UPLOAD = """\
+Puts pictures into the bucket that the S3 front watches, and waits for results.
+
+Prints one line a detection, as `petbox detect` does, as results come. A picture
+that fails is told of on stderr, and the exit code is 1.
+
+examples:
+  petbox upload photos/ s3://bucket/in/
+  petbox upload 'photos/**/*.jpg' s3://bucket/in/ --json
+"""
+
 COMMANDS = (
     Command(
         "detect",
@@ -135,6 +146,13 @@ COMMANDS = (
         CONFORM,
         "petbox.conform.command:ConformOptions",
         "petbox.conform.command:conform",
+    ),
+    Command(
+        "upload",
+        "feed the S3 front",
+        UPLOAD,
+        "petbox.upload_command:UploadOptions",
+        "petbox.upload_command:upload",
     ),
     Command(
         "train-job",
