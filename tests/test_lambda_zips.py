@@ -60,35 +60,6 @@ def test_the_same_content_makes_the_same_zip(zips: dict[str, Path], tmp_path: Pa
         assert again[front].read_bytes() == zips[front].read_bytes()
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_a_front_starts_soon(fronts: dict[str, Path], front: str) -> None:
-    """Beyond boto3 and its clients, in seconds of the processor; the bar is 0.35."""
-    path = [str(fronts[front]), str(fronts["boto3"])]
-    clients = ["sagemaker-runtime"] if front == "http_front" else ["sagemaker-runtime", "s3", "sqs"]
-    code = f"""
-import sys, time
-sys.path[:0] = {path!r}
-import boto3
-for name in {clients!r}:
-    boto3.Session(region_name="us-east-1").client(name)
-start = time.process_time()
-import {front}
-print(time.process_time() - start)
-"""
-    times = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", code],
-            env=NOWHERE,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        times.append(float(done.stdout))
-    assert min(times) < 0.35
-
-
 @pytest.mark.parametrize(
     ("words", "why"),
     [
