@@ -64,14 +64,20 @@ class Served:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--requests", type=int, default=400, help="of each kind")
-    requests = parser.parse_args().requests
+    parser.add_argument("--larger", type=Path, help="folder of versions of a detector of real size")
+    options = parser.parse_args()
+    requests = options.requests
+    models = {"half_plus_two": half_plus_two(), "toy": TOY}
+    if options.larger:
+        models["larger"] = options.larger.resolve()
     if not TOY.is_dir():
         raise SystemExit(f"{TOY}: not here; type: make demo")
-    with served({"half_plus_two": half_plus_two(), "toy": TOY}) as both:
+    with served(models) as both:
         rows = [
             one_connection(both, requests),
             *(throughputs(both, connections, requests) for connections in (1, 4, 16)),
-            bare_picture(both, max(requests // 4, TURNS)),
+            bare_picture(both, "toy", requests),
+            *(bare_picture(both, name, 2 * TURNS) for name in models if name == "larger"),
             *large_json(both),
             pings_under_load(both),
             *json_lines(both),
@@ -104,12 +110,15 @@ def throughputs(both: Served, connections: int, requests: int) -> list[str]:
     return [title, f"{first:.1f}", f"{second:.1f}", f"{ratio:.3f}", bar]
 
 
-def bare_picture(both: Served, requests: int) -> list[str]:
+def bare_picture(both: Served, model: str, requests: int) -> list[str]:
+    """The median of the ratios of two calls that follow each other: the machine drifts."""
     picture = jpeg(1_000_000, 1536, 2048)  # 3 megapixels, as photos of that size have
-    calls = both.through("toy", predict(picture)), both.through("toy", picture, "image/jpeg")
-    wrapped, bare = medians(calls, requests)
-    title = f"JPEG of {len(picture) / 1e6:.2f} MB, base64 in JSON against bare, both through nginx"
-    return [f"{title}, p50, ms", f"{wrapped:.1f}", f"{bare:.1f}", f"{bare / wrapped:.3f}", "1.05"]
+    calls = both.through(model, predict(picture)), both.through(model, picture, "image/jpeg")
+    pairs = [(seconds(calls[0]), seconds(calls[1])) for _ in range(requests)]
+    ratio = statistics.median(bare / wrapped for wrapped, bare in pairs)
+    wrapped, bare = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
+    title = f"{model}: JPEG of {len(picture) / 1e6:.2f} MB, base64 in JSON against bare"
+    return [f"{title}, p50, ms", f"{wrapped:.1f}", f"{bare:.1f}", f"{ratio:.3f}", "1.05"]
 
 
 def large_json(both: Served) -> Iterator[list[str]]:
@@ -328,9 +337,7 @@ def served(models: dict[str, Path]) -> Iterator[Served]:
         settings = run / "settings.conf"
         names = f'map "" $models {{ default "{" ".join(models)}"; }}'
         settings.write_text(re.sub(r'map "" \$models .*', lambda _: names, settings.read_text()))
-        configured = ["-p", str(run), "-c", str(run / "nginx.conf"), "-e", "stderr"]
-        as_root = ["-g", "user root;"] if os.geteuid() == 0 else []
-        command = [serve.find_nginx(), *configured, *as_root]
+        command = serve.nginx_command(serve.find_nginx(), run)
         nginx = stack.enter_context(running(command, front))
         yield Served(engine, front, nginx.pid)
 

@@ -14,7 +14,10 @@ write_run_folder() {
     write_settings >"$run/settings.conf"
     write_models >"$run/models.config"
     write_batching >"$run/batching.config"
-    front=(nginx -p "$run" -c "$run/nginx.conf" -e stderr)
+    # A worker keeps the memory that a large picture took: asking the kernel anew costs more than
+    # copying the picture.
+    front=(env MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=33554432
+        nginx -p "$run" -c "$run/nginx.conf" -e stderr)
     # Root without capabilities cannot give its workers another user.
     if ((EUID == 0 && (16#$(sed -n 's/^CapEff:\t//p' /proc/self/status) & 0xc1) != 0xc1)); then
         front+=(-g 'user root;')

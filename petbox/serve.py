@@ -34,6 +34,7 @@ MODEL = "model"  # the name under which the front asks for it
 PLACES = 32  # requests that the engine is given at once; who comes later waits for one
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.05
+KEPT_BYTES = 32 * 2**20  # of freed memory, by each of nginx's workers
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,8 @@ def serve(options: ServeOptions) -> None:
         # Left in reverse order: the front drains first, then the engine goes.
         start = [*engine, *engine_flags(folder, engine_port)]
         stack.enter_context(_running("the model server", start, signal.SIGTERM, events))
-        start = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-        if os.geteuid() == 0:  # its workers would be nobody, who may not read in root's TMPDIR
-            start += ["-g", "user root;"]
-        stack.enter_context(_running("nginx", start, signal.SIGQUIT, events))
+        front = nginx_command(nginx, folder)
+        stack.enter_context(_running("nginx", front, signal.SIGQUIT, events))
         stack.callback(stop_listening)  # left first: a second Ctrl-C waits for nobody
         _until_stopped(options, engine_port, events)
         say("stopping: requests in flight are finished first")
@@ -146,6 +145,17 @@ def refuse_port_in_use(host: str, port: int) -> None:
         raise ServiceError(
             f"port {port} on {host}: {error.strerror}; choose another by --port or --host"
         ) from error
+
+
+def nginx_command(nginx: str, folder: Path) -> list[str]:
+    """Starts nginx on a run folder. Its workers keep the memory that a large picture took, as in
+    the image: asking the kernel for it anew costs more than copying the picture."""
+    keep = [f"MALLOC_TRIM_THRESHOLD_={KEPT_BYTES}", f"MALLOC_MMAP_THRESHOLD_={KEPT_BYTES}"]
+    command = ["env", *keep, nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    command += ["-e", "stderr"]
+    if os.geteuid() == 0:  # its workers would be nobody, who may not read in root's TMPDIR
+        command += ["-g", "user root;"]
+    return command
 
 
 def free_port() -> int:
