@@ -25,7 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import report
-from model_server import TOY, free_port, jpeg, seconds
+from model_server import TOY, free_port, jpeg
+from timing import medians, seconds
 
 from petbox import client, listing, request_limit, wire
 from petbox.looker import Looker
@@ -33,7 +34,6 @@ from petbox.looker import Looker
 OUT = report.CHECKOUT / "build" / "bench-detect"
 IN_FLIGHT = 8
 CALLS = 200  # of each kind, one at a time
-BATCHES = 10  # turns of each kind
 SIZE = 100_000  # bytes of a picture
 DETECT = [sys.executable, "-m", "petbox", "detect"]
 
@@ -97,12 +97,7 @@ def one_at_a_time(url: str, photo: Path, body: bytes) -> tuple[float, float]:
         assert not found.error, found.error
         listing.json_line(found)
 
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(BATCHES):
-        for call, times in zip((bare, whole), taken, strict=True):
-            call()  # the first after the other kind finds cold caches
-            times += [seconds(call) for _ in range(CALLS // BATCHES)]
-    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
+    return medians((bare, whole), CALLS)
 
 
 def many(

@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +31,16 @@ import numpy as np
 import report
 from model_server import TOY, free_port, half_plus_two, is_open
 from PIL import Image
+from timing import TURNS, Call, medians, rate, seconds
 
 from petbox import serve
 
-TURNS = 10
 PINGS = 300
 STARTS = 7
 PAUSE = 0.01  # seconds between two pings
 LARGE = 25 * 2**20  # bytes
 JSON = "application/json"
 LINES = "application/jsonlines"
-
-Call = Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -203,39 +201,6 @@ def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
 def predict(*pictures: bytes) -> bytes:
     instances = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
     return json.dumps({"instances": instances}).encode()
-
-
-def medians(calls: tuple[Call, Call], requests: int, turns: int = TURNS) -> tuple[float, float]:
-    """p50 of each in milliseconds, measured in turns."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(turns):
-        for call, times in zip(calls, taken, strict=True):
-            call()  # the first after the other kind finds cold caches
-            times += [seconds(call) for _ in range(max(requests // turns, 1))]
-    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
-
-
-def seconds(call: Call) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
-def rate(callers: list[Call], requests: int) -> float:
-    """Calls a second of all callers together, each in a thread of its own."""
-    each = max(requests // len(callers), 1)
-
-    def work(call: Call) -> None:
-        for _ in range(each):
-            call()
-
-    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return each * len(callers) / (time.perf_counter() - begin)
 
 
 class Working:

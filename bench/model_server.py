@@ -15,12 +15,10 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from typing import Any
 import numpy as np
 import report
 from PIL import Image
+from timing import Call, medians, rate, seconds
 
 from petbox.model_server.model import Model, Running, load
 from petbox.quiet_tensorflow import tf
@@ -35,10 +34,7 @@ from petbox.quiet_tensorflow import tf
 OUT = report.CHECKOUT / "build" / "bench-model-server"
 TOY = report.CHECKOUT / "model" / "toy"
 CONNECTIONS = 8
-BATCHES = 10  # turns of each kind
 STARTS = 3
-
-Call = Callable[[], Any]
 
 
 def main() -> None:
@@ -53,57 +49,22 @@ def main() -> None:
         small, toy = loaded(OUT / "half_plus_two"), loaded(TOY)
         numbers = {"x": np.array([1, 2, 5], np.float32)}
         body = json.dumps({"instances": [1.0, 2.0, 5.0]}).encode()
-        direct, over_http = latencies(
-            direct_call(small, numbers), http_call(port, "half_plus_two", body), requests
-        )
+        calls = direct_call(small, numbers), http_call(port, "half_plus_two", body)
+        direct, over_http = medians(calls, requests)
         rows.append(["half plus two, p50, ms", f"{direct:.2f}", f"{over_http:.2f}", "+1.5 ms"])
         pictures = {"inputs": np.array([picture], object)}
         body = json.dumps({"instances": [{"b64": base64.b64encode(picture).decode()}]}).encode()
-        direct, over_http = latencies(
-            direct_call(toy, pictures), http_call(port, "toy", body), requests
-        )
+        calls = direct_call(toy, pictures), http_call(port, "toy", body)
+        direct, over_http = medians(calls, requests)
         rows.append(["toy detector, p50, ms", f"{direct:.2f}", f"{over_http:.2f}", "+5 %"])
-        best = max(throughput([direct_call(toy, pictures)] * n, requests) for n in (1, 2, 4, 8))
+        best = max(rate([direct_call(toy, pictures)] * n, requests) for n in (1, 2, 4, 8))
         callers = [http_call(port, "toy", body) for _ in range(CONNECTIONS)]
-        rate = throughput(callers, requests)
-        rows.append(["toy detector, images/s", f"{best:.1f}", f"{rate:.1f}", "0.9 of direct"])
-    alone, served = (min(measure() for _ in range(STARTS)) for measure in (load_alone, serve))
-    rows.append(["start, s", f"{alone:.2f}", f"{served:.2f}", "+2 s"])
+        served = rate(callers, requests)
+        rows.append(["toy detector, images/s", f"{best:.1f}", f"{served:.1f}", "0.9 of direct"])
+    alone, ready = (min(measure() for _ in range(STARTS)) for measure in (load_alone, serve))
+    rows.append(["start, s", f"{alone:.2f}", f"{ready:.2f}", "+2 s"])
     head = ["", "direct", "embedded server", "bar"]
     print(report.write_table("model-server", "python bench/model_server.py", head, rows))
-
-
-def latencies(one: Call, other: Call, requests: int) -> tuple[float, float]:
-    """p50 of each in milliseconds, measured in turns."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(BATCHES):
-        for call, times in zip((one, other), taken, strict=True):
-            call()  # the first after the other kind finds cold caches
-            times += [seconds(call) for _ in range(max(requests // BATCHES, 1))]
-    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
-
-
-def seconds(call: Call) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
-def throughput(callers: list[Call], requests: int) -> float:
-    """Calls a second of all callers together, each in a thread of its own."""
-    each = max(requests // len(callers), 1)
-
-    def work(call: Call) -> None:
-        for _ in range(each):
-            call()
-
-    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return each * len(callers) / (time.perf_counter() - begin)
 
 
 def direct_call(model: Model, inputs: dict[str, Any]) -> Call:

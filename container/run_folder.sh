@@ -43,8 +43,8 @@ write_settings() {
         -e "s|^client_max_body_size .*|client_max_body_size ${payload}m;|"
         -e "s|^client_body_buffer_size .*|client_body_buffer_size ${payload}m;|"
     )
-    setting payload_megabytes "$payload"
     # Batch Transform takes no more than 100 MB in all
+    setting payload_megabytes $((payload < 100 ? payload : 100))
     setting concurrent_transforms $((payload < 100 ? 100 / payload : 1))
     setting wait_seconds "$wait_seconds"
     # the lines of a batch are all there is to do

@@ -7,10 +7,7 @@ image does.
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from petbox import aws, aws_names
 from petbox import train_job_watch as watching
 from petbox.aws import Account
 from petbox.errors import DataError, ServiceError
+from petbox.patience import outlived_by
 from petbox.program import say
 from petbox.records import read_info
 from petbox.s3_upload import Upload, send, upload
@@ -30,7 +28,7 @@ STOP = "petbox train-job --stop"
 
 def train_job(options: TrainJobOptions) -> None:
     if options.follow is not None:
-        with _outlived_by(options.follow):
+        with outlived_by(options.follow, FOLLOW, STOP):
             _follow(options.follow, Account(), options.every)
     elif options.stop is not None:
         _stop(options.stop, dry_run=options.dry_run)
@@ -55,7 +53,7 @@ def _start(wanted: TrainJobOptions) -> None:
     request, uploads = _planned(wanted, name)  # reads all of the data: not before it makes sense
     for planned in uploads:
         send(planned, account.client("s3"))
-    with _outlived_by(name):
+    with outlived_by(name, FOLLOW, STOP):
         _create(jobs, name, request)
         if wanted.detach:
             say(f"started; follow it: {FOLLOW} {name}, stop it: {STOP} {name}")
@@ -142,13 +140,3 @@ def _stop(name: str, *, dry_run: bool) -> None:
     with aws.calling(f"training job {name}"):
         jobs.stop_training_job(TrainingJobName=name)
     say(f"stopping {name}, which may take two minutes; follow it: {FOLLOW} {name}")
-
-
-@contextmanager
-def _outlived_by(name: str) -> Iterator[None]:
-    """Says, when we are interrupted, that the job is not."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"interrupted here, not there; follow the job: {FOLLOW} {name}, stop it: {STOP} {name}")
-        sys.exit(130)

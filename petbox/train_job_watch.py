@@ -11,11 +11,11 @@ from typing import Any
 from petbox import aws
 from petbox.container_logs import Line, LogTail
 from petbox.errors import ServiceError
+from petbox.patience import until
 from petbox.program import say
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 ENDED = ("Completed", "Failed", "Stopped")
-MOST_LOOKS_IN_VAIN = 60  # in a row, when AWS cannot be reached
 
 Job = Mapping[str, Any]  # what DescribeTrainingJob answers
 
@@ -45,23 +45,16 @@ def must_find(jobs: Any, name: str) -> Job:
 def watch(jobs: Any, logs: Any, name: str, wait: Callable[[], object]) -> Job:
     """Tells what happens until the job has ended, and gives it as it is then."""
     teller = _Teller(LogTail(logs, LOG_GROUP, f"{name}/"))
-    in_vain = 0
-    while True:
-        try:
-            job = must_find(jobs, name)
+
+    def look() -> Job:
+        job = must_find(jobs, name)
+        teller.tell(job)
+        if job["TrainingJobStatus"] in ENDED:
+            wait()  # the last lines take a moment
             teller.tell(job)
-            if job["TrainingJobStatus"] in ENDED:
-                wait()  # the last lines take a moment
-                teller.tell(job)
-                return job
-            in_vain = 0
-        except aws.Unavailable as error:
-            in_vain += 1
-            if in_vain == 1:
-                say(f"{error}; trying on")
-            elif in_vain == MOST_LOOKS_IN_VAIN:
-                raise
-        wait()
+        return job
+
+    return until(lambda job: job["TrainingJobStatus"] in ENDED, look, wait)
 
 
 def result(job: Job) -> str:

@@ -469,6 +469,7 @@ def setting(serve: Serve, name: str) -> str:
         ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "1"),
         ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "client_max_body_size", "1024m"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "payload_megabytes", "100"),
         ({"PETBOX_WAIT_SECONDS": "3"}, "wait_seconds", "3"),
         ({"PETBOX_MAX_IN_FLIGHT": "3"}, "records_in_flight", "3"),
         ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, "metrics_namespace", '"Team/pets#1"'),

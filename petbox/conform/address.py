@@ -32,6 +32,7 @@ OF_REQUEST: dict[str, Callable[[Address, Payload], Finding]] = {
     "chunked": dialects.chunked,
     "gzip": dialects.zipped,
     "query-string": dialects.query_string,
+    "conditional": dialects.conditional,
     "type-spelling": dialects.type_spelling,
     "endpoint-route": dialects.endpoint_route,
     "picture": dialects.picture,

@@ -77,6 +77,7 @@ _PETBOX = (
     Line("petbox", "chunked", "a body in chunks is as good, with chunk extensions too"),
     Line("petbox", "gzip", "Content-Encoding: gzip is understood for JSON"),
     Line("petbox", "query-string", "a query string changes nothing"),
+    Line("petbox", "conditional", "If-Match and its like are answered, and break no connection"),
     Line("petbox", "type-spelling", "the content type may have parameters and any case"),
     Line(
         "petbox", "endpoint-route", "POST /endpoints/NAME/invocations is the same as /invocations"

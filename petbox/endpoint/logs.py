@@ -14,9 +14,9 @@ from petbox.endpoint import names
 from petbox.endpoint.checks import EVERY, between, check_all
 from petbox.endpoint.found import Clients, describe_endpoint
 from petbox.endpoint.lines import NewLines, last_lines
-from petbox.endpoint.patience import until
 from petbox.errors import ServiceError
 from petbox.options import POSITIONAL
+from petbox.patience import until
 from petbox.program import say
 
 

@@ -15,8 +15,8 @@ from petbox import aws
 from petbox.endpoint import names
 from petbox.endpoint.found import BUSY, Clients, Described, describe_endpoint
 from petbox.endpoint.lines import last_lines
-from petbox.endpoint.patience import until
 from petbox.errors import ServiceError
+from petbox.patience import until
 from petbox.program import say
 
 BROKEN = ("Failed", "OutOfService", "UpdateRollbackFailed")

@@ -6,10 +6,7 @@ model that was made goes with the job's end; nothing keeps on costing money.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 
@@ -26,6 +23,7 @@ from petbox.endpoint.found import (
 from petbox.endpoint.plan import Call
 from petbox.endpoint.up import refuse_other_region, show
 from petbox.errors import PetboxError, ServiceError
+from petbox.patience import outlived_by
 from petbox.program import say
 from petbox.transform import watch as watching
 from petbox.transform.input import count, look
@@ -40,7 +38,7 @@ def transform(options: TransformOptions) -> None:
     account = Account()
     clients: Clients = cache(account.client)
     if options.follow is not None:
-        with _outlived_by(options.follow):
+        with outlived_by(options.follow, FOLLOW, STOP):
             _follow(clients, options.follow, options.every)
     elif options.stop is not None:
         _stop(clients, options.stop)
@@ -71,7 +69,7 @@ def _start(clients: Clients, wanted: TransformOptions, region: str | None) -> No
         if len(apply.done) < len(calls):  # no job has come of it
             _remove_model(clients, job)
         raise
-    with _outlived_by(job):
+    with outlived_by(job, FOLLOW, STOP):
         _follow(clients, job, wanted.every)
 
 
@@ -115,13 +113,3 @@ def _stop(clients: Clients, name: str) -> None:
         with aws.calling(f"transform job {name}"):
             sagemaker.stop_transform_job(TransformJobName=name)
         say(f"stopping {name}; follow it: {FOLLOW} {name}")
-
-
-@contextmanager
-def _outlived_by(name: str) -> Iterator[None]:
-    """Says, when we are interrupted, that the job is not."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"interrupted here, not there; follow the job: {FOLLOW} {name}, stop it: {STOP} {name}")
-        sys.exit(130)

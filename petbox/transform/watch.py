@@ -11,8 +11,8 @@ from typing import Any
 from petbox import aws
 from petbox.container_logs import LogTail
 from petbox.endpoint.found import Clients, Described, unless_absent
-from petbox.endpoint.patience import until
 from petbox.errors import ServiceError
+from petbox.patience import until
 from petbox.program import say
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"

@@ -1,11 +1,13 @@
-"""Patience with AWS: looking again and again until something has settled, through short outages.
+"""Patience with what AWS does: looking again and again until it has settled, through short outages.
 
 Looks only; what is seen is told, and judged, by the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from petbox import aws
@@ -32,3 +34,13 @@ def until(settled: Callable[[T], bool], look: Callable[[], T], wait: Callable[[]
             elif in_vain == MOST_LOOKS_IN_VAIN:
                 raise
         wait()
+
+
+@contextmanager
+def outlived_by(name: str, follow: str, stop: str) -> Iterator[None]:
+    """Says, when we are interrupted, that the job `name` is not, and the commands for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted here, not there; follow the job: {follow} {name}, stop it: {stop} {name}")
+        sys.exit(130)

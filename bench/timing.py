@@ -1,0 +1,45 @@
+"""How long calls take, and how many a second are answered: what several benchmarks measure."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+Call = Callable[[], object]
+
+TURNS = 10  # of each kind; the machine drifts
+
+
+def medians(calls: tuple[Call, Call], requests: int, turns: int = TURNS) -> tuple[float, float]:
+    """p50 of each in milliseconds, measured in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(turns):
+        for call, times in zip(calls, taken, strict=True):
+            call()  # the first after the other kind finds cold caches
+            times += [seconds(call) for _ in range(max(requests // turns, 1))]
+    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
+
+
+def seconds(call: Call) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def rate(callers: list[Call], requests: int) -> float:
+    """Calls a second of all callers together, each in a thread of its own."""
+    each = max(requests // len(callers), 1)
+
+    def work(call: Call) -> None:
+        for _ in range(each):
+            call()
+
+    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return each * len(callers) / (time.perf_counter() - begin)
