@@ -151,7 +151,7 @@ def serving(folder: Path) -> Iterator[str]:
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=path, text=True)
     try:
         assert program.stdout
-        url = program.stdout.readline().strip()
+        url = program.stdout.readline().strip().rstrip("/")
         assert url, (OUT / "log").read_text()
         yield url
     finally:

@@ -12,6 +12,9 @@ write_run_folder() {
     echo "listen $port;" >"$run/listen.conf"
     write_engines >"$run/engine.conf"
     write_settings >"$run/settings.conf"
+    if ((page)); then
+        write_page
+    fi
     write_models >"$run/models.config"
     write_batching >"$run/batching.config"
     # A worker keeps the memory that a large picture took: asking the kernel anew costs more than
@@ -57,6 +60,17 @@ write_settings() {
 }
 
 setting() { edits+=(-e "s|^map \"\" \$$1 .*|map \"\" \$$1 { default $2; }|"); }
+
+# The page, and the names of the default model's classes where it brings them. Copied, because nginx's
+# workers read it, who need not be allowed to read what we may.
+write_page() {
+    local map
+    map=$({ find -L "${folder[${names[0]}]}" -maxdepth 3 -path '*/assets/label_map.pbtxt' -readable \
+        2>/dev/null || true; } | sort -V | tail -n 1) # of the newest version
+    cp -R -- "$here/page" "$run"
+    cat -- "${map:-/dev/null}" >"$run/page/label_map.pbtxt"
+    chmod -R a+rX "$run/page"
+}
 
 # Each model by a link under its name, so that no character of a path needs quoting.
 write_models() {

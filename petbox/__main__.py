@@ -56,7 +56,8 @@ examples:
 SERVE = """\
 Serves a SavedModel on this machine as its container does on SageMaker.
 
-Prints the address when the detector is ready to answer; Ctrl-C ends it.
+Prints the address when the detector is ready to answer: that of a page to try
+it with, and of the API. Ctrl-C ends it.
 
 examples:
   petbox serve model/toy

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from petbox import desktop, labels
 from petbox.child import Child
 from petbox.errors import MissingExtra, ModelError, ServiceError
 from petbox.options import POSITIONAL
@@ -44,6 +45,7 @@ class ServeOptions:
     model: Annotated[Path, "a SavedModel, or a folder of numbered versions of one", POSITIONAL]
     port: Annotated[int, "port to listen on"] = 8080
     host: Annotated[str, "address to listen on; 0.0.0.0 is every one"] = "127.0.0.1"
+    open: Annotated[bool, "show the page in a browser, from a terminal on a desktop"] = True
 
 
 def serve(options: ServeOptions) -> None:
@@ -168,8 +170,12 @@ def free_port() -> int:
 def write_run_folder(folder: Path, version: Path, address: str, engine_port: int) -> None:
     """All that nginx reads and writes, and the model under the path the engines look for it."""
     folder.chmod(0o755)  # nginx's workers are not root when their master is
-    for path in (FRONT / "nginx.conf", FRONT / "settings.conf", *FRONT.glob("*.js")):
+    for path in (FRONT / "nginx.conf", *FRONT.glob("*.js")):
         shutil.copy(path, folder / path.name)
+    settings = (FRONT / "settings.conf").read_text()
+    settings = settings.replace("$page { default 0; }", "$page { default 1; }")
+    (folder / "settings.conf").write_text(settings)
+    _write_page(folder / "page", version)
     (folder / "listen.conf").write_text(f"listen {address};\n")
     (folder / "engine.conf").write_text(
         "upstream engine {\n"
@@ -182,6 +188,14 @@ def write_run_folder(folder: Path, version: Path, address: str, engine_port: int
     (folder / "models").mkdir()
     number = version.name if re.fullmatch(r"[0-9]+", version.name) else "1"
     (folder / "models" / number).symlink_to(version.resolve())
+
+
+def _write_page(folder: Path, version: Path) -> None:
+    """The page, and beside it the names of the model's classes, where it brings them."""
+    # Each file as of now: its time is its ETag, and those of two releases may be the same.
+    shutil.copytree(FRONT / "page", folder, copy_function=shutil.copy)
+    names = version / "assets" / labels.FILE_NAME
+    (folder / labels.FILE_NAME).write_bytes(names.read_bytes() if names.is_file() else b"")
 
 
 def _until_stopped(
@@ -197,7 +211,10 @@ def _until_stopped(
             ready = _is_open(engine_port) and _answers_ping(options)
             if ready:
                 host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0") else options.host  # noqa: S104
-                print(f"http://{host}:{options.port}", flush=True)
+                address = f"http://{host}:{options.port}/"
+                print(address, flush=True)
+                if options.open:
+                    desktop.show(address)
             continue
         if died is None:
             return

@@ -129,7 +129,7 @@ def serving(port: int) -> Iterator[tuple[str, float]]:
     ):
         assert server.stdout is not None
         try:
-            url = server.stdout.readline().strip()  # printed when /ping says 200
+            url = server.stdout.readline().strip().rstrip("/")  # printed when /ping says 200
             if not url:
                 last = (SERVER_LOG.read_text().splitlines() or ["(nothing)"])[-1]
                 raise ServiceError(f"petbox serve did not start: {last.removeprefix('error: ')}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
-# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry ...
+# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|chromium ...
 set -Eeuo pipefail
 
 missing=()
@@ -28,8 +28,11 @@ for thing in "$@"; do
     registry)
       command -v docker-registry >/dev/null || missing+=(docker-registry)
       ;;
+    chromium)
+      command -v chromium >/dev/null || missing+=(chromium)
+      ;;
     *)
-      echo >&2 "install_system: knows nginx, shellcheck, python, docker and registry, not $thing"
+      echo >&2 "install_system: knows nginx, shellcheck, python, docker, registry and chromium, not $thing"
       exit 2
       ;;
   esac

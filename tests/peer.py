@@ -42,6 +42,7 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # or the client waits 40 ms for what follows the head
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
@@ -52,10 +53,11 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
             self.close_connection = hangs_up or self.close_connection
 
-        do_GET = do_POST  # noqa: N815  # http.server's name
+        do_GET = do_HEAD = do_POST  # noqa: N815  # http.server's names
 
         def log_message(self, *_: object) -> None:
             pass

@@ -87,7 +87,7 @@ def url(model: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "petbox", "serve", str(model), "--port", str(port)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().strip()
+        address = server.stdout.readline().strip().rstrip("/")
         yield address
         server.terminate()
         assert server.wait(timeout=30) == 0

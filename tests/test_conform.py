@@ -65,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model = tiny_detector(folder / "tiny" / "1").parent
     port = free_port()
     with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line() == f"http://localhost:{port}", program.errors.read_text()
+        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         yield f"http://127.0.0.1:{port}"
 
 

@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model = tiny_detector(folder / "tiny" / "1").parent
     port = free_port()
     with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line() == f"http://localhost:{port}", program.errors.read_text()
+        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         yield Served(port, program)
 
 
@@ -274,7 +274,6 @@ def test_a_wrong_method_is_told_the_right_one(served: Served, route: str, method
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/pingx",
         "/ping/",
         "/invocations/x",

@@ -60,7 +60,7 @@ def nothing_is_left(program: Program, port: int, engine_port: int) -> bool:
 
 def test_the_address_is_all_there_is_on_stdout(tmp_path: Path) -> None:
     with serving(tmp_path) as (program, port):
-        assert program.line() == f"http://localhost:{port}"
+        assert program.line() == f"http://localhost:{port}/"
         assert ping(port).status_code == 200
         program.send(signal.SIGTERM)
         assert program.line() == ""
@@ -73,7 +73,7 @@ def test_without_tensorflow_serving_the_embedded_server_answers(tmp_path: Path) 
     port = free_port()
     command = [*SERVE, str(model), "--port", str(port)]
     with started(command, tmp_path / "run") as program:
-        assert program.line() == f"http://localhost:{port}"
+        assert program.line() == f"http://localhost:{port}/"
         answer = post(port, b'{"instances": [1]}', "application/json")
         assert answer.content == b'{\n    "predictions": [3.5\n    ]\n}'
         program.send(signal.SIGTERM)
@@ -101,7 +101,7 @@ def test_ping_says_no_until_the_model_is_loaded(tmp_path: Path) -> None:
             answer = ping(port)
             assert answer.status_code == 503
             assert "not there yet" in answer.json()["error"]
-        assert program.line() == f"http://localhost:{port}"
+        assert program.line() == f"http://localhost:{port}/"
         assert ping(port).status_code == 200
 
 

@@ -1,0 +1,300 @@
+"""A real Chromium without a window, for tests of pages.
+
+It is told what to do by its own DevTools protocol, over a pipe, with the standard library alone.
+Whoever waits, waits for something that the page shows, never for a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+LONG = 30.0  # seconds no healthy browser needs
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--lang=en-US",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--remote-debugging-pipe",
+)
+KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    " ": (32, " "),
+    "End": (35, ""),
+    "Home": (36, ""),
+    "ArrowLeft": (37, ""),
+    "ArrowRight": (39, ""),
+    "Delete": (46, ""),
+    "Escape": (27, ""),
+}
+# Before any script of the page: what the policy forbade, and what is shown when.
+BEFORE = """
+window.forbidden = [];
+document.addEventListener('securitypolicyviolation', (event) => forbidden.push(
+    `${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+window.until = (holds, what) => new Promise((done, fail) => {
+    const look = () => {
+        let found = false;
+        try { found = holds(); } catch (e) { /* not yet there */ }
+        if (found) {
+            seen.disconnect();
+            done(found);
+        }
+    };
+    const seen = new MutationObserver(look);
+    seen.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+    for (const event of ['load', 'readystatechange', 'close']) {
+        window.addEventListener(event, look, true);
+    }
+    setTimeout(() => fail(new Error(`never ${what}; it shows: ${document.body.innerText}`)), 20000);
+    look();
+});
+"""
+
+
+class Chromium:
+    """The browser: commands go in, their results and everybody's events come out."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("chromium")
+        if program is None:
+            pytest.skip("no chromium here; type: scripts/install_system.sh chromium")
+        (folder / "user").mkdir(parents=True)
+        theirs_in, self._out = _pipe()
+        self._in, theirs_out = _pipe()
+        # It reads its commands from 3 and writes to 4.
+        words = ["bash", "-c", 'exec "${@:3}" 3<&"$1" 4>&"$2"', "-"]
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *[*words, str(theirs_in), str(theirs_out), program, *FLAGS],
+                    f"--user-data-dir={folder / 'user'}",
+                    "about:blank",
+                ],
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs_in, theirs_out),
+                env={**os.environ, "HOME": str(folder)},
+            )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition()
+        self._results: dict[int, Any] = {}
+        self._events: list[dict[str, Any]] = []
+        self._over = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, method: str, session: str = "", **parameters: Any) -> Any:
+        """What came of it."""
+        number = next(self._numbers)
+        command: dict[str, Any] = {"id": number, "method": method, "params": parameters}
+        if session:
+            command["sessionId"] = session
+        _write(self._out, json.dumps(command).encode() + b"\0")
+        with self._changed:
+            done = self._changed.wait_for(lambda: number in self._results or self._over, LONG)
+            assert done and not self._over, f"Chromium does not answer {method}"
+            answer = self._results.pop(number)
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        return answer["result"]
+
+    def events(self, session: str) -> list[dict[str, Any]]:
+        with self._changed:
+            return [event for event in self._events if event.get("sessionId") == session]
+
+    def _listen(self) -> None:
+        rest = b""
+        while part := os.read(self._in, 1 << 16):
+            *messages, rest = (rest + part).split(b"\0")
+            with self._changed:
+                for message in map(json.loads, messages):
+                    if "id" in message:
+                        self._results[message["id"]] = message
+                    else:
+                        self._events.append(message)
+                self._changed.notify_all()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(LONG)
+        finally:
+            self.process.kill()
+            os.close(self._out)
+
+
+def _pipe() -> tuple[int, int]:
+    """The ends to read and to write, out of the way of 3 and 4."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]
+
+
+def _write(pipe: int, message: bytes) -> None:
+    while message:
+        message = message[os.write(pipe, message) :]
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Chromium]:
+    browser = Chromium(folder)
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+class Tab:
+    """One page in it, and somebody who looks at it and types."""
+
+    def __init__(self, browser: Chromium, address: str) -> None:
+        self._browser = browser
+        self.address = address
+        self._target = browser.send("Target.createTarget", url="about:blank")["targetId"]
+        attached = browser.send("Target.attachToTarget", targetId=self._target, flatten=True)
+        self._session: str = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
+            self.send(f"{domain}.enable")
+        self.send("Page.addScriptToEvaluateOnNewDocument", source=BEFORE)
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)
+        self.resize(1200, 900)
+        allowed = ["clipboardReadWrite", "clipboardSanitizedWrite", "videoCapture"]
+        browser.send("Browser.grantPermissions", permissions=allowed, origin=address)
+
+    def send(self, method: str, **parameters: Any) -> Any:
+        return self._browser.send(method, self._session, **parameters)
+
+    def resize(self, width: int, height: int, scale: float = 1, mobile: bool = False) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+
+    def dark(self, dark: bool = True) -> None:
+        value = "dark" if dark else "light"
+        features = [{"name": "prefers-color-scheme", "value": value}]
+        self.send("Emulation.setEmulatedMedia", features=features)
+
+    def go(self, path: str = "/") -> None:
+        """Returns when all of the page is there and its script has run."""
+        self.send("Page.navigate", url=self.address + path)
+        self.until("document.readyState === 'complete' && location.protocol === 'http:'")
+
+    def run(self, script: str) -> Any:
+        """The value of an expression, or what it promises."""
+        said = self.send(
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        assert "exceptionDetails" not in said, said["exceptionDetails"]["exception"]["description"]
+        return said["result"].get("value")
+
+    def until(self, holds: str) -> Any:
+        """The value of `holds`, as soon as there is one that is true."""
+        return self.run(f"until(() => {holds}, {json.dumps(holds)})")
+
+    def click(self, selector: str) -> None:
+        """With the mouse, in the middle of it."""
+        x, y = self.middle(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            self.send("Input.dispatchMouseEvent", type=kind, **at)
+
+    def middle(self, selector: str) -> tuple[float, float]:
+        left, top, width, height = self.place(selector)
+        return left + width / 2, top + height / 2
+
+    def place(self, selector: str) -> list[float]:
+        """Left, top, width and height in the window, which it is scrolled into."""
+        found: list[float] = self.run(
+            f"(() => {{ const element = document.querySelector({json.dumps(selector)});"
+            "element.scrollIntoView({block: 'nearest'});"
+            "const at = element.getBoundingClientRect();"
+            "return [at.x, at.y, at.width, at.height]; })()"
+        )
+        return found
+
+    def press(self, *keys: str, modifiers: int = 0) -> None:
+        for key in keys:
+            code, text = KEYS[key]
+            told = {"key": key, "code": "Space" if key == " " else key, "modifiers": modifiers}
+            told["windowsVirtualKeyCode"] = code
+            self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
+            self.send("Input.dispatchKeyEvent", type="keyUp", **told)
+
+    def paste(self) -> None:
+        """What is in the clipboard, by Ctrl-V."""
+        told = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+        self.send("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **told)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **told)
+
+    def drop(self, selector: str, *files: Path) -> None:
+        """Files from the desktop, let go over an element."""
+        x, y = self.middle(selector)
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Files for an input, as its dialog gives them."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", files=[str(file) for file in files], nodeId=node)
+
+    def screenshot(self) -> bytes:
+        return base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
+
+    def requests(self, path: str) -> int:
+        """How often the page has asked for it."""
+        asked = [e["params"]["request"] for e in self._events("Network.requestWillBeSent")]
+        return sum(urlsplit(request["url"]).path == path for request in asked)
+
+    def complaints(self) -> list[str]:
+        """All that is wrong on its console, and what its policy forbade."""
+        said = [
+            event["params"]["exceptionDetails"]["text"]
+            for event in self._events("Runtime.exceptionThrown")
+        ]
+        for event in self._events("Runtime.consoleAPICalled"):
+            if event["params"]["type"] in ("error", "warning", "assert"):
+                said.append(str(event["params"]["args"]))
+        for event in self._events("Log.entryAdded"):
+            if event["params"]["entry"]["level"] in ("error", "warning"):
+                said.append(str(event["params"]["entry"]))
+        return said + list(self.run("window.forbidden"))
+
+    def _events(self, method: str) -> list[dict[str, Any]]:
+        return [e for e in self._browser.events(self._session) if e["method"] == method]
+
+    def close(self) -> None:
+        self._browser.send("Target.closeTarget", targetId=self._target)
