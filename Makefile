@@ -42,9 +42,9 @@ format: .venv/ready ## lay out the Python as the check wants it
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: .venv/ready ## measure, and rewrite the tables of bench/RESULTS.md
-	@scripts/install_system.sh nginx
-	@$(BIN)/python bench/chain.py
+bench: .venv/ready ## measure all, and rewrite the tables of bench/RESULTS.md (hours)
+	@scripts/install_system.sh nginx hey
+	@bench/all
 
 replay: .venv/ready ## compare the embedded model server with recorded answers of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py

@@ -67,6 +67,9 @@ def main() -> None:
     requests = options.requests
     models = {"half_plus_two": half_plus_two(), "toy": TOY}
     if options.larger:
+        if not options.larger.is_dir():
+            make = "python bench/export_speed.py --only r50-640"
+            raise SystemExit(f"{options.larger}: not here; type: {make}")
         models["larger"] = options.larger.resolve()
     if not TOY.is_dir():
         raise SystemExit(f"{TOY}: not here; type: make demo")

@@ -45,7 +45,7 @@ def _system() -> str:
 def commit() -> str:
     """The commit measured, with a plus when the tree held more than it."""
     head = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", ".", ":!bench/RESULTS.md")
+    changed = _git("status", "--porcelain", "--", ".", ":!bench/RESULTS.md", ":!bench/*.png")
     return head + ("+" if changed else "")
 
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 ruff check --quiet . container/train
 ruff format --check --quiet . container/train
 mypy
-git ls-files -z -- '*.sh' container/serve .ci/run | xargs -0 shellcheck
+git ls-files -z -- '*.sh' container/serve bench/all .ci/run | xargs -0 shellcheck
 hadolint container/Dockerfile container/train.Dockerfile serverless/zoo/Dockerfile
 cfn-lint serverless/template.yaml serverless/zoo/template-part.yaml
 # As it lies; what nginx would write goes under build/.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
-# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|chromium ...
+# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|chromium|hey ...
 set -Eeuo pipefail
 
 missing=()
@@ -28,11 +28,11 @@ for thing in "$@"; do
     registry)
       command -v docker-registry >/dev/null || missing+=(docker-registry)
       ;;
-    chromium)
-      command -v chromium >/dev/null || missing+=(chromium)
+    chromium | hey)
+      command -v "$thing" >/dev/null || missing+=("$thing")
       ;;
     *)
-      echo >&2 "install_system: knows nginx, shellcheck, python, docker, registry and chromium, not $thing"
+      echo >&2 "install_system: knows nginx, shellcheck, python, docker, registry, chromium and hey, not $thing"
       exit 2
       ;;
   esac
