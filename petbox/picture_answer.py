@@ -1,7 +1,7 @@
-"""What a serverless front does with one picture: has it looked at, and says what is in it.
+"""What a serverless function does with one picture: has it looked at, and says what is in it.
 
-Asks an endpoint, sends a smaller copy of what is over its limit, and draws. Where the picture
-comes from and the answer goes to is for the fronts to know.
+Sends a smaller copy of what is too large for the detector, and draws. Who the detector is, where
+the picture comes from and the answer goes to is for others to know.
 """
 
 from __future__ import annotations
@@ -10,40 +10,34 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from petbox import client, wire
 from petbox.errors import ServiceError, WireError
 from petbox.wire import Detection
 
 if TYPE_CHECKING:
     from petbox.photos import Photo
 
-MB = 1024 * 1024  # as SageMaker counts the size of requests
+MB = 1024 * 1024  # as AWS counts the size of requests
 
 
 class PictureRefused(WireError):
-    """The endpoint understood the request, and does not want this picture."""
+    """The detector understood the request, and does not want this picture."""
 
 
-def telling_refusals(ask: client.Ask) -> client.Ask:
-    """`ask`, whose refusals can be told from answers that make no sense."""
+class Detector(Protocol):
+    """Whatever finds things in pictures: an endpoint, or a model in this process."""
 
-    def asking(body: bytes) -> bytes:
-        try:
-            return ask(body)
-        except WireError as error:
-            raise PictureRefused(str(error)) from error
-
-    return asking
+    def detect(self, picture: bytes) -> list[Detection]:
+        """What is in `picture`, the whole of a file; PictureRefused if that is to blame."""
 
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds what is in pictures, from any thread."""
+    """Finds what is in pictures."""
 
-    detector: client.Detector
-    most: int  # bytes of a request
+    detector: Detector
+    room: int | None = None  # bytes of a picture that the detector takes; None: any
 
     def find(self, photo: Photo, min_score: float) -> list[Detection]:
         """The surest first, each with a name."""
@@ -55,13 +49,11 @@ class Finder:
         return [replace(one, name=one.name or f"class {one.label}") for one in sure]
 
     def _within_limit(self, photo: Photo) -> bytes:
-        around = len(wire.request([b""], signature=client.DETECT))
-        room = max(0, self.most - around) // 4 * 3  # base64 makes four of three
-        if len(photo.encoded) <= room:
+        if self.room is None or len(photo.encoded) <= self.room:
             return photo.encoded
         from petbox.fitting import fitted
 
-        return fitted(photo, room)
+        return fitted(photo, self.room)
 
 
 def answer(photo: Photo, found: Sequence[Detection]) -> dict[str, Any]:

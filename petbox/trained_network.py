@@ -27,9 +27,9 @@ class TrainedNetwork:
     def __init__(self, config: Any, model: Any, whole_canvas: bool = False) -> None:
         """Unless on the `whole_canvas`, a picture is padded as far as it needs; see `canvases`."""
         self.classes = config.task.model.num_classes
-        self._canvas = config.task.model.input_size[:2]
+        self.size = config.task.model.input_size[:2]
         stride = 2**config.task.model.max_level
-        self._padded = preprocess_ops.compute_padded_size(self._canvas, stride)
+        self._padded = preprocess_ops.compute_padded_size(self.size, stride)
         height, width = self._padded
         parts = canvases.fitting(height, width, stride)
         self.canvases = [canvases.whole(height, width)] if whole_canvas else parts
@@ -42,21 +42,21 @@ class TrainedNetwork:
             part.input_spec = None  # convolutional, but told to take one size only
         weights = Weights()
         with _as_exported(model):
-            self._find = [folded(self._traced(model, canvas), weights) for canvas in self.canvases]
+            self.bodies = [folded(self._traced(model, canvas), weights) for canvas in self.canvases]
         self.tracked = weights.all
 
     def prepare(self, pixels: Any) -> tuple[Any, Any]:
-        return scaled(pixels, self._canvas, self._padded)
+        return scaled(pixels, self.size, self._padded)
 
     def detect(self, images: Any, corners: Any) -> Any:
-        if len(self._find) == 1:
-            return self._find[0](images, corners)
-        return canvases.each_on_its_own(self.canvases, self._find, images, corners)
+        if len(self.bodies) == 1:
+            return self.bodies[0](images, corners)
+        return canvases.each_on_its_own(self.canvases, self.bodies, images, corners)
 
     def _traced(self, model: Any, canvas: canvases.Canvas) -> Any:
         def find(images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
             # Training and evaluation call the whole canvas the picture's shape; so do we.
-            shape = tf.zeros_like(corners[:, :2]) + tf.constant(self._canvas, tf.float32)
+            shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
             found = model(images, image_shape=shape, training=False)
             # Boxes are in pixels of the scaled picture and may reach into its padding.
             boxes = found["detection_boxes"] / corners[:, None]

@@ -7,8 +7,12 @@ ruff check --quiet . container/train
 ruff format --check --quiet . container/train
 mypy
 git ls-files -z -- '*.sh' container/serve bench/all .ci/run | xargs -0 shellcheck
-hadolint container/Dockerfile container/train.Dockerfile serverless/zoo/Dockerfile
-cfn-lint serverless/template.yaml serverless/zoo/template-part.yaml
+hadolint container/Dockerfile container/train.Dockerfile serverless/detector.Dockerfile \
+  serverless/zoo/Dockerfile
+cfn-lint serverless/template.yaml
+if command -v sam >/dev/null; then # it brings a gigabyte of its own, so it is not in .venv
+  SAM_CLI_TELEMETRY=0 sam validate --lint --region us-east-1 --template serverless/template.yaml >/dev/null
+fi
 # As it lies; what nginx would write goes under build/.
 mkdir -p build/nginx
 nginx -t -q -p "$PWD/build/nginx" -c "$PWD/container/nginx.conf"

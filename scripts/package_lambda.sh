@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the zips of the Lambda functions, each with what it imports and nothing else.
-# usage: scripts/package_lambda.sh [option ...] [front ...]   (default: http_front s3_front)
+# usage: scripts/package_lambda.sh [option ...] [http_front|s3_front|detector|zoo ...]   (default: all)
+#   --model DIR           with a model.tflite, to go into detector.zip (default: none, it is in S3)
 #   --python VERSION      of Lambda's runtime (default: 3.12)
 #   --architecture ARCH   x86_64 (default) or arm64, as Architecture in serverless/template.yaml
 #   --out DIR             where NAME.zip goes (default: build/lambda)
@@ -11,17 +12,19 @@ set -Eeuo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 readonly here
 runner=${PYTHON:-$here/.venv/bin/python}
+readonly most=262144000 # bytes of a function unpacked, which Lambda calls 250 MB
 
+fail() { echo >&2 "package_lambda: $1" && exit 1; }
 usage() {
   echo >&2 "package_lambda: $1; usage:"
   sed -nE 's/^#   (--)/  \1/p' "$0" >&2
   exit 2
 }
 
-python=3.12 architecture=x86_64 out=$here/build/lambda
+model='' python=3.12 architecture=x86_64 out=$here/build/lambda
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --python | --architecture | --out)
+    --model | --python | --architecture | --out)
       [[ $# -gt 1 ]] || usage "$1 wants a value"
       printf -v "${1#--}" %s "$2"
       shift 2
@@ -36,21 +39,43 @@ case $architecture in
   arm64) platform=aarch64 ;;
   *) usage "--architecture $architecture: Lambda has x86_64 and arm64" ;;
 esac
+[[ -z $model || -f $model/model.tflite ]] ||
+  fail "$model: no model.tflite in it; make one with export/to_litert.py"
 
-# What each front imports; tests/test_lambda_zips.py finds what is missing or too much.
-readonly both='__init__ aws client draw errors fitting lambda_settings photos picture_answer retrying wire'
+# What each imports of petbox; tests/test_lambda_zips.py finds what is missing or too much.
+readonly any='__init__ draw errors fitting lambda_settings photos picture_answer wire'
+readonly of_http='http_events retrying safe_fetch' of_s3='aws picture_results s3_events'
+readonly asking='aws client endpoint_finder retrying'
+readonly running='begun labels lite_canvas lite_detector lite_model lite_pictures local_detector'
+readonly fetching='archives megabytes model_archive options products program progress'
 modules() {
   case $1 in
-    http_front) echo "$both safe_fetch" ;;
-    s3_front) echo "$both picture_results" ;;
-    *) usage "$1: no such front; there are http_front and s3_front" ;;
+    http_front) echo "$any $of_http $asking" ;;
+    s3_front) echo "$any $of_s3 $asking" ;;
+    detector) echo "$any $of_http $of_s3 $running $fetching" ;;
+    zoo) ;;
+    *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
   esac
 }
-# What they import of others, as constraints.txt spells it; the first two are Powertools' own needs.
-readonly common='jmespath|typing-extensions|aws-lambda-powertools|pillow'
-more() {
+# What they import of others, in groups that are fetched once.
+groups() {
   case $1 in
-    http_front) echo python-multipart ;;
+    http_front) echo powertools forms ;;
+    s3_front) echo powertools ;;
+    detector) echo powertools forms litert ;;
+  esac
+}
+packages() { # as constraints.txt spells them, with what they need
+  case $1 in
+    powertools) echo aws-lambda-powertools jmespath pillow typing-extensions ;;
+    forms) echo pybase64 python-multipart ;;
+    litert) echo ai-edge-litert numpy ;;
+  esac
+}
+program() {
+  case $1 in
+    zoo) echo zoo/zoo_front.py ;;
+    *) echo "$1.py" ;;
   esac
 }
 compiler() { # a Python of the runtime's version, if there is one
@@ -61,10 +86,9 @@ compiler() { # a Python of the runtime's version, if there is one
     fi
   done
 }
-locked() { sed -nE "/^($1)==/,/[^\\\\]$/p" "$here/constraints.txt"; }
 
-[[ $# -gt 0 ]] || set -- http_front s3_front
-for front; do modules "$front" >/dev/null; done
+[[ $# -gt 0 ]] || set -- http_front s3_front detector zoo
+for name; do modules "$name" >/dev/null; done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 compiler=$(compiler)
@@ -73,42 +97,69 @@ compiler=$(compiler)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-install() { # packages into a folder, for Lambda's Python and processor whatever this machine's are
+# A group of packages in a folder of its own, for Lambda's Python and processor whatever this
+# machine's are.
+fetch() {
+  local tree=$work/packages/$1 tags=() tag package
+  [[ ! -d $tree ]] || return 0
+  for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014; do
+    tags+=(--platform "${tag}_$platform")
+  done
+  for package in $(packages "$1"); do
+    grep -q "^$package==" "$here/constraints.txt" || fail "constraints.txt locks no $package"
+    sed -nE "/^$package==/,/[^\\\\]$/p" "$here/constraints.txt"
+  done >"$work/requirements"
   "$runner" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-compile \
-    --only-binary=:all: --implementation cp --python-version "$python" \
-    --platform "manylinux_2_28_$platform" --platform "manylinux_2_17_$platform" \
-    --platform "manylinux2014_$platform" --target "$2" \
-    --require-hashes --requirement <(locked "$1") >&2
-  rm -rf "${2:?}/bin"
+    --only-binary=:all: --implementation cp --python-version "$python" "${tags[@]}" --target "$tree" \
+    --require-hashes --requirement "$work/requirements" >&2
+  rm -rf "${tree:?}/bin"
+  strip "$tree"
+  compile "$tree"
+}
+strip() { # what no function here imports: tests, and LiteRT's tools and accelerators
+  find "$1" -type d -name tests -prune -exec rm -r {} +
+  rm -rf "$1"/ai_edge_litert/{aot,tools,vendors} "$1"/ai_edge_litert/*Accelerator.so
 }
 compile() { # Lambda cannot write what Python would keep
   [[ -z $compiler ]] ||
     "$compiler" -m compileall -q --invalidation-mode unchecked-hash -s "$1" -p /var/task "$1" >&2
 }
 
-install "$common" "$work/common"
-compile "$work/common"
-for front; do
-  tree=$work/$front
-  cp -R "$work/common" "$tree"
-  mkdir "$tree/petbox"
-  [[ -z $(more "$front") ]] || install "$(more "$front")" "$tree"
-  for module in $(modules "$front"); do
+for name; do
+  tree=$work/$name
+  mkdir "$tree"
+  cp "$here/LICENSE" "$here/serverless/$(program "$name")" "$tree/"
+  for module in $(modules "$name"); do
+    mkdir -p "$tree/petbox"
     cp "$here/petbox/$module.py" "$tree/petbox/"
   done
-  cp "$here/LICENSE" "$here/serverless/$front.py" "$tree/"
   compile "$tree"
+  for group in $(groups "$name"); do
+    fetch "$group"
+    cp -R "$work/packages/$group/." "$tree/"
+  done
+  if [[ $name == detector && -n $model ]]; then
+    cp -RL "$model" "$tree/model"
+  fi
   # The same content makes the same zip, so that what did not change is not deployed again.
-  "$runner" - "$tree" "$out/$front.zip" <<'PYTHON'
+  unpacked=$("$runner" - "$tree" "$work/$name.zip" <<'PYTHON'
 import pathlib, sys, zipfile
 
 tree, target = map(pathlib.Path, sys.argv[1:])
+unpacked = 0
 with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
     for path in sorted(path for path in tree.rglob("*") if path.is_file()):
         entry = zipfile.ZipInfo(path.relative_to(tree).as_posix())
         entry.external_attr = 0o644 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, path.read_bytes())
+        unpacked += path.stat().st_size
+print(unpacked)
 PYTHON
-  echo "$out/$front.zip"
+  )
+  ((unpacked <= most)) ||
+    fail "$name: has $((unpacked / 1000000)) MB unpacked, and Lambda takes 262; leave the model in S3, or take the image"
+  mv "$work/$name.zip" "$out/$name.zip"
+  echo >&2 "package_lambda: $name.zip has $(($(stat --format=%s "$out/$name.zip") / 1000)) kB, $((unpacked / 1000)) kB unpacked"
+  echo "$out/$name.zip"
 done

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("docker_engine", "lambda_runtime", "serving_image")
+pytest_plugins = ("docker_engine", "lambda_runtime", "lambda_detectors", "serving_image")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -63,6 +63,14 @@ HEAVY = {
     "petbox.picture_files": "opens pictures",
     "petbox.trimaps": "opens pictures",
     "petbox.photos": "opens pictures",
+    "petbox.http_events": "part of a Lambda function, with Powertools",
+    "petbox.s3_events": "part of a Lambda function, with Powertools",
+    "petbox.saved_detector": "runs a SavedModel",
+    "petbox.lite_canvas": "computes with numpy",
+    "petbox.lite_pictures": "opens pictures",
+    "petbox.lite_detector": "opens pictures",
+    "petbox.litert_graph": "a piece of a TensorFlow graph",
+    "petbox.litert_conversion": "converts a model of the Model Garden",
     "petbox.draw": "draws on pictures",
     "petbox.toy_breeds": "draws pictures",
     "petbox.toy_scenes": "draws pictures",
@@ -224,18 +232,20 @@ def test_tensorflow_is_of_one_minor_version() -> None:
         r"^(tensorflow|tf-models-official)==(\d+\.\d+)", locked, re.MULTILINE
     ):
         found[f"constraints.txt: {name}"] = minor
-    for path in sorted((CHECKOUT / "container").glob("*Dockerfile")):
+    folders = (CHECKOUT / "container", CHECKOUT / "serverless")
+    for path in sorted(path for folder in folders for path in folder.glob("**/*Dockerfile")):
         for image, minor in re.findall(
             r"(tensorflow/(?:serving|tensorflow)):(\d+\.\d+)", path.read_text()
         ):
-            found[f"{path.name}: {image}"] = minor
+            found[f"{path.relative_to(CHECKOUT)}: {image}"] = minor
     assert {
         "pyproject.toml: tensorflow",
         "pyproject.toml: tf-models-official",
         "constraints.txt: tensorflow",
         "constraints.txt: tf-models-official",
-        "Dockerfile: tensorflow/serving",
-        "train.Dockerfile: tensorflow/tensorflow",
+        "container/Dockerfile: tensorflow/serving",
+        "container/train.Dockerfile: tensorflow/tensorflow",
+        "serverless/zoo/Dockerfile: tensorflow/tensorflow",
     } <= found.keys()
     assert len(set(found.values())) == 1, found
 

@@ -16,11 +16,6 @@ from aws import Aws, moto
 from lambda_runtime import event, running
 from peer import GOLDEN, named_detector, peer
 
-# The command before it has its place in `petbox`.
-PROGRAM = """
-from petbox import program, upload_command
-program.run(upload_command.UploadOptions, upload_command.upload)
-"""
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 
 
@@ -42,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
 
 def upload(aws: Aws, *words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, words)],
+        [sys.executable, "-m", "petbox", "upload", *map(str, words)],
         env={**os.environ, **aws.env},
         capture_output=True,
         text=True,

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import pytest
 from aws import Aws, moto, settings
 from conftest import CHECKOUT
 from docker_engine import MINE, Engine
+from lambda_runtime import build
 from peer import Answer, Asked, peer
 
 ZOO = CHECKOUT / "serverless/zoo"
@@ -250,13 +250,11 @@ class Lambda:
 @pytest.fixture(scope="module")
 def importable(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("lambda")
-    code, boto3 = folder / "zoo.zip", folder / "boto3"
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.write(ZOO / "zoo_front.py", "zoo_front.py")
+    boto3 = folder / "boto3"
     boto3.mkdir()
     for name in BOTO3:
         (boto3 / name).symlink_to(Path(sysconfig.get_path("purelib"), name))
-    return [code, boto3]
+    return [build(folder, "zoo")["zoo"], boto3]
 
 
 @contextmanager

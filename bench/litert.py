@@ -1,0 +1,165 @@
+"""The detector converted to LiteRT beside its SavedModel: as good, how fast, how large.
+
+    python bench/litert.py RUN=RECORDS ...
+    python bench/litert.py runs/toy=data/toy-records build/bench-pets/run=build/bench-pets/records
+
+Each run is exported and converted anew. All are asked about the held-out pictures of the records,
+file by file, as clients send them. Times and memory are of fresh processes, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import report
+
+OUT = report.CHECKOUT / "build" / "bench-litert"
+FORMS = ("SavedModel", "float32", "int8")
+STARTS = 3  # of a process for each
+WARM = 40  # calls in each
+BAR = 0.01  # of mAP, that a form may lose
+
+# Processes that answer as Lambda would; each prints when its first answer was there.
+SAVED_MODEL = "from petbox.saved_detector import SavedDetector as Detector"
+LITERT = "from petbox.lite_detector import LiteDetector as Detector"
+ASKING = """
+
+import json, re, sys, time
+from pathlib import Path
+detect = Detector(Path(sys.argv[1])).detect
+files = [path.read_bytes() for path in sorted(Path(sys.argv[2]).iterdir())]
+detect(files[0])
+first = time.time()
+for file in files[:5]:
+    detect(file)
+times = []
+for number in range(int(sys.argv[3])):
+    begin = time.perf_counter()
+    detect(files[number % len(files)])
+    times.append(time.perf_counter() - begin)
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print(json.dumps({"first": first, "times": times, "peak": int(peak) * 1024}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("pairs", nargs="+", metavar="RUN=RECORDS")
+    parser.add_argument("--again", action="store_true", help="ask the models of the last time")
+    options = parser.parse_args()
+    rows: list[list[str]] = []
+    for pair in options.pairs:
+        run, records = map(Path, pair.split("="))
+        rows += measured(run, records, options.again)
+    head = ["", "mAP", "against it", "mAP@0.5", "p50, ms", "first answer, s", "memory, MB", "MB"]
+    typed = " ".join(["python bench/litert.py", *options.pairs])
+    print(report.write_table("litert", typed, head, rows))
+
+
+def measured(run: Path, records: Path, again: bool) -> Iterator[list[str]]:
+    """A row for each form of one run."""
+    folder = OUT / "-".join(run.absolute().parts[-2:])
+    models = {form: folder / form / "1" for form in FORMS}
+    if not again:
+        shutil.rmtree(folder, ignore_errors=True)
+        export(run, models)
+    photos = folder / "photos"
+    judged = {form: judgement(model, records, photos) for form, model in models.items()}
+    asked = in_turns(models, photos)
+    wanted = judged["SavedModel"]["mAP"]
+    for form, model in models.items():
+        found, starts = judged[form], asked[form]
+        lost = wanted - found["mAP"]
+        said = (
+            "" if form == "SavedModel" else f"{-lost:+.4f} ({'ok' if lost <= BAR else 'too much'})"
+        )
+        times = [one for start in starts for one in start["times"]]
+        size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+        yield [
+            f"{run.name if run.name != 'run' else preset(run)}, {form}",
+            f"{found['mAP']:.4f}",
+            said,
+            f"{found['mAP@0.5']:.4f}",
+            f"{1000 * statistics.median(times):.1f}",
+            f"{min(start['first'] for start in starts):.2f}",
+            f"{max(start['peak'] for start in starts) / 1e6:.0f}",
+            f"{size / 1e6:.1f}",
+        ]
+
+
+def preset(run: Path) -> str:
+    stated: dict[str, Any] = json.loads((run / "options.json").read_text(encoding="utf-8"))
+    return str(stated.get("preset", run.parent.name))
+
+
+def export(run: Path, models: dict[str, Path]) -> None:
+    for form, model in models.items():
+        if form == "SavedModel":
+            words = ["export/exporter_savedmodel.py"]
+        else:
+            words = ["export/to_litert.py", f"--form={form}"]
+        command = [sys.executable, *words, f"--run={run.absolute()}", f"--out={model}"]
+        subprocess.run(command, cwd=report.CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+
+
+def judgement(model: Path, folder: Path, photos: Path) -> dict[str, float]:
+    """COCO's metrics on the held-out pictures, whose files are left in `photos`."""
+    from petbox import average_precision, records
+
+    names = records.read_info(folder).labels
+    found = average_precision.judged(list(compared(model, folder, photos)), names)
+    return {name: value or 0.0 for name, value in found.metrics.items()}
+
+
+def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
+    from petbox import lite_model, model_evaluation, records
+    from petbox.compared import Compared, Truth
+    from petbox.lite_detector import LiteDetector
+
+    if not lite_model.is_there(model):
+        yield from model_evaluation.compared(model, folder, "test")
+        return
+    photos.mkdir(exist_ok=True)
+    detector = LiteDetector(model)
+    for at, example in enumerate(records.examples(folder, "test")):
+        (photos / f"{at:04}").write_bytes(example.encoded)
+        truth = zip(example.classes, example.boxes, example.crowds, strict=True)
+        yield Compared(
+            number=at if example.source_id is None else example.source_id,
+            width=example.width,
+            height=example.height,
+            truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
+            found=tuple(detector.detect(example.encoded)),
+        )
+
+
+def in_turns(models: dict[str, Path], photos: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each form's processes say, started one after the other."""
+    said: dict[str, list[dict[str, Any]]] = {form: [] for form in models}
+    for _ in range(STARTS):
+        for form, model in models.items():
+            loading = SAVED_MODEL if form == "SavedModel" else LITERT
+            said[form].append(asked(loading + ASKING, [str(model), str(photos), str(WARM)]))
+    return said
+
+
+def asked(program: str, words: Sequence[str]) -> dict[str, Any]:
+    begin = time.time()
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    said: dict[str, Any] = json.loads(done.stdout)
+    said["first"] -= begin
+    return said
+
+
+if __name__ == "__main__":
+    main()

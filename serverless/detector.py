@@ -1,0 +1,62 @@
+"""The detector in Lambda, without an endpoint: the model runs in the function's own process.
+
+Takes the events of both fronts: API Gateway's, and S3's if DEAD_LETTER_URL is set. The model lies
+in the function (MODEL, by default the folder `model` beside this file), or in S3 as model.tar.gz
+(MODEL=s3://…, with its SHA-256 in MODEL_SHA256), and is run by what its folder asks for.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from petbox import lambda_settings
+from petbox.begun import Begun
+from petbox.errors import DataError
+from petbox.http_events import HttpEvents
+from petbox.picture_answer import Detector, Finder
+from petbox.wire import Detection
+
+SECONDS = 7.0  # of the ten that Lambda gives a start, with all that is imported before
+MODEL = lambda_settings.text("MODEL", str(Path(__file__).with_name("model")))
+SHA256 = lambda_settings.text("MODEL_SHA256")
+
+
+def load() -> Detector:
+    from petbox import local_detector
+
+    if "://" not in MODEL:
+        return local_detector.load(Path(MODEL))
+    from petbox import model_archive
+
+    return local_detector.load(model_archive.fetched(MODEL, SHA256, Path(tempfile.gettempdir())))
+
+
+class OnItsWay:
+    """The detector, which may still be loading when the first picture comes."""
+
+    def __init__(self) -> None:
+        self.begun = Begun(load)
+
+    def detect(self, picture: bytes) -> list[Detection]:
+        return self.begun.result().detect(picture)
+
+
+detector = OnItsWay()
+finder = Finder(detector)
+http = HttpEvents("detector", finder)
+s3: Any = None
+if lambda_settings.text("DEAD_LETTER_URL"):
+    from petbox.s3_events import S3Events
+
+    s3 = S3Events("detector", finder)
+detector.begun.wait(SECONDS)
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    if "Records" not in event:
+        return http(event, context)
+    if s3 is None:
+        raise DataError("an event of S3's, and DEAD_LETTER_URL is not set; set it")
+    return s3(event, context)
