@@ -1,6 +1,6 @@
 """petbox beside what people serve a TensorFlow detector with instead, in turns on one machine.
 
-    python bench/peers.py                                    both models, about half an hour
+    python bench/peers.py                                    both models, a quarter of an hour
     python bench/peers.py --models toy --pictures 40         a first look
 
 Each peer comes from its own public package, into an environment of its own under build/peers, and
@@ -36,7 +36,6 @@ from petbox import serve
 
 OUT = report.CHECKOUT / "build" / "peers"
 SERVERS = report.CHECKOUT / "bench" / "peer_servers"
-PLOT = report.CHECKOUT / "bench" / "peers.png"
 LARGER = report.CHECKOUT / "build" / "bench-export-speed" / "r50-640"
 CONNECTIONS = (1, 4, 16)
 MEGABYTE = 2**20
@@ -118,17 +117,15 @@ def main() -> None:
     for peer in PEERS:
         install(peer)
     picture = jpeg(100_000)
-    rows, drawn = [], {}
+    head = ["server", "connections", "pictures/s", "p50, ms", "p99, ms", "errors"]
+    head += ["memory, MB", "first answer, s"]
     for name in options.models:
         pictures = options.pictures if name == "toy" else max(options.pictures // 20, 4)
         done = measured(models[name], picture, pictures, options.turns)
-        drawn[name] = {one.peer.name: one.loads for one, _memory in done}
-        rows += [row(name, one, memory) for one, memory in done]
-    plot(drawn)
-    head = ["model, server", "connections", "pictures/s", "p50, ms", "p99, ms", "errors"]
-    head += ["memory, MB", "first answer, s"]
-    typed = " ".join(["python bench/peers.py", *sys.argv[1:]])
-    print(report.write_table("peers", typed, head, rows))
+        plot(name, {one.peer.name: one.loads for one, _memory in done})
+        typed = f"python bench/peers.py --models {name} --pictures {options.pictures}"
+        typed += f" --turns {options.turns}"
+        print(report.write_table(f"peers-{name}", typed, head, [row(*one) for one in done]))
 
 
 def install(peer: Peer) -> None:
@@ -162,13 +159,13 @@ def measured(
             up.append(stack.enter_context(running(peer, model, picture)))
         idle = [megabytes(one.process.pid) for one in up]
         for one in up:  # the first of each worker, and of many at once, sets things up
-            hey(one, max(CONNECTIONS), 2 * max(CONNECTIONS))
-            one.loads[max(CONNECTIONS)] = Load()
+            hey(one, 4, 8)
+            one.loads[4] = Load()
         for turn in range(turns):
             for connections in CONNECTIONS:
                 # The order changes: what follows a heavy one finds the machine hot.
                 for one in up[turn % len(up) :] + up[: turn % len(up)]:
-                    told = hey(one, connections, max(pictures, 2 * connections))
+                    told = hey(one, connections, max(pictures, connections))
                     print(f"{one.peer.name}, {connections}: {told:.1f}/s", file=sys.stderr)
         after = [megabytes(one.process.pid) for one in up]
         return [(one, [a, b]) for one, a, b in zip(up, idle, after, strict=True)]
@@ -189,13 +186,11 @@ def running(peer: Peer, model: Path, picture: bytes) -> Iterator[Running]:
         body.write_text(
             json.dumps({"inputs": [{**about, "parameters": {"content_type": "base64"}}]})
         )
+    version = model / "1"  # other things may lie beside it
     words = peer.command.format(
-        port=port, model=model, folder=folder, nginx=serve.find_nginx()
+        port=port, model=version, folder=folder, nginx=serve.find_nginx()
     ).split()
     python = OUT / slug(peer) / "bin" / "python" if peer.packages else Path(sys.executable)
-    version = max(model.iterdir(), key=lambda one: int(one.name))
-    if (model / "1").is_dir():
-        version = model / "1"
     environment = {
         **os.environ,
         "PEER_MODEL": str(version),
@@ -203,8 +198,6 @@ def running(peer: Peer, model: Path, picture: bytes) -> Iterator[Running]:
         "PATH": f"{python.parent}:{os.environ['PATH']}:/usr/sbin",
         "BENTOML_DO_NOT_TRACK": "True",
     }
-    if not peer.packages:  # a folder of versions may hold other things than ours
-        words[words.index(str(model))] = str(version)
     begin = time.perf_counter()
     with (folder / "log").open("wb") as log:
         where = SERVERS if peer.packages else report.CHECKOUT
@@ -318,12 +311,12 @@ def megabytes(pid: int) -> int:
     return round(total / MEGABYTE)
 
 
-def row(model: str, one: Running, memory: Sequence[int]) -> list[str]:
+def row(one: Running, memory: Sequence[int]) -> list[str]:
     def each(of: str) -> str:
         return " / ".join(of for of in [_of(one.loads[at], of) for at in CONNECTIONS])
 
     return [
-        f"{model}, {one.peer.name}",
+        one.peer.name,
         " / ".join(map(str, CONNECTIONS)),
         each("rate"),
         each("p50"),
@@ -344,34 +337,29 @@ def quantile(values: Sequence[float], percent: int) -> float:
     return sorted(values)[min(len(values) * percent // 100, len(values) - 1)] if values else 0.0
 
 
-def plot(drawn: dict[str, dict[str, dict[int, Load]]]) -> None:
-    """Throughput above, p99 below, a column a model."""
+def plot(model: str, peers: dict[str, dict[int, Load]]) -> None:
+    """Throughput on the left, p99 on the right."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(
-        2, len(drawn), figsize=(5.2 * len(drawn), 6.4), squeeze=False, layout="constrained"
-    )
-    for column, (model, peers) in enumerate(drawn.items()):
-        for name, loads in peers.items():
-            style = {"linewidth": 2.6, "zorder": 3} if name == "petbox" else {"linewidth": 1.3}
-            rates = [statistics.median(loads[at].rates) for at in CONNECTIONS]
-            slowest = [1000 * quantile(loads[at].seconds, 99) for at in CONNECTIONS]
-            for values, axis in ((rates, axes[0][column]), (slowest, axes[1][column])):
-                axis.plot(CONNECTIONS, values, marker="o", label=name, **style)
-        for axis in (axes[0][column], axes[1][column]):
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(CONNECTIONS, map(str, CONNECTIONS))
-            axis.grid(alpha=0.3)
-            axis.set_ylim(bottom=0)
-        axes[0][column].set_title({"toy": "toy detector", "larger": "ResNet-50 FPN, 640"}[model])
-        axes[1][column].set_xlabel("connections")
-    axes[0][0].set_ylabel("pictures a second")
-    axes[1][0].set_ylabel("p99, ms")
-    axes[0][0].legend(fontsize=8)
-    figure.savefig(PLOT, dpi=110)
+    figure, axes = pyplot.subplots(1, 2, figsize=(9.4, 3.6), layout="constrained")
+    for name, loads in peers.items():
+        style = {"linewidth": 2.6, "zorder": 3} if name == "petbox" else {"linewidth": 1.3}
+        rates = [statistics.median(loads[at].rates) for at in CONNECTIONS]
+        slowest = [1000 * quantile(loads[at].seconds, 99) for at in CONNECTIONS]
+        for values, axis in zip((rates, slowest), axes, strict=True):
+            axis.plot(CONNECTIONS, values, marker="o", label=name, **style)
+    for title, axis in zip(("pictures a second", "p99, ms"), axes, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(CONNECTIONS, map(str, CONNECTIONS))
+        axis.set_xlabel("connections")
+        axis.grid(alpha=0.3)
+        axis.set_ylim(bottom=0)
+    axes[1].legend(fontsize=8)
+    figure.savefig(report.CHECKOUT / "bench" / f"peers-{model}.png", dpi=110)
 
 
 if __name__ == "__main__":

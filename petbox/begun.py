@@ -7,29 +7,33 @@ done by then is lost. What takes longer goes on beside, and whoever asks first w
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Begun(Generic[T]):
-    """What `work` gives. Work that failed is begun again, for whoever asks next."""
+    """What `work` gives. Work that failed is told once, and begun again when somebody asks.
+
+    Not before: Lambda stops the process after each answer, and with it what goes on beside.
+    """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._pool = ThreadPoolExecutor(1)
-        self._future = self._pool.submit(work)
+        self._future: Future[T] | None = self._pool.submit(work)
 
     def wait(self, seconds: float) -> None:
-        """Until it is done, but no longer; a failure that shows meanwhile is raised."""
-        if wait([self._future], seconds).done:
-            self._future.result()
+        """Until it is done or has failed, but no longer."""
+        if self._future is not None:
+            wait([self._future], seconds)
 
     def result(self) -> T:
         """Once it is done."""
+        future = self._future = self._future or self._pool.submit(self._work)
         try:
-            return self._future.result()
+            return future.result()
         except Exception:
-            self._future = self._pool.submit(self._work)
+            self._future = None
             raise

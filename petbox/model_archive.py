@@ -9,20 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from petbox import archives, aws
 from petbox.errors import DataError, ModelError
-from petbox.products import product
+from petbox.products import product, remove
 from petbox.program import say
 
 SCHEME = "s3://"
 CHUNK = 1 << 20
+MODEL, ARCHIVE = "model", "model.tar.gz"  # within the folder of one archive
 UNUSED = "nothing of it is used"
 # S3's own: base64 of the digest, and of how many parts' digests it is the digest.
 CHECKSUM = re.compile(r"([A-Za-z0-9+/]{43}=)(?:-(\d+))?")
@@ -51,15 +50,14 @@ def fetched(address: str, sha256: str, into: Path) -> Path:
     with aws.calling(address):
         answer = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
         wanted = given or _kept(s3, bucket, key, address, answer)
-        folder = _folder(into, wanted)
-        if not folder.is_dir():
-            with _downloaded(address, answer, wanted, into) as archive:
-                _unpack(archive, folder, address)
+    folder = _folder(into, wanted)
+    if not folder.is_dir():
+        _fetch(address, answer, wanted, folder)
     return folder
 
 
 def _folder(into: Path, digest: Digest) -> Path:
-    return into / f"petbox-model-{digest}"
+    return into / f"petbox-model-{digest}" / MODEL
 
 
 def _given(sha256: str) -> Digest | None:
@@ -85,29 +83,43 @@ def _kept(s3: Any, bucket: str, key: str, address: str, answer: Any) -> Digest:
     return Digest(base64.b64decode(found[1]), part)
 
 
-@contextmanager
-def _downloaded(address: str, answer: Any, wanted: Digest, into: Path) -> Iterator[Path]:
-    size = answer["ContentLength"]
-    say(f"fetching {address}: {size / 1e6:.1f} MB")
-    with tempfile.TemporaryDirectory(prefix="petbox-", dir=into) as folder:
-        archive = Path(folder, "model.tar.gz")
-        found = _Digests(wanted.part)
-        try:
-            with archive.open("wb") as file:
-                for chunk in answer["Body"].iter_chunks(CHUNK):
-                    found.take(chunk)
-                    file.write(chunk)
-        except OSError as error:
-            raise ModelError(
-                f"{archive}: cannot be written ({error.strerror}); give the function more "
-                "ephemeral storage"
-            ) from error
-        if found.digest() != wanted.value:
-            raise ModelError(
-                f"{address}: its SHA-256 is {found.digest().hex()}, and should be {wanted}; "
-                f"{UNUSED}"
-            )
-        yield archive
+def _fetch(address: str, answer: Any, wanted: Digest, folder: Path) -> None:
+    """In a place of its own, which the next start clears if this one is cut short."""
+    try:
+        with product(folder.parent) as partial:
+            remove(partial)  # of an earlier process that had our number
+            partial.mkdir()
+            download(address, answer, wanted, partial / ARCHIVE)
+            archives.unpack(partial / ARCHIVE, partial / folder.name)
+            remove(partial / ARCHIVE)
+    except DataError as error:  # of the model, and not of a picture
+        raise ModelError(f"{address}: {error}") from error
+
+
+def download(address: str, answer: Any, wanted: Digest, archive: Path) -> None:
+    """What S3 answered, as the file `archive`; refused if it is not what is wanted."""
+    say(f"fetching {address}: {answer['ContentLength'] / 1e6:.1f} MB")
+    found = _Digests(wanted.part)
+    try:
+        with archive.open("wb") as file:
+            for chunk in _chunks(address, answer):
+                found.take(chunk)
+                file.write(chunk)
+    except OSError as error:
+        raise ModelError(
+            f"{archive}: cannot be written ({error.strerror}); give the function more "
+            "ephemeral storage"
+        ) from error
+    if found.digest() != wanted.value:
+        raise ModelError(
+            f"{address}: its SHA-256 is {found.digest().hex()}, and should be {wanted}; {UNUSED}"
+        )
+
+
+def _chunks(address: str, answer: Any) -> Iterator[bytes]:
+    """Told apart from writing: botocore's time-outs are OSErrors as well."""
+    with aws.calling(address):
+        yield from answer["Body"].iter_chunks(CHUNK)
 
 
 class _Digests:
@@ -132,11 +144,3 @@ class _Digests:
         whole = self._parts.copy()
         whole.update(self._current.digest())
         return whole.digest()
-
-
-def _unpack(archive: Path, folder: Path, address: str) -> None:
-    try:
-        with product(folder) as partial:
-            archives.unpack(archive, partial)
-    except DataError as error:  # of the model, and not of a picture
-        raise ModelError(f"{address}: {error}") from error

@@ -2,28 +2,48 @@
 
 Takes the events of both fronts: API Gateway's, and S3's if DEAD_LETTER_URL is set. The model lies
 in the function (MODEL, by default the folder `model` beside this file), or in S3 as model.tar.gz
-(MODEL=s3://…, with its SHA-256 in MODEL_SHA256), and is run by what its folder asks for.
+(MODEL=s3://…, with its SHA-256 in MODEL_SHA256), and is run by what its folder asks for. If it
+cannot be loaded, the function starts nevertheless, and says why of each picture.
 """
 
+# ruff: noqa: E402  # the imports are part of what is timed
 from __future__ import annotations
+
+import time
+
+BEGAN = time.monotonic()
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from aws_lambda_powertools import Logger
+
 from petbox import lambda_settings
 from petbox.begun import Begun
-from petbox.errors import DataError
+from petbox.errors import DataError, PetboxError
 from petbox.http_events import HttpEvents
 from petbox.picture_answer import Detector, Finder
 from petbox.wire import Detection
 
-SECONDS = 7.0  # of the ten that Lambda gives a start, with all that is imported before
+SECONDS = 8.0  # of the ten that Lambda gives a start, from BEGAN on
+SERVICE = "detector"
+logger = Logger(service=SERVICE)
 MODEL = lambda_settings.text("MODEL", str(Path(__file__).with_name("model")))
 SHA256 = lambda_settings.text("MODEL_SHA256")
 
 
 def load() -> Detector:
+    """The detector; a failure is logged at once, for it is raised only when a picture comes."""
+    try:
+        return loaded()
+    except Exception as error:
+        ours = not isinstance(error, PetboxError)
+        logger.error("the detector cannot be loaded: %s", error, exc_info=ours)
+        raise
+
+
+def loaded() -> Detector:
     from petbox import local_detector
 
     if "://" not in MODEL:
@@ -45,13 +65,13 @@ class OnItsWay:
 
 detector = OnItsWay()
 finder = Finder(detector)
-http = HttpEvents("detector", finder)
+http = HttpEvents(SERVICE, finder)
 s3: Any = None
 if lambda_settings.text("DEAD_LETTER_URL"):
     from petbox.s3_events import S3Events
 
-    s3 = S3Events("detector", finder)
-detector.begun.wait(SECONDS)
+    s3 = S3Events(SERVICE, finder)
+detector.begun.wait(max(0.0, BEGAN + SECONDS - time.monotonic()))
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

@@ -24,12 +24,33 @@ def test_what_is_slow_is_not_waited_for_until_it_is_asked_for() -> None:
     assert begun.result() is True
 
 
-def test_what_fails_at_once_is_told_at_once() -> None:
+def test_what_fails_at_once_is_told_to_who_asks_and_not_to_who_waits() -> None:
     def fail() -> None:
         raise ValueError("no model")
 
+    begun = Begun(fail)
+    begun.wait(30)
     with pytest.raises(ValueError, match="no model"):
-        Begun(fail).wait(30)
+        begun.result()
+
+
+def test_what_failed_is_not_begun_again_before_somebody_asks() -> None:
+    """Lambda would stop it in the middle."""
+    tries, again = [], threading.Event()
+
+    def fail_once() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise TimeoutError("S3 is away")
+        again.set()
+        return len(tries)
+
+    begun = Begun(fail_once)
+    with pytest.raises(TimeoutError, match="S3 is away"):
+        begun.result()
+    assert not again.wait(0.2)
+    begun.wait(30)  # for nothing
+    assert begun.result() == 2
 
 
 def test_what_fails_later_is_told_to_one_and_tried_again_for_the_next() -> None:

@@ -227,31 +227,46 @@ def bare(installed: Path, aws: Aws) -> Start:
     return lambda folder, **env: tensorflow_running(installed, folder, {**told, **env})
 
 
-def test_a_model_with_another_hash_ends_the_start(bare: Start, aws: Aws, tmp_path: Path) -> None:
+def refuses(function: Function, reason: str) -> None:
+    """That it started, has told the reason in its log, and answers each call all the same."""
+    assert f"the detector cannot be loaded: {reason}" in function.log()
+    for _ in range(2):
+        answer = function(post(JPEG))
+        assert answer["statusCode"] == 502
+        assert "does not answer" in json.loads(answer["body"])["error"]
+
+
+def test_a_model_with_another_hash_is_refused(bare: Start, aws: Aws, tmp_path: Path) -> None:
     aws.client("s3").put_object(Bucket=BUCKET, Key="models/other", Body=b"other")
     there = {"MODEL": f"s3://{BUCKET}/models/other", "MODEL_SHA256": "0" * 64}
-    with (
-        pytest.raises(AssertionError, match="nothing of it is used"),
-        bare(tmp_path / "f", **there),
-    ):
-        pass
+    with bare(tmp_path / "f", **there, TMPDIR=str(tmp_path)) as function:
+        refuses(function, f"s3://{BUCKET}/models/other: its SHA-256 is ")
+        assert "nothing of it is used" in function.log()
 
 
-def test_a_malicious_archive_ends_the_start(bare: Start, aws: Aws, tmp_path: Path) -> None:
+def test_a_malicious_archive_is_refused(bare: Start, aws: Aws, tmp_path: Path) -> None:
     body = hostile("../evil")
     aws.client("s3").put_object(Bucket=BUCKET, Key="models/evil", Body=body)
     digest = hashlib.sha256(body).hexdigest()
     there = {"MODEL": f"s3://{BUCKET}/models/evil", "MODEL_SHA256": digest}
-    with (
-        pytest.raises(AssertionError, match="leads out of the folder"),
-        bare(tmp_path / "f", **there),
-    ):
-        pass
+    with bare(tmp_path / "f", **there, TMPDIR=str(tmp_path)) as function:
+        refuses(function, f"s3://{BUCKET}/models/evil: ")
+        assert "leads out of the folder" in function.log()
 
 
-def test_a_folder_without_a_model_ends_the_start(bare: Start, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="no model; found: nothing"), bare(tmp_path / "f"):
-        pass
+def test_why_there_is_no_model_is_told_in_the_dead_letter(
+    bare: Start, aws: Aws, dead_letters: str, tmp_path: Path
+) -> None:
+    with bare(tmp_path / "f", DEAD_LETTER_URL=dead_letters) as function:
+        refuses(function, f"{tmp_path / 'f/task/model'}: no model; found: nothing")
+        assert function({"Records": [arrives(aws, "in/unseen.jpg")]}) is None
+    assert "no model; found: nothing" in result(aws, "in/unseen.jpg")["error"]
+    sqs = aws.client("sqs")
+    (letter,) = sqs.receive_message(QueueUrl=dead_letters, MessageAttributeNames=["reason"])[
+        "Messages"
+    ]
+    sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=letter["ReceiptHandle"])
+    assert "no model" in letter["MessageAttributes"]["reason"]["StringValue"]
 
 
 # For `sam local invoke`

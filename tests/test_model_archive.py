@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import socket
+import subprocess
+import sys
 import tarfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aws import Aws, moto
+from aws import REGION, Aws, moto, settings
 from peer import Answer, peer
 
 from petbox import model_archive
@@ -55,7 +62,8 @@ def test_an_archive_with_the_hash_that_is_given_is_unpacked(s3: Any, tmp_path: P
     s3.put_object(Bucket=BUCKET, Key="a/model.tar.gz", Body=WHOLE)
     folder = model_archive.fetched(f"s3://{BUCKET}/a/model.tar.gz", sha256(WHOLE), tmp_path)
     assert (folder / "1/saved_model.pb").read_bytes() == b"a model"
-    assert list(tmp_path.iterdir()) == [folder], "the archive itself is gone"
+    assert list(tmp_path.iterdir()) == [folder.parent]
+    assert list(folder.parent.iterdir()) == [folder], "the archive itself is gone"
 
 
 def test_it_is_fetched_once(s3: Any, tmp_path: Path) -> None:
@@ -76,7 +84,7 @@ def test_without_one_the_hash_that_s3_keeps_is_checked(s3: Any, tmp_path: Path) 
     s3.put_object(Bucket=BUCKET, Key="kept", Body=WHOLE, ChecksumAlgorithm="SHA256")
     folder = model_archive.fetched(f"s3://{BUCKET}/kept", "", tmp_path)
     assert (folder / "1/saved_model.pb").is_file()
-    assert sha256(WHOLE) in folder.name
+    assert sha256(WHOLE) in str(folder)
 
 
 def test_without_any_hash_nothing_is_used(s3: Any, tmp_path: Path) -> None:
@@ -107,8 +115,6 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
         if "partNumber=1" in asked.path:
             return Answer(206, WHOLE[:size], headers)
         return Answer(200, WHOLE, {**headers, "x-amz-checksum-type": "COMPOSITE"})
-
-    from aws import settings
 
     with peer(answer) as server:
         for name, value in settings(server.url).items():
@@ -176,3 +182,76 @@ def test_what_s3_says_is_told(s3: Any, tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match=f"s3://{BUCKET}/none: NoSuchKey"):
         model_archive.fetched(f"s3://{BUCKET}/none", sha256(WHOLE), tmp_path)
+
+
+# A download that is cut short
+
+
+@contextmanager
+def stalling() -> Iterator[str]:
+    """An S3 that sends the beginning of an object, and then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        over = threading.Event()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nbeginning")
+                over.wait()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_a_download_that_stalls_is_no_fault_of_the_storage(tmp_path: Path) -> None:
+    import boto3
+    from botocore.config import Config
+
+    from petbox.aws import Unavailable
+
+    with stalling() as url:
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(read_timeout=0.3),
+        )
+        answer = client.get_object(Bucket=BUCKET, Key="stalls")
+        digest = model_archive.Digest(bytes(32))
+        with pytest.raises(Unavailable, match=r"models/stalls: .*[Tt]ime.*is the network up"):
+            model_archive.download("s3://models/stalls", answer, digest, tmp_path / "archive")
+
+
+def test_a_full_storage_is_told(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="full", Body=WHOLE)
+    answer = s3.get_object(Bucket=BUCKET, Key="full")
+    digest = model_archive.Digest(bytes.fromhex(sha256(WHOLE)))
+    with pytest.raises(ModelError, match=r"No space left on device.*more ephemeral storage"):
+        model_archive.download("s3://models/full", answer, digest, Path("/dev/full"))
+
+
+def test_what_a_killed_download_left_is_removed(s3: Any, tmp_path: Path) -> None:
+    fetch = "import sys; from pathlib import Path; from petbox import model_archive as m; "
+    fetch += "m.fetched(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
+    address = f"s3://{BUCKET}/cut"
+    with stalling() as url:
+        command = [sys.executable, "-c", fetch, address, sha256(WHOLE), str(tmp_path)]
+        with subprocess.Popen(command, env={**os.environ, **settings(url)}) as process:
+            give_up = time.monotonic() + 60
+            while not list(tmp_path.rglob("model.tar.gz")):
+                assert process.poll() is None and time.monotonic() < give_up
+                time.sleep(0.02)
+            process.kill()
+    assert list(tmp_path.rglob("model.tar.gz")), "nothing was left"
+    s3.put_object(Bucket=BUCKET, Key="cut", Body=WHOLE)
+    folder = model_archive.fetched(address, sha256(WHOLE), tmp_path)
+    assert list(tmp_path.iterdir()) == [folder.parent]
+    assert list(folder.parent.iterdir()) == [folder]

@@ -100,16 +100,50 @@ def test_no_permission_is_given_on_everything(resources: dict[str, Any]) -> None
     assert allowed == {
         "HttpFrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
         "S3FrontRole": {*LOGS, "sagemaker:InvokeEndpoint", *BUCKET, *QUEUE},
-        "DetectorRole": {*LOGS, *BUCKET, *QUEUE},
+        "DetectorRole": {*LOGS, *BUCKET, *QUEUE, "kms:Decrypt"},
         "ZooRole": {*LOGS, "s3:GetObject"},
     }
 
 
 def test_the_detector_may_read_its_model_and_nothing_beside_it(resources: dict[str, Any]) -> None:
     role = resources["DetectorRole"]["Properties"]
-    (model,) = [given for condition, given in statements(role) if condition == "ModelInS3"]
+    model, bucket = [given for condition, given in statements(role) if condition == "ModelInS3"]
     assert model["Action"] == "s3:GetObject"
     assert model["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}/${ModelKey}")
+    assert bucket["Action"] == "s3:ListBucket", "or a missing model is told as forbidden"
+    assert bucket["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}")
+
+
+KEY = {"ModelKmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1234abcd"}
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [({}, False), (KEY, False), ({"ModelBucket": "b"}, False), ({"ModelBucket": "b", **KEY}, True)],
+)
+def test_the_detector_may_use_the_key_that_is_named_for_its_model(
+    template: dict[str, Any], given: dict[str, str], allowed: bool
+) -> None:
+    stack = Stack(template, {"DetectorZip": "true", **given})
+    role = template["Resources"]["DetectorRole"]["Properties"]
+    there = [one for condition, one in statements(role) if stack.holds(condition or None)]
+    keys = [one["Resource"] for one in there if one["Action"] == "kms:Decrypt"]
+    assert keys == ([{"Ref": "ModelKmsKeyArn"}] if allowed else [])
+
+
+def test_buckets_outlive_their_stack_but_not_a_deployment_that_fails(
+    resources: dict[str, Any],
+) -> None:
+    for name in ("Pictures", "ZooBucket"):
+        assert resources[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resources[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_a_parameter_that_changes_the_api_is_deployed() -> None:
+    """SAM hashes the document before parameters are put into it, so it must not rely on that."""
+    from cfnlint.decode.cfn_yaml import load
+
+    assert load(str(TEMPLATE))["Resources"]["HttpApi"]["Properties"]["AlwaysDeploy"] is True
 
 
 def test_what_is_kept_is_encrypted_and_logs_end(resources: dict[str, Any]) -> None:
