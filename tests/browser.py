@@ -225,10 +225,17 @@ class Tab:
 
     def click(self, selector: str) -> None:
         """With the mouse, in the middle of it."""
+        with self.mouse_down(selector):
+            pass
+
+    @contextmanager
+    def mouse_down(self, selector: str) -> Iterator[None]:
+        """A click on it that takes its time."""
         x, y = self.middle(selector)
-        for kind in ("mousePressed", "mouseReleased"):
-            at = {"x": x, "y": y, "button": "left", "clickCount": 1}
-            self.send("Input.dispatchMouseEvent", type=kind, **at)
+        at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        self.send("Input.dispatchMouseEvent", type="mousePressed", **at)
+        yield
+        self.send("Input.dispatchMouseEvent", type="mouseReleased", **at)
 
     def middle(self, selector: str) -> tuple[float, float]:
         left, top, width, height = self.place(selector)

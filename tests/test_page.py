@@ -371,6 +371,21 @@ def test_the_slider_filters_without_asking_again(tab: Tab, spotted: Path) -> Non
     assert tab.requests("/invocations") == 1
 
 
+def test_a_finding_that_the_slider_hides_is_kept_no_longer(tab: Tab, spotted: Path) -> None:
+    tab.choose("#files", spotted)
+    tab.until(DONE)
+    tab.run("document.querySelectorAll('#findings button')[1].focus()")
+    tab.press(" ")
+    tab.run("document.querySelector('#least').focus()")
+    alone = "document.querySelectorAll('.boxes.one, #findings [aria-pressed=true]').length"
+    assert tab.run(alone) == 2
+    tab.press(*["ArrowRight"] * 11)
+    assert shown_names(tab) == ["<b>red</b> & 'co' 90 %"]
+    assert tab.run(alone) == 0
+    tab.press("Home")
+    assert tab.run(alone) == 0
+
+
 def test_a_large_photo_is_shrunk_when_that_is_chosen(tab: Tab, tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     spotted: dict[int, spots.Box] = {
@@ -437,12 +452,71 @@ def test_the_camera_takes_a_picture(tab: Tab) -> None:
     assert tab.run("document.querySelector('#picture').alt") == "camera-1.jpg"
 
 
+# Whoever is asked whether the page may use the camera takes their time: each answer is a call of
+# one of `asked`. What was given is in `streams`, what the dialog said in `told`.
+SLOW_TO_ALLOW = """
+window.asked = []; window.streams = []; window.told = [];
+const devices = navigator.mediaDevices;
+const real = devices.getUserMedia.bind(devices);
+devices.getUserMedia = (wanted) => new Promise((done) => asked.push(async () => {
+    streams.push(await real(wanted));
+    done(streams.at(-1));
+}));
+const line = document.querySelector('#camera-said');
+new MutationObserver(() => told.push(line.textContent)).observe(line, {childList: true});
+"""
+
+
+def test_a_camera_that_is_allowed_too_late_is_let_go(tab: Tab) -> None:
+    tab.run(SLOW_TO_ALLOW)
+    tab.click("#use-camera")
+    tab.press("Escape")
+    tab.until("!document.querySelector('#camera').open")
+    tab.click("#use-camera")
+    tab.run("asked[0]()")
+    # Closed and opened again while the video begins.
+    tab.run(
+        "asked[1]().then(() => { document.querySelector('#camera').close();"
+        "document.querySelector('#use-camera').click(); })"
+    )
+    tab.run("asked[2]()")
+    tab.until("!document.querySelector('#take').disabled")
+    live = "streams.map((s) => s.getTracks().filter((t) => t.readyState === 'live').length)"
+    assert tab.run(live) == [0, 0, 1]
+    tab.press("Enter")
+    tab.until(DONE)
+    assert tab.run(live) == [0, 0, 0]
+    assert set(tab.run("told")) == {"Waiting for the camera\N{HORIZONTAL ELLIPSIS}", ""}
+
+
 def test_a_sample_is_a_click_away(tab: Tab) -> None:
     tab.click("[data-sample]")
     tab.until(DONE)
     assert tab.requests("/invocations") == 1
     tab.click("[data-sample]")
     assert tab.requests("/invocations") == 1  # it is here already
+
+
+HOLDS = """
+window.held = new Set();
+const [make, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+URL.createObjectURL = (blob) => { const made = make(blob); held.add(made); return made; };
+URL.revokeObjectURL = (address) => { held.delete(address); revoke(address); };
+"""
+
+
+def test_of_a_picture_that_is_removed_nothing_is_held(tab: Tab) -> None:
+    tab.run(HOLDS)
+    tab.run(
+        "document.querySelectorAll('[data-sample]')[0].click();"  # it begins to be prepared
+        "document.querySelector('#remove').click();"
+        "document.querySelectorAll('[data-sample]')[1].click();"
+    )
+    tab.until(DONE)
+    assert tab.run("held.size") == 2  # of the second: what was sent, and what is shown
+    assert tab.requests("/invocations") == 1
+    tab.click("#remove")
+    assert tab.run("held.size") == 0
 
 
 # The same call
@@ -614,6 +688,26 @@ def test_a_busy_model_is_asked_again(window: Chromium, tmp_path: Path, spotted: 
         holding.join()
 
 
+def test_the_picture_being_asked_about_is_shrunk_as_well(window: Chromium, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(jpeg(spots.picture(2000, 1500, SPOTS)))
+    taken, free = threading.Event(), threading.Event()
+
+    def engine(_asked: Asked) -> Answer:
+        taken.set()
+        assert free.wait(LONG)
+        return Answer(200, golden("answer_one.json"))
+
+    with before(engine, tmp_path / "front") as (url, _), looking_at(window, url) as tab:
+        tab.choose("#files", photo)
+        assert taken.wait(LONG)
+        tab.click("#shrink")
+        free.set()
+        tab.until(DONE)
+        assert f"1600 {BY} 1200" in text(tab, "#facts")
+        assert tab.complaints() == []
+
+
 def test_a_server_that_is_gone_is_told_of_and_can_be_tried_again(
     window: Chromium, tmp_path: Path, spotted: Path
 ) -> None:
@@ -686,6 +780,18 @@ def test_several_pictures_are_moved_between_by_arrow_keys(
     tab.press("Delete")
     assert tab.run("document.body.classList.contains('empty')")
     assert tab.requests("/invocations") == 3
+
+
+def test_a_click_outlasts_a_new_picture(tab: Tab, spotted: Path) -> None:
+    tab.choose("#files", spotted, spotted)  # all alike, so that the page keeps its shape
+    tab.until("document.querySelector('#strip').textContent === '22'")
+    current = "document.querySelector('#strip [aria-current=true]').parentElement"
+    place = f"[...document.querySelectorAll('#strip li')].indexOf({current})"
+    with tab.mouse_down("#strip li:first-child button"):
+        tab.choose("#files", spotted)
+        tab.until("document.querySelector('#strip').textContent === '222'")
+        assert tab.run(place) == 2
+    assert tab.run(place) == 0
 
 
 def test_everything_can_be_done_with_the_keyboard(tab: Tab) -> None:

@@ -13,34 +13,43 @@ export function camera(dialog, capture, taken) {
     const [view, said, take, close] =
         ['#view', '#camera-said', '#take', '#close-camera'].map((name) => dialog.querySelector(name));
     let number = 0;
+    let opened = 0; // times
 
     async function open() {
         if (!navigator.mediaDevices) { // only over HTTPS, and from localhost
             capture.click();
             return;
         }
+        let_go(); // the event of the last closing may come after this
         said.textContent = 'Waiting for the camera…';
         take.disabled = true;
         dialog.showModal();
+        opened += 1;
+        const mine = opened;
+        const over = () => mine !== opened || !dialog.open; // closed meanwhile, and perhaps opened again
         try {
             const stream = await navigator.mediaDevices.getUserMedia(BEST);
-            view.srcObject = stream;
-            if (!dialog.open) { // closed meanwhile
-                stop();
+            if (over()) {
+                stop(stream);
                 return;
             }
+            view.srcObject = stream;
             await view.play();
-            said.textContent = '';
-            take.disabled = false;
-            take.focus();
+            if (!over()) {
+                said.textContent = '';
+                take.disabled = false;
+                take.focus();
+            }
         } catch (e) {
-            said.textContent = REASONS[e.name] || `The camera cannot be used: ${e.message}`;
+            if (!over()) {
+                said.textContent = REASONS[e.name] || `The camera cannot be used: ${e.message}`;
+            }
         }
     }
 
-    function stop() {
-        for (const track of view.srcObject ? view.srcObject.getTracks() : []) {
-            track.stop();
+    function let_go() {
+        if (view.srcObject) {
+            stop(view.srcObject);
         }
         view.srcObject = null;
     }
@@ -58,6 +67,12 @@ export function camera(dialog, capture, taken) {
 
     take.addEventListener('click', shoot);
     close.addEventListener('click', () => dialog.close());
-    dialog.addEventListener('close', stop);
+    dialog.addEventListener('close', () => dialog.open || let_go());
     return open;
+}
+
+function stop(stream) {
+    for (const track of stream.getTracks()) {
+        track.stop();
+    }
 }

@@ -27,6 +27,15 @@ export function list_findings(list, detections, meant) {
     meant(-1);
 }
 
+/* `hides` says of each place whether it is hidden. One that was kept is kept no longer then: its box is
+   hidden, too, and all others would stay faded. */
+export function hide_findings(list, hides) {
+    [...list.children].forEach((entry, i) => {
+        entry.hidden = hides(i);
+    });
+    list.querySelector('[hidden] [aria-pressed="true"]')?.click();
+}
+
 function finding(found) {
     const button = document.createElement('button');
     button.type = 'button';

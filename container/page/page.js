@@ -7,7 +7,7 @@ import {draw_boxes} from './boxes.js';
 import {call_panel} from './call.js';
 import {camera} from './camera.js';
 import {list_facts} from './facts.js';
-import {list_findings} from './findings.js';
+import {hide_findings, list_findings} from './findings.js';
 import {chosen, dropped, pasted} from './intake.js';
 import {names} from './names.js';
 import {percent} from './percent.js';
@@ -16,8 +16,8 @@ import {draw_strip} from './strip.js';
 import {summary} from './summary.js';
 import {Trouble} from './trouble.js';
 
-const OF_ANSWER = ['sent', 'sent_at', 'shown', 'shown_at', 'image', 'small', 'width', 'height', 'longest',
-    'changes', 'text', 'ms', 'detections', 'trouble'];
+const OF_ANSWER = ['sent', 'sent_at', 'shown', 'shown_at', 'image', 'width', 'height', 'longest',
+    'changes', 'text', 'ms', 'said', 'detections', 'trouble'];
 const at = (id) => document.getElementById(id);
 const pictures = []; // in the order they came
 const known = names();
@@ -88,12 +88,14 @@ async function answer(picture) {
     picture.state = 'asking';
     picture.said = 'Asking the model…';
     picture.stop = new AbortController();
+    const signal = picture.stop.signal;
     changed(picture);
     try {
         Object.assign(picture, await prepare(await picture.open(), at('shrink').checked));
+        signal.throwIfAborted();
         keep(picture);
         changed(picture);
-        Object.assign(picture, await ask(picture.sent, picture.stop.signal, (words) => {
+        Object.assign(picture, await ask(picture.sent, signal, (words) => {
             picture.said = words;
             changed(picture);
         }));
@@ -103,6 +105,10 @@ async function answer(picture) {
         picture.state = 'failed';
         picture.trouble = e instanceof Trouble ? e :
             new Trouble(`This page failed, which is its own mistake: ${e}`);
+    }
+    if (signal.aborted) { // to be asked anew, unless it is removed
+        forget(picture);
+        picture.state = 'waiting';
     }
     changed(picture);
 }
@@ -173,11 +179,13 @@ function show_sure() {
     at('least-said').textContent = percent(least);
     at('least').setAttribute('aria-valuetext', percent(least));
     const picture = pictures[current];
-    (picture?.detections || []).forEach((found, i) => {
-        const hidden = found.score < least;
-        at('boxes').children[i].hidden = hidden;
-        at('findings').children[i].hidden = hidden;
-    });
+    if (picture?.detections) {
+        const hides = (i) => picture.detections[i].score < least;
+        [...at('boxes').children].forEach((box, i) => {
+            box.hidden = hides(i);
+        });
+        hide_findings(at('findings'), hides);
+    }
     say(picture?.detections ? summary(picture.detections, least) :
         picture?.trouble ? 'No boxes for this one.' : picture?.said || '');
     show_strip();
@@ -224,7 +232,14 @@ function pressed(event) {
 
 function shrink_changed() {
     for (const picture of pictures) {
-        if (picture.longest > LONGEST && picture.state !== 'asking') {
+        const asking = picture.state === 'asking';
+        const unknown = asking && !picture.sent; // it is being prepared, as was chosen before
+        if (!unknown && !(picture.longest > LONGEST)) {
+            continue;
+        }
+        if (asking) {
+            picture.stop.abort();
+        } else {
             picture.state = 'waiting';
         }
     }
