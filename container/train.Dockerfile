@@ -14,13 +14,11 @@ ENV PATH=/opt/venv/bin:$PATH
 
 # The lock, but for what only checks petbox and never trains (tests/test_train_image.py).
 ARG LEFT_OUT="\
-    ai-edge-litert \
     annotated-types \
     anyio \
     ast-serialize \
     aws-lambda-powertools \
     aws-sam-translator \
-    backports-strenum \
     blinker \
     cfn-lint \
     click \
