@@ -32,7 +32,7 @@ demo: .venv/ready ## train, export, serve and ask a small detector (minutes; POR
 test: check ## every test, the whole chain and the images included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck

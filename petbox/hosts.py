@@ -12,15 +12,13 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from petbox import runs
 from petbox.errors import ServiceError
 from petbox.garden import base_trainer, orbit, tf, train_lib, train_utils
+from petbox.stop_request import StopRequest, signals_go_to
 
 VARIABLE = "TF_CONFIG"
 GONE = (  # what TensorFlow makes of a worker that does not answer
@@ -81,47 +79,25 @@ class Stopped(Exception):
         self.code = code  # what the process is to exit with
 
 
-class Stop:
-    """Heeds TERM and Ctrl-C between steps, and sees to it that all workers do so at one step.
+class Stop(StopRequest):
+    """TERM and Ctrl-C heeded between steps, by all workers at one step.
 
     A step takes all workers, so one that left alone would leave the others without their last
     steps. They agree before every step, by a sum of a single number.
     """
 
     def __init__(self, total: Total) -> None:
+        super().__init__()
         self._total = total
-        self._code = 0
-
-    @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Until the end of this, the two signals are kept for `check`."""
-        with _signals_go_to(self._note):
-            yield
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._code:
-            raise KeyboardInterrupt  # somebody at a terminal has no patience for the last step
-        self._code = 128 + number
 
     def check(self) -> None:
         """Raises `Stopped`, at every worker, once any has been asked to stop."""
         if self.agree():
-            raise Stopped(self._code or 128 + signal.SIGTERM)
+            raise Stopped(self.code or 128 + signal.SIGTERM)
 
     def agree(self) -> bool:
         """Whether any worker has been asked to stop; waits until all have come to ask."""
-        return self._total(self._code) > 0
-
-
-@contextmanager
-def _signals_go_to(handler: Any) -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, earlier in zip(numbers, before, strict=True):
-            signal.signal(number, earlier)
+        return self._total(self.code) > 0
 
 
 class Trainer(base_trainer.Trainer):
@@ -269,7 +245,7 @@ def strategy() -> Any:
     """How the work is shared out. Several hosts wait here until all of them have come."""
     if worker()[1] > 1:
         # Python hears nothing while TensorFlow waits; so the system itself ends the process.
-        with _signals_go_to(signal.SIG_DFL):
+        with signals_go_to(signal.SIG_DFL):
             return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()

@@ -13,6 +13,32 @@ import pytest
 pytest_plugins = ("docker_engine", "lambda_runtime", "lambda_detectors", "serving_image")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+# They are begun first, so that no core is left alone with one of them in the end.
+LONGEST = (
+    "test_training",
+    "test_train_image",
+    "test_conform_image",
+    "test_zoo",
+    "test_training_contract",
+    "test_chain",
+    "test_export_speed_options",
+    "test_evaluation",
+    "test_exporter",
+    "test_dataset",
+    "test_lambda_detector",
+    "test_keras_weights",
+    "test_s3_front",
+    "test_litert",
+    "test_push_ecr",
+    "test_image_faults",
+    "test_replay",
+    "test_wrapped_model",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

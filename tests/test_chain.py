@@ -134,6 +134,7 @@ def test_the_model_says_what_the_checkpoint_says(
     from petbox import checkpoints, detector
     from petbox.quiet_tensorflow import tf
     from petbox.records import examples
+    from petbox.self_check import compared
 
     config = detector.load_config(finished)
     network = checkpoints.restored(config, finished)
@@ -148,15 +149,22 @@ def test_the_model_says_what_the_checkpoint_says(
         answers[int(truth["groundtruths"]["source_id"][0])] = found, boxes
     assert len(answers) == 4
     for example in examples(records, "test"):
-        found, boxes = answers[example.source_id]
+        wanted, boxes = answers[example.source_id]
         ours = exported(inputs=tf.constant([example.encoded]))
-        tf.debugging.assert_near(ours["detection_scores"], found["detection_scores"], atol=1e-4)
-        count = int(ours["num_detections"][0])
-        assert count == int(found["num_detections"][0])
-        classes = ours["detection_classes"][0, :count].numpy()
-        assert classes.tolist() == found["detection_classes"][0, :count].numpy().tolist()
-        inside = tf.clip_by_value(boxes[:, :count], 0.0, 1.0)
-        tf.debugging.assert_near(ours["detection_boxes"][:, :count], inside, atol=1e-4)
+        tf.debugging.assert_near(ours["detection_scores"], wanted["detection_scores"], atol=1e-4)
+        assert ours["num_detections"][0] == int(wanted["num_detections"][0]) > 0
+        inside = {**wanted, "detection_boxes": tf.clip_by_value(boxes, 0.0, 1.0)}
+        # Two of the same score may have changed places.
+        *most, difference = compared(*(found_in(one) for one in (inside, ours)))
+        assert max(most) < 1e-4 and not difference
+
+
+def found_in(answer: Any) -> Any:
+    from petbox.self_check import Found
+
+    count = int(answer["num_detections"][0])
+    parts = ("boxes", "classes", "scores")
+    return Found(*(answer[f"detection_{part}"][0, :count].numpy() for part in parts))
 
 
 def test_every_door_gives_the_same_answer(url: str, picture: bytes) -> None:

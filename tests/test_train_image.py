@@ -15,7 +15,6 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -156,25 +155,22 @@ def test_what_cannot_be_trained_on_is_shown_beside_what_can(
     assert not (ml / "model").exists()
 
 
-def test_a_job_that_is_stopped_leaves_its_checkpoint(
+def test_a_job_that_is_stopped_has_not_failed(
     engine: Engine, image: str, photos: Path, tmp_path: Path
 ) -> None:
-    ml = opt_ml(tmp_path / "ml", steps=100_000, report_every=1, checkpoint_every=1)
+    """That its last step is saved, test_training_contract says."""
+    ml = opt_ml(tmp_path / "ml", steps=100_000)
     name = f"{MINE}-stopped-{os.getpid()}"
     words = (*mounted(ml, photos), "--network=none", f"--name={name}", image, "train")
     job = engine.start("run", *words)
     try:
-        while not (ml / "checkpoints/run.unfinished/checkpoint").exists():
-            with suppress(subprocess.TimeoutExpired):
-                job.wait(0.2)
-                raise AssertionError(job.communicate()[0])
+        assert job.stdout and job.stdout.readline()  # it is at work
         engine("stop", "--time=120", name)
         said = job.communicate(timeout=60)[0]
         assert job.returncode == 143, said
     finally:
         job.kill()
         engine("rm", "--force", name, check=False)
-    assert any((ml / "checkpoints/run.unfinished").glob("ckpt-*.index"))
     assert not (ml / "output/failure").exists(), "to be stopped is no failure"
     assert not (ml / "model").exists()
 

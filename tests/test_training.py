@@ -163,7 +163,7 @@ def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
 
 
 def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(records: Path, tmp_path: Path) -> None:
-    out, steps = tmp_path / "run", 100
+    out, steps = tmp_path / "run", 40
     words = command(records, out, "--steps", str(steps), "--checkpoint-every", "1000")
     words += ["--report-every", "5"]
     with training(words) as process:

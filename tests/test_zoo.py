@@ -96,6 +96,9 @@ def trained(aws: Aws, table: Path) -> Trained:
         time.sleep(0.05)  # S3 tells nobody when something comes
     killed.kill()
     said.append(killed.communicate()[1])
+    checkpoints = next(key for key in keys(s3) if key.endswith("/checkpoint"))
+    for part in ("index", "data-00000-of-00001"):  # as it may leave one, if it comes at the moment
+        s3.put_object(Bucket=BUCKET, Key=f"{checkpoints.rpartition('/')[0]}/ckpt-0.{part}")
     codes.append(killed.returncode)
 
     stopped = start(aws, *flags, *often)

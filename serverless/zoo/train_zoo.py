@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from petbox import aws, buckets, program
 from petbox.buckets import Address
 from petbox.errors import DataError, ModelError
+from petbox.stop_request import StopRequest
 
 YES_NO = (0, 1)
 # The columns, as the UCI repository describes them. Legs are kinds here, not an amount: six say
@@ -260,23 +262,27 @@ def train(models: Models, folder: Path, place: Address, options: Options) -> Non
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
             raise ModelError(f"{place}: no checkpoint that can be read; remove it") from error
     mirror = buckets.Mirror(folder, place)
+    kept = tuple(f"{Path(path).name}." for path in manager.checkpoints)
+    for path in folder.glob("ckpt-*"):
+        if not path.name.startswith(kept):  # one that was killed had no time to remove
+            path.unlink()
 
     def save() -> None:
         manager.save(int(step))
         mirror.update()  # here, not beside the training: a step takes less than to send one
 
-    try:
+    stop = StopRequest()
+    with stop.heeded():
         if begun := int(step):
             program.say(f"going on at step {begun}")
-        while int(step) < options.steps:
+        while int(step) < options.steps and not stop.code:
             models.update()
             if int(step) % options.checkpoint_every == 0:
                 save()
-    except (KeyboardInterrupt, SystemExit):
         save()
+    if stop.code:
         program.say(f"stopped at step {int(step)}, which is saved; the same command goes on there")
-        raise
-    save()
+        sys.exit(stop.code)
     if not np.isfinite(models.weights).all():
         raise ModelError(
             f"--learning-rate {options.learning_rate}: too high, the weights are not finite; "
