@@ -143,7 +143,9 @@ def at_endpoint(name: str, seconds: float = SECONDS, at_once: int = 10) -> Ask:
         connect_timeout=10,
         retries={"mode": "standard", "total_max_attempts": 1},  # ours know what to send again
         max_pool_connections=at_once,
-        user_agent_extra=f"petbox/{__version__}",
+        # The whole of it: what botocore finds out about its surroundings is put together anew for
+        # each call.
+        user_agent=f"petbox/{__version__} Boto3/{boto3.__version__}",
     )
 
     def ask(body: bytes) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 from petbox import runs
 from petbox.errors import ServiceError
 from petbox.garden import base_trainer, orbit, tf, train_lib, train_utils
+from petbox.quiet_tensorflow import as_written
 from petbox.stop_request import StopRequest, signals_go_to
 
 VARIABLE = "TF_CONFIG"
@@ -109,9 +110,12 @@ class Trainer(base_trainer.Trainer):
     def __init__(self, *args: Any, stop: Stop, **more: Any) -> None:
         self._stop = stop
         super().__init__(*args, **more)
+        # What the optimizer keeps of each weight; made within a step, it would be traced twice.
+        with self.strategy.scope():
+            self.optimizer._create_all_weights(self.model.trainable_variables)
 
     def create_train_loop_fn(self) -> Any:
-        step = tf.function(self.train_step)
+        step = tf.function(as_written(self.train_step))
 
         def loop(batches: Any, count: Any) -> None:
             for _ in range(int(count)):

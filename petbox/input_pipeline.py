@@ -17,6 +17,7 @@ from typing import Any
 from petbox import memory
 from petbox.errors import DataError
 from petbox.garden import anchor, box_ops, preprocess_ops, tf
+from petbox.quiet_tensorflow import as_written
 
 FEATURES = {
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value="(unnamed)"),
@@ -70,7 +71,7 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
             "gt_classes": preprocess_ops.clip_or_pad_to_fixed_size(classes, most, -1),
         }
 
-    stages = [decoded, example]
+    stages = [as_written(decoded), as_written(example)]
     pictures = _own_share(data, context)
     # What is kept after the second has the same flips and windows in every epoch.
     kept = 2 if data.cache else int(memory.fits(_decoded_sizes(pictures)))

@@ -63,4 +63,4 @@ class Task(MaskRCNNTask):
             return input_pipeline.training_batches(self.task_config.model, params, input_context)
         if input_context and input_context.num_input_pipelines > 1:
             input_context = None  # every host judges by all held-out pictures, not by its share
-        return super().build_inputs(params, input_context, dataset_fn)
+        return as_written(super().build_inputs)(params, input_context, dataset_fn)

@@ -7,8 +7,9 @@ runs in Lambda with nothing beside it. Knows nothing of sockets, statuses or pic
 from __future__ import annotations
 
 import base64
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +36,22 @@ class Detection:
 def request(images: Iterable[bytes], *, named: bool = False, signature: str = "") -> bytes:
     """The body that asks about `images`, each a whole JPEG or PNG file."""
     # Base64 needs no escapes, and json.dumps takes longer to look for them than all else does.
-    texts = [base64.b64encode(image) for image in images]
+    texts = [_base64()(image) for image in images]
     form = request_base64([""] * len(texts), named=named, signature=signature)
     parts = form.rsplit(b'""', len(texts))
     for place, text in enumerate(texts):
         parts.insert(2 * place + 1, text)
     return b'"'.join(parts)
+
+
+@functools.cache
+def _base64() -> Callable[[bytes], bytes]:
+    """Python's own encoder, or where it is one that takes a tenth of the time."""
+    try:
+        from pybase64 import b64encode
+    except ImportError:
+        return base64.b64encode
+    return b64encode
 
 
 def request_base64(texts: Iterable[str], *, named: bool = False, signature: str = "") -> bytes:

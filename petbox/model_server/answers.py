@@ -20,6 +20,9 @@ from petbox.model_server.refusal import Refusal
 Tensor = np.ndarray[Any, Any]
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
+SIX_DIGITS = "%.6g"
+LARGEST_EXACT = 22
+TENS = np.array([float(f"1e{power}") for power in range(LARGEST_EXACT + 1)])
 FLOATS = {"float32": "%.9g", "float64": "%.17g"}  # what every value of the type can be read from
 
 
@@ -185,21 +188,31 @@ def _distinct(flat: Tensor) -> list[str]:
     if tiny.any():
         flat = np.where(tiny, np.copysign(0, flat), flat)  # the original flushes denormals to zero
     numbers = flat.tolist()
-    short = _written("%.6g ", numbers)
-    with np.errstate(over="ignore"):  # 3.40282e+38 may say more than a float holds
-        says_all = (np.fromstring(short, sep=" ").astype(flat.dtype) == flat).tolist()
-    long = _written(FLOATS[flat.dtype.name] + " ", numbers)
-    both = zip(short.split(), long.split(), says_all, strict=True)
-    texts = [brief if fits else full for brief, full, fits in both]
+    # All at once, which takes a third of the time of one by one.
+    forms = [SIX_DIGITS if fits else FLOATS[flat.dtype.name] for fits in _fit(flat).tolist()]
+    texts = (" ".join(forms) % tuple(numbers)).split()
     texts = [text if "." in text or "e" in text else text + ".0" for text in texts]
     for i in np.flatnonzero(~np.isfinite(flat)):
         texts[i] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(numbers[i])]
     return texts
 
 
-def _written(form: str, numbers: list[float]) -> str:
-    """All at once, which takes a third of the time of one by one."""
-    return form * len(numbers) % tuple(numbers)
+def _fit(flat: Tensor) -> Tensor:
+    """Which of the numbers six digits say all of.
+
+    A power of ten up to the 22nd is exact, and so is a number of six digits, so that the one by
+    the other comes out as the double that the text would be read as.
+    """
+    with np.errstate(all="ignore"):
+        wide = flat.astype(np.float64)
+        power = 5 - np.floor(np.log10(np.abs(wide)))
+        exact = np.abs(power) <= LARGEST_EXACT
+        up = TENS[np.where(exact, np.maximum(power, 0), 0).astype(int)]
+        down = TENS[np.where(exact, np.maximum(-power, 0), 0).astype(int)]
+        fit: Tensor = (np.rint(wide * up / down) * down / up).astype(flat.dtype) == flat
+        for i in np.flatnonzero(~exact):  # too large, too small, or none at all
+            fit[i] = flat.dtype.type(SIX_DIGITS % wide[i]) == flat[i]
+    return fit
 
 
 def _plain_string(value: bytes, _: int) -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
+
+import pybase64
 
 from petbox.model_server import doubles
 from petbox.model_server.numbers import TooBig, double, integer
@@ -34,6 +36,9 @@ class Object:
 MISSING = object()
 BOM = re.compile(b"\xef?\xbb?\xbf?")  # each of its bytes is passed over, with the others or alone
 WHITE = " \t\n\r"
+PICTURE = 4096  # letters from which on a string may be one
+MOST_AROUND = 65536  # letters around them, which are looked through once more
+WORD = "\x7f"  # of those that stand for a picture
 DEEPEST = 1000  # of what is quoted; the original's stack ends somewhere, too
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -54,15 +59,52 @@ def parse(body: bytes) -> Any:
     # first test for those is quick on a large picture.
     if text.startswith(("{", "["), start) and ("\\" not in text or not SURROGATE.search(text)):
         try:
-            value, _ = _FAST.raw_decode(text, start)
-            return value
+            short, pictures = _without_pictures(text)
+            value, _ = _FAST.raw_decode(short, start)
+            return _with_pictures(value, pictures) if pictures else value
         except (ValueError, RecursionError):
             pass
     return _Walk(text, skipped).value()
 
 
+class Base64(str):
+    """A string of base64, and what it holds."""
+
+    content: bytes
+
+
+def _without_pictures(text: str) -> tuple[str, dict[str, Base64]]:
+    """The text with a short word for each picture, which Python would read letter by letter."""
+    if len(text) < PICTURE or "\\" in text:
+        return text, {}
+    parts = text.split('"')  # nothing is escaped, so every other one is a string
+    pictures = {}
+    for place in range(1, len(parts), 2):
+        if len(parts[place]) >= PICTURE:
+            picture = Base64(parts[place])
+            try:
+                picture.content = pybase64.b64decode(picture, validate=True)
+            except ValueError:
+                return text, {}
+            parts[place] = f"{WORD}{place}"
+            pictures[parts[place]] = picture
+    short = '"'.join(parts)
+    if len(short) < MOST_AROUND and short.count(WORD) == len(pictures):
+        return short, pictures
+    return text, {}
+
+
+def _with_pictures(value: Any, pictures: Mapping[str, Base64]) -> Any:
+    if isinstance(value, Object):
+        members = ((pictures.get(name, name), one) for name, one in value.members)
+        return Object([(name, _with_pictures(one, pictures)) for name, one in members])
+    if isinstance(value, list):
+        return [_with_pictures(one, pictures) for one in value]
+    return pictures.get(value, value) if isinstance(value, str) else value
+
+
 # A faster library (orjson) was weighed: it reads neither NaN nor what follows the first value, and
-# cannot be told how to read numbers or repeated names. A picture of 100 KB would gain 0.4 ms.
+# cannot be told how to read numbers or repeated names.
 _FAST = json.JSONDecoder(object_pairs_hook=Object, parse_int=integer, parse_float=double)
 
 

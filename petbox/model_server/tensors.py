@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pybase64
 
-from petbox.model_server.json_text import MISSING, Object, is_integer, quoted
+from petbox.model_server.json_text import MISSING, Base64, Object, is_integer, quoted
 from petbox.model_server.refusal import Refusal
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
@@ -275,6 +275,8 @@ def decoded(value: Object) -> bytes:
 
 def lenient_base64(text: str) -> bytes:
     """Standard alphabet; white space anywhere; padding by `=` or `.`, all of it or none."""
+    if isinstance(text, Base64):
+        return text.content
     if len(text) % 4 == 0:
         with contextlib.suppress(ValueError):  # a picture as it should be, at full speed
             return pybase64.b64decode(text, validate=True)
