@@ -144,7 +144,7 @@ def test_base64_is_indented_as_deep_as_its_list() -> None:
     ],
 )
 def test_floats_have_the_digits_they_need(value: np.floating[Any], text: str) -> None:
-    assert answers.floats(np.array([value])) == [text]
+    assert answers.floats(np.array([value])) == [[text]]
 
 
 # Requests

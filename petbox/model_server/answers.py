@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -24,6 +25,7 @@ SIX_DIGITS = "%.6g"
 LARGEST_EXACT = 22
 TENS = np.array([float(f"1e{power}") for power in range(LARGEST_EXACT + 1)])
 FLOATS = {"float32": "%.9g", "float64": "%.17g"}  # what every value of the type can be read from
+TINY = {name: np.finfo(name).tiny for name in FLOATS}
 
 
 def rows(outputs: Mapping[str, Tensor]) -> bytes:
@@ -33,8 +35,8 @@ def rows(outputs: Mapping[str, Tensor]) -> bytes:
         return b'{\n    "predictions": []\n}'
     depth = 2 if len(outputs) == 1 else 3
     columns = {
-        name: (iter(_texts(name, tensor, depth + tensor.ndim - 1)), tensor.shape[1:])
-        for name, tensor in outputs.items()
+        name: (iter(texts), outputs[name].shape[1:])
+        for name, texts in _texts(outputs, depth - 1).items()
     }
     if len(outputs) == 1:
         ((texts, shape),) = columns.values()
@@ -54,11 +56,11 @@ def columns(outputs: Mapping[str, Tensor]) -> bytes:
     """`{"outputs": tensor}`, or an object of tensors if there are several."""
     if len(outputs) == 1:
         ((name, tensor),) = outputs.items()
-        text = _column(name, tensor, 1)
+        text = _spread(iter(_texts(outputs, 1)[name]), tensor.shape, 1)
     else:
         members = [
-            f"        {string(name)}: {_column(name, tensor, 2)}"
-            for name, tensor in outputs.items()
+            f"        {string(name)}: {_spread(iter(texts), outputs[name].shape, 2)}"
+            for name, texts in _texts(outputs, 2).items()
         ]
         text = "{\n" + ",\n".join(members) + "\n    }"
     return _encoded(f'{{\n    "outputs": {text}\n}}')
@@ -67,8 +69,8 @@ def columns(outputs: Mapping[str, Tensor]) -> bytes:
 def classes(labels: Tensor | None, scores: Tensor | None) -> bytes:
     """`{"results": [[["label", score], ...], ...]}`; what the model does not tell is "" or 0."""
     shape = next(tensor.shape for tensor in (labels, scores) if tensor is not None)
-    words = iter(_texts("", np.full(shape, b"", object) if labels is None else labels, 0))
-    numbers = iter(floats(np.zeros(shape, np.float32) if scores is None else scores))
+    words = iter(_others("", np.full(shape, b"", object) if labels is None else labels, 0))
+    numbers = iter(floats(np.zeros(shape, np.float32) if scores is None else scores)[0])
     examples = [
         "[" + ", ".join(f"[{next(words)}, {next(numbers)}]" for _ in range(shape[1])) + "]"
         for _ in range(shape[0])
@@ -78,7 +80,7 @@ def classes(labels: Tensor | None, scores: Tensor | None) -> bytes:
 
 def values(numbers: Tensor) -> bytes:
     """`{"results": [number, ...]}`, a number an example."""
-    return _encoded('{\n    "results": [' + ", ".join(floats(numbers)) + "]\n}")
+    return _encoded('{\n    "results": [' + ", ".join(floats(numbers)[0]) + "]\n}")
 
 
 def error(message: str) -> bytes:
@@ -133,15 +135,10 @@ def _batch_size(outputs: Mapping[str, Tensor]) -> int:
 
 def _on_one_line(texts: Iterator[str], shape: Sequence[int]) -> str:
     """The next values of `texts`, as many as `shape` holds."""
-    if not shape:
-        return next(texts)
-    if len(shape) == 1:
-        return "[" + ", ".join(islice(texts, shape[0])) + "]"
-    return "[" + ", ".join(_on_one_line(texts, shape[1:]) for _ in range(shape[0])) + "]"
-
-
-def _column(name: str, tensor: Tensor, depth: int) -> str:
-    return _spread(iter(_texts(name, tensor, depth + tensor.ndim)), tensor.shape, depth)
+    form = "%s"
+    for size in reversed(shape):
+        form = f"[{', '.join([form] * size)}]"
+    return form % tuple(islice(texts, math.prod(shape)))
 
 
 def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
@@ -154,11 +151,20 @@ def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
     return "[\n" + ",\n".join(items) + f"\n{margin}]"
 
 
-def _texts(name: str, tensor: Tensor, depth: int) -> list[str]:
-    """Each element as text, in order; `depth` is how deep it will be indented."""
+def _texts(outputs: Mapping[str, Tensor], depth: int) -> dict[str, list[str]]:
+    """Each element of each tensor as text, in order; a number would be `depth` deep."""
+    texts: dict[str, list[str]] = {name: [] for name in outputs}  # in this order
+    for kind in FLOATS:
+        names = [name for name, tensor in outputs.items() if tensor.dtype.name == kind]
+        texts |= zip(names, floats(*(outputs[name] for name in names)), strict=True)
+    for name, tensor in outputs.items():
+        if tensor.dtype.name not in FLOATS:
+            texts[name] = _others(name, tensor, depth + tensor.ndim)
+    return texts
+
+
+def _others(name: str, tensor: Tensor, depth: int) -> list[str]:
     kind = tensor.dtype.name
-    if kind in FLOATS:
-        return floats(tensor)
     if kind in INTEGERS:
         return list(map(str, tensor.ravel().tolist()))
     if kind == "bool":
@@ -170,21 +176,27 @@ def _texts(name: str, tensor: Tensor, depth: int) -> list[str]:
     raise Refusal(f"Failed to write JSON value for tensor type: {word}")
 
 
-def floats(tensor: Tensor) -> list[str]:
-    """Six digits where they say it all, else as many as any value of the type needs.
+def floats(*tensors: Tensor) -> list[list[str]]:
+    """Of each tensor of one type the values as text.
 
-    Each value once, since most of a detector's answer is filler, and all of them together, since
-    a call to NumPy for each would take longer than a small model does.
+    Six digits where they say it all, else as many as any value of the type needs. Each value
+    once, since most of a detector's answer is filler, and all of them together, since a call to
+    NumPy for each would take longer than a small model does.
     """
-    bits, places = np.unique(
-        np.ascontiguousarray(tensor).view(f"i{tensor.itemsize}"), return_inverse=True
-    )
-    texts = _distinct(bits.view(tensor.dtype))
-    return [texts[i] for i in places.ravel().tolist()]
+    if not tensors:
+        return []
+    flat = np.concatenate([tensor.ravel() for tensor in tensors])
+    bits = flat.view(f"i{flat.itemsize}")
+    values = bits.tolist()
+    distinct = [*set(values)]
+    written = _distinct(np.array(distinct, bits.dtype).view(flat.dtype))
+    text = dict(zip(distinct, written, strict=True))
+    texts = iter([text[value] for value in values])
+    return [[*islice(texts, tensor.size)] for tensor in tensors]
 
 
 def _distinct(flat: Tensor) -> list[str]:
-    tiny = np.abs(flat) < np.finfo(flat.dtype).tiny
+    tiny = np.abs(flat) < TINY[flat.dtype.name]
     if tiny.any():
         flat = np.where(tiny, np.copysign(0, flat), flat)  # the original flushes denormals to zero
     numbers = flat.tolist()
