@@ -397,7 +397,7 @@ def test_a_task_that_was_stopped_goes_on_elsewhere(
         if file.is_file():
             s3.upload_file(str(file), BUCKET, f"in/{file.relative_to(built_in).as_posix()}")
     flags = ("--training", f"s3://{BUCKET}/in", "--output", f"s3://{BUCKET}/out")
-    flags += ("--preset", "toy", "--steps", "40", "--report-every", "1", "--checkpoint-every", "1")
+    flags += ("--preset", "toy", "--steps", "12", "--report-every", "1", "--checkpoint-every", "1")
     first = started(tmp_path / "first", *flags, env=env)
     while not any(key.endswith("/checkpoint") for key in keys(aws)):
         with suppress(subprocess.TimeoutExpired):
