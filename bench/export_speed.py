@@ -361,27 +361,39 @@ def stages(tf: Any, session: Any, outputs: Any, given: Any) -> dict[str, float]:
 
 
 def preparing(ours: bool) -> Callable[..., Any]:
-    """Decodes and resizes a picture file, in our order or in the library's."""
+    """Decodes and resizes picture files as our models do, or as those of the library do."""
+    from petbox import detector
     from petbox.decoding import decode
-    from petbox.garden import preprocess_ops, tf
+    from petbox.garden import tf
     from petbox.trained_network import scaled
 
+    from official.vision.serving.detection import DetectionModule  # isort: skip
+
     canvas = [640, 640]
+    library = DetectionModule(
+        params=detector.experiment("faster_rcnn_resnet50_pets"),
+        batch_size=None,
+        input_image_size=canvas,
+        model=tf.keras.Sequential(),  # it is not asked
+    )
 
-    def by_library(data: Any) -> Any:
-        pixels = tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32)
-        pixels = preprocess_ops.normalize_image(
-            tf.ensure_shape(pixels, [None, None, 3]),
-            offset=preprocess_ops.MEAN_RGB,
-            scale=preprocess_ops.STDDEV_RGB,
+    def by_library(files: Any) -> Any:
+        pixels = tf.TensorSpec([None, None, 3], tf.uint8)
+        images = tf.map_fn(
+            library._decode_image, files, parallel_iterations=32, fn_output_signature=pixels
         )
-        return preprocess_ops.resize_and_crop_image(pixels, canvas, padded_size=canvas)[0]
+        return library.preprocess(images)[0]
 
-    def by_us(data: Any) -> Any:
-        return scaled(tf.ensure_shape(decode(0, data), [None, None, 3]), canvas, canvas)[0]
+    def by_us(files: Any) -> Any:
+        def one(item: tuple[Any, Any]) -> Any:
+            return scaled(tf.ensure_shape(decode(*item), [None, None, 3]), canvas, canvas)
 
-    call = tf.function(by_us if ours else by_library, [tf.TensorSpec([], tf.string)])
-    return lambda data: call(data[0]).numpy()
+        ready = (tf.TensorSpec([*canvas, 3]), tf.TensorSpec([4]))
+        items = (tf.range(tf.shape(files)[0]), files)
+        return tf.map_fn(one, items, 4, fn_output_signature=ready)[0]
+
+    call = tf.function(by_us if ours else by_library, [tf.TensorSpec([None], tf.string)])
+    return lambda files: call(files).numpy()
 
 
 def timed(call: Callable[[], Any]) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from petbox.graphs import arguments
 from petbox.quiet_tensorflow import tf
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
@@ -58,7 +59,7 @@ def folded(function: Any, weights: Weights) -> Any:
     graph = _pruned(graph, nodes, map(_name, outputs), values)
     used = {name for node in graph.node for name in _inputs(node)}
     variables = {name: weights.variable(values[name]) for name in sorted(used & values.keys())}
-    taken = function.inputs[: len(function.inputs) - len(function.graph.captures)]
+    taken = arguments(function)
     caught = {
         inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource
     }
@@ -66,12 +67,13 @@ def folded(function: Any, weights: Weights) -> Any:
     def call(*tensors: Any) -> tuple[Any, ...]:
         given = {one.name: tensor for one, tensor in zip(taken, tensors, strict=True)}
         given |= {name: tf.identity(one) for name, one in caught.items()}
-        given |= {f"{name}:0": variable.read_value() for name, variable in variables.items()}
+        read = {id(one): one.read_value() for one in variables.values()}  # each once
+        given |= {f"{name}:0": read[id(one)] for name, one in variables.items()}
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 
-    arguments = [tf.TensorSpec(one.shape, one.dtype) for one in taken]
-    return tf.function(call).get_concrete_function(*arguments)
+    specs = [tf.TensorSpec(one.shape, one.dtype) for one in taken]
+    return tf.function(call).get_concrete_function(*specs)
 
 
 def _read(function: Any, graph: Any) -> Iterable[tuple[str, Values]]:

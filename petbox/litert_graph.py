@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from petbox.graphs import of_graph
 from petbox.quiet_tensorflow import as_written, tf
 
 COMBINED = "CombinedNonMaxSuppression"
@@ -19,26 +20,12 @@ COMBINED = "CombinedNonMaxSuppression"
 
 def of_one_picture(function: Any, specs: Sequence[Any]) -> Any:
     """A concrete function that does what `function` does, of tensors of the shapes in `specs`."""
-    alone = _of_graph(function, function.graph.as_graph_def(), specs)  # where all shapes are known
+    alone = of_graph(function, function.graph.as_graph_def(), specs)  # where all shapes are known
     graph = alone.graph.as_graph_def()
     for node in graph.node:
         if node.op == COMBINED:
             _replace(node, graph, alone.graph.get_operation_by_name(node.name))
-    return _of_graph(alone, graph, specs)
-
-
-def _of_graph(function: Any, graph: Any, specs: Sequence[Any]) -> Any:
-    """The function of a graph that takes, holds and gives what the graph of `function` does."""
-    taken = function.inputs[: len(function.inputs) - len(function.graph.captures)]
-    outputs = [output.name for output in function.outputs]
-
-    def call(*tensors: Any) -> tuple[Any, ...]:
-        here = tf.compat.v1.get_default_graph()
-        given = {one.name: tensor for one, tensor in zip(taken, tensors, strict=True)}
-        given |= {inner.name: here.capture(outer) for outer, inner in function.graph.captures}
-        return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
-
-    return tf.function(as_written(call)).get_concrete_function(*specs)
+    return of_graph(alone, graph, specs)
 
 
 @dataclass(frozen=True)

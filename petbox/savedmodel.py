@@ -9,7 +9,7 @@ Pictures are decoded and checked one by one; the network sees only what is sound
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from petbox import drawing_ops
 from petbox.batching import Batches, batched
 from petbox.canvases import Canvas
 from petbox.decoding import MOST_PIXELS, SOUND, refused
+from petbox.graphs import Sealed
 from petbox.picture_inputs import INPUT_TYPES
 from petbox.quiet_tensorflow import as_written, tf
 
@@ -83,6 +84,7 @@ class Servable(tf.Module):
         self._settings = settings
         self._input = INPUT_TYPES[settings.input_type]
         self._network = network
+        self._read = self._reading()
         self._detected = _together(network, settings)
         signature = [self._input.spec]
         # One for all signatures: each trace takes a while, and room in the file.
@@ -161,8 +163,19 @@ class Servable(tf.Module):
         return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self._network.classes - 1)
 
     def _pixels(self, index: Any, picture: Any) -> Any:
-        pixels = self._input.pixels(index, picture, self._settings.most_pixels)
-        return tf.ensure_shape(pixels, [None, None, 3])
+        (pixels,) = self._read(index, picture)
+        return pixels
+
+    def _reading(self) -> Callable[..., Any]:
+        """Gives the pixels [H,W,3] of a request's picture: one function for all who want them."""
+
+        def read(index: Any, picture: Any) -> tuple[Any]:
+            pixels = self._input.pixels(index, picture, self._settings.most_pixels)
+            return (tf.ensure_shape(pixels, [None, None, 3]),)
+
+        item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
+        place = tf.TensorSpec([], tf.int32)
+        return Sealed(tf.function(as_written(read)).get_concrete_function(place, item))
 
     def _prepared(self, inputs: Any) -> tuple[Any, ...]:
         """The pictures of a request, each as the network takes it."""

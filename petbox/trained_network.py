@@ -13,6 +13,7 @@ from typing import Any
 from petbox import canvases
 from petbox.folding import Weights, folded
 from petbox.garden import preprocess_ops, tf
+from petbox.graphs import ON_THE_DEVICE, Sealed, simplified
 from petbox.quiet_tensorflow import as_written
 
 
@@ -42,16 +43,19 @@ class TrainedNetwork:
             part.input_spec = None  # convolutional, but told to take one size only
         weights = Weights()
         with _as_exported(model):
-            self.bodies = [folded(self._traced(model, canvas), weights) for canvas in self.canvases]
+            self.bodies = [
+                simplified(folded(self._traced(model, canvas), weights)) for canvas in self.canvases
+            ]
         self.tracked = weights.all
 
     def prepare(self, pixels: Any) -> tuple[Any, Any]:
         return scaled(pixels, self.size, self._padded)
 
     def detect(self, images: Any, corners: Any) -> Any:
-        if len(self.bodies) == 1:
-            return self.bodies[0](images, corners)
-        return canvases.each_on_its_own(self.canvases, self.bodies, images, corners)
+        bodies = [Sealed(body, ON_THE_DEVICE) for body in self.bodies]
+        if len(bodies) == 1:
+            return bodies[0](images, corners)
+        return canvases.each_on_its_own(self.canvases, bodies, images, corners)
 
     def _traced(self, model: Any, canvas: canvases.Canvas) -> Any:
         def find(images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
@@ -79,7 +83,9 @@ def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[A
     scaled = tf.maximum(scaled, 1.0)  # a picture of one row would vanish
     # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
     image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
-    image = preprocess_ops.normalize_image(image / 255.0)
+    image = preprocess_ops.normalize_image(
+        image, offset=preprocess_ops.MEAN_RGB, scale=preprocess_ops.STDDEV_RGB
+    )
     image = tf.image.pad_to_bounding_box(image, 0, 0, *padded)
     return tf.ensure_shape(image, [*padded, 3]), tf.tile(scaled, [2])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,28 @@ def test_nothing_is_normalised_behind_a_convolution(small: Any) -> None:
     whole = call.get_concrete_function(tf.TensorSpec([None, 256, 256, 3]))
     assert _normalisations(whole) > 10
     assert _normalisations(folded(whole, Weights())) == 0
+
+
+def test_a_simplified_function_gives_the_same_in_fewer_steps() -> None:
+    from petbox.garden import tf
+    from petbox.graphs import simplified
+
+    held = tf.Variable([[2.0, 3.0]])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+    def call(given: Any) -> tuple[Any, ...]:
+        steps = tf.range(6.0) * 2.0  # the same for everybody
+        return given * held + tf.reduce_sum(steps), given @ tf.transpose(held)
+
+    whole = call.get_concrete_function()
+    fewer = simplified(whole)
+    given = tf.constant([[1.0, 4.0], [5.0, 6.0]])
+    for wanted, found in zip(whole(given), fewer(given), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    held.assign([[1.0, 0.5]])
+    np.testing.assert_array_equal(fewer(given)[1], [[3.0], [8.0]])
+    assert len(fewer.graph.get_operations()) < len(whole.graph.get_operations())
+    assert not {"Range", "Sum"} & {one.type for one in fewer.graph.get_operations()}
 
 
 def test_depthwise_convolutions_are_folded_too() -> None:
@@ -144,6 +167,29 @@ def fitted(trained: Path) -> Exported:
     from petbox.batching import Batches
 
     return exported(trained, "fitted", batches=Batches(4, 5000))
+
+
+def test_the_networks_are_made_small_when_exported_and_left_alone_when_loaded(
+    fitted: Exported, square: Exported
+) -> None:
+    """Else every process that loads the model spends seconds on making them small again."""
+    from petbox.garden import tf
+
+    whole = tf.saved_model.load(str(fitted.folder)).signatures["serving_default"]
+    functions = whole.graph.as_graph_def().library.function
+    networks = {
+        one.signature.name: [node.op for node in one.node_def]
+        for one in functions
+        if any(node.op == "Conv2D" for node in one.node_def)
+    }
+    assert len(networks) == 3, "one for each canvas"
+    for steps in networks.values():
+        assert "Placeholder" not in steps
+        assert steps.count("Const") < len(steps) / 5, "what follows from the canvas is worked out"
+    prepared = square.graphs(PICTURES[0])
+    steps = Counter(node.op for graph in prepared for node in graph.node)
+    assert steps["StatefulPartitionedCall"] == 2, "decoding and the network"
+    assert not [step for step in steps if "Conv2D" in step]
 
 
 def test_pictures_on_different_canvases_are_answered_as_alone_and_in_order(

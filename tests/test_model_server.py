@@ -145,6 +145,21 @@ def test_base64_is_indented_as_deep_as_its_list() -> None:
 )
 def test_floats_have_the_digits_they_need(value: np.floating[Any], text: str) -> None:
     assert answers.floats(np.array([value])) == [[text]]
+    # Written together with so many others that NumPy is worth its while.
+    others = np.arange(answers.FEW, dtype=value.dtype) + value.dtype.type(0.5)
+    assert answers.floats(np.array([value, *others]))[0][0] == text
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_floats_are_the_same_alone_and_among_many(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    spread = rng.normal(size=2000) * 10.0 ** rng.integers(-40, 38, 2000)
+    bits = rng.integers(0, 2**64, 2000, np.uint64).view(kind)
+    for values in (spread.astype(kind), np.round(spread, 3).astype(kind), bits):
+        alone = [
+            text for number in values for (text,) in answers.floats(values.dtype.type(number)[None])
+        ]
+        assert answers.floats(values) == [alone]
 
 
 # Requests
