@@ -90,7 +90,7 @@ def arguments(function: Any) -> list[Any]:
 
 
 def _passes(names: Sequence[str]) -> Any:
-    config = tf.compat.v1.ConfigProto()
+    config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
     rewriting = config.graph_options.rewrite_options
     rewriting.disable_meta_optimizer = not names
     rewriting.optimizers.extend(names)

@@ -195,6 +195,7 @@ def ended(folder: Path, *flags: str) -> tuple[int, str]:
         ([], "INVALID_ARGUMENT: Both server_options.model_base_path and server_options."),
         (["--model_base_path=models/x"], "Expected model default to have an absolute path"),
         (["--rest_api_port=abc"], "Couldn't interpret value abc for flag rest_api_port."),
+        (["--rest_api_port=8_501"], "Couldn't interpret value 8_501 for flag rest_api_port."),
         (["--enable_batching=maybe"], "Couldn't interpret value maybe for flag enable_batching."),
         (["--model_config_file=/nosuch"], "NOT_FOUND: /nosuch; No such file or directory"),
         (["--model_base_path=/x"], "--rest_api_port=0: name a port"),

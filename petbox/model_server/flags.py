@@ -116,6 +116,8 @@ def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
 
 def _value(name: str, text: str, kind: type) -> Any:
     try:
+        if kind in (int, float) and "_" in text:  # which Python reads past
+            raise ValueError(text)
         return WORDS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise Refusal(f"Couldn't interpret value {text} for flag {name}.") from None
