@@ -355,7 +355,7 @@ def stages(tf: Any, session: Any, outputs: Any, given: Any) -> dict[str, float]:
     micros: Counter[str] = Counter()
     for device in metadata.step_stats.dev_stats:
         for node in device.node_stats:
-            if "PartitionedCall" in node.node_name:
+            if re.search(r"PartitionedCall(_\d+)?$", node.node_name):
                 continue  # what it calls is there as well
             found = (stage for stage, name in STAGES.items() if re.search(name, node.node_name))
             micros[next(found, "other")] += node.op_end_rel_micros - node.op_start_rel_micros
