@@ -145,7 +145,7 @@ def _on_one_line(texts: Iterator[str], shape: Sequence[int]) -> str:
     return _form(tuple(shape)) % tuple(islice(texts, math.prod(shape)))
 
 
-@lru_cache
+@lru_cache(32)  # one may be as long as its answer
 def _form(shape: tuple[int, ...]) -> str:
     form = "%s"
     for size in reversed(shape):
