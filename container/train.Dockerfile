@@ -54,6 +54,7 @@ ARG LEFT_OUT="\
     pydantic-core \
     pyrate-limiter \
     pytest \
+    pytest-timeout \
     pytest-xdist \
     python-multipart \
     referencing \

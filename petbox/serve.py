@@ -17,13 +17,13 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from petbox import desktop, labels
+from petbox import desktop, labels, stop_signals
 from petbox.child import Child
 from petbox.errors import MissingExtra, ModelError, ServiceError
 from petbox.options import POSITIONAL
@@ -33,6 +33,7 @@ FRONT = Path(__file__).parent / "container"  # a link to the one in the checkout
 NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")  # as container/nginx.conf loads it
 MODEL = "model"  # the name under which the front asks for it
 PLACES = 32  # requests that the engine is given at once; who comes later waits for one
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.05
 KEPT_BYTES = 32 * 2**20  # of freed memory, by each of nginx's workers
@@ -56,8 +57,10 @@ def serve(options: ServeOptions) -> None:
     say(f"serving {version} by {engine_name(engine)}")
 
     events: queue.SimpleQueue[Child | None] = queue.SimpleQueue()  # who died; None: we are to stop
-    stop_listening = _listen_for_stop(events)
-    with ExitStack() as stack:
+    # nohup wants a closed terminal ignored.
+    asking = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
+    # Heard until all is to end: then a second Ctrl-C waits for nobody.
+    with ExitStack() as stack, stop_signals.heard(asking, lambda: events.put(None)):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petbox-serve-")))
         engine_port = free_port()
         write_run_folder(folder, version, f"{options.host}:{options.port}", engine_port)
@@ -66,7 +69,6 @@ def serve(options: ServeOptions) -> None:
         stack.enter_context(_running("the model server", start, signal.SIGTERM, events))
         front = nginx_command(nginx, folder)
         stack.enter_context(_running("nginx", front, signal.SIGQUIT, events))
-        stack.callback(stop_listening)  # left first: a second Ctrl-C waits for nobody
         _until_stopped(options, engine_port, events)
         say("stopping: requests in flight are finished first")
 
@@ -247,18 +249,3 @@ def _running(
         yield
     finally:
         child.stop(farewell, DRAIN_SECONDS)
-
-
-def _listen_for_stop(events: queue.SimpleQueue[Child | None]) -> Callable[[], None]:
-    """Ctrl-C, TERM and a closed terminal ask to stop, until the returned is called."""
-    before = {
-        number: signal.signal(number, lambda *_: events.put(None))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # nohup wants a closed terminal ignored
-    }
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    return restore

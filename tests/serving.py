@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -134,6 +135,13 @@ class Program:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def send_beside(self, number: signal.Signals) -> None:
+        """To a thread that is not the main one, as the system may choose as well."""
+        pid = self.process.pid
+        threads = (int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
+        beside = next(thread for thread in threads if thread != pid)
+        assert ctypes.CDLL(None).tgkill(pid, beside, number) == 0
 
     def children(self) -> dict[str, int]:
         """Process ids of the children, by `nginx` and `engine`."""

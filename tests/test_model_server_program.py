@@ -170,7 +170,7 @@ def test_requests_in_flight_are_finished_after_term(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=LONG) as client:
             client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body))
             assert b"100 Continue" in client.recv(100)  # it is in flight now
-            program.send(signal.SIGTERM)
+            program.send_beside(signal.SIGTERM)
             await_port(port, opened=False)
             client.sendall(body)
             answer = b"".join(iter(lambda: client.recv(1000), b""))

@@ -266,6 +266,13 @@ def test_stopping_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> 
         assert nothing_is_left(program, port, engine_port)
 
 
+def test_whichever_thread_is_told_to_stop_it_is_heard(tmp_path: Path) -> None:
+    with serving(tmp_path) as (program, _port):
+        assert program.line()
+        program.send_beside(signal.SIGTERM)
+        assert program.ended()[0] == 0
+
+
 def test_stopping_while_loading_leaves_nothing_behind(tmp_path: Path) -> None:
     engine = stand_in_engine(tmp_path / "engine")
     os.mkfifo(engine / "load")

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, cast
 
+from petbox import stop_signals
 from petbox.errors import PetboxError
 from petbox.model_server import config
 from petbox.model_server.config import ModelConfig
@@ -77,11 +78,17 @@ def serve(flags: Flags) -> int:
         servables.stop()
         stop.set()
 
-    def ask_to_stop(*_: object) -> None:  # amid whatever holds the locks, so from elsewhere
-        threading.Thread(target=leave).start()
+    with stop_signals.heard((signal.SIGTERM, signal.SIGINT), leave):
+        return _serve(flags, configs, servables, listener, stop)
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
+
+def _serve(
+    flags: Flags,
+    configs: list[ModelConfig],
+    servables: Servables,
+    listener: Listener,
+    stop: threading.Event,
+) -> int:
     servables.configure(configs)
     if not servables.wait(configs):
         return 0
