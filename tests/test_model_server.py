@@ -41,6 +41,7 @@ class Doubler:
         "labels": Signature({"inputs": "string"}, ["classes", "scores"], list),
         "only_labels": Signature({"inputs": "string"}, ["classes"], list),
         "numbers": Signature({"inputs": "float"}, ["outputs"], list, definition="its text"),
+        "named_b64": Signature({"b64": "string", "c": "float"}, ["b64", "c"], list),
     }
 
     def definitions(self) -> dict[str, Any]:
@@ -122,6 +123,17 @@ def test_bytes_that_are_no_text_are_copied_raw() -> None:
     assert b'model \xff"' in ask(b"", "/v1/models/%FF", "GET").body
 
 
+def test_rows_that_end_in_zeros_are_written_whole() -> None:
+    whole = [[float(n)] * 2 for n in (3, 0, 5)] + [[0.0, 0.0]] * 40
+    rows = [whole, [[0.0, -0.0]] * 43, [[1.0, 1.0]] * 43, [[0.0, 0.0]] * 43]
+    for name in ("serving_default", "fine"):
+        answer = ask({"signature_name": name, "instances": rows}).body
+        scale = 2 if name == "serving_default" else 1
+        told = json.loads(answer)["predictions"]
+        assert told == [[[scale * x for x in pair] for pair in row] for row in rows]
+        assert answer.count(b"-0.0") == 43
+
+
 def test_base64_is_indented_as_deep_as_its_list() -> None:
     answer = ask({"signature_name": "echo_bytes", "instances": [["a"]]})
     text = '[[{\n                "b64": "YQ=="\n            }]\n    ]'
@@ -144,10 +156,10 @@ def test_base64_is_indented_as_deep_as_its_list() -> None:
     ],
 )
 def test_floats_have_the_digits_they_need(value: np.floating[Any], text: str) -> None:
-    assert answers.floats(np.array([value])) == [[text]]
+    assert written(np.array([value])) == [text]
     # Written together with so many others that NumPy is worth its while.
     others = np.arange(answers.FEW, dtype=value.dtype) + value.dtype.type(0.5)
-    assert answers.floats(np.array([value, *others]))[0][0] == text
+    assert written(np.array([value, *others]))[0] == text
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])
@@ -156,10 +168,12 @@ def test_floats_are_the_same_alone_and_among_many(kind: str) -> None:
     spread = rng.normal(size=2000) * 10.0 ** rng.integers(-40, 38, 2000)
     bits = rng.integers(0, 2**64, 2000, np.uint64).view(kind)
     for values in (spread.astype(kind), np.round(spread, 3).astype(kind), bits):
-        alone = [
-            text for number in values for (text,) in answers.floats(values.dtype.type(number)[None])
-        ]
-        assert answers.floats(values) == [alone]
+        alone = [text for at in range(len(values)) for text in written(values[at : at + 1])]
+        assert written(values) == alone
+
+
+def written(values: np.ndarray[Any, Any]) -> list[str]:
+    return answers.values(values).decode().split("[")[1].split("]")[0].split(", ")
 
 
 # Requests
@@ -245,6 +259,51 @@ def test_base64_is_read_leniently(text: str, data: bytes) -> None:
 def test_base64_is_not_read_as_what_it_is_not(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the sentence is never shown
         lenient_base64(text)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"instances": [{"b64": %s}]}',
+        '{"signature_name": "echo_bytes", "inputs": {"b64": %s}}',
+        ' {"signature_name": "echo", "instances": [%s]} "b64": %s',
+        '{"signature_name": "echo", "instances": [{"b64" :%s}, {"b64":\\n%s}]}',
+        '{"signature_name": "echo", "instances": [{"b64": %s, "b64": %s}]}',
+        '{"signature_name": "echo", "instances": {"b64": %s}}',
+        '{"signature_name": "named_b64", "instances": [{"b64": %s, "c": 1}]}',
+        '{"signature_name": "named_b64", "instances": [{"c": {"b64": %s}, "b64": 1}]}',
+        '{"signature_name": "pair", "instances": [{"a": 1, "b64": %s}]}',
+        '{"signature_name": {"b64": %s}, "instances": [1]}',
+        '{"b64": %s',
+        '{"instances": [\x7f, {"b64": %s}]}',
+        '{"signature_name": "echo", "instances": ["\x7f7", {"b64": %s}]}',
+        '{"signature_name": "echo", "instances": [{"b64": %s}, "\\u00e4"]}',
+        '\xef\xbb\xbf{"signature_name": "echo", "instances": [{"b64": %s}]',
+    ],
+)
+@pytest.mark.parametrize("held", ["YWJj", "YWJj-", "YW Jj", "YQ"])
+def test_a_picture_is_read_sooner_and_not_otherwise(
+    monkeypatch: pytest.MonkeyPatch, written: str, held: str
+) -> None:
+    body = written.encode("latin-1").replace(b"%s", f'"{held}"'.encode())
+    monkeypatch.setattr(json_text, "PICTURE", 4)
+    sooner = ask(body)
+    monkeypatch.setattr(json_text, "PICTURE", 10**6)
+    assert sooner == ask(body)
+
+
+@pytest.mark.parametrize("path", ["classify", "regress"])
+@pytest.mark.parametrize("example", ['{"b64": %s}', '{"b64": %s, "c": 1}', '{"c": {"b64": %s}}'])
+def test_a_picture_in_an_example_is_read_sooner_and_not_otherwise(
+    monkeypatch: pytest.MonkeyPatch, path: str, example: str
+) -> None:
+    name = {"classify": "labels", "regress": "lengths"}[path]
+    body = f'{{"signature_name": "{name}", "examples": [{example}]}}' % '"YWJj"'
+    answers = []
+    for picture in (4, 10**6):
+        monkeypatch.setattr(json_text, "PICTURE", picture)
+        answers.append(ask(body.encode(), f"/v1/models/model:{path}"))
+    assert answers[0] == answers[1] and answers[0].status == 200
 
 
 def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:

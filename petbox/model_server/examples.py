@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from petbox.model_server.json_text import MISSING, Object, quoted
+from petbox.model_server.json_text import MISSING, Base64, Object, quoted
 from petbox.model_server.refusal import Refusal
 from petbox.model_server.tensors import decoded, is_base64, kind_of
 
@@ -66,6 +66,8 @@ def _value(name: str, value: Any) -> tuple[str, Any]:
     """The kind of `value`, and what it is or what decodes it once its kind is known to fit."""
     if isinstance(value, str):
         return BYTES, _utf8(value)
+    if isinstance(value, Base64):  # of a feature that has this name
+        return BYTES, value.written
     if is_base64(value):
         return BYTES, decoded
     if isinstance(value, float):

@@ -53,51 +53,59 @@ def parse(body: bytes) -> Any:
         raise Refusal("JSON Parse error: The document is empty")
     begun = BOM.match(body)
     skipped = begun.end() if begun else 0
-    text = body[skipped:].decode("utf-8", "surrogateescape")
+    escapes = b"\\" in body
+    short, pictures = (body, {}) if escapes else _without_pictures(body)
+    text = short[skipped:].decode("utf-8", "surrogateescape")
     start = len(text) - len(text.lstrip(WHITE))
-    # Python ends a lone number where it is sound, and has its own idea of lone surrogates; the
-    # first test for those is quick on a large picture.
-    if text.startswith(("{", "["), start) and ("\\" not in text or not SURROGATE.search(text)):
+    # Python ends a lone number where it is sound, and has its own idea of lone surrogates.
+    if text.startswith(("{", "["), start) and not (escapes and SURROGATE.search(text)):
         try:
-            short, pictures = _without_pictures(text)
-            value, _ = _FAST.raw_decode(short, start)
+            value, _ = _FAST.raw_decode(text, start)
             return _with_pictures(value, pictures) if pictures else value
         except (ValueError, RecursionError):
             pass
+    if pictures:
+        text = body[skipped:].decode("utf-8", "surrogateescape")
     return _Walk(text, skipped).value()
 
 
-class Base64(str):
-    """A string of base64, and what it holds."""
+@dataclass(frozen=True)
+class Base64:
+    """What stands behind "b64", as it is written, and what it holds."""
 
+    written: bytes
     content: bytes
 
 
-def _without_pictures(text: str) -> tuple[str, dict[str, Base64]]:
-    """The text with a short word for each picture, which Python would read letter by letter."""
-    if len(text) < PICTURE or "\\" in text:
-        return text, {}
-    parts = text.split('"')  # nothing is escaped, so every other one is a string
+def _without_pictures(body: bytes) -> tuple[bytes, dict[str, Base64]]:
+    """The body with a short word for each picture, which Python would read letter by letter."""
+    if len(body) < PICTURE:
+        return body, {}
+    parts = body.split(b'"')  # nothing is escaped, so every other one is a string
     pictures = {}
-    for place in range(1, len(parts), 2):
-        if len(parts[place]) >= PICTURE:
-            picture = Base64(parts[place])
+    for place in range(3, len(parts), 2):
+        written = parts[place]
+        if (
+            len(written) >= PICTURE
+            and parts[place - 2] == b"b64"
+            and parts[place - 1].strip() == b":"
+        ):
             try:
-                picture.content = pybase64.b64decode(picture, validate=True)
+                content = pybase64.b64decode(written, validate=True)
             except ValueError:
-                return text, {}
-            parts[place] = f"{WORD}{place}"
-            pictures[parts[place]] = picture
-    short = '"'.join(parts)
-    if len(short) < MOST_AROUND and short.count(WORD) == len(pictures):
+                return body, {}
+            word = f"{WORD}{place}"
+            parts[place] = word.encode()
+            pictures[word] = Base64(written, content)
+    short = b'"'.join(parts)
+    if len(short) < MOST_AROUND and short.count(WORD.encode()) == len(pictures):
         return short, pictures
-    return text, {}
+    return body, {}
 
 
 def _with_pictures(value: Any, pictures: Mapping[str, Base64]) -> Any:
     if isinstance(value, Object):
-        members = ((pictures.get(name, name), one) for name, one in value.members)
-        return Object([(name, _with_pictures(one, pictures)) for name, one in members])
+        return Object([(name, _with_pictures(one, pictures)) for name, one in value.members])
     if isinstance(value, list):
         return [_with_pictures(one, pictures) for one in value]
     return pictures.get(value, value) if isinstance(value, str) else value
@@ -151,6 +159,8 @@ def _line(depth: int) -> str:
 def _leaf(value: Any) -> str:
     if isinstance(value, Object):
         return "{}"
+    if isinstance(value, Base64):
+        return string(value.written.decode())
     if isinstance(value, str):
         return string(value)
     if isinstance(value, bool) or value is None:

@@ -65,6 +65,9 @@ def load(name: str, version: int, folder: Path, running: Running) -> Model:
         inter_op_parallelism_threads=running.inter_op_threads,
         intra_op_parallelism_threads=running.intra_op_threads,
     )
+    # TensorFlow's threads look out for more work for a while before they sleep, at the expense of
+    # Python's, which then writes the answer.
+    config.experimental.disable_thread_spinning = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
         with graph.as_default():

@@ -224,6 +224,8 @@ def _reader(dtype: str) -> Callable[[Any], Any]:
     def text(value: Any) -> Any:
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
+        if isinstance(value, Base64):  # of an input that has this name
+            return value.written
         if isinstance(value, Object):
             return decoded(value)
         raise unfit(value)
@@ -247,7 +249,7 @@ def kind_of(value: Any) -> str:
         return {True: "True", False: "False", None: "Null"}[value]
     if isinstance(value, (int, float)):
         return "Number"
-    return {str: "String", list: "Array", Object: "Object"}[type(value)]
+    return {str: "String", Base64: "String", list: "Array", Object: "Object"}[type(value)]
 
 
 def is_base64(value: Any) -> bool:
@@ -256,7 +258,7 @@ def is_base64(value: Any) -> bool:
         isinstance(value, Object)
         and len(value.members) == 1
         and value.members[0][0] == "b64"
-        and isinstance(value.members[0][1], str)
+        and isinstance(value.members[0][1], (str, Base64))
     )
 
 
@@ -267,16 +269,17 @@ def _is_named(value: Any) -> bool:
 def decoded(value: Object) -> bytes:
     if not is_base64(value):
         raise Refusal(f"JSON Value: {quoted(value)} not formatted correctly for base64 data")
+    written = value.members[0][1]
+    if isinstance(written, Base64):
+        return written.content
     try:
-        return lenient_base64(value.members[0][1])
+        return lenient_base64(written)
     except (binascii.Error, ValueError) as error:
         raise Refusal("Unable to base64 decode") from error
 
 
 def lenient_base64(text: str) -> bytes:
     """Standard alphabet; white space anywhere; padding by `=` or `.`, all of it or none."""
-    if isinstance(text, Base64):
-        return text.content
     if len(text) % 4 == 0:
         with contextlib.suppress(ValueError):  # a picture as it should be, at full speed
             return pybase64.b64decode(text, validate=True)
