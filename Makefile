@@ -9,6 +9,8 @@ MODEL ?= model/toy
 BASE ?=
 export PYTHON
 BIN := .venv/bin
+# One more than there are cores, since some tests wait; each may take a gigabyte or two.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 # Libraries that keep caches keep them in the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
@@ -32,7 +34,7 @@ demo: .venv/ready ## train, export, serve and ask a small detector (minutes; POR
 test: check ## every test, the whole chain and the images included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ OUT = report.CHECKOUT / "build" / "bench-model-server"
 TOY = report.CHECKOUT / "model" / "toy"
 CONNECTIONS = 8
 STARTS = 3
-ROUNDS = 5  # of throughput, of which the middle one by its ratio is kept
+ROUNDS = 5  # of throughput; of each number of threads the median counts
 
 
 def main() -> None:
@@ -60,12 +61,10 @@ def main() -> None:
         direct, over_http = medians(calls, requests)
         rows.append(compared("toy detector, p50, ms", direct, over_http, "+5 %"))
         callers = [http_call(port, "toy", body) for _ in range(CONNECTIONS)]
-        rounds = []
-        for _ in range(ROUNDS):
-            best = max(rate([direct_call(toy, pictures)] * n, requests) for n in (1, 2, 4, 8))
-            rounds.append((best, rate(callers, requests)))
-        rounds.sort(key=lambda pair: pair[1] / pair[0])
-        rows.append(compared("toy detector, images/s", *rounds[ROUNDS // 2], "0.9 of direct"))
+        crews = [[direct_call(toy, pictures)] * count for count in (1, 2, 4, 8)] + [callers]
+        rounds = [[rate(crew, requests) for crew in crews] for _ in range(ROUNDS)]
+        *direct_rates, served = (statistics.median(rates) for rates in zip(*rounds, strict=True))
+        rows.append(compared("toy detector, images/s", max(direct_rates), served, "0.9 of direct"))
     alone, ready = (min(measure() for _ in range(STARTS)) for measure in (load_alone, serve))
     rows.append(compared("start, s", alone, ready, "+2 s"))
     head = ["", "direct", "embedded server", "", "bar"]
