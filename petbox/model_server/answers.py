@@ -152,14 +152,12 @@ def _on_one_line(texts: Iterator[str], shape: Sequence[int]) -> str:
     if not shape:
         return next(texts, ZERO)
     values = tuple(islice(texts, math.prod(shape)))
-    missing = math.prod(shape) - len(values)
-    if not missing:
+    if len(values) == math.prod(shape):
         return _form(tuple(shape)) % values
-    count, *inner = shape
-    size = math.prod(inner)
-    given = -(-len(values) // size)
-    items = [_form((given, *inner))[1:-1] % (*values, *[ZERO] * (given * size - len(values)))]
-    items = items[:given] + [_form(tuple(inner)) % ((ZERO,) * size)] * (count - given)
+    item, size = _form(tuple(shape[1:])), math.prod(shape[1:])
+    values += (ZERO,) * (-len(values) % size)
+    items = [item % values[at : at + size] for at in range(0, len(values), size)]
+    items += [item % ((ZERO,) * size)] * (shape[0] - len(items))
     return f"[{', '.join(items)}]"
 
 
@@ -182,7 +180,7 @@ def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
 
 
 def _texts(outputs: Mapping[str, Tensor], depth: int) -> dict[str, list[str]]:
-    """Each element of each tensor as text, in order; a number would be `depth` deep."""
+    """The elements as text, of floats without the zeros at the end; each would be `depth` deep."""
     texts: dict[str, list[str]] = {}
     kinds: dict[str, list[str]] = {}  # the names of the floats of each
     for name, tensor in outputs.items():
