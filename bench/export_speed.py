@@ -337,7 +337,8 @@ def serve(model: str) -> None:
             outputs = {key: info.name for key, info in signature.outputs.items()}
             calls["answer"] = session.make_callable(outputs, [taken])
         elif what == "stages":
-            print(json.dumps(stages(tf, session, outputs, {taken: given[0]})), flush=True)
+            told = stages(tf, session, outputs, {taken: given[0]}, original_names(Path(model)))
+            print(json.dumps(told), flush=True)
             continue
         else:
             if what not in calls:
@@ -347,7 +348,15 @@ def serve(model: str) -> None:
         print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
 
 
-def stages(tf: Any, session: Any, outputs: Any, given: Any) -> dict[str, float]:
+def original_names(model: Path) -> list[str]:
+    """What the nodes n0, n1, ... of a model of ours were called; of another none is."""
+    told = model / "assets.extra" / "node_names.txt"
+    return told.read_text().splitlines() if told.exists() else []
+
+
+def stages(
+    tf: Any, session: Any, outputs: Any, given: Any, names: Sequence[str]
+) -> dict[str, float]:
     """The share of its steps' time that each stage has."""
     metadata = tf.compat.v1.RunMetadata()
     full = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
@@ -355,9 +364,10 @@ def stages(tf: Any, session: Any, outputs: Any, given: Any) -> dict[str, float]:
     micros: Counter[str] = Counter()
     for device in metadata.step_stats.dev_stats:
         for node in device.node_stats:
-            if re.search(r"PartitionedCall(_\d+)?$", node.node_name):
+            called = re.sub(r"\bn(\d+)\b", lambda short: names[int(short[1])], node.node_name)
+            if re.search(r"PartitionedCall(_\d+)?$", called):
                 continue  # what it calls is there as well
-            found = (stage for stage, name in STAGES.items() if re.search(name, node.node_name))
+            found = (stage for stage, name in STAGES.items() if re.search(name, called))
             micros[next(found, "other")] += node.op_end_rel_micros - node.op_start_rel_micros
     return {stage: time / micros.total() for stage, time in micros.items()}
 

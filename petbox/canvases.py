@@ -7,7 +7,7 @@ sees a long way into the padding, and learned that there is more of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from petbox.quiet_tensorflow import tf
@@ -49,25 +49,46 @@ def holding(canvases: Sequence[Canvas], corners: Any) -> Any:
 
 
 def each_on_its_own(
-    canvases: Sequence[Canvas], find: Sequence[Callable[..., Any]], images: Any, corners: Any
+    canvases: Sequence[Canvas], find: Any, images: Any, corners: Any
 ) -> tuple[Any, ...]:
-    """What `find`, a function for each canvas, says of each picture on its canvas, in order.
+    """What `find` says of each picture on its canvas, in order.
 
     The canvas is a matter of the picture alone, so its answer is the same in any company.
     """
     choice = holding(canvases, corners[:, :2])
-    rows = [tf.where(choice == place)[:, 0] for place in range(len(canvases))]
+    sizes = tf.constant([canvas[:2] for canvas in canvases])
 
-    def part(find: Any, canvas: Canvas, rows: Any) -> Any:
-        def found() -> Any:
-            shown = tf.gather(images, rows)[:, : canvas.height, : canvas.width]
-            return find(shown, tf.gather(corners, rows))
+    # A loop, so that the graph calls the network in one place: TensorFlow looks through all that a
+    # call leads to, for each call anew, before the first answer.
+    def on_next(place: Any, *found: Any) -> tuple[Any, ...]:
+        rows = tf.where(choice == place)
 
-        def nothing() -> Any:
-            return tuple(tf.zeros([0, *one.shape[1:]], one.dtype) for one in find.outputs)
+        def more() -> tuple[Any, ...]:
+            height, width = tf.unstack(sizes[place])
+            here = find(tf.gather_nd(images, rows)[:, :height, :width], tf.gather_nd(corners, rows))
+            both = zip(found, here, strict=True)
+            return tuple(tf.tensor_scatter_nd_update(whole, rows, part) for whole, part in both)
 
-        return tf.cond(tf.size(rows) > 0, found, nothing)
+        return place + 1, *tf.cond(tf.size(rows) > 0, more, lambda: found)
 
-    parts = [part(*each) for each in zip(find, canvases, rows, strict=True)]
-    back = tf.math.invert_permutation(tf.cast(tf.concat(rows, 0), tf.int32))
-    return tuple(tf.gather(tf.concat(one, 0), back) for one in zip(*parts, strict=True))
+    count = tf.shape(images)[0]
+    nothing = [tf.zeros([count, *one.shape[1:]], one.dtype) for one in find.outputs]
+    _, *found = tf.while_loop(
+        lambda place, *_: place < len(canvases), on_next, (0, *nothing), parallel_iterations=1
+    )
+    return tuple(found)
+
+
+def repeated(maps: Any, size: Sequence[int], missing: Any) -> Any:
+    """[N,H,W,C] as large as `size`, of which [2] are `missing`: its last row and column again."""
+    for axis, edge in enumerate(size, 1):
+        last = edge - 1 - missing[axis - 1]
+        maps = tf.gather(maps, tf.minimum(range(edge), last), axis=axis)
+    return maps
+
+
+def filled(maps: Any, size: Sequence[int], missing: Any, value: float) -> Any:
+    """The same with `value` below and to the right."""
+    edges = tf.pad(missing[:, None], [[1, 1], [1, 0]])
+    filled = tf.pad(maps, edges, constant_values=value)
+    return tf.ensure_shape(filled, [None, *size, maps.shape[3]])

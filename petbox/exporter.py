@@ -5,6 +5,7 @@ Inside, beside the graph and the weights:
     assets/label_map.pbtxt
     assets.extra/params.yaml, pipeline.config      a run's configuration, as far as it has one
     assets.extra/export.json                       this exporter's own report
+    assets.extra/node_names.txt                    what the graph's nodes were called before
     assets.extra/tf_serving_warmup_requests
 """
 
@@ -30,11 +31,13 @@ from petbox.export_subject import PIPELINE_CONFIG, Subject, gist, subject
 from petbox.garden import tf
 from petbox.picture_inputs import INPUT_TYPES, KEY
 from petbox.savedmodel import SIGNATURES, Network, Servable, Settings
+from petbox.slim_graph import slim
 from petbox.wrapped_source import WrappedSource
 
 SAVED_MODEL = "saved_model"  # in a folder of the Object Detection API's form
 EXTRA = "assets.extra"
 REPORT = "export.json"
+NAMES = "node_names.txt"  # for who reads a trace of the graph: its first line is that of node n0
 
 
 def export_inference_graph(
@@ -90,7 +93,9 @@ def _written(
             label_map = Path(named, labels.FILE_NAME)
             shutil.copy(made.label_map, label_map)
             Servable(made.network, label_map, made.names, settings).save(folder)
+        names = slim(folder)
         _add_extras(folder, made, settings)
+        (folder / EXTRA / NAMES).write_text("\n".join(names) + "\n")
         built = time.monotonic() - start
         program.say(f"written in {built:.1f} s; comparing it with {made.original} ...")
         agreement = self_check.check(

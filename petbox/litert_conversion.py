@@ -87,8 +87,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
         tf.TensorSpec([1, height, width, channels], tf.float32, IMAGE),
         tf.TensorSpec([1, 4], tf.float32, CORNERS),
     )
-    (function,) = network.bodies  # of its only canvas
-    find = of_one_picture(function, specs)
+    find = of_one_picture(network.body, specs)
 
     def detect(image: Any, corners: Any) -> dict[str, Any]:
         return dict(zip((BOXES, CLASSES, SCORES, COUNT), find(image, corners), strict=True))

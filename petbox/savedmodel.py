@@ -88,7 +88,7 @@ class Servable(tf.Module):
         self._detected = _together(network, settings)
         signature = [self._input.spec]
         # One for all signatures: each trace takes a while, and room in the file.
-        self._found = tf.function(as_written(self._find), signature).get_concrete_function()
+        self._found = Sealed(tf.function(as_written(self._find), signature).get_concrete_function())
         self._signatures = {
             name: tf.function(as_written(function), signature)
             for name, function in zip(
@@ -196,8 +196,10 @@ class Servable(tf.Module):
 def _together(network: Network, settings: Settings) -> Any:
     """The network as a function of pictures that are ready, batched if it shall be."""
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
+    if not settings.batches:
+        return network.detect
     body = tf.function(as_written(network.detect)).get_concrete_function(*rows)
-    return batched(body, settings.batches, settings.most_pictures) if settings.batches else body
+    return batched(body, settings.batches, settings.most_pictures)
 
 
 def _sure(found: dict[str, Any], min_score: float) -> Any:

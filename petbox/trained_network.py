@@ -16,6 +16,8 @@ from petbox.garden import preprocess_ops, tf
 from petbox.graphs import ON_THE_DEVICE, Sealed, simplified
 from petbox.quiet_tensorflow import as_written
 
+NEVER = -1e9  # the score before its sigmoid, which makes it zero, of an anchor not to be proposed
+
 
 class TrainedNetwork:
     """Of its weights only the values are kept, none of the Keras layers' own functions.
@@ -39,41 +41,77 @@ class TrainedNetwork:
             tf.TensorSpec([*self._padded, 3], tf.float32),
             tf.TensorSpec([4], tf.float32),
         )
-        for part in (model.backbone, model.decoder):
-            part.input_spec = None  # convolutional, but told to take one size only
         weights = Weights()
         with _as_exported(model):
-            self.bodies = [
-                simplified(folded(self._traced(model, canvas), weights)) for canvas in self.canvases
-            ]
+            trace = self._on_the_whole if len(self.canvases) == 1 else self._on_any_canvas
+            self.body = simplified(folded(trace(model), weights))
         self.tracked = weights.all
 
     def prepare(self, pixels: Any) -> tuple[Any, Any]:
         return scaled(pixels, self.size, self._padded)
 
     def detect(self, images: Any, corners: Any) -> Any:
-        bodies = [Sealed(body, ON_THE_DEVICE) for body in self.bodies]
-        if len(bodies) == 1:
-            return bodies[0](images, corners)
-        return canvases.each_on_its_own(self.canvases, bodies, images, corners)
+        body = Sealed(self.body, ON_THE_DEVICE)
+        if len(self.canvases) == 1:
+            return body(images, corners)
+        return canvases.each_on_its_own(self.canvases, body, images, corners)
 
-    def _traced(self, model: Any, canvas: canvases.Canvas) -> Any:
-        def find(images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
-            # Training and evaluation call the whole canvas the picture's shape; so do we.
-            shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
-            found = model(images, image_shape=shape, training=False)
-            # Boxes are in pixels of the scaled picture and may reach into its padding.
-            boxes = found["detection_boxes"] / corners[:, None]
-            return (
-                tf.clip_by_value(boxes, 0.0, 1.0),
-                tf.cast(found["detection_classes"], tf.float32),
-                found["detection_scores"],
-                tf.cast(found["num_detections"], tf.float32),
-            )
+    def _on_the_whole(self, model: Any) -> Any:
+        def find(images: Any, corners: Any) -> Any:
+            return self._found(model, images, corners)
 
-        return tf.function(as_written(find)).get_concrete_function(
-            tf.TensorSpec([None, canvas.height, canvas.width, 3]), tf.TensorSpec([None, 4])
+        return _traced(find, self._padded)
+
+    def _on_any_canvas(self, model: Any) -> Any:
+        """The network for canvases of all sizes up to the whole.
+
+        Its convolutions take the canvas as it is. What they give is then made as large as that of
+        the whole canvas, for what follows knows one size only: with anchors that nobody proposes,
+        and with features repeated from the edge on, which is what a box beyond it sees anyway.
+        """
+        for part in (model.backbone, model.decoder):
+            part.input_spec = None  # convolutional, but told to take one size only
+
+        def find(images: Any, corners: Any) -> Any:
+            features = model.decoder(model.backbone(images))
+            scores, boxes = model.rpn_head(features)
+            missing = self._padded - tf.shape(images)[1:3]
+            for level, found in features.items():
+                stride = 2 ** int(level)
+                grown = [edge // stride for edge in self._padded], missing // stride
+                features[level] = canvases.repeated(found, *grown)
+                scores[level] = canvases.filled(scores[level], *grown, NEVER)
+                boxes[level] = canvases.filled(boxes[level], *grown, 0.0)
+            # In place of the picture only its size is looked at.
+            whole = tf.zeros([tf.shape(images)[0], *self._padded, 0])
+            seen = {
+                "backbone": lambda _: features,
+                "decoder": lambda _: features,
+                "rpn_head": lambda _: (scores, boxes),
+            }
+            with _replaced(model, **seen):
+                return self._found(model, whole, corners)
+
+        return _traced(find, (None, None))
+
+    def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
+        # Training and evaluation call the whole canvas the picture's shape; so do we.
+        shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
+        found = model(images, image_shape=shape, training=False)
+        # Boxes are in pixels of the scaled picture and may reach into its padding.
+        boxes = found["detection_boxes"] / corners[:, None]
+        return (
+            tf.clip_by_value(boxes, 0.0, 1.0),
+            tf.cast(found["detection_classes"], tf.float32),
+            found["detection_scores"],
+            tf.cast(found["num_detections"], tf.float32),
         )
+
+
+def _traced(find: Any, canvas: Sequence[int | None]) -> Any:
+    return tf.function(as_written(find)).get_concrete_function(
+        tf.TensorSpec([None, *canvas, 3]), tf.TensorSpec([None, 4])
+    )
 
 
 def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[Any, Any]:
@@ -96,8 +134,19 @@ def _as_exported(model: Any) -> Iterator[None]:
     final = model.detection_generator
     settings = final.get_config()
     if settings["nms_version"] == "v2":  # the same by a while loop of small steps
-        model.detection_generator = type(final)(**{**settings, "nms_version": "batched"})
+        final = type(final)(**{**settings, "nms_version": "batched"})
+    with _replaced(model, detection_generator=final):
+        yield
+
+
+@contextmanager
+def _replaced(model: Any, **parts: Any) -> Iterator[None]:
+    """The model with other `parts`, by the names they have in it."""
+    own = {name: getattr(model, name) for name in parts}
     try:
+        for name, part in parts.items():
+            setattr(model, name, part)
         yield
     finally:
-        model.detection_generator = final
+        for name, part in own.items():
+            setattr(model, name, part)

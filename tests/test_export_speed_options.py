@@ -182,13 +182,13 @@ def test_the_networks_are_made_small_when_exported_and_left_alone_when_loaded(
         for one in functions
         if any(node.op == "Conv2D" for node in one.node_def)
     }
-    assert len(networks) == 3, "one for each canvas"
+    assert len(networks) == 1, "one for all canvases"
     for steps in networks.values():
         assert "Placeholder" not in steps
         assert steps.count("Const") < len(steps) / 5, "what follows from the canvas is worked out"
     prepared = square.graphs(PICTURES[0])
     steps = Counter(node.op for graph in prepared for node in graph.node)
-    assert steps["StatefulPartitionedCall"] == 2, "decoding and the network"
+    assert steps["StatefulPartitionedCall"] == 1, "all that is done for an answer"
     assert not [step for step in steps if "Conv2D" in step]
 
 
@@ -205,6 +205,30 @@ def test_pictures_on_different_canvases_are_answered_as_alone_and_in_order(
         for key in ("detection_boxes", "detection_classes", "detection_scores"):
             np.testing.assert_allclose(together[key][at], alone[key][0], atol=1e-4, err_msg=key)
     assert len(seen) == len(PICTURES)
+
+
+def test_on_a_part_of_the_canvas_the_network_is_what_it_is_on_a_canvas_of_that_size(
+    small: Any,
+) -> None:
+    """Of two pictures at once, and with features that reach to its edges."""
+    from petbox.canvases import fitting
+    from petbox.garden import tf
+    from petbox.trained_network import TrainedNetwork
+
+    config, model = small
+    network = TrainedNetwork(config, model)
+    assert model.backbone is not None, "what stood in for the network's parts is gone"
+    for seed, canvas in enumerate(fitting(256, 256, 32)):
+        size = [2, canvas.height, canvas.width, 3]
+        images = tf.random.stateless_normal(size, [1, seed]) * 2.0
+        corners = tf.tile([[*canvas.most, *canvas.most]], [2, 1])
+        found = network.body(images, tf.cast(corners, tf.float32))
+        wanted = model(images, image_shape=tf.constant([[256.0, 256.0]] * 2), training=False)
+        boxes = wanted["detection_boxes"] / tf.cast(corners[:, None], tf.float32)
+        np.testing.assert_allclose(found[0], tf.clip_by_value(boxes, 0.0, 1.0), atol=1e-4)
+        np.testing.assert_array_equal(found[1], wanted["detection_classes"])
+        np.testing.assert_allclose(found[2], wanted["detection_scores"], atol=1e-4)
+        np.testing.assert_array_equal(found[3], wanted["num_detections"])
 
 
 def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None:

@@ -76,6 +76,45 @@ def gif(screen: tuple[int, int], frame: tuple[int, int], size: tuple[int, int], 
     return of[:6] + struct.pack("<HH", *screen) + of[10:at] + place + of[at + 9 :]
 
 
+# Large files, of which two cores decode a half each
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"subsampling": 0}),
+        ("RGB", {"subsampling": 1}),
+        ("RGB", {"subsampling": 2}),
+        ("RGB", {"subsampling": 2, "restart_marker_rows": 3}),
+        ("RGB", {"subsampling": 2, "progressive": True}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+def test_a_large_jpeg_has_the_pixels_it_has_when_read_in_one_piece(
+    mode: str, options: dict[str, Any], decode: Any
+) -> None:
+    from petbox.decoding import LARGE_FILE
+    from petbox.quiet_tensorflow import tf
+
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 255, (1117, 1031, 3), np.uint8)
+    data = file(Image.fromarray(pixels).convert(mode), quality=97, **options)
+    assert len(data) > LARGE_FILE
+    np.testing.assert_array_equal(decode(data), tf.io.decode_image(data, channels=3))
+    for broken in (data[: len(data) // 4], data[: len(data) * 9 // 10]):
+        assert SENTENCE.search(decode(broken))
+
+
+def test_a_small_picture_in_a_large_jpeg_is_read(decode: Any) -> None:
+    from petbox.decoding import LARGE_FILE
+
+    small = file(noise(20, 30))
+    notes = b"\xff\xe5\xff\xff" + bytes(65533)
+    large = small[:2] + notes * (LARGE_FILE // len(notes) + 1) + small[2:]
+    np.testing.assert_array_equal(decode(large), decode(small))
+
+
 # Bombs
 
 

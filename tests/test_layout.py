@@ -45,6 +45,7 @@ HEAVY = {
     "petbox.canvases": "a piece of a TensorFlow graph",
     "petbox.folding": "a piece of a TensorFlow graph",
     "petbox.graphs": "a piece of a TensorFlow graph",
+    "petbox.slim_graph": "rewrites a TensorFlow graph",
     "petbox.trained_network": "a piece of a TensorFlow graph",
     "petbox.wrapped_network": "a piece of a TensorFlow graph",
     "petbox.export_subject": "restores a model of the Model Garden",
