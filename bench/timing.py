@@ -5,21 +5,21 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Call = Callable[[], object]
 
 TURNS = 10  # of each kind; the machine drifts
 
 
-def medians(calls: tuple[Call, Call], requests: int, turns: int = TURNS) -> tuple[float, float]:
+def medians(calls: Sequence[Call], requests: int, turns: int = TURNS) -> list[float]:
     """p50 of each in milliseconds, measured in turns."""
-    taken: tuple[list[float], list[float]] = ([], [])
+    taken: list[list[float]] = [[] for _ in calls]
     for _ in range(turns):
         for call, times in zip(calls, taken, strict=True):
-            call()  # the first after the other kind finds cold caches
+            call()  # the first after another kind finds cold caches
             times += [seconds(call) for _ in range(max(requests // turns, 1))]
-    return 1000 * statistics.median(taken[0]), 1000 * statistics.median(taken[1])
+    return [1000 * statistics.median(times) for times in taken]
 
 
 def seconds(call: Call) -> float:
