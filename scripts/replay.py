@@ -71,7 +71,12 @@ def serving() -> Iterator[int]:
             *(sys.executable, "-m", "petbox.model_server", f"--rest_api_port={port}"),
             *(f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models"),
         ]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # As the recorded server computed. TensorFlow decides it by the processor otherwise, and
+        # without it some last digits, and some of its own words for what is wrong, are others.
+        env = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
+        server = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         try:
             await_port(server, port)
             yield port
