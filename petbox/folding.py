@@ -58,7 +58,11 @@ def folded(function: Any, weights: Weights) -> Any:
     outputs = [output.name for output in function.outputs]
     graph = _pruned(graph, nodes, map(_name, outputs), values)
     used = {name for node in graph.node for name in _inputs(node)}
-    variables = {name: weights.variable(values[name]) for name in sorted(used & values.keys())}
+    read = {name: values[name] for name in sorted(used & values.keys())}
+    variables = {name: weights.variable(one) for name, one in read.items() if one.ndim != 1}
+    # Each variable is one more to load, so all biases are parts of one.
+    rows = {one.tobytes(): one for one in read.values() if one.ndim == 1}
+    row = weights.variable(np.concatenate([*rows.values()])) if rows else None
     taken = arguments(function)
     caught = {
         inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource
@@ -67,8 +71,12 @@ def folded(function: Any, weights: Weights) -> Any:
     def call(*tensors: Any) -> tuple[Any, ...]:
         given = {one.name: tensor for one, tensor in zip(taken, tensors, strict=True)}
         given |= {name: tf.identity(one) for name, one in caught.items()}
-        read = {id(one): one.read_value() for one in variables.values()}  # each once
-        given |= {f"{name}:0": read[id(one)] for name, one in variables.items()}
+        values = {id(one): one.read_value() for one in variables.values()}  # each once
+        given |= {f"{name}:0": values[id(one)] for name, one in variables.items()}
+        if row is not None:
+            parts = tf.split(row.read_value(), [len(one) for one in rows.values()])
+            of = dict(zip(rows, parts, strict=True))
+            given |= {f"{name}:0": of[one.tobytes()] for name, one in read.items() if one.ndim == 1}
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 

@@ -7,10 +7,12 @@ same, and no more: a served model is not saved again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from petbox.held_variables import hold_variables
 from petbox.quiet_tensorflow import tf
 
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # isort: skip
@@ -31,9 +33,11 @@ def slim(folder: Path) -> list[str]:
     (meta,) = model.meta_graphs
     _leave_out_saving(meta)
     _leave_out_starting(meta)
+    hold_variables(meta.graph_def)
     _leave_out_unused(meta)
     names: list[str] = []
     for function in meta.graph_def.library.function:
+        _leave_out_identities(function)
         _merge_constants(function)
         _shorten_names(function, names)
     file.write_bytes(model.SerializeToString(deterministic=True))
@@ -68,16 +72,77 @@ def _leave_out_starting(meta: Any) -> None:
 
 
 def _leave_out_unused(meta: Any) -> None:
-    """Every variable is read once more beside the functions, for nobody."""
-    nodes = {node.name: node for node in meta.graph_def.node}
-    ahead = [node.name for node in nodes.values() if node.op != "ReadVariableOp"]
-    used = set[str]()
+    """Steps and functions that nothing asks which has a name outside the graph."""
+    graph, saver = meta.graph_def, meta.saver_def
+    nodes = {node.name: node for node in graph.node}
+    asked = [saver.restore_op_name, saver.filename_tensor_name]
+    asked += [asset.tensor_info.name for asset in meta.asset_file_def]
+    for signature in meta.signature_def.values():
+        asked += [info.name for info in [*signature.inputs.values(), *signature.outputs.values()]]
+    for collection in meta.collection_def.values():
+        asked += collection.node_list.value
+    asked += [one.constant.operation for one in meta.object_graph_def.nodes]
+    names = [_node(name) for name in asked if name]
+    used = _reached(names, lambda name: map(_node, nodes[name].input))
+    for name in nodes.keys() - used:
+        graph.node.remove(nodes[name])
+
+    functions = {one.signature.name: one for one in graph.library.function}
+    called = [name for node in graph.node for name in _called(node)]
+    called += meta.object_graph_def.concrete_functions
+    used = _reached(
+        called, lambda name: (one for node in functions[name].node_def for one in _called(node))
+    )
+    for name in functions.keys() - used:
+        graph.library.function.remove(functions[name])
+
+
+def _called(node: Any) -> Iterator[str]:
+    for value in node.attr.values():
+        for function in (value.func, *value.list.func):
+            if function.name:
+                yield function.name
+
+
+def _reached(names: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
+    ahead, found = [*names], set[str]()
     while ahead:
         name = ahead.pop()
-        used.add(name)
-        ahead += {_node(given) for given in nodes[name].input} - used
-    for name in nodes.keys() - used:
-        meta.graph_def.node.remove(nodes[name])
+        if name not in found:
+            found.add(name)
+            ahead += following(name)
+    return found
+
+
+def _leave_out_identities(function: Any) -> None:
+    """What only passes on what another step made, and orders nothing."""
+    others = {name for node in function.node_def for name in node.input if name.startswith("^")}
+    others |= {f"^{name}" for name in function.control_ret.values()}
+    same = {
+        f"{node.name}:output:0": node.input[0]
+        for node in function.node_def
+        if node.op == "Identity"
+        and len(node.input) == 1
+        and ":" in node.input[0]
+        and f"^{node.name}" not in others
+    }
+
+    def made(text: str) -> str:
+        while text in same:
+            text = same[text]
+        return text
+
+    _keep(function, lambda node: f"{node.name}:output:0" not in same)
+    for node in function.node_def:
+        node.input[:] = map(made, node.input)
+    for key in list(function.ret):
+        function.ret[key] = made(function.ret[key])
+
+
+def _keep(function: Any, wanted: Callable[[Any], bool]) -> None:
+    kept = [deepcopy(node) for node in function.node_def if wanted(node)]
+    del function.node_def[:]
+    function.node_def.extend(kept)
 
 
 def _merge_constants(function: Any) -> None:
@@ -87,10 +152,7 @@ def _merge_constants(function: Any) -> None:
         if node.op == "Const" and not node.input:
             told = type(node)(attr=node.attr).SerializeToString(deterministic=True)
             same[node.name] = first.setdefault(told, node.name)
-    kept = [node for node in function.node_def if same.get(node.name, node.name) == node.name]
-    kept = [type(node).FromString(node.SerializeToString()) for node in kept]
-    del function.node_def[:]
-    function.node_def.extend(kept)
+    _keep(function, lambda node: same.get(node.name, node.name) == node.name)
     _rename(function, same)
 
 

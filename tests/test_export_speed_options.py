@@ -50,7 +50,9 @@ def test_nothing_is_normalised_behind_a_convolution(small: Any) -> None:
     call = tf.function(lambda images: model(images, image_shape=shape, training=False)["rpn_boxes"])
     whole = call.get_concrete_function(tf.TensorSpec([None, 256, 256, 3]))
     assert _normalisations(whole) > 10
-    assert _normalisations(folded(whole, Weights())) == 0
+    weights = Weights()
+    assert _normalisations(folded(whole, weights)) == 0
+    assert [len(one.shape) for one in weights.all].count(1) == 1, "all biases are one variable"
 
 
 def test_a_simplified_function_gives_the_same_in_fewer_steps() -> None:

@@ -122,6 +122,86 @@ def test_tables_are_still_filled_when_the_model_starts(saved: Any) -> None:
         assert found["y"].tolist() == [b"cat", b"dog", b"none"]
 
 
+def test_a_session_asks_calls_that_find_their_variables(saved: Any) -> None:
+    """And all on one device, for a variable is of one."""
+    from petbox.graphs import Sealed
+    from petbox.quiet_tensorflow import tf
+    from petbox.slim_graph import slim
+
+    module = tf.Module()
+    module.factor, module.more = tf.Variable(2.0), tf.Variable([1.0, 1.0, 1.0])
+    spec = tf.TensorSpec([None], tf.float32)
+
+    def find(x: Any) -> tuple[Any, ...]:
+        return x * module.factor, x + module.more
+
+    sealed = Sealed(tf.function(find).get_concrete_function(spec))
+
+    def call(x: Any) -> dict[str, Any]:
+        first, second = sealed(x)
+        return {"y": first, "z": second}
+
+    folder = saved(module, call)
+    slim(folder)
+    nodes = graph(folder).graph_def.node
+    assert {node.op for node in nodes} == {"Placeholder", "StatefulPartitionedCall"}
+    calls = [node for node in nodes if node.op == "StatefulPartitionedCall"]
+    assert [len(node.input) for node in calls] == [1, 1]  # what is asked; the name of a file
+    assert len({node.attr["_class"].list.s[0] for node in calls}) == 1
+    for found in answers(folder):
+        np.testing.assert_array_equal(found["y"], GIVEN * 2)
+        np.testing.assert_array_equal(found["z"], GIVEN + 1)
+    loaded = tf.saved_model.load(str(folder))
+    loaded.factor.assign(3.0)
+    found = loaded.signatures["serving_default"](x=tf.constant(GIVEN))
+    np.testing.assert_array_equal(found["y"], GIVEN * 3)
+
+
+def test_a_function_has_the_variables_of_each_call(saved: Any) -> None:
+    from petbox.quiet_tensorflow import tf
+    from petbox.slim_graph import slim
+
+    module = tf.Module()
+    module.one, module.two = tf.Variable(2.0), tf.Variable(3.0)
+
+    @tf.function
+    def times(x: Any, variable: Any) -> Any:
+        return x * variable.read_value()
+
+    folder = saved(
+        module, lambda x: {"y": times(x, module.one), "z": times(times(x, module.two), module.two)}
+    )
+    slim(folder)
+    for found in answers(folder):
+        np.testing.assert_array_equal(found["y"], GIVEN * 2)
+        np.testing.assert_array_equal(found["z"], GIVEN * 9)
+
+
+def test_what_orders_steps_stays(saved: Any) -> None:
+    """An identity is left out only where nothing waits for it and it waits for nothing."""
+    from petbox.quiet_tensorflow import tf
+    from petbox.slim_graph import slim
+
+    module = tf.Module()
+    module.count = tf.Variable(0.0)
+
+    def call(x: Any) -> dict[str, Any]:
+        before = tf.identity(tf.identity(module.count.read_value()) + 0.0)
+        with tf.control_dependencies([tf.identity(before, name="anchor")]):
+            module.count.assign_add(1.0)
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(x) < 4, ["too many"])]):
+            return {"y": tf.identity(x * 2.0), "z": tf.identity(before + module.count)}
+
+    folder = saved(module, call)
+    slim(folder)
+    for found in answers(folder):
+        np.testing.assert_array_equal(found["y"], GIVEN * 2)
+        assert found["z"] == 1.0
+    loaded = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many"):
+        loaded(x=tf.zeros([4]))
+
+
 def test_equal_constants_are_one(saved: Any) -> None:
     from petbox.quiet_tensorflow import tf
     from petbox.slim_graph import slim
