@@ -57,38 +57,27 @@ def each_on_its_own(
     """
     choice = holding(canvases, corners[:, :2])
     sizes = tf.constant([canvas[:2] for canvas in canvases])
+    used = tf.unique(choice).y
 
     # A loop, so that the graph calls the network in one place: TensorFlow looks through all that a
     # call leads to, for each call anew, before the first answer.
-    def on_next(place: Any, *found: Any) -> tuple[Any, ...]:
-        rows = tf.where(choice == place)
-
-        def more() -> tuple[Any, ...]:
-            height, width = tf.unstack(sizes[place])
-            here = find(tf.gather_nd(images, rows)[:, :height, :width], tf.gather_nd(corners, rows))
-            both = zip(found, here, strict=True)
-            return tuple(tf.tensor_scatter_nd_update(whole, rows, part) for whole, part in both)
-
-        return place + 1, *tf.cond(tf.size(rows) > 0, more, lambda: found)
+    def on_next(step: Any, *found: Any) -> tuple[Any, ...]:
+        rows = tf.where(choice == used[step])
+        height, width = tf.unstack(sizes[used[step]])
+        here = find(tf.gather_nd(images, rows)[:, :height, :width], tf.gather_nd(corners, rows))
+        both = zip(found, here, strict=True)
+        return step + 1, *(tf.tensor_scatter_nd_update(whole, rows, part) for whole, part in both)
 
     count = tf.shape(images)[0]
     nothing = [tf.zeros([count, *one.shape[1:]], one.dtype) for one in find.outputs]
     _, *found = tf.while_loop(
-        lambda place, *_: place < len(canvases), on_next, (0, *nothing), parallel_iterations=1
+        lambda step, *_: step < tf.size(used), on_next, (0, *nothing), parallel_iterations=1
     )
     return tuple(found)
 
 
-def repeated(maps: Any, size: Sequence[int], missing: Any) -> Any:
-    """[N,H,W,C] as large as `size`, of which [2] are `missing`: its last row and column again."""
-    for axis, edge in enumerate(size, 1):
-        last = edge - 1 - missing[axis - 1]
-        maps = tf.gather(maps, tf.minimum(range(edge), last), axis=axis)
-    return maps
-
-
 def filled(maps: Any, size: Sequence[int], missing: Any, value: float) -> Any:
-    """The same with `value` below and to the right."""
+    """[N,H,W,C] as large as `size`, of which [2] are `missing`: `value` below and to the right."""
     edges = tf.pad(missing[:, None], [[1, 1], [1, 0]])
     filled = tf.pad(maps, edges, constant_values=value)
     return tf.ensure_shape(filled, [None, *size, maps.shape[3]])

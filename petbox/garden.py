@@ -16,6 +16,9 @@ import tf_keras  # noqa: E402
 from official.core import base_trainer, exp_factory, train_lib, train_utils  # noqa: E402
 from official.modeling import hyperparams  # noqa: E402
 from official.vision.modeling.backbones import mobilenet  # noqa: E402
+from official.vision.modeling.layers.roi_generator import (  # noqa: E402
+    _multilevel_propose_rois as propose_rois,
+)
 from official.vision.ops import anchor, box_ops, preprocess_ops  # noqa: E402
 from official.vision.tasks.maskrcnn import MaskRCNNTask  # noqa: E402
 from official.vision.utils import summary_manager  # noqa: E402
@@ -32,6 +35,7 @@ __all__ = [
     "mobilenet",
     "orbit",
     "preprocess_ops",
+    "propose_rois",
     "summary_manager",
     "tf",
     "tf_keras",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from petbox import canvases
+from petbox import canvases, fewer_steps
 from petbox.folding import Weights, folded
 from petbox.garden import preprocess_ops, tf
 from petbox.graphs import ON_THE_DEVICE, Sealed, simplified
@@ -41,6 +41,7 @@ class TrainedNetwork:
             tf.TensorSpec([*self._padded, 3], tf.float32),
             tf.TensorSpec([4], tf.float32),
         )
+        self._settings = config.task.model
         weights = Weights()
         with _as_exported(model):
             trace = self._on_the_whole if len(self.canvases) == 1 else self._on_any_canvas
@@ -65,9 +66,8 @@ class TrainedNetwork:
     def _on_any_canvas(self, model: Any) -> Any:
         """The network for canvases of all sizes up to the whole.
 
-        Its convolutions take the canvas as it is. What they give is then made as large as that of
-        the whole canvas, for what follows knows one size only: with anchors that nobody proposes,
-        and with features repeated from the edge on, which is what a box beyond it sees anyway.
+        Its convolutions take the canvas as it is. Proposals are then made as on the whole one, with
+        anchors beyond the canvas that nobody proposes.
         """
         for part in (model.backbone, model.decoder):
             part.input_spec = None  # convolutional, but told to take one size only
@@ -76,10 +76,9 @@ class TrainedNetwork:
             features = model.decoder(model.backbone(images))
             scores, boxes = model.rpn_head(features)
             missing = self._padded - tf.shape(images)[1:3]
-            for level, found in features.items():
+            for level in features:
                 stride = 2 ** int(level)
                 grown = [edge // stride for edge in self._padded], missing // stride
-                features[level] = canvases.repeated(found, *grown)
                 scores[level] = canvases.filled(scores[level], *grown, NEVER)
                 boxes[level] = canvases.filled(boxes[level], *grown, 0.0)
             # In place of the picture only its size is looked at.
@@ -97,7 +96,8 @@ class TrainedNetwork:
     def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
         # Training and evaluation call the whole canvas the picture's shape; so do we.
         shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
-        found = model(images, image_shape=shape, training=False)
+        anchors = fewer_steps.anchors(self._settings)
+        found = model(images, image_shape=shape, anchor_boxes=anchors, training=False)
         # Boxes are in pixels of the scaled picture and may reach into its padding.
         boxes = found["detection_boxes"] / corners[:, None]
         return (
@@ -135,7 +135,11 @@ def _as_exported(model: Any) -> Iterator[None]:
     settings = final.get_config()
     if settings["nms_version"] == "v2":  # the same by a while loop of small steps
         final = type(final)(**{**settings, "nms_version": "batched"})
-    with _replaced(model, detection_generator=final):
+    fewer = {
+        "roi_generator": fewer_steps.proposing(model.roi_generator),
+        "roi_aligner": fewer_steps.cropping(model.roi_aligner),
+    }
+    with _replaced(model, detection_generator=final, **fewer):
         yield
 
 

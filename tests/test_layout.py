@@ -44,6 +44,7 @@ HEAVY = {
     "petbox.savedmodel": "a piece of a TensorFlow graph",
     "petbox.canvases": "a piece of a TensorFlow graph",
     "petbox.folding": "a piece of a TensorFlow graph",
+    "petbox.fewer_steps": "parts of a model of the Model Garden",
     "petbox.graphs": "a piece of a TensorFlow graph",
     "petbox.slim_graph": "rewrites a TensorFlow graph",
     "petbox.trained_network": "a piece of a TensorFlow graph",
