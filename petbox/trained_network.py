@@ -96,7 +96,7 @@ class TrainedNetwork:
     def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
         # Training and evaluation call the whole canvas the picture's shape; so do we.
         shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
-        anchors = fewer_steps.anchors(self._settings)
+        anchors = fewer_steps.anchors(self._settings, self._padded)
         found = model(images, image_shape=shape, anchor_boxes=anchors, training=False)
         # Boxes are in pixels of the scaled picture and may reach into its padding.
         boxes = found["detection_boxes"] / corners[:, None]

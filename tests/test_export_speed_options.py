@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,22 @@ def test_on_a_part_of_the_canvas_the_network_is_what_it_is_on_a_canvas_of_that_s
         np.testing.assert_array_equal(found[1], wanted["detection_classes"])
         np.testing.assert_allclose(found[2], wanted["detection_scores"], atol=1e-4)
         np.testing.assert_array_equal(found[3], wanted["num_detections"])
+
+
+def test_a_canvas_that_is_not_a_whole_number_of_strides(small: Any) -> None:
+    from petbox.garden import tf
+    from petbox.trained_network import TrainedNetwork
+
+    config, model = deepcopy(small[0]), small[1]
+    config.task.model.input_size = [250, 240, 3]
+    images = tf.random.stateless_normal([1, 256, 256, 3], [1, 2])
+    network = TrainedNetwork(config, model, whole_canvas=True)
+    found = network.body(images, tf.constant([[250.0, 240.0] * 2]))
+    wanted = model(images, image_shape=tf.constant([[250.0, 240.0]]), training=False)
+    boxes = wanted["detection_boxes"] / [250.0, 240.0, 250.0, 240.0]
+    assert wanted["num_detections"] > 0
+    np.testing.assert_allclose(found[0], tf.clip_by_value(boxes, 0.0, 1.0), atol=1e-4)
+    np.testing.assert_allclose(found[2], wanted["detection_scores"], atol=1e-4)
 
 
 def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None:

@@ -24,8 +24,8 @@ def test_proposals(batched: bool, smallest: float) -> None:
     from official.vision.modeling.layers import roi_generator  # isort: skip
 
     settings = detector.experiment("faster_rcnn_resnet50_pets").task.model
-    settings.min_level, settings.max_level, settings.input_size = 3, 5, [*EDGES, 3]
-    anchors = fewer_steps.anchors(settings)
+    settings.min_level, settings.max_level = 3, 5
+    anchors = fewer_steps.anchors(settings, EDGES)
     per_place = anchors["3"].shape[3] // 4
     boxes = {name: chance(2, *size, 4 * per_place, seed=int(name)) for name, size in SIZES.items()}
     scores = {
