@@ -71,12 +71,13 @@ def folded(function: Any, weights: Weights) -> Any:
     def call(*tensors: Any) -> tuple[Any, ...]:
         given = {one.name: tensor for one, tensor in zip(taken, tensors, strict=True)}
         given |= {name: tf.identity(one) for name, one in caught.items()}
-        values = {id(one): one.read_value() for one in variables.values()}  # each once
-        given |= {f"{name}:0": values[id(one)] for name, one in variables.items()}
+        once = {id(one): one.read_value() for one in variables.values()}
+        given |= {f"{name}:0": once[id(one)] for name, one in variables.items()}
         if row is not None:
             parts = tf.split(row.read_value(), [len(one) for one in rows.values()])
-            of = dict(zip(rows, parts, strict=True))
-            given |= {f"{name}:0": of[one.tobytes()] for name, one in read.items() if one.ndim == 1}
+            part = dict(zip(rows, parts, strict=True))
+            short = {name: one for name, one in read.items() if one.ndim == 1}
+            given |= {f"{name}:0": part[one.tobytes()] for name, one in short.items()}
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 

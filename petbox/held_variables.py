@@ -100,7 +100,7 @@ class _Library:
 
 
 def _only_call(function: Any) -> Any:
-    """The call that is given what the function is, and whose answer is the function's, if any."""
+    """The call that is given what the function is, and gives what it gives, if it does no more."""
     nodes = {node.name: node for node in function.node_def}
     answer = []
     for one in function.signature.output_arg:
@@ -108,8 +108,8 @@ def _only_call(function: Any) -> Any:
         while name in nodes and nodes[name].op in SAME:
             name, _, at = nodes[name].input[0].partition(":")
         answer.append((name, at))
-    call = nodes.get(answer[0][0]) if answer else None
-    if not call or call.op != CALL:
+    call = nodes.pop(answer[0][0], None) if answer else None
+    if not call or call.op != CALL or {node.op for node in nodes.values()} - {*SAME, "NoOp"}:
         return None
     whole = [(call.name, f"output:{at}") for at in range(len(call.attr["Tout"].list.type))]
     same = [*call.input] == [one.name for one in function.signature.input_arg]

@@ -116,15 +116,17 @@ def _reached(names: Iterable[str], following: Callable[[str], Iterable[str]]) ->
 
 def _leave_out_identities(function: Any) -> None:
     """What only passes on what another step made, and orders nothing."""
-    others = {name for node in function.node_def for name in node.input if name.startswith("^")}
-    others |= {f"^{name}" for name in function.control_ret.values()}
+    named = {*function.control_ret.values()}
+    for node in function.node_def:
+        named |= {name[1:] for name in node.input if name.startswith("^")}
+        named |= {text.decode().removeprefix("loc:@") for text in _beside(node)}
     same = {
         f"{node.name}:output:0": node.input[0]
         for node in function.node_def
         if node.op == "Identity"
         and len(node.input) == 1
         and ":" in node.input[0]
-        and f"^{node.name}" not in others
+        and node.name not in named
     }
 
     def made(text: str) -> str:
@@ -182,13 +184,18 @@ def _rename(function: Any, new: Mapping[str, str]) -> None:
         node.name = renamed(node.name)
         node.input[:] = map(renamed, node.input)
         node.ClearField("experimental_debug_info")
-        beside = node.attr["_class"].list.s if "_class" in node.attr else []
+        beside = _beside(node)
         for at, text in enumerate(beside):
             name = text.decode().removeprefix("loc:@")
             beside[at] = text.replace(name.encode(), new.get(name, name).encode())
     for given in (function.ret, function.control_ret):
         for key in list(given):
             given[key] = renamed(given[key])
+
+
+def _beside(node: Any) -> Any:
+    """What it shall be on one device with."""
+    return node.attr["_class"].list.s if "_class" in node.attr else []
 
 
 def _node(text: str) -> str:

@@ -28,14 +28,19 @@ def answers(folder: Path) -> list[Any]:
     """Of a session, as TensorFlow Serving has one, and of the objects that Python loads."""
     from petbox.quiet_tensorflow import tf
 
+    second = tf.saved_model.load(str(folder)).signatures["serving_default"](x=tf.constant(GIVEN))
+    return [of_session(folder), {name: value.numpy() for name, value in second.items()}]
+
+
+def of_session(folder: Path) -> Any:
+    from petbox.quiet_tensorflow import tf
+
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
         meta = v1.saved_model.load(session, ["serve"], str(folder))
         signature = meta.signature_def["serving_default"]
         outputs = {name: info.name for name, info in signature.outputs.items()}
-        first = session.run(outputs, {signature.inputs["x"].name: GIVEN})
-    second = tf.saved_model.load(str(folder)).signatures["serving_default"](x=tf.constant(GIVEN))
-    return [first, {name: value.numpy() for name, value in second.items()}]
+        return session.run(outputs, {signature.inputs["x"].name: GIVEN})
 
 
 def graph(folder: Path) -> Any:
@@ -155,6 +160,25 @@ def test_a_session_asks_calls_that_find_their_variables(saved: Any) -> None:
     loaded.factor.assign(3.0)
     found = loaded.signatures["serving_default"](x=tf.constant(GIVEN))
     np.testing.assert_array_equal(found["y"], GIVEN * 3)
+
+
+def test_what_is_checked_around_a_call_stays(saved: Any) -> None:
+    from petbox.graphs import Sealed
+    from petbox.quiet_tensorflow import tf
+    from petbox.slim_graph import slim
+
+    spec = tf.TensorSpec([None], tf.float32)
+    sealed = Sealed(tf.function(lambda x: (x * 2.0,)).get_concrete_function(spec))
+
+    def call(x: Any) -> dict[str, Any]:
+        (found,) = sealed(x)
+        tf.debugging.Assert(tf.reduce_sum(x) > 6.5, ["too little"])
+        return {"y": found}
+
+    folder = saved(tf.Module(), call)
+    slim(folder)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too little"):
+        of_session(folder)
 
 
 def test_a_function_has_the_variables_of_each_call(saved: Any) -> None:
