@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import report
 
-from petbox import detector, labels
-from petbox.garden import tf
-from petbox.model_server import answers
-from petbox.model_server.model import Running, load
-from petbox.savedmodel import Servable, Settings
-from petbox.trained_network import TrainedNetwork
+from petbox.data import labels
+from petbox.export.faster_rcnn import TrainedNetwork
+from petbox.export.signatures import Servable, Settings
+from petbox.serving.model_server import answers
+from petbox.serving.model_server.model import Running, load
+from petbox.training import config as training_config
+from petbox.training.tfvision import tf
 
 DATA = Path(os.environ.get("PETBOX_TEST_DATA", report.CHECKOUT.parent / "shared")) / "data"
 LABEL_MAP = DATA / "reference" / "pet_label_map.pbtxt"
@@ -63,12 +64,12 @@ def main() -> None:
 
 
 def network(names: dict[int, str]) -> tuple[Any, Any]:
-    config = detector.experiment("faster_rcnn_mobilenet_v2_pets")
-    detector.on_records(config, ["none"], ["none"], names)
+    config = training_config.experiment("faster_rcnn_mobilenet_v2_pets")
+    training_config.on_records(config, ["none"], ["none"], names)
     config.task.model.roi_generator.test_num_proposals = PROPOSALS
     config.task.model.detection_generator.max_num_detections = DETECTIONS
     tf.keras.utils.set_random_seed(3)
-    model = detector.task(config).build_model()
+    model = training_config.task(config).build_model()
     for variable in model.detection_head.trainable_variables:
         if "classes" in variable.name or "scores" in variable.name:
             variable.assign(variable * SPREAD)

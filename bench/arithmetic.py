@@ -20,8 +20,8 @@ from typing import Any
 import report
 from export_speed import timed
 
-from petbox import detector
-from petbox.garden import tf
+from petbox.training import config as training_config
+from petbox.training.tfvision import tf
 
 OUT = report.CHECKOUT / "build" / "bench-arithmetic"
 CANVAS = (1, 512, 640, 3)
@@ -76,11 +76,11 @@ def picture(number: int) -> Any:
 
 def write(folder: Path) -> None:
     """The feature network as a SavedModel, its normalisations folded as the exporter does."""
-    from petbox.folding import Weights, folded
+    from petbox.export.rewrite.fold_batchnorm import Weights, folded
 
-    config = detector.experiment("faster_rcnn_resnet50_pets")
+    config = training_config.experiment("faster_rcnn_resnet50_pets")
     tf.keras.utils.set_random_seed(3)
-    model = detector.task(config).build_model()
+    model = training_config.task(config).build_model()
     for part in (model.backbone, model.decoder):
         part.input_spec = None
     call = tf.function(lambda images: tuple(model.decoder(model.backbone(images)).values()))

@@ -28,8 +28,11 @@ import report
 from model_server import TOY, free_port, jpeg
 from timing import medians, seconds
 
-from petbox import client, listing, request_limit, wire
-from petbox.looker import Looker
+from petbox import wire
+from petbox.client import detector as client_detector
+from petbox.client import limits
+from petbox.client import output as client_output
+from petbox.client.pipeline import Looker
 
 OUT = report.CHECKOUT / "build" / "bench-detect"
 IN_FLIGHT = 8
@@ -54,7 +57,7 @@ def main() -> None:
     for n in range(options.pictures):
         (photos / f"{n:04}.jpg").write_bytes(picture)
     body = OUT / "body.json"
-    body.write_bytes(wire.request([picture], signature=client.DETECT))
+    body.write_bytes(wire.request([picture], signature=client_detector.DETECT))
     rows = [
         [f"petbox {words}, s", f"{help_takes(words.split()):.2f}", "", "0.3"]
         for words in ("--help", "detect --help")
@@ -89,13 +92,18 @@ def one_at_a_time(url: str, photo: Path, body: bytes) -> tuple[float, float]:
         assert connection.getresponse().read().startswith(b'{\n    "predictions"')
 
     look = Looker(
-        client.Detector(client.at_url(url)), request_limit.of_server(url), False, 0.0, {}, {}
+        client_detector.Detector(client_detector.at_url(url)),
+        limits.of_server(url),
+        False,
+        0.0,
+        {},
+        {},
     )
 
     def whole() -> None:
         found = look.at(str(photo))
         assert not found.error, found.error
-        listing.json_line(found)
+        client_output.json_line(found)
 
     return medians((bare, whole), CALLS)
 
@@ -161,7 +169,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 def model(folder: Path) -> None:
     """A detector that says of each picture how large it is, with the exporter's signatures."""
-    from petbox.quiet_tensorflow import tf
+    from petbox.tf import tf
 
     def one(file):  # type: ignore[no-untyped-def]
         picture = tf.io.decode_jpeg(file, channels=3)
@@ -180,7 +188,7 @@ def model(folder: Path) -> None:
             "num_detections": count,
         }
 
-    signatures = {"serving_default": detect, client.DETECT: detect}
+    signatures = {"serving_default": detect, client_detector.DETECT: detect}
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
 
 

@@ -228,16 +228,17 @@ def server(model: Path) -> Iterator[Callable[..., Any]]:
 
 def make_run(folder: str, layers: str, edge: str) -> None:
     """A run of random weights; says the shapes of its convolutions."""
-    from petbox import detector, labels
-    from petbox.garden import tf
+    from petbox.data import labels
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
 
     run = Path(folder)
-    config = detector.experiment(f"faster_rcnn_resnet{layers}_pets")
+    config = training_config.experiment(f"faster_rcnn_resnet{layers}_pets")
     config.task.model.input_size = [int(edge), int(edge), 3]
     names = {label: f"breed {label}" for label in range(1, 38)}
-    detector.on_records(config, ["gone.record"], ["gone.record"], names)
+    training_config.on_records(config, ["gone.record"], ["gone.record"], names)
     tf.keras.utils.set_random_seed(3)
-    model = detector.task(config).build_model()
+    model = training_config.task(config).build_model()
     for one in model.weights:
         # As if trained: no normalisation is like another, so none is left out or shared.
         if re.search("gamma|beta|moving_mean|moving_variance", one.name):
@@ -257,7 +258,7 @@ def make_run(folder: str, layers: str, edge: str) -> None:
     )
     kernel.assign(kernel * SCORES_STD / tf.math.reduce_std(logits))
     run.mkdir(parents=True)
-    detector.save_config(config, run)
+    training_config.save_config(config, run)
     labels.write(run / labels.FILE_NAME, names)
     tf.train.Checkpoint(model=model, global_step=tf.Variable(0, dtype=tf.int64)).save(
         str(run / "ckpt")
@@ -285,12 +286,12 @@ def products(graph: Any) -> Iterator[dict[str, Any]]:
 
 def export_by_library(run: str, out: str) -> None:
     """As the Model Garden's export_saved_model.py does, with its detector's default settings."""
-    from petbox import detector
-    from petbox.garden import exp_factory, tf
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import exp_factory, tf
 
     from official.vision.serving import export_saved_model_lib  # isort: skip
 
-    config = detector.load_config(Path(run))
+    config = training_config.load_config(Path(run))
     default = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco").task.model
     config.task.model.roi_generator = default.roi_generator
     config.task.model.detection_generator = default.detection_generator
@@ -310,7 +311,7 @@ def limit() -> None:
     """How long the products of a network take by themselves, each at its best."""
     import numpy as np
 
-    from petbox.quiet_tensorflow import tf
+    from petbox.tf import tf
 
     counts = Counter(json.dumps(one) for one in json.load(sys.stdin))
     seconds = flops = 0.0
@@ -334,7 +335,7 @@ def limit() -> None:
 
 def serve(model: str) -> None:
     """Does what it is asked on stdin, a line each."""
-    from petbox.quiet_tensorflow import tf
+    from petbox.tf import tf
 
     calls: dict[str, Callable[..., Any]] = {}
     v1 = tf.compat.v1
@@ -388,16 +389,16 @@ def stages(
 
 def preparing(ours: bool) -> Callable[..., Any]:
     """Decodes and resizes picture files as our models do, or as those of the library do."""
-    from petbox import detector
-    from petbox.decoding import decode
-    from petbox.garden import tf
-    from petbox.trained_network import scaled
+    from petbox.export.decode.files import decode
+    from petbox.export.faster_rcnn import scaled
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
 
     from official.vision.serving.detection import DetectionModule  # isort: skip
 
     canvas = [640, 640]
     library = DetectionModule(
-        params=detector.experiment("faster_rcnn_resnet50_pets"),
+        params=training_config.experiment("faster_rcnn_resnet50_pets"),
         batch_size=None,
         input_image_size=canvas,
         model=tf.keras.Sequential(),  # it is not asked

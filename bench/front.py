@@ -33,7 +33,7 @@ from model_server import TOY, free_port, half_plus_two, is_open
 from PIL import Image
 from timing import TURNS, Call, medians, rate, seconds
 
-from petbox import serve
+from petbox.serving import command as serving_command
 
 PINGS = 300
 STARTS = 7
@@ -298,14 +298,14 @@ def served(models: dict[str, Path]) -> Iterator[Served]:
             f"--port={free_port()}",
             f"--model_config_file={folder / 'models.config'}",
         ]
-        stack.enter_context(running([*serve.engine_command(), *flags], engine))
+        stack.enter_context(running([*serving_command.engine_command(), *flags], engine))
         run = folder / "run"
         run.mkdir()
-        serve.write_run_folder(run, TOY / "1", f"127.0.0.1:{front}", engine)
+        serving_command.write_run_folder(run, TOY / "1", f"127.0.0.1:{front}", engine)
         settings = run / "settings.conf"
         names = f'map "" $models {{ default "{" ".join(models)}"; }}'
         settings.write_text(re.sub(r'map "" \$models .*', lambda _: names, settings.read_text()))
-        command = serve.nginx_command(serve.find_nginx(), run)
+        command = serving_command.nginx_command(serving_command.find_nginx(), run)
         nginx = stack.enter_context(running(command, front))
         yield Served(engine, front, nginx.pid)
 

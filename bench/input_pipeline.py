@@ -21,8 +21,9 @@ from typing import Any
 
 import report
 
-from petbox import detector, records
-from petbox.garden import tf
+from petbox.data import records
+from petbox.training import config as training_config
+from petbox.training.tfvision import tf
 
 PETS = Path(os.environ.get("PETBOX_TEST_DATA", report.CHECKOUT.parent / "shared")) / "data" / "pets"
 FOLDER = report.CHECKOUT / "build" / "bench-input-pipeline"
@@ -39,9 +40,9 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "train/make_records.py", *words], cwd=report.CHECKOUT, check=True
     )
-    config = detector.experiment(PRESET)
+    config = training_config.experiment(PRESET)
     train, test = (records.shards(FOLDER, split) for split in ("train", "test"))
-    detector.on_records(config, [train], [test], records.read_info(FOLDER).labels)
+    training_config.on_records(config, [train], [test], records.read_info(FOLDER).labels)
     wall, cpu = measured(config)
     rows = [row("seconds a step", wall), row("CPU seconds a step", cpu)]
     head = ["", "records", "one batch kept", "ratio of speeds", "least", "most"]
@@ -50,7 +51,7 @@ def main() -> None:
 
 def measured(config: Any) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Of each turn the time a step takes with records and with the kept batch; by wall, by CPU."""
-    task = detector.task(config)
+    task = training_config.task(config)
     model = task.build_model()
     optimizer = task.create_optimizer(config.trainer.optimizer_config)
     metrics = task.build_metrics(training=True)

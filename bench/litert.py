@@ -29,8 +29,8 @@ WARM = 40  # calls in each
 BAR = 0.01  # of mAP, that a form may lose
 
 # Processes that answer as Lambda would; each prints when its first answer was there.
-SAVED_MODEL = "from petbox.saved_detector import SavedDetector as Detector"
-LITERT = "from petbox.lite_detector import LiteDetector as Detector"
+SAVED_MODEL = "from petbox.export.saved_detector import SavedDetector as Detector"
+LITERT = "from petbox.litert.detector import LiteDetector as Detector"
 ASKING = """
 
 import json, re, sys, time
@@ -113,20 +113,23 @@ def export(run: Path, models: dict[str, Path]) -> None:
 
 def judgement(model: Path, folder: Path, photos: Path) -> dict[str, float]:
     """COCO's metrics on the held-out pictures, whose files are left in `photos`."""
-    from petbox import average_precision, records
+    from petbox.data import records
+    from petbox.evaluation import coco_metrics
 
     names = records.read_info(folder).labels
-    found = average_precision.judged(list(compared(model, folder, photos)), names)
+    found = coco_metrics.judged(list(compared(model, folder, photos)), names)
     return {name: value or 0.0 for name, value in found.metrics.items()}
 
 
 def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
-    from petbox import lite_model, model_evaluation, records
-    from petbox.compared import Compared, Truth
-    from petbox.lite_detector import LiteDetector
+    from petbox.data import records
+    from petbox.evaluation import model_predictions
+    from petbox.evaluation.comparison import Compared, Truth
+    from petbox.litert import bundle
+    from petbox.litert.detector import LiteDetector
 
-    if not lite_model.is_there(model):
-        yield from model_evaluation.compared(model, folder, "test")
+    if not bundle.is_there(model):
+        yield from model_predictions.compared(model, folder, "test")
         return
     photos.mkdir(exist_ok=True)
     detector = LiteDetector(model)

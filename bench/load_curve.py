@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from model_server import free_port
 from timing import Call, seconds
 
-from petbox import program
+from petbox.cli import program
 
 WORK = report.CHECKOUT / "build" / "bench-load-curve"
 PLOT = "load-curve.png"

@@ -31,8 +31,8 @@ import report
 from PIL import Image
 from timing import Call, medians, rate, seconds
 
-from petbox.model_server.model import Running, load
-from petbox.quiet_tensorflow import tf
+from petbox.serving.model_server.model import Running, load
+from petbox.tf import tf
 
 OUT = report.CHECKOUT / "build" / "bench-model-server"
 TOY = report.CHECKOUT / "model" / "toy"
@@ -150,7 +150,7 @@ def serving(models: dict[str, Path]) -> Iterator[int]:
     config.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
     port = free_port()
     flags = [f"--rest_api_port={port}", f"--model_config_file={config}"]
-    server = subprocess.Popen([sys.executable, "-m", "petbox.model_server", *flags])
+    server = subprocess.Popen([sys.executable, "-m", "petbox.serving.model_server", *flags])
     try:
         while not is_open(port):
             assert server.poll() is None, "the model server did not start"
@@ -165,7 +165,7 @@ def load_alone() -> float:
     """A process that imports TensorFlow, without Keras, and loads the detector."""
     code = (
         "import sys; sys.modules['keras'] = sys.modules['tf_keras'] = None; import pathlib; "
-        "from petbox.model_server.model import Running, load; "
+        "from petbox.serving.model_server.model import Running, load; "
         f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), Running())"
     )
     return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))

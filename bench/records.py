@@ -16,9 +16,9 @@ from pathlib import Path
 
 import report
 
-from petbox import dataset, record_writer
-from petbox.annotated import Dataset, Division
-from petbox.quiet_tensorflow import tf
+from petbox.data import pets, record_writer
+from petbox.data.annotations import Dataset, Division
+from petbox.tf import tf
 
 DATA = Path(os.environ.get("PETBOX_TEST_DATA", report.CHECKOUT.parent / "shared")) / "data" / "pets"
 OUT = report.CHECKOUT / "build" / "bench-records"
@@ -69,7 +69,7 @@ def measured(times: int, workers: int) -> Taken:
 
 
 def photos() -> Dataset:
-    return dataset.read(DATA, division=Division(test_share=0.2))
+    return pets.read(DATA, division=Division(test_share=0.2))
 
 
 def repeated(found: Dataset, times: int) -> Dataset:

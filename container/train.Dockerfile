@@ -12,7 +12,7 @@ RUN python3 -m venv --without-pip --system-site-packages /opt/venv; \
     /opt/venv/bin/python -c 'import tensorflow'
 ENV PATH=/opt/venv/bin:$PATH
 
-# The lock, but for what only checks petbox and never trains (tests/test_train_image.py).
+# The lock, but for what only checks petbox and never trains (tests/container/test_train_image.py).
 ARG LEFT_OUT="\
     annotated-types \
     anyio \

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from petbox import products, program
+from petbox import outputs
+from petbox.cli import program
 from petbox.errors import ModelError
-from petbox.export_source import Source, source
-from petbox.wrapped_source import WrappedSource, wrapped_source
+from petbox.export.export_source import Source, source
+from petbox.export.wrapped_source import WrappedSource, wrapped_source
 
 MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
 InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
@@ -63,12 +64,12 @@ class Options:
 def main(options: Options) -> None:
     out = one_of(options, "out", "output_directory")
     check(options, out)
-    products.refuse_existing(out)
+    outputs.refuse_existing(out)
     chosen = source_of(options)
     program.say("loading TensorFlow ...")
-    from petbox import exporter
-    from petbox.batching import Batches
-    from petbox.savedmodel import Settings
+    from petbox.export import exporter
+    from petbox.export.batching import Batches
+    from petbox.export.signatures import Settings
 
     settings = Settings(
         input_type=options.input_type,

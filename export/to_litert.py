@@ -3,7 +3,7 @@
     python export/to_litert.py --run runs/toy --out model/toy-litert
 
 OUT gets the network (model.tflite), what is needed to ask it (detector.json) and the label map;
-`petbox.lite_detector` does the asking. Before the folder is given its name, the detector in it is
+`petbox.litert.detector` does the asking. Before the folder is given its name, the detector in it is
 compared on a few pictures with the run's checkpoint.
 """
 
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from petbox import products, program
+from petbox import outputs
+from petbox.cli import program
 from petbox.errors import ModelError
-from petbox.export_source import source
+from petbox.export.export_source import source
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ def main(options: Options) -> None:
         raise ModelError(f"--min-score {options.min_score}: a score lies between 0 and 1")
     if not options.max_megapixels > 0:
         raise ModelError(f"--max-megapixels {options.max_megapixels}: must be above 0")
-    products.refuse_existing(options.out)
+    outputs.refuse_existing(options.out)
     chosen = source(options.run, records=options.records)
     program.say("loading TensorFlow ...")
-    from petbox import litert_conversion
-    from petbox.savedmodel import Settings
+    from petbox.export.signatures import Settings
+    from petbox.litert import convert as litert_convert
 
     settings = Settings(
         min_score=options.min_score, most_pixels=round(options.max_megapixels * 1e6)
     )
-    print(litert_conversion.convert(chosen, options.out, options.form, settings))
+    print(litert_convert.convert(chosen, options.out, options.form, settings))
 
 
 if __name__ == "__main__":

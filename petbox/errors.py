@@ -4,10 +4,11 @@
     ├── DataError        a picture, an annotation, a record, a label map
     ├── ModelError       a checkpoint, a run or a SavedModel
     ├── WireError        an answer or a request that is not of the wire format
+    │   └── InvalidImage an image that the detector cannot or will not decode
     ├── ServiceError     a server that is not there, refuses, or fails
     └── MissingExtra     a part of petbox that was not installed
 
-A message names the thing, what is wrong with it and what to do. `petbox.program` turns these
+A message names the thing, what is wrong with it and what to do. `petbox.cli.program` turns these
 into one line and exit code 1; every other exception is our own mistake and keeps its traceback.
 """
 
@@ -31,6 +32,10 @@ class ModelError(PetboxError):
 
 class WireError(PetboxError):
     """A request or an answer that is not of the wire format, or an answer that is an error."""
+
+
+class InvalidImage(WireError):
+    """An image that the detector cannot or will not decode; the next one may be fine."""
 
 
 class ServiceError(PetboxError):

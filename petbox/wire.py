@@ -11,7 +11,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from petbox.errors import WireError
 
@@ -28,6 +28,13 @@ class Detection:
     score: float
     box: Box
     name: str | None = None
+
+
+class Engine(Protocol):
+    """Whatever finds things in images: a server, an endpoint, or a model in this process."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        """What is in `image`, the whole of a file; InvalidImage if that is to blame."""
 
 
 # What is asked

@@ -25,9 +25,14 @@ import boto3
 import requests
 from PIL import Image
 
-from petbox import draw, labels, products, program, runs, serve, wire
+from petbox import outputs, wire
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data import labels
 from petbox.errors import PetboxError, ServiceError
-from petbox.progress import progress
+from petbox.images import draw
+from petbox.serving import command as serving_command
+from petbox.training import runs
 
 DATA, RECORDS, RUN, MODEL = "data/toy", "data/toy-records", "runs/toy", "model/toy"
 SHEET = Path("demo/contact_sheet.png")
@@ -70,7 +75,7 @@ STEPS = (
 def main(options: Options) -> None:
     os.chdir(Path(__file__).resolve().parent.parent)
     try:
-        serve.refuse_port_in_use("127.0.0.1", options.port)  # minutes before it is needed
+        serving_command.refuse_port_in_use("127.0.0.1", options.port)  # minutes before it is needed
     except ServiceError as error:
         raise ServiceError(f"{error}: make demo PORT=8081") from error
     start = time.monotonic()
@@ -86,7 +91,7 @@ def main(options: Options) -> None:
     total = time.monotonic() - start
     quality = json.loads((Path(RUN) / runs.evaluation()).read_text())["mAP@0.5"]
     timing = {"steps": took, "all": total, "p50": p50, "mAP@0.5": quality}
-    with products.product(TIMING, replace=True) as partial:
+    with outputs.product(TIMING, replace=True) as partial:
         partial.write_text(json.dumps(timing, indent=1) + "\n")
     program.say(summary(took, p50, total, quality, options.port))
     print(SHEET)
@@ -228,7 +233,7 @@ def draw_sheet(pictures: Sequence[Path], found: Sequence[Sequence[wire.Detection
         with Image.open(path) as picture:
             sure = [one for one in detections if one.score >= SURE]
             drawn.append(draw.drawn(picture, sure, names))
-    with products.product(SHEET, replace=True) as partial:
+    with outputs.product(SHEET, replace=True) as partial:
         draw.contact_sheet(drawn, columns=4).save(partial, format="PNG")
 
 

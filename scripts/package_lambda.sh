@@ -42,17 +42,11 @@ esac
 [[ -z $model || -f $model/model.tflite ]] ||
   fail "$model: no model.tflite in it; make one with export/to_litert.py"
 
-# What each imports of petbox; tests/test_lambda_zips.py finds what is missing or too much.
-readonly any='__init__ draw errors fitting lambda_settings photos picture_answer wire'
-readonly of_http='http_events retrying safe_fetch' of_s3='aws picture_results s3_events'
-readonly asking='aws client endpoint_finder retrying'
-readonly running='begun labels lite_canvas lite_detector lite_model lite_pictures local_detector'
-readonly fetching='archives megabytes model_archive options products program progress'
-modules() {
+# The rooms of petbox that each function imports from; tests/lambdas/test_lambda_zips.py compares.
+rooms() {
   case $1 in
-    http_front) echo "$any $of_http $asking" ;;
-    s3_front) echo "$any $of_s3 $asking" ;;
-    detector) echo "$any $of_http $of_s3 $running $fetching" ;;
+    http_front | s3_front) echo aws cli client images lambdas ;;
+    detector) echo aws cli client data images lambdas litert ;;
     zoo) ;;
     *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
   esac
@@ -88,7 +82,7 @@ compiler() { # a Python of the runtime's version, if there is one
 }
 
 [[ $# -gt 0 ]] || set -- http_front s3_front detector zoo
-for name; do modules "$name" >/dev/null; done
+for name; do rooms "$name" >/dev/null; done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 compiler=$(compiler)
@@ -129,9 +123,10 @@ for name; do
   tree=$work/$name
   mkdir "$tree"
   cp "$here/LICENSE" "$here/serverless/$(program "$name")" "$tree/"
-  for module in $(modules "$name"); do
+  for room in $(rooms "$name"); do
     mkdir -p "$tree/petbox"
-    cp "$here/petbox/$module.py" "$tree/petbox/"
+    cp "$here"/petbox/{__init__,errors,outputs,wire}.py "$tree/petbox/"
+    (cd "$here/petbox" && find "$room" -name '*.py' -exec cp --parents {} "$tree/petbox/" \;)
   done
   compile "$tree"
   for group in $(groups "$name"); do

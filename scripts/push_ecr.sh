@@ -28,7 +28,7 @@ usage() {
   sed -nE 's/^#   (--)/  \1/p' "$0" >&2
   exit 2
 }
-ecr() { "$python" -m petbox.ecr "$@"; }
+ecr() { "$python" -m petbox.aws.ecr "$@"; }
 
 repository=petbox model=model/toy base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do

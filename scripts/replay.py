@@ -68,7 +68,7 @@ def serving() -> Iterator[int]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [
-            *(sys.executable, "-m", "petbox.model_server", f"--rest_api_port={port}"),
+            *(sys.executable, "-m", "petbox.serving.model_server", f"--rest_api_port={port}"),
             *(f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models"),
         ]
         # As the recorded server computed. TensorFlow decides it by the processor otherwise, and

@@ -19,21 +19,21 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from petbox import lambda_settings
-from petbox.begun import Begun
 from petbox.errors import DataError, PetboxError
-from petbox.http_events import HttpEvents
-from petbox.picture_answer import Detector, Finder
-from petbox.wire import Detection
+from petbox.lambdas import settings
+from petbox.lambdas.answer import Finder
+from petbox.lambdas.eager import Begun
+from petbox.lambdas.http_events import HttpEvents
+from petbox.wire import Detection, Engine
 
 SECONDS = 8.0  # of the ten that Lambda gives a start, from BEGAN on
 SERVICE = "detector"
 logger = Logger(service=SERVICE)
-MODEL = lambda_settings.text("MODEL", str(Path(__file__).with_name("model")))
-SHA256 = lambda_settings.text("MODEL_SHA256")
+MODEL = settings.text("MODEL", str(Path(__file__).with_name("model")))
+SHA256 = settings.text("MODEL_SHA256")
 
 
-def load() -> Detector:
+def load() -> Engine:
     """The detector; a failure is logged at once, for it is raised only when a picture comes."""
     try:
         return loaded()
@@ -43,12 +43,12 @@ def load() -> Detector:
         raise
 
 
-def loaded() -> Detector:
-    from petbox import local_detector
+def loaded() -> Engine:
+    from petbox.lambdas import local_detector
 
     if "://" not in MODEL:
         return local_detector.load(Path(MODEL))
-    from petbox import model_archive
+    from petbox.lambdas import model_archive
 
     return local_detector.load(model_archive.fetched(MODEL, SHA256, Path(tempfile.gettempdir())))
 
@@ -67,8 +67,8 @@ detector = OnItsWay()
 finder = Finder(detector)
 http = HttpEvents(SERVICE, finder)
 s3: Any = None
-if lambda_settings.text("DEAD_LETTER_URL"):
-    from petbox.s3_events import S3Events
+if settings.text("DEAD_LETTER_URL"):
+    from petbox.lambdas.s3_events import S3Events
 
     s3 = S3Events(SERVICE, finder)
 detector.begun.wait(max(0.0, BEGAN + SECONDS - time.monotonic()))

@@ -1,12 +1,12 @@
 """The HTTP front: API Gateway hands over a picture, the endpoint looks at it, the answer is JSON.
 
-What may be asked, and what is answered, stands in petbox/http_events.py.
+What may be asked, and what is answered, stands in petbox/lambdas/http_events.py.
 """
 
 from __future__ import annotations
 
-from petbox.endpoint_finder import finder
-from petbox.http_events import HttpEvents
+from petbox.lambdas.endpoint import finder
+from petbox.lambdas.http_events import HttpEvents
 
 SECONDS = 18.0  # with what a fetched picture takes; API Gateway gives up after 29
 

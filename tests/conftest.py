@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("docker_engine", "lambda_runtime", "lambda_detectors", "serving_image")
+pytest_plugins = tuple(
+    f"support.{name}"
+    for name in ("docker_engine", "lambda_runtime", "lambda_detectors", "serving_image")
+)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # They are begun first, so that no core is left alone with one of them in the end.
@@ -24,15 +27,15 @@ LONGEST = (
     "test_export_speed_options",
     "test_evaluation",
     "test_exporter",
-    "test_dataset",
+    "test_pets",
     "test_lambda_detector",
-    "test_keras_weights",
+    "test_keras_mobilenet",
     "test_s3_front",
     "test_litert",
     "test_push_ecr",
     "test_image_faults",
     "test_replay",
-    "test_wrapped_model",
+    "test_wrapped",
 )
 
 

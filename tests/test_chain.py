@@ -25,7 +25,8 @@ import requests
 from conftest import CHECKOUT
 from PIL import Image
 
-from petbox import labels, wire
+from petbox import wire
+from petbox.data import labels
 
 TRAIN = ("--steps", "2", "--report-every", "1", "--checkpoint-every", "1")
 
@@ -131,18 +132,19 @@ def test_the_model_says_what_the_checkpoint_says(
     model: Path, finished: Path, records: Path
 ) -> None:
     """The library's own evaluation path against the exported one, for each held-out picture."""
-    from petbox import checkpoints, detector
-    from petbox.quiet_tensorflow import tf
-    from petbox.records import examples
-    from petbox.self_check import compared
+    from petbox.data.records import examples
+    from petbox.export.verify import compared
+    from petbox.tf import tf
+    from petbox.training import checkpoints
+    from petbox.training import config as training_config
 
-    config = detector.load_config(finished)
+    config = training_config.load_config(finished)
     network = checkpoints.restored(config, finished)
     exported = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     data = config.task.validation_data
     data.global_batch_size = 1
     answers = {}
-    for images, truth in detector.task(config).build_inputs(data):
+    for images, truth in training_config.task(config).build_inputs(data):
         info = truth["image_info"]
         found = network(images, image_shape=info[:, 1, :], training=False)
         boxes = found["detection_boxes"] / tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]
@@ -160,7 +162,7 @@ def test_the_model_says_what_the_checkpoint_says(
 
 
 def found_in(answer: Any) -> Any:
-    from petbox.self_check import Found
+    from petbox.export.verify import Found
 
     count = int(answer["num_detections"][0])
     parts = ("boxes", "classes", "scores")

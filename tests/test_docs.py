@@ -29,41 +29,43 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 from conftest import CHECKOUT
-from serving import LONG, free_port, tiny_detector
-from serving_image import VERY_LONG
+from support.serving import LONG, free_port, tiny_detector
+from support.serving_image import VERY_LONG
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 INDEX = CHECKOUT / "docs" / "README.md"
+
+SERVED = "tests/serving/test_serve.py::test_a_model_is_found"
 
 # Commands that are too dear to be run once more, and who runs them: a test, or a file.
 ELSEWHERE = {
     "make demo": "Makefile",
     "make test": ".ci/run",
-    "petbox serve model/mine": "tests/test_serve.py::test_a_model_is_found_however_it_is_named",
-    "petbox serve model/zoo": "tests/test_serve.py::test_a_model_is_found_however_it_is_named",
-    "petbox-model-server --rest_api_port": "tests/test_model_server_program.py::test_the_port_opens"
-    "_when_every_model_is_available",
+    "petbox serve model/mine": f"{SERVED}_however_it_is_named",
+    "petbox serve model/zoo": f"{SERVED}_however_it_is_named",
+    "petbox-model-server --rest_api_port": "tests/serving/test_model_server"
+    "_program.py::test_the_port_opens_when_every_model_is_available",
     "python train/train.py": "tests/test_chain.py::test_a_run_holds_what_later_stages_need",
     "python train/evaluate.py": "tests/test_chain.py::test_a_finished_run_is_evaluated",
     "python export/exporter_savedmodel.py --run runs/mine": "tests/test_chain.py::test_a_model"
     "_holds_its_label_map",
-    "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/test_exporter"
-    ".py::test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused",
-    "python export/exporter_savedmodel.py --from-saved-model": "tests/test_wrapped_model.py::test"
+    "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/export/test"
+    "_exporter.py::test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused",
+    "python export/exporter_savedmodel.py --from-saved-model": "tests/export/test_wrapped.py::test"
     "_its_signatures_are_ours",
-    "python export/to_litert.py": "tests/test_litert.py::test_the_folder_says_what_it_is",
-    "python train/make_toy_pets.py --out data/toy": "tests/test_toy_pets.py::test_the_layout_is"
-    "_oxford_iiit_pets",
-    "cd data/toy/images && cp": "tests/test_page.py::test_a_sample_is_small",
-    "scripts/package_lambda.sh": "tests/test_lambda_zips.py::test_a_zip_has_every_module_that_its"
-    "_function_imports_and_no_other",
-    "python3 -m venv sdk": "tests/test_sagemaker_sdk.py::test_version_3_trains",
-    "PETBOX_SAGEMAKER_SDK=": "tests/test_sagemaker_sdk.py::test_version_3_trains",
+    "python export/to_litert.py": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
+    "python train/make_toy_pets.py --out data/toy": "tests/data/test_toy_pets.py::test_the_layout"
+    "_is_oxford_iiit_pets",
+    "cd data/toy/images && cp": "tests/container/test_page.py::test_a_sample_is_small",
+    "scripts/package_lambda.sh": "tests/lambdas/test_lambda_zips.py::test_a_zip_has_every_module"
+    "_that_its_function_imports_and_no_other_room",
+    "python3 -m venv sdk": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
+    "PETBOX_SAGEMAKER_SDK=": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
 PYTHON_ELSEWHERE = {
     "README.md": "tests/test_chain.py::test_the_readme_asks_with_boto3_as_it_is_written",
-    "litert.md": "tests/test_litert.py::test_neither_tensorflow_nor_boto3_is_wanted",
-    "sagemaker-sdk.md": "tests/test_sagemaker_sdk.py::test_version_3_trains",
+    "litert.md": "tests/litert/test_litert.py::test_neither_tensorflow_nor_boto3_is_wanted",
+    "sagemaker-sdk.md": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
 # What may be run here: nothing that could reach an account, or more than the scratch copy.
 RUNNABLE = re.compile(

@@ -28,56 +28,77 @@ STAGES = ("train", "export", "container", "scripts", "serverless", "bench")
 STAGE_FILES = [path for stage in STAGES for path in sorted((CHECKOUT / stage).glob("**/*.py"))]
 PACKAGE = CHECKOUT / "petbox"
 
-STANDARD_LIBRARY_ONLY = ("petbox", "petbox.wire", "petbox.labels", "petbox.errors")
+STANDARD_LIBRARY_ONLY = ("petbox", "petbox.wire", "petbox.data.labels", "petbox.errors")
+
+# The rooms, from the top floor down, and what each may import. Every room may also use the ground
+# and `cli`; the ground uses no room.
+ROOMS: dict[str, frozenset[str]] = {
+    room: frozenset(others.split())
+    for room, others in {
+        "lambdas": "serving litert export client aws data images",
+        "sagemaker": "training evaluation export client aws data",
+        "serving": "litert export client data images",
+        "litert": "export training data images",
+        "evaluation": "export training data images",
+        "export": "training data images",
+        "client": "aws data images",
+        "training": "data",
+        "aws": "",
+        "data": "images",
+        "images": "",
+        "cli": "",
+    }.items()
+}
+GROUND = {"", "__main__", "errors", "outputs", "tf", "wire"}  # "" is petbox/__init__.py
+ANY_ROOM = {"petbox", "petbox.__main__", "petbox.cli.main"}  # lazily
+MOST_LINES = 350
+TOO_LONG: set[str] = {
+    "petbox.training.pipeline_config.network",
+    "petbox.serving.model_server.json_text",
+}
 
 # What may import more than the standard library when it is itself imported, and why. All else
 # does it in the function that needs it, so that commands start fast and extras stay optional.
 HEAVY = {
-    "petbox.quiet_tensorflow": "is TensorFlow",
-    "petbox.garden": "is the Model Garden",
-    "petbox.decoding": "a piece of a TensorFlow graph",
-    "petbox.batching": "a piece of a TensorFlow graph",
-    "petbox.drawing_ops": "a piece of a TensorFlow graph",
-    "petbox.first_frame": "a piece of a TensorFlow graph",
-    "petbox.picture_headers": "a piece of a TensorFlow graph",
-    "petbox.picture_inputs": "a piece of a TensorFlow graph",
-    "petbox.savedmodel": "a piece of a TensorFlow graph",
-    "petbox.canvases": "a piece of a TensorFlow graph",
-    "petbox.folding": "a piece of a TensorFlow graph",
-    "petbox.fewer_steps": "parts of a model of the Model Garden",
-    "petbox.graphs": "a piece of a TensorFlow graph",
-    "petbox.slim_graph": "rewrites a TensorFlow graph",
-    "petbox.trained_network": "a piece of a TensorFlow graph",
-    "petbox.wrapped_network": "a piece of a TensorFlow graph",
-    "petbox.export_subject": "restores a model of the Model Garden",
-    "petbox.model_evaluation": "runs a SavedModel",
-    "petbox.picture_requests": "makes tensors",
-    "petbox.checkpoints": "restores a model of the Model Garden",
-    "petbox.exporter": "saves a model of the Model Garden",
-    "petbox.self_check": "runs a model of the Model Garden",
-    "petbox.warmup_records": "writes TFRecords",
-    "petbox.detector": "a model of the Model Garden",
-    "petbox.hosts": "a runner of the Model Garden",
-    "petbox.input_pipeline": "a piece of a TensorFlow graph",
-    "petbox.keras_weights": "fills a model of the Model Garden",
-    "petbox.task": "a task of the Model Garden",
-    "petbox.evaluation": "runs a model of the Model Garden",
-    "petbox.dataset": "opens pictures",
-    "petbox.picture_files": "opens pictures",
-    "petbox.trimaps": "opens pictures",
-    "petbox.photos": "opens pictures",
-    "petbox.http_events": "part of a Lambda function, with Powertools",
-    "petbox.s3_events": "part of a Lambda function, with Powertools",
-    "petbox.saved_detector": "runs a SavedModel",
-    "petbox.lite_canvas": "computes with numpy",
-    "petbox.lite_pictures": "opens pictures",
-    "petbox.lite_detector": "opens pictures",
-    "petbox.litert_graph": "a piece of a TensorFlow graph",
-    "petbox.litert_conversion": "converts a model of the Model Garden",
-    "petbox.draw": "draws on pictures",
-    "petbox.toy_breeds": "draws pictures",
-    "petbox.toy_scenes": "draws pictures",
-    "petbox.model_server": "a program of its own, run only where TensorFlow is",
+    "petbox.tf": "is TensorFlow",
+    "petbox.training.tfvision": "is the Model Garden",
+    "petbox.training.checkpoints": "restores a model of the Model Garden",
+    "petbox.training.config": "a model of the Model Garden",
+    "petbox.training.inputs": "a piece of a TensorFlow graph",
+    "petbox.training.keras_mobilenet": "fills a model of the Model Garden",
+    "petbox.training.task": "a task of the Model Garden",
+    "petbox.training.trainer": "a runner of the Model Garden",
+    "petbox.export.batching": "a piece of a TensorFlow graph",
+    "petbox.export.canvases": "a piece of a TensorFlow graph",
+    "petbox.export.decode": "pieces of a TensorFlow graph",
+    "petbox.export.drawing": "a piece of a TensorFlow graph",
+    "petbox.export.exporter": "saves a model of the Model Garden",
+    "petbox.export.faster_rcnn": "a piece of a TensorFlow graph",
+    "petbox.export.inputs": "a piece of a TensorFlow graph",
+    "petbox.export.picture_requests": "makes tensors",
+    "petbox.export.rewrite": "rewrites a TensorFlow graph",
+    "petbox.export.saved_detector": "runs a SavedModel",
+    "petbox.export.signatures": "a piece of a TensorFlow graph",
+    "petbox.export.source": "restores a model of the Model Garden",
+    "petbox.export.verify": "runs a model of the Model Garden",
+    "petbox.export.warmup": "writes TFRecords",
+    "petbox.export.wrapped": "a piece of a TensorFlow graph",
+    "petbox.evaluation.model_predictions": "runs a SavedModel",
+    "petbox.evaluation.predictions": "runs a model of the Model Garden",
+    "petbox.litert.convert": "converts a model of the Model Garden",
+    "petbox.litert.decode": "opens images",
+    "petbox.litert.detector": "opens images",
+    "petbox.litert.nms": "a piece of a TensorFlow graph",
+    "petbox.litert.preprocess": "computes with numpy",
+    "petbox.data.image_files": "opens images",
+    "petbox.data.pets": "opens images",
+    "petbox.data.toy": "draws images",
+    "petbox.data.trimaps": "opens images",
+    "petbox.images.draw": "draws on images",
+    "petbox.images.photos": "opens images",
+    "petbox.lambdas.http_events": "part of a Lambda function, with Powertools",
+    "petbox.lambdas.s3_events": "part of a Lambda function, with Powertools",
+    "petbox.serving.model_server": "a program of its own, run only where TensorFlow is",
 }
 
 
@@ -143,7 +164,7 @@ def foreign(module: str, seen: frozenset[str] = frozenset()) -> set[str]:
 
 def test_there_is_something_to_check() -> None:
     assert STAGE_FILES
-    assert {"petbox.wire", "petbox.errors", "petbox.__main__"} <= set(PETBOX)
+    assert {"petbox.wire", "petbox.errors", "petbox.cli.main"} <= set(PETBOX)
 
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: str(p.relative_to(CHECKOUT)))
@@ -156,6 +177,54 @@ def test_a_stage_never_imports_another(path: Path) -> None:
 @pytest.mark.parametrize("path", PETBOX.values(), ids=PETBOX)
 def test_the_package_never_imports_a_stage(path: Path) -> None:
     assert not tops(everywhere(path)) & ({p.stem for p in STAGE_FILES} | {*STAGES, "tests"})
+
+
+def room(module: str) -> str:
+    """The room that a module is in; "" is the ground."""
+    first = module.split(".")[1:2]
+    return first[0] if first and first[0] in ROOMS else ""
+
+
+def modules_imported(module: str) -> set[str]:
+    return {name for name in everywhere(PETBOX[module]) if name in PETBOX} - {module}
+
+
+def test_the_rooms_are_these() -> None:
+    tops = {module.split(".")[1] for module in PETBOX if "." in module}
+    assert tops == set(ROOMS) | GROUND - {""}
+
+
+@pytest.mark.parametrize("module", sorted(set(PETBOX) - ANY_ROOM))
+def test_arrows_run_downward(module: str) -> None:
+    here = room(module)
+    allowed = ROOMS[here] | {here, "", "cli"} if here else {""}
+    wrong = {name for name in modules_imported(module) if room(name) not in allowed}
+    assert not wrong, f"{module} may import {sorted(allowed)}"
+
+
+def test_each_floor_stands_on_lower_ones() -> None:
+    order = list(ROOMS)
+    for here, others in ROOMS.items():
+        assert all(order.index(other) > order.index(here) for other in others), here
+
+
+def test_those_that_name_any_room_do_it_lazily() -> None:
+    for module in ANY_ROOM:
+        wrong = {name for name in at_import(PETBOX[module]) if room(name) not in ("", "cli")}
+        assert not wrong, module
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    arrows = {module: modules_imported(module) for module in PETBOX if module not in ANY_ROOM}
+    while leaves := {module for module, names in arrows.items() if not names & arrows.keys()}:
+        arrows = {module: names for module, names in arrows.items() if module not in leaves}
+    assert not arrows, "in a circle, or above one"
+
+
+@pytest.mark.parametrize("path", PETBOX.values(), ids=PETBOX)
+def test_no_file_is_long(path: Path) -> None:
+    if module_name(path) not in TOO_LONG:
+        assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: str(p.relative_to(CHECKOUT)))
@@ -258,7 +327,10 @@ def test_the_lock_names_no_host() -> None:
 
 
 def test_client_and_model_refuse_the_same_sizes() -> None:
-    limits = [_constant(PACKAGE / name, "MOST_PIXELS") for name in ("photos.py", "decoding.py")]
+    limits = [
+        _constant(PACKAGE / name, "MOST_PIXELS")
+        for name in ("images/photos.py", "export/decode/files.py")
+    ]
     assert limits[0] == limits[1]
 
 

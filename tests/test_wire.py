@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from peer import golden
+from support.peer import golden
 
 from petbox import wire
 from petbox.errors import WireError

@@ -21,22 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from petbox import (
-    average_precision,
-    class_table,
-    evaluation_sheet,
-    labels,
-    precision_recall,
-    products,
-    program,
-    runs,
-)
-from petbox.average_precision import Judgement
-from petbox.compared import Compared
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data import labels
+from petbox.data.records import read_info
 from petbox.errors import DataError, ModelError
-from petbox.progress import progress
-from petbox.records import read_info
-from petbox.serve import newest_version
+from petbox.evaluation import coco_metrics, curves
+from petbox.evaluation import sheet as evaluation_sheet
+from petbox.evaluation import table as evaluation_table
+from petbox.evaluation.coco_metrics import Judgement
+from petbox.evaluation.comparison import Compared
+from petbox.serving.command import newest_version
+from petbox.training import runs
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,14 @@ def main(options: Options) -> None:
             "make records that have some, or choose the other --split"
         )
     pictures = compared(tried, options, count)
-    judgement = average_precision.judged(pictures, names)
+    judgement = coco_metrics.judged(pictures, names)
     for name, value in judgement.metrics.items():
-        print(f"{name:<10} {class_table.number(value)}")
-    print(f"\n{class_table.table(judgement.classes)}")
+        print(f"{name:<10} {evaluation_table.number(value)}")
+    print(f"\n{evaluation_table.table(judgement.classes)}")
     tried.out.mkdir(parents=True, exist_ok=True)
     draw(tried, options, pictures, judgement)
     metrics = tried.out / runs.evaluation(options.split)
-    with products.product(metrics, replace=True) as partial:
+    with outputs.product(metrics, replace=True) as partial:
         text = json.dumps(summary(options.split, judgement), indent=1, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8")
         program.say(f"wrote {metrics}")
@@ -121,16 +118,18 @@ def compared(tried: Detector, options: Options, count: int) -> list[Compared]:
 
 
 def from_checkpoint(run: Path, records: Path, split: str) -> Iterator[Compared]:
-    from petbox import checkpoints, detector, evaluation
+    from petbox.evaluation import predictions
+    from petbox.training import checkpoints
+    from petbox.training import config as training_config
 
-    config = detector.load_config(run)
-    yield from evaluation.compared(config, checkpoints.restored(config, run), records, split)
+    config = training_config.load_config(run)
+    yield from predictions.compared(config, checkpoints.restored(config, run), records, split)
 
 
 def from_model(model: Path, records: Path, split: str) -> Iterator[Compared]:
-    from petbox import model_evaluation
+    from petbox.evaluation import model_predictions
 
-    yield from model_evaluation.compared(model, records, split)
+    yield from model_predictions.compared(model, records, split)
 
 
 def draw(
@@ -146,7 +145,7 @@ def draw(
         else f"Not one mistake in any {of_all}.",
         "sample": f"{len(some)} {of_all}, taken evenly.",
     }
-    plot = precision_recall.plot(judgement.classes, f"{tried.name}: {of_all[3:]}")
+    plot = curves.plot(judgement.classes, f"{tried.name}: {of_all[3:]}")
     write(tried.out, split, "precision_recall", plot)
     for name, entries in (("worst_misses", shown), ("sample", some)):
         sheet = evaluation_sheet.sheet(entries, titles[name], names, options.records, split)
@@ -157,7 +156,7 @@ def write(out: Path, split: str, name: str, png: bytes) -> None:
     """A picture beside the metrics, named as they are."""
     metrics = out / runs.evaluation(split)
     path = metrics.with_name(metrics.name.replace("evaluation", name)).with_suffix(".png")
-    with products.product(path, replace=True) as partial:
+    with outputs.product(path, replace=True) as partial:
         partial.write_bytes(png)
     program.say(f"wrote {path}")
 

@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from petbox import archives, products, program
-from petbox.download import Patience, fetch, is_url
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data.fetch import archives
+from petbox.data.fetch.checksum import Fingerprint, difference
+from petbox.data.fetch.download import Patience, fetch, is_url
 from petbox.errors import DataError
-from petbox.fingerprint import Fingerprint, difference
-from petbox.progress import progress
 
 # This address has stayed, and redirects to wherever the files are; the hashes are of 2012 to 2026.
 ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
@@ -57,12 +59,12 @@ def main(options: Options) -> None:
     if options.out.exists():
         _refuse_other(options.out, f"{options.out}: exists, but")
         program.say(f"{options.out}: is there already; remove it to fetch it anew")
-        products.remove(downloads)  # of a run that was killed when all was done but this
+        outputs.remove(downloads)  # of a run that was killed when all was done but this
     elif is_url(options.from_):
         with _alone(downloads):
             parts = _downloaded(options.from_, downloads, wanted, Patience(options.timeout))
             _make(options.out, parts)
-            products.remove(downloads)
+            outputs.remove(downloads)
     else:
         _make(options.out, _found(Path(options.from_).expanduser(), wanted))
     print(options.out)
@@ -146,7 +148,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _make(out: Path, parts: list[Path]) -> None:
-    with products.product(out) as folder:
+    with outputs.product(out) as folder:
         for part in parts:
             if part.is_dir():
                 _copy(part, folder / part.name)

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from petbox import labels, products, program, record_writer, records
-from petbox.annotated import Dataset, Division
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data import labels, record_writer, records
+from petbox.data.annotations import Dataset, Division
 from petbox.errors import DataError
-from petbox.progress import progress
 
 NAMES_SHOWN = 8
 
@@ -58,16 +60,16 @@ class Options:
 
 
 def main(options: Options) -> None:
-    products.refuse_existing(options.out)
+    outputs.refuse_existing(options.out)
     check(options)
-    dataset = read(options)
+    data_pets = read(options)
     program.say("loading TensorFlow ...")
-    import petbox.quiet_tensorflow  # noqa: F401  # now, so that the bar counts only pictures
+    import petbox.tf  # noqa: F401  # now, so that the bar counts only pictures
 
-    total = sum(len(photos) for photos in dataset.photos.values())
-    with products.product(options.out) as folder, progress("records", total) as advance:
+    total = sum(len(photos) for photos in data_pets.photos.values())
+    with outputs.product(options.out) as folder, progress("records", total) as advance:
         record_writer.write(
-            dataset,
+            data_pets,
             folder,
             seed=options.seed,
             source=source(options),
@@ -100,12 +102,13 @@ def division(options: Options) -> Division:
 
 
 def read(options: Options) -> Dataset:
-    from petbox import coco, dataset, voc_folder
+    from petbox.data import coco, voc_folder
+    from petbox.data import pets as data_pets
 
     names = labels.read(options.label_map) if options.label_map else None
     split = division(options)
     if options.pets:
-        return dataset.read(
+        return data_pets.read(
             options.pets,
             boxes=options.boxes,
             classes=options.classes,

@@ -17,9 +17,10 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Annotated
 
-from petbox import products, program
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
 from petbox.errors import DataError
-from petbox.progress import progress
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
 
@@ -55,7 +56,7 @@ def main(options: Options) -> None:
     if options.train < 1 or options.test < 1 or options.seed < 0:
         raise DataError("--train and --test must be 1 or more, --seed 0 or more")
     pictures = planned(options.train + options.test)
-    with products.product(options.out) as folder:
+    with outputs.product(options.out) as folder:
         (folder / "images").mkdir(parents=True)
         (folder / "annotations" / "xmls").mkdir(parents=True)
         _write_lists(folder / "annotations", pictures[: options.train], pictures[options.train :])
@@ -66,7 +67,7 @@ def main(options: Options) -> None:
 
 def planned(count: int) -> list[Picture]:
     """The pictures to draw, breeds in turn."""
-    from petbox.toy_breeds import BREEDS
+    from petbox.data.toy.breeds import BREEDS
 
     names = [breed.name for breed in BREEDS]
     kin = [[n for n in names if n[0].isupper() == name[0].isupper()] for name in names]
@@ -93,8 +94,8 @@ def _leave_signals() -> None:
 def _draw(folder: Path, seed: int, picture: Picture) -> None:
     import numpy as np
 
-    from petbox.toy_breeds import BREEDS
-    from petbox.toy_scenes import scene
+    from petbox.data.toy.breeds import BREEDS
+    from petbox.data.toy.scenes import scene
 
     rng = np.random.default_rng([seed, picture.class_id, picture.number])
     image, boxes = scene(BREEDS[picture.class_id - 1], rng)

@@ -21,22 +21,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from petbox import (
-    download,
-    garden_weights,
-    overrides,
-    pipeline_config,
-    products,
-    program,
-    runs,
-    training_words,
-)
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data.fetch import download
+from petbox.data.records import read_info, shards
 from petbox.errors import DataError, ModelError, PetboxError, ServiceError
-from petbox.pipeline_config import Inputs, Mapped
-from petbox.presets import PRESETS, peak_at, train_for
-from petbox.progress import progress
-from petbox.records import read_info, shards
-from petbox.training_options import TrainOptions as Options
+from petbox.training import initial_weights, log_lines, overrides, runs
+from petbox.training.options import TrainOptions as Options
+from petbox.training.pipeline_config import network
+from petbox.training.pipeline_config.network import Inputs, Mapped
+from petbox.training.presets import PRESETS, peak_at, train_for
 
 DOWNLOADS = Path("data/weights")
 BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
@@ -45,27 +40,28 @@ PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mix
 
 
 def main(options: Options) -> None:
-    products.refuse_existing(options.out)
+    outputs.refuse_existing(options.out)
     check(options)
     mapped = None
     if options.pipeline_config:
-        mapped = pipeline_config.read(options.pipeline_config)
-        program.say(pipeline_config.table(mapped))
+        mapped = network.read(options.pipeline_config)
+        program.say(network.table(mapped))
     found = inputs(options.records, mapped)
     classes = [*found.names]
     if mapped:
-        pipeline_config.check_classes(mapped, found.names)
+        network.check_classes(mapped, found.names)
         classes.append(mapped.classes)  # there may be more than the records have
     run = runs.unfinished(options.out)
     weights = first_weights(options, mapped, run)
     program.say("loading TensorFlow ...")
-    from petbox import detector, hosts
+    from petbox.training import config as training_config
+    from petbox.training import trainer as training_trainer
 
-    index, _ = hosts.worker()
+    index, _ = training_trainer.worker()
     with in_plain_words(options):
-        strategy = hosts.strategy()  # before anything else of TensorFlow runs
-    config = detector.experiment(options.preset, mapped)
-    detector.on_records(config, found.train, found.test, classes)
+        strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
+    config = training_config.experiment(options.preset, mapped)
+    training_config.on_records(config, found.train, found.test, classes)
     config.task.init_checkpoint = weights
     adjust(config, options, mapped)
     # A worker's share of a batch is too small for averages of its own.
@@ -74,7 +70,7 @@ def main(options: Options) -> None:
     if index == 0:
         alone(run)
         begin(run, options)
-        detector.save_config(config, run)
+        training_config.save_config(config, run)
         shutil.copy(found.label_map, run / runs.LABEL_MAP)
         if options.pipeline_config:
             shutil.copy(options.pipeline_config, run / "pipeline.config")
@@ -110,13 +106,13 @@ def first_weights(options: Options, mapped: Mapped | None, run: Path) -> str | N
     if place is None or any(run.glob("ckpt-*.index")):
         return place  # a run that has begun has weights of its own
     try:
-        weights = garden_weights.found(place, DOWNLOADS)
+        weights = initial_weights.found(place, DOWNLOADS)
     except PetboxError as error:
         if options.init:
             raise
         more = f"fine_tune_checkpoint: {error}; or name other weights with --init"
         raise type(error)(more) from error
-    if weights.suffix == garden_weights.KERAS and options.init_parts == WITH_DECODER:
+    if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
         raise DataError(f"{place}: Keras' weights have no decoder; leave --init-parts out")
     return str(weights)
 
@@ -126,7 +122,7 @@ def inputs(folder: Path | None, mapped: Mapped | None) -> Inputs:
     if folder is None:
         if mapped is None:
             raise DataError("--records is missing: a folder made by train/make_records.py")
-        return pipeline_config.inputs(mapped)
+        return network.inputs(mapped)
     names = read_info(folder).labels
     train, test = (shards(folder, split) for split in ("train", "test"))
     return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
@@ -163,7 +159,7 @@ def begin(run: Path, options: Options) -> None:
             )
         program.say(f"going on with {run}")
     run.mkdir(parents=True, exist_ok=True)
-    with products.product(begun, replace=True) as partial:
+    with outputs.product(begun, replace=True) as partial:
         partial.write_text(json.dumps(wanted, indent=1) + "\n")
 
 
@@ -188,7 +184,9 @@ def adjust(config: Any, options: Options, mapped: Mapped | None) -> None:
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
     trainer.max_to_keep = 2
-    trainer.preemption_on_demand_checkpoint = False  # petbox.hosts does it, on one host as well
+    trainer.preemption_on_demand_checkpoint = (
+        False  # petbox.training.trainer does it, on one host as well
+    )
     trainer.loss_upper_bound = float("inf")  # a loss that is not finite is told with its pictures
     if options.evaluate_every:
         trainer.validation_interval = options.evaluate_every
@@ -201,8 +199,9 @@ def adjust(config: Any, options: Options, mapped: Mapped | None) -> None:
 
 def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -> None:
     """Runs the Model Garden's own training loop, with our progress before it."""
-    from petbox import detector, hosts
-    from petbox.garden import summary_manager, tf
+    from petbox.training import config as training_config
+    from petbox.training import trainer as training_trainer
+    from petbox.training.tfvision import summary_manager, tf
 
     chief = index == 0
     tf.keras.utils.set_random_seed(options.seed)
@@ -212,9 +211,9 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         stack.enter_context(contextlib.redirect_stdout(log))
         report = Report()
         steps = config.trainer.train_steps
-        runner = hosts.Runner(
+        runner = training_trainer.Runner(
             distribution_strategy=strategy,
-            task=detector.task(config, run),
+            task=training_config.task(config, run),
             mode="train_and_eval" if options.evaluate_every else "train",
             params=config,
             model_dir=str(run),
@@ -230,7 +229,7 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         report.begin(step, bar)
         try:
             runner.run()
-        except hosts.Stopped as stopped:
+        except training_trainer.Stopped as stopped:
             program.say(
                 f"stopped at step {int(step.numpy())} of {steps}, which is saved; "
                 "the same command goes on from there"
@@ -241,9 +240,9 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
 @contextlib.contextmanager
 def in_plain_words(options: Options) -> Iterator[None]:
     """Says what the user can mend of what TensorFlow found wrong."""
-    from petbox import hosts
-    from petbox.garden import tf
-    from petbox.task import NOT_FINITE
+    from petbox.training import trainer as training_trainer
+    from petbox.training.task import NOT_FINITE
+    from petbox.training.tfvision import tf
 
     try:
         yield
@@ -257,11 +256,11 @@ def in_plain_words(options: Options) -> Iterator[None]:
         ) from error
     except tf.errors.DataLossError as error:
         raise DataError(f"{options.records}: a shard is damaged; make the records again") from error
-    except hosts.GONE as error:
-        if hosts.worker()[1] == 1:
+    except training_trainer.GONE as error:
+        if training_trainer.worker()[1] == 1:
             raise
         raise ServiceError(
-            f"another worker of {hosts.VARIABLE} is gone, or cannot be reached; "
+            f"another worker of {training_trainer.VARIABLE} is gone, or cannot be reached; "
             "the same command on every host goes on from the last checkpoint"
         ) from error
 
@@ -281,12 +280,12 @@ class Report:
         at, now = int(self.step.numpy()), time.monotonic()
         losses = {name: float(value) for name, value in output.items()}
         speed = (at - self.at) / (now - self.since)
-        self.advance(at - self.at, training_words.note(losses, speed))
+        self.advance(at - self.at, log_lines.note(losses, speed))
         self.at, self.since = at, now
 
     def evaluated(self, output: dict[str, Any]) -> None:
         metrics = {name: float(output[name]) for name in ("AP", "AP50")}
-        program.say(training_words.evaluated(int(self.step.numpy()), metrics))
+        program.say(log_lines.evaluated(int(self.step.numpy()), metrics))
         self.since = time.monotonic()  # the time is not the steps'
 
 

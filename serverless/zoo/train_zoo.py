@@ -24,10 +24,12 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petbox import aws, buckets, program
-from petbox.buckets import Address
+from petbox.aws import s3 as aws_s3
+from petbox.aws import session
+from petbox.aws.s3 import Address
+from petbox.cli import program
+from petbox.cli.signals import StopRequest
 from petbox.errors import DataError, ModelError
-from petbox.stop_request import StopRequest
 
 YES_NO = (0, 1)
 # The columns, as the UCI repository describes them. Legs are kinds here, not an amount: six say
@@ -72,7 +74,7 @@ class Options:
 
 def main(options: Options) -> None:
     check(options)
-    out = buckets.address(options.out)
+    out = aws_s3.address(options.out)
     with tempfile.TemporaryDirectory(prefix="petbox-zoo-") as scratch:
         text = read(options.data, Path(scratch, "data"))
         traits, kinds = table(text, options.data)
@@ -121,8 +123,8 @@ def check(options: Options) -> None:
 
 def read(place: str, scratch: Path) -> str:
     path = Path(place)
-    if buckets.is_address(place):
-        if buckets.fetch(buckets.address(place), scratch) != 1:
+    if aws_s3.is_address(place):
+        if aws_s3.fetch(aws_s3.address(place), scratch) != 1:
             raise DataError(f"{place}: must be one file in S3; name it with its whole key")
         (path,) = (found for found in scratch.rglob("*") if found.is_file())
     if not path.is_file():
@@ -210,7 +212,7 @@ class Models:
     """
 
     def __init__(self, x: Floats, kinds: Ints, used: NDArray[np.bool_], options: Options) -> None:
-        from petbox.quiet_tensorflow import tf
+        from petbox.tf import tf
 
         self.x = x
         self.wanted = np.broadcast_to(np.eye(len(NAMES))[kinds], (*used.shape, len(NAMES)))
@@ -254,14 +256,14 @@ class Models:
 def train(models: Models, folder: Path, place: Address, options: Options) -> None:
     """Takes the steps that are left, with checkpoints in `folder` and at `place`."""
     tf, step = models.tf, models.step
-    buckets.fetch(place, folder)
+    aws_s3.fetch(place, folder)
     manager = tf.train.CheckpointManager(models.checkpoint, str(folder), max_to_keep=2)
     if manager.latest_checkpoint:
         try:
             models.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
             raise ModelError(f"{place}: no checkpoint that can be read; remove it") from error
-    mirror = buckets.Mirror(folder, place)
+    mirror = aws_s3.Mirror(folder, place)
     kept = tuple(f"{Path(path).name}." for path in manager.checkpoints)
     for path in folder.glob("ckpt-*"):
         if not path.name.startswith(kept):  # one that was killed had no time to remove
@@ -310,9 +312,9 @@ def evaluated(
 
 
 def put(out: Address, name: str, content: dict[str, Any]) -> None:
-    s3 = aws.Account().client("s3")
+    s3 = session.Account().client("s3")
     body = json.dumps(content).encode()
-    with aws.calling(f"{out}{name}"):
+    with session.calling(f"{out}{name}"):
         s3.put_object(
             Bucket=out.bucket, Key=out.prefix + name, Body=body, ContentType="application/json"
         )

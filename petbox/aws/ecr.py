@@ -1,0 +1,129 @@
+"""ECR for scripts/push_ecr.sh: which registry, its password, its repositories, what lies in them.
+
+    python -m petbox.aws.ecr registry | password | repository NAME [--keep N] | digest NAME TAG
+
+What the script goes on with is on stdout, what was done on stderr. Images themselves are pushed by
+Docker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from petbox.aws import session
+from petbox.cli import program
+from petbox.errors import ServiceError
+
+NAME = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m petbox.aws.ecr", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("registry")
+    actions.add_parser("password")
+    repository = actions.add_parser("repository")
+    repository.add_argument("name")
+    repository.add_argument("--keep", type=int)
+    repository.add_argument("--dry-run", action="store_true")
+    digest = actions.add_parser("digest")
+    digest.add_argument("name")
+    digest.add_argument("tag")
+    return program.guarded(lambda: _act(parser.parse_args(argv)))
+
+
+def _act(chosen: argparse.Namespace) -> None:
+    ecr = session.Account().client("ecr")
+    if chosen.action == "registry":
+        print(registry(ecr))
+    elif chosen.action == "password":
+        print(password(ecr))
+    elif chosen.action == "repository":
+        ensure(ecr, chosen.name, chosen.keep, act=not chosen.dry_run)
+    elif found := pushed(ecr, chosen.name, chosen.tag):
+        print(found)
+
+
+def registry(ecr: Any) -> str:
+    """The host of the account's registry in the region."""
+    return str(urlsplit(_authorization(ecr)["proxyEndpoint"]).netloc)
+
+
+def password(ecr: Any) -> str:
+    """For the user AWS, for the next twelve hours."""
+    token = base64.b64decode(_authorization(ecr)["authorizationToken"]).decode()
+    return token.partition(":")[2]
+
+
+def _authorization(ecr: Any) -> Any:
+    with session.calling("ECR"):
+        return ecr.get_authorization_token()["authorizationData"][0]
+
+
+def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
+    """Makes the repository if it is missing, and sets how many images it keeps."""
+    if not (2 <= len(name) <= 256 and NAME.fullmatch(name)):
+        raise ServiceError(
+            f"--repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
+            "marks . _ - / between them"
+        )
+    if not _exists(ecr, name):
+        _do(act, f"make the repository {name}: tags cannot be moved, images are scanned")
+        if act:
+            with session.calling(f"repository {name}"):
+                ecr.create_repository(
+                    repositoryName=name,
+                    imageTagMutability="IMMUTABLE",
+                    imageScanningConfiguration={"scanOnPush": True},
+                )
+    if keep is not None:
+        _do(act, f"let {name} keep its newest {keep} images")
+        if act:
+            with session.calling(f"repository {name}"):
+                ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=_newest(keep))
+
+
+def _exists(ecr: Any, name: str) -> bool:
+    try:
+        with session.calling(f"repository {name}"):
+            ecr.describe_repositories(repositoryNames=[name])
+    except session.Refused as error:
+        if error.code != "RepositoryNotFoundException":
+            raise
+        return False
+    return True
+
+
+def _do(act: bool, what: str) -> None:
+    program.say(what if act else f"would {what}")
+
+
+def _newest(count: int) -> str:
+    selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": count}
+    rule = {"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}
+    return json.dumps({"rules": [rule]})
+
+
+def pushed(ecr: Any, name: str, tag: str) -> str:
+    """The digest of an image that is there, else nothing."""
+    try:
+        with session.calling(f"{name}:{tag}"):
+            (image,) = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])[
+                "imageDetails"
+            ]
+    except session.Refused as error:
+        if error.code not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+            raise
+        return ""
+    return str(image["imageDigest"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The frame around every program: options, exit codes, progress, signals, child processes."""

@@ -1,0 +1,109 @@
+"""Progress of long work: a bar with an ETA on a terminal, sparse lines in a log.
+
+Both go to stderr. `NO_COLOR` and `TERM=dumb` are honoured by rich.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from petbox.cli.program import say
+from petbox.errors import needs
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """Yields `advance(by, note)`; `note` is a few words shown beside the bar, such as the loss.
+
+    `done` is what an earlier, interrupted run had finished already.
+    """
+    follow = _bar if sys.stderr.isatty() else _lines
+    with follow(title, total, done) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    needs("rich", "client")
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, completed=done, note="")
+
+        def advance(by: int, note: str = "") -> None:
+            bar.update(task, advance=by, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    start = last_line = time.monotonic()
+    at = done
+
+    def line(note: str) -> None:
+        seconds = time.monotonic() - start
+        left = seconds / max(at - done, 1) * (total - at)
+        say(f"{title}: {at}/{total} {note} {seconds:.0f} s, ETA {left:.0f} s".replace("  ", " "))
+
+    def advance(by: int, note: str = "") -> None:
+        nonlocal at, last_line
+        at += by
+        if at >= total or time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            line(note)
+
+    yield advance
+
+
+MB = 1_000_000
+
+
+def megabytes(size: int) -> str:
+    """A size as a person reads it."""
+    return f"{size / MB:.1f} MB" if size < 100 * MB else f"{size // MB} MB"
+
+
+@contextmanager
+def meter(title: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yields `at(position)`, to be called with the bytes behind us so far.
+
+    Where the `total` is not known there is nothing to show, and nothing is.
+    """
+    if total is None:
+        yield lambda _position: None
+        return
+    whole = -(-total // MB)
+    shown = done // MB
+    with progress(title, whole, shown) as advance:
+
+        def at(position: int) -> None:
+            nonlocal shown
+            now = whole if position >= total else position // MB
+            if now != shown:
+                advance(now - shown, "MB")
+                shown = now
+
+        yield at

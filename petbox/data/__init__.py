@@ -1,0 +1,1 @@
+"""Data sets: annotated images from every supported layout, label maps, and TFRecords."""

@@ -1,0 +1,56 @@
+"""What a file must be, to the byte: its SHA-256, and its size where that is known too."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from petbox.cli.progress import MB, meter
+from petbox.errors import DataError
+
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """`sha256` is in hexadecimal, or `any` to take the file as it comes.
+
+    `otherwise` tells the user what to do about a file that differs.
+    """
+
+    sha256: str = ANY
+    size: int | None = None
+    otherwise: str = "get it from another place"
+
+    def __post_init__(self) -> None:
+        if self.sha256 != ANY and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise DataError(
+                f"{self.sha256!r} is not a SHA-256: give the 64 digits that sha256sum prints, "
+                f"or {ANY!r}"
+            )
+
+    @property
+    def known(self) -> bool:
+        return self.sha256 != ANY
+
+
+def difference(path: Path, wanted: Fingerprint) -> str | None:
+    """How the file differs from the one wanted, if it does."""
+    size = path.stat().st_size
+    if wanted.size not in (None, size):
+        return f"it has {size} bytes, not {wanted.size}"
+    if not wanted.known:
+        return None
+    found = _sha256(path, size)
+    return None if found == wanted.sha256 else f"its SHA-256 is {found}, not {wanted.sha256}"
+
+
+def _sha256(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file, meter(f"check {path.name.removesuffix('.part')}", size) as at:
+        while chunk := file.read(MB):
+            digest.update(chunk)
+            at(file.tell())
+    return digest.hexdigest()

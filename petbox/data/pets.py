@@ -1,0 +1,316 @@
+"""Photos of pets with their boxes, in the layout of Oxford-IIIT Pet, read and checked.
+
+    images/NAME.jpg              the breed is in the name: Abyssinian_100 (capital: a cat)
+    annotations/xmls/NAME.xml    size and face boxes, in PASCAL VOC's form
+    annotations/trimaps/NAME.png which pixels are the animal, for boxes around the body
+    annotations/list.txt         NAME CLASS-ID SPECIES BREED-ID, all photos
+    annotations/trainval.txt, test.txt    the same lines for each split
+
+The real set has its oddities: a test split without XML, XMLs on no list, two animals in a photo,
+a trimap that is all background, stray files. Each is dealt with here on purpose and told of in
+`remarks`; whatever else contradicts itself stops the reading with the file's name. Never writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from petbox.data import annotations as data_annotations
+from petbox.data import trimaps, voc
+from petbox.data.annotations import Animal, Dataset, Division, Photo
+from petbox.errors import DataError
+
+Boxes = Literal["face", "body"]
+Classes = Literal["breed", "species"]
+
+_NAME = re.compile(r"(?P<breed>.+)_\d+")
+_SPECIES = {1: "cat", 2: "dog"}
+_LAYOUT = (
+    "give --pets a folder with images/ and annotations/ as Oxford-IIIT Pet has them "
+    "(train/fetch_pets.py fetches it, train/make_toy_pets.py draws one)"
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of list.txt or of a split's list."""
+
+    name: str
+    class_id: int
+    species: int
+    where: str
+
+    @property
+    def breed(self) -> str:
+        match = _NAME.fullmatch(self.name)
+        if match is None:
+            raise DataError(f"{self.where}: {self.name} is not of the form BREED_NUMBER; rename it")
+        return match["breed"]
+
+
+@dataclass(frozen=True)
+class _Pets:
+    """The folder, and how it is to be read."""
+
+    root: Path
+    boxes: Boxes
+    classes: Classes
+    labels: dict[int, str]
+    numbers: dict[str, int]  # each photo's place in list.txt, from 1 on
+    images: dict[str, Path]
+    found: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "annotations"
+
+    @property
+    def drawn_in(self) -> Path:
+        return self.annotations / ("xmls" if self.boxes == "face" else "trimaps")
+
+
+def read(
+    root: Path,
+    *,
+    boxes: Boxes = "face",
+    classes: Classes = "breed",
+    division: Division | None = None,
+    labels: Mapping[int, str] | None = None,
+) -> Dataset:
+    """The data set in `root`; `labels` replaces the class ids of its list.txt.
+
+    It is divided as trainval.txt and test.txt have it, unless `division` says otherwise. No
+    picture is opened.
+    """
+    division = division or Division()
+    annotations = root / "annotations"
+    images = _jpegs(root / "images")
+    rows = list(_rows(annotations / "list.txt"))
+    numbers = {row.name: number for number, row in enumerate(rows, start=1)}
+    names = dict(labels) if labels is not None else _labels(rows, classes)
+    pets = _Pets(root, boxes, classes, names, numbers, images)
+    lists = _lists(annotations, division)
+    chosen = {split: list(_rows(path)) for split, path in lists.items()}
+    _refuse_shared(chosen.get("train", []), chosen.get("test", []))
+    known = {row.name: row for row in rows}
+    for row in (row for split_rows in chosen.values() for row in split_rows):
+        _refuse_unknown(row, known, pets)
+    by_lists = division.test_share is None
+    photos = {
+        split: _photos(pets, split_rows, f"left out of {split}" if by_lists else "left out")
+        for split, split_rows in chosen.items()
+    }
+    for split, found in photos.items():
+        if not found:
+            raise DataError(
+                f"{lists[split]}: not one of its photos has boxes in {pets.drawn_in}; hold others "
+                f"out by chance with --test-share 0.2, or name another list with --{split}-list"
+            )
+    if division.test_share is not None:
+        photos = data_annotations.by_chance(photos["train"], division.test_share, division.seed)
+    _remark_on_the_rest(pets, {row.name for split in chosen.values() for row in split})
+    return Dataset(names, photos, data_annotations.remarks(pets.found), turned="ignore")
+
+
+def _lists(annotations: Path, division: Division) -> dict[str, Path]:
+    if division.test_share is not None:  # both splits come out of one list
+        return {"train": division.train_list or annotations / "list.txt"}
+    return {
+        "train": division.train_list or annotations / "trainval.txt",
+        "test": division.test_list or annotations / "test.txt",
+    }
+
+
+# Photos
+
+
+def _photos(pets: _Pets, rows: Sequence[_Row], left_out: str) -> tuple[Photo, ...]:
+    """Those with boxes; the others are remarked on, as `left_out`."""
+    act = _by_face if pets.boxes == "face" else _by_body
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # trimaps are decoded, which takes its time
+        found = pool.map(lambda row: act(pets, row), rows)
+        photos = []
+        for row, photo in zip(rows, found, strict=True):
+            if isinstance(photo, str):
+                pets.found[f"{left_out}, {photo}"].append(row.name)
+            else:
+                photos.append(photo)
+    several = [photo.name for photo in photos if len(photo.animals) > 1]
+    pets.found["more than one animal"].extend(several)
+    return tuple(photos)
+
+
+def _by_face(pets: _Pets, row: _Row) -> Photo | str:
+    """The photo, or why it is left out."""
+    xml = pets.annotations / "xmls" / f"{row.name}.xml"
+    if not xml.exists():
+        return "no XML"
+    said = voc.annotation(xml)
+    if not said.objects:
+        raise DataError(f"{xml}: no <object> in it; delete the file if nothing is to be seen")
+    species = _SPECIES[row.species]
+    for found in said.objects:
+        if found.name != species:
+            raise DataError(
+                f"{xml}: an object is called {found.name!r} in a {species}'s photo; "
+                f"<name> must be {species}, for the breed is in the file's name"
+            )
+    label, name = _class(pets, row)
+    animals = tuple(
+        Animal(found.box, label, name, found.pose, found.truncated, found.difficult)
+        for found in said.objects
+    )
+    return _photo(pets, row, xml, said.width, said.height, animals)
+
+
+def _by_body(pets: _Pets, row: _Row) -> Photo | str:
+    """The same, of the trimap; one box around two animals would teach the wrong thing."""
+    png = pets.annotations / "trimaps" / f"{row.name}.png"
+    if not png.exists():
+        return "no trimap"
+    xml = pets.annotations / "xmls" / f"{row.name}.xml"
+    if xml.exists() and len(voc.annotation(xml).objects) > 1:
+        return "two animals in one trimap"
+    trimap = trimaps.read(png)
+    if trimap.box is None:
+        return "its trimap is all background"
+    animals = (Animal(trimap.box, *_class(pets, row)),)
+    return _photo(pets, row, png, trimap.width, trimap.height, animals)
+
+
+def _photo(
+    pets: _Pets, row: _Row, said_in: Path, width: int, height: int, animals: tuple[Animal, ...]
+) -> Photo:
+    path, number = pets.images[row.name], pets.numbers[row.name]
+    return Photo(path, number, row.breed, width, height, animals, str(said_in))
+
+
+def _class(pets: _Pets, row: _Row) -> tuple[int, str]:
+    wanted = row.breed if pets.classes == "breed" else _SPECIES[row.species]
+    for label, name in pets.labels.items():
+        if name == wanted:
+            return label, name
+    raise DataError(
+        f"{row.where}: the {pets.classes} {wanted} is not in the label map; add it there, or leave "
+        "out --label-map to number them as list.txt does"
+    )
+
+
+def _jpegs(folder: Path) -> dict[str, Path]:
+    found = {path.stem: path for path in folder.glob("*.jpg") if not path.name.startswith(".")}
+    if not found:
+        trouble = "has no .jpg in it" if folder.is_dir() else "no such folder"
+        raise DataError(f"{folder}: {trouble}; {_LAYOUT}")
+    return found
+
+
+def _remark_on_the_rest(pets: _Pets, chosen: set[str]) -> None:
+    """What lies in the folder and is in no record."""
+    pets.found["on list.txt but in neither split"].extend(pets.numbers.keys() - chosen)
+    pets.found["picture on no list"].extend(pets.images.keys() - pets.numbers.keys())
+    ending = {"face": ".xml", "body": ".png"}[pets.boxes]
+    drawn = {path.name for path in _shown(pets.drawn_in) if path.suffix == ending}
+    pets.found[f"{pets.drawn_in.name} of a photo on no list"].extend(
+        drawn - {name + ending for name in pets.numbers}
+    )
+    pets.found["file that is no .jpg, passed over"].extend(
+        path.name for path in _shown(pets.root / "images") if path.suffix != ".jpg"
+    )
+
+
+def _shown(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, but for the hidden files that a Mac leaves in archives."""
+    return (path for path in folder.glob("*") if not path.name.startswith("."))
+
+
+# Lists
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    seen: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        row = _row(line, f"{path}: line {number}")
+        if row.name in seen:
+            raise DataError(
+                f"{row.where}: {row.name} is named in line {seen[row.name]} already; remove one"
+            )
+        seen[row.name] = number
+        yield row
+    if not seen:
+        raise DataError(f"{path}: names no photo; {_LAYOUT}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; {_LAYOUT}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}); replace it") from error
+
+
+def _row(line: str, where: str) -> _Row:
+    name, *numbers = line.split()
+    if len(numbers) != 3 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
+        raise DataError(
+            f"{where}: {line.strip()[:60]!r} is not NAME CLASS-ID SPECIES BREED-ID; "
+            "a line looks like: Abyssinian_100 1 1 1"
+        )
+    species = int(numbers[1])
+    if _SPECIES.get(species) != ("cat" if name[0].isupper() else "dog"):
+        raise DataError(
+            f"{where}: species {species} does not go with the name {name}; "
+            "cats are 1 and have a capital, dogs are 2 and have none"
+        )
+    return _Row(name, int(numbers[0]), species, where)
+
+
+def _labels(rows: Sequence[_Row], classes: Classes) -> dict[int, str]:
+    """The species, or the breeds by their class ids, of which each must have one of its own."""
+    if classes == "species":
+        return dict(_SPECIES)
+    labels: dict[int, str] = {}
+    ids: dict[str, int] = {}
+    for row in rows:
+        label, breed = row.class_id, row.breed
+        if labels.setdefault(label, breed) != breed or ids.setdefault(breed, label) != label:
+            before = labels[label] if labels[label] != breed else ids[breed]
+            raise DataError(
+                f"{row.where}: class id {label} for {breed}, but {before} before; "
+                "give each breed one id of its own"
+            )
+    return dict(sorted(labels.items()))
+
+
+def _refuse_shared(train: Sequence[_Row], test: Sequence[_Row]) -> None:
+    trained = {row.name for row in train}
+    for row in test:
+        if row.name in trained:
+            raise DataError(
+                f"{row.where}: {row.name} is trained on as well, so it measures nothing; "
+                "take it off one list"
+            )
+
+
+def _refuse_unknown(row: _Row, known: Mapping[str, _Row], pets: _Pets) -> None:
+    if row.name not in known:
+        everything = pets.annotations / "list.txt"
+        raise DataError(f"{row.where}: {row.name} is not in {everything}; add it there")
+    other = known[row.name]
+    if other.class_id != row.class_id:
+        raise DataError(
+            f"{row.where}: {row.name} has class id {row.class_id}, but {other.class_id} in "
+            f"{other.where}; correct one"
+        )
+    if row.name not in pets.images:
+        missing = pets.root / "images" / f"{row.name}.jpg"
+        raise DataError(f"{missing}: no such file, but {row.where} names it; fetch it again")

@@ -1,0 +1,137 @@
+"""Records: photos and boxes as TFRecords with the Object Detection API's keys, in one folder.
+
+    train.record-00000-of-00003   …   a few hundred pictures a shard
+    test.record-00000-of-00001
+    label_map.pbtxt               class ids and names
+    records.json                  what was counted while writing, from what, and what was done to it
+
+Later stages read this folder and nothing of the photos. `petbox.data.record_writer` makes
+it. Records that the Object Detection API's tools wrote can be read here as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from petbox.data import labels
+from petbox.errors import DataError
+
+INFO = "records.json"
+
+
+@dataclass(frozen=True)
+class RecordsInfo:
+    """What a folder of records holds; splits are `train` and `test`."""
+
+    source: str
+    seed: int
+    labels: dict[int, str]
+    pictures: dict[str, int]
+    shards: dict[str, int]
+    animals: dict[str, dict[str, int]]  # by split and class
+    remarks: dict[str, tuple[str, ...]]  # what was done on purpose, and to which files
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture read back from its record."""
+
+    name: str
+    source_id: int | None  # None where it is no number, as in records of `create_pet_tf_record.py`
+    encoded: bytes
+    width: int
+    height: int
+    classes: tuple[int, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]  # ymin, xmin, ymax, xmax
+    crowds: tuple[bool, ...]  # of each box, whether it is around many
+
+
+def read_info(folder: Path) -> RecordsInfo:
+    """What `folder` holds, once all its files have been seen to be there; without TensorFlow."""
+    path = folder / INFO
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        stated["remarks"] = {k: tuple(v) for k, v in stated["remarks"].items()}
+        info = RecordsInfo(labels=labels.read(folder / labels.FILE_NAME), **stated)
+        wanted = [p for split, n in info.shards.items() for p in shard_paths(folder, split, n)]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: no records (there is no {INFO}); make them with train/make_records.py"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: not as train/make_records.py writes it; run it again") from error
+    for shard in wanted:
+        if not shard.exists():
+            raise DataError(f"{shard}: no such file, but {INFO} counts it; make the records again")
+    return info
+
+
+def shards(records: Path, split: str) -> str:
+    """The files of a split as the Model Garden wants them named."""
+    if found := set(",*?[]") & set(str(records)):
+        raise DataError(
+            f"{records}: a path with {found.pop()} in it is read as several; rename the folder"
+        )
+    return str(records / f"{split}.record-*")
+
+
+def examples(folder: Path, split: str) -> Iterator[Example]:
+    """The pictures of a split, in the order they were written."""
+    for path in shard_paths(folder, split, read_info(folder).shards[split]):
+        yield from read(path)
+
+
+def read(path: Path) -> Iterator[Example]:
+    """The pictures of one TFRecord file, ours or the Object Detection API's."""
+    from petbox.tf import tf
+
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield _read_back(path, tf.train.Example.FromString(record))
+    except tf.errors.DataLossError as error:
+        raise DataError(f"{path}: the file is damaged; make the records again") from error
+    except tf.errors.NotFoundError as error:
+        raise DataError(f"{path}: no such file; name a TFRecord file") from error
+
+
+def shard_paths(folder: Path, split: str, count: int) -> Iterator[Path]:
+    return (folder / f"{split}.record-{at:05}-of-{count:05}" for at in range(count))
+
+
+def write_info(folder: Path, info: RecordsInfo) -> None:
+    stated = asdict(info)
+    del stated["labels"]  # the label map says them
+    text = json.dumps(stated, indent=2, ensure_ascii=False)
+    (folder / INFO).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_back(path: Path, example: Any) -> Example:
+    feature: Mapping[str, Any] = example.features.feature
+    edges = (
+        feature[f"image/object/bbox/{edge}"].float_list.value
+        for edge in ("ymin", "xmin", "ymax", "xmax")
+    )
+    try:
+        source_id = feature["image/source_id"].bytes_list.value[0].decode()
+        classes = feature["image/object/class/label"].int64_list.value
+        # Records without a crowd say nothing of crowds.
+        crowds = feature["image/object/is_crowd"].int64_list.value or [0] * len(classes)
+        return Example(
+            name=feature["image/filename"].bytes_list.value[0].decode(),
+            source_id=int(source_id) if source_id.isdecimal() else None,
+            encoded=feature["image/encoded"].bytes_list.value[0],
+            width=feature["image/width"].int64_list.value[0],
+            height=feature["image/height"].int64_list.value[0],
+            classes=tuple(classes),
+            boxes=tuple(zip(*edges, strict=True)),
+            crowds=tuple(bool(flag) for _, flag in zip(classes, crowds, strict=True)),
+        )
+    except (IndexError, ValueError) as error:
+        raise DataError(
+            f"{path}: a record in it has not the Object Detection API's keys; write it with "
+            "train/make_records.py"
+        ) from error

@@ -1,0 +1,1 @@
+"""The toy data set: drawn pets with their boxes."""

@@ -1,0 +1,1 @@
+"""Export: a trained network, or an existing SavedModel, becomes one that takes image files."""

@@ -1,0 +1,1 @@
+"""Image files into pixels, inside the graph."""

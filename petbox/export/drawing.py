@@ -1,0 +1,66 @@
+"""Boxes drawn onto a picture inside the graph: a rectangle for each, in its class' colour.
+
+TensorFlow's own drawing takes the picture as floats and draws lines of one pixel; this sets just
+the pixels that change. Names and scores are not written: a graph has no letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from petbox.images.draw import colour
+from petbox.tf import tf
+
+LONGEST_SIDE = 65_500  # libjpeg's limit
+TOO_LONG = f"is wider or higher than {LONGEST_SIDE} pixels, so no JPEG can be made of it"
+QUALITY = 90
+
+
+def palette(labels: Iterable[int]) -> Any:
+    """The colours uint8 [C,3] of the classes up to the highest of `labels`."""
+    return tf.constant([colour(label) for label in range(max(labels) + 1)], tf.uint8)
+
+
+def drawn(pixels: Any, boxes: Any, colours: Any) -> Any:
+    """`pixels` [H,W,3] with `boxes` [n,4] in `colours` [n,3], the first one on top."""
+    last = tf.shape(pixels)[:2] - 1
+    width = tf.maximum(2, tf.cast(tf.round(tf.reduce_min(last + 1) / 130), tf.int32))
+    corners = tf.cast(tf.round(boxes * tf.cast(tf.tile(last, [2]), tf.float32)), tf.int32)
+
+    def one(left: Any, pixels: Any) -> tuple[Any, Any]:
+        places = _outline(corners[left - 1], width)
+        colour = tf.broadcast_to(colours[left - 1], [tf.shape(places)[0], 3])
+        return left - 1, tf.tensor_scatter_nd_update(pixels, places, colour)
+
+    shapes = (tf.TensorShape([]), tf.TensorShape([None, None, 3]))
+    return tf.while_loop(
+        lambda left, _: left > 0,
+        one,
+        (tf.shape(boxes)[0], pixels),
+        shape_invariants=shapes,
+        parallel_iterations=1,
+    )[1]
+
+
+def _outline(corners: Any, width: Any) -> Any:
+    """The places [p,2] of a rectangle's four lines, which lie within it."""
+    top, left = tf.unstack(corners[:2])
+    bottom, right = tf.unstack(tf.maximum(corners[2:], corners[:2]))  # others than ours may not be
+    high, wide = tf.minimum(width, bottom - top + 1), tf.minimum(width, right - left + 1)
+    sides = (
+        (top, top + high, left, right + 1),
+        (bottom - high + 1, bottom + 1, left, right + 1),
+        (top, bottom + 1, left, left + wide),
+        (top, bottom + 1, right - wide + 1, right + 1),
+    )
+    return tf.concat([_rectangle(*side) for side in sides], 0)
+
+
+def _rectangle(top: Any, bottom: Any, left: Any, right: Any) -> Any:
+    rows, columns = tf.meshgrid(tf.range(top, bottom), tf.range(left, right), indexing="ij")
+    return tf.stack([tf.reshape(rows, [-1]), tf.reshape(columns, [-1])], axis=1)
+
+
+def jpeg(pixels: Any) -> Any:
+    return tf.io.encode_jpeg(pixels, "rgb", quality=QUALITY)

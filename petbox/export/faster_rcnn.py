@@ -1,0 +1,157 @@
+"""A trained Faster R-CNN as a SavedModel has it: a picture scaled onto its canvas, boxes found.
+
+Knows the Model Garden's model and nothing of files, requests or signatures. What it does to be
+fast changes no answer, except for what `canvases` says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from petbox.export import canvases
+from petbox.export.rewrite import fast_rois
+from petbox.export.rewrite.fold_batchnorm import Weights, folded
+from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
+from petbox.tf import as_written
+from petbox.training.tfvision import preprocess_ops, tf
+
+NEVER = -1e9  # the score before its sigmoid, which makes it zero, of an anchor not to be proposed
+
+
+class TrainedNetwork:
+    """Of its weights only the values are kept, none of the Keras layers' own functions.
+
+    Those would make the file twenty times larger and slower to load.
+    """
+
+    can_batch = True
+
+    def __init__(self, config: Any, model: Any, whole_canvas: bool = False) -> None:
+        """Unless on the `whole_canvas`, a picture is padded as far as it needs; see `canvases`."""
+        self.classes = config.task.model.num_classes
+        self.size = config.task.model.input_size[:2]
+        stride = 2**config.task.model.max_level
+        self._padded = preprocess_ops.compute_padded_size(self.size, stride)
+        height, width = self._padded
+        parts = canvases.fitting(height, width, stride)
+        self.canvases = [canvases.whole(height, width)] if whole_canvas else parts
+        # One picture as the network takes it, and what pixels of it are its two corners.
+        self.ready = (
+            tf.TensorSpec([*self._padded, 3], tf.float32),
+            tf.TensorSpec([4], tf.float32),
+        )
+        self._settings = config.task.model
+        weights = Weights()
+        with _as_exported(model):
+            trace = self._on_the_whole if len(self.canvases) == 1 else self._on_any_canvas
+            self.body = simplified(folded(trace(model), weights))
+        self.tracked = weights.all
+
+    def prepare(self, pixels: Any) -> tuple[Any, Any]:
+        return scaled(pixels, self.size, self._padded)
+
+    def detect(self, images: Any, corners: Any) -> Any:
+        body = Sealed(self.body, ON_THE_DEVICE)
+        if len(self.canvases) == 1:
+            return body(images, corners)
+        return canvases.each_on_its_own(self.canvases, body, images, corners)
+
+    def _on_the_whole(self, model: Any) -> Any:
+        def find(images: Any, corners: Any) -> Any:
+            return self._found(model, images, corners)
+
+        return _traced(find, self._padded)
+
+    def _on_any_canvas(self, model: Any) -> Any:
+        """The network for canvases of all sizes up to the whole.
+
+        Its convolutions take the canvas as it is. Proposals are then made as on the whole one, with
+        anchors beyond the canvas that nobody proposes.
+        """
+        for part in (model.backbone, model.decoder):
+            part.input_spec = None  # convolutional, but told to take one size only
+
+        def find(images: Any, corners: Any) -> Any:
+            features = model.decoder(model.backbone(images))
+            scores, boxes = model.rpn_head(features)
+            missing = self._padded - tf.shape(images)[1:3]
+            for level in features:
+                stride = 2 ** int(level)
+                grown = [edge // stride for edge in self._padded], missing // stride
+                scores[level] = canvases.filled(scores[level], *grown, NEVER)
+                boxes[level] = canvases.filled(boxes[level], *grown, 0.0)
+            # In place of the picture only its size is looked at.
+            whole = tf.zeros([tf.shape(images)[0], *self._padded, 0])
+            seen = {
+                "backbone": lambda _: features,
+                "decoder": lambda _: features,
+                "rpn_head": lambda _: (scores, boxes),
+            }
+            with _replaced(model, **seen):
+                return self._found(model, whole, corners)
+
+        return _traced(find, (None, None))
+
+    def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
+        # Training and evaluation call the whole canvas the picture's shape; so do we.
+        shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
+        anchors = fast_rois.anchors(self._settings, self._padded)
+        found = model(images, image_shape=shape, anchor_boxes=anchors, training=False)
+        # Boxes are in pixels of the scaled picture and may reach into its padding.
+        boxes = found["detection_boxes"] / corners[:, None]
+        return (
+            tf.clip_by_value(boxes, 0.0, 1.0),
+            tf.cast(found["detection_classes"], tf.float32),
+            found["detection_scores"],
+            tf.cast(found["num_detections"], tf.float32),
+        )
+
+
+def _traced(find: Any, canvas: Sequence[int | None]) -> Any:
+    return tf.function(as_written(find)).get_concrete_function(
+        tf.TensorSpec([None, *canvas, 3]), tf.TensorSpec([None, 4])
+    )
+
+
+def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[Any, Any]:
+    """The picture uint8 [H,W,3] on its canvas, and what pixels of it are its two corners."""
+    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    scaled = tf.round(size * tf.reduce_min(tf.cast(canvas, tf.float32) / size))
+    scaled = tf.maximum(scaled, 1.0)  # a picture of one row would vanish
+    # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
+    image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
+    image = preprocess_ops.normalize_image(
+        image, offset=preprocess_ops.MEAN_RGB, scale=preprocess_ops.STDDEV_RGB
+    )
+    image = tf.image.pad_to_bounding_box(image, 0, 0, *padded)
+    return tf.ensure_shape(image, [*padded, 3]), tf.tile(scaled, [2])
+
+
+@contextmanager
+def _as_exported(model: Any) -> Iterator[None]:
+    """The model with steps that give the same in less time."""
+    final = model.detection_generator
+    settings = final.get_config()
+    if settings["nms_version"] == "v2":  # the same by a while loop of small steps
+        final = type(final)(**{**settings, "nms_version": "batched"})
+    fewer = {
+        "roi_generator": fast_rois.proposing(model.roi_generator),
+        "roi_aligner": fast_rois.cropping(model.roi_aligner),
+    }
+    with _replaced(model, detection_generator=final, **fewer):
+        yield
+
+
+@contextmanager
+def _replaced(model: Any, **parts: Any) -> Iterator[None]:
+    """The model with other `parts`, by the names they have in it."""
+    own = {name: getattr(model, name) for name in parts}
+    try:
+        for name, part in parts.items():
+            setattr(model, name, part)
+        yield
+    finally:
+        for name, part in own.items():
+            setattr(model, name, part)

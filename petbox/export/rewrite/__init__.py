@@ -1,0 +1,1 @@
+"""Rewrites of an exported graph: same results, fewer nodes."""

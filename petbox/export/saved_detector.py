@@ -1,0 +1,91 @@
+"""A detector's SavedModel, asked in this process, with nothing served.
+
+Uses the signature `detect`, whose answer has names, or else `serving_default`, as models made
+elsewhere have it. Speaks no wire format, and does not look into pictures: the model does that.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from petbox.errors import InvalidImage, ModelError, ServiceError
+from petbox.tf import tf
+from petbox.wire import Detection
+
+SIGNATURES = ("detect", "serving_default")  # the first that there is
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+NAMES = "detection_names"
+# How a graph says no: the text of an assertion; or whatever its decoder had to say.
+ASSERTED = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
+OF_THE_REQUEST = re.compile(r"^picture 0 of the request ")  # which is of one picture here
+
+
+class SavedDetector:
+    """The SavedModel in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            model = tf.saved_model.load(str(folder))
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            said = _first_line(str(error))
+            raise ModelError(f"{folder}: no SavedModel that can be loaded ({said})") from error
+        self._model = model  # its variables go when nobody holds it
+        self._signature = _signature(folder, model)
+        ((self._input, _),) = self._signature.structured_input_signature[1].items()
+
+    def detect(self, picture: bytes) -> list[Detection]:
+        """What is in `picture`, the whole of a file, in the model's order."""
+        try:
+            found = self._signature(**{self._input: tf.constant([picture])})
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidImage(_reason(error.message)) from error
+        except tf.errors.OpError as error:
+            raise ServiceError(f"the model fails: {_first_line(error.message)}") from error
+        return _detections({name: tensor[0].numpy() for name, tensor in found.items()})
+
+
+def _signature(folder: Path, model: Any) -> Any:
+    name = next((name for name in SIGNATURES if name in model.signatures), None)
+    if name is None:
+        raise ModelError(f"{folder}: has no signature {' or '.join(SIGNATURES)}; export it again")
+    signature = model.signatures[name]
+    inputs = signature.structured_input_signature[1].values()
+    if [spec.dtype for spec in inputs] != [tf.string]:
+        raise ModelError(
+            f"{folder}: does not take picture files; export it again, with the input type "
+            "encoded_image_string_tensor"
+        )
+    missing = set(OUTPUTS) - signature.structured_outputs.keys()
+    if missing:
+        raise ModelError(f"{folder}: gives no {', '.join(sorted(missing))}; name a detector")
+    return signature
+
+
+def _detections(found: dict[str, Any]) -> list[Detection]:
+    count = int(found["num_detections"])
+    names = found[NAMES][:count].tolist() if NAMES in found else [None] * count
+    rows = zip(
+        found["detection_classes"][:count].tolist(),
+        found["detection_scores"][:count].tolist(),
+        found["detection_boxes"][:count].tolist(),
+        names,
+        strict=True,
+    )
+    return [
+        Detection(int(label), score, (ymin, xmin, ymax, xmax), name and name.decode())
+        for label, score, (ymin, xmin, ymax, xmax), name in rows
+    ]
+
+
+def _reason(message: str) -> str:
+    asserted = ASSERTED.search(message)
+    text = " ".join(asserted[1].split()) if asserted else _first_line(message)
+    return OF_THE_REQUEST.sub("the picture ", text)
+
+
+def _first_line(message: str) -> str:
+    """Without the graph's own names, which follow."""
+    lines = (line.strip() for line in message.splitlines())
+    return next((line for line in lines if line and line != "Graph execution error:"), "no reason")

@@ -1,0 +1,138 @@
+"""A detection SavedModel that exists already, made a part of ours: one picture at a time.
+
+The form is that of the Object Detection API's zoo: a signature serving_default that takes uint8
+[1,H,W,3] and gives detection_boxes [1,K,4] in fractions, detection_classes, detection_scores and
+num_detections. The Model Garden's own exports are taken too: their boxes are in pixels of its
+canvas, and image_info says of what. What else a model gives is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from petbox.data import labels
+from petbox.errors import ModelError
+from petbox.tf import tf
+
+SIGNATURE = "serving_default"
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+IMAGE_INFO = "image_info"  # [1,4,2]: the picture's size, the canvas, the scale, the offset
+MOST_FOUND = 300  # of a model that does not say how many it finds at most
+LARGEST_FRACTION = 2.0  # boxes that reach farther are in pixels
+
+
+class WrappedNetwork:
+    """Such a model does all its work when a picture is made ready; nothing is left for later."""
+
+    can_batch = False
+    canvases = ()
+
+    def __init__(self, folder: Path, classes: int) -> None:
+        self.classes = classes
+        self._loaded = _loaded(folder)
+        self._call = _signature(folder, self._loaded)
+        self._input = _input(folder, self._call)
+        shapes = _outputs(folder, self._call)
+        self._most = shapes["detection_boxes"].shape[1] or MOST_FOUND
+        self.ready = tuple(
+            tf.TensorSpec(shape, tf.float32) for shape in ([self._most, 4], *[[self._most]] * 2, [])
+        )
+        # What holds a value, not the functions: there are thousands in a model of Keras layers.
+        self.tracked = [
+            one for one in tf.train.TrackableView(self._loaded).descendants() if _holds(one)
+        ]
+
+    def answer(self, pixels: Any) -> tuple[Any, Any, Any, Any]:
+        """What the model itself says of a picture, in as many rows as it likes."""
+        found = self._call(**{self._input: pixels[None]})
+        boxes, classes, scores, count = (tf.cast(found[name][0], tf.float32) for name in OUTPUTS)
+        if IMAGE_INFO in found:
+            size, _, scale, _ = tf.unstack(tf.cast(found[IMAGE_INFO][0], tf.float32))
+            in_pixels = tf.reduce_max(boxes) > LARGEST_FRACTION
+            boxes = tf.where(in_pixels, boxes / tf.tile(size * scale, [2]), boxes)
+        return boxes, classes, scores, count
+
+    def prepare(self, pixels: Any) -> tuple[Any, ...]:
+        boxes, classes, scores, count = self.answer(pixels)
+        rows = tf.shape(scores)[0]
+        counted = tf.sequence_mask(tf.cast(count, tf.int32), rows)
+        best = tf.argsort(tf.where(counted, scores, -1.0), direction="DESCENDING", stable=True)
+        best = best[: self._most]
+        missing = self._most - tf.shape(best)[0]
+
+        def filled(values: Any) -> Any:
+            edges = [[0, missing], *[[0, 0]] * (values.shape.rank - 1)]
+            return tf.pad(tf.gather(values, best), edges)
+
+        rows = (filled(tf.clip_by_value(boxes, 0.0, 1.0)), filled(classes), filled(scores))
+        rows = (*rows, tf.minimum(count, tf.cast(tf.shape(best)[0], tf.float32)))
+        ready = zip(rows, self.ready, strict=True)
+        return tuple(tf.ensure_shape(row, spec.shape) for row, spec in ready)
+
+    def detect(
+        self, boxes: Any, classes: Any, scores: Any, count: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        return tf.nest.map_structure(tf.identity, (boxes, classes, scores, count))  # type: ignore[no-any-return]
+
+
+def _holds(part: Any) -> bool:
+    """Whether a part of a model holds a value. Its label map does not: it is given anew."""
+    if isinstance(part, tf.saved_model.Asset):
+        return Path(os.fsdecode(part.asset_path.numpy())).name != labels.FILE_NAME
+    return isinstance(part, (tf.Variable, tf.saved_model.experimental.TrackableResource))
+
+
+def _loaded(folder: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(folder))
+    # Whatever TensorFlow makes of a file that is broken or of another version.
+    except (tf.errors.OpError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        said = str(error).splitlines()[0]
+        raise ModelError(f"{folder}: cannot be loaded ({said}); name a sound SavedModel") from error
+
+
+def _signature(folder: Path, loaded: Any) -> Any:
+    if SIGNATURE not in loaded.signatures:
+        others = ", ".join(sorted(loaded.signatures)) or "none at all"
+        raise ModelError(f"{folder}: has no signature {SIGNATURE}, but {others}; export it again")
+    return loaded.signatures[SIGNATURE]
+
+
+def _input(folder: Path, signature: Any) -> str:
+    """The name of the one input, which must take a picture's pixels in any size."""
+    taken = signature.structured_input_signature[1]
+    said = ", ".join(f"{name} {_told(spec)}" for name, spec in taken.items())
+    if len(taken) == 1:
+        ((name, spec),) = taken.items()
+        pixels = spec.dtype == tf.uint8 and spec.shape.is_compatible_with([1, 1, 1, 3])
+        if pixels and spec.shape[1:3].is_compatible_with([2, 3]):
+            return str(name)
+    raise ModelError(
+        f"{folder}: takes {said or 'nothing'}, not pixels uint8 [1,H,W,3] of any size; export it "
+        "with input type image_tensor"
+    )
+
+
+def _outputs(folder: Path, signature: Any) -> dict[str, Any]:
+    given = signature.structured_outputs
+    if lacking := [name for name in OUTPUTS if name not in given]:
+        raise ModelError(
+            f"{folder}: does not give {', '.join(lacking)}; wrap a detector of the Object "
+            "Detection API's form"
+        )
+    for name, shape in zip(OUTPUTS, ([1, None, 4], [1, None], [1, None], [1]), strict=True):
+        if not given[name].shape.is_compatible_with(shape) or given[name].dtype == tf.string:
+            wanted = str(shape).replace("None", "K").replace(" ", "")
+            raise ModelError(
+                f"{folder}: its {name} is {_told(given[name])}, not numbers {wanted}; wrap a "
+                "detector of the Object Detection API's form"
+            )
+    return dict(given)
+
+
+def _told(spec: Any) -> str:
+    if spec.shape.rank is None:
+        return f"{spec.dtype.name} of any shape"
+    return f"{spec.dtype.name} [{','.join(str(edge or '?') for edge in spec.shape)}]"

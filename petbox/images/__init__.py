@@ -1,0 +1,1 @@
+"""Images outside any graph: reading, orienting, shrinking and drawing with Pillow."""

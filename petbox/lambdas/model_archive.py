@@ -1,0 +1,147 @@
+"""A model.tar.gz in S3: fetched once, and used only if it is what it should be.
+
+It is known by its SHA-256: the one that whoever deploys it gives, or else the one that S3 keeps
+of an object that was uploaded with it, in one piece or in parts. Without either nothing is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petbox.aws import session
+from petbox.cli.program import say
+from petbox.data.fetch import archives
+from petbox.errors import DataError, ModelError
+from petbox.outputs import product, remove
+
+SCHEME = "s3://"
+CHUNK = 1 << 20
+MODEL, ARCHIVE = "model", "model.tar.gz"  # within the folder of one archive
+UNUSED = "nothing of it is used"
+# S3's own: base64 of the digest, and of how many parts' digests it is the digest.
+CHECKSUM = re.compile(r"([A-Za-z0-9+/]{43}=)(?:-(\d+))?")
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What an archive is known by: a SHA-256, or that of the SHA-256s of its parts."""
+
+    value: bytes
+    part: int = 0  # bytes of each but the last; 0: of the whole
+
+    def __str__(self) -> str:
+        return self.value.hex()
+
+
+def fetched(address: str, sha256: str, into: Path) -> Path:
+    """The folder in `into` that holds what is in the archive at `address`."""
+    bucket, _, key = address.removeprefix(SCHEME).partition("/")
+    if not address.startswith(SCHEME) or not bucket or not key:
+        raise ModelError(f"{address}: not the address of an archive; write s3://bucket/key")
+    given = _given(sha256)
+    if given is not None and (there := _folder(into, given)).is_dir():
+        return there  # by an earlier start in this container
+    s3 = session.Account().client("s3")
+    with session.calling(address):
+        answer = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        wanted = given or _kept(s3, bucket, key, address, answer)
+    folder = _folder(into, wanted)
+    if not folder.is_dir():
+        _fetch(address, answer, wanted, folder)
+    return folder
+
+
+def _folder(into: Path, digest: Digest) -> Path:
+    return into / f"petbox-model-{digest}" / MODEL
+
+
+def _given(sha256: str) -> Digest | None:
+    if not sha256:
+        return None
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ModelError(f"{sha256[:80]!r}: no SHA-256, which has 64 digits of 0-9 and a-f")
+    return Digest(bytes.fromhex(sha256))
+
+
+def _kept(s3: Any, bucket: str, key: str, address: str, answer: Any) -> Digest:
+    """The one that S3 has of the object."""
+    found = CHECKSUM.fullmatch(answer.get("ChecksumSHA256", ""))
+    if not found:
+        raise ModelError(
+            f"{address}: S3 has no SHA-256 of it, and none is given; {UNUSED}. Give its sha256sum, "
+            "or upload it with: aws s3 cp --checksum-algorithm SHA256"
+        )
+    part = 0
+    if found[2]:
+        first = s3.head_object(Bucket=bucket, Key=key, PartNumber=1, IfMatch=answer["ETag"])
+        part = int(first["ContentLength"])
+    return Digest(base64.b64decode(found[1]), part)
+
+
+def _fetch(address: str, answer: Any, wanted: Digest, folder: Path) -> None:
+    """In a place of its own, which the next start clears if this one is cut short."""
+    try:
+        with product(folder.parent) as partial:
+            remove(partial)  # of an earlier process that had our number
+            partial.mkdir()
+            download(address, answer, wanted, partial / ARCHIVE)
+            archives.unpack(partial / ARCHIVE, partial / folder.name)
+            remove(partial / ARCHIVE)
+    except DataError as error:  # of the model, and not of a picture
+        raise ModelError(f"{address}: {error}") from error
+
+
+def download(address: str, answer: Any, wanted: Digest, archive: Path) -> None:
+    """What S3 answered, as the file `archive`; refused if it is not what is wanted."""
+    say(f"fetching {address}: {answer['ContentLength'] / 1e6:.1f} MB")
+    found = _Digests(wanted.part)
+    try:
+        with archive.open("wb") as file:
+            for chunk in _chunks(address, answer):
+                found.take(chunk)
+                file.write(chunk)
+    except OSError as error:
+        raise ModelError(
+            f"{archive}: cannot be written ({error.strerror}); give the function more "
+            "ephemeral storage"
+        ) from error
+    if found.digest() != wanted.value:
+        raise ModelError(
+            f"{address}: its SHA-256 is {found.digest().hex()}, and should be {wanted}; {UNUSED}"
+        )
+
+
+def _chunks(address: str, answer: Any) -> Iterator[bytes]:
+    """Told apart from writing: botocore's time-outs are OSErrors as well."""
+    with session.calling(address):
+        yield from answer["Body"].iter_chunks(CHUNK)
+
+
+class _Digests:
+    """SHA-256 of what is taken, or of the digests of its parts of so many bytes."""
+
+    def __init__(self, part: int) -> None:
+        self._part, self._left = part, part
+        self._current, self._parts = hashlib.sha256(), hashlib.sha256()
+
+    def take(self, chunk: bytes) -> None:
+        while self._part and len(chunk) > self._left:
+            head, chunk = chunk[: self._left], chunk[self._left :]
+            self._current.update(head)
+            self._parts.update(self._current.digest())
+            self._current, self._left = hashlib.sha256(), self._part
+        self._current.update(chunk)
+        self._left -= len(chunk)
+
+    def digest(self) -> bytes:
+        if not self._part:
+            return self._current.digest()
+        whole = self._parts.copy()
+        whole.update(self._current.digest())
+        return whole.digest()

@@ -1,0 +1,146 @@
+"""Pictures that arrive in S3, and their results beside them: results/KEY.json, each written once.
+
+Whoever writes says which arrival of a key it is of, and S3 takes it only while nothing else has
+been written since; so two at the same picture make one result, and an older arrival never
+replaces the result of a newer one. Knows nothing of what is in a picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from petbox.aws import session
+from petbox.errors import DataError, ServiceError
+
+ABSENT = ("404", "NoSuchKey", "NotFound")
+CHANGED = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+ETAG, SEQUENCER, FAILED = "arrival-etag", "arrival-sequencer", "arrival-failed"  # in its metadata
+LENGTH = 32  # of a sequencer, so that those of other lengths compare (S3's documents)
+ATTEMPTS = 10  # at a result that others write at the same moment
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that came into a bucket, as an event tells of it."""
+
+    bucket: str
+    key: str
+    etag: str
+    sequencer: str = ""  # later ones are larger
+
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> Arrival:
+        try:
+            thing = record["s3"]["object"]
+            return Arrival(
+                bucket=record["s3"]["bucket"]["name"],
+                key=unquote_plus(thing["key"]),  # S3 writes a blank as + and all but ASCII as %C3
+                etag=thing.get("eTag", ""),
+                sequencer=thing.get("sequencer", "").rjust(LENGTH, "0"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"not a record of S3's about an object ({error!r})") from error
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def result_key(results: str, key: str) -> str:
+    """Where the result of the picture at `key` is."""
+    return f"{results}{key}.json"
+
+
+def picture(s3: Any, arrival: Arrival, most: int) -> bytes | None:
+    """The picture that arrived; None if it is no longer there, or another in its place."""
+    same = {"IfMatch": arrival.etag} if arrival.etag else {}
+    try:
+        with session.calling(str(arrival)):
+            there = s3.get_object(Bucket=arrival.bucket, Key=arrival.key, **same)
+            if there["ContentLength"] > most:
+                raise DataError(
+                    f"{arrival}: has {there['ContentLength'] / 1e6:.0f} MB, and the most are "
+                    f"{most / 1e6:.0f} MB; scale it down"
+                )
+            return bytes(there["Body"].read())
+    except session.Refused as error:
+        if error.code in (*ABSENT, *CHANGED):
+            return None
+        raise
+
+
+class Results:
+    """Results under a prefix of the pictures' own bucket."""
+
+    def __init__(self, s3: Any, prefix: str) -> None:
+        self._s3, self._prefix = s3, prefix
+
+    def is_there(self, arrival: Arrival) -> bool:
+        """Whether this arrival, or a later one of the same key, has its result."""
+        there = self._there(arrival)
+        return there is not None and _settles(there["Metadata"], arrival)
+
+    def write(self, arrival: Arrival, answer: Mapping[str, Any], jpeg: bytes | None = None) -> bool:
+        """Writes the result, and the drawn picture beside it; False if another was first."""
+        if jpeg is not None:
+            with session.calling(
+                str(arrival)
+            ):  # first, for the result is the sign that all is there
+                self._s3.put_object(
+                    Bucket=arrival.bucket,
+                    Key=f"{self._prefix}{arrival.key}.jpg",
+                    Body=jpeg,
+                    ContentType="image/jpeg",
+                )
+        return self._put(arrival, {"picture": str(arrival), **answer}, {})
+
+    def write_failure(self, arrival: Arrival, reason: str) -> None:
+        """Says why there is no result; a later try may replace it."""
+        self._put(arrival, {"picture": str(arrival), "error": reason}, {FAILED: "true"})
+
+    def _put(self, arrival: Arrival, answer: Mapping[str, Any], more: Mapping[str, str]) -> bool:
+        for _ in range(ATTEMPTS):
+            there = self._there(arrival)
+            if there is not None and _settles(there["Metadata"], arrival):
+                return False
+            unless = {"IfMatch": there["ETag"]} if there else {"IfNoneMatch": "*"}
+            try:
+                with session.calling(self._address(arrival)):
+                    self._s3.put_object(
+                        Bucket=arrival.bucket,
+                        Key=result_key(self._prefix, arrival.key),
+                        Body=json.dumps(answer, ensure_ascii=False).encode(),
+                        ContentType="application/json",
+                        Metadata={ETAG: arrival.etag, SEQUENCER: arrival.sequencer, **more},
+                        **unless,
+                    )
+                    return True
+            except session.Refused as error:
+                if error.code not in (*ABSENT, *CHANGED):
+                    raise
+        raise ServiceError(f"{self._address(arrival)}: others write it all the time")
+
+    def _there(self, arrival: Arrival) -> Any:
+        try:
+            with session.calling(self._address(arrival)):
+                return self._s3.head_object(
+                    Bucket=arrival.bucket, Key=result_key(self._prefix, arrival.key)
+                )
+        except session.Refused as error:
+            if error.code in ABSENT:
+                return None
+            raise
+
+    def _address(self, arrival: Arrival) -> str:
+        return f"s3://{arrival.bucket}/{result_key(self._prefix, arrival.key)}"
+
+
+def _settles(metadata: Mapping[str, str], arrival: Arrival) -> bool:
+    """Whether nothing is left to do for the arrival where such a result is."""
+    if metadata.get(SEQUENCER, "") > arrival.sequencer:
+        return True
+    of_it = metadata.get(ETAG) == arrival.etag
+    return of_it and FAILED not in metadata

@@ -1,0 +1,154 @@
+"""Events of S3's, settled: a picture that arrives under a prefix gets its results/KEY.json.
+
+They come directly or through a queue of SQS. Each record stands for itself: one that fails goes
+to the dead-letter queue with its reason, the others are not touched by that. What may go better
+later is tried again as often as the queue allows. The same event twice writes one result: S3's
+conditional writes see to it, whoever else is at it meanwhile. Knows no detector.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from petbox.aws import session
+from petbox.errors import DataError, PetboxError, ServiceError, WireError
+from petbox.images import photos
+from petbox.lambdas import answer as lambdas_answer
+from petbox.lambdas import results as lambdas_results
+from petbox.lambdas import settings
+from petbox.lambdas.answer import MB, Finder
+from petbox.lambdas.results import Arrival, Results
+
+MOST_BYTES = 100 * MB  # of a picture, which the function holds in its memory
+NAME_OF_REASON = "reason"
+LONGEST_REASON = 1000
+
+
+class S3Events:
+    """The handler of a function that S3 or its queue calls."""
+
+    def __init__(self, service: str, finder: Finder) -> None:
+        self._finder = finder
+        self._min_score = settings.number("MIN_SCORE", 0.5, 0, 1)
+        self._input = settings.text("INPUT_PREFIX", "in/")
+        self._output = settings.text("RESULTS_PREFIX", "results/")
+        self._draw = settings.switch("DRAW")
+        self._dead_letters = settings.needed("DEAD_LETTER_URL")
+        self._most_tries = settings.number("MOST_TRIES", 3, 1, 1000)
+        if self._output.startswith(self._input) or self._input.startswith(self._output):
+            raise DataError(
+                f"RESULTS_PREFIX={self._output} and INPUT_PREFIX={self._input}: one lies in the "
+                "other"
+            )
+        account = session.Account()
+        self._s3, self._sqs = account.client("s3"), account.client("sqs")
+        self._results = Results(self._s3, self._output)
+        self._batches = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+        self._logger = Logger(service=service)
+        self._metrics = Metrics(namespace="petbox", service=service)
+        self._told = self._logger.inject_lambda_context(self._metrics.log_metrics(self._handle))
+
+    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+        return self._told(event, context)
+
+    def _handle(self, event: dict[str, Any], context: Any) -> Any:
+        records = event.get("Records") or []
+        if any(record.get("eventSource") == "aws:sqs" for record in records):
+            return process_partial_response(event, self._message, self._batches, context)
+        self._settle_all(records, last=True)  # S3 calls once, and nobody would try one again
+        return None
+
+    def _message(self, record: SQSRecord) -> None:
+        """One message: an event of S3's. Raises what shall be tried again."""
+        last = int(record.attributes.approximate_receive_count or 1) >= self._most_tries
+        records = _records(record.body)
+        if records is None:
+            self._give_up(record.body, "not an event of S3's")
+        else:
+            self._settle_all(records, last)
+
+    def _settle_all(self, records: list[dict[str, Any]], last: bool) -> None:
+        """Each of them, whatever becomes of the others; then raises what is left to be done."""
+        trouble = [error for one in records if (error := self._settle(one, last)) is not None]
+        if trouble:
+            raise trouble[0]
+
+    def _settle(self, record: dict[str, Any], last: bool) -> Exception | None:
+        """Does what a record asks for, or gives it up; what it returns may go better later."""
+        try:
+            self._look(Arrival.of(record))
+        except Exception as error:
+            if not isinstance(error, PetboxError):
+                self._logger.exception("the function failed")
+            if not last and not isinstance(error, (DataError, WireError)):
+                self._logger.warning("to be tried again: %s", error)
+                return error
+            try:
+                self._fail(record, error)
+            except PetboxError as trouble:
+                return trouble
+        return None
+
+    def _look(self, arrival: Arrival) -> None:
+        if not arrival.key.startswith(self._input) or arrival.key.startswith(self._output):
+            self._logger.info("%s: not under %s, so passed over", arrival, self._input)
+            return
+        if arrival.key.endswith("/") or self._results.is_there(arrival):
+            return  # what consoles make for a folder; or an event that came twice
+        encoded = lambdas_results.picture(self._s3, arrival, MOST_BYTES)
+        if encoded is None:
+            self._logger.info("%s: has been replaced or removed since", arrival)
+            return
+        photo = photos.photo(str(arrival), encoded, shrink=True)
+        found = self._finder.find(photo, self._min_score)
+        jpeg = lambdas_answer.drawn(photo, found) if self._draw else None
+        if self._results.write(arrival, lambdas_answer.answer(photo, found), jpeg):
+            self._count("Pictures")
+
+    def _fail(self, record: dict[str, Any], error: Exception) -> None:
+        """To the dead-letter queue first; then its result, for those who wait for it, says why."""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self._give_up(json.dumps({"Records": [record]}), reason)
+        try:
+            self._results.write_failure(Arrival.of(record), reason)
+        except PetboxError as trouble:
+            self._logger.warning("the reason is in the dead-letter queue only: %s", trouble)
+
+    def _give_up(self, body: str, reason: str) -> None:
+        self._logger.error("given up: %s", reason)
+        self._count("Failed")
+        shown = "".join(letter if letter.isprintable() else "?" for letter in reason)
+        attribute = {"DataType": "String", "StringValue": shown[:LONGEST_REASON]}
+        try:
+            with session.calling(self._dead_letters):
+                self._sqs.send_message(
+                    QueueUrl=self._dead_letters,
+                    MessageBody=body,
+                    MessageAttributes={NAME_OF_REASON: attribute},
+                )
+        except session.Trouble as error:
+            raise ServiceError(f"{error}; so this one is kept: {reason}") from error
+
+    def _count(self, name: str) -> None:
+        self._metrics.add_metric(name, MetricUnit.Count, 1)
+
+
+def _records(body: str) -> list[dict[str, Any]] | None:
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return None
+    if isinstance(event, dict) and event.get("Event") == "s3:TestEvent":
+        return []  # what S3 sends when the notification is made
+    records = event.get("Records") if isinstance(event, dict) else None
+    return records if isinstance(records, list) and records else None

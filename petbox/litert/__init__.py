@@ -1,0 +1,1 @@
+"""LiteRT: conversion of a run, and a detector that needs no TensorFlow."""

@@ -1,0 +1,196 @@
+"""A run's detector made a folder for LiteRT: converted, and compared with its checkpoint.
+
+Only LiteRT's own operations may be in it, so that it runs wherever LiteRT does. It takes one
+picture that is ready; decoding and scaling are numpy's and Pillow's work, outside. The canvas is
+the whole one of the training, for every picture.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import petbox
+from petbox import outputs
+from petbox.cli import program
+from petbox.data import labels
+from petbox.errors import ModelError
+from petbox.export import verify
+from petbox.export.export_source import Source
+from petbox.export.faster_rcnn import TrainedNetwork
+from petbox.export.signatures import Settings
+from petbox.export.source import Subject, subject
+from petbox.export.verify import Found
+from petbox.litert import bundle
+from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
+from petbox.litert.detector import LiteDetector
+from petbox.litert.nms import of_one_picture
+from petbox.training.tfvision import preprocess_ops, tf
+from petbox.wire import Detection
+
+SURE = 0.5  # a score
+ALIKE = 0.75  # overlap of two boxes that are of one animal
+LEAST = 0.8  # share of the sure detections that must be found again
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the converted detector's answers are beside its checkpoint's, of those that are sure."""
+
+    pictures: int
+    source: str
+    detections: int
+    found_again: int
+    box_difference: float
+    score_difference: float
+
+    def __str__(self) -> str:
+        asked = f"{self.pictures} of {self.source}"
+        if not self.detections:
+            return (
+                f"{asked}: nothing in them is sure, so nothing was compared; name other --records"
+            )
+        return (
+            f"{asked}: {self.found_again} of {self.detections} sure detections found again, boxes "
+            f"within {self.box_difference:.1e}, scores within {self.score_difference:.1e}"
+        )
+
+
+def convert(source: Source, out: Path, form: str, settings: Settings) -> Path:
+    """Makes the folder `out`."""
+    with outputs.product(out) as partial:
+        partial.mkdir()
+        made = subject(source, replace(settings, whole_canvas=True))
+        assert isinstance(made.network, TrainedNetwork)  # as those of runs are
+        (partial / bundle.NETWORK).write_bytes(flatbuffer(made.network, form))
+        shutil.copy(made.label_map, partial / labels.FILE_NAME)
+        about = _about(made.network, form, settings)
+        about.write(partial)
+        program.say(f"converted; comparing it with {made.original} ...")
+        agreement = _compared(partial, made)
+        told = {**_versions(), **made.told, "self_check": asdict(agreement)}
+        replace(about, made=told).write(partial)
+    program.say(str(agreement))
+    return out
+
+
+def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
+    """The network in LiteRT's format."""
+    height, width, channels = network.ready[0].shape
+    specs = (
+        tf.TensorSpec([1, height, width, channels], tf.float32, IMAGE),
+        tf.TensorSpec([1, 4], tf.float32, CORNERS),
+    )
+    find = of_one_picture(network.body, specs)
+
+    def detect(image: Any, corners: Any) -> dict[str, Any]:
+        return dict(zip((BOXES, CLASSES, SCORES, COUNT), find(image, corners), strict=True))
+
+    module = tf.Module()
+    module.weights = network.tracked
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = {bundle.SIGNATURE: tf.function(detect, specs)}
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=[bundle.SIGNATURE]
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if form == "int8":  # the weights; what is computed from a picture is scaled as it comes
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        try:
+            with _silent():
+                return bytes(converter.convert())
+        except Exception as error:
+            if type(error).__name__ != "ConverterError":  # which is not public
+                raise
+            raise ModelError(
+                f"the network cannot be said in LiteRT's own operations ({_gist(error)}); "
+                "train one of the presets"
+            ) from error
+
+
+def _about(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
+    height, width = network.size
+    padded = network.ready[0].shape
+    return LiteModel(
+        form=form,
+        canvas=(height, width),
+        padded=(padded[0], padded[1]),
+        mean=preprocess_ops.MEAN_NORM,
+        deviation=preprocess_ops.STDDEV_NORM,
+        min_score=settings.min_score,
+        most_pixels=settings.most_pixels,
+    )
+
+
+def _compared(folder: Path, made: Subject) -> Agreement:
+    """What the detector in `folder` says of pictures beside what it was made from says of them."""
+    lite, asked = LiteDetector(folder), made.pictures
+    detections, again, boxes, scores = 0, 0, 0.0, 0.0
+    for serialized, wanted in zip(asked.examples, made.answers, strict=True):
+        with _silent():
+            found = lite.detect(verify.file(serialized))
+        detections += int((wanted.scores >= SURE).sum())
+        for box, score in _found_again(wanted, found):
+            again, boxes, scores = again + 1, max(boxes, box), max(scores, score)
+    if again < LEAST * detections:
+        raise ModelError(
+            f"the converted detector finds {again} of {detections} sure detections of "
+            f"{made.original} in {asked.source} again; nothing was written; try --form float32"
+        )
+    return Agreement(len(asked.examples), asked.source, detections, again, boxes, scores)
+
+
+def _found_again(wanted: Found, found: list[Detection]) -> Iterator[tuple[float, float]]:
+    """Of each sure detection that the other list has too: differences of box and score."""
+    left = list(found)
+    for box, label, score in zip(wanted.boxes, wanted.classes, wanted.scores, strict=True):
+        alike = [one for one in left if one.label == label and _overlap(one.box, box) >= ALIKE]
+        if score >= SURE and alike:
+            nearest = max(alike, key=lambda one: _overlap(one.box, box))
+            left.remove(nearest)
+            difference = float(np.abs(np.subtract(nearest.box, box)).max())
+            yield difference, abs(nearest.score - float(score))
+
+
+def _overlap(one: Any, other: Any) -> float:
+    """Intersection over union of two boxes."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    both = float(np.clip(high - low, 0, None).prod())
+    either = sum(float(np.subtract(box[2:], box[:2]).prod()) for box in (one, other)) - both
+    return both / either if either > 0 else 0.0
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The converter and the runtime tell of themselves in C++, past every setting of Python's."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _gist(error: Exception) -> str:
+    """The converter's own words, without the places in the graph that surround them."""
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    return " ".join((lines or [type(error).__name__])[-1].split("error:")[-1].split())[:200]
+
+
+def _versions() -> dict[str, str]:
+    names = ("ai-edge-litert", "tensorflow", "tf-models-official")
+    return {"petbox": petbox.__version__, **{name: metadata.version(name) for name in names}}

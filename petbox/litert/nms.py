@@ -1,0 +1,99 @@
+"""A network's graph in operations that LiteRT has, for one picture at a time.
+
+TensorFlow thins out the boxes of all classes in one operation, CombinedNonMaxSuppression, which
+LiteRT lacks; it has NON_MAX_SUPPRESSION_V4, for the boxes of one class. The same is said here
+with it. It drops a box whose overlap with a surer one is at the threshold, the other only one
+above it; else they give the same. Everything else in the graph stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from petbox.export.rewrite.grappler import of_graph
+from petbox.tf import as_written, tf
+
+COMBINED = "CombinedNonMaxSuppression"
+
+
+def of_one_picture(function: Any, specs: Sequence[Any]) -> Any:
+    """A concrete function that does what `function` does, of tensors of the shapes in `specs`."""
+    alone = of_graph(function, function.graph.as_graph_def(), specs)  # where all shapes are known
+    graph = alone.graph.as_graph_def()
+    for node in graph.node:
+        if node.op == COMBINED:
+            _replace(node, graph, alone.graph.get_operation_by_name(node.name))
+    return of_graph(alone, graph, specs)
+
+
+@dataclass(frozen=True)
+class _Suppression:
+    """What a CombinedNonMaxSuppression does: its constants."""
+
+    most_of_class: int
+    most: int
+    overlap: float
+    least: float  # scores at or below it are left out
+
+    @classmethod
+    def of(cls, operation: Any) -> _Suppression:
+        if operation.get_attr("clip_boxes") or operation.get_attr("pad_per_class"):
+            raise AssertionError(f"{operation.name}: the Model Garden does neither")
+        most_of_class, most, overlap, least = map(tf.get_static_value, operation.inputs[2:])
+        return cls(int(most_of_class), int(most), float(overlap), float(least))
+
+    def __call__(self, boxes: Any, scores: Any) -> tuple[Any, Any, Any, Any]:
+        """Of one picture: boxes [1,N,Q,4], where Q is 1 or C, and scores [1,N,C]."""
+        boxes, scores = boxes[0], scores[0]
+        thinned = [self._of_class(boxes, scores, label) for label in range(scores.shape[1])]
+        all_boxes, all_scores, all_classes = (
+            tf.concat(each, 0) for each in zip(*thinned, strict=True)
+        )
+        few = max(0, self.most - all_scores.shape[0])
+        best, places = tf.math.top_k(
+            tf.pad(all_scores, [[0, few]], constant_values=-1.0), self.most
+        )
+        there = best >= 0.0
+        within = tf.cast(there, tf.float32)
+        places = tf.minimum(places, all_scores.shape[0] - 1)
+        return (
+            (tf.gather(all_boxes, places) * within[:, None])[None],
+            (best * within)[None],
+            (tf.gather(all_classes, places) * within)[None],
+            tf.reduce_sum(tf.cast(there, tf.int32))[None],
+        )
+
+    def _of_class(self, boxes: Any, scores: Any, label: int) -> tuple[Any, Any, Any]:
+        """Boxes, scores and class, of as many rows as there may be; those too many score -1."""
+        boxes = boxes[:, min(label, boxes.shape[1] - 1)]
+        scores = scores[:, label]
+        most = min(self.most_of_class, self.most, scores.shape[0])
+        places, count = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=boxes,
+            scores=scores,
+            max_output_size=most,
+            iou_threshold=self.overlap,
+            score_threshold=self.least,
+            pad_to_max_output_size=True,
+        )
+        found = tf.where(tf.range(most) < count, tf.gather(scores, places), -1.0)
+        return tf.gather(boxes, places), found, tf.fill([most], float(label))
+
+
+def _replace(node: Any, graph: Any, operation: Any) -> None:
+    """Makes `node` a call of a function that comes into `graph` and does the same."""
+    thinned = _Suppression.of(operation)
+    specs = [tf.TensorSpec([1, *one.shape[1:]], tf.float32) for one in operation.inputs[:2]]
+    function = tf.function(as_written(thinned)).get_concrete_function(*specs)
+    graph.library.MergeFrom(function.graph.as_graph_def().library)
+    graph.library.function.append(function.function_def)
+    inputs = node.input[:2]
+    node.ClearField("input")
+    node.ClearField("attr")
+    node.op = "PartitionedCall"
+    node.input.extend(inputs)
+    node.attr["f"].func.name = function.function_def.signature.name
+    node.attr["Tin"].list.type.extend(one.dtype.as_datatype_enum for one in operation.inputs[:2])
+    node.attr["Tout"].list.type.extend(one.dtype.as_datatype_enum for one in operation.outputs)

@@ -1,0 +1,1 @@
+"""SageMaker: endpoints, batch transform and training jobs."""

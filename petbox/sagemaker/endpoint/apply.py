@@ -1,0 +1,104 @@
+"""Acts on a plan: the only place where petbox changes anything about endpoints at AWS.
+
+Keeps account of what is done, for whoever is interrupted or fails half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from petbox.aws import session
+from petbox.cli.program import say
+from petbox.sagemaker.endpoint.found import Clients, unless_absent
+from petbox.sagemaker.endpoint.plan import GONE, Call, Step, Wait
+from petbox.sagemaker.endpoint.wait import gone, in_service, settled
+
+DOES = {
+    "add": "tagging",
+    "create": "making",
+    "delete": "removing",
+    "deregister": "removing",
+    "put": "setting",
+    "register": "setting",
+    "update": "updating",
+}
+MAKES = ("create", "register", "update")
+UNDOES = ("delete", "deregister")
+LIMIT = "take another --instance-type, or ask for more: console, Service Quotas, SageMaker"
+ASSUMED = (
+    "the role must trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint; "
+    "name one that does with --ttl-role, or leave --ttl out"
+)
+
+
+class Apply:
+    """`wait` returns when it is time to look again; `done` are the calls made, one may be begun."""
+
+    def __init__(self, clients: Clients, name: str, wait: Callable[[], object]) -> None:
+        self._clients = clients
+        self._name = name
+        self._wait = wait
+        self.done: list[Call] = []
+        self._begun: list[Call] = []
+
+    def all(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Wait):
+                self._await(step)
+            else:
+                self._call(step)
+
+    def _await(self, step: Wait) -> None:
+        if step.until == GONE:
+            gone(self._clients("sagemaker"), self._name, self._wait)
+        else:
+            in_service(self._clients, self._name, step.config, self._wait)
+
+    def _call(self, call: Call) -> None:
+        say(f"{DOES[call.operation.split('_')[0]]} {call.what}")
+        self._begun = [call]
+        if call.operation == "delete_endpoint":
+            self._delete_endpoint(call)
+        elif call.operation.startswith(UNDOES):
+            with unless_absent():  # somebody was faster
+                self._make(call)
+        else:
+            self._make(call)
+        self._begun = []
+        self.done.append(call)
+
+    def _make(self, call: Call) -> None:
+        try:
+            with session.calling(call.what):
+                getattr(self._clients(call.service), call.operation)(**call.request)
+        except session.Refused as error:
+            self._begun = []
+            if advice := _advice(call, error):
+                raise session.Refused(f"{error}; {advice}", error.code) from error
+            raise
+
+    def _delete_endpoint(self, call: Call) -> None:
+        try:
+            with unless_absent():
+                self._make(call)
+        except session.Refused as error:
+            if "in-progress" not in str(error) and "Updating" not in str(error):
+                raise
+            say(f"{error}; waiting until SageMaker is done with it")
+            settled(self._clients("sagemaker"), self._name, self._wait)
+            with unless_absent():
+                self._make(call)
+
+    def made(self) -> list[str]:
+        """What the calls have made, and the one that was broken off may have."""
+        made = [call for call in self.done if call.operation.startswith(MAKES)]
+        perhaps = [call for call in self._begun if call.operation.startswith(MAKES)]
+        return [call.what for call in made] + [f"perhaps {call.what}" for call in perhaps]
+
+
+def _advice(call: Call, error: session.Refused) -> str:
+    if error.code == "ResourceLimitExceeded":
+        return LIMIT
+    if call.operation.endswith("_schedule") and "role" in str(error).lower():
+        return ASSUMED
+    return ""

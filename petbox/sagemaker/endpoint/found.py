@@ -1,0 +1,195 @@
+"""What there is of an endpoint at AWS: itself, and all that petbox made for it.
+
+Reads only. What is not petbox's own is seen, so that it is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from petbox.aws import session
+from petbox.sagemaker.endpoint import names
+
+Clients = Callable[[str], Any]  # boto3's client of a service
+Described = Mapping[str, Any]  # as AWS describes a thing
+
+BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
+DENIED = ("AccessDenied", "AccessDeniedException")
+# What SageMaker and Application Auto Scaling say of what they have not, and EventBridge.
+ABSENT = (
+    "ValidationException",
+    "ValidationError",
+    "ResourceNotFound",
+    "ResourceNotFoundException",
+    "ObjectNotFoundException",
+)
+ABSENT_WORDS = re.compile("not find|not found|not exist|No scal", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state of things; `unseen` are those that we may not look at, and why."""
+
+    endpoint: Described | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the endpoint
+    config: Described | None = None  # the endpoint's
+    model: Described | None = None  # that of its first variant
+    configs: tuple[str, ...] = ()  # those made by petbox for it
+    models: tuple[str, ...] = ()
+    scaling: Described | None = None
+    policies: tuple[Described, ...] = ()
+    schedule: Described | None = None
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str | None:
+        return None if self.endpoint is None else str(self.endpoint["EndpointStatus"])
+
+    @property
+    def heading(self) -> str | None:
+        """The name of the configuration that the endpoint has, or is about to have."""
+        if self.endpoint is None:
+            return None
+        told = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
+        return told.get("EndpointConfigName")
+
+
+def look(clients: Clients, name: str) -> Found:
+    sagemaker = clients("sagemaker")
+    unseen: list[str] = []
+    endpoint = describe_endpoint(sagemaker, name) or {}
+    scaling: Described | None = None
+    policies: tuple[Described, ...] = ()
+    schedule: Described | None = None
+    with _if_allowed(unseen):
+        scaling, policies = _scaling(clients("application-autoscaling"), name)
+    with _if_allowed(unseen):
+        schedule = find_schedule(clients("scheduler"), name)
+    config = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
+    return Found(
+        endpoint=endpoint or None,
+        tags=tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {},
+        config=config,
+        model=_model(sagemaker, config) if config else None,
+        configs=tuple(made_for(name, configs(sagemaker, name))),
+        models=tuple(made_for(name, models(sagemaker, name))),
+        scaling=scaling,
+        policies=policies,
+        schedule=schedule,
+        unseen=tuple(unseen),
+    )
+
+
+def made_for(name: str, owned: Mapping[str, str]) -> Iterator[str]:
+    return (what for what, owner in owned.items() if owner == name)
+
+
+@contextmanager
+def _if_allowed(unseen: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except session.Refused as error:
+        if error.code not in DENIED:
+            raise
+        unseen.append(str(error))
+
+
+@contextmanager
+def unless_absent() -> Iterator[None]:
+    """Goes on where a thing is not there."""
+    try:
+        yield
+    except session.Refused as error:
+        # SageMaker's word for it is also its word for what is wrong with a request.
+        if error.code not in ABSENT or not ABSENT_WORDS.search(str(error)):
+            raise
+
+
+# One thing each
+
+
+def describe_endpoint(sagemaker: Any, name: str) -> Described | None:
+    found: Described
+    with unless_absent(), session.calling(f"endpoint {name}"):
+        found = sagemaker.describe_endpoint(EndpointName=name)
+        return found
+    return None
+
+
+def describe_config(sagemaker: Any, name: str | None) -> Described | None:
+    found: Described
+    if name is not None:  # a failed endpoint may have none
+        with unless_absent(), session.calling(f"endpoint configuration {name}"):
+            found = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+            return found
+    return None
+
+
+def _model(sagemaker: Any, config: Described) -> Described | None:
+    name = config["ProductionVariants"][0].get("ModelName")
+    found: Described
+    if name is not None:  # an endpoint of inference components has none
+        with unless_absent(), session.calling(f"model {name}"):
+            found = sagemaker.describe_model(ModelName=name)
+            return found
+    return None
+
+
+def find_schedule(scheduler: Any, name: str) -> dict[str, Any] | None:
+    schedule = names.schedule(name)
+    with unless_absent(), session.calling(f"schedule {schedule}"):
+        return dict(scheduler.get_schedule(Name=schedule))
+    return None
+
+
+def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described, ...]]:
+    of = names.scaled(name)
+    with session.calling(f"scaling of endpoint {name}"):
+        targets = client.describe_scalable_targets(
+            ServiceNamespace=of["ServiceNamespace"],
+            ResourceIds=[of["ResourceId"]],
+            ScalableDimension=of["ScalableDimension"],
+        )["ScalableTargets"]
+        policies = client.describe_scaling_policies(**of)["ScalingPolicies"]
+    return next(iter(targets), None), tuple(policies)
+
+
+# All of a kind, with the endpoint that each was made for
+
+
+def configs(sagemaker: Any, name: str = "") -> dict[str, str]:
+    return _owned(sagemaker, "list_endpoint_configs", "EndpointConfig", name)
+
+
+def models(sagemaker: Any, name: str = "") -> dict[str, str]:
+    return _owned(sagemaker, "list_models", "Model", name)
+
+
+def _owned(sagemaker: Any, operation: str, kind: str, name: str) -> dict[str, str]:
+    """The things of a kind that petbox made for the endpoint `name`, or for any."""
+    found: dict[str, str] = {}
+    for summary in every(sagemaker, operation, f"{kind}s", name):
+        of = names.endpoint_of(summary[f"{kind}Name"])
+        if of is None or name not in ("", of):
+            continue  # so that each of an account's models need not be asked for its tags
+        if (owner := tags_of(sagemaker, summary[f"{kind}Arn"]).get(names.OWNER)) is not None:
+            found[summary[f"{kind}Name"]] = owner
+    return found
+
+
+def every(sagemaker: Any, operation: str, key: str, name: str = "") -> Iterator[Described]:
+    with session.calling(operation.replace("_", " ")):
+        narrowed = {"NameContains": name} if name else {}
+        for page in sagemaker.get_paginator(operation).paginate(**narrowed):
+            yield from page[key]
+
+
+def tags_of(sagemaker: Any, arn: str) -> dict[str, str]:
+    with unless_absent(), session.calling(f"tags of {arn.split(':', 5)[-1]}"):
+        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+    return {}  # deleted since it was listed

@@ -1,0 +1,123 @@
+"""`petbox endpoint list`: all that petbox made on SageMaker and that still exists.
+
+Found by its tag, schedules by their name, so that nothing is forgotten and paid for. Of this
+account and region only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any
+
+from petbox.aws import session
+from petbox.aws.session import Account
+from petbox.cli.program import say
+from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import ttl as endpoint_ttl
+from petbox.sagemaker.endpoint.found import (
+    Clients,
+    configs,
+    describe_config,
+    describe_endpoint,
+    every,
+    find_schedule,
+    models,
+    tags_of,
+)
+from petbox.sagemaker.endpoint.status import runs_on
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    json: Annotated[bool, "print one JSON line for each"] = False
+
+
+def list_all(options: ListOptions) -> None:
+    """Prints a line for each endpoint, or for what is left of one."""
+    account = Account()
+    rows = _rows(cache(account.client))
+    for name, row in sorted(rows.items()):
+        if options.json:
+            print(json.dumps({"endpoint": name, **row}))
+        else:
+            print("\t".join([name, *(str(value) for value in _shown(row))]))
+    running = sum(row["status"] is not None for row in rows.values())
+    say(f"{running} endpoint{'s' * (running != 1)} of petbox's in {account.region}")
+    if left := [name for name, row in rows.items() if row["status"] is None]:
+        say(f"of {', '.join(left)} parts are left; remove: petbox endpoint down {left[0]}")
+
+
+def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
+    sagemaker = clients("sagemaker")
+    rows: dict[str, dict[str, Any]] = {}
+
+    def row(name: str) -> dict[str, Any]:
+        empty: dict[str, Any] = {"status": None, "runs_on": None, "deleted": None, "parts": []}
+        return rows.setdefault(name, empty)
+
+    for summary in every(sagemaker, "list_endpoints", "Endpoints"):
+        name = summary["EndpointName"]
+        if tags_of(sagemaker, summary["EndpointArn"]).get(names.OWNER) == name:
+            row(name).update(_endpoint(sagemaker, name))
+    for kind, found in (("configuration", configs(sagemaker)), ("model", models(sagemaker))):
+        for part, owner in found.items():
+            row(owner)["parts"].append(f"{kind} {part}")
+    for name, end in _schedules(clients).items():
+        row(name)["parts"].append(f"schedule {names.schedule(name)}")
+        row(name)["deleted"] = end
+    for name in _scaled(clients):
+        row(name)["parts"].append("scaling")
+    return rows
+
+
+def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
+    endpoint = describe_endpoint(sagemaker, name)
+    if endpoint is None:
+        return {}
+    config = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
+    return {"status": endpoint["EndpointStatus"], "runs_on": runs_on(endpoint, config)}
+
+
+def _schedules(clients: Clients) -> dict[str, str]:
+    """When which endpoint is to be deleted."""
+    scheduler = clients("scheduler")
+    found: dict[str, str] = {}
+    try:
+        with session.calling("schedules"):
+            pages = scheduler.get_paginator("list_schedules").paginate(NamePrefix=names.SCHEDULE)
+            listed = [one["Name"] for page in pages for one in page["Schedules"]]
+    except session.Refused as error:
+        say(f"{error}; going on without the schedules")
+        return {}
+    for schedule in listed:
+        name = schedule.removeprefix(names.SCHEDULE)
+        details = find_schedule(scheduler, name)
+        if details is not None and "deleteEndpoint" in details["Target"]["Arn"]:
+            found[name] = endpoint_ttl.end_of(details)
+    return found
+
+
+def _scaled(clients: Clients) -> list[str]:
+    """The endpoints, there or gone, that petbox set scaling for; its alarms are paid for."""
+    client = clients("application-autoscaling")
+    try:
+        with session.calling("scaling"):
+            pages = client.get_paginator("describe_scaling_policies").paginate(
+                ServiceNamespace="sagemaker"
+            )
+            policies = [one for page in pages for one in page["ScalingPolicies"]]
+    except session.Refused as error:
+        say(f"{error}; going on without the scaling")
+        return []
+    ours = [one["ResourceId"] for one in policies if one["PolicyName"] == names.POLICY]
+    return [id_.split("/")[1] for id_ in ours]
+
+
+def _shown(row: Mapping[str, Any]) -> list[str]:
+    if row["status"] is None:
+        return ["no endpoint, left:", ", ".join(row["parts"])]
+    end = f"deleted {row['deleted']}" if row["deleted"] else "stays"
+    return [row["status"], row["runs_on"], end]

@@ -1,0 +1,83 @@
+"""`petbox endpoint logs`: what an endpoint's containers write, the last lines or as they come."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated
+
+from petbox.aws import session
+from petbox.aws.logs import Line
+from petbox.aws.session import Account
+from petbox.aws.wait import until
+from petbox.cli.options import POSITIONAL
+from petbox.cli.program import say
+from petbox.errors import ServiceError
+from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.checks import EVERY, between, check_all
+from petbox.sagemaker.endpoint.found import Clients, describe_endpoint
+from petbox.sagemaker.endpoint.lines import NewLines, last_lines
+
+
+@dataclass(frozen=True)
+class LogsOptions:
+    name: Annotated[str, "of the endpoint", POSITIONAL]
+    lines: Annotated[int, "how many of the last lines", "N"] = 100
+    follow: Annotated[bool, "go on with what comes, until Ctrl-C or the endpoint is gone"] = False
+    every: Annotated[float, "with --follow, seconds between two looks", "S"] = 5.0
+
+    def __post_init__(self) -> None:
+        checks = {"name": names.check, "lines": between(0, 10_000), "every": EVERY}
+        check_all(self, checks)
+
+
+def logs(options: LogsOptions) -> None:
+    """Prints lines; which instance wrote them is said where there are several."""
+    clients: Clients = cache(Account().client)
+    group = names.log_group(options.name)
+    began = int(time.time() * 1000)
+    lines = last_lines(clients("logs"), group, options.lines) if options.lines else []
+    if not lines and describe_endpoint(clients("sagemaker"), options.name) is None:
+        raise ServiceError(
+            f"endpoint {options.name}: there is none in this account and region, and no log of "
+            "one; see: petbox endpoint list"
+        )
+    printer = _Printer()
+    printer.print(lines)
+    if options.follow:
+        _follow(clients, options, NewLines(clients("logs"), group, began), printer, lines)
+    elif not lines:
+        say(f"the container of {options.name} has written nothing yet")
+
+
+def _follow(
+    clients: Clients, options: LogsOptions, tail: NewLines, printer: _Printer, old: list[Line]
+) -> None:
+    told = set(old)
+
+    def over() -> bool:
+        """Whether the endpoint was gone already when its log was read."""
+        gone = describe_endpoint(clients("sagemaker"), options.name) is None
+        printer.print([line for line in tail.new() if line not in told])
+        return gone
+
+    try:
+        until(bool, over, lambda: time.sleep(options.every))
+    except session.Trouble as error:
+        raise ServiceError(
+            f"{error}; go on: petbox endpoint logs {options.name} --follow"
+        ) from error
+    say(f"{options.name} is gone")
+
+
+class _Printer:
+    def __init__(self) -> None:
+        self._streams: set[str] = set()
+
+    def print(self, lines: list[Line]) -> None:
+        self._streams |= {line.stream for line in lines}
+        several = len(self._streams) > 1
+        for line in lines:
+            instance = line.stream.split("/")[-1]
+            print(f"{instance} | {line.text}" if several else line.text, flush=True)

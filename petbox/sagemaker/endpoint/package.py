@@ -1,0 +1,103 @@
+"""`petbox endpoint package`: a model's folder as the model.tar.gz that SageMaker wants, in S3.
+
+The same model gives the same archive, to the byte, and lies at an address named by its content.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, cast
+
+from petbox.aws import names as aws_names
+from petbox.aws.s3_upload import Upload, send, upload
+from petbox.aws.session import Account
+from petbox.cli.options import POSITIONAL
+from petbox.cli.program import say
+from petbox.cli.progress import MB, megabytes, meter
+from petbox.errors import ModelError
+from petbox.sagemaker.endpoint.checks import check_all
+
+ARCHIVE = "model.tar.gz"
+SAVED_MODEL = "saved_model.pb"
+LEVEL = 1  # weights are noise: more work saves nothing
+
+
+@dataclass(frozen=True)
+class PackageOptions:
+    model: Annotated[Path, "a SavedModel, or a folder of numbered versions of one", POSITIONAL]
+    to: Annotated[str, "s3://… under which it goes", POSITIONAL]
+    dry_run: Annotated[bool, "make it, print its address, and upload nothing"] = False
+
+    def __post_init__(self) -> None:
+        check_all(self, {"to": aws_names.check_s3})
+
+
+def package(options: PackageOptions) -> None:
+    """Prints the archive's address, which `petbox endpoint up --model-data` takes."""
+    members = files(options.model)
+    address = _address(options.model.resolve(), options.to)
+    with tempfile.TemporaryDirectory(prefix="petbox-package-") as folder:
+        archive = Path(folder) / ARCHIVE
+        digest = pack(members, archive)
+        size = archive.stat().st_size
+        say(f"{ARCHIVE}: {len(members)} files, {megabytes(size)}, sha256 {digest}")
+        if not options.dry_run:
+            send(Upload(address, {address: archive}, size), Account().client("s3"))
+    print(address)
+
+
+def _address(model: Path, to: str) -> str:
+    """Where it goes; a version's number alone would say little."""
+    *under, folder = upload(model, to).address.rstrip("/").split("/")
+    named = f"{model.parent.name}-{folder}" if model.name.isdecimal() else folder
+    return "/".join([*under, named, ARCHIVE])
+
+
+def files(model: Path) -> dict[str, Path]:
+    """The archive's members by name, in order: what lies under `1/`, `2/`, …"""
+    if not model.is_dir():
+        raise ModelError(f"{model}: no such folder; name one with a {SAVED_MODEL} in it")
+    versions = {"1": model}
+    if not (model / SAVED_MODEL).is_file():
+        numbered = (path for path in model.iterdir() if path.name.isdecimal())
+        versions = {path.name: path for path in numbered if (path / SAVED_MODEL).is_file()}
+    if not versions:
+        raise ModelError(
+            f"{model}: has neither a {SAVED_MODEL} nor numbered versions of one; make a model: "
+            "python export/exporter_savedmodel.py --run RUN --out model/NAME/1"
+        )
+    found = {
+        f"{version}/{path.relative_to(folder).as_posix()}": path
+        for version, folder in versions.items()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(x.startswith(".") for x in path.relative_to(folder).parts)
+    }
+    return dict(sorted(found.items()))
+
+
+def pack(members: dict[str, Path], archive: Path) -> str:
+    """Writes the archive; its SHA-256. Times, owners and modes of the files are not in it."""
+    total = sum(path.stat().st_size for path in members.values())
+    done = 0
+    with (
+        meter("pack", total) as at,
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for name, path in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(member, cast("IO[bytes]", file))
+            at(done := done + member.size)
+    digest = hashlib.sha256()
+    with archive.open("rb") as file:
+        while chunk := file.read(MB):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,53 @@
+"""An endpoint's end, set when it is made: an EventBridge schedule that deletes it.
+
+Written down at AWS, so that it comes whether or not this machine is still on. The schedule
+deletes itself when it has run. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from petbox.sagemaker.endpoint import names
+
+SHORTEST, LONGEST = timedelta(minutes=10), timedelta(days=365)  # an endpoint takes minutes to start
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def duration(text: str) -> timedelta:
+    """`2h`, `90m`, `1d12h`."""
+    if not re.fullmatch(r"(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?", text) or not text:
+        raise ValueError(f"{text!r} is not a time; write it like 2h, 90m or 1d12h")
+    parts = re.findall(r"(\d+)([dhm])", text)
+    found = timedelta(**{UNITS[unit]: int(number) for number, unit in parts})
+    if not SHORTEST <= found <= LONGEST:
+        raise ValueError(f"{text!r} is not from 10m to 365d")
+    return found
+
+
+def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
+    """CreateSchedule's and UpdateSchedule's request: `role` deletes the endpoint at `end`."""
+    partition = role.split(":")[1]
+    return {
+        "Name": names.schedule(name),
+        "Description": f"made by petbox: deletes the endpoint {name}",
+        "ScheduleExpression": f"at({end.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S})",
+        "ScheduleExpressionTimezone": "UTC",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "ActionAfterCompletion": "DELETE",
+        "Target": {
+            "Arn": f"arn:{partition}:scheduler:::aws-sdk:sagemaker:deleteEndpoint",
+            "RoleArn": role,
+            "Input": json.dumps({"EndpointName": name}),
+        },
+    }
+
+
+def end_of(found: Mapping[str, Any]) -> str:
+    """When a schedule runs, as a person reads it; as it is written, if it was written elsewhere."""
+    match = re.fullmatch(r"at\((.+)T(\d\d:\d\d):\d\d\)", found["ScheduleExpression"])
+    return f"{match[1]} {match[2]} UTC" if match else str(found["ScheduleExpression"])

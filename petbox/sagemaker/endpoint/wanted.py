@@ -1,0 +1,186 @@
+"""The state that `petbox endpoint up` is to bring about, as the requests that would make it.
+
+Pure: looks at nothing and calls nothing. The model's and the configuration's names follow from
+what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from petbox.aws import names as aws_names
+from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import ttl as endpoint_ttl
+from petbox.sagemaker.endpoint.options import (
+    INSTANCE_TYPE,
+    UpOptions,
+    bounds,
+    memory_and_concurrency,
+)
+
+Request = Mapping[str, Any]
+
+JSON = ("application/json", "application/jsonlines")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    name: str
+    tags: Mapping[str, str]
+    model: Request  # CreateModel's
+    config: Request  # CreateEndpointConfig's
+    scaling: Request | None  # RegisterScalableTarget's
+    policy: Request | None  # PutScalingPolicy's
+    schedule: Request | None  # CreateSchedule's
+
+    @property
+    def model_name(self) -> str:
+        return str(self.model["ModelName"])
+
+    @property
+    def config_name(self) -> str:
+        return str(self.config["EndpointConfigName"])
+
+
+def wanted(options: UpOptions, now: datetime) -> Wanted:
+    tags = {**aws_names.pairs(options.tag), names.OWNER: options.name}
+    model = model_request(
+        options.name,
+        image=options.image,
+        role=options.role,
+        model_data=options.model_data,
+        env=options.env,
+        subnets=options.subnet,
+        security_groups=options.security_group,
+    )
+    schedule = None
+    if options.ttl is not None:
+        end = now + endpoint_ttl.duration(options.ttl)
+        schedule = endpoint_ttl.schedule(options.name, end, options.ttl_role or options.role)
+    scaled = options.autoscale is not None
+    return Wanted(
+        name=options.name,
+        tags=tags,
+        model={**model, "Tags": names.tag_list(tags)},
+        config={**_config(options, model["ModelName"]), "Tags": names.tag_list(tags)},
+        scaling=_scaling(options) if scaled else None,
+        policy=_policy(options) if scaled else None,
+        schedule=schedule,
+    )
+
+
+def model_request(
+    name: str,
+    *,
+    image: str,
+    role: str,
+    model_data: str | None,
+    env: tuple[str, ...],
+    subnets: tuple[str, ...],
+    security_groups: tuple[str, ...],
+) -> dict[str, Any]:
+    """CreateModel's request but for its tags; `name` and a fingerprint are its name."""
+    container: dict[str, Any] = {"Image": image}
+    if model_data is not None:
+        container["ModelDataUrl"] = model_data
+    if env:
+        container["Environment"] = aws_names.pairs(env)
+    content: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": role}
+    if subnets:
+        content["VpcConfig"] = {
+            "Subnets": list(subnets),
+            "SecurityGroupIds": list(security_groups),
+        }
+    return {"ModelName": names.with_fingerprint(name, content), **content}
+
+
+def _config(options: UpOptions, model: str) -> dict[str, Any]:
+    variant = _variant(options, model)
+    content: dict[str, Any] = {"ProductionVariants": [variant]}
+    if options.capture is not None:
+        content["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": options.capture_percent or 100,
+            "DestinationS3Uri": options.capture,
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"JsonContentTypes": list(JSON)},
+        }
+    if options.async_ is not None:
+        content["AsyncInferenceConfig"] = _async(options, options.async_)
+    name = names.with_fingerprint(options.name, content)
+    if options.autoscale is not None:
+        # Not in the fingerprint: other bounds are no other configuration.
+        variant["InitialInstanceCount"] = max(1, bounds(options.autoscale)[0])
+    return {"EndpointConfigName": name, **content}
+
+
+def _variant(options: UpOptions, model: str) -> dict[str, Any]:
+    variant: dict[str, Any] = {
+        "VariantName": names.VARIANT,
+        "ModelName": model,
+        "InitialVariantWeight": 1.0,
+    }
+    if options.serverless is not None:
+        memory, concurrency = memory_and_concurrency(options.serverless)
+        variant["ServerlessConfig"] = {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}
+        return variant
+    variant["InstanceType"] = options.instance_type or INSTANCE_TYPE
+    if options.autoscale is None:
+        variant["InitialInstanceCount"] = options.instance_count or 1
+    if options.async_ is None:
+        # Pictures differ in what they cost; by chance, one instance has a queue and one has none.
+        variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+    for key, value in {
+        "InferenceAmiVersion": options.ami,
+        "ContainerStartupHealthCheckTimeoutInSeconds": options.health_timeout,
+        "ModelDataDownloadTimeoutInSeconds": options.download_timeout,
+    }.items():
+        if value is not None:
+            variant[key] = value
+    return variant
+
+
+def _async(options: UpOptions, output: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"S3OutputPath": output}
+    if options.async_errors is not None:
+        told["S3FailurePath"] = options.async_errors
+    topics = {"SuccessTopic": options.notify_success, "ErrorTopic": options.notify_error}
+    if chosen := {key: topic for key, topic in topics.items() if topic is not None}:
+        told["NotificationConfig"] = chosen
+    config: dict[str, Any] = {"OutputConfig": told}
+    if options.async_concurrency is not None:
+        config["ClientConfig"] = {"MaxConcurrentInvocationsPerInstance": options.async_concurrency}
+    return config
+
+
+def _scaling(options: UpOptions) -> dict[str, Any]:
+    least, most = bounds(str(options.autoscale))
+    return {**names.scaled(options.name), "MinCapacity": least, "MaxCapacity": most}
+
+
+def _policy(options: UpOptions) -> dict[str, Any]:
+    metric: dict[str, Any]
+    if options.async_ is None:
+        metric = {
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+            }
+        }
+    else:  # what waits, for what is done says nothing of a queue
+        metric = {
+            "CustomizedMetricSpecification": {
+                "MetricName": "ApproximateBacklogSizePerInstance",
+                "Namespace": "AWS/SageMaker",
+                "Dimensions": [{"Name": "EndpointName", "Value": options.name}],
+                "Statistic": "Average",
+            }
+        }
+    return {
+        **names.scaled(options.name),
+        "PolicyName": names.POLICY,
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {"TargetValue": options.target, **metric},
+    }

@@ -1,0 +1,1 @@
+"""`petbox train-job`: training jobs on SageMaker, from outside."""

@@ -1,0 +1,1 @@
+"""Inside a training job's container: SageMaker's contract, channels and hosts."""

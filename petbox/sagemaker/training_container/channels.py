@@ -1,0 +1,78 @@
+"""What a training job was given, told by the files in it: records, photos in a known form, weights.
+
+    records.json                     records of train/make_records.py, taken as they are
+    images/ and annotations.json     SageMaker's "Object Detection - TensorFlow", or COCO
+    images/ and annotations/         Oxford-IIIT Pet
+    Annotations/ with XMLs           PASCAL VOC
+
+Opens no picture and changes nothing; what is in none of these forms is shown beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from petbox.data import records
+from petbox.errors import DataError
+
+FILES_SHOWN = 8
+WANTED = (
+    "records.json with its records, or images/ and annotations.json, or images/ and "
+    "annotations/list.txt, or Annotations/*.xml and JPEGImages/"
+)
+
+
+def photos(folder: Path, validation: Path | None) -> list[str]:
+    """What train/make_records.py must be told of `folder`; nothing where it holds records."""
+    if (folder / records.INFO).is_file():
+        found = []
+    elif (folder / "annotations.json").is_file():
+        return _coco([folder, validation] if validation else [folder])
+    elif (folder / "annotations/list.txt").is_file():
+        found = ["--pets", str(folder)]
+    elif _has_xml(folder / "Annotations") or _has_xml(folder):
+        found = ["--voc", str(folder)]
+    else:
+        raise DataError(f"{folder}: nothing to train on; found: {seen(folder)}; wanted: {WANTED}")
+    if validation:
+        raise DataError(
+            f"{validation}: a channel of pictures to hold out goes with images/ and "
+            f"annotations.json only; {folder} says itself what is held out, so leave it out"
+        )
+    return found
+
+
+def _coco(folders: list[Path]) -> list[str]:
+    for folder in folders:
+        if not (folder / "annotations.json").is_file():
+            raise DataError(f"{folder}: has no annotations.json; found: {seen(folder)}")
+    return ["--coco", *(str(folder / "annotations.json") for folder in folders)]
+
+
+def _has_xml(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix == ".xml" for path in folder.iterdir())
+
+
+def weights(folder: Path) -> Path:
+    """What a channel of weights holds: the one file in it, or the folder of a checkpoint."""
+    files = list(_files(folder))
+    if len(files) == 1:
+        return files[0]
+    if any(path.suffix == ".index" for path in files):
+        return folder
+    raise DataError(
+        f"{folder}: not weights; found: {seen(folder)}; wanted: one file, as MobileNetV2's .h5, "
+        "or one checkpoint, ckpt-*.index with its data"
+    )
+
+
+def seen(folder: Path) -> str:
+    """The first files under `folder`, for a message."""
+    names = [path.relative_to(folder).as_posix() for path in _files(folder)]
+    more = f" and {len(names) - FILES_SHOWN} more" if len(names) > FILES_SHOWN else ""
+    return (", ".join(names[:FILES_SHOWN]) + more) or "nothing"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,0 +1,278 @@
+"""A whole training job as its container does it: every stage of the chain, from channel to model.
+
+The stages are run as the programs that they are. What a stage has finished is not done again, so
+a job that was interrupted goes on where its checkpoints are. Trains nothing itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, get_type_hints
+
+from petbox import outputs
+from petbox.aws import s3
+from petbox.cli import options
+from petbox.cli.program import say
+from petbox.data import records
+from petbox.errors import DataError, PetboxError
+from petbox.sagemaker.training_container import channels as training_container_channels
+from petbox.sagemaker.training_container import contract as training_container_contract
+from petbox.sagemaker.training_container import hosts as training_container_hosts
+from petbox.sagemaker.training_container import stage
+from petbox.sagemaker.training_container.contract import Places
+from petbox.sagemaker.training_container.hosts import Hosts
+from petbox.training import runs
+from petbox.training.options import TrainOptions
+
+ROOT = "PETBOX_ML"  # the variable that moves /opt/ml
+NOTE = "job.json"  # beside the checkpoints: what the job was told
+VERSION = "1"  # of the model, as TensorFlow Serving announces it
+OWN = ("out", "records")  # of train/train.py's options: what the contract says, not the user
+CHANGEABLE = ("min_score", "output", "report_every")  # also while a job is under way
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What there is to say beside train/train.py's own options."""
+
+    training: Annotated[str | None, "photos or records, instead of the channel", "DIR|S3"] = None
+    output: Annotated[
+        str | None, "send model, metrics and checkpoints there, and go on from those", "S3"
+    ] = None
+    boxes: Annotated[Literal["face", "body"], "of photos, as make_records.py has it"] = "face"
+    classes: Annotated[Literal["breed", "species"], "of photos: the same"] = "breed"
+    test_share: Annotated[float | None, "of photos: the same", "S"] = None
+    leave_out_broken: Annotated[bool, "of photos: the same"] = False
+    min_score: Annotated[float, "of the model, as exporter_savedmodel.py has it", "S"] = 0.05
+
+
+def _without(config: type[Any], names: Sequence[str]) -> type[Any]:
+    hints = get_type_hints(config, include_extras=True)
+    kept = [field for field in dataclasses.fields(config) if field.name not in names]
+    members = [(f.name, hints[f.name], dataclasses.field(default=f.default)) for f in kept]
+    return dataclasses.make_dataclass(config.__name__, members, frozen=True)
+
+
+Training = _without(TrainOptions, OWN)
+PHOTOS = ("boxes", "classes", "test_share", "leave_out_broken")  # for train/make_records.py
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job as it was told."""
+
+    places: Places
+    stages: Path  # where the programs lie
+    own: JobOptions
+    trainer: Any  # a Training
+    hosts: Hosts
+
+    @property
+    def run(self) -> Path:
+        return self.places.checkpoints / "run"
+
+    def stage(self, program: str, *words: object, **environment: str) -> None:
+        scratch().mkdir(parents=True, exist_ok=True)
+        given = [str(word) for word in words]
+        # Where a stage may write whatever it fetches.
+        stage.run(self.stages / program, given, folder=scratch(), environment=environment)
+
+
+def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:
+    """Does the job under /opt/ml; the reason of a failure is left there for SageMaker."""
+    places = Places(Path(os.environ.get(ROOT, "/opt/ml")))
+    try:
+        job = told(places, argv, stages, about)
+        work(job)
+    except Exception as error:
+        kind = "" if isinstance(error, PetboxError) else f"{type(error).__name__}: "
+        places.fail(f"{kind}{error}")
+        raise
+
+
+def work(job: Job) -> None:
+    target = s3.address(job.own.output) if job.own.output else None
+    if target and len(job.hosts.names) > 1:
+        raise DataError("--output: is for one host; for several, SageMaker sends what was made")
+    if job.hosts.leads:
+        outputs.refuse_existing(job.places.model / VERSION)
+    channels = training_container_contract.channels(job.places)
+    source = pictures(job, channels)
+    held_out = training_container_contract.channel(channels, ("validation",))
+    photos = training_container_channels.photos(source, held_out)
+    weights = initial(job, channels)
+    checkpoints = job.places.checkpoints
+    if target and not any(checkpoints.glob("*")):
+        s3.fetch(target / "checkpoints", checkpoints)
+    same_job(job)
+    folder = made_records(job, source, photos)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with s3.mirrored(checkpoints, target / "checkpoints") if target else nullcontext():
+        train(job, folder, weights)
+    if job.hosts.leads:
+        finish(job, folder)
+        if target:
+            s3.send(job.places.results, target / "output")
+            s3.send(job.places.model, target / "model")
+        print(job.places.model / VERSION)
+
+
+# What was told
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other failure is said, for SageMaker shows no usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DataError(message)
+
+
+def told(places: Places, argv: Sequence[str], stages: Path, about: str) -> Job:
+    parser = Parser(
+        "train", description=about, formatter_class=options.HelpFormatter, allow_abbrev=False
+    )
+    for config in (JobOptions, Training):
+        options.add_arguments(parser, config)
+    stated = places.config("hyperparameters") or {}
+    hyperparameters = training_container_contract.words(stated, JobOptions, Training)
+    flags = argv[1:] if argv[:1] == ["train"] else argv  # what SageMaker starts every image with
+    found = parser.parse_args([*hyperparameters, *flags])
+    hosts = training_container_hosts.read(places.config("resourceconfig"))
+    own, trainer = options.filled(JobOptions, found), options.filled(Training, found)
+    return Job(places, stages, own, trainer, hosts)
+
+
+def pictures(job: Job, channels: dict[str, Path]) -> Path:
+    """The folder to train on."""
+    place = job.own.training
+    if place is None:
+        folder = training_container_contract.channel(channels, ("training", "train"))
+        if folder is None:
+            raise DataError(
+                f"{job.places.data}: no channel `training`; found: "
+                f"{', '.join(channels) or 'nothing'}; name one so, or mount a folder there"
+            )
+        return folder
+    if not s3.is_address(place):
+        return Path(place).absolute()
+    folder = scratch() / "training"
+    if not s3.fetch(s3.address(place), folder):
+        raise DataError(f"{place}: there is nothing; name a prefix with photos or records")
+    return folder
+
+
+def initial(job: Job, channels: dict[str, Path]) -> str | None:
+    """The weights to begin with: those that were named, or the channel's."""
+    place: str | None = job.trainer.init
+    folder = training_container_contract.channel(channels, ("init", "model"))
+    if place is None:
+        return str(training_container_channels.weights(folder)) if folder else None
+    if folder:
+        raise DataError(f"init {place}: and a channel {folder.name} as well; give one of them")
+    if not s3.is_address(place):
+        return place
+    folder = scratch() / "init"
+    if not s3.fetch(s3.address(place), folder):
+        raise DataError(f"{place}: there is nothing; name weights, or a prefix with a checkpoint")
+    return str(training_container_channels.weights(folder))
+
+
+# The stages
+
+
+def same_job(job: Job) -> None:
+    """Refuses to go on with another job than the one whose checkpoints are there."""
+    begun = job.places.checkpoints / NOTE
+    if not begun.is_file():
+        return
+    found, wanted = json.loads(begun.read_text(encoding="utf-8")), noted(job)
+    for name in wanted.keys() & found.keys():
+        if wanted[name] != found[name]:
+            raise DataError(
+                f"{job.places.checkpoints}: holds a job with {name.rstrip('_')} {found[name]}, "
+                f"not {wanted[name]}; tell it the same, or keep the new job's checkpoints elsewhere"
+            )
+
+
+def noted(job: Job) -> dict[str, str]:
+    stated = {**asdict(job.own), **asdict(job.trainer)}
+    return {name: str(value) for name, value in stated.items() if name not in CHANGEABLE}
+
+
+def made_records(job: Job, source: Path, photos: list[str]) -> Path:
+    """The folder of records: the one that was given, or one made of photos."""
+    given = {name: value for name, value in said(job.own).items() if name in PHOTOS}
+    if not photos:
+        if given:
+            raise DataError(f"{next(iter(given))}: {source} holds records already; leave it out")
+        records.read_info(source)
+        return source
+    folder = scratch() / "records"
+    if not folder.is_dir():  # or this very container was stopped and started again
+        flags = training_container_contract.words(given, JobOptions)
+        job.stage("train/make_records.py", *photos, *flags, "--out", folder)
+    return folder
+
+
+def train(job: Job, folder: Path, weights: str | None) -> None:
+    if (job.run / "checkpoint").is_file():
+        say("trained already; going on with what follows")
+        return
+    if job.hosts.leads:
+        outputs.remove(job.run)  # without its list, which comes last, it was sent only in part
+        with outputs.product(job.places.checkpoints / NOTE, replace=True) as partial:
+            partial.write_text(json.dumps(noted(job), indent=1) + "\n", encoding="utf-8")
+    job.hosts.wait()
+    given = said(job.trainer) | {"init": weights, "pipeline_config": configuration(job)}
+    job.stage(
+        "train/train.py",
+        *("--records", folder, "--out", job.run),
+        *training_container_contract.words(given, Training),
+        **job.hosts.environment(),
+    )
+
+
+def said(chosen: Any) -> dict[str, Any]:
+    """Those options that are not as they are by default."""
+    values = {f: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
+    return {f.name.rstrip("_"): value for f, value in values.items() if value != f.default}
+
+
+def configuration(job: Job) -> Path | None:
+    """The pipeline.config that was named, by its path or as CHANNEL/FILE."""
+    named: Path | None = job.trainer.pipeline_config
+    if named is None:
+        return None
+    inside = job.places.data / named
+    return inside if inside.is_file() else named.absolute()
+
+
+def finish(job: Job, folder: Path) -> None:
+    """Metrics and the model, once training is done."""
+    if records.read_info(folder).pictures.get("test"):
+        job.stage("train/evaluate.py", "--run", job.run, "--records", folder)
+    else:
+        say("no pictures were held out, so there are no metrics")
+    job.places.results.mkdir(parents=True, exist_ok=True)
+    for pattern in (runs.evaluation(), "*.png"):
+        for file in job.run.glob(pattern):
+            shutil.copy(file, job.places.results)
+    job.stage(
+        "export/exporter_savedmodel.py",
+        *("--run", job.run, "--out", job.places.model / VERSION),
+        f"--min-score={job.own.min_score}",
+    )
+
+
+def scratch() -> Path:
+    """What is made on the way, and made again where it is gone."""
+    return Path(tempfile.gettempdir(), "petbox")

@@ -1,0 +1,1 @@
+"""Serving on this machine: `petbox serve`, `local`, `conform` and the model server."""

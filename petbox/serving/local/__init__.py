@@ -1,0 +1,1 @@
+"""`petbox local`: an image on this machine, run as SageMaker runs it."""

@@ -1,0 +1,123 @@
+"""The flags of tensorflow_model_server 2.20, so that this server can be started in its place.
+
+What the original has is taken: some of it is done here, the rest is said to make no difference.
+What it does not have it names and then ignores, and so does this one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from petbox.serving.model_server.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags that make a difference here, with the original's defaults."""
+
+    port: int = 8500  # gRPC's, which nothing listens on
+    rest_api_port: int = 0
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    allow_version_labels_for_unavailable_models: bool = False
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: int = 0
+    model_name: str = "default"
+    model_base_path: str = ""
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    file_system_poll_wait_seconds: int = 1
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    saved_model_tags: str = "serve"
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 1
+    version: bool = False
+
+
+# Taken, and nothing done: there is no gRPC here, no batching, no metrics, no accelerator, and a
+# thread for every connection.
+WITHOUT_EFFECT: dict[str, type] = {
+    **dict.fromkeys(
+        (
+            "enable_grpc_healthcheck_service",
+            "enable_per_model_batching_parameters",
+            "enable_profiler",
+            "enable_serialization_as_tensor_content",
+            "enable_signature_method_name_check",
+            "flush_filesystem_caches",
+            "prefer_tflite_model",
+            "remove_unused_fields_from_bundle_metagraph",
+            "skip_initialize_tpu",
+            "use_alts_credentials",
+            "xla_cpu_compilation_enabled",
+            "xla_gpu_compilation_enabled",
+        ),
+        bool,
+    ),
+    **dict.fromkeys(
+        (
+            "grpc_max_threads",
+            "num_load_threads",
+            "num_tflite_interpreters_per_pool",
+            "num_tflite_pools",
+            "num_unload_threads",
+            "rest_api_num_threads",
+        ),
+        int,
+    ),
+    **dict.fromkeys(
+        (
+            "grpc_channel_arguments",
+            "grpc_socket_path",
+            "mixed_precision",
+            "monitoring_config_file",
+            "platform_config_file",
+            "ssl_config_file",
+            "tensorflow_session_config_file",
+            "thread_pool_factory_config_file",
+        ),
+        str,
+    ),
+    "per_process_gpu_memory_fraction": float,
+    "enable_batching": bool,
+    "batching_parameters_file": str,
+}
+WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
+
+
+def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
+    """The flags, and what there is to say about the others."""
+    ours: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Flags)}
+    kinds = {**WITHOUT_EFFECT, **ours}
+    values: dict[str, Any] = {}
+    remarks = []
+    for argument in arguments:
+        match = re.fullmatch(r"--(\w+)(?:=(.*))?", argument, re.DOTALL)
+        kind = kinds.get(match[1]) if match else None
+        # `--name value` is not a form the original knows either.
+        if match is None or kind is None or (match[2] is None and kind is not bool):
+            remarks.append(f"unknown argument: {argument}")
+            continue
+        value = _value(match[1], match[2] or "", kind)
+        if match[1] in ours:
+            values[match[1]] = value
+        if match[1] in WITHOUT_EFFECT:
+            remarks.append(f"{argument}: makes no difference here")
+    return Flags(**values), remarks
+
+
+def _value(name: str, text: str, kind: type) -> Any:
+    try:
+        if kind in (int, float) and "_" in text:  # which Python reads past
+            raise ValueError(text)
+        return WORDS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise Refusal(f"Couldn't interpret value {text} for flag {name}.") from None

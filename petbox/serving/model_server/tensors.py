@@ -1,0 +1,295 @@
+"""JSON values to tensors, by the rules of TensorFlow Serving's `json_tensor.cc`.
+
+Both forms of a predict request are read: rows (`instances`) and columns (`inputs`). What a value
+may be is decided by the signature's dtype alone; shapes are left to the graph.
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pybase64
+
+from petbox.serving.model_server.json_text import MISSING, Base64, Object, is_integer, quoted
+from petbox.serving.model_server.refusal import Refusal
+
+Tensors = dict[str, "np.ndarray[Any, Any]"]
+
+MOST_DIMENSIONS = 254  # of a TensorFlow shape
+NUMPYS_DIMENSIONS = 64
+
+
+def from_rows(rows: Any, document: Object, dtypes: Mapping[str, str]) -> Tensors:
+    """The tensors of `{"instances": [row, ...]}`, for inputs named and typed by `dtypes`."""
+    if not isinstance(rows, list):
+        raise Refusal(f"JSON Value: {quoted(document)} Expecting 'instances' to be an list/array")
+    if not rows:
+        raise Refusal("No values in 'instances' array")
+    named = _is_named(rows[0])
+    if not isinstance(rows[0], Object) and len(dtypes) > 1:
+        raise Refusal(
+            "instances is a plain list, but expecting list of objects as multiple input "
+            "tensors required as per tensorinfo_map"
+        )
+    columns: dict[str, _Column] = {}
+    for number, row in enumerate(rows):
+        if named:
+            _add_named(row, number, dtypes, columns)
+        else:
+            _add_plain(row, number, dtypes, columns)
+    return {name: column.tensor(name, len(rows)) for name, column in columns.items()}
+
+
+def from_columns(columns: Any, dtypes: Mapping[str, str]) -> Tensors:
+    """The tensors of `{"inputs": tensor}` or `{"inputs": {name: tensor, ...}}`."""
+    if not isinstance(columns, Object) or is_base64(columns):
+        if len(dtypes) > 1:
+            raise Refusal(
+                "inputs is a plain value/list, but expecting an object/map as multiple input "
+                "tensors required as per tensorinfo_map"
+            )
+        name, dtype = next(iter(dtypes.items()))
+        return {name: _tensor(name, columns, dtype)}
+    tensors = {}
+    for name, dtype in dtypes.items():
+        value = columns.get(name)
+        if value is MISSING:
+            raise Refusal(f"Missing named input: {name} in 'inputs' object.")
+        tensors[name] = _tensor(name, value, dtype)
+    return tensors
+
+
+@dataclass
+class _Column:
+    """One input's values, row by row; every row has the first one's shape."""
+
+    dtype: str
+    shape: list[int]
+    size: int  # values of a row
+    values: list[Any]
+
+    def tensor(self, name: str, rows: int) -> np.ndarray[Any, Any]:
+        """A row that names an input twice has brought more than `rows`; what is over is left."""
+        return _array(name, self.values[: rows * self.size], [rows, *self.shape], self.dtype)
+
+
+def _add_named(
+    row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
+) -> None:
+    if not _is_named(row):
+        raise Refusal(f"Expecting object but got list at item {number} of input list")
+    for name, value in row.members:
+        try:
+            _add(name, value, dtypes, columns)
+        except Refusal as error:
+            raise Refusal(
+                f"Failed to process element: {number} key: {name} of 'instances' list. "
+                f"Error: {error}"
+            ) from error
+    if {name for name, _ in row.members} != set(dtypes):
+        raise Refusal(
+            f"Failed to process element: {number} of 'instances' list. JSON object: "
+            f"{quoted(row)} keys must be equal to: {','.join(sorted(dtypes))}"
+        )
+
+
+def _add_plain(
+    row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
+) -> None:
+    if _is_named(row):
+        raise Refusal(f"Expecting value/list but got object at item {number} of input list")
+    try:
+        _add(next(iter(dtypes)), row, dtypes, columns)
+    except Refusal as error:
+        raise Refusal(
+            f"Failed to process element: {number} of 'instances' list. Error: {error}"
+        ) from error
+
+
+def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _Column]) -> None:
+    if name not in dtypes:
+        raise Refusal(f"JSON object: does not have named input: {name}")
+    dtype = dtypes[name]
+    shape = _shape(value)
+    values = _leaves(value, shape, dtype)
+    column = columns.get(name)
+    if column is None:
+        columns[name] = _Column(dtype, shape, len(values), values)
+        return
+    if len(values) != column.size:
+        raise Refusal(f"Expecting tensor size: {column.size} but got: {len(values)}")
+    if shape != column.shape:
+        raise Refusal(f"Expecting shape {_text(column.shape)} but got: {_text(shape)}")
+    column.values += values
+
+
+def _tensor(name: str, value: Any, dtype: str) -> np.ndarray[Any, Any]:
+    shape = _shape(value)
+    values = _leaves(value, shape, dtype)
+    return _array(name, values, shape, dtype)
+
+
+def _shape(value: Any) -> list[int]:
+    """The shape of nested lists, as the first element of each says."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return shape
+
+
+def _leaves(value: Any, shape: list[int], dtype: str) -> list[Any]:
+    values: list[Any] = []
+    if len(shape) <= MOST_DIMENSIONS:  # what is deeper is refused when the array is made
+        _collect(value, 0, shape, _reader(dtype), values)
+    return values
+
+
+def _collect(
+    value: Any, level: int, shape: list[int], read: Callable[[Any], Any], values: list[Any]
+) -> None:
+    """Appends the leaves under `value` to `values`, in order."""
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise Refusal(f"Encountered value at unexpected level: {level} expected: {len(shape)}")
+        values.append(read(value))
+        return
+    if level >= len(shape):
+        raise Refusal(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise Refusal(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    for item in value:
+        _collect(item, level + 1, shape, read, values)
+
+
+def _array(name: str, values: list[Any], shape: list[int], dtype: str) -> np.ndarray[Any, Any]:
+    if len(shape) > MOST_DIMENSIONS:
+        raise Refusal(f"tensor parsing error: {name}")
+    if len(shape) > NUMPYS_DIMENSIONS:
+        message = f"{name}: {len(shape)} dimensions; petbox's model server takes 64 at most"
+        raise Refusal(message, "UNIMPLEMENTED")
+    if dtype == "string":
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array.reshape(shape)
+    if dtype in WRAPPING:  # checked as 32 bits and then cut, as the original does
+        return np.array(values, np.int64).astype(dtype).reshape(shape)
+    with np.errstate(over="ignore"):  # too large for a float is infinity
+        return np.array(values, NUMPY.get(dtype, dtype)).reshape(shape)
+
+
+NUMPY = {"float": "float32", "double": "float64"}
+WRAPPING = ("int8", "int16", "uint8")
+RANGES = {
+    **dict.fromkeys(("int32", *WRAPPING), (-(2**31), 2**31)),
+    "int64": (-(2**63), 2**63),
+    "uint32": (0, 2**32),
+    "uint64": (0, 2**64),
+}
+
+
+def _reader(dtype: str) -> Callable[[Any], Any]:
+    """What turns one JSON value into a Python one fit for `dtype`, or refuses it."""
+
+    def unfit(value: Any) -> Refusal:
+        return Refusal(
+            f"JSON Value: {quoted(value)} Type: {kind_of(value)} is not of expected type: {dtype}"
+        )
+
+    def floating(value: Any) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        raise unfit(value)
+
+    def integer(value: Any) -> Any:
+        low, high = RANGES[dtype]
+        if is_integer(value) and low <= value < high:
+            return value
+        raise unfit(value)
+
+    def boolean(value: Any) -> Any:
+        if isinstance(value, bool):
+            return value
+        raise unfit(value)
+
+    def text(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape")
+        if isinstance(value, Base64):  # of an input that has this name
+            return value.written
+        if isinstance(value, Object):
+            return decoded(value)
+        raise unfit(value)
+
+    def unknown(value: Any) -> Any:
+        if isinstance(value, Object):
+            raise unfit(value)
+        raise Refusal(
+            f"Conversion of JSON Value: {quoted(value)} to type: {dtype}", "UNIMPLEMENTED"
+        )
+
+    if dtype in RANGES:
+        return integer
+    readers = {"float": floating, "double": floating, "bool": boolean, "string": text}
+    return readers.get(dtype, unknown)
+
+
+def kind_of(value: Any) -> str:
+    """RapidJSON's word for the type of `value`."""
+    if isinstance(value, bool) or value is None:
+        return {True: "True", False: "False", None: "Null"}[value]
+    if isinstance(value, (int, float)):
+        return "Number"
+    return {str: "String", Base64: "String", list: "Array", Object: "Object"}[type(value)]
+
+
+def is_base64(value: Any) -> bool:
+    """Whether `value` is `{"b64": "..."}` and nothing else."""
+    return (
+        isinstance(value, Object)
+        and len(value.members) == 1
+        and value.members[0][0] == "b64"
+        and isinstance(value.members[0][1], (str, Base64))
+    )
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, Object) and not is_base64(value)
+
+
+def decoded(value: Object) -> bytes:
+    if not is_base64(value):
+        raise Refusal(f"JSON Value: {quoted(value)} not formatted correctly for base64 data")
+    written = value.members[0][1]
+    if isinstance(written, Base64):
+        return written.content
+    try:
+        return lenient_base64(written)
+    except (binascii.Error, ValueError) as error:
+        raise Refusal("Unable to base64 decode") from error
+
+
+def lenient_base64(text: str) -> bytes:
+    """Standard alphabet; white space anywhere; padding by `=` or `.`, all of it or none."""
+    if len(text) % 4 == 0:
+        with contextlib.suppress(ValueError):  # a picture as it should be, at full speed
+            return pybase64.b64decode(text, validate=True)
+    text = re.sub(r"[ \t\n\r\v\f]", "", text)
+    digits = text.rstrip("=.")
+    padding = len(text) - len(digits)
+    if len(digits) % 4 == 1 or padding not in (0, -len(digits) % 4):
+        raise ValueError("padding is there in part, or too much")
+    return pybase64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+
+
+def _text(shape: list[int]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"

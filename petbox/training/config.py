@@ -1,0 +1,77 @@
+"""The detector: a Faster R-CNN of `tf-models-official`, configured, built and restored.
+
+Nothing of Faster R-CNN is written here. A run's folder holds `params.yaml` (the whole
+configuration), `label_map.pbtxt` and checkpoints; that is all that later stages read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from petbox.data import labels
+from petbox.errors import ModelError
+from petbox.training import runs
+from petbox.training.pipeline_config import network
+from petbox.training.pipeline_config.network import Mapped
+from petbox.training.presets import PRESETS
+from petbox.training.task import Task
+from petbox.training.tfvision import exp_factory, hyperparams
+
+
+def experiment(preset: str, mapped: Mapped | None = None) -> Any:
+    """The experiment of a preset, or of a pipeline.config instead; it has no records yet."""
+    config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
+    _without_clouds(config)
+    PRESETS[mapped.preset if mapped else preset](config)
+    if mapped:
+        network.apply(config, mapped)
+    return config
+
+
+def _without_clouds(config: Any) -> None:
+    """The Model Garden's defaults name Google's buckets and a TPU's number format."""
+    config.task.init_checkpoint = None
+    config.task.annotation_file = None  # the ground truth comes with the records
+    config.runtime.mixed_precision_dtype = "float32"
+    config.runtime.distribution_strategy = "one_device"
+    for data in (config.task.train_data, config.task.validation_data):
+        data.dtype = "float32"
+
+
+def on_records(
+    config: Any, train: Sequence[str], test: Sequence[str], labels: Iterable[int]
+) -> None:
+    """Gives the experiment its files of records, some of which may be patterns."""
+    # The background counts as a class. A number too small trains without any error and never
+    # predicts the last class, so the ids decide, not their count.
+    config.task.model.num_classes = max(labels) + 1
+    config.task.train_data.input_path = list(train)
+    config.task.validation_data.input_path = list(test)
+
+
+def task(config: Any, logs: Path | None = None) -> Any:
+    """The Model Garden's task: data pipeline, model, losses, metrics."""
+    return Task(config.task, logging_dir=str(logs) if logs else None)
+
+
+def save_config(config: Any, run: Path) -> None:
+    hyperparams.save_params_dict_to_yaml(config, str(run / runs.PARAMS))
+
+
+def load_config(run: Path) -> Any:
+    """The configuration inside a run's folder."""
+    runs.check(run)
+    config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
+    try:
+        return hyperparams.override_params_dict(config, str(run / runs.PARAMS), is_strict=True)
+    except Exception as error:  # whatever the Model Garden and its reader of YAML make of it
+        raise ModelError(
+            f"{run / runs.PARAMS}: cannot be read ({type(error).__name__}); train again"
+        ) from error
+
+
+def class_names(run: Path) -> dict[int, str]:
+    """The label map that a run was trained with."""
+    return labels.read(run / runs.LABEL_MAP)

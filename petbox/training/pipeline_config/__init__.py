@@ -1,0 +1,1 @@
+"""The Object Detection API's `pipeline.config`, translated to the Model Garden's configuration."""

@@ -1,0 +1,144 @@
+"""A `pipeline.config` under way: its fields, which of them were read, and what they became.
+
+Knows nothing of what the fields mean. What nobody has read is listed at the end, so that no field
+of a file can be lost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from petbox.data import text_proto
+from petbox.data.text_proto import Field
+from petbox.errors import DataError
+
+T = TypeVar("T", int, float, bool, str)
+
+NETWORK = "model.faster_rcnn."  # the longest prefix, which rows do without
+KINDS = {
+    int: "a whole number from 0",
+    float: "a number from 0",
+    bool: "true or false",
+    str: "text in quotes",
+}
+TRUTHS = {"true": True, "True": True, "t": True, "1": True}
+TRUTHS |= {"false": False, "False": False, "f": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Fields of theirs and what they became, by our dotted names."""
+
+    theirs: str
+    ours: Mapping[str, Any]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A field of theirs that became nothing, and why."""
+
+    theirs: str
+    why: str
+
+
+class Ledger:
+    """The fields of a file, read by dotted path, and the account of them."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source = source
+        self.taken: list[Taken] = []
+        self.left: list[Left] = []
+        self._fields = text_proto.parse(text, source)
+        self._read: set[int] = set()  # by identity: two fields may be equal
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {name: value for row in self.taken for name, value in row.ours.items()}
+
+    def all(self, path: str, within: Field | None = None) -> list[Field]:
+        """The fields at a path, not yet as read."""
+        found: list[Field] = []
+        groups = [self._fields if within is None else within.message or ()]
+        for name in path.split("."):
+            found = [each for group in groups for each in group if each.name == name]
+            groups = [each.message or () for each in found]
+        return found
+
+    def one(self, path: str, kind: type[T], within: Field | None = None) -> T | None:
+        """The value at a path, of which there may be one."""
+        found = self.all(path, within)
+        if len(found) > 1:
+            raise self.wrong(found[1], f"{path} is given twice (first in line {found[0].line})")
+        return self.value(found[0], kind) if found else None
+
+    def either(self, path: str, default: T, within: Field | None = None) -> T:
+        """The value at a path, or the Object Detection API's default."""
+        value = self.one(path, type(default), within)
+        return default if value is None else value
+
+    def many(self, path: str, kind: type[T]) -> list[T]:
+        return [self.value(each, kind) for each in self.all(path)]
+
+    def value(self, each: Field, kind: type[T]) -> T:
+        self.mark(each)
+        if (value := _value(each, kind)) is None:
+            raise self.wrong(each, f"{each} is not {KINDS[kind]}")
+        return cast(T, value)
+
+    def mark(self, *fields: Field) -> None:
+        """These have been read; of a group, only itself."""
+        self._read |= {id(each) for each in fields}
+
+    def take(self, theirs: str, ours: Mapping[str, Any], remark: str = "") -> None:
+        self.taken.append(Taken(theirs.removeprefix(NETWORK), ours, remark))
+
+    def leave(self, theirs: str, why: str) -> None:
+        self.left.append(Left(theirs.removeprefix(NETWORK), why))
+
+    def leave_the_rest(self, reasons: Sequence[tuple[str, str]], otherwise: str) -> None:
+        """Lists what was not read, each with the first reason whose pattern its path has."""
+        self._leave(self._fields, "", reasons, otherwise)
+
+    def _leave(
+        self, fields: Sequence[Field], at: str, reasons: Sequence[tuple[str, str]], otherwise: str
+    ) -> None:
+        for each in fields:
+            path = at + each.name
+            why = next((why for pattern, why in reasons if re.search(pattern, path)), otherwise)
+            if each.message and (why == otherwise or self._partly_read(each)):
+                self._leave(each.message, path + ".", reasons, otherwise)
+            elif id(each) not in self._read:
+                self.leave(f"{at}{each}", why)
+
+    def _partly_read(self, field: Field) -> bool:
+        return id(field) in self._read or any(map(self._partly_read, field.message or ()))
+
+    def wrong(self, field: Field, why: str) -> DataError:
+        return DataError(f"{self.source}: line {field.line}: {why}")
+
+    def groups(self, path: str, names: Sequence[str]) -> Iterator[Field]:
+        """The groups at `path` that have one of the names, as read."""
+        for name in names:
+            for each in self.all(path + name):
+                self.mark(each)
+                yield each
+
+
+def _value(field: Field, kind: type) -> int | float | bool | str | None:
+    """The value of a field as `kind`, if it is one."""
+    if field.message is not None or field.quoted != (kind is str):
+        return None
+    if kind is str:
+        return field.text
+    if kind is bool:
+        return TRUTHS.get(field.text)
+    try:
+        number = int(field.text, 0) if kind is int else float(field.text.rstrip("fF"))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,256 @@
+"""Where training runs: one device, the GPUs of one host, or several hosts.
+
+Several hosts are told of each other as TensorFlow has it, by the variable TF_CONFIG: a JSON object
+with `cluster.worker`, the addresses, and `task`, who this one is. All share the run's folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from petbox.cli.signals import StopRequest, signals_go_to
+from petbox.errors import ServiceError
+from petbox.tf import as_written
+from petbox.training import runs
+from petbox.training.tfvision import base_trainer, orbit, tf, train_lib, train_utils
+
+VARIABLE = "TF_CONFIG"
+GONE = (  # what TensorFlow makes of a worker that does not answer
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+def worker() -> tuple[int, int]:
+    """Which of how many workers this process is; (0, 1) where it is alone."""
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return 0, 1
+    try:
+        config = json.loads(text)
+        workers = [str(address) for address in config["cluster"]["worker"]]
+        task = config.get("task", {})
+        kind, index = task.get("type", "worker"), int(task.get("index", 0))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServiceError(
+            f'{VARIABLE}={text}: not understood ({error}); it looks like {{"cluster": {{"worker": '
+            '["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
+    if kind != "worker" or not 0 <= index < len(workers):
+        raise ServiceError(
+            f"{VARIABLE}: this is {kind} {index}, but the cluster has workers 0 to "
+            f"{len(workers) - 1} and nothing else"
+        )
+    return index, len(workers)
+
+
+class Total:
+    """Adds up a number of every worker's; waits until all have come with theirs."""
+
+    def __init__(self, strategy: Any) -> None:
+        self._strategy = strategy
+        self._sum: Any = tf.function(lambda mine: strategy.run(_sum_of_all, args=(mine,)))
+
+    def __call__(self, mine: float) -> float:
+        if worker()[1] == 1:
+            return mine
+        total = self._sum(tf.constant(float(mine)))
+        return float(self._strategy.experimental_local_results(total)[0])
+
+
+def _sum_of_all(mine: Any) -> Any:
+    here = tf.identity(mine)  # on this replica's device, which the sum must know
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+
+class Stopped(Exception):
+    """TERM or Ctrl-C ended the training, here or at another worker; its last step is saved."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code  # what the process is to exit with
+
+
+class Stop(StopRequest):
+    """TERM and Ctrl-C heeded between steps, by all workers at one step.
+
+    A step takes all workers, so one that left alone would leave the others without their last
+    steps. They agree before every step, by a sum of a single number.
+    """
+
+    def __init__(self, total: Total) -> None:
+        super().__init__()
+        self._total = total
+
+    def check(self) -> None:
+        """Raises `Stopped`, at every worker, once any has been asked to stop."""
+        if self.agree():
+            raise Stopped(self.code or 128 + signal.SIGTERM)
+
+    def agree(self) -> bool:
+        """Whether any worker has been asked to stop; waits until all have come to ask."""
+        return self._total(self.code) > 0
+
+
+class Trainer(base_trainer.Trainer):
+    """The Model Garden's trainer, which can be stopped between two steps.
+
+    Its own loop of steps is one TensorFlow operation, in which no signal is heard for minutes.
+    """
+
+    def __init__(self, *args: Any, stop: Stop, **more: Any) -> None:
+        self._stop = stop
+        super().__init__(*args, **more)
+        # What the optimizer keeps of each weight; made within a step, it would be traced twice.
+        with self.strategy.scope():
+            self.optimizer._create_all_weights(self.model.trainable_variables)
+
+    def create_train_loop_fn(self) -> Any:
+        step = tf.function(as_written(self.train_step))
+
+        def loop(batches: Any, count: Any) -> None:
+            for _ in range(int(count)):
+                self._stop.check()
+                step(batches)
+
+        return loop
+
+    def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
+        """Called after each batch of an evaluation."""
+        if not hasattr(self.optimizer, "swap_weights"):  # in whose place others would be saved
+            self._stop.check()
+        return super().eval_reduce(state, step_outputs)
+
+
+class Controller(orbit.Controller):
+    """Orbit's, which reports and evaluates at the same steps wherever it was interrupted."""
+
+    @property
+    def steps_per_loop(self) -> Any:
+        whole = super().steps_per_loop
+        return whole - int(self.global_step.numpy()) % whole
+
+    def train_and_evaluate(
+        self, train_steps: int, eval_steps: int = -1, eval_interval: int | None = None
+    ) -> Any:
+        at = int(self.global_step.numpy())
+        if eval_interval and at:
+            next_one = min(-(-at // eval_interval) * eval_interval, train_steps)
+            # Also where it stands: the evaluation may be what was interrupted.
+            self.train(next_one, checkpoint_at_completion=False)
+            self.evaluate(eval_steps)
+        return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+
+
+class Best(train_utils.BestCheckpointExporter):
+    """The Model Garden's keeper of the best checkpoint; whether one is, the first worker says.
+
+    A last digit may differ between workers, and one that saves waits for the others to do so.
+    """
+
+    def __init__(self, folder: Path, params: Any, total: Total) -> None:
+        trainer = params.trainer
+        metric, better = trainer.best_checkpoint_eval_metric, trainer.best_checkpoint_metric_comp
+        super().__init__(str(folder), metric, better)
+        self._best_ckpt_logs: Any = self.best_ckpt_logs
+        self._total = total
+
+    def maybe_export_checkpoint(self, checkpoint: Any, eval_logs: Any, *more: Any) -> bool:
+        known = self._best_ckpt_logs
+        better = known is None or self._new_metric_is_better(known, eval_logs)
+        if not self._total(better and worker()[0] == 0):
+            return False
+        self._best_ckpt_logs = None
+        return bool(super().maybe_export_checkpoint(checkpoint, eval_logs, *more))
+
+
+class Runner(train_lib.OrbitExperimentRunner):
+    """The Model Garden's runner, which stops when asked, and at all workers as at the first one.
+
+    All must save, for reading a variable takes all of them, but only the first into the run's
+    folder. The others save into one of their own, which begins with what the run has: in an empty
+    one, as the Model Garden gives them, they would begin anew.
+    """
+
+    def __init__(self, *args: Any, distribution_strategy: Any, model_dir: str, **more: Any) -> None:
+        self._total = Total(distribution_strategy)
+        self._stop = Stop(self._total)
+        self._folder = Path(model_dir)
+        if worker()[0] > 0:
+            self._own = tempfile.TemporaryDirectory(prefix="petbox-worker-")  # as long as this
+            self._folder = Path(self._own.name)
+            _copy_newest(Path(model_dir), self._folder)
+        super().__init__(
+            *args,
+            distribution_strategy=distribution_strategy,
+            model_dir=model_dir,
+            controller_cls=Controller,
+            **more,
+        )
+
+    def run(self) -> Any:
+        """Trains to the last step, or raises `Stopped` at an earlier one, which is saved."""
+        with self._stop.heeded():
+            try:
+                return super().run()
+            except Stopped:
+                with self.strategy.scope():
+                    self.controller.save_checkpoint()
+                self._stop.agree()  # that all have saved: one that leaves takes the others along
+                raise
+
+    def _build_trainer(self, task: Any, train: bool, evaluate: bool) -> Any:
+        with self.strategy.scope():
+            return train_utils.create_trainer(
+                self.params,
+                task,
+                train=train,
+                evaluate=evaluate,
+                checkpoint_exporter=self._build_best_checkpoint_exporter(),
+                trainer_cls=functools.partial(Trainer, stop=self._stop),
+            )
+
+    def _build_best_checkpoint_exporter(self) -> Any:
+        part = self.params.trainer.best_checkpoint_export_subdir
+        return Best(self._folder / part, self.params, self._total) if part else None
+
+    def _maybe_build_checkpoint_manager(self) -> Any:
+        return tf.train.CheckpointManager(
+            self.trainer.checkpoint,
+            directory=str(self._folder),
+            max_to_keep=self.params.trainer.max_to_keep,
+            step_counter=self.trainer.global_step,
+            checkpoint_interval=self.params.trainer.checkpoint_interval,
+            init_fn=self.trainer.initialize,
+        )
+
+
+def _copy_newest(run: Path, folder: Path) -> None:
+    """The newest checkpoint of a run, and what is known of its best one."""
+    if latest := tf.train.latest_checkpoint(str(run)):
+        for file in run.glob(f"{Path(latest).name}.*"):
+            shutil.copy(file, folder)
+        shutil.copy(run / "checkpoint", folder)
+    if (best := run / runs.BEST / "info.json").is_file():
+        (folder / runs.BEST).mkdir()
+        shutil.copy(best, folder / runs.BEST)
+
+
+def strategy() -> Any:
+    """How the work is shared out. Several hosts wait here until all of them have come."""
+    if worker()[1] > 1:
+        # Python hears nothing while TensorFlow waits; so the system itself ends the process.
+        with signals_go_to(signal.SIG_DFL):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()

@@ -1,0 +1,302 @@
+"""The client against a real server, by plain HTTP and through boto3."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.peer import Answer, Asked, classic_detector, golden, named_detector, peer
+
+from petbox.client import detector as client_detector
+from petbox.errors import ServiceError, WireError
+
+JPEG = golden("picture.jpg")
+AWS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/nowhere",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Credentials that open nothing, and none of the developer's own."""
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def names(detector: client_detector.Detector) -> list[str | None]:
+    return [one.name for one in detector.detect(JPEG)]
+
+
+# Which signature
+
+
+def test_names_come_with_the_signature_detect() -> None:
+    with peer(named_detector) as server:
+        found = names(client_detector.Detector(client_detector.at_url(server.url)))
+    assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
+    assert server.asked[0].body == golden("request_detect.json")
+
+
+def test_a_model_without_detect_is_asked_the_classic_way_from_then_on() -> None:
+    with peer(classic_detector) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        assert names(detector) == names(detector) == [None] * 3
+    bodies = [asked.body for asked in server.asked]
+    assert bodies == [golden("request_detect.json"), *[golden("request_one.json")] * 2]
+
+
+def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
+    both = threading.Barrier(2)
+
+    def answer(asked: Asked) -> Answer:
+        if b"signature_name" in asked.body:
+            both.wait(30)
+        return classic_detector(asked)
+
+    with peer(answer) as server, ThreadPoolExecutor(2) as pool:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        assert list(pool.map(lambda _: names(detector), range(2))) == [[None] * 3] * 2
+    assert len(server.asked) == 4
+
+
+def test_everything_is_asked_the_classic_way_at_once() -> None:
+    with peer(named_detector) as server:
+        names(client_detector.Detector(client_detector.at_url(server.url), everything=True))
+    assert [asked.body for asked in server.asked] == [golden("request_one.json")]
+
+
+# HTTP
+
+
+def test_the_connection_is_kept() -> None:
+    with peer(named_detector) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        for _ in range(3):
+            names(detector)
+    assert len({asked.connection for asked in server.asked}) == 1
+
+
+def test_a_connection_closed_while_idle_is_made_again() -> None:
+    with peer(named_detector, hangs_up=True) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        for _ in range(3):
+            names(detector)
+    assert len({asked.connection for asked in server.asked}) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("", "/invocations"),
+        ("/", "/invocations"),
+        ("/invocations", "/invocations"),
+        ("/pets/", "/pets/invocations"),
+        ("/v1/models/pets:predict", "/v1/models/pets:predict"),
+    ],
+)
+def test_the_path_of_the_address_is_kept(given: str, asked: str) -> None:
+    with peer(named_detector) as server:
+        names(client_detector.Detector(client_detector.at_url(server.url + given)))
+    assert server.asked[0].path == asked
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "", "ftp://host", "http://", "http://host:port", "http://a b"]
+)
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(ServiceError, match=f"^{url}: not an address .* http://localhost:8080"):
+        client_detector.at_url(url)
+
+
+def test_no_server_is_told_with_the_command_that_starts_one() -> None:
+    with socket.socket() as taken:  # bound but not listening
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=rf"{url}: no server .*refused.*petbox serve MODEL"):
+            client_detector.at_url(url)(b"{}")
+
+
+def test_a_slow_server_is_not_waited_for_without_end() -> None:
+    done = threading.Event()
+
+    def slow(_: Asked) -> Answer:
+        done.wait(10)
+        return Answer(200, b"")
+
+    with peer(slow) as server:
+        ask = client_detector.at_url(server.url, seconds=0.1)
+        with pytest.raises(ServiceError, match=r"no answer within 0\.1 s"):
+            ask(b"{}")
+        done.set()
+
+
+def test_a_server_that_hangs_up_unasked_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=r"no server answers there \(.*closed|reset"):
+            client_detector.at_url(url)(b"{}")
+        thread.join()
+
+
+def test_a_server_that_speaks_no_http_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=r"not a proper HTTP answer .*SSH.* right port"):
+            client_detector.at_url(url)(b"{}")
+        thread.join()
+
+
+def test_a_refusal_that_comes_before_all_is_sent_is_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer = b'{"error": "the body is larger than 25 MB"}'
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            head = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n"
+            connection.sendall(head + answer)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 20):  # as nginx lingers, or the answer would be lost
+                pass
+            connection.close()
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(WireError, match=r"413\): the body is larger than 25 MB"):
+            client_detector.at_url(url)(bytes(10_000_000))
+        thread.join()
+
+
+# Answers that are none
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 500])
+def test_what_is_wrong_with_a_picture_is_told_in_the_servers_words(status: int) -> None:
+    with peer(lambda _: Answer(status, golden("answer_error.json"))) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        with pytest.raises(WireError, match=rf"\({status}\): assertion failed: .*is empty"):
+            detector.detect(JPEG)
+
+
+@pytest.mark.parametrize("status", [404, 429, 502, 503, 504])
+def test_what_is_wrong_with_the_server_is_an_error_of_the_service(status: int) -> None:
+    with peer(lambda _: Answer(status, b'{"error": "not ready"}')) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        with pytest.raises(ServiceError, match=f"{server.url}: answered {status}: not ready"):
+            detector.detect(JPEG)
+
+
+def test_an_error_page_is_told_from_an_answer() -> None:
+    page = b"<html>\n<h1>502 Bad Gateway</h1></html>"
+    told = r"answered 502, and not in JSON: <html> <h1>502"
+    with (
+        peer(lambda _: Answer(502, page, {"Content-Type": "text/html"})) as server,
+        pytest.raises(ServiceError, match=told),
+    ):
+        client_detector.at_url(server.url)(b"{}")
+
+
+def test_an_answer_about_another_number_of_pictures_is_refused() -> None:
+    with peer(lambda _: Answer(200, golden("answer_two.json"))) as server:
+        detector = client_detector.Detector(client_detector.at_url(server.url))
+        with pytest.raises(WireError, match="asked about one picture, got 2 predictions"):
+            detector.detect(JPEG)
+
+
+# SageMaker
+
+
+def test_an_endpoint_is_asked_through_boto3(aws: pytest.MonkeyPatch) -> None:
+    with peer(named_detector) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        found = names(client_detector.Detector(client_detector.at_endpoint("pets")))
+    assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
+    (asked,) = server.asked
+    assert asked.path == "/endpoints/pets/invocations"
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.body == golden("request_detect.json")
+
+
+def model_error(status: int, body: bytes) -> Answer:
+    """SageMaker's way to pass on what the container said."""
+    words = {"OriginalStatusCode": status, "OriginalMessage": body.decode(), "Message": "Received"}
+    return Answer(424, json.dumps(words).encode(), {"x-amzn-ErrorType": "ModelError"})
+
+
+def test_what_the_container_said_is_unwrapped(aws: pytest.MonkeyPatch) -> None:
+    with peer(lambda _: model_error(400, golden("answer_error.json"))) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        detector = client_detector.Detector(client_detector.at_endpoint("pets"))
+        with pytest.raises(WireError, match=r"\(400\): assertion failed: .*is empty"):
+            detector.detect(JPEG)
+
+
+def test_an_endpoint_without_detect_is_asked_the_classic_way(aws: pytest.MonkeyPatch) -> None:
+    def behind_sagemaker(asked: Asked) -> Answer:
+        answer = classic_detector(asked)
+        return answer if answer.status == 200 else model_error(answer.status, answer.body)
+
+    with peer(behind_sagemaker) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        assert names(client_detector.Detector(client_detector.at_endpoint("pets"))) == [None] * 3
+
+
+def test_a_container_asked_by_boto3_directly_keeps_its_words(aws: pytest.MonkeyPatch) -> None:
+    with peer(classic_detector) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        assert names(client_detector.Detector(client_detector.at_endpoint("pets"))) == [None] * 3
+
+
+def test_an_endpoint_that_is_not_there_is_told_in_awss_words(aws: pytest.MonkeyPatch) -> None:
+    body = b'{"Message": "Endpoint pets of account 1 not found."}'
+    answer = Answer(400, body, {"x-amzn-ErrorType": "ValidationError"})
+    with peer(lambda _: answer) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        with pytest.raises(ServiceError, match=r"endpoint pets: ValidationError: .* not found"):
+            client_detector.at_endpoint("pets")(b"{}")
+
+
+def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        aws.delenv(name)
+    aws.setenv("HOME", str(tmp_path))
+    with pytest.raises(ServiceError, match=r"endpoint pets: .*credentials.*AWS_PROFILE"):
+        client_detector.at_endpoint("pets")(b"{}")
+
+
+def test_a_missing_region_is_named(aws: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        aws.delenv(name)
+    with pytest.raises(ServiceError, match=r"endpoint pets: .*region.*AWS_REGION"):
+        client_detector.at_endpoint("pets")

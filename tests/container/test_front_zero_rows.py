@@ -1,0 +1,96 @@
+"""With batching on, TensorFlow Serving never answers a request without rows: it gets none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from support.peer import Answer, Asked, golden, peer
+from support.serving import LONG, front, post, raw
+
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Asked]]]:
+    folder = tmp_path_factory.mktemp("batching")
+    with (
+        peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
+        front(folder / "front", engine.port, settings={"batching": 1}) as port,
+    ):
+        yield port, engine.asked
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": []}',
+        b'{"inputs":[]}',
+        b' {"signature_name": "serving_default", "inputs" : [ \n ] }',
+        b'{"inputs": {"x": []}}',
+        b'{"inputs": {"x": [1], "y": []}}',
+        b'{"\\u0069nputs": []}',
+        b'{"inputs": []} and what TensorFlow Serving reads over',
+        b'\xef\xbb\xbf{"inputs": [], "note": NaN}',
+        b'{"inputs": [], "note": "' + b"x" * 90_000 + b'"}',
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_rows_are_refused(batching: tuple[int, list[Asked]], body: bytes, chunked: bool) -> None:
+    port, asked = batching
+    url = f"http://127.0.0.1:{port}/invocations"
+    sent = iter([body]) if chunked else body
+    answer = requests.post(url, data=sent, headers={"Content-Type": JSON}, timeout=LONG)
+    assert answer.status_code == 400
+    assert '"inputs" holds no rows' in answer.json()["error"]
+    assert asked == []
+
+
+def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Asked]]) -> None:
+    port, asked = batching
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: 0000014\r\n\r\n"
+    assert b'"error":' in raw(port, head + b'{"inputs": []}')
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [1]}',
+        b'{"inputs": [[]]}',
+        b'{"inputs": {"x": [1]}}',
+        b'{"inputs": 1}',
+        b'{"instances": [{"inputs": []}]}',
+        b'{"instances": ["\\"inputs\\": []"]}',
+        b'{"instances": [1',
+        json.dumps({"instances": ["x" * 200_000]}).encode(),
+    ],
+)
+def test_the_rest_is_passed_on_as_it_is(batching: tuple[int, list[Asked]], body: bytes) -> None:
+    port, asked = batching
+    assert post(port, body, JSON).content == golden("answer_one.json")
+    (seen,) = asked
+    assert seen.body == body
+    asked.clear()
+
+
+def test_what_cannot_be_looked_into_is_refused(batching: tuple[int, list[Asked]]) -> None:
+    port, asked = batching
+    headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
+    url = f"http://127.0.0.1:{port}/invocations"
+    answer = requests.post(url, data=b"short", headers=headers, timeout=LONG)
+    assert answer.status_code == 415
+    assert "with batching on" in answer.json()["error"]
+    assert asked == []
+
+
+def test_without_batching_they_are_the_engines_affair(tmp_path: Path) -> None:
+    with (
+        peer(lambda _: Answer(200, b'{"outputs": []}')) as engine,
+        front(tmp_path / "front", engine.port) as port,
+    ):
+        assert post(port, b'{"inputs": []}', JSON).json() == {"outputs": []}

@@ -1,0 +1,812 @@
+"""container/serve without Docker: starting, refusing, dying, stopping, before a stand-in engine.
+
+The stand-in is a `tensorflow_model_server` for PATH that needs no TensorFlow and says what it was
+started with. test_image.py and test_image_faults.py have the real things.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from support.serving import CONTAINER, LONG, empty_model, free_port, is_open, post
+from support.serving_image import many_in_flight, until
+
+SERVE = CONTAINER / "serve"
+JSON = "application/json"
+WANTED = "1/saved_model.pb"
+
+# Files beside it steer it: while the pipe `load` is there it waits for a word from it before it
+# opens its port, a request that says "hold" waits for the pipe `hold`, and with `broken` it leaves.
+STAND_IN = """#!{python}
+import json, os, pathlib, re, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+here = pathlib.Path(__file__).parent
+flags = dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[1:])
+names = ("CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH")
+config = pathlib.Path(flags["model_config_file"]).read_text()
+models = {{}}
+for name, base, versions in re.findall(
+    r'name: "(.*)"\\n *base_path: "(.*)"\\n.*\\n.*specific \\{{ (.*) \\}} \\}}', config
+):
+    numbers = re.findall(r"versions: ([0-9]+)", versions)
+    models[name] = {{n: str((pathlib.Path(base) / n).resolve()) for n in numbers}}
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_GET(self):
+        self.answer({{"model_version_status": [{{"state": "AVAILABLE"}}]}})
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if "hold" in body:
+            (here / "hold").read_text()
+        if "slow" in body:
+            time.sleep(0.2)
+        env = {{name: os.environ[name] for name in names if name in os.environ}}
+        batching = flags.get("batching_parameters_file")
+        self.answer({{
+            "path": self.path, "flags": flags, "env": env, "models": models, "body": len(body),
+            "batching": batching and pathlib.Path(batching).read_text(),
+        }})
+
+    def answer(self, value):
+        text = json.dumps(value)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args):
+        pass
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+
+print("the engine says that it is there", file=sys.stderr)
+if (here / "load").exists():
+    (here / "load").read_text()
+if (here / "broken").exists():
+    print((here / "broken").read_text())
+    sys.exit(255)
+Server(("127.0.0.1", int(flags["rest_api_port"])), Handler).serve_forever()
+"""
+
+
+class Serve:
+    """container/serve as it was started, with all that it says kept."""
+
+    def __init__(
+        self, folder: Path, words: tuple[str, ...], port: int, env: dict[str, str]
+    ) -> None:
+        self.folder, self.port = folder, port
+        self.errors, self.requests = folder / "stderr", folder / "stdout"
+        self.temporary = Path(env["TMPDIR"])
+        with self.errors.open("w") as errors, self.requests.open("w") as stdout:
+            self.process = subprocess.Popen([SERVE, *words], stdout=stdout, stderr=errors, env=env)
+
+    def ping(self) -> requests.Response:
+        return requests.get(f"http://127.0.0.1:{self.port}/ping", timeout=LONG)
+
+    def ask(self, body: bytes = b"{}", **headers: str) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self.port}/invocations"
+        headers = {"Content-Type": JSON, **headers}
+        answer = requests.post(url, data=body, headers=headers, timeout=LONG)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def ready(self) -> Serve:
+        until(lambda: self.over() or (is_open(self.port) and self.ping().ok), self.errors.read_text)
+        assert not self.over(), self.errors.read_text()
+        return self
+
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and what it said on stderr, once it is over; nothing of it is left."""
+        code = self.process.wait(LONG)
+        assert not is_open(self.port)
+        assert not [*self.temporary.iterdir()]
+        return code, self.errors.read_text()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def nginx(self) -> int:
+        """The process id of its master."""
+        (file,) = self.temporary.glob("*/nginx.pid")
+        return int(file.read_text())
+
+    def engines(self) -> list[int]:
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(c) for c in children if b"rest_api_port" in _command(int(c))]
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def stand_in(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    program = folder / "tensorflow_model_server"
+    program.write_text(STAND_IN.format(python=sys.executable))
+    program.chmod(0o755)
+    return folder
+
+
+@contextmanager
+def serving(folder: Path, *words: str, port: int = 0, **env: str) -> Iterator[Serve]:
+    """`serve` with models in folder/opt and folder/models; `env` is its own environment."""
+    # Not in pytest's own folder, which is root's alone: nginx's workers read in theirs.
+    temporary = tempfile.mkdtemp(prefix="petbox-test-")
+    Path(temporary).chmod(0o755)
+    port = port or free_port()
+    inherited = {"LANG", "HOME", "LD_LIBRARY_PATH"} & set(os.environ)
+    settings = {
+        **{name: os.environ[name] for name in inherited},
+        "PATH": f"{stand_in(folder / 'engine')}:{os.environ['PATH']}",
+        "PETBOX_MODELS": f"{folder / 'opt'} {folder / 'models'}",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGEMAKER_SAFE_PORT_RANGE": "{}-{}".format(*some_ports()),
+        "TMPDIR": temporary,
+        **env,
+    }
+    started = Serve(folder, words, port, settings)
+    try:
+        yield started
+    finally:
+        started.process.kill() if started.over() else started.stop()
+        try:
+            started.process.wait(LONG)
+        finally:
+            started.process.kill()
+            shutil.rmtree(temporary)
+
+
+def some_ports() -> tuple[int, int]:
+    """A range below what the kernel gives to connections, one of which would take a port away."""
+    first = random.randrange(10_000, 30_000, 50)
+    return first, first + 49
+
+
+@pytest.fixture
+def baked(tmp_path: Path) -> Path:
+    return empty_model(tmp_path / "models" / "model" / "1")
+
+
+# Starting
+
+
+@pytest.mark.parametrize("words", [(), ("serve",)])
+def test_it_serves_what_was_baked_in(tmp_path: Path, baked: Path, words: tuple[str, ...]) -> None:
+    with serving(tmp_path, *words) as serve:
+        told = serve.ready().ask()
+        assert told["models"] == {"model": {"1": str(baked)}}
+        assert told["path"] == "/v1/models/model:predict"
+        serve.stop()
+        code, errors = serve.ended()
+    assert code == 0
+    assert f"by 1 x {tmp_path}/engine/tensorflow_model_server" in errors
+    assert "the engine says that it is there" in errors
+    lines = [json.loads(line) for line in serve.requests.read_text().splitlines()]
+    assert lines[-1]["path"] == "/invocations", "requests are all there is on stdout"
+
+
+@pytest.mark.parametrize("words", [("train",), ("serve", "now"), ("--help",)])
+def test_an_unknown_word_is_misuse(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with serving(tmp_path, *words) as serve:
+        said = f"serve: {' '.join(words)}: not understood; usage: docker run IMAGE [serve|check]\n"
+        assert serve.ended() == (2, said)
+
+
+def test_a_check_says_what_would_be_served(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, "check") as serve:
+        code, errors = serve.ended()
+        assert (code, errors) == (0, "")
+        said = serve.requests.read_text()
+        assert said.startswith(f"port {serve.port}: model from {tmp_path}/models by 1 x ")
+
+
+def test_the_port_is_open_while_the_model_loads(tmp_path: Path, baked: Path) -> None:
+    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    with serving(tmp_path) as serve:
+        with (tmp_path / "engine" / "load").open("w"):  # opened when the engine reads it
+            until(lambda: is_open(serve.port))
+            answer = serve.ping()
+            assert answer.status_code == 503
+            assert "not there yet" in answer.json()["error"]
+        serve.ready()
+
+
+def test_the_embedded_server_stands_in_where_there_is_no_other(tmp_path: Path, baked: Path) -> None:
+    (stand_in(tmp_path / "engine") / "petbox-model-server").symlink_to("tensorflow_model_server")
+    (tmp_path / "alone").mkdir()
+    path = f"{tmp_path}/alone:/usr/bin:/bin"
+    (tmp_path / "alone" / "petbox-model-server").symlink_to(tmp_path / "engine/petbox-model-server")
+    with serving(tmp_path, PATH=path) as serve:
+        serve.ready()
+        assert "1 x " in serve.errors.read_text()
+        assert "petbox-model-server" in serve.errors.read_text()
+
+
+def test_without_any_engine_it_says_so(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, PATH="/usr/bin:/bin") as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert errors.startswith("serve: no model server: neither tensorflow_model_server nor ")
+
+
+# The model
+
+
+@pytest.mark.parametrize(
+    ("layout", "found"),
+    [
+        (["1"], {"model": {"1": "1"}}),
+        (["00007"], {"model": {"7": "00007"}}),
+        (["1", "12"], {"model": {"1": "1", "12": "12"}}),
+        (["pets/3"], {"pets": {"3": "pets/3"}}),
+        (["pets/1", "cars/2"], {"cars": {"2": "cars/2"}, "pets": {"1": "pets/1"}}),
+        (["export/Servo/5"], {"Servo": {"5": "export/Servo/5"}}),
+        (["."], {"model": {"1": "."}}),
+        (["saved"], {"saved": {"1": "saved"}}),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
+)
+def test_every_layout_is_understood(
+    tmp_path: Path, baked: Path, layout: list[str], found: dict[str, dict[str, str]]
+) -> None:
+    for place in layout:
+        folder = tmp_path / "opt" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "saved_model.pb").touch()
+    if layout == ["00007"]:  # engines find it by its number, the stand-in by its name
+        found = {"model": {"7": "7"}}
+    (tmp_path / "opt" / "code").mkdir()  # what AWS's image would run; nobody's model
+    with serving(tmp_path) as serve:
+        told = serve.ready().ask()["models"]
+        there = {
+            n: {v: str((tmp_path / "opt" / p).resolve()) for v, p in versions.items()}
+            for n, versions in found.items()
+        }
+        assert told == there
+
+
+def test_a_version_half_copied_is_left_alone(tmp_path: Path) -> None:
+    empty_model(tmp_path / "opt" / "1")
+    (tmp_path / "opt" / "2" / "variables").mkdir(parents=True)
+    with serving(tmp_path) as serve:
+        assert set(serve.ready().ask()["models"]["model"]) == {"1"}
+
+
+def test_the_first_of_several_answers_unless_another_is_named(tmp_path: Path) -> None:
+    for name in ("pets", "cars", "birds"):
+        empty_model(tmp_path / "opt" / name / "1")
+    attributes = "X-Amzn-SageMaker-Custom-Attributes"
+    with serving(tmp_path) as serve:
+        serve.ready()
+        assert serve.ask()["path"] == "/v1/models/birds:predict"
+        told = serve.ask(**{attributes: "tfs-model-name=pets"})
+        assert told["path"] == "/v1/models/pets:predict"
+    (tmp_path / "again").mkdir()
+    models = str(tmp_path / "opt")
+    env = {"PETBOX_MODELS": models, "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "cars"}
+    with serving(tmp_path / "again", **env) as serve:
+        assert serve.ready().ask()["path"] == "/v1/models/cars:predict"
+
+
+def test_what_is_no_model_shows_the_tree_found_and_the_tree_wanted(tmp_path: Path) -> None:
+    (tmp_path / "models" / "deep").mkdir(parents=True)
+    (tmp_path / "models" / "deep" / "notes.txt").touch()
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert errors.splitlines()[0] == f"serve: no SavedModel in {tmp_path}/models"
+    found, wanted = errors.split("serve: wanted")
+    assert f"{tmp_path}/models/deep/notes.txt" in found
+    assert WANTED in wanted
+
+
+def test_a_model_that_was_sent_and_is_none_is_not_passed_over(tmp_path: Path, baked: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt" / "model.h5").touch()
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert f"no SavedModel in {tmp_path}/opt\n" in errors
+
+
+def test_nothing_at_all_names_the_places_looked_at(tmp_path: Path) -> None:
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert errors.startswith(f"serve: no SavedModel in {tmp_path}/opt {tmp_path}/models\n")
+
+
+@pytest.mark.parametrize(
+    ("layout", "complaint"),
+    [
+        (["a/pets/1", "b/pets/1"], "two models are called pets: "),
+        (["1", "."], "two models are called model: "),
+        (["1", "007", "7"], "are version 7"),
+        (["my pets/1"], "my pets: no name for a model; "),
+    ],
+)
+def test_models_that_cannot_be_told_apart_are_refused(
+    tmp_path: Path, layout: list[str], complaint: str
+) -> None:
+    for place in layout:
+        folder = tmp_path / "opt" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "saved_model.pb").touch()
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert complaint in errors.splitlines()[0]
+
+
+def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, SAGEMAKER_TFS_DEFAULT_MODEL_NAME="cars") as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert errors.startswith("serve: SAGEMAKER_TFS_DEFAULT_MODEL_NAME=cars: no model is called so")
+
+
+# The environment
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        *[
+            ("SAGEMAKER_BIND_TO_PORT", port, "from 1 to 65535")
+            for port in ("http", "0", "65536", "-1", "80 80")
+        ],
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9000", "two ports"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9001-9000", "no 1 free port"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "70000-70005", "no 1 free port"),
+        ("SAGEMAKER_BATCH", "perhaps", "true or false"),
+        ("SAGEMAKER_MULTI_MODEL", "true", "multi-model endpoints are not served"),
+        ("SAGEMAKER_TFS_ENABLE_BATCHING", "on", "true or false"),
+        ("SAGEMAKER_TFS_MAX_BATCH_SIZE", "0", "from 1 to"),
+        ("SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", "1ms", "from 0 to"),
+        ("SAGEMAKER_TFS_NUM_BATCH_THREADS", "0", "from 1 to"),
+        ("SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES", "1e6", "from 1 to"),
+        ("SAGEMAKER_TFS_INTER_OP_PARALLELISM", "-2", "from 0 to"),
+        ("SAGEMAKER_TFS_INTRA_OP_PARALLELISM", "two", "from 0 to"),
+        ("SAGEMAKER_TFS_INSTANCE_COUNT", "0", "from 1 to"),
+        ("SAGEMAKER_TFS_DEFAULT_MODEL_NAME", "../pets", "name of a model's folder"),
+        ("PETBOX_MAX_IN_FLIGHT", "0", "from 1 to"),
+        ("PETBOX_WAIT_SECONDS", "61", "from 0 to 60"),
+        ("PETBOX_DRAIN_SECONDS", "26", "from 1 to 25"),
+        ("PETBOX_PAYLOAD_MEGABYTES", "0", "from 1 to"),
+        ("PETBOX_METRICS_NAMESPACE", "a b", "letters, digits"),
+        ("PETBOX_PAGE", "yes", "true or false"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(
+    tmp_path: Path, baked: Path, name: str, value: str, what: str
+) -> None:
+    with serving(tmp_path, "check", port=free_port(), **{name: value}) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    (line,) = errors.splitlines()
+    assert line.startswith(f"serve: {name}={value.replace(' ', chr(92) + ' ')}: ")
+    assert what in line
+
+
+def test_all_bad_values_are_named_at_once(tmp_path: Path, baked: Path) -> None:
+    env = {"PETBOX_PAGE": "yes", "PETBOX_WAIT_SECONDS": "-1", "SAGEMAKER_BATCH": "no"}
+    with serving(tmp_path, **env) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert {line.split("=")[0] for line in errors.splitlines()} == {f"serve: {n}" for n in env}
+
+
+def test_an_empty_value_is_the_default_and_zeros_may_lead(tmp_path: Path, baked: Path) -> None:
+    env = {"PETBOX_WAIT_SECONDS": "", "PETBOX_MAX_IN_FLIGHT": "010", "SAGEMAKER_BATCH": "FALSE"}
+    with serving(tmp_path, **env) as serve:
+        flags = serve.ready().ask()["flags"]
+        assert int(flags["rest_api_num_threads"]) == 26
+        assert setting(serve, "wait_seconds") == "10"
+
+
+@pytest.mark.parametrize(
+    "name", ["PETBOX_WAIT_SECOND", "SAGEMAKER_TFS_WAIT_TIME_SECONDS", "SAGEMAKER_GUNICORN_WORKERS"]
+)
+def test_a_variable_without_effect_is_named(tmp_path: Path, baked: Path, name: str) -> None:
+    with serving(tmp_path, "check", **{name: "1"}) as serve:
+        code, errors = serve.ended()
+    assert (code, errors.splitlines()) == (
+        0,
+        [f"serve: {name}: has no effect here; docs/contract.md lists what has"],
+    )
+
+
+def setting(serve: Serve, name: str) -> str:
+    """What nginx is told, from the one line that says it."""
+    (file,) = serve.temporary.glob("*/settings.conf")
+    pattern = rf'^(?:map "" \${name} \{{ default (.*); \}}|{name} (.*);)$'
+    (found,) = re.findall(pattern, file.read_text(), re.MULTILINE)
+    return next(filter(None, found))
+
+
+@pytest.mark.parametrize(
+    ("env", "name", "value"),
+    [
+        ({}, "client_max_body_size", "25m"),
+        ({}, "concurrent_transforms", "4"),
+        ({}, "records_in_flight", "8"),
+        ({}, "models", '"model"'),
+        ({}, "batching", "0"),
+        ({}, "metrics_namespace", '""'),
+        ({"SAGEMAKER_BATCH": "true"}, "client_max_body_size", "100m"),
+        ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "100m"),
+        ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "100"),
+        ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "1"),
+        ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "client_max_body_size", "1024m"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "payload_megabytes", "100"),
+        ({"PETBOX_WAIT_SECONDS": "3"}, "wait_seconds", "3"),
+        ({"PETBOX_MAX_IN_FLIGHT": "3"}, "records_in_flight", "3"),
+        ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, "metrics_namespace", '"Team/pets#1"'),
+        ({"PETBOX_PAGE": "true"}, "page", "1"),
+        ({"SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, "batching", "1"),
+    ],
+)
+def test_what_the_environment_says_reaches_nginx(
+    tmp_path: Path, baked: Path, env: dict[str, str], name: str, value: str
+) -> None:
+    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    with serving(tmp_path, **env) as serve:
+        until(lambda: is_open(serve.port))
+        assert setting(serve, name) == value
+
+
+def test_the_engine_is_told_what_sagemaker_needs(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path) as serve:
+        told = serve.ready().ask()
+    assert told["env"] == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    flags = told["flags"]
+    assert flags["rest_api_timeout_in_ms"] == "60000"
+    assert flags["max_num_load_retries"] == "0"
+    assert flags["port"] == "0", "gRPC takes no port"
+    assert int(flags["rest_api_num_threads"]) > 32, "one is left for /ping"
+    assert "enable_batching" not in flags
+
+
+def test_batching_writes_the_engines_file(tmp_path: Path, baked: Path) -> None:
+    env = {
+        "SAGEMAKER_TFS_ENABLE_BATCHING": "true",
+        "SAGEMAKER_TFS_MAX_BATCH_SIZE": "64",
+        "SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS": "2000",
+        "SAGEMAKER_TFS_NUM_BATCH_THREADS": "3",
+        "SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES": "7",
+    }
+    with serving(tmp_path, **env) as serve:
+        told = serve.ready().ask(b'{"instances": [1]}')
+    assert told["flags"]["enable_batching"] == "true"
+    assert re.findall(r"(\w+) \{ value: (\d+) \}", told["batching"]) == [
+        ("max_batch_size", "64"),
+        ("batch_timeout_micros", "2000"),
+        ("num_batch_threads", "3"),
+        ("max_enqueued_batches", "7"),
+    ]
+    assert int(told["flags"]["rest_api_num_threads"]) >= 128, (
+        "a batch fills only with what is let in"
+    )
+
+
+# Several engines
+
+
+def test_each_gpu_has_its_engine(tmp_path: Path, baked: Path) -> None:
+    smi = stand_in(tmp_path / "engine") / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'GPU 0: A10G (UUID: a)'\necho 'GPU 1: A10G (UUID: b)'\n")
+    smi.chmod(0o755)
+    with serving(tmp_path) as serve:
+        assert serve.ready().errors.read_text().count("the engine says that it is there") == 2
+        assert devices_that_answer(serve) == {"0", "1"}
+
+
+def test_a_count_of_engines_shares_the_gpus(tmp_path: Path, baked: Path) -> None:
+    env = {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b", "SAGEMAKER_TFS_INSTANCE_COUNT": "3"}
+    with serving(tmp_path, **env) as serve:
+        serve.ready()
+        assert len(serve.engines()) == 3
+        seen = [_environment(pid)["CUDA_VISIBLE_DEVICES"] for pid in serve.engines()]
+        assert sorted(seen) == ["GPU-a", "GPU-a", "GPU-b"]
+
+
+def devices_that_answer(serve: Serve) -> set[str]:
+    """Whose engines took requests that came together."""
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: serve.ask(b'{"slow": 1}'), range(8)))
+    return {one["env"]["CUDA_VISIBLE_DEVICES"] for one in told}
+
+
+def _environment(pid: int) -> dict[str, str]:
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(word.split("=", 1) for word in words if word)
+
+
+def test_ports_that_are_taken_are_left_out(tmp_path: Path, baked: Path) -> None:
+    first, last = some_ports()
+    env = {"SAGEMAKER_SAFE_PORT_RANGE": f"{first}-{last}"}
+    with serving(tmp_path, port=first, **env) as serve:  # its own lies in the range as well
+        taken = int(serve.ready().ask()["flags"]["rest_api_port"])
+        assert first < taken <= last
+        env |= {"PETBOX_MODELS": str(tmp_path / "models")}
+        (tmp_path / "second").mkdir()
+        with serving(tmp_path / "second", **env) as second:
+            port = int(second.ready().ask()["flags"]["rest_api_port"])
+            assert taken < port <= last
+
+
+def test_a_port_that_its_base_image_exposes_is_left_alone(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, SAGEMAKER_SAFE_PORT_RANGE="") as serve:
+        assert int(serve.ready().ask()["flags"]["rest_api_port"]) > 8501
+
+
+# CPUs
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "25000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+    ],
+)
+def test_cpus_are_those_that_the_cgroup_leaves(
+    tmp_path: Path, files: dict[str, str], cpus: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    nproc = tmp_path / "nproc"  # a large machine's
+    nproc.write_text("#!/bin/sh\nexpr 64 / ${OMP_NUM_THREADS:-1}\n")
+    nproc.chmod(0o755)
+    script = f". {CONTAINER}/machine.sh; count_cpus {tmp_path}; echo $cpus"
+    words = ["bash", "-euc", script]
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
+    assert int(done.stdout) == (cpus or 64)
+
+
+def test_engines_share_the_cpus(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, SAGEMAKER_TFS_INSTANCE_COUNT="2") as serve:
+        flags = serve.ready().ask()["flags"]
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert int(flags["tensorflow_intra_op_parallelism"]) <= share
+    assert int(flags["tensorflow_inter_op_parallelism"]) <= share
+
+
+def test_threads_can_be_named(tmp_path: Path, baked: Path) -> None:
+    env = {"SAGEMAKER_TFS_INTRA_OP_PARALLELISM": "5", "SAGEMAKER_TFS_INTER_OP_PARALLELISM": "0"}
+    with serving(tmp_path, **env) as serve:
+        flags = serve.ready().ask()["flags"]
+    assert flags["tensorflow_intra_op_parallelism"] == "5"
+    assert flags["tensorflow_inter_op_parallelism"] == "0"
+
+
+# Dying
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "why"),
+    [
+        (signal.SIGKILL, 137, "killed by SIGKILL; the likeliest reason is that memory ran out"),
+        (signal.SIGSEGV, 139, "killed by SIGSEGV"),
+        (signal.SIGTERM, 143, "killed by SIGTERM"),
+    ],
+)
+def test_a_dead_engine_ends_the_container(
+    tmp_path: Path, baked: Path, how: signal.Signals, status: int, why: str
+) -> None:
+    with serving(tmp_path, SAGEMAKER_TFS_INSTANCE_COUNT="2") as serve:
+        serve.ready()
+        os.kill(serve.engines()[1], how)
+        begin = time.monotonic()
+        code, errors = serve.ended()
+        assert time.monotonic() - begin < 2
+    assert code == status
+    assert last_line(errors).startswith("serve: engine 2 of 2 died, and with it the container: ")
+    assert why in last_line(errors)
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_engines_words(
+    tmp_path: Path, baked: Path
+) -> None:
+    said = "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available"
+    (stand_in(tmp_path / "engine") / "broken").write_text(said)
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 255
+    assert last_line(errors).startswith("serve: engine 1 of 1 died, and with it the container: ")
+    assert f"it left with 255; its last words: the engine says that it is there / {said}" in errors
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_nginx_ends_the_container(tmp_path: Path, baked: Path, how: signal.Signals) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        os.kill(serve.nginx(), how)
+        begin = time.monotonic()
+        code, errors = serve.ended()
+        assert time.monotonic() - begin < 2
+    assert code == (137 if how == signal.SIGKILL else 1)  # to leave unasked is to fail
+    assert last_line(errors).startswith("serve: nginx died, and with it the container: ")
+
+
+def test_a_port_that_is_taken_is_told_in_nginxs_words(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path) as first:
+        first.ready()
+        (tmp_path / "second").mkdir()
+        models = str(tmp_path / "models")
+        with serving(tmp_path / "second", port=first.port, PETBOX_MODELS=models) as second:
+            code = second.process.wait(LONG)
+            errors = second.errors.read_text()
+    assert code == 1
+    assert f":{first.port} failed" in last_line(errors)
+
+
+def last_line(errors: str) -> str:
+    return errors.splitlines()[-1]
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, TMPDIR=str(tmp_path / "absent")) as serve:
+        code = serve.process.wait(LONG)
+        errors = serve.errors.read_text()
+    assert code == 1
+    assert f"{tmp_path}/absent: cannot be written" in last_line(errors)
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_container_leaves_at_once_and_leaves_nothing(
+    tmp_path: Path, baked: Path, how: signal.Signals
+) -> None:
+    with serving(tmp_path) as serve:
+        engines = serve.ready().engines()
+        serve.process.send_signal(how)
+        assert serve.ended()[0] == 0
+        assert not [pid for pid in engines if Path(f"/proc/{pid}").exists()]
+
+
+def test_stopping_while_loading_takes_no_loading_time(tmp_path: Path, baked: Path) -> None:
+    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    with serving(tmp_path) as serve, (tmp_path / "engine" / "load").open("w"):
+        serve.stop()
+        begin = time.monotonic()
+        assert serve.ended()[0] == 0
+        assert time.monotonic() - begin < 5
+
+
+@contextmanager
+def held(serve: Serve, count: int = 1) -> Iterator[list[int]]:
+    """The statuses that came; the requests are with the engine until the block is left."""
+    statuses: list[int] = []
+
+    def ask() -> None:
+        try:
+            statuses.append(post(serve.port, b'{"hold": 1}', JSON).status_code)
+        except requests.ConnectionError:
+            statuses.append(0)
+
+    asking = [threading.Thread(target=ask) for _ in range(count)]
+    for one in asking:
+        one.start()
+    with (serve.folder / "engine" / "hold").open("w"):  # opened when an engine reads it
+        yield statuses
+    for one in asking:
+        one.join()
+
+
+@pytest.fixture
+def holding(tmp_path: Path, baked: Path) -> None:
+    os.mkfifo(stand_in(tmp_path / "engine") / "hold")
+
+
+def test_while_it_stops_ping_says_so_and_nobody_is_refused(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            serve.stop()
+            until(lambda: serve.ping().status_code == 503)
+            assert "stopping" in serve.ping().json()["error"]
+            assert serve.ask()["body"] == 2, "who has not heard of it is answered"
+            assert not serve.over()
+            assert statuses == []
+        assert statuses == [200]
+        code, errors = serve.ended()
+        assert (code, "dropped" in errors) == (0, False)
+
+
+def test_none_of_two_hundred_in_flight_is_lost(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, SAGEMAKER_TFS_INSTANCE_COUNT="2") as serve:
+        serve.ready()
+        with many_in_flight(serve.port, 200) as answers:
+            serve.stop()
+            assert answers() == [200] * 200
+        assert serve.ended()[0] == 0
+
+
+def test_without_room_for_a_file_nobody_is_dropped(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            (run,) = serve.temporary.iterdir()
+            (run / "stopping").mkdir()  # where the file would be
+            serve.stop()
+            until(lambda: "asked to stop" in serve.errors.read_text())
+        code, errors = serve.ended()
+        assert (code, statuses) == (0, [200])
+        assert "stopping: cannot be written" in errors
+
+
+def test_what_takes_longer_than_it_has_is_dropped(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path, PETBOX_DRAIN_SECONDS="1") as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            serve.stop()
+            code, errors = serve.ended()
+        assert code == 0
+        assert statuses != [200]
+        assert "not finished within 1 s: dropped" in errors
+
+
+def test_asked_twice_it_drops_all_at_once(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            serve.stop()
+            until(lambda: serve.ping().status_code == 503)
+            serve.stop()
+            begin = time.monotonic()
+            code, errors = serve.ended()
+            assert time.monotonic() - begin < 2
+        assert (code, statuses) == (143, [0])
+        assert "asked again: all is dropped" in errors
+
+
+def test_an_engine_that_dies_while_stopping_is_told_of(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve):
+            serve.stop()
+            until(lambda: serve.ping().status_code == 503)
+            os.kill(serve.engines()[0], signal.SIGKILL)
+            code, errors = serve.ended()
+        assert code == 137
+        assert "engine 1 of 1 died" in last_line(errors)

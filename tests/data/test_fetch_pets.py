@@ -1,0 +1,711 @@
+"""Fetching Oxford-IIIT Pet, from servers that do what servers do, and from hostile archives."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petbox.data.fetch.checksum import Fingerprint
+from petbox.data.fetch.download import Patience, fetch
+from petbox.errors import DataError, ServiceError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCRIPT = "train/fetch_pets.py"
+ENV = {**os.environ, "no_proxy": "*", "PYTHONPATH": str(CHECKOUT)}
+STAMP = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+def tar(members: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+PHOTOS = {f"images/Abyssinian_{i}.jpg": noise(i, 50_000) for i in range(1, 7)}
+LISTS = {"annotations/list.txt": b"#\n", "annotations/xmls/Abyssinian_1.xml": b"<annotation/>"}
+ALL = PHOTOS | LISTS
+IMAGES, ANNOTATIONS = tar(PHOTOS), tar(LISTS)
+HASHES = {
+    f"--{name}-sha256": hashlib.sha256(content).hexdigest()
+    for name, content in (("images", IMAGES), ("annotations", ANNOTATIONS))
+}
+TRUST = [word for pair in HASHES.items() for word in pair]
+ANYTHING = ["--images-sha256", "any", "--annotations-sha256", "any"]
+
+Answer = Callable[["Request"], None]
+
+
+class Mirror(ThreadingHTTPServer):
+    """A server of files, which answers as scripted and then, or else, properly."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.files = {"/images.tar.gz": IMAGES, "/annotations.tar.gz": ANNOTATIONS}
+        self.marks = {"ETag": '"one"'}
+        self.script: dict[str, list[Answer]] = {}
+        self.asked: list[tuple[str, str | None]] = []  # path, Range
+        self.sent = 0  # bytes of images.tar.gz
+        self.over = threading.Event()  # lets those that hang go
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no news."""
+
+    def ranges(self, path: str = "/images.tar.gz") -> list[str | None]:
+        return [wanted for asked, wanted in self.asked if asked == path]
+
+
+class Request(BaseHTTPRequestHandler):
+    server: Mirror
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Range"]))
+        script = self.server.script.get(self.path)
+        (script.pop(0) if script else proper)(self)
+
+    def head(self, status: int, **headers: object) -> None:
+        self.send_response(status)
+        for name, value in {**headers, **self.server.marks}.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def body(self, content: bytes) -> None:
+        if self.path == "/images.tar.gz":
+            self.server.sent += len(content)
+        self.wfile.write(content)
+        self.wfile.flush()
+
+
+def proper(request: Request, upto: int | None = None) -> None:
+    content = request.server.files.get(request.path)
+    if content is None:
+        return request.send_error(404)
+    wanted, only_if = request.headers["Range"], request.headers["If-Range"]
+    if wanted and only_if in (None, *request.server.marks.values()):
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        size = len(content)
+        if start >= size:
+            return request.head(416, Content_Range=f"bytes */{size}", Content_Length=0)
+        request.head(
+            206, Content_Range=f"bytes {start}-{size - 1}/{size}", Content_Length=size - start
+        )
+        return request.body(content[start:upto])
+    request.head(200, Content_Length=len(content))
+    return request.body(content[:upto])
+
+
+def breaks_at(upto: int) -> Answer:
+    return lambda request: proper(request, upto)
+
+
+def hangs_at(upto: int) -> Answer:
+    def answer(request: Request) -> None:
+        proper(request, upto)
+        request.server.over.wait()
+
+    return answer
+
+
+def without_ranges(request: Request) -> None:
+    content = request.server.files[request.path]
+    request.head(200, Content_Length=len(content))
+    request.body(content)
+
+
+def says(status: int, **headers: object) -> Answer:
+    return lambda request: request.head(status, **{"Content_Length": 0, **headers})
+
+
+def web_page(request: Request) -> None:
+    page = b"<html>please log in</html>"
+    request.head(200, Content_Type="text/html; charset=utf-8", Content_Length=len(page))
+    request.body(page)
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    with Mirror() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.over.set()
+        server.shutdown()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "pets"
+
+
+@pytest.fixture
+def fetched(run: Any, out: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the program; by default, it knows the hashes of the stand-in archives."""
+
+    def fetched(place: object, *options: str, trust: list[str] = TRUST, **settings: Any) -> Any:
+        words = ("--from", str(place), "--out", out, *trust, *options)
+        return run(SCRIPT, *words, env=ENV, timeout=60, **settings)
+
+    return fetched
+
+
+def started(place: str, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, SCRIPT, "--from", place, "--out", str(out), *TRUST]
+    return subprocess.Popen(command, cwd=CHECKOUT, env=ENV, stderr=subprocess.PIPE, text=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def part(out: Path) -> Path:
+    return out.with_name("pets.download") / "images.tar.gz.part"
+
+
+def is_whole(out: Path) -> bool:
+    """All is there, and nothing else is left beside it."""
+    return contents(out) == ALL and list(out.parent.iterdir()) == [out]
+
+
+def refused(done: subprocess.CompletedProcess[str], out: Path) -> str:
+    """The one line that said why; nothing has been made."""
+    assert done.returncode == 1, done.stderr
+    assert not out.exists() and not list(out.parent.glob(".pets*"))
+    assert "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+# From an address
+
+
+def test_both_archives_become_one_folder(mirror: Mirror, fetched: Any, out: Path) -> None:
+    done = fetched(f"{mirror.url}/")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}\n"
+    assert done.stderr.endswith(f"{out}: 6 photos\n")
+    assert "download images.tar.gz: 1/1 MB" in done.stderr
+    assert "unpack images.tar.gz: 1/1 MB" in done.stderr
+    assert is_whole(out)
+
+
+def test_what_is_there_already_is_not_fetched_again(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    assert fetched(mirror.url).returncode == 0
+    mirror.asked.clear()
+    part(out).parent.mkdir()  # as after a KILL at the very end
+    done = fetched(mirror.url)
+    assert (done.returncode, done.stdout) == (0, f"{out}\n")
+    assert "is there already" in done.stderr
+    assert mirror.asked == [] and is_whole(out)
+
+
+def test_another_folder_of_that_name_is_left_alone(fetched: Any, out: Path) -> None:
+    out.mkdir(parents=True)
+    done = fetched("http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert f"{out}: exists, but images is missing" in done.stderr
+
+
+def test_a_broken_download_goes_on_where_it_broke(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.script["/images.tar.gz"] = [breaks_at(100_000), breaks_at(250_000)]
+    done = fetched(mirror.url)
+    assert done.returncode == 0, done.stderr
+    assert is_whole(out)
+    assert mirror.ranges() == [None, "bytes=100000-", "bytes=250000-"]
+    assert mirror.sent == len(IMAGES)  # not a byte twice
+    assert "the connection broke at 0.1 MB of 0.3 MB; going on from 0.1 MB" in done.stderr
+
+
+@pytest.mark.parametrize("marks", [{"Last-Modified": STAMP}, {"ETag": 'W/"weak"'}, {}])
+def test_a_server_that_marks_its_files_badly_can_be_gone_on_with(
+    marks: dict[str, str], mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.marks = marks
+    mirror.script["/images.tar.gz"] = [breaks_at(100_000)]
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.sent == len(IMAGES)
+
+
+def test_without_mark_and_hash_pieces_are_not_put_together(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.marks = {}
+    mirror.script["/images.tar.gz"] = [breaks_at(100_000)]
+    assert fetched(mirror.url, trust=ANYTHING).returncode == 0
+    assert is_whole(out)
+    assert mirror.ranges() == [None, None]
+
+
+def test_a_server_that_ignores_ranges_starts_over(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.script["/images.tar.gz"] = [breaks_at(100_000), without_ranges]
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.sent == 100_000 + len(IMAGES)
+
+
+def test_a_server_that_sends_another_piece_starts_over(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    def other_piece(request: Request) -> None:
+        size = len(IMAGES)
+        request.head(206, Content_Range=f"bytes 7-{size - 1}/{size}", Content_Length=size - 7)
+        request.body(IMAGES[7:])
+
+    mirror.script["/images.tar.gz"] = [breaks_at(100_000), other_piece]
+    done = fetched(mirror.url)
+    assert done.returncode == 0, done.stderr
+    assert "sends another piece than it was asked for (bytes 7-" in done.stderr
+    assert is_whole(out)
+
+
+def test_a_file_that_changes_in_between_is_taken_anew(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.files["/images.tar.gz"] = noise(1, 400_000)
+
+    def changes(request: Request) -> None:
+        proper(request, 100_000)
+        mirror.files["/images.tar.gz"], mirror.marks = IMAGES, {"ETag": '"two"'}
+
+    mirror.script["/images.tar.gz"] = [changes]
+    assert fetched(mirror.url, trust=ANYTHING).returncode == 0
+    assert is_whole(out)
+    assert mirror.ranges() == [None, "bytes=100000-"]
+
+
+def test_a_file_that_changes_unnoticed_is_taken_anew(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.files["/images.tar.gz"] = noise(1, len(IMAGES))
+
+    def changes(request: Request) -> None:
+        proper(request, 100_000)
+        mirror.files["/images.tar.gz"] = IMAGES  # under the same ETag
+
+    mirror.script["/images.tar.gz"] = [changes]
+    done = fetched(mirror.url)
+    assert done.returncode == 0, done.stderr
+    assert "the pieces do not fit together" in done.stderr
+    assert is_whole(out)
+
+
+def test_a_file_that_got_shorter_is_taken_anew(mirror: Mirror, fetched: Any, out: Path) -> None:
+    part(out).parent.mkdir(parents=True)
+    part(out).write_bytes(noise(1, len(IMAGES) + 1))
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.ranges() == [f"bytes={len(IMAGES) + 1}-", None]
+
+
+def test_a_file_that_came_whole_is_not_asked_for_again(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    part(out).parent.mkdir(parents=True)
+    part(out).write_bytes(IMAGES)  # killed before it was renamed
+    part(out).with_name("annotations.tar.gz").write_bytes(ANNOTATIONS)
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.sent == 0
+
+
+def test_a_server_that_hangs_is_given_up_and_asked_again(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.script["/images.tar.gz"] = [hangs_at(100_000)]
+    done = fetched(mirror.url, "--timeout", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "nothing came for 0.5 s; going on from 0.1 MB" in done.stderr
+    assert mirror.sent == len(IMAGES) and is_whole(out)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_in_trouble_is_asked_again(
+    status: int, mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.script["/images.tar.gz"] = [says(status, Retry_After=0)]
+    done = fetched(mirror.url)
+    assert done.returncode == 0, done.stderr
+    assert f"images.tar.gz: answers {status} " in done.stderr
+    assert is_whole(out)
+
+
+def test_a_redirect_is_followed_with_its_range(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.files["/moved"] = IMAGES
+    moved = says(301, Location="/moved")
+    mirror.script = {"/images.tar.gz": [moved, moved], "/moved": [breaks_at(100_000)]}
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.ranges("/moved") == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_ends_it_at_once(status: int, mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.script["/annotations.tar.gz"] = [says(status)]
+    why = refused(fetched(mirror.url), out)
+    assert why.startswith(f"{mirror.url}/annotations.tar.gz: answers {status} ")
+    assert "check the address" in why
+    assert len(mirror.asked) == 1
+
+
+@pytest.mark.parametrize("place", ["/loop", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_nowhere_good_is_refused(
+    place: str, mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.script = {
+        "/annotations.tar.gz": [says(302, Location=place)],
+        "/loop": [says(302, Location="/loop")] * 20,
+    }
+    refused(fetched(mirror.url), out)
+    assert len(mirror.asked) < 12
+
+
+def test_a_web_page_is_not_taken_for_an_archive(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.script["/annotations.tar.gz"] = [web_page]
+    assert "sends a web page, not a file" in refused(fetched(mirror.url, trust=ANYTHING), out)
+
+
+def test_a_wrong_file_is_named_with_both_hashes(mirror: Mirror, fetched: Any, out: Path) -> None:
+    wrong = mirror.files["/images.tar.gz"] = tar({"images/a.jpg": b"other"})
+    done = fetched(mirror.url)
+    assert refused(done, out) == (
+        f"{mirror.url}/images.tar.gz: sends another file than expected: its SHA-256 is "
+        f"{hashlib.sha256(wrong).hexdigest()}, not {HASHES['--images-sha256']}; get it from "
+        "another place with --from, or trust it with --images-sha256"
+    )
+    assert mirror.ranges() == [None]
+    assert contents(part(out).parent).keys() == {"annotations.tar.gz"}  # the good one is kept
+
+
+def test_the_published_size_is_looked_at_first(mirror: Mirror, fetched: Any, out: Path) -> None:
+    why = refused(fetched(mirror.url, trust=[]), out)
+    assert f"it has {len(ANNOTATIONS)} bytes, not 19173078" in why
+    assert not part(out).exists()
+
+
+def test_any_hash_can_be_trusted_by_flag(mirror: Mirror, fetched: Any, out: Path) -> None:
+    assert fetched(mirror.url, trust=ANYTHING).returncode == 0
+    assert is_whole(out)
+
+
+def test_one_archive_at_an_address_will_do(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.files["/all.tgz"] = tar({f"pets/{name}": content for name, content in ALL.items()})
+    done = fetched(f"{mirror.url}/all.tgz")
+    assert done.returncode == 0, done.stderr
+    assert is_whole(out)
+
+
+def test_a_download_larger_than_the_disk_is_refused_first(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.script["/annotations.tar.gz"] = [says(200, Content_Length=1 << 60)]
+    why = refused(fetched(mirror.url, trust=ANYTHING), out)
+    assert "are to come, and only" in why and "make room" in why
+
+
+def test_a_disk_that_fills_up_is_named_and_the_rest_comes_later(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    limit = (100_000, resource.RLIM_INFINITY)
+    done = fetched(mirror.url, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert refused(done, out) == (
+        f"{part(out)}: cannot be written (File too large); mend that, and the same command goes on"
+    )
+    assert fetched(mirror.url).returncode == 0
+    assert is_whole(out)
+    assert mirror.ranges() == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_download_goes_on(
+    how: signal.Signals, mirror: Mirror, fetched: Any, out: Path
+) -> None:
+    mirror.script["/images.tar.gz"] = [hangs_at(150_000)]
+    with started(mirror.url, out) as process:
+        while not (part(out).exists() and part(out).stat().st_size == 150_000):
+            assert process.poll() is None
+        process.send_signal(how)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert "Traceback" not in said
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    assert not out.exists()
+    assert fetched(mirror.url).returncode == 0
+    assert mirror.ranges() == [None, "bytes=150000-"]
+    assert mirror.sent == len(IMAGES) and is_whole(out)
+    assert mirror.ranges("/annotations.tar.gz") == [None]  # whole then, and kept
+
+
+def test_two_at_once_do_not_mix_their_bytes(mirror: Mirror, fetched: Any, out: Path) -> None:
+    mirror.script["/images.tar.gz"] = [hangs_at(150_000)]
+    with started(mirror.url, out) as process:
+        while not part(out).exists():
+            assert process.poll() is None
+        assert "another process is fetching into it" in refused(fetched(mirror.url), out)
+        process.kill()
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/pets", "http://", "http://a b/", "http://[/"])
+def test_what_is_no_address_is_refused(url: str, fetched: Any, out: Path) -> None:
+    assert "not an address" in refused(fetched(url), out)
+
+
+# How often, and how long between
+
+
+def attempts(url: str, path: Path) -> list[float]:
+    """How long was waited between the attempts, all of which failed."""
+    waits: list[float] = []
+    with pytest.raises(ServiceError, match="5 times in a row; the same command goes on"):
+        fetch(url, path, patience=Patience(seconds=5, attempts=5, sleep=waits.append))
+    return waits
+
+
+def test_waits_get_longer_and_end(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.script["/images.tar.gz"] = [says(503)] * 9
+    assert attempts(f"{mirror.url}/images.tar.gz", tmp_path / "file") == [1, 2, 4, 8]
+
+
+def test_a_server_may_say_when_but_not_for_ever(mirror: Mirror, tmp_path: Path) -> None:
+    waits = [3, 9999, "Wed, 21 Oct 2015 07:28:00 GMT", 1]
+    mirror.script["/images.tar.gz"] = [says(503, Retry_After=w) for w in [*waits, 1]]
+    assert attempts(f"{mirror.url}/images.tar.gz", tmp_path / "file") == [3, 60, 4, 1]
+
+
+def test_nobody_there_is_said_after_some_attempts(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.shutdown()
+    mirror.server_close()
+    assert len(attempts(f"{mirror.url}/file", tmp_path / "file")) == 4
+
+
+def test_a_server_that_always_breaks_at_the_same_byte_is_given_up(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    def cut(request: Request) -> None:  # ignores ranges, too
+        request.head(200, Content_Length=4 << 20)
+        request.body(bytes(3 << 20))
+
+    mirror.script["/images.tar.gz"] = [cut] * 99
+    assert attempts(f"{mirror.url}/images.tar.gz", tmp_path / "file") == [0, 2, 4, 8]
+    assert len(mirror.asked) == 5
+
+
+def test_progress_wins_new_patience(mirror: Mirror, tmp_path: Path) -> None:
+    content = mirror.files["/images.tar.gz"] = noise(1, 12 << 20)
+    breaks = [breaks_at((i << 20) + 1) for i in range(1, 12)]
+    mirror.script["/images.tar.gz"] = list(breaks)
+    waits: list[float] = []
+    patience = Patience(attempts=3, sleep=waits.append)
+    fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file", patience=patience)
+    assert (tmp_path / "file").read_bytes() == content
+    assert waits == [0] * len(breaks)
+    assert mirror.sent == len(content)
+
+
+def test_a_stream_without_length_is_read_to_its_end(mirror: Mirror, tmp_path: Path) -> None:
+    def endless(request: Request) -> None:
+        request.head(200)
+        request.body(IMAGES)
+
+    mirror.script["/images.tar.gz"] = [endless]
+    fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == IMAGES
+
+
+def test_a_stream_longer_than_expected_is_left(mirror: Mirror, tmp_path: Path) -> None:
+    def endless(request: Request) -> None:
+        request.head(200)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                request.body(bytes(1 << 16))
+
+    mirror.script["/images.tar.gz"] = [endless]
+    with pytest.raises(DataError, match="bytes, not 1000; get it from another place"):
+        fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file", Fingerprint(size=1000))
+    assert list(tmp_path.iterdir()) == []
+
+
+# From this machine
+
+
+def test_a_folder_with_the_archives_will_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "images.tar.gz").write_bytes(IMAGES)
+    (tmp_path / "annotations.tar.gz").write_bytes(ANNOTATIONS)
+    done = fetched(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert is_whole(out)
+    assert (tmp_path / "images.tar.gz").exists()
+
+
+def test_a_wrong_archive_in_a_folder_is_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "images.tar.gz").write_bytes(IMAGES[:-1])
+    (tmp_path / "annotations.tar.gz").write_bytes(ANNOTATIONS)
+    why = refused(fetched(tmp_path), out)
+    assert why.startswith(f"{tmp_path / 'images.tar.gz'}: is not the published one: its SHA-256 is")
+
+
+def test_one_archive_will_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "all.tar").write_bytes(gzip.decompress(tar(ALL)))
+    assert fetched(tmp_path / "all.tar").returncode == 0
+    assert is_whole(out)
+
+
+def test_one_archive_of_the_two_will_not_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "images.tar.gz").write_bytes(IMAGES)
+    why = refused(fetched(tmp_path / "images.tar.gz"), out)
+    assert "images.tar.gz: annotations/list.txt is missing" in why
+
+
+def test_a_folder_with_half_of_it_names_the_other_half(
+    fetched: Any, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "annotations").mkdir()
+    assert f"{tmp_path}: has neither images.tar.gz nor images/" in refused(fetched(tmp_path), out)
+
+
+def test_a_folder_that_is_not_there_is_named(fetched: Any, out: Path, tmp_path: Path) -> None:
+    assert f"{tmp_path / 'nowhere'}: not there" in refused(fetched(tmp_path / "nowhere"), out)
+
+
+def test_an_unpacked_folder_is_copied_as_it_is(fetched: Any, out: Path, data: Path) -> None:
+    done = fetched(data / "pets", trust=[])
+    assert done.returncode == 0, done.stderr
+    for half in ("images", "annotations"):
+        assert contents(out / half) == contents(data / "pets" / half)
+    assert {path.name for path in out.iterdir()} == {
+        "images",
+        "annotations",
+    }  # the rest is not ours
+
+
+# Hostile and broken archives
+
+
+def member(name: str, **fields: Any) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+PLAIN = "is neither a plain file nor a folder"
+EVIL = {
+    "absolute": (member("/tmp/petbox-evil.jpg"), "leads out of the folder"),
+    "upward": (member("images/../../../evil.jpg"), "leads out of the folder"),
+    "windows": (member("images\\..\\..\\evil.jpg"), "leads out of the folder"),
+    "symlink": (member("images/a", type=tarfile.SYMTYPE, linkname="/etc"), PLAIN),
+    "hard link": (member("a", type=tarfile.LNKTYPE, linkname="/etc/passwd"), PLAIN),
+    "device": (member("images/a", type=tarfile.CHRTYPE, devmajor=1, devminor=3), PLAIN),
+    "pipe": (member("images/a", type=tarfile.FIFOTYPE), PLAIN),
+    "huge": (member("images/a.jpg", size=9_000_000_000), "is said to have 9000000000 bytes"),
+    "negative": (member("images/a.jpg", size=-512), "is said to have -512 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", EVIL)
+def test_an_evil_member_is_refused_by_name(
+    kind: str, fetched: Any, out: Path, tmp_path: Path
+) -> None:
+    evil, trouble = EVIL[kind]
+    raw = evil.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(raw))
+    before = set(tmp_path.rglob("*"))
+    why = refused(fetched(tmp_path / "evil.tar.gz"), out)
+    assert f"{tmp_path}/evil.tar.gz: its member {evil.name!r} {trouble}" in why
+    assert set(tmp_path.rglob("*")) - before <= {out.parent}
+
+
+def test_a_link_is_not_written_through(fetched: Any, out: Path, tmp_path: Path) -> None:
+    link = member("images", type=tarfile.SYMTYPE, linkname=str(tmp_path))
+    through = member("images/evil.jpg")
+    raw = link.tobuf() + through.tobuf() + bytes(1024)
+    (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(raw))
+    refused(fetched(tmp_path / "evil.tar.gz"), out)
+    assert not (tmp_path / "evil.jpg").exists()
+
+
+def test_a_header_that_wants_all_memory_is_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+    header = member("././@PaxHeader", type=tarfile.XHDTYPE, size=4_000_000_000)
+    (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT)))
+    assert "has a header of 4000 MB" in refused(fetched(tmp_path / "evil.tar.gz"), out)
+
+
+def test_endless_small_members_are_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+    raw = member("images", type=tarfile.DIRTYPE).tobuf() * 50_001
+    (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(raw, 1))
+    assert "holds more than 50000 files" in refused(fetched(tmp_path / "evil.tar.gz"), out)
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(
+    fetched: Any, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "evil.tar.gz").write_bytes(tar({"images": b"", "images/a.jpg": b""}))
+    assert "images/a.jpg: cannot be written" in refused(fetched(tmp_path / "evil.tar.gz"), out)
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [
+        (IMAGES[:200_000], "is no whole archive"),
+        (flipped(IMAGES, 200_000), "is no whole archive"),
+        (flipped(IMAGES, -6), "is no whole archive"),  # gzip's own check sum
+        (b"", "neither a .tar.gz nor a .tar"),
+        (b"PK\3\4 a zip", "neither a .tar.gz nor a .tar"),
+        (gzip.compress(b"no tar at all" * 100), "is no whole archive"),
+    ],
+    ids=["cut", "flipped", "check sum", "empty", "zip", "no tar"],
+)
+def test_a_broken_archive_is_refused(
+    content: bytes, trouble: str, fetched: Any, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.tar.gz").write_bytes(content)
+    assert trouble in refused(fetched(tmp_path / "broken.tar.gz"), out)
+
+
+def test_rights_and_owners_in_the_archive_do_not_count(
+    fetched: Any, out: Path, tmp_path: Path
+) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name in (*ALL, "images/secret.jpg"):
+            archive.addfile(member(name, mode=0o6000, uid=12345))
+    (tmp_path / "all.tar.gz").write_bytes(made.getvalue())
+    assert fetched(tmp_path / "all.tar.gz").returncode == 0
+    status = (out / "images" / "secret.jpg").stat()
+    assert status.st_mode & 0o7600 == 0o600 and status.st_uid == os.getuid()

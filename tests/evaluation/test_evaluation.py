@@ -1,0 +1,432 @@
+"""Evaluation: COCO's numbers, what is said where there is nothing to say, and what is drawn."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from petbox.data import labels, records
+from petbox.data.annotations import Animal, Dataset, Photo
+from petbox.evaluation.coco_metrics import judged
+from petbox.evaluation.comparison import Compared, Truth
+from petbox.evaluation.curves import plot
+from petbox.evaluation.mistakes import misses
+from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
+from petbox.evaluation.table import table
+from petbox.images.draw import captioned, colour, drawn
+from petbox.training import runs
+from petbox.wire import Box, Detection
+
+NAMES = {1: "chat à poil", 2: "dog $2$", 3: "never there"}
+BOX: Box = (0.2, 0.2, 0.8, 0.6)
+BESIDE: Box = (0.2, 0.35, 0.8, 0.75)  # overlaps BOX by 0.45
+ELSEWHERE: Box = (0.85, 0.7, 0.95, 0.95)
+
+
+def picture(
+    number: int, truth: tuple[Truth, ...] = (), found: tuple[Detection, ...] = ()
+) -> Compared:
+    return Compared(number, 400, 300, truth, found)
+
+
+def right(number: int, label: int = 1, score: float = 0.9) -> Compared:
+    return picture(number, (Truth(label, BOX),), (Detection(label, score, BOX),))
+
+
+# COCO's numbers
+
+
+def test_a_detector_without_mistakes_has_ones() -> None:
+    judgement = judged([right(7, 1), right(8, 2)], NAMES)
+    assert judgement.metrics == pytest.approx(dict.fromkeys(judgement.metrics, 1.0))
+    assert list(judgement.metrics) == ["mAP", "mAP@0.5", "mAP@0.75", "AR@100"]
+    assert judgement.matches == ({0: 0}, {0: 0})
+
+
+def test_a_class_without_animals_does_not_count() -> None:
+    alarm = Detection(3, 0.99, ELSEWHERE)
+    one = replace(right(1), found=(*right(1).found, alarm))
+    judgement = judged([one], NAMES)
+    first, second, third = judgement.classes
+    assert judgement.metrics["mAP"] == first.average_precision == pytest.approx(1)
+    for nobody in (second, third):
+        assert nobody.animals == 0
+        assert nobody.average_precision is None and nobody.precision_at_half is None
+    assert table(judgement.classes).splitlines()[-1].split()[-4:] == ["0", "-", "-", "-"]
+
+
+def test_nothing_found_is_zero_and_nothing_there_is_nothing() -> None:
+    blind = judged([picture(1, (Truth(1, BOX),))], NAMES)
+    assert set(blind.metrics.values()) == {0.0}
+    empty = judged([picture(1, found=(Detection(1, 0.9, BOX),))], NAMES)
+    assert set(empty.metrics.values()) == {None}
+
+
+def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
+    found = Detection(1, 0.9, (0.2, 0.2, 0.8, 0.5))  # three quarters of the animal
+    metrics = judged([picture(1, (Truth(1, (0.2, 0.2, 0.8, 0.62)),), (found,))], NAMES).metrics
+    assert metrics["mAP@0.5"] == pytest.approx(1)
+    assert metrics["mAP@0.75"] == 0
+    assert metrics["mAP"] == pytest.approx(0.5)  # 0.5 to 0.7 of COCO's ten overlaps
+
+
+def test_a_crowd_counts_neither_for_nor_against() -> None:
+    crowd = picture(2, (Truth(1, BOX, crowd=True),), (Detection(1, 0.95, BOX),))
+    alone, both = judged([right(1)], NAMES), judged([right(1), crowd], NAMES)
+    assert both.metrics == alone.metrics
+    assert both.classes == alone.classes
+    assert both.matches == ({0: 0}, {0: None})
+    assert misses(crowd, {0: None}, NAMES) == []
+
+
+def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
+    pictures = [right(1, 1), right(2, 2), picture(3, (Truth(2, BOX),))]
+    head, first, second, third = table(judged(pictures, NAMES).classes).splitlines()
+    assert [line[: len("never there")].strip() for line in (first, second, third)] == [
+        "dog $2$",
+        "chat à poil",
+        "never there",
+    ]
+    assert {len(line) for line in (head, first, second, third)} == {len(head)}
+
+
+# What is wrong in a picture
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "said"),
+    [
+        ([(1, BOX)], [(1, 0.9, BOX)], []),
+        ([(1, BOX)], [], ["chat à poil missed"]),
+        ([(1, BOX)], [(1, 0.3, BOX)], ["chat à poil only 30% sure"]),
+        ([(1, BOX)], [(2, 0.8, BOX)], ["chat à poil called dog $2$ (80%)"]),
+        (
+            [(1, BOX)],
+            [(1, 0.9, BOX), (2, 0.8, BOX)],
+            ["chat à poil also called dog $2$ (80%)"],
+        ),
+        ([(1, BOX)], [(1, 0.9, BOX), (1, 0.8, BOX)], ["chat à poil found twice (80%)"]),
+        ([(1, BOX)], [(1, 0.9, BESIDE)], ["chat à poil badly placed (overlap 0.45, 90%)"]),
+        (
+            [(1, BOX)],
+            [(2, 0.7, ELSEWHERE)],
+            ["chat à poil missed", "false alarm: dog $2$ (70%)"],
+        ),
+        ([], [(4, 0.7, BOX)], ["false alarm: 4 (70%)"]),
+        ([], [(1, 0.4, BOX)], []),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    truth: list[tuple[int, Box]], found: list[tuple[int, float, Box]], said: list[str]
+) -> None:
+    one = picture(
+        5, tuple(Truth(*words) for words in truth), tuple(Detection(*words) for words in found)
+    )
+    wrong = misses(one, judged([one], NAMES).matches[0], NAMES)
+    assert [miss.text for miss in wrong] == said
+    assert all(0 < miss.badness <= 1 for miss in wrong)
+
+
+def test_the_worst_pictures_come_first_and_the_right_ones_not() -> None:
+    pictures = [
+        right(1),
+        picture(2, found=(Detection(1, 0.6, ELSEWHERE),)),
+        picture(3, (Truth(1, BOX),)),
+        picture(4, (Truth(1, BOX), Truth(2, ELSEWHERE))),
+    ]
+    order = worst(pictures, judged(pictures, NAMES), NAMES)
+    assert [entry.picture.number for entry in order] == [4, 3, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 24, 25, 100])
+def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
+    pictures = [right(number) for number in range(count)]
+    chosen = [entry.picture.number for entry in sample(pictures, judged(pictures, NAMES), 24)]
+    assert len(set(chosen)) == len(chosen) == min(24, count)
+    assert chosen[0] == 0 and chosen[-1] >= count - -(-count // 24)
+
+
+# What is drawn
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 37])
+def test_any_number_of_classes_is_plotted(count: int) -> None:
+    names = {label: f"_größe $\\{label}$" for label in range(1, count + 2)}
+    pictures = [right(label, label) for label in range(1, count + 1)] or [picture(1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as a letter that the font has not
+        image = Image.open(io.BytesIO(plot(judged(pictures, names).classes, "a run: pictures")))
+    assert image.format == "PNG" and image.width > 600
+
+
+def test_truth_and_finding_are_drawn_apart() -> None:
+    grey = Image.new("RGB", (200, 100), (128, 128, 128))
+    found, true = (0.0, 0.0, 1.0, 0.4), (0.0, 0.6, 1.0, 1.0)
+    image = drawn(grey, [Detection(1, 0.9, found)], NAMES, [("", true)])
+    left, right = (image.crop((x, 0, x + 2, 100)).getcolors() for x in (0, 198))
+    assert left is not None and right is not None
+    assert {paint for _, paint in left} >= {colour(1)}
+    assert {paint for _, paint in right} == {(0, 0, 0), (255, 255, 255)}
+
+
+@pytest.mark.parametrize("text", ["", "short", "word " * 99, "unbroken" * 99, "é" * 300])
+def test_a_caption_keeps_its_place(text: str) -> None:
+    plain = Image.new("RGB", (50, 90), "red")
+    image = captioned(plain, text, (200, 100))
+    assert image.size == captioned(plain, "", (200, 100)).size
+    assert image.getpixel((100, 99)) == (255, 0, 0), "the picture stands on its caption"
+    assert image.crop((0, 100, *image.size)).getextrema() == (
+        ((255, 255),) * 3 if not text else ((0, 255),) * 3
+    )
+
+
+def test_a_sheet_without_mistakes_says_so() -> None:
+    image = Image.open(io.BytesIO(sheet([], "Not one mistake.", NAMES, Path("none"), "test")))
+    assert image.convert("L").getextrema()[0] < 100, "there are black letters"
+    assert image.height < 100, "and nothing else"
+
+
+# The program, on a detector that has learnt nothing
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of eleven pictures, a crowd among them, and one to train on."""
+    from petbox.data import record_writer
+
+    folder = tmp_path_factory.mktemp("evaluation")
+    photos = []
+    for number in range(1, 13):
+        path = folder / f"Größe {number}.png"
+        Image.effect_noise((90 + 5 * number, 100), 90).convert("RGB").save(path)
+        small = (
+            (0.4, 0.02, 0.72, 0.27),
+            (0.3, 0.33, 0.62, 0.58),
+        )  # as what has learnt nothing says
+        animals = tuple(
+            Animal(box, label, NAMES[label], crowd=number == 5 and label == 2)
+            for box in small
+            for label in (1, 2)[: 1 + number % 2]
+        )
+        size = (90 + 5 * number, 100)
+        photos.append(Photo(path, number, "breed", *size, animals, "made here"))
+    splits = {"train": tuple(photos[:1]), "test": tuple(photos[1:])}
+    made = folder / "records"
+    record_writer.write(
+        Dataset(NAMES, splits, {}), made, seed=1, source="here", advance=lambda: None
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untrained(folder: Path) -> Path:
+    """A run as training begins with it."""
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
+
+    run = folder / "run"
+    run.mkdir()
+    tf.keras.utils.set_random_seed(3)
+    config = training_config.experiment("toy")
+    train, test = (records.shards(folder / "records", split) for split in ("train", "test"))
+    training_config.on_records(config, [train], [test], NAMES)
+    config.task.validation_data.global_batch_size = 4  # which does not divide eleven
+    training_config.save_config(config, run)
+    labels.write(run / runs.LABEL_MAP, NAMES)
+    model = training_config.task(config).build_model()
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(run), 1).save()
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(untrained: Path, folder: Path, run: Any) -> Any:
+    done = run("train/evaluate.py", "--run", untrained, "--records", folder / "records")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_metrics_are_those_of_the_model_garden(
+    evaluated: Any, untrained: Path, folder: Path
+) -> None:
+    from petbox.evaluation import predictions
+    from petbox.training import checkpoints
+    from petbox.training import config as training_config
+
+    config = training_config.load_config(untrained)
+    model, task = checkpoints.restored(config, untrained), training_config.task(config)
+    task.build_metrics(training=False)
+    state = None
+    for inputs in task.build_inputs(config.task.validation_data):
+        state = task.aggregate_logs(state, task.validation_step(inputs, model, []))
+    theirs = task.reduce_aggregated_logs(state)
+    pictures = list(predictions.compared(config, model, folder / "records", "test"))
+    assert len(pictures) == 11
+    ours = judged(pictures, NAMES).metrics
+    wanted = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
+    assert list(ours.values()) == pytest.approx(wanted, abs=1e-6)
+    assert wanted[0] > 0, "it hits something by chance, or this compares nothing"
+    said = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
+    assert [said[name] for name in ours] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) -> None:
+    text = (untrained / "evaluation.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    said = json.loads(text)
+    assert said["split"] == "test"
+    assert list(said["classes"]) == list(NAMES.values())
+    assert said["classes"]["never there"] == {
+        "animals": 0,
+        "AP": None,
+        "AP@0.5": None,
+        "AR@100": None,
+    }
+    assert said["classes"]["dog $2$"]["animals"] == 8, "ten, of which two are crowds"
+    there = [one["AP"] for one in said["classes"].values() if one["AP"] is not None]
+    assert len(there) == 2
+    assert said["mAP"] == pytest.approx(sum(there) / len(there), abs=1e-3)
+    for name in NAMES.values():
+        assert name in evaluated.stdout
+    assert f"mAP@0.5    {said['mAP@0.5']:.3f}" in evaluated.stdout
+
+
+@pytest.mark.parametrize("name", ["precision_recall", "worst_misses", "sample"])
+def test_there_is_something_to_look_at(evaluated: Any, untrained: Path, name: str) -> None:
+    with Image.open(untrained / f"{name}.png") as image:
+        image.load()
+        assert image.format == "PNG"
+        assert name == "precision_recall" or image.height > 2 * image.width / COLUMNS
+    assert f"{untrained / name}.png" in evaluated.stderr
+
+
+def test_another_split_is_kept_apart(
+    evaluated: Any, untrained: Path, folder: Path, run: Any
+) -> None:
+    before = (untrained / "evaluation.json").read_bytes()
+    words = ("--run", untrained, "--records", folder / "records", "--split", "train")
+    done = run("train/evaluate.py", *words)
+    assert done.returncode == 0, done.stderr
+    said = json.loads((untrained / "evaluation-train.json").read_text(encoding="utf-8"))
+    assert sum(one["animals"] for one in said["classes"].values()) == 4, "one picture"
+    for name in ("precision_recall", "worst_misses", "sample"):
+        assert (untrained / f"{name}-train.png").is_file()
+    assert (untrained / "evaluation.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def exported(untrained: Path) -> Path:
+    from petbox.export import exporter
+    from petbox.export.export_source import source
+    from petbox.export.signatures import Settings
+
+    return exporter.export(source(untrained), untrained.with_name("model") / "1", Settings())
+
+
+def test_an_exported_model_is_as_good_as_its_checkpoint(
+    evaluated: Any, untrained: Path, exported: Path, folder: Path, run: Any
+) -> None:
+    before = contents(exported)
+    done = run("train/evaluate.py", "--model", exported.parent, "--records", folder / "records")
+    assert done.returncode == 0, done.stderr
+    results = exported.with_name("1-evaluation")
+    assert {path.name for path in results.iterdir()} == {
+        *("evaluation.json", "precision_recall.png", "worst_misses.png", "sample.png"),
+    }
+    assert contents(exported) == before, "a finished model is not touched again"
+    theirs, ours = (
+        json.loads((at / "evaluation.json").read_text(encoding="utf-8"))
+        for at in (untrained, results)
+    )
+    assert theirs["mAP"] > 0, "it hits something by chance, or this compares nothing"
+    for name in ("mAP", "mAP@0.5", "mAP@0.75", "AR@100"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-3)
+    animals = [[one["animals"] for one in said["classes"].values()] for said in (theirs, ours)]
+    assert animals[0] == animals[1], "crowds are crowds in both"
+
+
+def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
+    untrained: Path, folder: Path
+) -> None:
+    from petbox.evaluation import model_predictions
+    from petbox.tf import tf
+
+    def found(pixels: Any) -> dict[str, Any]:
+        size = tf.cast(tf.shape(pixels)[1:3], tf.float32)
+        return {
+            "detection_boxes": tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            "detection_classes": tf.constant([[2.0]]),
+            "detection_scores": tf.reshape(size[0] / size[1], [1, 1]),
+            "num_detections": tf.constant([1.0]),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+    def of_pixels(input_tensor: Any) -> dict[str, Any]:
+        return found(input_tensor)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def of_examples(inputs: Any) -> dict[str, Any]:
+        feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+        file = tf.io.parse_single_example(inputs[0], feature)["image/encoded"]
+        return found(tf.io.decode_image(file, 3, expand_animations=False)[None])
+
+    for name, function in (("of_pixels", of_pixels), ("tf_example", of_examples)):
+        model = untrained.with_name(name)
+        tf.saved_model.save(tf.Module(), str(model), signatures=function)
+        if name == "tf_example":
+            (model / "assets.extra").mkdir()
+            report = {"settings": {"input_type": name}}
+            (model / "assets.extra" / "export.json").write_text(json.dumps(report))
+        pictures = list(model_predictions.compared(model, folder / "records", "test"))
+        assert len(pictures) == 11
+        for one in pictures:
+            (pet,) = one.found
+            assert (pet.label, pet.box) == (2, (0, 0, 1, 1))
+            assert pet.score == pytest.approx(one.height / one.width)
+        assert sum(truth.crowd for one in pictures for truth in one.truth) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--run", "{run}", "--model", "{run}"), "--run or --model: give one of them, not 2"),
+        ((), "--run or --model: give one of them, not 0"),
+        (("--model", "{run}"), "{run}: no SavedModel here"),
+        (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; export it by export/"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_one_line(
+    words: tuple[str, ...], told: str, untrained: Path, tmp_path: Path, folder: Path, run: Any
+) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    places = {"run": str(untrained), "bare": str(tmp_path)}
+    words = tuple(word.format(**places) for word in words)
+    done = run("train/evaluate.py", "--records", folder / "records", *words)
+    assert done.returncode == 1
+    assert told.format(**places) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_split_without_pictures_is_refused(
+    untrained: Path, folder: Path, tmp_path: Path, run: Any
+) -> None:
+    info = records.read_info(folder / "records")
+    labels.write(tmp_path / labels.FILE_NAME, NAMES)
+    none = replace(info, pictures={"train": 12, "test": 0}, shards={"train": 0, "test": 0})
+    records.write_info(tmp_path, none)
+    done = run("train/evaluate.py", "--run", untrained, "--records", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {tmp_path}: has no pictures to test with; make records that have some, or choose "
+        "the other --split\n"
+    )
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

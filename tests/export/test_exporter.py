@@ -1,0 +1,381 @@
+"""The exported model as its clients see it, and the exporter as its user does.
+
+The weights are chance (tests/support/exporting.py): what is found is worth nothing, that it is
+the same by every way is what is tested. Models are loaded as a model server loads them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.exporting import NAMES, Exported, file, noise, random_run
+
+from petbox.data import labels
+from petbox.errors import PetboxError
+
+PICTURES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
+BROKEN = file(noise(300, 200))[:2000]
+STRINGS = "encoded_image_string_tensor"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_run(tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Path) -> Exported:
+    return exported(trained, trained.with_name("plain"))
+
+
+@pytest.fixture(scope="module")
+def batching(trained: Path) -> Exported:
+    """One that batches, and of tf.Examples besides: an export takes a while."""
+    from petbox.export.batching import Batches
+
+    folder, batches = trained.with_name("batching"), Batches(4, 20_000)
+    return exported(trained, folder, batches=batches, input_type="tf_example")
+
+
+@pytest.fixture(scope="module")
+def of_pixels(trained: Path, run: Any) -> Exported:
+    """By the Object Detection API's command."""
+    out = trained.with_name("classic")
+    done = run(
+        "export/exporter_savedmodel.py",
+        *("--input_type", "image_tensor"),
+        f"--trained_checkpoint_prefix={trained / 'ckpt-1'}",
+        *("--output_directory", out),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out / 'saved_model'}\n"
+    return Exported(out / "saved_model")
+
+
+def exported(trained: Path, folder: Path, **settings: Any) -> Exported:
+    from petbox.export import exporter
+    from petbox.export.export_source import source
+    from petbox.export.signatures import Settings
+
+    return Exported(exporter.export(source(trained), folder, Settings(**settings)))
+
+
+# The interface
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "shape"),
+    [
+        ("plain", "string", [-1]),
+        ("batching", "string", [-1]),
+        ("of_pixels", "uint8", [-1, -1, -1, 3]),
+    ],
+)
+def test_signatures_are_those_of_the_object_detection_api(
+    model: str, dtype: str, shape: list[int], request: pytest.FixtureRequest
+) -> None:
+    from petbox.tf import tf
+
+    signatures = request.getfixturevalue(model).signatures
+    for name in ("serving_default", "detect", "draw"):
+        (key,) = signatures[name].inputs
+        taken = signatures[name].inputs[key]
+        assert key == "inputs"
+        assert tf.as_dtype(taken.dtype).name == dtype
+        assert [one.size for one in taken.tensor_shape.dim] == shape
+    outputs = signatures["serving_default"].outputs
+    assert {k: len(v.tensor_shape.dim) for k, v in outputs.items()} == {
+        "detection_boxes": 3,
+        "detection_classes": 2,
+        "detection_scores": 2,
+        "num_detections": 1,
+    }
+    assert {tf.as_dtype(v.dtype).name for v in outputs.values()} == {"float32"}
+
+
+def test_pictures_of_different_sizes_in_one_request_are_answered_as_alone(plain: Exported) -> None:
+    together = plain(*PICTURES)
+    assert together["detection_boxes"].shape == (3, 100, 4)
+    for at, picture in enumerate(PICTURES):
+        _same(_of(together, at), _of(plain(picture), 0))
+
+
+def test_the_three_input_types_say_the_same(
+    plain: Exported, batching: Exported, of_pixels: Exported
+) -> None:
+    from petbox.tf import tf
+
+    for picture in PICTURES:
+        wanted = _of(plain(picture), 0)
+        _same(_of(batching(_example(picture)), 0), wanted)
+        pixels = tf.io.decode_image(picture, channels=3, expand_animations=False).numpy()
+        _same(_of(of_pixels(pixels), 0), wanted)
+
+
+def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
+    whole, short = plain(*PICTURES), plain(*PICTURES, signature="detect")
+    sure = (whole["detection_scores"] >= 0.05).sum(axis=1)
+    assert short["num_detections"].tolist() == sure.tolist()
+    assert short["detection_boxes"].shape == (3, sure.max(), 4)
+    assert len(set(sure)) > 1, "some list is filled up"
+    for at, count in enumerate(sure):
+        for key in ("detection_boxes", "detection_classes", "detection_scores"):
+            np.testing.assert_allclose(short[key][at, :count], whole[key][at, :count], atol=1e-5)
+            assert not short[key][at, count:].any()
+        names = [NAMES[int(label)].encode() for label in whole["detection_classes"][at, :count]]
+        assert short["detection_names"][at].tolist() == names + [b""] * (sure.max() - count)
+
+
+def test_draw_gives_each_picture_back_with_boxes_in_their_class_colours(plain: Exported) -> None:
+    from petbox.images.draw import colour
+
+    large = file(noise(640, 480, 5))
+    drawn = plain(large, *PICTURES, signature="draw")["image_bytes"]
+    pictures = [Image.open(io.BytesIO(one)) for one in drawn]
+    assert [one.size for one in pictures] == [(640, 480), (300, 200), (64, 501), (128, 128)]
+    assert {one.format for one in pictures} == {"JPEG"}
+    found = plain(large)
+    count = int((found["detection_scores"] >= 0.5).sum())
+    assert count, "there is something to draw"
+    pixels = np.asarray(pictures[0]).astype(int)
+    ymin, xmin, ymax, xmax = (found["detection_boxes"][0, 0] * (479, 639, 479, 639)).round()
+    wanted = colour(int(found["detection_classes"][0, 0]))
+    middle = int(ymin + ymax) // 2, int(xmin + xmax) // 2
+    for y, x in ((middle[0], int(xmin) + 1), (int(ymin) + 1, middle[1])):
+        assert np.abs(pixels[y, x] - wanted).max() < 60, "JPEG smears a little"
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "detect", "draw"])
+def test_a_broken_picture_is_named_by_its_place(plain: Exported, signature: str) -> None:
+    said = plain.refusal(*PICTURES, BROKEN, signature=signature)
+    assert "picture 3 of the request is broken or cut off; send the whole file" in said
+    assert "picture 1 of the request is empty" in plain.refusal(PICTURES[0], b"")
+
+
+def test_what_is_no_example_is_named_by_its_place(batching: Exported) -> None:
+    sound = _example(PICTURES[0])
+    said = "picture 1 of the request is no serialized tf.Example with a picture in image/encoded"
+    assert said in batching.refusal(sound, b"not one")
+    assert said in batching.refusal(sound, b"")
+    assert "picture 1 of the request is broken" in batching.refusal(sound, _example(BROKEN))
+
+
+def test_a_request_must_hold_pictures_but_not_too_many(plain: Exported) -> None:
+    assert "the request holds no picture" in plain.refusal(signature="detect")
+    tiny = file(noise(8, 8))
+    assert "holds more than 64 pictures; send fewer" in plain.refusal(*[tiny] * 65)
+
+
+def test_every_signature_is_warmed_up_by_the_model_server(
+    plain: Exported, batching: Exported
+) -> None:
+    from petbox.serving.model_server import model, warmup
+
+    for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
+        loaded = model.load("pets", 1, folder, model.Running())
+        assert warmup.warm_up(loaded, folder) == requests
+
+
+def test_no_warm_up_request_is_one_that_the_model_refuses() -> None:
+    from petbox.export import exporter
+    from petbox.export.canvases import fitting
+    from petbox.export.signatures import Settings
+
+    network: Any = SimpleNamespace(canvases=fitting(1024, 1024, 64))
+    small = Settings(most_pixels=50_000, input_type="image_tensor")
+    pictures = [inputs["inputs"] for _, inputs in exporter._warmup(small, network)]
+    assert len(pictures) == 3 + 3
+    assert all(40_000 < height * width <= 50_000 for _, height, width, _ in map(np.shape, pictures))
+    assert len({np.shape(one) for one in pictures}) == 3, "square, lying, standing"
+
+
+def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> None:
+    report = json.loads((plain.folder / "assets.extra" / "export.json").read_text())
+    assert (report["checkpoint"], report["step"]) == ("ckpt-1", 5)
+    assert report["settings"]["most_pixels"] == 40_000_000
+    assert report["self_check"]["pictures"] == 8
+    assert report["self_check"]["source"] == "drawn scenes", "its records are gone"
+    assert report["self_check"]["detections"] > 8
+    assert labels.read(plain.folder / "assets" / labels.FILE_NAME) == NAMES
+    params = (plain.folder / "assets.extra" / "params.yaml").read_text()
+    assert params == (trained / "params.yaml").read_text()
+    assert not [path for path in plain.folder.parent.iterdir() if "partial" in path.name]
+
+
+# Batching
+
+
+def test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused(
+    plain: Exported, batching: Exported
+) -> None:
+    requests = [file(noise(200 + 10 * n, 150, n)) for n in range(16)]
+    wanted = [_of(plain(picture), 0) for picture in requests]
+    requests[5] = requests[11] = BROKEN
+    answers = _at_once(batching, [_example(picture) for picture in requests])
+    for at, (answer, alone) in enumerate(zip(answers, wanted, strict=True)):
+        if at in (5, 11):
+            assert "picture 0 of the request is broken or cut off" in str(answer)
+        else:
+            _same(_of(answer, 0), alone)
+
+
+def _at_once(model: Exported, requests: list[bytes]) -> list[Any]:
+    answers: list[Any] = [None] * len(requests)
+    ready = threading.Barrier(len(requests))
+
+    def ask(at: int) -> None:
+        ready.wait()
+        try:
+            answers[at] = model(requests[at])
+        except Exception as error:
+            answers[at] = error
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_requests_larger_than_a_batch_are_split_and_put_together_in_order(
+    plain: Exported, batching: Exported
+) -> None:
+    pictures = [file(noise(150, 100 + 7 * n, n)) for n in range(11)]
+    whole = batching(*map(_example, pictures))
+    for at, picture in enumerate(pictures):
+        _same(_of(whole, at), _of(plain(picture), 0))
+
+
+# The exporter
+
+
+def test_a_model_that_differs_from_its_checkpoint_is_refused(
+    trained: Path, plain: Exported
+) -> None:
+    from petbox.export import canvases, verify
+    from petbox.training import checkpoints
+    from petbox.training import config as training_config
+
+    config = training_config.load_config(trained)
+    other = checkpoints.restored(config, trained)
+    for variable in other.detection_head.trainable_variables:
+        variable.assign(variable * 1.1)
+    asked = verify.pictures(None, 2)
+    whole = canvases.whole(*config.task.model.input_size[:2])
+    answers = verify.evaluated(config, other, asked.examples, [whole])
+    with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):
+        verify.check(plain.folder, STRINGS, asked, answers, "its checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        ({"order": [1, 0, 2]}, ""),
+        ({"boxes": 0.0009}, ""),
+        ({"scores": 0.0009}, ""),
+        ({"order": [0, 1]}, ""),  # the last one hardly made it
+        ({"boxes": 0.002}, "class 1 with 0.9000 at [0.1000, 0.1000, 0.4000, 0.4000] in the eval"),
+        ({"scores": 0.002}, "class 1 with 0.9000"),
+        ({"classes": 1}, "class 1 with 0.9000"),
+        ({"order": [1, 2]}, "class 1 with 0.9000"),
+        ({"order": [0, 0, 1, 2]}, "class 1 with 0.9000 at [0.1000, 0.1000, 0.4000, 0.4000] in the"),
+        ({"order": []}, "nothing in the export"),
+    ],
+)
+def test_differences_are_told_by_detection(change: dict[str, Any], told: str) -> None:
+    from petbox.export.verify import Found, compared
+
+    boxes = np.array([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9], [0, 0, 1, 1]], np.float32)
+    classes, scores = np.array([1, 2, 1], np.float32), np.array([0.9, 0.8, 0.05], np.float32)
+    order = np.array(change.get("order", [0, 1, 2]), int)
+    found = Found(
+        (boxes + change.get("boxes", 0))[order],
+        (classes + change.get("classes", 0))[order],
+        (scores + change.get("scores", 0))[order],
+    )
+    said = compared(Found(boxes, classes, scores), found)[2]
+    assert told in said
+    assert bool(told) == bool(said)
+
+
+def test_a_label_map_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
+    for names in ({1: "cat"}, {**NAMES, 4: "newt"}):
+        folder = tmp_path / str(len(names))
+        shutil.copytree(trained, folder)
+        labels.write(folder / labels.FILE_NAME, names)
+        with pytest.raises(PetboxError, match=f"highest id is {max(names)}, but .* has 3 classes"):
+            exported(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipeline_config_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
+    from petbox.export import exporter
+
+    path = tmp_path / "pipeline.config"
+    for classes, told in ((37, "num_classes is 37, but"), (3, "its backbone is resnet 101, but")):
+        path.write_text(
+            f"model {{ faster_rcnn {{ num_classes: {classes} "
+            "feature_extractor { type: 'faster_rcnn_resnet101' } } }"
+        )
+        with pytest.raises(PetboxError, match=told):
+            exporter.export_inference_graph(STRINGS, path, trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--run", "{run}", "--out", "{run}"), "end the path with a whole number"),
+        (("--run", "{run}", "--out", "{tmp}/1", "--output_directory", "{tmp}/2"), "one of them"),
+        (("--out", "{tmp}/1"), "--run or --trained-checkpoint-dir or --trained-checkpoint-prefix"),
+        (("--run", "{run}", "--out", "{tmp}/1", "--batch", "0"), "--batch 0: must be 1 or more"),
+        (("--run", "{run}", "--out", "{tmp}/1", "--max_megapixels", "0"), "--max-megapixels 0.0"),
+        (("--trained_checkpoint_prefix", "{run}/ckpt-7", "--out", "{tmp}/1"), "no checkpoint"),
+        (("--run", "{run}", "--output_directory", "{run}"), "{run}: exists already"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before_tensorflow_is_loaded(
+    flags: tuple[str, ...], told: str, trained: Path, tmp_path: Path, run: Any
+) -> None:
+    places = {"{run}": str(trained), "{tmp}": str(tmp_path)}
+
+    def placed(text: str) -> str:
+        for name, path in places.items():
+            text = text.replace(name, path)
+        return text
+
+    done = run("export/exporter_savedmodel.py", *map(placed, flags))
+    assert done.returncode == 1
+    assert placed(told) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def _of(answer: dict[str, Any], at: int) -> dict[str, Any]:
+    count = int(answer["num_detections"][at])
+    return {k: v[at, :count] for k, v in answer.items() if k != "num_detections"}
+
+
+def _same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert found.keys() == wanted.keys()
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=key)
+
+
+def _example(picture: bytes) -> bytes:
+    from petbox.tf import tf
+
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+    features = tf.train.Features(feature={"image/encoded": feature})
+    return bytes(tf.train.Example(features=features).SerializeToString())

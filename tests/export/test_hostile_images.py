@@ -1,0 +1,290 @@
+"""Files made to harm, and files harmed by chance: pixels or one clear sentence, and no more memory.
+
+A seeded fuzzer turns bits, cuts ends, swaps headers and splices files; each of its two thousand
+goes through the graph that models decode with.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+import struct
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.exporting import file, noise
+from support.hostile_images import bombs, chunk, gif, memory, png, spent
+
+SEED, MUTATED = 20_260_000, 2_000
+SENTENCE = re.compile(r"assertion failed: \[picture 3 of the request (is|has|holds) [^\[\]]+\]")
+MB = 2**20
+
+
+@pytest.fixture(scope="module")
+def decode() -> Any:
+    """The pixels of a file, or the text that a client would be sent."""
+    from petbox.export.decode import files as decode_files
+    from petbox.tf import tf
+
+    specs = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string)]
+    graph = tf.function(decode_files.decode, input_signature=specs)
+
+    def decode(data: bytes) -> Any:
+        try:
+            return graph(tf.constant(3), tf.constant(data)).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            return error.message
+
+    return decode
+
+
+# Large files, of which two cores decode a half each
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"subsampling": 0}),
+        ("RGB", {"subsampling": 1}),
+        ("RGB", {"subsampling": 2}),
+        ("RGB", {"subsampling": 2, "restart_marker_rows": 3}),
+        ("RGB", {"subsampling": 2, "progressive": True}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+def test_a_large_jpeg_has_the_pixels_it_has_when_read_in_one_piece(
+    mode: str, options: dict[str, Any], decode: Any
+) -> None:
+    from petbox.export.decode.files import LARGE_FILE
+    from petbox.tf import tf
+
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 255, (1117, 1031, 3), np.uint8)
+    data = file(Image.fromarray(pixels).convert(mode), quality=97, **options)
+    assert len(data) > LARGE_FILE
+    np.testing.assert_array_equal(decode(data), tf.io.decode_image(data, channels=3))
+    for broken in (data[: len(data) // 4], data[: len(data) * 9 // 10]):
+        assert SENTENCE.search(decode(broken))
+
+
+def test_a_small_picture_in_a_large_jpeg_is_read(decode: Any) -> None:
+    from petbox.export.decode.files import LARGE_FILE
+
+    small = file(noise(20, 30))
+    notes = b"\xff\xe5\xff\xff" + bytes(65533)
+    large = small[:2] + notes * (LARGE_FILE // len(notes) + 1) + small[2:]
+    np.testing.assert_array_equal(decode(large), decode(small))
+
+
+# Bombs
+
+
+@pytest.mark.parametrize(("data", "told"), [pytest.param(d, t, id=n) for n, d, t in bombs()])
+def test_a_bomb_is_refused_before_memory_is_spent_on_it(
+    decode: Any, data: bytes, told: str
+) -> None:
+    decode(data[:100])  # not the whole: what it took might be kept, and not be asked for again
+    result, bytes_ = spent(decode, data)
+    assert SENTENCE.search(result), result
+    assert told in result
+    assert bytes_ < 20 * MB
+
+
+def test_a_film_costs_no_more_than_its_first_frame(decode: Any) -> None:
+    frames = [Image.new("L", (4000, 2500), 20 * shade) for shade in range(1, 13)]
+    film = file(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    still = file(frames[0], "GIF")
+    decode(still)
+    alone, bytes_alone = spent(decode, still)
+    first, bytes_ = spent(decode, film)
+    assert first.shape == (2500, 4000, 3)
+    assert (first == alone).all()
+    assert bytes_ < bytes_alone + 40 * MB, "each of twelve frames takes 10 MB to unpack"
+
+
+def test_pictures_that_take_long_are_refused(decode: Any) -> None:
+    texts = [chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1000))) for _ in range(17)]
+    assert "holds more than 16 texts" in decode(png(2, 2, bytes(6), *texts))
+    assert decode(png(2, 2, bytes(6), *texts[:16])).shape == (2, 2, 3)
+    jpeg = file(noise(64, 64), progressive=True)
+    at = jpeg.rindex(b"\xff\xc4", 0, jpeg.rindex(b"\xff\xda"))
+    scan, end = jpeg[at:-2], jpeg[-2:]
+    assert "has more than 100 scans" in decode(jpeg[:-2] + scan * 100 + end)
+
+
+def test_a_size_that_is_not_where_the_decoder_looks_is_refused(decode: Any) -> None:
+    """An unknown chunk first, with a small size in it at the header's place."""
+    small = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)
+    whole = png(4, 4, bytes(20))
+    assert "is broken or cut off" in decode(whole[:8] + chunk(b"abCd", small) + whole[8:])
+
+
+def test_a_gif_of_countless_blocks_is_given_up(decode: Any) -> None:
+    still = file(noise(16, 16).quantize(8), "GIF")
+    at = still.index(b",", 13 + 3 * 2 ** ((still[10] & 7) + 1))
+    comment = b"!\xfe" + b"\x01a\x02bb" * 3_000 + b"\0"
+    assert "is broken or cut off" in decode(still[:at] + comment + still[at:])
+    comment = b"!\xfe" + b"\x01a" * 30_000 + b"\0"
+    assert decode(still[:at] + comment + still[at:]).shape == (16, 16, 3)
+
+
+def test_a_webp_film_is_written_where_there_is_room(decode: Any) -> None:
+    films = [file(noise(96, 64), "WEBP", save_all=True, append_images=[noise(96, 64, 1)])]
+    films += [file(noise(1500, 1000), "WEBP", save_all=True, append_images=[noise(1500, 1000, 1)])]
+    for film in films:
+        assert not film[20] & 16, "without alpha"
+        wanted = np.asarray(Image.open(io.BytesIO(film)).convert("RGB"))
+        assert (decode(film) == wanted).all()
+
+
+# What is odd but sound
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "L", {}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("PNG", "1", {}),
+        ("PNG", "L", {}),
+        ("PNG", "P", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "I;16", {}),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+        ("BMP", "RGBA", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGBA", {}),
+        ("WEBP", "RGBA", {"lossless": True}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (40, 30), (9000, 1), (1, 9000)])
+def test_every_kind_of_pixel_is_read(
+    decode: Any, kind: str, mode: str, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    shade = 255 if mode == "1" else 200
+    gray = Image.new("L", size, shade)
+    picture = gray.point(lambda v: v * 256, "I").convert("I;16") if mode == "I;16" else gray
+    picture = picture if mode == "I;16" else gray.convert("RGB").convert(mode)
+    pixels = decode(file(picture, kind, **options))
+    assert pixels.shape == (size[1], size[0], 3)
+    assert abs(pixels.mean() - shade) < 8
+
+
+def test_a_frame_smaller_than_its_screen_lies_where_it_belongs(decode: Any) -> None:
+    still = file(Image.new("P", (8, 4), 1), "GIF")
+    pixels = decode(gif((20, 10), (3, 5), (8, 4), still))
+    assert pixels.shape == (10, 20, 3)
+    inside = pixels[5:9, 3:11].reshape(-1, 3)
+    assert (inside == inside[0]).all()
+    pixels[5:9, 3:11] = 0
+    assert not pixels.any()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_bmps_whose_colours_would_come_out_wrong_are_refused(decode: Any, mode: str) -> None:
+    said = decode(file(noise(16, 16).convert(mode), "BMP"))
+    assert "is a BMP with a palette or packed, which is not read; send it as PNG" in said
+
+
+def test_odd_files_are_read_or_refused_by_their_place(decode: Any, data: Path) -> None:
+    folder = data / "odd_images"
+    expected = json.loads((folder / "expected.json").read_text())
+    outcome: dict[str, list[str]] = {"read": [], "refused": []}
+    for name, about in expected.items():
+        found = decode((folder / name).read_bytes())
+        if isinstance(found, str):
+            assert SENTENCE.search(found), f"{name}: {found}"
+            outcome["refused"].append(name)
+            continue
+        outcome["read"].append(name)
+        assert list(found.shape) == [*_as_stored(folder / name), 3], name
+        assert about["pil_decodes"], name
+    unread = {name for name, about in expected.items() if about.get("pil_format") not in READ}
+    assert set(outcome["refused"]) == unread | {"no_palette.gif"}
+    assert len(outcome["read"]) > 25
+
+
+READ = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
+
+
+def _as_stored(path: Path) -> tuple[int, int]:
+    """Height and width of the first frame, not turned as EXIF says."""
+    with Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+# The fuzzer
+
+
+def originals() -> list[bytes]:
+    picture = noise(96, 64)
+    film = {"save_all": True, "append_images": [noise(96, 64, 1)]}
+    return [
+        file(picture),
+        file(picture, progressive=True),
+        file(picture.convert("L")),
+        file(picture, "PNG"),
+        file(picture.convert("P"), "PNG"),
+        file(picture.convert("RGBA"), "PNG"),
+        file(picture, "GIF"),
+        file(picture, "GIF", **film),
+        file(picture, "BMP"),
+        file(picture, "WEBP"),
+        file(picture.convert("RGBA"), "WEBP", lossless=True),
+        file(picture, "WEBP", **film),
+    ]
+
+
+def mutated(files: list[bytes], rng: random.Random) -> bytes:
+    data = bytearray(rng.choice(files))
+    way = rng.choice(("bits", "header bits", "cut", "swap", "splice", "bytes", "repeat"))
+    if way in ("bits", "header bits"):
+        end = 64 if way == "header bits" else len(data)
+        for _ in range(rng.choice((1, 2, 8, 64))):
+            data[rng.randrange(min(end, len(data)))] ^= 1 << rng.randrange(8)
+    elif way == "cut":
+        del data[rng.randrange(len(data)) :]
+    elif way == "swap":
+        length = rng.choice((4, 12, 26, 40))
+        data[:length] = rng.choice(files)[:length]
+    elif way == "splice":
+        other = rng.choice(files)
+        data[rng.randrange(len(data)) :] = other[rng.randrange(len(other)) :]
+    elif way == "bytes":
+        at = rng.randrange(len(data))
+        data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"))
+    else:
+        at = rng.randrange(len(data))
+        data[at:at] = data[at : at + 200] * rng.choice((1, 5, 50))
+    return bytes(data)
+
+
+def test_two_thousand_mutated_files_are_decoded_or_refused(decode: Any) -> None:
+    rng, files = random.Random(SEED), originals()
+    for data in files:
+        assert not isinstance(decode(data), str), "sound to begin with"
+    outcome: Counter[str] = Counter()
+    settled = 0
+    for number in range(MUTATED):
+        found = decode(mutated(files, rng))
+        if isinstance(found, str):
+            assert SENTENCE.search(found), f"file {number}: {found}"
+            outcome["refused"] += 1
+        else:
+            assert found.ndim == 3 and found.shape[2] == 3 and found.size, f"file {number}"
+            outcome["read"] += 1
+        if number == MUTATED // 4:
+            settled = memory("VmRSS")
+    assert outcome["read"] > MUTATED / 10 and outcome["refused"] > MUTATED / 10, outcome
+    assert memory("VmRSS") < settled + 64 * MB

@@ -1,0 +1,71 @@
+"""Work that is begun at once and asked for later."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from petbox.lambdas.eager import Begun
+
+
+def test_what_is_quick_is_there_at_once() -> None:
+    begun = Begun(lambda: 7)
+    begun.wait(30)
+    assert begun.result() == begun.result() == 7
+
+
+def test_what_is_slow_is_not_waited_for_until_it_is_asked_for() -> None:
+    go_on = threading.Event()
+    begun = Begun(go_on.wait)
+    begun.wait(0.01)
+    assert not go_on.is_set(), "it came back before the work was done"
+    go_on.set()
+    assert begun.result() is True
+
+
+def test_what_fails_at_once_is_told_to_who_asks_and_not_to_who_waits() -> None:
+    def fail() -> None:
+        raise ValueError("no model")
+
+    begun = Begun(fail)
+    begun.wait(30)
+    with pytest.raises(ValueError, match="no model"):
+        begun.result()
+
+
+def test_what_failed_is_not_begun_again_before_somebody_asks() -> None:
+    """Lambda would stop it in the middle."""
+    tries, again = [], threading.Event()
+
+    def fail_once() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise TimeoutError("S3 is away")
+        again.set()
+        return len(tries)
+
+    begun = Begun(fail_once)
+    with pytest.raises(TimeoutError, match="S3 is away"):
+        begun.result()
+    assert not again.wait(0.2)
+    begun.wait(30)  # for nothing
+    assert begun.result() == 2
+
+
+def test_what_fails_later_is_told_to_one_and_tried_again_for_the_next() -> None:
+    go_on, tries = threading.Event(), []
+
+    def at_second() -> int:
+        go_on.wait()
+        tries.append(1)
+        if len(tries) == 1:
+            raise TimeoutError("S3 is away")
+        return len(tries)
+
+    begun = Begun(at_second)
+    begun.wait(0.01)
+    go_on.set()
+    with pytest.raises(TimeoutError, match="S3 is away"):
+        begun.result()
+    assert begun.result() == 2

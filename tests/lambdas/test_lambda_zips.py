@@ -1,0 +1,154 @@
+"""The zips themselves: what is in them, what is not, and what the script says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from support.lambda_runtime import CHECKOUT, build, running
+
+SCRIPT = CHECKOUT / "scripts" / "package_lambda.sh"
+NOWHERE = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_REGION": "us-east-1",
+    "ENDPOINT_NAME": "pets",
+    "DEAD_LETTER_URL": "http://127.0.0.1:9/queue",
+}
+# Imported only when an image is drawn or shrunk, and when a model is fetched.
+DRAWING = {"petbox.images.draw", "petbox.images.shrink"}
+FETCHING = {"petbox.data.fetch.archives", "petbox.lambdas.model_archive", "petbox.outputs"}
+LATER = {"http_front": DRAWING, "s3_front": DRAWING, "detector": DRAWING | FETCHING}
+PACKAGES = {"PIL", "aws_lambda_powertools", "jmespath", "pillow", "petbox", "typing_extensions"}
+FORMS = {"pybase64", "python_multipart", "multipart"}
+MOST_UNPACKED = 262_144_000  # Lambda's 250 MB
+MOST_DIRECTLY = 50_000_000  # what Lambda takes without S3
+FUNCTIONS = tuple(LATER)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_zip_has_every_module_that_its_function_imports_and_no_other_room(
+    fronts: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    with running(fronts, name, tmp_path, NOWHERE) as function:
+        imported = {module for module in function.modules if module.split(".")[0] == "petbox"}
+    imported |= LATER[name]
+    there = {module_name(path, fronts[name]) for path in (fronts[name] / "petbox").rglob("*.py")}
+    assert imported <= there
+    assert rooms(there) | {"cli"} == rooms(imported) | {"cli"}  # which every room may use
+
+
+def module_name(path: Path, folder: Path) -> str:
+    return ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+
+
+def rooms(modules: set[str]) -> set[str]:
+    return {module.split(".")[1] for module in modules if module.count(".") > 1}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_imported_later_is_there_too(fronts: dict[str, Path], name: str) -> None:
+    modules = ", ".join(sorted(LATER[name]))
+    path = [str(fronts[name]), str(fronts["boto3"])]
+    code = f"import sys; sys.path[:0] = {path!r}; import {modules}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, timeout=60)
+
+
+def tops(archive: Path) -> set[str]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name.split("/")[0].split(".")[0].split("-")[0] for name in opened.namelist()}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("http_front", PACKAGES | FORMS),
+        ("s3_front", PACKAGES),
+        ("detector", PACKAGES | FORMS | {"ai_edge_litert", "model", "numpy"}),
+        ("zoo", set()),
+    ],
+)
+def test_a_zip_holds_nothing_its_function_does_not_need(
+    zips: dict[str, Path], name: str, more: set[str]
+) -> None:
+    program = "zoo_front" if name == "zoo" else name
+    assert tops(zips[name]) <= {"LICENSE", "__pycache__", program, *more}
+    with zipfile.ZipFile(zips[name]) as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) < MOST_UNPACKED
+    assert zips[name].stat().st_size < MOST_DIRECTLY
+
+
+def test_the_same_content_makes_the_same_zip(zips: dict[str, Path], tmp_path: Path) -> None:
+    again = build(tmp_path, "http_front", "zoo")
+    for name, path in again.items():
+        assert path.read_bytes() == zips[name].read_bytes()
+
+
+def test_a_model_goes_into_the_detectors_zip(zips: dict[str, Path], lite_model: Path) -> None:
+    with zipfile.ZipFile(zips["detector"]) as archive:
+        there = {name for name in archive.namelist() if name.startswith("model/")}
+    assert there == {f"model/{path.name}" for path in lite_model.iterdir()}
+
+
+def packed(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPT, *words],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    with (model / "model.tflite").open("wb") as file:
+        file.truncate(MOST_UNPACKED)  # with what else is in the zip it is more
+    done = packed("--out", tmp_path, "--model", model, "detector")
+    assert done.returncode == 1 and not done.stdout
+    assert "MB unpacked, and Lambda takes 262; leave the model in S3" in done.stderr
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_folder_without_a_litert_model_is_refused(tmp_path: Path) -> None:
+    done = packed("--out", tmp_path, "--model", tmp_path, "detector")
+    assert done.returncode == 1
+    assert "no model.tflite in it; make one with export/to_litert.py" in done.stderr
+
+
+def test_sizes_are_told_beside_the_paths(tmp_path: Path) -> None:
+    done = packed("--out", tmp_path, "zoo")
+    assert done.stdout == f"{tmp_path}/zoo.zip\n"
+    assert "zoo.zip has" in done.stderr and "kB unpacked" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--architecture", "riscv"], "Lambda has x86_64 and arm64"),
+        (["no_front"], "no such function"),
+        (["--python"], "wants a value"),
+        (["--fast"], "not understood"),
+    ],
+)
+def test_a_misused_script_says_how_it_is_used(words: list[str], why: str) -> None:
+    done = packed(*words)
+    assert done.returncode == 2
+    assert why in done.stderr and "--architecture ARCH" in done.stderr and not done.stdout
+
+
+def test_the_runtime_of_the_tests_sees_nothing_else(
+    fronts: dict[str, Path], tmp_path: Path
+) -> None:
+    """Or the other tests would prove nothing."""
+    with (
+        pytest.raises(AssertionError, match="No module named 'pytest'"),
+        running(fronts, "zoo", tmp_path, {"_HANDLER": "pytest.main"}),
+    ):
+        pass

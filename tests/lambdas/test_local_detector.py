@@ -1,0 +1,147 @@
+"""A detector in this process: which folder it is taken from, and what a SavedModel answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.peer import GOLDEN
+from support.saved_models import adder, corrupt
+from support.serving import png, tiny_detector
+
+from petbox.errors import InvalidImage, ModelError
+from petbox.lambdas import local_detector
+from petbox.wire import Engine
+
+SAVED, LITE = "saved_model.pb", "model.tflite"
+
+
+def tree(folder: Path, *files: str) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([SAVED], "."),
+        ([LITE], "."),
+        ([f"1/{SAVED}"], "1"),
+        ([f"9/{SAVED}", f"10/{SAVED}"], "10"),
+        ([f"pets/3/{SAVED}", "pets/3/variables/variables.index"], "pets/3"),
+        ([f"export/Servo/1699/{SAVED}"], "export/Servo/1699"),
+    ],
+)
+def test_a_model_is_found_where_archives_have_it(
+    tmp_path: Path, files: list[str], found: str
+) -> None:
+    assert local_detector.find(tree(tmp_path, *files)) == tmp_path / found
+
+
+def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "7", SAVED)
+    assert local_detector.find(folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ([], "no model; found: nothing; wanted: saved_model.pb or model.tflite"),
+        (["1/readme.txt"], "no model; found: 1, 1/readme.txt"),
+        ([f"cats/1/{SAVED}", f"dogs/1/{SAVED}"], "more than one model"),
+        ([SAVED, LITE], "more than one model"),
+    ],
+)
+def test_what_is_no_model_is_told(tmp_path: Path, files: list[str], why: str) -> None:
+    with pytest.raises(ModelError, match=why):
+        local_detector.find(tree(tmp_path, *files))
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model"):
+        local_detector.find(tmp_path / "nowhere")
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("named")
+    tiny_detector(folder / "1", named=True)
+    return local_detector.load(folder)
+
+
+def test_a_saved_model_answers_with_names(named: Engine) -> None:
+    (one,) = named.detect(png(24, 16))
+    assert (one.label, one.name) == (3, "Abyssinian")
+    assert one.score == pytest.approx(1 / 17)
+    assert one.box == pytest.approx((1 / 17, 1 / 25, 16 / 17, 24 / 25))
+    assert type(one.score) is float and type(one.label) is int
+
+
+def test_a_model_of_others_answers_without_names(tmp_path: Path) -> None:
+    detector = local_detector.load(tiny_detector(tmp_path / "classic"))
+    (one,) = detector.detect(png(24, 16))
+    assert (one.label, one.name) == (3, None)
+
+
+def test_a_picture_that_the_model_refuses_is_told_in_its_words(named: Engine) -> None:
+    with pytest.raises(InvalidImage) as refused:
+        named.detect(b"no picture")
+    assert "\n" not in str(refused.value) and "{{node" not in str(refused.value)
+    assert named.detect((GOLDEN / "picture.jpg").read_bytes()), "and goes on"
+
+
+def guarded(folder: Path) -> Path:
+    """Refuses every picture as the exporter's models do."""
+    from petbox.export.decode.files import refused
+    from petbox.tf import tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def detect(inputs):  # type: ignore[no-untyped-def]
+        boxes = refused(0, tf.constant("is 9000x9000, more than allowed"), tf.zeros([1, 1, 4]))
+        rows = {f"detection_{name}": tf.zeros([1, 1]) for name in ("classes", "scores")}
+        return {"detection_boxes": boxes, "num_detections": tf.ones([1]), **rows}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": detect})
+    return folder
+
+
+def test_the_exporters_refusals_are_told_without_the_graphs_words(tmp_path: Path) -> None:
+    detector = local_detector.load(guarded(tmp_path / "model"))
+    with pytest.raises(InvalidImage) as refused:
+        detector.detect(b"any")
+    assert str(refused.value) == "the picture is 9000x9000, more than allowed"
+
+
+def tensors_only(folder: Path) -> Path:
+    from petbox.tf import tf
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "inputs")])
+    def detect(inputs):  # type: ignore[no-untyped-def]
+        return {"detection_boxes": tf.zeros([1, 1, 4])}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": detect})
+    return folder
+
+
+def adding(folder: Path) -> Path:
+    return adder(folder, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (corrupt, "no SavedModel that can be loaded"),
+        (adding, "does not take picture files"),
+        (tensors_only, "does not take picture files"),
+    ],
+)
+def test_what_is_no_detector_is_told_when_it_is_loaded(
+    tmp_path: Path, make: Callable[[Path], Any], why: str
+) -> None:
+    make(tmp_path / "model")
+    with pytest.raises(ModelError, match=why):
+        local_detector.load(tmp_path / "model")

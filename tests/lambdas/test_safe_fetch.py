@@ -1,0 +1,264 @@
+"""Pictures fetched from addresses that strangers name: real servers, and what they may try."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.peer import GOLDEN, Answer, Asked, peer
+
+from petbox.errors import DataError
+from petbox.lambdas import safe_fetch
+from petbox.lambdas.safe_fetch import Limits, NotAPicture, TooLarge, fetch, is_public
+
+JPEG = (GOLDEN / "picture.jpg").read_bytes()
+PICTURE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
+
+
+def here(address: safe_fetch.Address) -> bool:
+    """In place of `is_public`: servers of tests are on this machine, and not on 127.0.0.2."""
+    return address == ipaddress.ip_address("127.0.0.1")
+
+
+def got(answer: Callable[[Asked], Answer], path: str = "/cat.jpg", **limits: float) -> bytes:
+    with peer(answer) as server:
+        return fetch(server.url + path, Limits(**limits), here)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::808:808", True),
+        *[
+            (address, False)
+            for address in (
+                "0.0.0.0",
+                "10.1.2.3",
+                "100.64.0.1",
+                "127.0.0.1",
+                "169.254.169.254",
+                "172.31.0.1",
+                "192.168.1.1",
+                "198.18.0.1",
+                "224.0.0.1",
+                "240.0.0.1",
+                "255.255.255.255",
+                "::",
+                "::1",
+                "::127.0.0.1",
+                "::ffff:127.0.0.1",
+                "::ffff:169.254.169.254",
+                "64:ff9b::a9fe:a9fe",
+                "2002:7f00:1::",
+                "2002:a9fe:a9fe::1",
+                "fc00::1",
+                "fd00:ec2::254",
+                "fe80::1%eth0",
+                "fec0::1",
+                "ff02::1",
+            )
+        ],
+    ],
+)
+def test_only_what_the_whole_internet_reaches_is_public(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+def test_a_picture_is_fetched_without_credentials() -> None:
+    with peer(lambda _: PICTURE) as server:
+        assert fetch(f"{server.url}/a/cat.jpg?size=2", may_reach=here) == JPEG
+    (asked,) = server.asked
+    assert asked.path == "/a/cat.jpg?size=2"
+    assert asked.headers["Host"] == server.url.removeprefix("http://")
+    assert not {"Authorization", "Cookie"} & set(asked.headers)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://localhost/",
+        "http://127.1/",
+        "http://0x7f000001/",
+        "http://2130706433/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "https://169.254.169.254/latest/meta-data/",
+    ],
+)
+def test_this_machine_and_its_network_are_refused_by_whatever_name(url: str) -> None:
+    with pytest.raises(DataError, match="not on the public Internet"):
+        fetch(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://example.org/",
+        "gopher://example.org/",
+        "//example.org/",
+        "http:///cat.jpg",
+        "http://example.org:99999/",
+        "http://example.org/a b",
+        "http://example.org/\r\nX: y",
+        "http://[::1/",
+        "",
+    ],
+)
+def test_only_addresses_of_the_web_are_taken(url: str) -> None:
+    with pytest.raises(DataError, match="not an address"):
+        fetch(url)
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+    with pytest.raises(DataError, match="give one without") as refused:
+        fetch("https://me:secret@example.org/cat.jpg")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_redirect_is_followed() -> None:
+    def answer(asked: Asked) -> Answer:
+        return PICTURE if asked.path == "/b.jpg" else Answer(302, b"", {"Location": "b.jpg"})
+
+    assert got(answer, "/a.jpg") == JPEG
+
+
+@pytest.mark.parametrize(
+    ("to", "why"),
+    [
+        ("http://127.0.0.2/", "not on the public Internet"),
+        ("http://[::1]/", "not on the public Internet"),
+        ("file:///etc/passwd", "not an address"),
+        ("/again", "leads on more than 3 times"),
+    ],
+)
+def test_a_redirect_is_judged_as_the_first_address_was(to: str, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        got(lambda _: Answer(302, b"", {"Location": to}))
+
+
+def test_the_connection_goes_to_the_address_that_was_judged() -> None:
+    """A name that leads elsewhere by the second look-up gains nothing: there is none."""
+    judged: list[str] = []
+
+    def note(address: safe_fetch.Address) -> bool:
+        judged.append(str(address))
+        return address.is_loopback
+
+    with peer(lambda _: PICTURE) as server:
+        assert fetch(f"http://localhost:{server.port}/", may_reach=note) == JPEG
+    assert judged and len(judged) == len(set(judged))
+
+
+def test_one_address_that_is_not_public_spoils_a_name_with_several() -> None:
+    with pytest.raises(DataError, match="not on the public Internet"):
+        fetch("http://localhost/", may_reach=lambda a: a.version == 6 and not a.is_loopback)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "why"),
+    [
+        (Answer(404, JPEG, {"Content-Type": "image/jpeg"}), DataError, "answers 404"),
+        (Answer(200, b"<html>", {"Content-Type": "text/html"}), NotAPicture, "sends text/html"),
+        (Answer(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAPicture, "svg"),
+        (Answer(200, JPEG, {**PICTURE.headers, "Content-Encoding": "gzip"}), NotAPicture, "packed"),
+        (Answer(200, JPEG * 100, PICTURE.headers), TooLarge, "more than"),
+    ],
+    ids=["404", "html", "svg", "gzip", "large"],
+)
+def test_what_is_no_picture_of_the_size_is_refused(
+    answer: Answer, kind: type[DataError], why: str
+) -> None:
+    with pytest.raises(kind, match=why):
+        got(lambda _: answer, most=len(JPEG) * 2)
+
+
+@contextmanager
+def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Says what it wants on the first connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def once() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                serve(connection)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
+
+
+def test_a_length_that_is_not_told_is_no_way_around_the_limit() -> None:
+    def endless(connection: socket.socket) -> None:
+        try:
+            connection.sendall(HEAD + b"\r\n")
+            while True:
+                connection.sendall(b"x" * 65536)
+        except OSError:
+            pass  # it hung up
+
+    with raw_server(endless) as url, pytest.raises(TooLarge):
+        fetch(url, Limits(most=1_000_000), here)
+
+
+@pytest.mark.parametrize("start", [b"", HEAD + b"X: ", HEAD + b"Content-Length: 99999\r\n\r\n"])
+def test_a_server_that_drips_does_not_hold_longer_than_the_limit(start: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        try:
+            connection.sendall(start)
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.05)  # its pace, not a wait for anything
+        except OSError:
+            pass  # it hung up
+
+    began = time.monotonic()
+    with raw_server(drip) as url, pytest.raises(DataError, match=r"not within 0\.5 s"):
+        fetch(url, Limits(seconds=0.5), here)
+    assert time.monotonic() - began < 5
+
+
+def test_a_picture_that_breaks_off_is_refused() -> None:
+    def half(connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + JPEG[:50])
+
+    with raw_server(half) as url, pytest.raises(DataError, match="no proper HTTP"):
+        fetch(url, may_reach=here)
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    files = ["-keyout", tmp_path / "key", "-out", tmp_path / "cert"]
+    subprocess.run([*words.split(), *files], check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def once() -> None:
+            connection, _ = listening.accept()
+            with pytest.raises(OSError), context.wrap_socket(connection, server_side=True):  # noqa: PT011
+                pass
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(DataError, match="certificate is not to be trusted"):
+            fetch(url, may_reach=here)
+        thread.join()

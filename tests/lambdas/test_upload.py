@@ -1,0 +1,135 @@
+"""`petbox upload` against moto's S3; the S3 front's part is played where a test needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.aws import Aws, moto
+from support.lambda_runtime import event, running
+from support.peer import GOLDEN, named_detector, peer
+
+JPEG = (GOLDEN / "picture.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with moto() as aws:
+        yield aws
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a cat.jpg", "b.jpg"):
+        (folder / name).write_bytes(JPEG)
+    (folder / "notes.txt").write_text("not a picture, and not uploaded")
+    return folder
+
+
+def upload(aws: Aws, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "petbox", "upload", *map(str, words)],
+        env={**os.environ, **aws.env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def bucket(aws: Aws, name: str) -> Any:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket=name)
+    return s3
+
+
+def test_a_folder_is_uploaded_and_nothing_else_of_it(aws: Aws, photos: Path) -> None:
+    s3 = bucket(aws, "folder")
+    done = upload(aws, photos, "s3://folder/in/", "--no-wait")
+    assert done.returncode == 0, done.stderr
+    there = s3.list_objects_v2(Bucket="folder")["Contents"]
+    assert [item["Key"] for item in there] == ["in/a cat.jpg", "in/b.jpg"]
+    assert s3.get_object(Bucket="folder", Key="in/b.jpg")["Body"].read() == JPEG
+    assert "2/2" in done.stderr and not done.stdout
+
+
+def test_results_of_the_front_are_waited_for_and_printed(
+    aws: Aws, photos: Path, fronts: dict[str, Path], tmp_path: Path
+) -> None:
+    s3 = bucket(aws, "waited")
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    queue = aws.client("sqs").create_queue(QueueName="waited-dead")["QueueUrl"]
+    with (
+        peer(named_detector) as endpoint,
+        running(
+            fronts,
+            "s3_front",
+            tmp_path / "front",
+            {
+                **aws.env,
+                "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint.url,
+                "ENDPOINT_NAME": "pets",
+                "DEAD_LETTER_URL": queue,
+            },
+        ) as front,
+    ):
+        over = threading.Event()
+
+        def play_s3() -> None:
+            told: set[str] = set()
+            while not over.wait(0.1):
+                for item in s3.list_objects_v2(Bucket="waited", Prefix="in/").get("Contents", ()):
+                    if item["Key"] not in told:
+                        told.add(item["Key"])
+                        (record,) = event("s3_put")["Records"]
+                        record["s3"]["bucket"]["name"] = "waited"
+                        tag = item["ETag"].strip('"')
+                        record["s3"]["object"] |= {"key": item["Key"], "eTag": tag}
+                        front({"Records": [record]})
+
+        thread = threading.Thread(target=play_s3)
+        thread.start()
+        try:
+            done = upload(aws, photos, "s3://waited/in/", "--patience", "60", "--json")
+        finally:
+            over.set()
+            thread.join()
+    results = {Path(line["file"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+    assert set(results) == {"a cat.jpg", "b.jpg", "broken.jpg"}
+    assert results["b.jpg"]["class"] == "Abyssinian"
+    assert "cannot be decoded" in results["broken.jpg"]["error"]
+    assert done.returncode == 1
+    assert "1 of 3 pictures failed" in done.stderr
+
+
+def test_a_result_that_never_comes_is_told_and_one_of_an_older_picture_is_none(
+    aws: Aws, photos: Path
+) -> None:
+    s3 = bucket(aws, "never")
+    s3.put_object(
+        Bucket="never",
+        Key="results/in/b.jpg.json",
+        Body=b"{}",
+        Metadata={"arrival-etag": "another"},
+    )
+    done = upload(aws, photos, "s3://never/in/", "--patience", "0.2")
+    assert done.returncode == 1 and not done.stdout
+    assert "2 of 2 pictures have no result" in done.stderr
+
+
+def test_what_cannot_be_uploaded_is_told(aws: Aws, photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.jpg").write_bytes(JPEG)
+    assert "a second picture of this name" in upload(aws, photos, other, "s3://folder/in/").stderr
+    assert "NoSuchBucket" in upload(aws, photos, "s3://nobodys-bucket/in/").stderr
+    misused = upload(aws, photos, "folder/in")
+    assert misused.returncode != 0 and "not an S3 address" in misused.stderr

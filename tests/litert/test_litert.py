@@ -1,0 +1,452 @@
+"""The detector converted to LiteRT: only its own operations, and the SavedModel's answers.
+
+The weights are chance (tests/support/exporting.py). Both detectors are of one run and canvas.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+from PIL import Image
+from support.exporting import NAMES, Exported, file, noise, random_run
+from support.hostile_images import bombs, memory, spent
+
+from petbox.errors import InvalidImage, ModelError
+from petbox.images import photos
+from petbox.lambdas.answer import Finder
+from petbox.litert import bundle
+from petbox.litert.detector import LiteDetector
+from petbox.wire import Detection
+
+litert = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install './[litert]'")
+
+SIZES = [(300, 200), (64, 501), (128, 128), (1000, 700), (3, 90), (1, 1)]
+# Read by Pillow and not by TensorFlow, or told of in other words.
+OTHERWISE = {"no_palette.gif", "decompression_bomb.gif"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose proposals differ in score, as those of a trained network do.
+
+    By chance alone three of four have the very same, and which of two comes first is anybody's.
+    """
+    folder = random_run(tmp_path_factory.mktemp("trained") / "run")
+    from petbox.training import checkpoints
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
+
+    model = checkpoints.restored(training_config.load_config(folder), folder)
+    for variable in model.rpn_head.trainable_variables:
+        if "scores" in variable.name:
+            variable.assign(variable * 1e4)
+    tf.train.Checkpoint(model=model).write(str(folder / "ckpt-2"))
+    (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(trained: Path) -> Exported:
+    from petbox.export import exporter
+    from petbox.export.export_source import source
+    from petbox.export.signatures import Settings
+
+    settings = Settings(whole_canvas=True)
+    return Exported(exporter.export(source(trained), trained.with_name("saved"), settings))
+
+
+@pytest.fixture(scope="module")
+def folder(trained: Path, run: Callable[..., Any]) -> Path:
+    """The run converted, as its user does it."""
+    out = trained.with_name("lite")
+    done = run("export/to_litert.py", f"--run={trained}", f"--out={out}", "--form=float32")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}\n"
+    assert "sure detections found again, boxes within" in done.stderr.splitlines()[-1]
+    return out
+
+
+@pytest.fixture(scope="module")
+def smaller(trained: Path) -> Path:
+    from petbox.export.export_source import source
+    from petbox.export.signatures import Settings
+    from petbox.litert import convert as litert_convert
+
+    return litert_convert.convert(source(trained), trained.with_name("smaller"), "int8", Settings())
+
+
+@pytest.fixture(scope="module")
+def lite(folder: Path) -> LiteDetector:
+    return LiteDetector(folder)
+
+
+# What is in it
+
+
+@pytest.mark.parametrize("form", ["folder", "smaller"])
+def test_only_builtin_operations_are_in_it(form: str, request: pytest.FixtureRequest) -> None:
+    found = operations(request.getfixturevalue(form) / bundle.NETWORK)
+    assert "NON_MAX_SUPPRESSION_V4" in found
+    assert not {"CUSTOM", "DELEGATE"} & found
+    assert not any(name.startswith(("Flex", "STABLEHLO")) for name in found)
+
+
+def operations(path: Path) -> set[str]:
+    """The names in the file itself, a foreign one by its own."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
+    codes = [model.OperatorCodes(at) for at in range(model.OperatorCodesLength())]
+    own = {names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes}
+    return own | {code.CustomCode().decode() for code in codes if code.CustomCode()}
+
+
+def test_the_folder_says_what_it_is(folder: Path, smaller: Path) -> None:
+    about = bundle.read(folder)
+    assert (about.form, about.canvas, about.most_pixels) == ("float32", (128, 128), 40_000_000)
+    assert about.made["checkpoint"] == "ckpt-2"
+    assert bundle.names(folder) == NAMES
+    sizes = [(one / bundle.NETWORK).stat().st_size for one in (folder, smaller)]
+    assert sizes[1] < 0.4 * sizes[0]
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
+    """Of three classes, with boxes of their own or without; too few of them, none, too many."""
+    from petbox.litert.nms import of_one_picture
+    from petbox.tf import tf
+
+    rng = np.random.default_rng(1)
+    boxes = rng.uniform(0, 60, (1, 80, 3 if each else 1, 4)).astype(np.float32)
+    boxes[..., 2:] += boxes[..., :2]
+    scores = rng.uniform(0, 1, (1, 80, 3)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *one.shape[1:]]) for one in (boxes, scores)])
+    def thinned(boxes: Any, scores: Any) -> Any:
+        found = [
+            tf.image.combined_non_max_suppression(
+                boxes, scores, most, most, 0.5, least, clip_boxes=False
+            )
+            for least, most in ((0.0, 64), (0.6, 30), (0.999999, 100), (0.2, 500))
+        ]
+        return tuple(tf.cast(part, tf.float32) for one in found for part in one)
+
+    combined = thinned.get_concrete_function()
+    plain = of_one_picture(combined, [tf.TensorSpec(one.shape) for one in (boxes, scores)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([plain], tf.Module())
+    network = litert.Interpreter(model_content=converter.convert())
+    network.allocate_tensors()
+    for taken in network.get_input_details():  # in any order
+        network.set_tensor(taken["index"], boxes if len(taken["shape"]) == 4 else scores)
+    network.invoke()
+    found = [network.get_tensor(one["index"]) for one in network.get_output_details()]
+    wanted = [one.numpy() for one in combined(tf.constant(boxes), tf.constant(scores))]
+    assert [int(one[0]) for one in wanted[3::4]][1:3] == [30, 0]
+    for one in wanted:
+        assert any(np.array_equal(one, other) for other in found)
+
+
+# What it answers
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_finds_what_the_saved_model_finds(
+    lite: LiteDetector, saved: Exported, size: tuple[int, int]
+) -> None:
+    picture = file(noise(*size), "PNG")  # of a JPEG the two decoders make slightly other pixels
+    wanted, found = of_saved(saved, picture), lite.detect(picture)
+    assert len(wanted) == len(found)
+    assert [one.name for one in found] == [NAMES[one.label] for one in found]
+    for one, other in zip(by_place(wanted), by_place(found), strict=True):
+        assert one.label == other.label
+        assert one.score == pytest.approx(other.score, abs=1e-3)
+        assert one.box == pytest.approx(other.box, abs=1e-3)
+
+
+def test_something_is_found(lite: LiteDetector) -> None:
+    found = lite.detect(file(noise(300, 200), "PNG"))
+    assert len(found) > 5
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= edge <= 1 for one in found for edge in one.box)
+
+
+def test_with_smaller_weights_nearly_the_same_is_found(lite: LiteDetector, smaller: Path) -> None:
+    other = LiteDetector(smaller)
+    wanted, again = 0, 0
+    for seed in range(6):
+        picture = file(noise(300, 200, seed), "PNG")
+        found = other.detect(picture)
+        for one in lite.detect(picture):
+            if one.score > 0.5:
+                wanted += 1
+                again += any(alike(one, two) for two in found)
+    assert wanted > 5
+    assert again > 0.7 * wanted, "of weights that are chance"
+
+
+def alike(one: Detection, other: Detection) -> bool:
+    near = np.abs(np.subtract(one.box, other.box)).max() < 0.1
+    return bool(near and one.label == other.label and abs(one.score - other.score) < 0.3)
+
+
+def of_saved(saved: Exported, picture: bytes) -> list[Detection]:
+    found = saved(picture, signature="detect")
+    rows = zip(
+        found["detection_classes"][0],
+        found["detection_scores"][0],
+        found["detection_boxes"][0].tolist(),
+        strict=True,
+    )
+    return [Detection(int(label), float(score), tuple(box)) for label, score, box in rows]
+
+
+def by_place(found: list[Detection]) -> list[Detection]:
+    """Two of nearly one score may come in either order."""
+    return sorted(found, key=lambda one: (one.label, *(round(edge, 2) for edge in one.box)))
+
+
+def test_it_stands_where_an_endpoint_does(lite: LiteDetector) -> None:
+    photo = photos.photo("a photo", file(noise(300, 200)))
+    found = Finder(lite).find(photo, 0.5)
+    assert found
+    assert all(one.score >= 0.5 and one.name in NAMES.values() for one in found)
+
+
+def test_it_may_be_asked_from_many_threads(lite: LiteDetector) -> None:
+    pictures = [file(noise(200 + 10 * seed, 150, seed), "PNG") for seed in range(4)] * 4
+    alone = [lite.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lite.detect, pictures)) == alone
+
+
+def test_neither_tensorflow_nor_boto3_is_wanted(folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(file(noise(300, 200), "PNG"))
+    program = (
+        "import sys; from pathlib import Path; from petbox.litert.detector import LiteDetector; "
+        "found = LiteDetector(Path(sys.argv[1])).detect(Path(sys.argv[2]).read_bytes()); "
+        "print(len(found)); print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", program, folder, picture]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    found, loaded = done.stdout.splitlines()
+    assert int(found) > 5
+    assert {"ai_edge_litert", "numpy", "PIL"} <= set(loaded.split())
+    assert not {"boto3", "tensorflow", "keras", "tf_keras", "official"} & set(loaded.split())
+
+
+# Pictures of all kinds
+
+
+def test_odd_pictures_are_read_or_refused_as_by_the_saved_model(
+    lite: LiteDetector, saved: Exported, data: Path
+) -> None:
+    outcome = {"read": 0, "refused": 0}
+    for path in sorted((data / "odd_images").iterdir()):
+        if path.suffix in (".txt", ".json") or path.name in OTHERWISE:
+            continue
+        picture = path.read_bytes()
+        try:
+            lite.detect(picture)
+        except InvalidImage as refusal:
+            flaw = str(refusal).removeprefix("the picture ")
+            assert f"[picture 0 of the request {flaw}]" in saved.refusal(picture), path.name
+            outcome["refused"] += 1
+        else:
+            saved(picture)
+            outcome["read"] += 1
+    assert outcome["read"] > 25 and outcome["refused"] > 5, outcome
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
+    whole = file(Image.linear_gradient("L").convert("RGB"), kind)
+    lite.detect(whole)
+    for share in (0.3, 0.6, 0.9):
+        with pytest.raises(InvalidImage, match="the picture is broken or cut off; send the"):
+            lite.detect(whole[: int(len(whole) * share)])
+
+
+@pytest.mark.parametrize(
+    ("data_", "reason"),
+    [
+        (b"", "is empty"),
+        (b"<html>this is a web page</html>", "is not a JPEG, PNG, GIF, BMP or WebP file"),
+        (b"RIFF\x20\0\0\0WAVEfmt " + bytes(40), "is not a JPEG, PNG, GIF, BMP or WebP file"),
+        (b"BM" + bytes(60), "has no pixels"),
+        (b"GIF89a" + bytes(40), "is broken or cut off"),
+        (file(noise(16, 16).convert("P"), "BMP"), "is a BMP with a palette or packed"),
+    ],
+)
+def test_what_is_no_picture_is_refused(lite: LiteDetector, data_: bytes, reason: str) -> None:
+    with pytest.raises(InvalidImage, match=f"^the picture {reason}"):
+        lite.detect(data_)
+
+
+@pytest.mark.parametrize("data_", [pytest.param(data, id=name) for name, data, _ in bombs()])
+def test_a_bomb_is_refused_before_memory_is_spent_on_it(lite: LiteDetector, data_: bytes) -> None:
+    def refusal(data: bytes) -> str:
+        with pytest.raises(InvalidImage) as refused:
+            lite.detect(data)
+        return str(refused.value)
+
+    said, bytes_ = spent(refusal, data_)
+    assert "more than the 40000000 pixels allowed; scale it down" in said
+    assert bytes_ < 20 * 2**20
+
+
+def test_pictures_that_take_long_are_refused(lite: LiteDetector) -> None:
+    jpeg = file(noise(64, 64), progressive=True)
+    at = jpeg.rindex(b"\xff\xc4", 0, jpeg.rindex(b"\xff\xda"))
+    scan, end = jpeg[at:-2], jpeg[-2:]
+    with pytest.raises(InvalidImage, match="has more than 100 scans; save it anew"):
+        lite.detect(jpeg[:-2] + scan * 100 + end)
+    png = file(noise(64, 64), "PNG")
+    with pytest.raises(InvalidImage, match="holds more than 16 texts; save it anew"):
+        lite.detect(png[:33] + b"zTXt" * 17 + png[33:])
+
+
+def test_its_limits_are_those_of_the_saved_model() -> None:
+    from petbox.export.decode import files as decode_files
+    from petbox.export.decode import headers
+    from petbox.litert import decode as litert_decode
+
+    assert litert_decode.MOST_SCANS == headers.MOST_SCANS
+    assert litert_decode.MOST_TEXTS == headers.MOST_TEXTS
+    assert litert_decode.BROKEN == decode_files.BROKEN
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_pixels_are_those_of_tensorflow(kind: str, mode: str) -> None:
+    from petbox.export.decode import files as decode_files
+    from petbox.litert import decode as litert_decode
+
+    picture = noise(50, 40)
+    if mode == "I;16":
+        picture = picture.convert("I").point(lambda value: value * 256).convert(mode)
+    elif mode in ("P", "1"):
+        picture = picture.convert(mode)
+    else:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture = picture.convert(mode)
+    try:
+        data = file(picture, kind)
+    except (OSError, KeyError, ValueError):
+        pytest.skip(f"{kind} has no {mode}")
+    try:
+        ours = litert_decode.pixels(data, 10_000)
+    except InvalidImage:
+        assert (kind, mode) in {("BMP", "1"), ("BMP", "L"), ("BMP", "P")}
+        return
+    assert np.array_equal(ours, decode_files.decode(0, data).numpy())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pixels_of_a_jpeg_are_those_of_the_more_exact_way(mode: str) -> None:
+    """TensorFlow's default way is another, and so the SavedModel's."""
+    from petbox.litert import decode as litert_decode
+    from petbox.tf import tf
+
+    jpeg = file(noise(333, 250).convert(mode))
+    exact = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    assert np.array_equal(litert_decode.pixels(jpeg, 100_000), exact)
+
+
+@pytest.mark.parametrize(
+    "size", [(400, 268), (250, 333), (256, 131), (258, 129), (256, 256), (2000, 3), (1, 1)]
+)
+def test_a_picture_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: Any) -> None:
+    from petbox.export.faster_rcnn import scaled
+    from petbox.litert import preprocess
+    from petbox.tf import tf
+
+    pixels = np.asarray(noise(*size))
+    image, corners = preprocess.fitted(pixels, lite.about)
+    wanted, corner = scaled(tf.constant(pixels), lite.about.canvas, lite.about.padded)
+    assert np.array_equal(corners[0], corner)
+    assert np.abs(image[0] - wanted).max() < 1e-5
+
+
+def test_a_large_photo_costs_little_beside_its_pixels(lite: LiteDetector) -> None:
+    photo = file(Image.new("RGB", (7000, 5500), "gray"))  # 115 MB of pixels
+    lite.detect(file(noise(300, 200)))
+    _, bytes_ = spent(lite.detect, photo)
+    assert bytes_ < 320 * 2**20
+    settled = memory("VmRSS")
+    lite.detect(photo)
+    assert memory("VmRSS") < settled + 16 * 2**20
+
+
+# What is wrong with a folder, or a command
+
+
+def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> None:
+    for name in (bundle.NETWORK, bundle.ABOUT, "label_map.pbtxt"):
+        part = tmp_path / name
+        shutil.copytree(folder, part)
+        (part / name).unlink()
+        with pytest.raises(ModelError, match=f"{name}: no detector .* it has no {name}; make one"):
+            LiteDetector(part)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (bundle.NETWORK, b"nonsense", r"model.tflite: LiteRT does not take it \(.*\); convert"),
+        (bundle.NETWORK, b"", r"model.tflite: LiteRT does not take it \(.*\); convert"),
+        (bundle.ABOUT, b"{}", "detector.json: not as export/to_litert.py writes it"),
+        (bundle.ABOUT, b'{"canvas": 3}', "detector.json: not as export/to_litert.py writes it"),
+        (bundle.ABOUT, b"\xff", "detector.json: not as export/to_litert.py writes it"),
+        ("label_map.pbtxt", b"item {}", "label_map.pbtxt: line 1: this item has no id"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    folder: Path, tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    (damaged / name).write_bytes(content)
+    with pytest.raises(ModelError, match=told):
+        LiteDetector(damaged)
+
+
+def test_parts_of_two_conversions_are_noticed(folder: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(folder, mixed)
+    about = json.loads((mixed / bundle.ABOUT).read_text())
+    (mixed / bundle.ABOUT).write_text(json.dumps({**about, "padded": [256, 256]}))
+    with pytest.raises(ModelError, match=r"takes \(1, 128, 128, 3\), and detector.json .* \(256"):
+        LiteDetector(mixed)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--min-score=2"], "--min-score 2.0: a score lies between 0 and 1"),
+        (["--max-megapixels=0"], "--max-megapixels 0.0: must be above 0"),
+        (["--out=."], ".: exists already and is not overwritten"),
+        ([], "gone: not a training run, it has no params.yaml"),
+    ],
+)
+def test_a_wrong_command_is_answered_at_once(
+    run: Callable[..., Any], tmp_path: Path, words: list[str], told: str
+) -> None:
+    gone, out = tmp_path / "gone", tmp_path / "out"
+    done = run("export/to_litert.py", f"--run={gone}", f"--out={out}", *words)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()

@@ -1,0 +1,130 @@
+"""`petbox endpoint package` as it is typed: the archive, and where it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.aws import Aws
+from support.endpoint_aws import done, door, failed, petbox
+
+from petbox.sagemaker.endpoint.package import files, pack
+
+BUCKET = "pets-bucket"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with door() as server:
+        server.client("s3").create_bucket(Bucket=BUCKET)
+        yield server
+
+
+def saved_model(folder: Path, content: bytes = b"graph") -> Path:
+    """As far as the packing looks."""
+    for name, data in {
+        "saved_model.pb": content,
+        "variables/variables.index": b"index",
+        "variables/variables.data-00000-of-00001": b"weights" * 100_000,
+        "assets.extra/tf_serving_warmup_requests": b"warm",
+        ".DS_Store": b"the system's",
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def stored(aws: Aws, address: str) -> bytes:
+    key = address.removeprefix(f"s3://{BUCKET}/")
+    return bytes(aws.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+def test_a_model_is_packed_and_sent_once(aws: Aws, tmp_path: Path) -> None:
+    model = saved_model(tmp_path / "toy" / "1")
+    to = f"s3://{BUCKET}/models"
+    dry = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to, "--dry-run"))
+    assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=BUCKET)
+    first = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to))
+    assert dry.stdout == first.stdout
+    address = first.stdout.strip()
+    assert re.fullmatch(rf"{to}/toy-[0-9a-f]{{12}}/model\.tar\.gz", address)
+    archive = stored(aws, address)
+    told = re.search(r"model.tar.gz: 4 files, (\S+) MB, sha256 ([0-9a-f]{64})", first.stderr)
+    assert told and told[2] == hashlib.sha256(archive).hexdigest()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert tar.getnames() == [
+            "1/assets.extra/tf_serving_warmup_requests",
+            "1/saved_model.pb",
+            "1/variables/variables.data-00000-of-00001",
+            "1/variables/variables.index",
+        ]
+        graph = tar.extractfile("1/saved_model.pb")
+        assert graph is not None and graph.read() == (model / "saved_model.pb").read_bytes()
+    again = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to))
+    assert again.stdout == first.stdout
+    assert f"{address}: is there already" in again.stderr
+
+
+def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(
+    aws: Aws, tmp_path: Path
+) -> None:
+    saved_model(tmp_path / "toy" / "7")
+    done_ = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy" / "7", f"s3://{BUCKET}"))
+    address = done_.stdout.strip()
+    assert re.fullmatch(rf"s3://{BUCKET}/toy-7-[0-9a-f]{{12}}/model\.tar\.gz", address)
+    with tarfile.open(fileobj=io.BytesIO(stored(aws, address))) as tar:
+        assert "1/saved_model.pb" in tar.getnames()
+
+
+def test_the_archive_knows_no_times_owners_or_places(tmp_path: Path) -> None:
+    digests = set()
+    for n, place in enumerate(("here", "elsewhere")):
+        model = saved_model(tmp_path / place / "toy")
+        for path in model.rglob("*"):
+            os.utime(path, (n, time.time() + n))
+            path.chmod(0o700 + n if path.is_dir() else 0o600 + n)
+        members = dict(reversed(list(files(model).items()))) if n else files(model)
+        digests.add(pack(dict(sorted(members.items())), tmp_path / f"{n}.tar.gz"))
+    assert len(digests) == 1
+    with tarfile.open(tmp_path / "0.tar.gz") as tar:
+        facts = {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in tar.getmembers()}
+    assert facts == {(0, 0, 0, "", 0o644)}
+
+
+def test_another_model_goes_to_another_address(aws: Aws, tmp_path: Path) -> None:
+    addresses = set()
+    for content in (b"one", b"two"):
+        model = saved_model(tmp_path / "toy", content)
+        told = petbox(aws.env, "endpoint", "package", model, f"s3://{BUCKET}", "--dry-run")
+        addresses.add(done(told).stdout)
+    assert len(addresses) == 2
+
+
+def test_all_versions_are_packed(tmp_path: Path) -> None:
+    for version in ("1", "12"):
+        saved_model(tmp_path / version)
+    (tmp_path / "13").mkdir()  # not a version: nothing is in it
+    (tmp_path / "evaluation.json").write_text("{}")
+    assert {name.split("/")[0] for name in files(tmp_path)} == {"1", "12"}
+
+
+def test_what_is_no_model_is_told(aws: Aws, tmp_path: Path) -> None:
+    to = f"s3://{BUCKET}"
+    line = failed(petbox(aws.env, "endpoint", "package", tmp_path, to))
+    assert f"{tmp_path}: has neither a saved_model.pb nor numbered versions of one" in line
+    line = failed(petbox(aws.env, "endpoint", "package", tmp_path / "none", to))
+    assert "none: no such folder" in line
+    model = saved_model(tmp_path / "toy")
+    line = failed(petbox(aws.env, "endpoint", "package", model, "s3://no-such-bucket"))
+    assert "NoSuchBucket" in line and "make it, or name another" in line
+    wrong = petbox(aws.env, "endpoint", "package", model, "bucket/models")
+    assert wrong.returncode == 2
+    assert "argument TO: 'bucket/models' is not an S3 address" in wrong.stderr

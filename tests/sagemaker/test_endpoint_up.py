@@ -1,0 +1,544 @@
+"""`petbox endpoint up` and `down` as they are typed: the whole life of an endpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.aws import REGION, nobody, refusal
+from support.endpoint_aws import (
+    IMAGE,
+    REPOSITORY,
+    ROLE,
+    SOON,
+    UP,
+    Door,
+    command,
+    done,
+    door,
+    failed,
+    petbox,
+    shown,
+)
+
+from petbox.cli.main import main
+
+NOW = int(time.time() * 1000)
+ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Door]:
+    with door() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forgotten(aws: Door) -> None:
+    """What a test before has said or asked is none of the next one's."""
+    for told in (aws.asked, aws.instead, aws.amended):
+        told.clear()
+
+
+def up(aws: Door, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return petbox(aws.env, "endpoint", "up", name, *UP, *words)
+
+
+def down(aws: Door, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return petbox(aws.env, "endpoint", "down", name, *SOON, *words)
+
+
+def variant(request: dict[str, Any]) -> dict[str, Any]:
+    (one,) = request["ProductionVariants"]
+    return dict(one)
+
+
+# Its life
+
+
+def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
+    scaled = ("--autoscale", "2..4", "--target", "70.5", "--tag", "team=pets")
+    first = done(up(aws, "life", *scaled))
+    assert first.stdout == "life\n"
+    assert aws.changes() == [
+        "CreateModel",
+        "CreateEndpointConfig",
+        "CreateEndpoint",
+        "RegisterScalableTarget",
+        "PutScalingPolicy",
+    ]
+    (model,) = aws.requests("CreateModel")
+    (config,) = aws.requests("CreateEndpointConfig")
+    (endpoint,) = aws.requests("CreateEndpoint")
+    assert re.fullmatch("life-[0-9a-f]{10}", model["ModelName"])
+    assert re.fullmatch("life-[0-9a-f]{10}", config["EndpointConfigName"])
+    assert variant(config)["ModelName"] == model["ModelName"]
+    assert variant(config)["InitialInstanceCount"] == 2
+    assert endpoint["EndpointConfigName"] == config["EndpointConfigName"]
+    tags = [{"Key": "team", "Value": "pets"}, {"Key": "petbox:made-for", "Value": "life"}]
+    assert model["Tags"] == config["Tags"] == endpoint["Tags"] == tags
+    (target,) = aws.requests("RegisterScalableTarget")
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 4)
+    assert target["ResourceId"] == "endpoint/life/variant/AllTraffic"
+
+    aws.asked.clear()
+    again = done(up(aws, "life", *scaled))
+    assert (again.stdout, aws.changes()) == ("life\n", [])
+    assert "life is as wanted already" in again.stderr
+
+    unasked = command(aws.env, "endpoint", "down", "life")
+    refused = subprocess.run(**unasked, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert "nobody is there to be asked; give --yes" in failed(refused)
+    assert aws.changes() == []
+    gone = done(down(aws, "life", "--yes"))
+    assert aws.changes() == [
+        "DeleteScalingPolicy",
+        "DeregisterScalableTarget",
+        "DeleteEndpoint",
+        "DeleteEndpointConfig",
+        "DeleteModel",
+    ]
+    assert f"left: the image {IMAGE}" in gone.stderr
+
+    aws.asked.clear()
+    twice = done(down(aws, "life", "--yes"))
+    assert (twice.stderr, aws.changes()) == ("life: nothing of it is there\n", [])
+
+
+def test_a_dry_run_shows_every_call_and_makes_none(aws: Door) -> None:
+    words = ("--ttl", "2h", "--autoscale", "1..4", "--target", "70")
+    calls = shown(up(aws, "dry", *words, "--dry-run"))
+    assert [name for name, _ in calls] == [
+        "scheduler.create_schedule",
+        "sagemaker.create_model",
+        "sagemaker.create_endpoint_config",
+        "sagemaker.create_endpoint",
+        "until the endpoint is in service",
+        "application-autoscaling.register_scalable_target",
+        "application-autoscaling.put_scaling_policy",
+    ]
+    assert aws.changes() == []
+    done(up(aws, "dry"))
+    calls = shown(down(aws, "dry", "--dry-run"))
+    assert [name for name, _ in calls] == [
+        "sagemaker.delete_endpoint",
+        "until the endpoint is gone",
+        "sagemaker.delete_endpoint_config",
+        "sagemaker.delete_model",
+    ]
+    assert "DeleteEndpoint" not in aws.names()
+
+
+def test_down_removes_what_interrupted_commands_left(aws: Door) -> None:
+    aws.instead["CreateEndpoint"] = lambda _: refusal("ResourceLimitExceeded", "limit is 0.")
+    result = up(aws, "parts", "--ttl", "1h")
+    line = failed(result)
+    assert "ResourceLimitExceeded: limit is 0" in line and "Service Quotas" in line
+    assert re.search(
+        "made so far: schedule petbox-parts, model parts-.{10}, endpoint configuration parts-",
+        result.stderr,
+    )
+    aws.asked.clear()
+    done(down(aws, "parts", "--yes"))
+    assert aws.changes() == ["DeleteEndpointConfig", "DeleteModel", "DeleteSchedule"]
+
+
+def test_whoever_sits_at_a_terminal_is_asked(aws: Door) -> None:
+    done(up(aws, "asked"))
+
+    def answered(word: bytes) -> subprocess.CompletedProcess[str]:
+        ours, theirs = pty.openpty()
+        os.write(ours, word + b"\n")
+        try:
+            typed = command(aws.env, "endpoint", "down", "asked", *SOON)
+            return subprocess.run(**typed, stdin=theirs, capture_output=True, timeout=60)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    refused = answered(b"n")
+    assert "nothing was removed" in failed(refused)
+    assert "  endpoint asked\n" in refused.stderr and "remove all this? [y/N]" in refused.stderr
+    assert "DeleteEndpoint" not in aws.names()
+    done(answered(b"y"))
+    assert "DeleteEndpoint" in aws.names()
+
+
+# Changes: moto answers UpdateEndpoint with 500, so the door does
+
+
+def changing(aws: Door, name: str, *, looks: int = 2, fails: str = "") -> None:
+    """From UpdateEndpoint on, an endpoint that takes `looks` looks to be as it was told."""
+    state: dict[str, Any] = {}
+
+    def update(request: dict[str, Any]) -> dict[str, Any]:
+        state.update(config=request["EndpointConfigName"], looks=looks, began=time.time())
+        if fails:
+            write_log(aws, name, "AllTraffic/new", "no SavedModel; found: nothing")
+        return {"EndpointArn": ARN + name}
+
+    def describe(answer: dict[str, Any]) -> dict[str, Any]:
+        if not state or answer["EndpointName"] != name:
+            return answer
+        if state["looks"]:
+            state["looks"] -= 1
+            pending = {"EndpointConfigName": state["config"], "StartTime": state["began"]}
+            return {**answer, "EndpointStatus": "Updating", "PendingDeploymentSummary": pending}
+        if fails:
+            return {**answer, "FailureReason": fails}
+        return {**answer, "EndpointConfigName": state["config"]}
+
+    aws.instead["UpdateEndpoint"] = update
+    aws.amended["DescribeEndpoint"] = describe
+
+
+def test_another_image_is_put_in_place_and_the_replaced_is_removed(aws: Door) -> None:
+    done(up(aws, "change"))
+    (old_model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
+    (old,) = (one["EndpointConfigName"] for one in aws.requests("CreateEndpointConfig"))
+    aws.asked.clear()
+    changing(aws, "change")
+    result = done(up(aws, "change", "--image", f"{REPOSITORY}:2", "--env", "A=b=c"))
+    assert aws.changes() == [
+        "CreateModel",
+        "CreateEndpointConfig",
+        "UpdateEndpoint",
+        "DeleteEndpointConfig",
+        "DeleteModel",
+    ]
+    (model,) = aws.requests("CreateModel")
+    assert model["PrimaryContainer"] == {"Image": f"{REPOSITORY}:2", "Environment": {"A": "b=c"}}
+    assert aws.requests("DeleteModel") == [{"ModelName": old_model}]
+    assert aws.requests("DeleteEndpointConfig") == [{"EndpointConfigName": old}]
+    assert "[Updating] change" in result.stderr and "[InService] change" in result.stderr
+    assert f"{REPOSITORY}:2: has no digest" in result.stderr
+
+
+def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: Door) -> None:
+    scaled = ("--autoscale", "1..4", "--target", "70")
+    done(up(aws, "keep", *scaled))
+    aws.asked.clear()
+    changing(aws, "keep")
+    done(up(aws, "keep", *scaled, "--capture", "s3://pets-bucket/seen"))
+    assert aws.changes() == ["CreateEndpointConfig", "UpdateEndpoint", "DeleteEndpointConfig"]
+    (update,) = aws.requests("UpdateEndpoint")
+    assert update["RetainAllVariantProperties"] is True
+    excluded = [one["VariantPropertyType"] for one in update["ExcludeRetainedVariantProperties"]]
+    assert excluded == ["DesiredWeight", "DataCaptureConfig"]
+
+
+def test_another_type_of_instance_is_taken_out_of_scaling_first(aws: Door) -> None:
+    scaled = ("--autoscale", "1..4", "--target", "70")
+    done(up(aws, "type", *scaled))
+    aws.asked.clear()
+    changing(aws, "type")
+    done(up(aws, "type", *scaled, "--instance-type", "ml.g4dn.xlarge"))
+    assert aws.changes() == [
+        "CreateEndpointConfig",
+        "DeleteScalingPolicy",
+        "DeregisterScalableTarget",
+        "UpdateEndpoint",
+        "RegisterScalableTarget",
+        "PutScalingPolicy",
+        "DeleteEndpointConfig",
+    ]
+    assert "RetainAllVariantProperties" not in aws.requests("UpdateEndpoint")[0]
+
+
+def test_other_bounds_and_tags_need_no_new_configuration(aws: Door) -> None:
+    done(up(aws, "bounds", "--autoscale", "1..4", "--target", "70"))
+    aws.asked.clear()
+    done(up(aws, "bounds", "--autoscale", "2..6", "--target", "70", "--tag", "team=pets"))
+    assert aws.changes() == ["AddTags", "RegisterScalableTarget"]
+    aws.asked.clear()
+    done(up(aws, "bounds", "--autoscale", "2..6", "--target", "80", "--tag", "team=pets"))
+    assert aws.changes() == ["PutScalingPolicy"]
+
+
+def test_an_update_that_fails_is_told_and_the_endpoint_serves_on(aws: Door) -> None:
+    done(up(aws, "undone"))
+    write_log(aws, "undone", "AllTraffic/old", "of the container that serves on")
+    changing(aws, "undone", fails="The primary container did not pass the ping health check.")
+    result = up(aws, "undone", "--image", f"{REPOSITORY}:2")
+    line = failed(result)
+    told = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert told == ["no SavedModel; found: nothing"]
+    assert line == (
+        "error: endpoint undone: the update failed: The primary container did not pass the ping "
+        "health check; it serves as before; mend that, and type the same command again"
+    )
+    assert "DeleteModel" not in aws.names()
+
+
+def test_what_sagemaker_is_doing_already_is_waited_for_not_done_again(aws: Door) -> None:
+    done(up(aws, "busy"))
+    aws.asked.clear()
+    left = ["Creating", "Creating"]
+    aws.amended["DescribeEndpoint"] = lambda answer: (
+        {**answer, "EndpointStatus": left.pop()} if left else answer
+    )
+    result = done(up(aws, "busy"))
+    assert aws.changes() == [] and not left
+    assert "[Creating] busy" in result.stderr
+
+
+def test_one_that_failed_is_removed_and_made_anew(aws: Door) -> None:
+    done(up(aws, "anew"))
+    aws.asked.clear()
+    aws.amended["DescribeEndpoint"] = lambda answer: (
+        answer
+        if "DeleteEndpoint" in aws.names()
+        else {**answer, "EndpointStatus": "Failed", "FailureReason": "no"}
+    )
+    done(up(aws, "anew"))
+    assert aws.changes() == ["DeleteEndpoint", "CreateEndpoint"]
+
+
+def test_down_waits_until_sagemaker_lets_go(aws: Door) -> None:
+    done(up(aws, "held"))
+    tries: list[int] = []
+
+    def delete(_: dict[str, Any]) -> Any:
+        tries.append(1)
+        text = f'Cannot update in-progress endpoint "{ARN}held".'
+        return refusal("ValidationException", text) if len(tries) == 1 else None
+
+    aws.instead["DeleteEndpoint"] = delete
+    result = done(down(aws, "held", "--yes"))
+    assert len(tries) == 2
+    assert "waiting until SageMaker is done with it" in result.stderr
+
+
+def test_instances_are_not_made_serverless(aws: Door) -> None:
+    done(up(aws, "solid"))
+    aws.asked.clear()
+    line = failed(up(aws, "solid", "--serverless", "4096,5"))
+    assert "has instances, and SageMaker makes no such endpoint serverless" in line
+    assert "petbox endpoint down solid" in line
+    assert aws.changes() == []
+
+
+def test_what_petbox_did_not_make_is_left_as_it_is(aws: Door) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_model(
+        ModelName="theirs", PrimaryContainer={"Image": IMAGE}, ExecutionRoleArn=ROLE
+    )
+    one = {
+        "VariantName": "AllTraffic",
+        "ModelName": "theirs",
+        "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": 1,
+    }
+    sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[one])
+    sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
+    aws.asked.clear()
+    assert "was not made by petbox" in failed(up(aws, "theirs"))
+    assert "was not made by petbox" in failed(down(aws, "theirs", "--yes"))
+    assert aws.changes() == []
+    assert "theirs" not in done(petbox(aws.env, "endpoint", "list")).stdout
+
+
+# Failures
+
+
+def write_log(aws: Door, name: str, stream: str, *texts: str) -> None:
+    logs = aws.client("logs")
+    group = f"/aws/sagemaker/Endpoints/{name}"
+    if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    events = [{"timestamp": NOW + n, "message": text} for n, text in enumerate(texts)]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+def test_the_containers_last_lines_are_told_when_it_does_not_come_up(aws: Door) -> None:
+    reason = (
+        "The primary container for production variant AllTraffic did not pass the ping\n check."
+    )
+    aws.amended["DescribeEndpoint"] = lambda answer: {
+        **answer,
+        "EndpointStatus": "Failed",
+        "FailureReason": reason,
+    }
+    texts = [*(f"line {n}" for n in range(30)), "no SavedModel; found: nothing"]
+    write_log(aws, "sick", "AllTraffic/earlier", "of an earlier endpoint")
+
+    def created(answer: dict[str, Any]) -> dict[str, Any]:
+        write_log(aws, "sick", "AllTraffic/i-1", *texts)
+        return answer
+
+    aws.amended["CreateEndpoint"] = created
+    result = up(aws, "sick")
+    line = failed(result)
+    assert line.startswith(
+        "error: endpoint sick: failed: The primary container for production variant AllTraffic did "
+        "not pass the ping check; mend that and type the same command again"
+    )
+    told = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert told == texts[-20:]
+    assert re.search("made so far: .*endpoint sick", result.stderr)
+
+
+def test_whose_log_may_not_be_read_is_told_the_reason_alone(aws: Door) -> None:
+    aws.amended["DescribeEndpoint"] = lambda answer: {
+        **answer,
+        "EndpointStatus": "Failed",
+        "FailureReason": "Out of instances",
+    }
+    aws.instead["DescribeLogStreams"] = lambda _: refusal("AccessDeniedException", "not allowed")
+    result = up(aws, "mute")
+    assert "failed: Out of instances" in failed(result)
+    assert "its container's last lines are not shown" in result.stderr
+
+
+def test_ctrl_c_leaves_it_to_sagemaker_and_says_how_to_go_on(aws: Door) -> None:
+    aws.amended["DescribeEndpoint"] = lambda answer: {**answer, "EndpointStatus": "Creating"}
+    words = ("endpoint", "up", "patience", *UP)
+    with subprocess.Popen(
+        **command(aws.env, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("[Creating]"):
+                break
+        running.send_signal(signal.SIGINT)
+        said, talk = running.communicate(timeout=30)
+    assert (running.returncode, said) == (130, "")
+    assert re.match(
+        "interrupted here, not there; made so far: model patience-.*, endpoint patience; "
+        "an endpoint costs money while it exists; go on: the same command, look: petbox endpoint "
+        "status patience, remove: petbox endpoint down patience\n$",
+        talk,
+    )
+    aws.amended.clear()
+    aws.asked.clear()
+    assert done(petbox(aws.env, *words)).stdout == "patience\n"
+    assert aws.changes() == []
+
+
+def test_who_may_not_see_schedules_and_scaling_may_have_an_endpoint(aws: Door) -> None:
+    denied = refusal("AccessDeniedException", "User: pets is not authorized", status=403)
+    aws.instead["GetSchedule"] = lambda _: denied
+    aws.instead["DescribeScalableTargets"] = lambda _: denied
+    result = done(up(aws, "blind"))
+    assert result.stderr.count("User: pets is not authorized") == 2
+    result = done(down(aws, "blind", "--yes"))
+    assert result.stderr.count("whether some is left is not known") == 2
+
+
+def test_an_image_of_another_region_is_told_before_anything_is_asked(aws: Door) -> None:
+    result = petbox({**aws.env, "AWS_REGION": "eu-west-1"}, "endpoint", "up", "far", *UP)
+    assert f"{IMAGE}: lies in us-east-1, and would run in eu-west-1" in failed(result)
+    assert not aws.asked
+
+
+def test_no_credentials_is_one_line(tmp_path: Path) -> None:
+    env = {**nobody(tmp_path), "AWS_REGION": REGION, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    result = petbox(env, "endpoint", "up", "pets", *UP)
+    assert "endpoint pets: no AWS credentials; log in" in failed(result)
+    assert result.stderr.count("\n") == 1
+
+
+# Its end, set when it is made
+
+
+def test_an_end_is_set_before_costs_begin_moved_and_taken_away(aws: Door) -> None:
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    result = done(up(aws, "end", "--ttl", "2h"))
+    assert aws.changes()[0] == "CreateSchedule"
+    scheduler = aws.client("scheduler")
+    made = scheduler.get_schedule(Name="petbox-end")
+    assert made["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
+    assert json.loads(made["Target"]["Input"]) == {"EndpointName": "end"}
+    assert made["Target"]["RoleArn"] == ROLE
+    assert made["ActionAfterCompletion"] == "DELETE"
+    end = datetime.strptime(made["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)")
+    wait = end.replace(tzinfo=timezone.utc) - before
+    assert timedelta(hours=2) <= wait <= timedelta(hours=2, minutes=2)
+    assert f"end is deleted at {end:%Y-%m-%d %H:%M} UTC" in result.stderr
+
+    aws.asked.clear()
+    other = "arn:aws:iam::123456789012:role/Ender"
+    done(up(aws, "end", "--ttl", "1d", "--ttl-role", other))
+    assert aws.changes() == ["UpdateSchedule"]
+    assert scheduler.get_schedule(Name="petbox-end")["Target"]["RoleArn"] == other
+
+    aws.asked.clear()
+    done(up(aws, "end"))
+    assert aws.changes() == ["DeleteSchedule"]
+
+
+def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aws: Door) -> None:
+    text = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+    aws.instead["CreateSchedule"] = lambda _: refusal("ValidationException", text)
+    line = failed(up(aws, "role", "--ttl", "2h"))
+    assert "must trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint" in line
+    assert aws.changes() == ["CreateSchedule"]
+
+
+# What is refused before anything is called
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("my_pets",), "argument NAME: 'my_pets' is not a name for SageMaker"),
+        (("a" * 53,), "argument NAME: 'aaa"),
+        (("pets", "--image", "petbox:1"), "argument --image: 'petbox:1' is not an image in ECR"),
+        (("pets", "--role", "SageMaker"), "argument --role: 'SageMaker' is not a role's ARN"),
+        (("pets", "--model-data", "s3://b12/m.zip"), "argument --model-data: 's3://b12/m.zip'"),
+        (("pets", "--env", "1A=b"), "argument --env: '1A' is not a variable's name"),
+        (("pets", "--env", f"A={'b' * 1025}"), "argument --env: A: has more than 1024"),
+        (("pets", "--instance-type", "m5.large"), "write it like ml.m5.large"),
+        (("pets", "--instance-count", "0"), "argument --instance-count: 0 is less than 1"),
+        (("pets", "--ami", "x y"), "argument --ami: 'x y' is not a host image"),
+        (("pets", "--serverless", "4096"), "argument --serverless: '4096' is not of the form"),
+        (("pets", "--serverless", "4000,5"), "argument --serverless: 4000 is not a size of"),
+        (("pets", "--serverless", "4096,201"), "a concurrency of 201 is not from 1 to 200"),
+        (("pets", "--serverless", "4096,5", "--instance-count", "2"), "exclude each other"),
+        (
+            ("pets", "--serverless", "4096,5", "--autoscale", "1..2", "--target", "1"),
+            "--serverless and --autoscale exclude each other",
+        ),
+        (("pets", "--serverless", "4096,5", "--capture", "s3://b12/x"), "exclude each other"),
+        (("pets", "--async", "out/"), "argument --async: 'out/' is not an S3 address"),
+        (("pets", "--async-errors", "s3://b12/x"), "--async-errors goes with --async only"),
+        (("pets", "--notify-error", "x"), "argument --notify-error: 'x' is not a topic's ARN"),
+        (("pets", "--autoscale", "1-4", "--target", "1"), "argument --autoscale: '1-4' is not"),
+        (("pets", "--autoscale", "4..1", "--target", "1"), "argument --autoscale: '4..1' is not"),
+        (("pets", "--autoscale", "1..4"), "--autoscale goes with --target only"),
+        (("pets", "--target", "4"), "--target goes with --autoscale only"),
+        (("pets", "--autoscale", "0..4", "--target", "1"), "only an endpoint with --async may"),
+        (("pets", "--capture-percent", "4"), "--capture-percent goes with --capture only"),
+        (("pets", "--capture", "s3://b12/x", "--capture-percent", "101"), "not from 1 to 100"),
+        (("pets", "--health-timeout", "10"), "argument --health-timeout: 10 is not from 60"),
+        (("pets", "--subnet", "subnet-1"), "are given together or not at all"),
+        (("pets", "--tag", "petbox:x=1"), "which petbox keeps for itself"),
+        (("pets", "--ttl", "2"), "argument --ttl: '2' is not a time; write it like 2h"),
+        (("pets", "--ttl", ""), "argument --ttl: '' is not a time"),
+        (("pets", "--ttl", "9m"), "argument --ttl: '9m' is not from 10m to 365d"),
+        (("pets", "--ttl-role", ROLE), "--ttl-role goes with --ttl only"),
+        (("pets", "--every", "0"), "argument --every: 0 is not from 0.1"),
+    ],
+)
+def test_what_cannot_be_is_told_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    given = [word for flag in ("--image", "--role") if flag not in words for word in PAIRS[flag]]
+    with pytest.raises(SystemExit) as ended:
+        main(["endpoint", "up", *given, *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+PAIRS = {"--image": ("--image", IMAGE), "--role": ("--role", ROLE)}

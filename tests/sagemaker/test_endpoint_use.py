@@ -1,0 +1,335 @@
+"""`petbox endpoint status`, `list`, `logs` and `invoke` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from support.aws import REGION, nobody, refusal
+from support.endpoint_aws import IMAGE, UP, Door, done, door, failed, petbox
+from support.peer import Answer, classic_detector, golden, peer
+from support.serving import front
+
+from petbox.cli.main import main
+
+NOW = int(time.time() * 1000)
+GONE = refusal("ValidationException", 'Could not find endpoint "arn".')
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Door]:
+    with door() as server:
+        data = ("--model-data", "s3://pets-bucket/model.tar.gz")
+        more = ("--autoscale", "1..4", "--target", "70", "--capture", "s3://pets-bucket/seen")
+        done(petbox(server.env, "endpoint", "up", "pets", *UP, *data, *more, "--ttl", "2h"))
+        done(petbox(server.env, "endpoint", "up", "light", *UP, "--serverless", "4096,5"))
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forgotten(aws: Door) -> None:
+    """What a test before has said or asked is none of the next one's."""
+    for told in (aws.asked, aws.instead, aws.amended):
+        told.clear()
+
+
+def status(aws: Door, name: str) -> dict[str, str]:
+    lines = done(petbox(aws.env, "endpoint", "status", name)).stdout.splitlines()
+    return {line[:14].strip(): line[14:].strip() for line in lines}
+
+
+# Status
+
+
+def test_status_tells_what_it_runs_on_how_it_is_used_and_when_it_ends(aws: Door) -> None:
+    cloudwatch = aws.client("cloudwatch")
+    called = datetime.now(timezone.utc) - timedelta(hours=3)
+    dimensions = [
+        {"Name": "EndpointName", "Value": "pets"},
+        {"Name": "VariantName", "Value": "AllTraffic"},
+    ]
+    for metric, values in {
+        "Invocations": {called: 7, called - timedelta(hours=2): 5, called - timedelta(days=2): 9},
+        "Invocation4XXErrors": {called: 3},
+        "Invocation5XXErrors": {called: 1},
+    }.items():
+        data = [
+            {"MetricName": metric, "Dimensions": dimensions, "Timestamp": at, "Value": value}
+            for at, value in values.items()
+        ]
+        cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=data)
+    facts = status(aws, "pets")
+    assert facts["status"] == "InService"
+    assert facts["region"] == REGION
+    assert facts["runs on"] == "1 of ml.m5.xlarge"
+    assert facts["image"] == IMAGE
+    assert facts["model"] == "s3://pets-bucket/model.tar.gz"
+    assert facts["scaling"] == "1..4, to 70 calls a minute for each instance"
+    assert facts["captured"] == "100 % to s3://pets-bucket/seen"
+    assert facts["ends"].endswith("UTC")
+    assert facts["use"].startswith(
+        "12 calls in 24 hours, 3 answered with 4xx, 1 with 5xx; the last before "
+    )
+    last = datetime.strptime(facts["use"][-20:], "%Y-%m-%d %H:%M UTC").replace(tzinfo=timezone.utc)
+    assert abs(last - called) <= timedelta(minutes=6)
+    assert facts["price"].startswith("https://aws.amazon.com/sagemaker/")
+
+
+def test_status_of_one_that_is_changing_tells_both(aws: Door) -> None:
+    def describe(answer: dict[str, Any]) -> dict[str, Any]:
+        variant = {**answer["ProductionVariants"][0], "DesiredInstanceCount": 3}
+        return {
+            **answer,
+            "EndpointStatus": "Updating",
+            "ProductionVariants": [variant],
+            "PendingDeploymentSummary": {"EndpointConfigName": "pets-next"},
+        }
+
+    aws.amended["DescribeEndpoint"] = describe
+    facts = status(aws, "pets")
+    assert facts["status"] == "Updating"
+    assert facts["runs on"] == "1 of ml.m5.xlarge, 3 wanted"
+    assert facts["on its way to"] == "pets-next"
+
+
+def test_status_of_a_serverless_one_without_an_end(aws: Door) -> None:
+    facts = status(aws, "light")
+    assert facts["runs on"] == "serverless, 4096 MB, 5 calls at once"
+    assert facts["ends"] == "never by itself"
+    assert facts["use"] == "no calls in 24 hours"
+
+
+def test_status_goes_without_metrics_that_may_not_be_seen(aws: Door) -> None:
+    aws.instead["GetMetricData"] = lambda _: refusal("AccessDeniedException", "not yours", 403)
+    assert status(aws, "light")["use"].startswith("not known (metrics of endpoint light: ")
+
+
+def test_status_is_json_if_wanted(aws: Door) -> None:
+    facts = json.loads(done(petbox(aws.env, "endpoint", "status", "light", "--json")).stdout)
+    assert (facts["endpoint"], facts["status"]) == ("light", "InService")
+
+
+def test_status_of_none_says_what_is_left_of_it(aws: Door) -> None:
+    line = failed(petbox(aws.env, "endpoint", "status", "none"))
+    assert "there is none in this account and region; see: petbox endpoint list" in line
+    aws.instead["DescribeEndpoint"] = lambda _: GONE  # as its --ttl leaves it
+    line = failed(petbox(aws.env, "endpoint", "status", "pets"))
+    assert "of it are left: pets-" in line and "petbox endpoint down pets" in line
+
+
+# List
+
+
+def test_list_finds_all_that_petbox_made(aws: Door) -> None:
+    result = done(petbox(aws.env, "endpoint", "list"))
+    light, pets = (line.split("\t") for line in result.stdout.splitlines())
+    assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "stays"]
+    assert pets[:3] == ["pets", "InService", "1 of ml.m5.xlarge"]
+    assert pets[3].startswith("deleted 20")
+    assert result.stderr == f"2 endpoints of petbox's in {REGION}\n"
+
+
+def test_list_finds_what_is_left_of_an_endpoint_that_is_gone(aws: Door) -> None:
+    aws.amended["ListEndpoints"] = lambda _: {"Endpoints": []}
+    result = done(petbox(aws.env, "endpoint", "list", "--json"))
+    rows = {row["endpoint"]: row for row in map(json.loads, result.stdout.splitlines())}
+    assert rows.keys() == {"light", "pets"}
+    assert rows["pets"]["status"] is None
+    kinds = [part.split()[0] for part in rows["pets"]["parts"]]
+    assert kinds == ["configuration", "model", "schedule", "scaling"]
+    assert "remove: petbox endpoint down" in result.stderr
+
+
+def test_list_goes_without_schedules_that_may_not_be_seen(aws: Door) -> None:
+    denied = refusal("AccessDeniedException", "not yours", status=403)
+    aws.instead["GET /schedules"] = lambda _: denied
+    result = done(petbox(aws.env, "endpoint", "list"))
+    assert "going on without the schedules" in result.stderr
+    assert len(result.stdout.splitlines()) == 2
+
+
+# Logs
+
+
+def write_log(aws: Door, name: str, stream: str, *texts: str, at: int = NOW) -> None:
+    logs = aws.client("logs")
+    group = f"/aws/sagemaker/Endpoints/{name}"
+    if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        logs.create_log_group(logGroupName=group)
+    known = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]
+    if not known:
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    events = [{"timestamp": at + 10 * n, "message": f"{text}\n"} for n, text in enumerate(texts)]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+def test_logs_are_the_last_lines_of_all_instances_in_order_of_time(aws: Door) -> None:
+    write_log(aws, "pets", "AllTraffic/i-1", "one", "three", "five")
+    write_log(aws, "pets", "AllTraffic/i-2", "two", "four", at=NOW + 5)
+    result = done(petbox(aws.env, "endpoint", "logs", "pets", "--lines", "4"))
+    assert result.stdout.splitlines() == [
+        "i-2 | two",
+        "i-1 | three",
+        "i-2 | four",
+        "i-1 | five",
+    ]
+
+
+def test_logs_are_followed_until_the_endpoint_is_gone(aws: Door) -> None:
+    write_log(aws, "light", "AllTraffic/one", "before")
+    looks: list[int] = []
+
+    def describe(_: dict[str, Any]) -> Any:
+        looks.append(1)
+        if len(looks) == 1:
+            return None
+        if len(looks) == 2:
+            return refusal("ThrottlingException", "Rate exceeded")
+        write_log(aws, "light", "AllTraffic/one", "last words", at=int(time.time() * 1000))
+        return GONE
+
+    aws.instead["DescribeEndpoint"] = describe
+    result = done(petbox(aws.env, "endpoint", "logs", "light", "--follow", "--every", "0.1"))
+    assert result.stdout.splitlines() == ["before", "last words"]
+    assert result.stderr.splitlines()[-1] == "light is gone"
+
+
+def test_no_log_and_no_endpoint_is_an_error(aws: Door) -> None:
+    line = failed(petbox(aws.env, "endpoint", "logs", "none"))
+    assert "there is none in this account and region, and no log of one" in line
+
+
+# Invoke
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The container's own front, before an engine that says what TensorFlow Serving said."""
+    folder = tmp_path_factory.mktemp("front") / "run"
+    with peer(classic_detector) as engine:
+        port = urlsplit(engine.url).port
+        assert port is not None
+        with front(folder, port) as at:
+            yield {
+                **nobody(folder),
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{at}",
+                "AWS_ACCESS_KEY_ID": "local",
+                "AWS_SECRET_ACCESS_KEY": "local",
+                "AWS_REGION": REGION,
+            }
+
+
+def test_a_picture_and_a_request_are_sent_as_they_are(
+    local: dict[str, str], tmp_path: Path
+) -> None:
+    picture, request = tmp_path / "cat.JPG", tmp_path / "one.json"
+    picture.write_bytes(golden("picture.jpg"))
+    request.write_bytes(golden("request_one.json"))
+    for file in (picture, request):
+        result = done(petbox(local, "endpoint", "invoke", "toy", file))
+        assert json.loads(result.stdout) == json.loads(golden("answer_one.json"))
+
+
+def test_the_answer_goes_into_a_file_if_wanted(local: dict[str, str], tmp_path: Path) -> None:
+    picture, out = tmp_path / "cat.jpg", tmp_path / "found.json"
+    picture.write_bytes(golden("picture.jpg"))
+    result = done(petbox(local, "endpoint", "invoke", "toy", picture, "--out", out))
+    assert result.stdout == f"{out}\n"
+    assert out.read_bytes() == golden("answer_one.json")
+
+
+def test_what_the_container_refuses_is_told_in_its_own_words(
+    local: dict[str, str], tmp_path: Path
+) -> None:
+    wrong, asked = tmp_path / "cat.png", tmp_path / "detect.json"
+    wrong.write_bytes(b"no picture")
+    asked.write_bytes(golden("request_detect.json"))
+    line = failed(petbox(local, "endpoint", "invoke", "toy", wrong, "--content-type", "text/html"))
+    assert "the container answered 415: " in line and "ModelError" not in line
+    line = failed(petbox(local, "endpoint", "invoke", "toy", asked))
+    assert "the container answered 400: " in line and 'signature name: "' in line
+
+
+def test_the_containers_words_are_found_inside_sagemakers(aws: Door, tmp_path: Path) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(b"no picture")
+    told = {
+        "code": "ModelError",
+        "Message": "Received client error (400) from primary with message ... See https://...",
+        "OriginalStatusCode": 400,
+        "OriginalMessage": json.dumps({"error": "picture 0: not a picture"}),
+    }
+    path = "POST /endpoints/pets/invocations"
+    aws.instead[path] = lambda _: Answer(424, json.dumps(told).encode())
+    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
+    assert line == "error: endpoint pets: the container answered 400: picture 0: not a picture"
+    refused = {"code": "ValidationError", "Message": "Endpoint pets not found."}
+    aws.instead[path] = lambda _: Answer(400, json.dumps(refused).encode())
+    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
+    assert line == "error: endpoint pets: ValidationError: Endpoint pets not found"
+
+
+def test_a_file_in_s3_is_for_later(aws: Door) -> None:
+    result = done(petbox(aws.env, "endpoint", "invoke", "pets", "s3://pets-bucket/cat.jpg"))
+    assert result.stdout.startswith("s3://")
+    assert "POST /endpoints/pets/async-invocations" in aws.names()
+
+
+def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
+    strange, large = tmp_path / "cat.xyz", tmp_path / "large.jpg"
+    strange.write_bytes(b"?")
+    large.touch()
+    with large.open("r+b") as file:
+        file.truncate(25 * 1024 * 1024 + 1)
+    for file, told in (
+        (strange, "cat.xyz: what it is its name does not say; give --content-type"),
+        (large, "large.jpg: has 26.2 MB, and SageMaker passes on 25 MB"),
+        (tmp_path / "none.jpg", "none.jpg: no such file"),
+    ):
+        assert told in failed(petbox(aws.env, "endpoint", "invoke", "pets", file))
+    assert not aws.asked
+
+
+# Misuse
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("status", "a_b"), "argument NAME: 'a_b' is not a name"),
+        (("down", "a_b"), "argument NAME: 'a_b' is not a name"),
+        (("logs", "pets", "--lines", "-1"), "argument --lines: -1 is not from 0"),
+        (("logs", "pets", "--every", "0"), "argument --every: 0 is not from"),
+        (("invoke", "pets", "s3://B/x"), "'s3://B/x' is not an S3 address"),
+        (("invoke", "pets", "s3://b12/x.jpg", "--out", "x"), "--out goes with a local file only"),
+    ],
+)
+def test_what_cannot_be_is_told_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["endpoint", *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_help_imports_no_boto3() -> None:
+    code = (
+        "import sys; from petbox.cli.main import main\n"
+        "for words in (['--help'], ['endpoint', 'up', '--help'], ['transform', '--help']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert not [name for name in sys.modules if name.startswith(('boto', 'tensorflow'))]\n"
+    )
+    checkout = str(Path(__file__).resolve().parents[2])
+    settings: dict[str, Any] = {"cwd": checkout, "capture_output": True, "timeout": 60}
+    ran = subprocess.run([sys.executable, "-c", code], **settings)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,640 @@
+"""`petbox train-job` as it is typed: what it asks of SageMaker, and how a job is followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.aws import REGION, Aws, Recorded, in_turn, moto, nobody, recorded, refusal
+
+from petbox.aws.s3_upload import upload
+from petbox.data import labels
+from petbox.data.records import RecordsInfo, shard_paths, write_info
+from petbox.sagemaker.train_job.request import TrainJobOptions, plan
+from petbox.training.log_lines import METRICS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/petbox-train:1"
+ROLE = "arn:aws:iam::123456789012:role/service-role/SageMaker"
+OUTPUT = "s3://pets-bucket/jobs"
+WORDS = {"--image": IMAGE, "--role": ROLE, "--data": "s3://pets-bucket/in", "--output": OUTPUT}
+REQUIRED = tuple(word for pair in WORDS.items() for word in pair)
+SOON = ("--every", "0.1")
+NOW = int(time.time() * 1000) - 60_000  # CloudWatch takes no old lines
+
+Done = subprocess.CompletedProcess[str]
+
+
+def command(env: dict[str, str], *words: str | Path) -> dict[str, Any]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    return {
+        "args": [sys.executable, "-m", "petbox", "train-job", *map(str, words)],
+        "env": {**inherited, "PYTHONPATH": str(CHECKOUT), **env},
+        "text": True,
+    }
+
+
+def train_job(env: dict[str, str], *words: str | Path) -> Done:
+    return subprocess.run(**command(env, *words), capture_output=True, timeout=60)
+
+
+def failed(done: Done) -> str:
+    """The last line of a command that failed as it should."""
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with moto() as server:
+        server.client("s3").create_bucket(Bucket="pets-bucket")
+        yield server
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str]:
+    """No credentials, no region, and nobody listening."""
+    return {**nobody(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of records, as far as `petbox train-job` looks."""
+    folder = tmp_path / "my records"
+    folder.mkdir()
+    (folder / labels.FILE_NAME).write_text('item {\n  id: 1\n  name: "cat"\n}\n')
+    counts = {"train": 2, "test": 1}
+    for split, count in counts.items():
+        for path in shard_paths(folder, split, count):
+            path.write_bytes(path.name.encode() * 1000)
+    write_info(folder, RecordsInfo("toy", 1, {1: "cat"}, {"train": 2}, counts, {}, {}))
+    return folder
+
+
+# The request
+
+
+def validate(request: dict[str, Any]) -> None:
+    """By botocore's own model of the service."""
+    import botocore.session
+    from botocore.validate import ParamValidator
+
+    service = botocore.session.get_session().get_service_model("sagemaker")
+    shape = service.operation_model("CreateTrainingJob").input_shape
+    report = ParamValidator().validate(request, shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def planned(*words: str, env: dict[str, str], **changed: str) -> dict[str, Any]:
+    given = {**WORDS, **{f"--{k}": v for k, v in changed.items()}}
+    pairs = (word for pair in given.items() for word in pair)
+    done = train_job(env, *pairs, *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    request: dict[str, Any] = json.loads(done.stdout)
+    validate(request)
+    return request
+
+
+def test_a_dry_run_prints_the_request_without_an_account_or_a_network(
+    nowhere: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError(name='boto3')")
+    env = {**nowhere, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])}
+    request = planned("--name", "pets-1", "--hyperparameter", "steps=20", "set=a=b", env=env)
+    assert request == {
+        "TrainingJobName": "pets-1",
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {
+            "TrainingImage": IMAGE,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": k, "Regex": v} for k, v in METRICS.items()],
+        },
+        "HyperParameters": {"steps": "20", "set": "a=b"},
+        "InputDataConfig": [
+            {
+                "ChannelName": "training",
+                "InputMode": "File",
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": "s3://pets-bucket/in/",  # `in` alone would take `in-old/` as well
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+            }
+        ],
+        "OutputDataConfig": {"S3OutputPath": OUTPUT},
+        "ResourceConfig": {
+            "InstanceType": "ml.g4dn.xlarge",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 50,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
+        "EnableManagedSpotTraining": False,
+    }
+
+
+def test_the_job_is_named_by_the_time_if_by_nobody(nowhere: dict[str, str]) -> None:
+    name = planned(env=nowhere)["TrainingJobName"]
+    assert re.fullmatch(r"petbox-\d{8}-\d{6}", name)
+
+
+def test_all_that_can_be_asked_for_is_in_the_request(nowhere: dict[str, str]) -> None:
+    words = "--instance-type ml.m5.2xlarge --instance-count 3 --volume-gb 7 --max-hours 1.5"
+    more = "--tag team=pets cost=42 --subnet subnet-1 subnet-2 --security-group sg-1"
+    kept = "--checkpoints s3://pets-bucket/kept --init s3://pets-bucket/weights.h5"
+    request = planned(*f"{words} {more} {kept}".split(), env=nowhere)
+    assert request["ResourceConfig"] == {
+        "InstanceType": "ml.m5.2xlarge",
+        "InstanceCount": 3,
+        "VolumeSizeInGB": 7,
+    }
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 5400}
+    assert request["Tags"] == [{"Key": "team", "Value": "pets"}, {"Key": "cost", "Value": "42"}]
+    assert request["VpcConfig"] == {
+        "Subnets": ["subnet-1", "subnet-2"],
+        "SecurityGroupIds": ["sg-1"],
+    }
+    assert request["CheckpointConfig"] == {
+        "S3Uri": "s3://pets-bucket/kept",
+        "LocalPath": "/opt/ml/checkpoints",
+    }
+    init = request["InputDataConfig"][1]
+    assert init["ChannelName"] == "init"
+    assert init["DataSource"]["S3DataSource"]["S3Uri"] == "s3://pets-bucket/weights.h5"
+
+
+def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
+    wanted = TrainJobOptions(IMAGE, "s3://pets-bucket/in", f"{OUTPUT}/", ROLE, spot=True)
+    request = plan(wanted, "pets-2", "s3://pets-bucket/in")
+    validate(request)
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["CheckpointConfig"]["S3Uri"] == f"{OUTPUT}/pets-2/checkpoints/"
+    stopping = request["StoppingCondition"]
+    assert stopping == {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 2 * 86400}
+
+
+# What is refused before anything is called
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--image", IMAGE), "are required: --data, --output, --role"),
+        ((*REQUIRED, "--name", "my_job"), "argument --name: 'my_job' is not a name for SageMaker"),
+        ((*REQUIRED, "--name", "a-"), "argument --name: 'a-' is not a name"),
+        ((*REQUIRED, "--name", "a" * 64), "has 64 characters, and 63 are the most"),
+        ((*REQUIRED, "--image", "petbox-train:1"), "argument --image: 'petbox-train:1' is not an"),
+        ((*REQUIRED, "--role", "SageMaker"), "argument --role: 'SageMaker' is not a role's ARN"),
+        ((*REQUIRED, "--output", "out/"), "argument --output: 'out/' is not an S3 address"),
+        ((*REQUIRED, "--output", "s3://B/x"), "argument --output: 's3://B/x' is not an S3"),
+        ((*REQUIRED, "--data", "https://b/x"), "argument --data: 'https://b/x' is not an S3"),
+        ((*REQUIRED, "--checkpoints", "kept"), "argument --checkpoints: 'kept' is not an S3"),
+        ((*REQUIRED, "--instance-type", "g5.xlarge"), "write it like ml.g5.xlarge"),
+        ((*REQUIRED, "--instance-count", "0"), "argument --instance-count: 0 is less than 1"),
+        ((*REQUIRED, "--max-hours", "0"), "argument --max-hours: 0 is not from a minute"),
+        ((*REQUIRED, "--max-hours", "nan"), "argument --max-hours: nan is not from a minute"),
+        ((*REQUIRED, "--max-hours", "673"), "argument --max-hours: 673 is not from a minute"),
+        ((*REQUIRED, "--max-wait-hours", "30"), "goes with --spot only"),
+        ((*REQUIRED, "--spot", "--max-wait-hours", "23"), "counts the training too"),
+        ((*REQUIRED, "--hyperparameter", "steps"), "'steps' is not of the form KEY=VALUE"),
+        ((*REQUIRED, "--hyperparameter", "a=1", "a=2"), "argument --hyperparameter: 'a' is given"),
+        ((*REQUIRED, "--hyperparameter", f"a={'b' * 2501}"), "values of up to 2500"),
+        ((*REQUIRED, "--hyperparameter", *(f"{n}=1" for n in range(101))), "101 are given"),
+        ((*REQUIRED, "--tag", "aws:x=1"), "begins with aws:"),
+        ((*REQUIRED, "--tag", "a=<b>"), "argument --tag: a=<b>: letters"),
+        ((*REQUIRED, "--subnet", "subnet-1"), "are given together or not at all"),
+        ((*REQUIRED, "--subnet", "1", "--security-group", "sg-1"), "argument --subnet: '1' is not"),
+        ((*REQUIRED, "--every", "0"), "argument --every: 0 is not from"),
+        ((*REQUIRED, "--detach", "--dry-run"), "exclude each other"),
+        ((*REQUIRED, "--follow", "pets-1"), "--follow and --image exclude each other"),
+        (("--follow", "pets-1", "--stop", "pets-1"), "--follow and --stop exclude each other"),
+        (("--follow", "pets-1", "--dry-run"), "nothing to show"),
+        (("--stop", "pets_1"), "argument --stop: 'pets_1' is not a name"),
+    ],
+)
+def test_what_cannot_be_is_told_and_exits_with_2(
+    nowhere: dict[str, str], words: tuple[str, ...], told: str
+) -> None:
+    done = train_job(nowhere, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_what_is_no_folder_of_records_is_not_uploaded(
+    nowhere: dict[str, str], tmp_path: Path
+) -> None:
+    done = train_job(nowhere, *REQUIRED, "--data", tmp_path)
+    assert f"{tmp_path}: no records" in failed(done)
+    done = train_job(nowhere, *REQUIRED, "--init", tmp_path / "none.h5")
+    assert "none.h5: no such file or folder" in failed(done)
+
+
+# With an account: moto's
+
+
+def put_log(aws: Aws, stream: str, *texts: str, at: int = 0) -> None:
+    logs = aws.client("logs")
+    group = "/aws/sagemaker/TrainingJobs"
+    if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    events = [{"timestamp": NOW + at + 10 * n, "message": t} for n, t in enumerate(texts)]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+def test_a_job_is_started_and_followed_to_its_model(aws: Aws) -> None:
+    put_log(aws, "pets-a/algo-1-1700000000", "train: 20/40 loss 1.2", "train: 40/40 loss 0.9")
+    put_log(aws, "pets-ab/algo-1-1700000000", "of another job")
+    done = train_job(aws.env, *REQUIRED, "--name", "pets-a", *SOON)
+    assert (done.returncode, done.stdout) == (0, f"{OUTPUT}/pets-a/output/model.tar.gz\n")
+    assert done.stderr.splitlines() == [
+        "starting pets-a on 1 of ml.g4dn.xlarge",
+        "[Starting] Preparing the instances for training",
+        "train: 20/40 loss 1.2",
+        "train: 40/40 loss 0.9",
+        "train:progress 100",
+    ]
+    made = aws.client("sagemaker").describe_training_job(TrainingJobName="pets-a")
+    assert made["RoleArn"] == ROLE
+    assert made["InputDataConfig"][0]["ChannelName"] == "training"
+
+
+def test_several_hosts_are_told_apart(aws: Aws) -> None:
+    put_log(aws, "pets-hosts/algo-1-1700000000", "one", "three")
+    put_log(aws, "pets-hosts/algo-2-1700000000", "two", "four", at=5)
+    done = train_job(aws.env, *REQUIRED, "--name", "pets-hosts", "--instance-count", "2", *SOON)
+    told = [line for line in done.stderr.splitlines() if "|" in line]
+    assert told == ["algo-1 | one", "algo-2 | two", "algo-1 | three", "algo-2 | four"]
+
+
+def test_a_name_is_taken_once_only(aws: Aws) -> None:
+    words = (*REQUIRED, "--name", "pets-once", "--detach")
+    done = train_job(aws.env, *words)
+    assert (done.returncode, done.stdout) == (0, "pets-once\n")
+    assert "petbox train-job --follow pets-once" in done.stderr
+    assert failed(train_job(aws.env, *words)) == (
+        "error: training job pets-once: exists already (Completed); "
+        "follow it: petbox train-job --follow pets-once, or choose another --name"
+    )
+    done = train_job(aws.env, "--follow", "pets-once", *SOON)
+    assert done.stdout == f"{OUTPUT}/pets-once/output/model.tar.gz\n"
+
+
+def test_what_has_ended_is_not_stopped_again(aws: Aws) -> None:
+    train_job(aws.env, *REQUIRED, "--name", "pets-over", "--detach")
+    done = train_job(aws.env, "--stop", "pets-over")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "has ended already (Completed)" in done.stderr
+    assert "none in this account and region" in failed(train_job(aws.env, "--stop", "pets-none"))
+    assert "none in this account and region" in failed(train_job(aws.env, "--follow", "pets-none"))
+
+
+def test_a_folder_is_uploaded_once_under_a_name_made_of_its_content(aws: Aws, data: Path) -> None:
+    (data / ".DS_Store").write_bytes(b"the system's")
+    weights = data.parent / "weights.h5"
+    weights.write_bytes(b"weights" * 1000)
+    local = (*REQUIRED, "--data", data, "--init", weights)
+
+    dry = train_job(aws.env, *local, "--dry-run")
+    training, init = json.loads(dry.stdout)["InputDataConfig"]
+    address = training["DataSource"]["S3DataSource"]["S3Uri"]
+    assert re.fullmatch(rf"{OUTPUT}/data/my-records-[0-9a-f]{{12}}/", address)
+    assert f"would upload 5 files, 0.1 MB, to {address}" in dry.stderr
+    s3 = aws.client("s3")
+    assert not keys(s3, address)
+
+    first = train_job(aws.env, *local, "--name", "pets-local-1", "--detach")
+    assert first.returncode == 0, first.stderr
+    assert f"uploading 5 files, 0.1 MB, to {address}" in first.stderr
+    prefix = address.removeprefix("s3://pets-bucket/")
+    assert keys(s3, address) == [
+        f"{prefix}{name}" for name in sorted(p.name for p in data.iterdir() if p.name[0] != ".")
+    ]
+    shard = next(shard_paths(data, "train", 2))
+    stored = s3.get_object(Bucket="pets-bucket", Key=prefix + shard.name)["Body"].read()
+    assert stored == shard.read_bytes()
+    made = aws.client("sagemaker").describe_training_job(TrainingJobName="pets-local-1")
+    assert made["InputDataConfig"][0] == training
+    at = init["DataSource"]["S3DataSource"]["S3Uri"]
+    assert re.fullmatch(rf"{OUTPUT}/init/weights.h5-[0-9a-f]{{12}}/weights.h5", at)
+    assert keys(s3, at) == [at.removeprefix("s3://pets-bucket/")]
+
+    s3.delete_object(Bucket="pets-bucket", Key=prefix + shard.name)  # as if it had broken off
+    again = train_job(aws.env, *local, "--name", "pets-local-2", "--detach")
+    assert f"uploading 5 files, 0.1 MB, to {address}" in again.stderr
+    assert f"{at}: is there already" in again.stderr
+    third = train_job(aws.env, *local, "--name", "pets-local-3", "--detach")
+    assert f"{address}: is there already" in third.stderr
+
+
+def keys(s3: Any, address: str) -> list[str]:
+    prefix = address.removeprefix("s3://pets-bucket/")
+    found = s3.list_objects_v2(Bucket="pets-bucket", Prefix=prefix)
+    return [one["Key"] for one in found.get("Contents", ())]
+
+
+def test_another_content_goes_to_another_address(tmp_path: Path) -> None:
+    def address(name: str, content: bytes) -> str:
+        for old in tmp_path.iterdir():
+            old.unlink()
+        (tmp_path / name).write_bytes(content)
+        return upload(tmp_path, OUTPUT).address
+
+    assert address("a", b"1") == address("a", b"1")
+    assert len({address("a", b"1"), address("a", b"2"), address("b", b"1")}) == 3
+
+
+def test_a_bucket_that_is_not_there_is_named(aws: Aws, data: Path) -> None:
+    words = (*REQUIRED, "--data", data, "--output", "s3://no-such-bucket/x", "--name", "pets-b")
+    line = failed(train_job(aws.env, *words))
+    assert line.startswith("error: s3://no-such-bucket/x/data/my-records-")
+    assert "NoSuchBucket" in line and "make it, or name another" in line
+
+
+# Without one
+
+
+def test_no_credentials_is_one_line(nowhere: dict[str, str]) -> None:
+    done = train_job({**nowhere, "AWS_REGION": REGION}, *REQUIRED, "--name", "pets-1")
+    assert "no AWS credentials; log in" in failed(done)
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_region_is_one_line(nowhere: dict[str, str]) -> None:
+    line = failed(train_job(nowhere, "--follow", "pets-1"))
+    assert line == "error: AWS: no AWS region is set; set AWS_REGION, as to us-east-1"
+
+
+def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> None:
+    env = {**nowhere, "AWS_PROFILE": "nobody", "AWS_REGION": REGION}
+    assert "(nobody) could not be found" in failed(train_job(env, "--follow", "pets-1"))
+
+
+def test_an_image_of_another_region_is_told_before_anything_is_sent() -> None:
+    with recorded() as aws:
+        done = train_job({**aws.env, "AWS_REGION": "eu-west-1"}, *REQUIRED)
+        assert f"{IMAGE}: lies in us-east-1, and the job would run in eu-west-1" in failed(done)
+        assert not aws.calls
+
+
+def test_nobody_listening_is_one_line(nowhere: dict[str, str], aws: Aws) -> None:
+    env = {**aws.env, "AWS_ENDPOINT_URL": nowhere["AWS_ENDPOINT_URL"]}
+    line = failed(train_job(env, "--stop", "pets-1"))
+    assert "Could not connect to the endpoint URL" in line
+    assert "is the network up" in line
+
+
+def test_what_is_not_allowed_is_told_in_awss_words_and_with_advice() -> None:
+    with recorded() as aws:
+        line = failed(train_job(aws.env, *REQUIRED, "--name", "pets-1"))
+    assert line == (
+        "error: training job pets-1: AccessDeniedException: not allowed to call "
+        "DescribeTrainingJob; ask whoever keeps the account to allow it, or set AWS_PROFILE to "
+        "another"
+    )
+
+
+# What moto cannot say: jobs that take their time, fail, are stopped
+
+
+def job(status: str, *steps: str, **more: Any) -> dict[str, Any]:
+    transitions = [
+        {"Status": step.split(":")[0], "StartTime": 1.7e9, "StatusMessage": step.split(":")[1]}
+        for step in steps
+    ]
+    return {
+        "TrainingJobName": "pets-1",
+        "TrainingJobStatus": status,
+        "SecondaryStatus": steps[-1].split(":")[0] if steps else status,
+        "SecondaryStatusTransitions": transitions,
+        "ModelArtifacts": {"S3ModelArtifacts": f"{OUTPUT}/pets-1/output/model.tar.gz"},
+        **more,
+    }
+
+
+def one_stream(_: dict[str, Any]) -> dict[str, Any]:
+    return {"logStreams": [{"logStreamName": "pets-1/algo-1-1700000000"}]}
+
+
+def pages(*texts: str) -> Any:
+    """A log that is a line longer, or with "" as long as before, at each look."""
+
+    def get_log_events(request: dict[str, Any]) -> dict[str, Any]:
+        at = int(request.get("nextToken", "f/0").removeprefix("f/"))
+        here = texts[at : at + 1]
+        events = [{"timestamp": at, "message": text, "ingestionTime": at} for text in here if text]
+        return {"events": events, "nextForwardToken": f"f/{min(at + 1, len(texts))}"}
+
+    return get_log_events
+
+
+def follow(aws: Recorded) -> Done:
+    return train_job(aws.env, "--follow", "pets-1", *SOON)
+
+
+def test_a_job_that_takes_its_time_is_told_step_by_step_and_each_line_once() -> None:
+    steps = ("Starting:Launching", "Downloading:Downloading the data", "Training:In progress")
+    with recorded(
+        DescribeTrainingJob=in_turn(
+            job("InProgress", "Starting:Launching"),
+            job("InProgress", *steps[:2]),
+            job("InProgress", *steps[:2]),
+            refusal("ThrottlingException", "Rate exceeded"),
+            job("InProgress", *steps),
+            job(
+                "Completed",
+                *steps,
+                "Completed:Done",
+                TrainingTimeInSeconds=200,
+                BillableTimeInSeconds=50,
+                FinalMetricDataList=[
+                    {"MetricName": "train:loss", "Value": 0.53, "Timestamp": 1.7e9},
+                    {"MetricName": "validation:mAP50", "Value": 0.71234, "Timestamp": 1.7e9},
+                ],
+            ),
+        ),
+        DescribeLogStreams=in_turn(
+            refusal("ResourceNotFoundException", "The specified log group does not exist."),
+            {"logStreams": []},
+            one_stream({}),
+        ),
+        GetLogEvents=pages("first", "", "second", "third"),
+    ) as aws:
+        done = follow(aws)
+    assert (done.returncode, done.stdout) == (0, f"{OUTPUT}/pets-1/output/model.tar.gz\n")
+    told = done.stderr.splitlines()
+    (throttled,) = (line for line in told if "Rate exceeded" in line)
+    assert throttled.endswith("try again in a while; trying on")
+    assert [line for line in told if line.startswith("[")] == [
+        "[Starting] Launching",
+        "[Downloading] Downloading the data",
+        "[Training] In progress",
+        "[Completed] Done",
+    ]
+    assert [line for line in told if line in ("first", "second", "third")] == [
+        "first",
+        "second",
+        "third",
+    ]
+    assert told[-2:] == [
+        "train:loss 0.53, validation:mAP50 0.7123",
+        "trained for 200 s, 50 s are billed, 75% saved by --spot",
+    ]
+
+
+def test_lines_that_come_after_the_end_are_told_too() -> None:
+    looks: list[float] = []
+
+    def later(_: dict[str, Any]) -> dict[str, Any]:
+        looks.append(time.monotonic())
+        return one_stream({}) if looks[-1] - looks[0] >= 0.09 else {"logStreams": []}
+
+    with recorded(
+        DescribeTrainingJob=in_turn(job("Failed", FailureReason="AlgorithmError: no\nrecords.")),
+        DescribeLogStreams=later,
+        GetLogEvents=pages("error: /opt/ml/input/data/training: no records"),
+    ) as aws:
+        done = follow(aws)
+    assert failed(done) == "error: training job pets-1: failed: AlgorithmError: no records"
+    assert done.stderr.splitlines()[-2] == "error: /opt/ml/input/data/training: no records"
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (job("Stopped"), "training job pets-1: was stopped"),
+        (job("Stopped", "MaxRuntimeExceeded:"), "its time was over (--max-hours)"),
+        (job("Stopped", "MaxWaitTimeExceeded:"), "did not come in time (--max-wait-hours)"),
+        (
+            job("Stopped", CheckpointConfig={"S3Uri": "s3://pets-bucket/kept"}),
+            "goes on from its checkpoints with --checkpoints s3://pets-bucket/kept",
+        ),
+    ],
+)
+def test_a_job_that_was_stopped_is_a_failure_with_its_reason(
+    last: dict[str, Any], told: str
+) -> None:
+    with recorded(
+        DescribeTrainingJob=in_turn(last),
+        DescribeLogStreams=in_turn({"logStreams": []}),
+    ) as aws:
+        assert told in failed(follow(aws))
+
+
+def test_without_leave_to_read_the_log_the_metrics_are_told() -> None:
+    def at(loss: float) -> list[dict[str, Any]]:
+        return [{"MetricName": "train:loss", "Value": loss, "Timestamp": 1.7e9}]
+
+    with recorded(
+        DescribeTrainingJob=in_turn(
+            job("InProgress"),
+            job("InProgress", FinalMetricDataList=at(2.5)),
+            job("InProgress", FinalMetricDataList=at(2.5)),
+            job("InProgress", FinalMetricDataList=at(1.5)),
+            job("Completed"),
+        )
+    ) as aws:
+        done = follow(aws)
+    assert done.returncode == 0
+    assert done.stderr.count("not allowed to call DescribeLogStreams") == 1
+    assert "going on without the log" in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("train:loss")] == [
+        "train:loss 2.5",
+        "train:loss 1.5",
+    ]
+
+
+def test_a_log_that_breaks_off_loses_no_line() -> None:
+    def streams(_: dict[str, Any]) -> dict[str, Any]:
+        return {"logStreams": [{"logStreamName": f"pets-1/algo-{n}-17"} for n in (1, 2)]}
+
+    looks = 0
+
+    def get_log_events(request: dict[str, Any]) -> Any:
+        nonlocal looks
+        looks += "algo-2" in request["logStreamName"]
+        if "algo-2" in request["logStreamName"] and looks == 1:
+            return refusal("ServiceUnavailable", "busy", status=503)
+        return pages(f"from {request['logStreamName'][7:13]}")(request)
+
+    with recorded(
+        DescribeTrainingJob=in_turn(job("InProgress"), job("InProgress"), job("Completed")),
+        DescribeLogStreams=streams,
+        GetLogEvents=get_log_events,
+    ) as aws:
+        done = follow(aws)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "|" in line] == [
+        "algo-1 | from algo-1",
+        "algo-2 | from algo-2",
+    ]
+
+
+def test_whose_credentials_run_out_is_told_that_the_job_goes_on() -> None:
+    with recorded(
+        DescribeTrainingJob=in_turn(
+            job("InProgress"), refusal("ExpiredTokenException", "The token is expired.")
+        ),
+        DescribeLogStreams=in_turn({"logStreams": []}),
+    ) as aws:
+        line = failed(follow(aws))
+    assert "ExpiredTokenException: The token is expired; log in again" in line
+    assert line.endswith("; the job itself goes on: petbox train-job --follow pets-1")
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so() -> None:
+    with recorded(
+        DescribeTrainingJob=in_turn(job("InProgress", "Training:In progress")),
+        DescribeLogStreams=in_turn({"logStreams": []}),
+    ) as aws:
+        running = subprocess.Popen(
+            **command(aws.env, "--follow", "pets-1", *SOON),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with running:
+            assert running.stderr is not None
+            assert running.stderr.readline() == "[Training] In progress\n"
+            running.send_signal(signal.SIGINT)
+            said, talk = running.communicate(timeout=30)
+        assert (running.returncode, said) == (130, "")
+        assert talk == (
+            "interrupted here, not there; follow the job: petbox train-job --follow pets-1, "
+            "stop it: petbox train-job --stop pets-1\n"
+        )
+        assert "StopTrainingJob" not in aws.names()
+
+
+def test_a_running_job_is_stopped_if_wanted() -> None:
+    with recorded(
+        DescribeTrainingJob=in_turn(job("InProgress")), StopTrainingJob=lambda _: {}
+    ) as aws:
+        dry = train_job(aws.env, "--stop", "pets-1", "--dry-run")
+        assert json.loads(dry.stdout) == {"TrainingJobName": "pets-1"}
+        assert not aws.calls
+        done = train_job(aws.env, "--stop", "pets-1")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert aws.calls[-1] == ("StopTrainingJob", {"TrainingJobName": "pets-1"})
+
+
+def test_a_name_that_somebody_took_meanwhile_is_told() -> None:
+    with recorded(
+        DescribeTrainingJob=in_turn(refusal("ValidationException", "Requested resource not found")),
+        CreateTrainingJob=in_turn(
+            refusal("ResourceInUse", "Training job names must be unique within an AWS account")
+        ),
+    ) as aws:
+        line = failed(train_job(aws.env, *REQUIRED, "--name", "pets-1"))
+    assert "training job pets-1: exists already" in line
+    assert "petbox train-job --follow pets-1" in line

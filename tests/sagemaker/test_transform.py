@@ -1,0 +1,282 @@
+"""`petbox transform` as it is typed: what it asks of SageMaker, and how a job is followed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.aws import REGION, in_turn, refusal
+from support.endpoint_aws import (
+    IMAGE,
+    ROLE,
+    SOON,
+    UP,
+    Door,
+    command,
+    done,
+    door,
+    failed,
+    petbox,
+    shown,
+)
+
+from petbox.cli.main import main
+from petbox.sagemaker.transform.options import TransformOptions
+from petbox.sagemaker.transform.request import plan
+
+BUCKET = "pets-bucket"
+MODEL = ("--image", IMAGE, "--role", ROLE)
+OUT = f"s3://{BUCKET}/found"
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Door]:
+    with door() as server:
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        for key, size in {
+            "photos/": 0,  # as the console makes an empty folder
+            "photos/cat.jpg": 1000,
+            "photos/more/dog.PNG": 2000,
+            "lines/one.jsonl": 3000,
+            "mixed/cat.jpg": 1,
+            "mixed/one.jsonl": 1,
+            "notes/cat.jpg": 1,
+            "notes/readme.txt": 1,
+        }.items():
+            s3.put_object(Bucket=BUCKET, Key=key, Body=b"x" * size)
+        server.client("logs").create_log_group(logGroupName=LOG_GROUP)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forgotten(aws: Door) -> None:
+    """What a test before has said or asked is none of the next one's."""
+    for told in (aws.asked, aws.instead, aws.amended):
+        told.clear()
+
+
+def transform(aws: Door, *words: str) -> subprocess.CompletedProcess[str]:
+    return petbox(aws.env, "transform", *words, *SOON)
+
+
+def photos(aws: Door, *words: str) -> subprocess.CompletedProcess[str]:
+    return transform(aws, f"s3://{BUCKET}/photos/", f"{OUT}/", *words)
+
+
+def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) -> None:
+    logs = aws.client("logs")
+    stream = "job-1/i-0123"
+    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+    event = {"timestamp": int(time.time() * 1000), "message": "serving"}
+    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=[event])
+    for name in ("cat.jpg.out", "more/dog.PNG.out"):
+        aws.client("s3").put_object(Bucket=BUCKET, Key=f"found/{name}", Body=b"{}")
+    aws.asked.clear()
+    statuses = ["InProgress", "InProgress"]
+    aws.amended["DescribeTransformJob"] = lambda answer: (
+        {**answer, "TransformJobStatus": statuses.pop()} if statuses else answer
+    )
+    result = done(photos(aws, *MODEL, "--name", "job-1", "--tag", "team=pets"))
+    assert result.stdout == f"{OUT}\n"
+    told = result.stderr.splitlines()
+    assert told[0] == f"s3://{BUCKET}/photos/: 2 files, 0.0 MB, image/jpeg"
+    assert re.fullmatch("making model job-1-transform-[0-9a-f]{10}", told[1])
+    assert told[2:6] == [
+        "making transform job job-1",
+        "[InProgress] job-1",
+        "serving",
+        "[Completed] job-1",
+    ]
+    assert told[-1] == f"2 files are in {OUT}/"
+    # The model is for this job alone.
+    assert aws.changes() == ["CreateModel", "CreateTransformJob", "DeleteModel"]
+    (job,) = aws.requests("CreateTransformJob")
+    (model,) = aws.requests("CreateModel")
+    assert job == {
+        "TransformJobName": "job-1",
+        "ModelName": model["ModelName"],
+        "TransformInput": {
+            "DataSource": {
+                "S3DataSource": {
+                    "S3DataType": "S3Prefix",
+                    "S3Uri": f"s3://{BUCKET}/photos/",
+                }
+            },
+            "ContentType": "image/jpeg",
+            "SplitType": "None",
+        },
+        "TransformOutput": {"S3OutputPath": OUT, "AssembleWith": "None"},
+        "TransformResources": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1},
+        "Tags": [{"Key": "team", "Value": "pets"}],
+    }
+
+
+def test_json_lines_are_split_and_put_together_again(aws: Door) -> None:
+    words = (f"s3://{BUCKET}/lines", OUT, *MODEL, "--concurrency", "3", "--dry-run")
+    (_, job) = (request for _, request in shown(transform(aws, *words)))
+    assert job["TransformInput"]["ContentType"] == "application/jsonlines"
+    assert job["TransformInput"]["SplitType"] == "Line"
+    assert job["TransformOutput"] == {
+        "S3OutputPath": OUT,
+        "AssembleWith": "Line",
+        "Accept": "application/jsonlines",
+    }
+    assert job["MaxConcurrentTransforms"] == 3
+    assert re.fullmatch(r"petbox-\d{8}-\d{6}", job["TransformJobName"])
+    assert aws.changes() == []
+
+
+def test_the_model_of_an_endpoint_is_asked_and_stays(aws: Door) -> None:
+    done(petbox(aws.env, "endpoint", "up", "pets", *UP))
+    (model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
+    aws.asked.clear()
+    done(photos(aws, "--endpoint", "pets", "--name", "pets"))
+    assert aws.changes() == ["CreateTransformJob"]
+    assert aws.requests("CreateTransformJob")[0]["ModelName"] == model
+    assert "endpoint none: there is none" in failed(photos(aws, "--endpoint", "none"))
+
+
+def test_every_request_is_as_aws_wants_it() -> None:
+    import boto3
+    from botocore.validate import ParamValidator
+
+    client = boto3.client("sagemaker", region_name=REGION)
+    wanted = TransformOptions(
+        f"s3://{BUCKET}/photos",
+        OUT,
+        image=IMAGE,
+        role=ROLE,
+        model_data=f"s3://{BUCKET}/model.tar.gz",
+        env=("A=b",),
+        subnet=("subnet-1",),
+        security_group=("sg-1",),
+        accept="image/jpeg",
+        concurrency=4,
+        tag=("team=pets",),
+    )
+    for call in plan(wanted, "a" * 42, "image/jpeg", None):
+        operation = client.meta.method_to_api_mapping[call.operation]
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        report = ParamValidator().validate(call.request, shape)
+        assert not report.has_errors(), report.generate_report()
+
+
+def test_what_would_fail_the_job_is_told_before_it_is_made(aws: Door) -> None:
+    for folder, told in {
+        "notes": f"s3://{BUCKET}/notes/readme.txt: neither a picture nor .jsonl nor .json",
+        "mixed": f"s3://{BUCKET}/mixed/cat.jpg and s3://{BUCKET}/mixed/one.jsonl: of different",
+        "empty": f"s3://{BUCKET}/empty/: nothing is there; upload pictures",
+    }.items():
+        line = failed(transform(aws, f"s3://{BUCKET}/{folder}/", OUT, *MODEL))
+        assert line.startswith(f"error: {told}")
+    assert aws.changes() == []
+
+
+def test_a_job_that_cannot_be_made_leaves_no_model(aws: Door) -> None:
+    aws.instead["CreateTransformJob"] = lambda _: refusal("ResourceLimitExceeded", "limit is 0")
+    line = failed(photos(aws, *MODEL, "--name", "job-none"))
+    assert "ResourceLimitExceeded: limit is 0" in line and "Service Quotas" in line
+    assert aws.changes() == ["CreateModel", "CreateTransformJob", "DeleteModel"]
+
+
+def test_a_name_is_taken_once_only(aws: Door) -> None:
+    done(photos(aws, *MODEL, "--name", "job-once"))
+    line = failed(photos(aws, *MODEL, "--name", "job-once"))
+    assert "exists already (Completed); follow it: petbox transform --follow job-once" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "told"),
+    [
+        ("Failed", "ClientError: See job\n logs.", "failed: ClientError: See job logs"),
+        ("Stopped", "", "was stopped"),
+    ],
+)
+def test_a_job_that_did_not_end_well_is_told(
+    aws: Door, status: str, reason: str, told: str
+) -> None:
+    name = f"job-{status.lower()}"
+    aws.amended["DescribeTransformJob"] = lambda answer: {
+        **answer,
+        "TransformJobStatus": status,
+        "FailureReason": reason,
+    }
+    line = failed(photos(aws, *MODEL, "--name", name))
+    assert line == f"error: transform job {name}: {told}"
+    assert "DeleteModel" in aws.changes()
+
+
+def test_without_leave_to_read_the_log_the_job_is_followed(aws: Door) -> None:
+    aws.instead["DescribeLogStreams"] = lambda _: refusal("AccessDeniedException", "not yours")
+    result = done(photos(aws, *MODEL, "--name", "job-deaf"))
+    assert result.stderr.count("going on without the log") == 1
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
+    aws.amended["DescribeTransformJob"] = lambda answer: {
+        **answer,
+        "TransformJobStatus": "InProgress",
+    }
+    words = ("transform", f"s3://{BUCKET}/photos/", OUT, *MODEL, "--name", "job-long", *SOON)
+    with subprocess.Popen(
+        **command(aws.env, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("[InProgress]"):
+                break
+        running.send_signal(signal.SIGINT)
+        said, talk = running.communicate(timeout=30)
+    assert (running.returncode, said) == (130, "")
+    assert talk == (
+        "interrupted here, not there; follow the job: petbox transform --follow job-long, "
+        "stop it: petbox transform --stop job-long\n"
+    )
+    assert "DeleteModel" not in aws.changes()
+    aws.amended.clear()
+    assert done(transform(aws, "--follow", "job-long")).stdout == f"{OUT}\n"
+    assert "DeleteModel" in aws.changes()
+
+
+def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
+    described: dict[str, Any] = {"TransformJobName": "job-1", "TransformJobStatus": "InProgress"}
+    aws.instead["DescribeTransformJob"] = in_turn(described)
+    aws.instead["StopTransformJob"] = lambda _: {}  # moto has no answer to it
+    assert "stopping job-1" in done(transform(aws, "--stop", "job-1")).stderr
+    assert aws.requests("StopTransformJob") == [{"TransformJobName": "job-1"}]
+    aws.instead["DescribeTransformJob"] = in_turn({**described, "TransformJobStatus": "Completed"})
+    assert "has ended already" in done(transform(aws, "--stop", "job-1")).stderr
+    text = "Could not find requested job with name: none"
+    aws.instead["DescribeTransformJob"] = lambda _: refusal("ValidationException", text)
+    for verb in ("--stop", "--follow"):
+        assert "there is none in this account and region" in failed(transform(aws, verb, "none"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "the following arguments are required: SOURCE, DESTINATION"),
+        (("s3://b12/in", "s3://b12/out"), "give --endpoint, or the model: --image, --role"),
+        (("in", "s3://b12/out", *MODEL), "argument SOURCE: 'in' is not an S3 address"),
+        (("s3://b12/in", "s3://b12/in/out", *MODEL), "DESTINATION lies under SOURCE"),
+        (("s3://b12/in/", "s3://b12/in", *MODEL), "DESTINATION lies under SOURCE"),
+        (("s3://b12/a", "s3://b12/b", "--endpoint", "x", *MODEL), "--endpoint and --image exclude"),
+        (("s3://b12/a", "s3://b12/b", *MODEL, "--name", "a" * 43), "has 43 characters, and 42"),
+        (("--follow", "x", "--stop", "x"), "--follow and --stop exclude each other"),
+        (("s3://b12/a", "s3://b12/b", "--follow", "x"), "--follow and SOURCE exclude each other"),
+    ],
+)
+def test_what_cannot_be_is_told_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["transform", *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]

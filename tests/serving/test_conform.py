@@ -1,0 +1,218 @@
+"""The conformance suite put to addresses: a server that breaks one rule is told of that rule."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT
+from support.conforming import CONFORM, failing, outcomes
+from support.serving import SERVE, await_port, free_port, started, tiny_detector
+
+from petbox.serving.conform.contract import CONTRACT
+from petbox.serving.conform.engine import Process, engine
+from petbox.serving.conform.payload import drawn
+from petbox.serving.conform.ports import Listening, parsed
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextmanager
+def breaking(rule: str, folder: Path) -> Iterator[str]:
+    """The address of a server that keeps the contract but for this rule."""
+    port = free_port()
+    command = [sys.executable, str(CHECKOUT / "tests/support/contract_server.py")]
+    env = {"BREAK": rule, "SAGEMAKER_BIND_TO_PORT": str(port), "LOADING": "0"}
+    with started(command, folder / "server", **env) as server:
+        await_port(port)
+        if rule != "answers the ping slowly":
+            await_engine(server.process.pid)
+        yield f"http://127.0.0.1:{port}"
+
+
+def await_engine(pid: int) -> None:
+    """Returns when the front's only child listens."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    await_port(int(words[-2]))
+
+
+# petbox itself
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("served")
+    model = tiny_detector(folder / "tiny" / "1").parent
+    port = free_port()
+    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
+        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_petbox_breaks_no_line_that_can_be_tried(served: str, run: Run) -> None:
+    done = run(*CONFORM, served, "--json")
+    assert failing(done) == {}
+    assert failing(done, "petbox").keys() <= {"ping-under-load"}, "other tests are at work as well"
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["conforms"] is True
+    assert [line["name"] for line in report["lines"]] == [line.name for line in CONTRACT]
+
+
+def test_what_only_an_image_shows_is_not_said_to_hold(served: str, run: Run) -> None:
+    found = outcomes(run(*CONFORM, served, "--json", "--sagemaker-only"))
+    tried = {name for name, outcome in found.items() if outcome != "not tried"}
+    assert tried == {"ping", "ping-in-time", "invocations", "headers"}
+
+
+def test_a_request_of_ones_own_is_put_instead(served: str, run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "request"
+    own.write_bytes(drawn(30, 20))
+    done = run(*CONFORM, served, "--json", "--request", own, "--content-type", "image/png")
+    assert failing(done) == {}
+    found = outcomes(done)
+    assert found["invocations"] == "holds"
+    assert found["json-lines"] == "not tried"
+    assert found["gzip"] == "not tried"
+
+
+# Servers that break one rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "seen"),
+    [
+        ("answers the ping slowly", "ping-in-time", "slow: it took 2."),
+        ("has no ping", "ping", "no GET /ping: 404"),
+        ("is never ready", "ping", "503 the weights are still on their way"),
+        ("pings by the worker that works", "ping-in-time", "under load of 4 clients"),
+        ("chokes on attributes", "headers", "400 unknown attribute"),
+        ("answers nothing to the model's request", "invocations", "500 shapes differ"),
+    ],
+)
+def test_a_broken_rule_is_named_and_no_other(
+    rule: str, line: str, seen: str, run: Run, tmp_path: Path
+) -> None:
+    with breaking(rule, tmp_path) as url:
+        done = run(*CONFORM, url, "--json", "--sagemaker-only")
+    bad = failing(done)
+    assert list(bad) == [line]
+    assert seen in bad[line]
+    assert done.returncode == 1
+    assert done.stderr == f"error: {url}: breaks SageMaker's contract: {line}\n"
+
+
+def test_a_server_need_not_keep_petboxs_promises(run: Run, tmp_path: Path) -> None:
+    with breaking("answers errors in html", tmp_path) as url:
+        done = run(*CONFORM, url, "--json")
+    assert done.returncode == 0
+    assert "text/html instead of" in failing(done, "petbox")["unknown-path"]
+
+
+# What is printed
+
+
+def test_the_table_names_the_line_that_fails(run: Run, tmp_path: Path) -> None:
+    with breaking("chokes on attributes", tmp_path) as url:
+        env = {**os.environ, "COLUMNS": "200"}
+        done = run(*CONFORM, url, "--sagemaker-only", env=env)
+    assert done.stdout.startswith("What SageMaker demands: 3 hold, 1 fail, 12 not tried\n")
+    line = next(line for line in CONTRACT if line.name == "headers")
+    assert re.search(rf"^FAILS +headers +{line.says}: ", done.stdout, re.MULTILINE)
+    assert "\033" not in done.stdout
+
+
+def test_nobody_there_is_told_in_one_line(run: Run) -> None:
+    done = run(*CONFORM, f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"error: http://\S+: nobody is there \(.*refused\); .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("https://localhost:8080",),
+        ("http://localhost:8080/ping",),
+        ("http://localhost:8080", "--model", "model"),
+        ("image", "--env", "no-value"),
+        ("image", "--start-seconds", "0"),
+        (),
+    ],
+)
+def test_what_is_misused_exits_2(words: tuple[str, ...], run: Run) -> None:
+    done = run(*CONFORM, *words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_without_docker_an_image_is_refused(run: Run, tmp_path: Path) -> None:
+    done = run(*CONFORM, "image", env={**os.environ, "PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: docker is not installed")
+
+
+def test_every_line_of_the_contract_is_documented() -> None:
+    page = (CHECKOUT / "docs/conform.md").read_text()
+    rows: list[Any] = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(line.name, line.says) for line in CONTRACT]
+
+
+# What it is made of
+
+
+def test_listening_ports_are_read_from_the_kernels_table() -> None:
+    table = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1
+   1: 0B00007F:B13B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2
+   2: 0100007F:2135 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3
+   3: 020012AC:1F90 010012AC:B16A 01 00000000:00000000 00:00000000 00000000     0        0 4
+   4: 00000000000000000000000001000000:2328 00000000000000000000000000000000:0000 0A 0 0 0 0
+   5: 00000000000000000000000000000000:2328 00000000000000000000000000000000:0000 0A 0 0 0 0
+"""
+    # Not Docker's own resolver at 127.0.0.11, and no connection.
+    assert parsed(table) == [
+        Listening(8080, loopback=False),
+        Listening(8501, loopback=True),
+        Listening(9000, loopback=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "pids"),
+    [
+        ([(1, "serve", 9), (7, "nginx", 5), (8, "tensorflow_mode", 3)], None, [8]),
+        (
+            [(1, "python3", 900), (7, "nginx", 5), (8, "worker", 30), (9, "worker", 31)],
+            None,
+            [8, 9],
+        ),
+        ([(1, "server", 900)], None, [1]),
+        ([(1, "serve", 9), (7, "nginx", 5)], "nginx", [7]),
+        ([(1, "serve", 9), (7, "tensorflow_mode", 5)], "tensorflow_model_server", [7]),
+        ([(1, "serve", 9)], "absent", []),
+    ],
+)
+def test_the_engine_is_a_known_process_or_the_largest(
+    found: list[tuple[int, str, int]], name: str | None, pids: list[int]
+) -> None:
+    assert [one.pid for one in engine([Process(*one) for one in found], name)] == pids
+
+
+def test_the_drawn_picture_is_a_picture() -> None:
+    image = pytest.importorskip("PIL.Image")
+    import io
+
+    with image.open(io.BytesIO(drawn(320, 240))) as picture:
+        picture.load()
+        assert (picture.size, picture.mode) == ((320, 240), "RGB")

@@ -1,0 +1,194 @@
+"""The conformance suite put to images: what keeps each from conforming is found and named.
+
+The images are a bare Debian with the small server of contract_server.py, or with one classic
+mistake in how it is packed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+from support.conforming import CONFORM, failing, outcomes
+from support.docker_engine import MINE, Engine
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Conform = Callable[..., subprocess.CompletedProcess[str]]
+Build = Callable[[str, str], str]
+
+GOOD = """\
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+COPY serve /srv/serve
+ENTRYPOINT ["/srv/serve"]
+"""
+
+
+@pytest.fixture(scope="module")
+def build(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Builds an image of these lines on a bare Debian, with the server at hand as `serve`."""
+    folder = tmp_path_factory.mktemp("context")
+    serve = folder / "serve"
+    serve.write_bytes((CHECKOUT / "tests/support/contract_server.py").read_bytes())
+    serve.chmod(0o755)
+    (folder / "windows").write_bytes(b"#!/usr/bin/env bash\r\nexec /srv/serve\r\n")
+    (folder / "windows").chmod(0o755)
+    # An ELF header that says AArch64, and s390x's where this is one.
+    (folder / "foreign").write_bytes(
+        b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x16\x00" + bytes(44)
+    )
+    (folder / "foreign").chmod(0o755)
+    (folder / "plain").write_bytes(serve.read_bytes())
+    (folder / "plain").chmod(0o644)
+
+    def build(name: str, lines: str) -> str:
+        text = f"FROM {debian}\n{lines}"
+        (folder / "Dockerfile").write_text(text)
+        engine("build", "--tag", f"{MINE}-{name}", folder)
+        return f"{MINE}-{name}"
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def good(build: Build) -> str:
+    return build("good", GOOD)
+
+
+@pytest.fixture
+def conform(engine: Engine, run: Run) -> Conform:
+    def conform(image: str, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        told = ["--env", *(f"{name}={value}" for name, value in env.items())] if env else []
+        done = run(*CONFORM, image, "--json", "--sagemaker-only", *told, *words, env=engine.env)
+        assert done.stdout, done.stderr
+        left = engine("ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout
+        assert left == "", "a container is left behind"
+        return done
+
+    return conform
+
+
+def model(folder: Path, version: str = "1") -> Path:
+    (folder / version).mkdir(parents=True)
+    (folder / version / "saved_model.pb").touch()
+    return folder
+
+
+def test_a_container_that_keeps_the_contract_is_told_so(
+    good: str, conform: Conform, tmp_path: Path
+) -> None:
+    folder, archive = model(tmp_path / "model"), tmp_path / "model.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "-C", folder, "."], check=True)
+    done = conform(good, "--model", archive, BREAK="wants a numbered folder")
+    assert set(outcomes(done).values()) == {"holds"}, done.stdout
+    assert done.returncode == 0
+
+
+# Containers that come up, and break one rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "lines", "seen"),
+    [
+        ("answers 200 before the model is loaded", ["ping-at-start"], "/invocations said: 502"),
+        (
+            "answers 200 whatever the engine does",
+            ["ping-at-start", "ping-on-hang", "ping-on-death"],
+            "/invocations said: 502",
+        ),
+        ("ignores the port it is told", ["bind-to-port"], "it listens on 8080"),
+        ("wants a network", ["no-network"], "Network is unreachable"),
+        ("drops requests at term", ["term-loses-none"], "1 in flight, 1 lost"),
+    ],
+)
+def test_a_broken_rule_is_named_and_no_other(
+    rule: str, lines: list[str], seen: str, good: str, conform: Conform
+) -> None:
+    done = conform(good, BREAK=rule, LOADING="1")
+    bad = failing(done)
+    assert list(bad) == lines
+    assert seen in bad[lines[0]]
+    assert done.returncode == 1
+
+
+def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> None:
+    image = build("shell", "COPY serve /srv/serve\nENTRYPOINT /srv/serve & sleep 1000\n")
+    done = conform(image)
+    bad = failing(done)
+    assert list(bad) == ["term"]
+    assert "ENTRYPOINT is a shell's" in bad["term"]
+    # It does not say that it listens where it is told, and so it is not asked to.
+    assert outcomes(done)["bind-to-port"] == "not tried"
+
+
+# Containers that do not pass the ping health check
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "seen"),
+    [
+        ("listens on another port", "port", "it listens on 9000, "),
+        ("listens on loopback", "port", "loopback only"),
+        ("is never ready", "ping", "503 the weights are still on their way"),
+        ("answers the ping slowly", "ping-in-time", "/ping is slow: it took 2."),
+        ("wants no argument", "serve", "does not understand the argument `serve`"),
+        ("leaves at once", "serve", "exit code 1; its last words: the configuration is not"),
+    ],
+)
+def test_the_cause_of_a_bad_start_is_named(
+    rule: str, line: str, seen: str, good: str, conform: Conform
+) -> None:
+    done = conform(good, "--start-seconds", "2", BREAK=rule)
+    bad = failing(done)
+    assert set(bad) <= {line, "ping"}
+    assert seen in bad[line]
+    found = outcomes(done)
+    assert found["invocations"] == found["term"] == "not tried"
+
+
+def test_a_model_without_a_number_is_shown(good: str, conform: Conform, tmp_path: Path) -> None:
+    folder = model(tmp_path / "model", "final")
+    done = conform(good, "--model", folder, "--start-seconds", "2", BREAK="wants a numbered folder")
+    seen = failing(done)["model-found"]
+    assert "no folder whose name is a number" in seen
+    assert "final/saved_model.pb" in seen
+
+
+def test_a_model_folder_that_is_written_to_is_named(
+    good: str, conform: Conform, tmp_path: Path
+) -> None:
+    folder = model(tmp_path / "model")
+    done = conform(good, "--model", folder, BREAK="writes to the model's folder")
+    assert "Read-only file system" in failing(done)["model-read-only"]
+    assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "line", "seen"),
+    [
+        ("no-serve", 'COPY serve /srv/app\nCMD ["/srv/app"]\n', "serve", "no ENTRYPOINT"),
+        ("plain", 'COPY plain /srv/app\nENTRYPOINT ["/srv/app"]\n', "serve", "not executable"),
+        ("windows", 'COPY windows /a\nENTRYPOINT ["/a"]\n', "serve", "Windows line ends"),
+        ("foreign", 'COPY foreign /a\nENTRYPOINT ["/a"]\n', "architecture", "another processor"),
+        ("gone", 'ENTRYPOINT ["/not/there"]\n', "serve", "is not there"),
+    ],
+)
+def test_a_badly_packed_image_is_told_its_mistake(
+    name: str, lines: str, line: str, seen: str, build: Build, conform: Conform
+) -> None:
+    bad = failing(conform(build(name, lines)))
+    assert set(bad) == {line, "ping"}
+    assert seen in bad[line]
+
+
+def test_an_image_that_needs_root_and_is_not_is_named(build: Build, conform: Conform) -> None:
+    done = conform(build("user", f"{GOOD}USER 1000\n"), BREAK="wants root")
+    assert "it needs root, and the image says USER 1000" in failing(done)["serve"]
+
+
+def test_an_image_that_is_not_there_is_told_in_one_line(engine: Engine, run: Run) -> None:
+    done = run(*CONFORM, f"{MINE}-absent", env=engine.env)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {MINE}-absent: no such image here")

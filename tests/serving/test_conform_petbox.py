@@ -1,0 +1,57 @@
+"""`petbox conform` and `petbox local` with petbox's own image."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.conforming import CONFORM, failing
+from support.docker_engine import Engine
+from support.serving import started
+from support.serving_image import MOUNTS
+
+# The model in the image adds numbers: whatever is about pictures is tried on the front alone, by
+# test_conform.py, and nothing is mounted at /opt/ml/model.
+NOT_TRIED = {"model-found", "model-read-only", "picture", "picture-drawn", "built-in-form"}
+NOT_TRIED |= {"json-lines", "json-lines-bad"}
+
+
+def test_petbox_keeps_the_contract_and_its_promises(
+    engine: Engine,
+    image: str,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    request = tmp_path / "request.json"
+    request.write_text('{"instances": [1.0]}')
+    words = (image, "--request", request, f"--docker={' '.join(MOUNTS)}", "--json")
+    done = run(*CONFORM, *words, env=engine.env)
+    assert done.stdout, done.stderr
+    assert failing(done) == {}, done.stderr
+    assert failing(done, "petbox").keys() <= {"ping-under-load"}, "other tests are at work as well"
+    lines = json.loads(done.stdout)["lines"]
+    assert {line["name"] for line in lines if line["outcome"] == "not tried"} == NOT_TRIED
+    assert done.returncode == 0
+
+
+def test_boto3_asks_what_local_runs(engine: Engine, image: str, tmp_path: Path) -> None:
+    boto3 = pytest.importorskip("boto3")
+    command = [sys.executable, "-m", "petbox", "local", image, "--port=0"]
+    command += [f"--docker={' '.join(MOUNTS)}"]
+    with started(command, tmp_path / "run", **engine.env) as program:
+        line = program.line()
+        found = re.fullmatch(r'boto3\.client\("sagemaker-runtime", endpoint_url="(.*)"\)', line)
+        assert found, line + program.errors.read_text()
+        secrets = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+        client = boto3.client(
+            "sagemaker-runtime", endpoint_url=found[1], region_name="us-east-1", **secrets
+        )
+        answer = client.invoke_endpoint(
+            EndpointName="local", ContentType="application/json", Body=b'{"instances": [1.0]}'
+        )
+        assert json.loads(answer["Body"].read()) == {"predictions": [3.5]}

@@ -1,0 +1,114 @@
+"""AWS for tests: moto's server over real HTTP, and a peer that answers as SageMaker does in turn.
+
+Moto ends every training job at once, and well; what else may happen to one is put into the peer's
+mouth, in the form that SageMaker and CloudWatch speak (AWS JSON 1.1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.peer import Answer, Asked, peer
+
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A server that stands for AWS, and the settings with which programs find it."""
+
+    url: str
+    env: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+
+def settings(url: str) -> dict[str, str]:
+    """An environment in which nothing of the real AWS can be found."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        **nobody(Path("/nonexistent")),
+    }
+
+
+def nobody(home: Path) -> dict[str, str]:
+    """An environment without credentials."""
+    return {
+        "AWS_CONFIG_FILE": str(home / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+@contextmanager
+def moto() -> Iterator[Aws]:
+    """Moto's server on a free port; what is in it goes with the process, not with the server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    try:
+        yield Aws(url, settings(url))
+    finally:
+        server.stop()
+
+
+# What moto cannot say
+
+Call = Callable[[dict[str, Any]], Any]  # of a request, the answer, or an Answer with its status
+
+
+@dataclass(frozen=True)
+class Recorded(Aws):
+    calls: list[tuple[str, dict[str, Any]]]  # operations and their requests, in turn
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+
+@contextmanager
+def recorded(**operations: Call) -> Iterator[Recorded]:
+    """Answers SageMaker's and CloudWatch's operations as the test says; others it refuses."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def answer(asked: Asked) -> Answer:
+        operation = asked.headers["X-Amz-Target"].split(".")[1]
+        request = json.loads(asked.body)
+        calls.append((operation, request))
+        if operation not in operations:
+            return refusal("AccessDeniedException", f"not allowed to call {operation}")
+        said = operations[operation](request)
+        return said if isinstance(said, Answer) else Answer(200, json.dumps(said).encode())
+
+    with peer(answer) as server:
+        yield Recorded(server.url, settings(server.url), calls)
+
+
+def refusal(code: str, text: str, status: int = 400) -> Answer:
+    return Answer(status, json.dumps({"__type": code, "message": text}).encode())
+
+
+def in_turn(*answers: Any) -> Call:
+    """The answers one after the other, the last one for good."""
+    left = list(answers)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]

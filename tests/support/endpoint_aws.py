@@ -1,0 +1,197 @@
+"""AWS for the tests of endpoints: moto, and before it a door at which a test may answer instead.
+
+Moto's endpoints are in service at once and never fail, it answers UpdateEndpoint with 500, and
+refuses instances newer than ml.g4dn. What a test says in its place goes through the door; all else
+is passed on to moto as it came.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from support.aws import REGION, Aws, moto, settings
+from support.peer import Answer
+
+from petbox.cli.main import main
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+REPOSITORY = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/petbox"
+IMAGE = f"{REPOSITORY}@sha256:{'0' * 64}"
+ROLE = "arn:aws:iam::123456789012:role/service-role/SageMaker"
+SOON = ("--every", "0.1")
+UP = ("--image", IMAGE, "--role", ROLE, *SOON)
+
+Request = dict[str, Any]
+Instead = Callable[[Request], Any]  # an answer; None passes the request on to moto
+Amended = Callable[[Any], Any]  # of moto's answer, ours
+
+
+@dataclass(frozen=True)
+class Door(Aws):
+    """Moto's address, and what was asked there: operations with their requests, in turn."""
+
+    asked: list[tuple[str, Request]] = field(default_factory=list)
+    instead: dict[str, Instead] = field(default_factory=dict)
+    amended: dict[str, Amended] = field(default_factory=dict)
+
+    def names(self, *prefixes: str) -> list[str]:
+        """What was asked, or of it what changes something."""
+        return [name for name, _ in self.asked if not prefixes or name.startswith(prefixes)]
+
+    def changes(self) -> list[str]:
+        verbs = ("Create", "Update", "Delete", "Add", "Put", "Register", "Deregister", "Stop")
+        return self.names(*verbs)
+
+    def requests(self, operation: str) -> list[Request]:
+        return [request for name, request in self.asked if name == operation]
+
+
+@contextmanager
+def door() -> Iterator[Door]:
+    with moto() as behind:
+        # Moto's state goes with the process, and other tests were in this one before.
+        requests.post(f"{behind.url}/moto-api/reset", timeout=60).raise_for_status()
+        asked: list[tuple[str, Request]] = []
+        instead: dict[str, Instead] = {}
+        amended: dict[str, Amended] = {}
+        to = urlsplit(behind.url).netloc
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                name, request = _operation(self.command, self.path, self.headers, body)
+                asked.append((name, request))
+                said = instead[name](request) if name in instead else None
+                if said is None:
+                    self._pass_on(name, body)
+                elif isinstance(said, Answer):
+                    self._say(said.status, said.body)
+                else:
+                    self._say(200, json.dumps(said).encode())
+
+            # Whatever the method, and as http.server calls them.
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815
+
+            def _pass_on(self, name: str, body: bytes) -> None:
+                connection = http.client.HTTPConnection(to, timeout=60)
+                connection.request(self.command, self.path, body, dict(self.headers))
+                answer = connection.getresponse()
+                content = answer.read()
+                if answer.status == 200 and name in amended:
+                    content = json.dumps(amended[name](json.loads(content))).encode()
+                kept = {k: v for k, v in answer.getheaders() if k.lower() not in OURS}
+                self._say(answer.status, content, kept)
+                connection.close()
+
+            def _say(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                for key, value in (headers or {"Content-Type": "application/json"}).items():
+                    self.send_header(key, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield Door(url, settings(url), asked, instead, amended)
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+OURS = ("content-length", "connection", "date", "server", "transfer-encoding")
+
+
+def _operation(method: str, path: str, headers: Any, body: bytes) -> tuple[str, Request]:
+    """Of AWS's JSON services by header; of EventBridge Scheduler by method and path."""
+    if target := headers.get("X-Amz-Target"):
+        return target.split(".")[1], json.loads(body)
+    if path.startswith("/schedules/"):
+        verbs = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
+        return f"{verbs[method]}Schedule", json.loads(body) if body else {}
+    return f"{method} {path.split('?')[0]}", {}
+
+
+# petbox, as it is typed
+
+Done = subprocess.CompletedProcess[str]
+
+
+def command(env: dict[str, str], *words: str | Path) -> dict[str, Any]:
+    """What makes a process of its own of it."""
+    return {
+        "args": [sys.executable, "-m", "petbox", *map(str, words)],
+        "env": {**_without_aws(), "PYTHONPATH": str(CHECKOUT), **env},
+        "text": True,
+    }
+
+
+def petbox(env: dict[str, str], *words: str | Path) -> Done:
+    """The same within this process, which has boto3 already."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    before = dict(os.environ)
+    _set_environment({**_without_aws(), **env})
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([str(word) for word in words])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        _set_environment(before)
+    told = [bytes(stream.buffer.getvalue()).decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(list(words), code, *told)
+
+
+def _without_aws() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+
+
+def _set_environment(env: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+
+
+def done(result: Done) -> Done:
+    """One that went well."""
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def failed(result: Done) -> str:
+    """The last line of one that failed as it should."""
+    assert (result.returncode, result.stdout) == (1, ""), result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stderr.splitlines()[-1]
+
+
+def shown(result: Done) -> list[tuple[str, Any]]:
+    """The calls of a dry run, or None where it would wait, by name."""
+    return [
+        (step.get("call", step.get("wait")), step.get("request"))
+        for step in json.loads(done(result).stdout)
+    ]

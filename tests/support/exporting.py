@@ -1,0 +1,94 @@
+"""What the export tests share: a run whose weights are chance, made in seconds instead of trained.
+
+Its scores are spread as a trained detector's are, so that the order of its detections is no
+matter of rounding.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from petbox.data import labels
+
+NAMES = {1: "Abyssinian", 2: "beagle", 3: "pug"}
+
+
+def random_run(folder: Path) -> Path:
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
+
+    config = training_config.experiment("toy")
+    training_config.on_records(config, ["gone.record"], ["gone.record"], NAMES)
+    tf.keras.utils.set_random_seed(3)
+    model = training_config.task(config).build_model()
+    for variable in model.detection_head.trainable_variables:
+        if "classes" in variable.name or "scores" in variable.name:
+            variable.assign(variable * 60.0)
+    folder.mkdir(parents=True)
+    training_config.save_config(config, folder)
+    labels.write(folder / labels.FILE_NAME, NAMES)
+    checkpoint = tf.train.Checkpoint(model=model, global_step=tf.Variable(5, dtype=tf.int64))
+    checkpoint.save(str(folder / "ckpt"))
+    return folder
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture of soft blots, which any codec takes well."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
+    return Image.fromarray(small).resize((width, height))
+
+
+def file(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+class Exported:
+    """A SavedModel on the disk, and its signatures as a server calls them: in a session."""
+
+    def __init__(self, folder: Path) -> None:
+        from petbox.tf import tf
+
+        self.folder = folder
+        self._errors = tf.errors
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+        self.signatures = meta.signature_def
+        self._calls = {name: self._callable(name) for name in ("serving_default", "detect", "draw")}
+
+    def _callable(self, name: str) -> Any:
+        signature = self.signatures[name]
+        outputs = {key: info.name for key, info in signature.outputs.items()}
+        return self._session.make_callable(outputs, [signature.inputs["inputs"].name])
+
+    def __call__(self, *pictures: Any, signature: str = "serving_default") -> dict[str, Any]:
+        pixels = bool(pictures) and isinstance(pictures[0], np.ndarray)
+        return self._calls[signature](np.array(pictures, None if pixels else object))  # type: ignore[no-any-return]
+
+    def graphs(self, *pictures: bytes, signature: str = "serving_default") -> Any:
+        """What the session made of the model's graph to answer a request."""
+        from petbox.tf import tf
+
+        info = self.signatures[signature]
+        told = tf.compat.v1.RunMetadata()
+        outputs = {key: one.name for key, one in info.outputs.items()}
+        given = {info.inputs["inputs"].name: np.array(pictures, object)}
+        asked = tf.compat.v1.RunOptions(output_partition_graphs=True)
+        self._session.run(outputs, given, asked, told)
+        return told.partition_graphs
+
+    def refusal(self, *pictures: Any, signature: str = "serving_default") -> str:
+        """What is said of a request that is refused."""
+        try:
+            self(*pictures, signature=signature)
+        except self._errors.InvalidArgumentError as error:
+            return str(error.message)
+        raise AssertionError("it was answered")

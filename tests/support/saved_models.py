@@ -1,0 +1,82 @@
+"""Tiny SavedModels for the model server's tests, made in a moment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from petbox.export.warmup import write as write_warmup
+
+
+def adder(folder: Path, number: float, warmup: Iterable[object] = ()) -> Path:
+    """A version in `folder` whose `y` is `x` plus `number`; it appears whole, as a copy should.
+
+    `warmup` are inputs to be warmed up with. A second signature, `slow`, turns a while.
+    """
+    from petbox.tf import tf
+
+    v1 = tf.compat.v1
+    unfinished = folder.with_name(f"{folder.name}.tmp")
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], "x")
+        signatures = {
+            "serving_default": _signature({"x": x}, {"y": x + number}),
+            "slow": _slow(),
+            "classify": _signature(*_parsed(), method="tensorflow/serving/classify"),
+        }
+        builder = v1.saved_model.Builder(str(unfinished))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    if warmup:
+        write_warmup(unfinished, [("", {"x": value}) for value in warmup])
+    return unfinished.rename(folder)
+
+
+def corrupt(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"this is not a protobuf\xff\xff\xff")
+    return folder
+
+
+def removed(folder: Path) -> None:
+    """Gone in one step, so that no half of it is ever seen."""
+    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.gone")))
+
+
+def _signature(inputs, outputs, method="tensorflow/serving/predict"):  # type: ignore[no-untyped-def]
+    from petbox.tf import tf
+
+    module = tf.compat.v1.saved_model
+    given, got = (
+        {name: module.build_tensor_info(tensor) for name, tensor in tensors.items()}
+        for tensors in (inputs, outputs)
+    )
+    return module.build_signature_def(given, got, method)
+
+
+def _slow():  # type: ignore[no-untyped-def]
+    """As many products of matrices as `n` says."""
+    from petbox.tf import tf
+
+    n = tf.compat.v1.placeholder(tf.int64, [None], "n")
+    turned = tf.while_loop(
+        lambda i, _: i < n[0],
+        lambda i, a: (i + 1, tf.linalg.matmul(a, tf.eye(64))),
+        [tf.constant(0, tf.int64), tf.ones([64, 64])],
+    )
+    return _signature({"n": n}, {"y": turned[1][:1, 0]})
+
+
+def _parsed():  # type: ignore[no-untyped-def]
+    """Of each Example: the label is its `tag`, the score its `x`."""
+    from petbox.tf import tf
+
+    v1 = tf.compat.v1
+    texts = v1.placeholder(tf.string, [None], "examples")
+    features = {
+        "x": tf.io.FixedLenFeature([1], tf.float32, default_value=[0.5]),
+        "tag": tf.io.FixedLenFeature([1], tf.string, default_value=["none"]),
+    }
+    parsed = tf.io.parse_example(texts, features)
+    return {"inputs": texts}, {"classes": parsed["tag"], "scores": parsed["x"]}

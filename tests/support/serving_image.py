@@ -1,0 +1,193 @@
+"""The serving image on a stand-in base, containers of it, and requests in flight.
+
+Its base cannot be pulled here, so it stands on a bare Debian in which the embedded model server is
+the `tensorflow_model_server`; every line of the Dockerfile runs. Name this module in
+`pytest_plugins` to ask for its fixtures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import CHECKOUT
+from support.docker_engine import MINE, Engine
+
+LONG = 60.0  # seconds that nothing healthy needs
+VERY_LONG = 240.0  # to import TensorFlow, where others do so as well
+JSON = "application/json"
+# The packages of the tests' own Python are mounted, which is quicker than to copy a gigabyte.
+MODEL_SERVER = """#!/bin/sh
+export PYTHONPATH=/opt/checkout:/opt/packages KERAS_HOME=/tmp/keras
+exec python3 -m petbox.serving.model_server "$@"
+"""
+MOUNTS = (
+    f"--volume={CHECKOUT / 'petbox'}:/opt/checkout/petbox:ro",
+    f"--volume={sysconfig.get_path('purelib')}:/opt/packages:ro",
+)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a version 1 that adds 2.5; its signature `slow` turns as long as it is told."""
+    from support.saved_models import adder
+
+    folder = tmp_path_factory.mktemp("adder")
+    folder.chmod(0o755)
+    adder(folder / "1", 2.5, warmup=[[1.0]])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The stand-in for `tensorflow/serving`."""
+    asked = "import sys; print(sys.version_info.minor)"
+    minor = engine("run", "--rm", "--network=none", debian, "python3", "-c", asked).stdout
+    if int(minor) != sys.version_info.minor:
+        pytest.skip(f"{debian} has Python 3.{minor.strip()}, .venv has 3.{sys.version_info.minor}")
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "tensorflow_model_server").write_text(MODEL_SERVER)
+    (folder / "tensorflow_model_server").chmod(0o755)
+    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY tensorflow_model_server /usr/bin/\n")
+    engine("build", "--tag", f"{MINE}-base", folder)
+    return f"{MINE}-base"
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, base: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What container/Dockerfile builds, with the adder in it."""
+    context = tmp_path_factory.mktemp("context")
+    shutil.copytree(CHECKOUT / "container", context / "container")
+    shutil.copy(CHECKOUT / ".dockerignore", context)
+    shutil.copytree(model, context / "model" / "adder")
+    name = f"{MINE}-serving"
+    words = (f"--build-arg=BASE={base}", "--build-arg=MODEL=model/adder", "--network=host")
+    engine("build", *words, "--file", context / "container/Dockerfile", "--tag", name, context)
+    return name
+
+
+class Container:
+    """One that runs, until it is told to stop; what it says is kept."""
+
+    def __init__(self, engine: Engine, name: str, inner_port: int) -> None:
+        self.engine, self.name = engine, name
+        published = engine("port", name, f"{inner_port}/tcp", check=False).stdout
+        self.port = int(published.split()[0].rpartition(":")[2]) if published else 0
+
+    def ping(self) -> requests.Response:
+        return requests.get(f"http://127.0.0.1:{self.port}/ping", timeout=LONG)
+
+    def post(self, body: bytes, kind: str = JSON, **headers: str) -> requests.Response:
+        url = f"http://127.0.0.1:{self.port}/invocations"
+        return requests.post(url, body, headers={"Content-Type": kind, **headers}, timeout=LONG)
+
+    def status(self) -> int:
+        """That of /ping, 0 where nobody answers."""
+        try:
+            return self.ping().status_code
+        except requests.ConnectionError:
+            return 0
+
+    def ready(self) -> Container:
+        until(lambda: self.status() == 200 or self.over(), self.said, VERY_LONG, 0.2)
+        assert not self.over(), self.said()
+        return self
+
+    def inside(self, script: str) -> str:
+        """What a shell script says that runs in it, as root."""
+        return self.engine("exec", "--user=0", self.name, "bash", "-c", script).stdout
+
+    def pids(self, words: str) -> list[int]:
+        """As they are numbered in it, of the processes whose command line has these words."""
+        script = (
+            "cd /proc; for p in [0-9]*; do echo $p $(tr '\\0' ' ' <$p/cmdline); done 2>/dev/null"
+        )
+        lines = [line.split(maxsplit=1) for line in self.inside(script).splitlines()]
+        return [int(line[0]) for line in lines if len(line) > 1 and line[1].startswith(words)]
+
+    def kill(self, how: str, pid: int) -> None:
+        self.inside(f"kill -{how} {pid}")
+
+    def over(self) -> bool:
+        asked = self.engine("inspect", "--format={{.State.Running}}", self.name)
+        return asked.stdout.strip() == "false"
+
+    def ended(self) -> int:
+        """Its exit code, once it is over."""
+        return int(self.engine("wait", self.name, timeout=int(LONG)).stdout)
+
+    def said(self) -> str:
+        done = self.engine("logs", "--tail=50", self.name)
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def start(engine: Engine, image: str, publishing: str) -> Callable[..., Any]:
+    """A container of the image, as SageMaker runs it but for more flags of `docker run`."""
+    count = iter(range(1000))
+
+    @contextmanager
+    def start(
+        *flags: str, words: tuple[str, ...] = ("serve",), port: int = 8080
+    ) -> Iterator[Container]:
+        name = f"{MINE}-{next(count)}"
+        there = (f"--network={publishing}", f"--publish=127.0.0.1::{port}")
+        if any("--network" in flag for flag in flags):
+            there = ()
+        engine("run", "--detach", f"--name={name}", *there, *MOUNTS, *flags, image, *words)
+        try:
+            yield Container(engine, name, port)
+        finally:
+            engine("rm", "--force", "--volumes", name, check=False)
+
+    return start
+
+
+def until(
+    fact: Callable[[], object],
+    said: Callable[[], str] = str,
+    seconds: float = LONG,
+    pause: float = 0.01,
+) -> None:
+    give_up = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < give_up, said()
+        time.sleep(pause)
+
+
+@contextmanager
+def many_in_flight(port: int, count: int, body: bytes = b'{"slow": 1}') -> Iterator[Any]:
+    """Requests sent whole, each on its connection; what it yields, called, has the statuses."""
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    request = f"{head}Content-Type: {JSON}\r\nConnection: close\r\n\r\n".encode() + body
+    connections = [socket.create_connection(("127.0.0.1", port), LONG) for _ in range(count)]
+    try:
+        for connection in connections:
+            connection.sendall(request)
+        yield lambda: [status_of(connection) for connection in connections]
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def status_of(connection: socket.socket) -> int | bytes:
+    """Of an answer that comes whole; else what comes."""
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except OSError as error:
+        return answer + str(error).encode()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if f"Content-Length: {len(body)}\r\n".encode() in head + b"\r\n":
+        return int(answer[9:12])
+    return answer

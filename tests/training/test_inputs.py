@@ -1,0 +1,122 @@
+"""The training batches: pictures, boxes and targets as the Model Garden would have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("petbox.training.inputs", exc_type=Exception)
+
+from petbox.training.config import experiment, on_records  # with the extra `train`, as the above
+from petbox.training.inputs import training_batches
+from petbox.training.tfvision import MaskRCNNTask, preprocess_ops, tf
+
+RED = (250, 5, 5)
+
+
+@pytest.fixture(params=["kept in memory", "of unknown size"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Trains on twelve grey pictures with a red cat in each, but for one that has only a crowd."""
+    known = request.param == "kept in memory"
+    with tf.io.TFRecordWriter(str(tmp_path / "train.record-00000-of-00001")) as shard:
+        for number in range(12):
+            shard.write(record(number, known))
+    config = experiment("faster_rcnn_mobilenet_v2_pets")
+    on_records(config, [str(tmp_path / "train.record-*")], [], [1])
+    config.task.train_data.global_batch_size = 1
+    return config
+
+
+def record(number: int, with_size: bool) -> bytes:
+    random = np.random.default_rng(number)
+    height, width = (int(side) for side in random.integers(100, 400, 2))
+    ymin, xmin = (random.random(2) * 0.5).tolist()
+    ymax, xmax = ymin + 0.3, xmin + 0.4
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    rows, columns = (
+        slice(int(ymin * height), int(ymax * height)),
+        slice(int(xmin * width), int(xmax * width)),
+    )
+    crowds = {3: [0, 1], 4: [1]}.get(number, [0])
+    if 0 in crowds:
+        pixels[rows, columns] = RED
+    ymin, ymax = rows.start / height, rows.stop / height
+    xmin, xmax = columns.start / width, columns.stop / width
+    png = len(crowds) > 1
+    encoded = tf.io.encode_png(pixels) if png else tf.io.encode_jpeg(pixels, quality=100)
+
+    def feature(kind: str, *values: object) -> Any:
+        values_of = {
+            "bytes_list": "BytesList",
+            "float_list": "FloatList",
+            "int64_list": "Int64List",
+        }
+        return tf.train.Feature(**{kind: getattr(tf.train, values_of[kind])(value=values)})
+
+    features = {
+        "image/encoded": feature("bytes_list", encoded.numpy()),
+        "image/source_id": feature("bytes_list", str(number).encode()),
+        "image/object/class/label": feature("int64_list", *[1] * len(crowds)),
+        "image/object/bbox/ymin": feature("float_list", *[ymin] * len(crowds)),
+        "image/object/bbox/xmin": feature("float_list", *[xmin] * len(crowds)),
+        "image/object/bbox/ymax": feature("float_list", *[ymax] * len(crowds)),
+        "image/object/bbox/xmax": feature("float_list", *[xmax] * len(crowds)),
+    }
+    if with_size:
+        features["image/height"] = feature("int64_list", height)
+        features["image/width"] = feature("int64_list", width)
+    if any(crowds):
+        features["image/object/is_crowd"] = feature("int64_list", *crowds)
+    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+
+def test_without_chance_a_batch_is_the_model_gardens(config: Any) -> None:
+    data = config.task.train_data
+    data.parser.aug_scale_min = data.parser.aug_scale_max = 1.0
+    data.parser.aug_rand_hflip = False
+    data.parser.rpn_batch_size_per_im = 100_000  # every anchor, or chance would choose
+    data.shuffle_buffer_size = 1
+    config.task.model.input_size = [256, 250, 3]  # not a whole number of strides
+    ours = training_batches(config.task.model, data, None).take(12)
+    theirs = MaskRCNNTask(config.task).build_inputs(data).take(12)
+    for (image, labels), (their_image, their_labels) in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(image, their_image, atol=1e-3)
+        info = "image_info"  # theirs says how the picture was scaled, which training does not use
+        np.testing.assert_array_equal(labels.pop(info)[:, 1], their_labels.pop(info)[:, 1])
+        assert labels.pop("name"), "which only we know"
+        tf.nest.assert_same_structure(labels, their_labels)
+        for our, their in zip(tf.nest.flatten(labels), tf.nest.flatten(their_labels), strict=True):
+            assert our.dtype == their.dtype
+            np.testing.assert_allclose(our, their, atol=1e-3)
+
+
+def test_scaled_cropped_and_flipped_the_box_stays_with_the_cat(config: Any) -> None:
+    config.task.train_data.parser.aug_scale_max = 2.0
+    for image, labels in training_batches(config.task.model, config.task.train_data, None).take(60):
+        pixels = image[0] * preprocess_ops.STDDEV_RGB + preprocess_ops.MEAN_RGB
+        rows, columns = np.nonzero(np.abs(pixels - RED).max(axis=-1) < 60)
+        boxes = labels["gt_boxes"][0].numpy()[labels["gt_classes"][0] > 0]
+        assert len(boxes) <= 1, "a crowd is not trained on"
+        if len(rows) and len(boxes):
+            seen = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+            np.testing.assert_allclose(boxes[0], seen, atol=2.5)
+        else:
+            assert not len(boxes) or (boxes[0, 2:] - boxes[0, :2]).min() < 2.5
+            assert len(rows) == 0 or np.ptp(rows) < 3 or np.ptp(columns) < 3
+
+
+def test_each_worker_has_a_share_of_its_own(config: Any) -> None:
+    data = config.task.train_data
+    data.parser.aug_scale_min = data.parser.aug_scale_max = 1.0
+    data.parser.aug_rand_hflip = False
+    shares = []
+    for worker in range(2):
+        context = tf.distribute.InputContext(2, worker, 2)
+        data.global_batch_size = 2  # of which each worker makes one
+        batches = training_batches(config.task.model, data, context).take(6)
+        shares.append({image.numpy().tobytes() for image, _ in batches})
+        assert len(shares[-1]) == 6
+    assert not shares[0] & shares[1]

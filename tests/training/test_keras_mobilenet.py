@@ -1,0 +1,111 @@
+"""Keras' ImageNet weights in the Model Garden's MobileNetV2: each tensor where it should be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from petbox.errors import ModelError
+
+keras_weights = pytest.importorskip("petbox.training.keras_mobilenet", exc_type=Exception)
+
+import h5py  # noqa: E402  # with the extra `train`, as the above
+
+from petbox.training.tfvision import mobilenet, preprocess_ops, tf, tf_keras  # noqa: E402
+
+# The two, of all neighbours of one shape, whose exchange changes the features least.
+ALIKE = ("block_6_project_BN/beta", "block_7_project_BN/beta")
+
+
+@pytest.fixture(scope="module")
+def weights(data: Path) -> Path:
+    return data / "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+
+
+def network(width: float = 0.35, side: int = 96, epsilon: float = 0.001) -> Any:
+    pixels = tf_keras.layers.InputSpec(shape=[None, side, side, 3])
+    return mobilenet.MobileNet("MobileNetV2", width, pixels, norm_epsilon=epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.001, 0.0001])
+def test_every_block_sees_what_it_sees_in_keras(weights: Path, epsilon: float) -> None:
+    backbone = network(epsilon=epsilon)
+    keras_weights.load(backbone, weights)
+    keras_weights.check(backbone, weights)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ALIKE,
+        ("block_7_expand/kernel", "block_8_expand/kernel"),
+        ("block_1_depthwise/depthwise_kernel", "block_2_depthwise/depthwise_kernel"),
+        ("block_15_project_BN/moving_mean", "block_15_project_BN/beta"),
+        ("Conv_1_bn/gamma", "Conv_1_bn/moving_variance"),
+    ],
+)
+def test_two_tensors_exchanged_are_found(weights: Path, pair: tuple[str, str]) -> None:
+    backbone = network()
+    keras_weights.load(backbone, weights)
+    places = {name: variable for name, variable, _ in keras_weights.places(backbone)}
+    one, other = (places[name] for name in pair)
+    kept = one.numpy()
+    one.assign(other)
+    other.assign(kept)
+    with pytest.raises(ModelError, match="a tensor is in the wrong place"):
+        keras_weights.check(backbone, weights)
+
+
+def test_a_real_photo_looks_as_it_does_to_keras(weights: Path, data: Path) -> None:
+    photo = tf.io.read_file(str(data / "pets/images/Abyssinian_100.jpg"))
+    pixels = tf.image.resize(tf.io.decode_jpeg(photo), [256, 256])[None]
+    backbone = network(side=256)
+    keras_weights.load(backbone, weights)
+    seen = backbone(preprocess_ops.normalize_image(pixels / 255.0), training=False)
+    keras = tf_keras.applications.MobileNetV2(
+        (256, 256, 3), alpha=0.35, include_top=False, weights=None
+    )
+    keras.load_weights(weights)
+    # Beyond the right and the lower edge Keras sees another colour, of which the deeper levels
+    # feel a little everywhere.
+    levels = {
+        "2": ("block_2_add", 1e-5),
+        "3": ("block_5_add", 1e-5),
+        "4": ("block_12_add", 0.01),
+        "5": ("block_16_project_BN", 0.02),
+    }
+    outputs = [keras.get_layer(name).output for name, _ in levels.values()]
+    expected = tf_keras.Model(keras.input, outputs)(pixels / 127.5 - 1, training=False)
+    for (level, (_, tolerance)), theirs in zip(levels.items(), expected, strict=True):
+        inner = slice(0, theirs.shape[1] * 3 // 4)
+        off = np.abs(seen[level] - theirs)[0, inner, inner].max() / np.abs(theirs).max()
+        assert off < tolerance, f"level {level}"
+
+
+def test_weights_of_another_width_are_refused(weights: Path) -> None:
+    with pytest.raises(ModelError, match=r"Conv1/kernel is \(3, 3, 3, 16\), the detector's"):
+        keras_weights.load(network(width=1.0), weights)
+
+
+def test_weights_with_a_top_are_refused(weights: Path, tmp_path: Path) -> None:
+    topped = tmp_path / "topped.h5"
+    shutil.copy(weights, topped)
+    with h5py.File(topped, "a") as file:
+        file.create_group("Logits").create_dataset("Logits/bias:0", data=np.zeros(1000))
+        file["Logits"].attrs["weight_names"] = [b"Logits/bias:0"]
+        file.attrs["layer_names"] = [*file.attrs["layer_names"], b"Logits"]
+    with pytest.raises(ModelError, match=r"no place for its Logits/bias; take .*_no_top\.h5"):
+        keras_weights.load(network(), topped)
+
+
+def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.h5", tmp_path / "empty.h5"
+    text.write_text("not HDF5")
+    h5py.File(empty, "w").close()
+    for path in (text, empty, tmp_path / "missing.h5", tmp_path):
+        with pytest.raises(ModelError, match="not weights of Keras 2"):
+            keras_weights.load(network(), path)

@@ -1,0 +1,337 @@
+"""Training that is interrupted, goes wrong or is shared out, by the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT
+
+from petbox.training import log_lines
+
+STEPS = ("--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    pets = run("train/make_toy_pets.py", "--out", folder / "pets", "--train", "16", "--test", "4")
+    assert pets.returncode == 0, pets.stderr
+    done = run("train/make_records.py", "--pets", folder / "pets", "--out", folder / "records")
+    assert done.returncode == 0, done.stderr
+    return folder / "records"
+
+
+@pytest.fixture(scope="module")
+def whole(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that nothing happened to, and what it said."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = trained(records, out, "--evaluate-every", "3")
+    assert done.returncode == 0, done.stderr
+    return out, done.stderr
+
+
+def command(records: Path, out: Path, *more: str) -> list[str]:
+    words = ["train/train.py", "--records", str(records), "--out", str(out), *STEPS, *more]
+    return [sys.executable, *words]
+
+
+def trained(records: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = command(records, out, *more)
+    return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def training(words: list[str], **env: str) -> Iterator[Process]:
+    with subprocess.Popen(
+        words, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def once(there: Callable[[], object], *processes: Process) -> None:
+    """Returns when what is waited for is there; the processes must be running until then."""
+    while not there():
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+                raise AssertionError(process.communicate()[1])
+
+
+def unfinished(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def saved(run: Path) -> set[int]:
+    return {int(path.stem.removeprefix("ckpt-")) for path in run.glob("ckpt-*.index")}
+
+
+def scalars(run: Path, tag: str) -> dict[int, float]:
+    """What TensorBoard was told, by step."""
+    return scalars_of(sorted(run.glob("train/events.*")), tag)
+
+
+def scalars_of(logs: list[Path], tag: str) -> dict[int, float]:
+    from petbox.tf import tf
+
+    found = {}
+    for file in logs:
+        with suppress(tf.errors.DataLossError):  # an event that is being written
+            for event in tf.compat.v1.train.summary_iterator(str(file)):
+                for value in event.summary.value:
+                    if value.tag == tag:
+                        found[event.step] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+# What it says
+
+
+def test_each_metrics_expression_reads_what_is_written() -> None:
+    losses = {name: number + 0.25 for number, name in enumerate(log_lines.PARTS)}
+    note = log_lines.note({"total_loss": 12.5, **losses, "learning_rate": 1.0}, 7.5)
+    said = f"train: 200/600 {note} 15 s, ETA 30 s\n"
+    said += log_lines.evaluated(300, {"AP": 0.512, "AP50": 0.762, "AP75": 1.0})
+    assert metrics_in(said) == {
+        "train:loss": [12.5],
+        "train:rpn_score_loss": [0.25],
+        "train:rpn_box_loss": [1.25],
+        "train:class_loss": [2.25],
+        "train:box_loss": [3.25],
+        "train:steps_per_second": [7.5],
+        "validation:mAP": [0.512],
+        "validation:mAP50": [0.762],
+    }
+
+
+def metrics_in(said: str) -> dict[str, list[float]]:
+    """As SageMaker does: every expression tried on every line."""
+    return {
+        name: [float(match[1]) for match in re.finditer(expression, said)]
+        for name, expression in log_lines.METRICS.items()
+    }
+
+
+def test_a_run_says_its_losses_and_its_evaluations(whole: tuple[Path, str]) -> None:
+    out, said = whole
+    found = metrics_in(said)
+    assert {name: len(values) for name, values in found.items()} == {
+        name: 2 if name.startswith("validation") else len(found["train:loss"]) for name in found
+    }
+    assert re.findall("evaluated at step ([0-9]+)", said) == ["3", "6"]
+    for name, tag in (("train:loss", "total_loss"), ("train:box_loss", "frcnn_box_loss")):
+        assert found[name][-1] == pytest.approx(scalars(out, tag)[6], abs=0.001)
+
+
+# Interruptions
+
+
+def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
+    records: Path, tmp_path: Path, whole: tuple[Path, str]
+) -> None:
+    broken = tmp_path / "broken"
+    with training(command(records, broken)) as process:
+        once((unfinished(broken) / "checkpoint").exists, process)  # names what was saved
+        process.kill()
+    assert not broken.exists()
+    done = trained(records, broken)
+    assert done.returncode == 0, done.stderr
+    assert 6 in saved(broken)
+    logs = sorted((broken / "train").glob("events.*"))
+    assert len(logs) == 2
+    assert 1 not in scalars_of(logs[-1:], "learning_rate"), "it went on from its checkpoint"
+    rates = scalars(whole[0], "learning_rate")
+    assert set(rates) == {1, 2, 3, 4, 5, 6}
+    assert len(set(rates.values())) > 3, "a schedule"
+    assert scalars(broken, "learning_rate") == pytest.approx(rates)
+
+
+def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(records: Path, tmp_path: Path) -> None:
+    out, steps = tmp_path / "run", 40
+    words = command(records, out, "--steps", str(steps), "--checkpoint-every", "1000")
+    words += ["--report-every", "5"]
+    with training(words) as process:
+        once(lambda: scalars(unfinished(out), "learning_rate"), process)
+        time.sleep(random.uniform(0, 0.5))  # so that it is anywhere in its loop of steps
+        process.terminate()
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 143, said
+    at = stopped_at(said, steps)
+    assert 5 <= at < steps
+    assert max(saved(unfinished(out))) == at
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert max(saved(out)) == steps
+    rates = scalars(out, "learning_rate")
+    assert set(rates) == set(range(5, steps + 1, 5)), "it reports at the steps it would have"
+    logs = sorted((out / "train").glob("events.*"))
+    assert min(scalars_of(logs[-1:], "learning_rate")) == at // 5 * 5 + 5
+    assert rates == pytest.approx({step: schedule(steps, step) for step in rates})
+
+
+def stopped_at(said: str, steps: int) -> int:
+    last = said.splitlines()[-1]
+    match = re.fullmatch(rf"stopped at step (\d+) of {steps}, which is saved; the same .*", last)
+    assert match, said
+    return int(match[1])
+
+
+def schedule(steps: int, step: int) -> float:
+    from petbox.training import config as training_config
+    from petbox.training import presets
+    from petbox.training.tfvision import train_utils
+
+    config = training_config.experiment("toy")
+    presets.train_for(config, steps)
+    rate = train_utils.create_optimizer(training_config.task(config), config).learning_rate
+    return float(rate(step))
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
+    records: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    done = trained(records, out, "--learning-rate", "1e12")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert re.match(r"error: the loss is not finite \(.*\) at step \d with the pictures ", last)
+    assert len(re.findall(r"\w+_\d+\.jpg", last)) == 8
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--seed", "-1"), "--seed -1: must be from 0 to 4294967295"),
+        (("--init-parts", "heads"), "--init-parts heads: there are backbone, backbone+decoder"),
+        (("--init-parts", "backbone"), "--init-parts goes with --init only; leave it out"),
+        (("--init", "missing/ckpt-1"), "missing/ckpt-1: is not there; wanted is a checkpoint of"),
+        (("--init", "README.md"), "README.md: is no checkpoint; wanted is a checkpoint of the"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    records: Path, tmp_path: Path, options: tuple[str, ...], says: str
+) -> None:
+    done = trained(records, tmp_path / "run", *options)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()  # before TensorFlow is loaded
+    assert line.startswith(f"error: {says}")
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    records: Path, tmp_path: Path, whole: tuple[Path, str]
+) -> None:
+    out = tmp_path / "run"
+    weights = ("--init", str(whole[0]), "--init-parts", "backbone+decoder")
+    done = trained(records, out, *weights, "--steps", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"/best/\S+: took backbone and decoder, \d+ tensors, each checked", done.stderr
+    )
+    params = (out / "params.yaml").read_text()
+    assert "bn_trainable: false" in params, "the averages are kept"
+
+
+def test_other_options_do_not_go_on_with_a_run(records: Path, tmp_path: Path, run: Any) -> None:
+    begun = tmp_path / "run.unfinished"
+    begun.mkdir()
+    (begun / "options.json").write_text(json.dumps({"steps": "7", "out": str(tmp_path / "run")}))
+    done = run(*command(records, tmp_path / "run")[1:])
+    assert done.returncode == 1
+    assert "was begun with --records None" in done.stderr.splitlines()[-1]
+
+
+# Several workers
+
+
+@contextmanager
+def workers(records: Path, out: Path, *more: str) -> Iterator[tuple[Process, Process]]:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    with ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(
+                training(
+                    command(records, out, *more),
+                    TF_CONFIG=json.dumps(
+                        {
+                            "cluster": {"worker": addresses},
+                            "task": {"type": "worker", "index": index},
+                        }
+                    ),
+                )
+            )
+            for index in range(2)
+        )
+
+
+def ended(*processes: Process) -> list[str]:
+    """What each said; none takes longer than a host that is taken away has."""
+    deadline = time.monotonic() + 120
+    return [
+        process.communicate(timeout=max(1, deadline - time.monotonic()))[1] for process in processes
+    ]
+
+
+def test_two_workers_learn_what_one_learns_with_the_whole_batch(
+    records: Path, tmp_path: Path, whole: tuple[Path, str]
+) -> None:
+    out = tmp_path / "two"
+    with workers(records, out, "--evaluate-every", "3") as both:
+        said = [process.communicate(timeout=500)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    judged = [metrics_in(each)["validation:mAP50"] for each in said]
+    assert judged[0] == judged[1], "of all held-out pictures, by each"
+    assert any((out / "best").glob("best_ckpt-*.index"))
+    two, one = scalars(out, "total_loss"), scalars(whole[0], "total_loss")
+    # The pictures come in another order, so the curves are alike but not the same.
+    assert two[1] == pytest.approx(one[1], rel=0.1)
+    assert two[6] == pytest.approx(one[6], rel=0.3)
+
+
+def test_workers_end_together_and_go_on(records: Path, tmp_path: Path) -> None:
+    """The first one is killed; later one is told to stop."""
+    out, more = tmp_path / "two", ("--steps", "24")
+    run = unfinished(out)
+    with workers(records, out, *more) as (first, other):
+        once(lambda: saved(run), first, other)
+        first.kill()
+        (said,) = ended(other)
+    assert other.returncode == 1, said
+    last = said.splitlines()[-1]
+    assert last.startswith("error: another worker of TF_CONFIG is gone"), said
+    assert last.endswith("the same command on every host goes on from the last checkpoint")
+    assert "Traceback" not in said
+    newest = max(saved(run))
+    with workers(records, out, *more) as both:
+        once(lambda: max(saved(run)) > newest, *both)
+        both[1].send_signal(signal.SIGINT)
+        each = ended(*both)
+    assert [process.returncode for process in both] == [143, 130], each
+    at, too = (stopped_at(said, 24) for said in each)
+    assert newest < at == too == max(saved(run))
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports

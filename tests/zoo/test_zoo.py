@@ -1,0 +1,557 @@
+"""The smallest model: trained by its program, killed and gone on with, answered by its Lambda.
+
+S3 is moto's over HTTP. The handler runs from a zip in a process that can import nothing but the
+standard library and boto3. The image stands on a bare Debian with an empty module for TensorFlow,
+and is given the real one, too large to copy, when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT
+from support.aws import Aws, moto, settings
+from support.docker_engine import MINE, Engine
+from support.lambda_runtime import build
+from support.peer import Answer, Asked, peer
+
+ZOO = CHECKOUT / "serverless/zoo"
+PROGRAM = ZOO / "train_zoo.py"
+BUCKET = "zoo"
+BOTO3 = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py")
+SNAKE = [0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0]
+LEGS = 12
+
+# As Lambda calls it: an event in, a response out. Words of the handler's own go to stderr.
+RUNTIME = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+out, sys.stdout = sys.stdout, sys.stderr
+import zoo_front
+for line in sys.stdin:
+    print(json.dumps(zoo_front.handler(json.loads(line), None)), file=out, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with moto() as server:
+        server.client("s3").create_bucket(Bucket=BUCKET)
+        yield server
+
+
+# Training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that was killed, asked to stop, and finished."""
+
+    said: list[str]  # by each of its processes
+    codes: list[int]
+    printed: str
+    evaluation: dict[str, Any]
+    weights: dict[str, Any]
+    checkpoints: list[str]  # their keys
+
+
+@pytest.fixture(scope="module")
+def table(data: Path) -> Path:
+    return data / "zoo/data-04-zoo.csv"
+
+
+@pytest.fixture(scope="module")
+def rows(table: Path) -> list[list[int]]:
+    lines = [line for line in table.read_text().splitlines() if not line.startswith("#")]
+    return [[int(cell) for cell in line.split(",")] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def trained(aws: Aws, table: Path) -> Trained:
+    s3 = aws.client("s3")
+    s3.upload_file(str(table), BUCKET, "data/zoo.csv")
+    flags = ("--data", f"s3://{BUCKET}/data/zoo.csv", "--out", f"s3://{BUCKET}/trained")
+    often = ("--checkpoint-every", "1")
+    said, codes = [], []
+
+    killed = start(aws, *flags, *often)
+    while not any(key.endswith("/checkpoint") for key in keys(s3)):
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.05)  # S3 tells nobody when something comes
+    killed.kill()
+    said.append(killed.communicate()[1])
+    checkpoints = next(key for key in keys(s3) if key.endswith("/checkpoint"))
+    for part in ("index", "data-00000-of-00001"):  # as it may leave one, if it comes at the moment
+        s3.put_object(Bucket=BUCKET, Key=f"{checkpoints.rpartition('/')[0]}/ckpt-0.{part}")
+    codes.append(killed.returncode)
+
+    stopped = start(aws, *flags, *often)
+    assert stopped.stderr
+    begin = next((line for line in stopped.stderr if "going on" in line), "")
+    stopped.terminate()
+    said.append(begin + stopped.communicate(timeout=120)[1])
+    codes.append(stopped.returncode)
+
+    finished = start(aws, *flags)
+    printed, errors = finished.communicate(timeout=300)
+    said.append(errors)
+    codes.append(finished.returncode)
+    assert codes[2] == 0, said
+
+    def read(name: str) -> Any:
+        return json.loads(s3.get_object(Bucket=BUCKET, Key=f"trained/{name}")["Body"].read())
+
+    found = [key for key in keys(s3) if key.startswith("trained/checkpoints/")]
+    return Trained(said, codes, printed, read("evaluation.json"), read("weights.json"), found)
+
+
+def start(aws: Aws, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, *words],
+        env={**os.environ, **aws.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def keys(s3: Any) -> list[str]:
+    return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
+
+
+def test_a_training_that_is_killed_goes_on_from_s3(trained: Trained) -> None:
+    assert trained.codes[0] == -signal.SIGKILL
+    at = re.search(r"^going on at step (\d+)$", trained.said[1], re.M)
+    assert at and int(at[1]) >= 1, trained.said
+
+
+def test_a_training_that_is_asked_to_stop_saves_its_step(trained: Trained) -> None:
+    assert trained.codes[1] == 128 + signal.SIGTERM
+    at = re.search(r"^stopped at step (\d+), which is saved", trained.said[1], re.M)
+    assert at, trained.said[1]
+    assert f"going on at step {at[1]}\n" in trained.said[2]
+    assert "error" not in trained.said[1]
+
+
+def test_training_prints_where_the_weights_are(trained: Trained) -> None:
+    assert trained.printed == f"s3://{BUCKET}/trained/weights.json\n"
+
+
+def test_old_checkpoints_are_removed_from_s3(trained: Trained) -> None:
+    assert sum(key.endswith(".index") for key in trained.checkpoints) == 2, trained.checkpoints
+
+
+def test_unseen_rows_are_told_right(trained: Trained) -> None:
+    assert trained.evaluation["rows"] == 101 and trained.evaluation["animals"] == 59
+    accuracy = trained.evaluation["accuracy"]
+    assert accuracy["rows"]["mean"] >= 0.95
+    # Harder: no row's twin has been seen either.
+    assert 0.9 <= accuracy["animals"]["mean"] <= accuracy["rows"]["mean"]
+
+
+def test_what_is_reported_is_the_accuracy_of_models_that_did_not_see_the_rows(
+    trained: Trained, rows: list[list[int]]
+) -> None:
+    right = sum(best(ratings(trained.weights, row[:16])) == row[16] for row in rows)
+    assert right == len(rows)  # the one that has seen them all
+    assert trained.evaluation["accuracy"]["rows"]["most"] < 1
+
+
+def test_interruptions_leave_no_mark_on_the_weights(
+    trained: Trained, rows: list[list[int]]
+) -> None:
+    """The loss has one least value; there its slope is nought."""
+    decay, count = 0.01, len(rows)
+    weights = trained.weights["weights"]
+    slopes = [[decay * number for number in row] for row in weights]
+    at_bias = [0.0] * 7
+    for row in rows:
+        rating = ratings(trained.weights, row[:16])
+        for kind in range(7):
+            off = (rating[kind] - (kind == row[16])) / count
+            at_bias[kind] += off
+            for column, value in enumerate(columns(row[:16])):
+                slopes[column][kind] += off * value
+    assert max(abs(slope) for row in [*slopes, at_bias] for slope in row) < 1e-5
+
+
+def columns(x: list[int]) -> list[int]:
+    return [*x[:LEGS], *(int(x[LEGS] == legs) for legs in (0, 2, 4, 5, 6, 8)), *x[LEGS + 1 :]]
+
+
+def ratings(weights: dict[str, Any], x: list[int]) -> list[float]:
+    seen = columns(x)
+    logits = [
+        b + sum(value * row[kind] for value, row in zip(seen, weights["weights"], strict=True))
+        for kind, b in enumerate(weights["bias"])
+    ]
+    total = sum(map(math.exp, logits))
+    return [math.exp(logit) / total for logit in logits]
+
+
+def best(rating: list[float]) -> int:
+    return rating.index(max(rating))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1,0,0\n", "line 1 has 3 cells, not 17"),
+        (f"# zoo\n{'1,' * 16}9\n", "line 2: legs is '1', not one of 0, 2, 4, 5, 6, 8"),
+        (f"{'0,' * 16}7\n", "line 1: type is '7', not one of 0, 1, 2, 3, 4, 5, 6"),
+        ("# zoo\n\n", "no animals in it"),
+        (f"{'0,' * 16}6\n", "1 animals are too few for 10 folds"),
+    ],
+)
+def test_data_of_another_form_is_refused(
+    aws: Aws, tmp_path: Path, text: str, why: str, run: Callable[..., Any]
+) -> None:
+    (tmp_path / "zoo.csv").write_text(text)
+    out = f"s3://{BUCKET}/refused"
+    env = {**os.environ, **aws.env}
+    done = run(PROGRAM, "--data", tmp_path / "zoo.csv", "--out", out, env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1 and why in done.stderr
+
+
+# The Lambda function
+
+
+class Lambda:
+    """The handler's zip in a process that can import nothing else but boto3."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def __call__(self, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(event), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        assert line, "the function died"
+        answer = json.loads(line)
+        assert answer.keys() == {"statusCode", "headers", "body"}
+        assert answer["headers"] == {"Content-Type": "application/json"}
+        return answer["statusCode"], json.loads(answer["body"])
+
+
+@pytest.fixture(scope="module")
+def importable(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("lambda")
+    boto3 = folder / "boto3"
+    boto3.mkdir()
+    for name in BOTO3:
+        (boto3 / name).symlink_to(Path(sysconfig.get_path("purelib"), name))
+    return [build(folder, "zoo")["zoo"], boto3]
+
+
+@contextmanager
+def function(env: dict[str, str], paths: list[Path], **variables: str) -> Iterator[Lambda]:
+    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/trained/weights.json", **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", RUNTIME, *map(str, paths)],
+        env={**env, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield Lambda(process)
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+@pytest.fixture(scope="module")
+def zoo(aws: Aws, importable: list[Path], trained: Trained) -> Iterator[Lambda]:
+    with function(aws.env, importable) as called:
+        yield called
+
+
+def v1(*texts: str) -> dict[str, Any]:
+    """As a REST API sends it."""
+    return {
+        "version": "1.0",
+        "resource": "/zoo",
+        "path": "/zoo",
+        "httpMethod": "GET",
+        "headers": {"Accept": "*/*"},
+        "multiValueHeaders": {"Accept": ["*/*"]},
+        "queryStringParameters": {"X": texts[-1]} if texts else None,
+        "multiValueQueryStringParameters": {"X": list(texts)} if texts else None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {"httpMethod": "GET", "path": "/Prod/zoo", "stage": "Prod"},
+        "body": None,
+        "isBase64Encoded": False,
+    }
+
+
+def v2(*texts: str) -> dict[str, Any]:
+    """As an HTTP API or a function URL sends it."""
+    event = {
+        "version": "2.0",
+        "routeKey": "GET /zoo",
+        "rawPath": "/zoo",
+        "rawQueryString": "&".join(f"X={text}" for text in texts),
+        "headers": {"accept": "*/*"},
+        "requestContext": {"http": {"method": "GET", "path": "/zoo"}, "stage": "$default"},
+        "isBase64Encoded": False,
+    }
+    return event | ({"queryStringParameters": {"X": ",".join(texts)}} if texts else {})
+
+
+@pytest.mark.parametrize("event", [v1, v2])
+def test_a_snake_is_a_reptile(zoo: Lambda, event: Callable[..., dict[str, Any]]) -> None:
+    status, answer = zoo(event(json.dumps(SNAKE)))
+    assert (status, answer["answer"], answer["name"]) == (200, 2, "reptile")
+    assert len(answer["rating"]) == 7
+    assert best(answer["rating"]) == 2
+    assert sum(answer["rating"]) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_function_agrees_with_tensorflow(
+    zoo: Lambda, aws: Aws, trained: Trained, rows: list[list[int]], tmp_path: Path
+) -> None:
+    from petbox.tf import tf
+
+    for key in trained.checkpoints:
+        aws.client("s3").download_file(BUCKET, key, str(tmp_path / Path(key).name))
+    checkpoint = tf.train.load_checkpoint(str(tmp_path))
+    weights, bias = (
+        checkpoint.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")[0]
+        for name in ("weights", "bias")
+    )
+    seen = tf.constant([columns(row[:16]) for row in rows], tf.float64)
+    wanted = tf.nn.softmax(seen @ weights + bias).numpy().tolist()
+    for row, rating in zip(rows, wanted, strict=True):
+        status, answer = zoo(v2(json.dumps(row[:16])))
+        assert status == 200
+        assert answer["rating"] == pytest.approx(rating, abs=1e-6)
+        assert answer["answer"] == best(rating)
+
+
+def with_(at: int, value: str) -> str:
+    return f"[{','.join(value if i == at else str(x) for i, x in enumerate(SNAKE))}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "X is not JSON: Expecting value"),
+        ("[0,0", "X is not JSON"),
+        ("0,0,1", "X is not JSON: Extra data"),
+        ("[" * 100_000, "X is not JSON"),
+        ("3", "X is 3, not a list of 16 numbers"),
+        ('{"hair": 0}', 'X is {"hair": 0}, not a list of 16 numbers'),
+        ('"' + "a" * 5000 + '"', "..., not a list"),
+        ("[]", "X has 0 numbers, not 16: hair, feathers, eggs, milk"),
+        (json.dumps(SNAKE[:-1]), "X has 15 numbers, not 16"),
+        (json.dumps([*SNAKE, 0]), "X has 17 numbers, not 16"),
+        (with_(3, "NaN"), "X is not JSON: NaN is no number"),
+        (with_(3, "-Infinity"), "X is not JSON: -Infinity is no number"),
+        (with_(3, "1e999"), "X[3] (milk) is Infinity; it must be 0 or 1"),
+        (with_(3, "1" * 5000), "X is not JSON"),
+        (with_(0, "true"), "X[0] (hair) is true; it must be 0 or 1"),
+        (with_(0, "null"), "X[0] (hair) is null; it must be 0 or 1"),
+        (with_(0, '"1"'), 'X[0] (hair) is "1"; it must be 0 or 1'),
+        (with_(0, "[1]"), "X[0] (hair) is [1]; it must be 0 or 1"),
+        (with_(0, "0.5"), "X[0] (hair) is 0.5; it must be 0 or 1"),
+        (with_(0, "-1"), "X[0] (hair) is -1; it must be 0 or 1"),
+        (with_(LEGS, "3"), "X[12] (legs) is 3; it must be 0, 2, 4, 5, 6 or 8"),
+    ],
+)
+def test_a_bad_x_is_refused_with_the_reason(zoo: Lambda, text: str, why: str) -> None:
+    for event in (v1, v2):
+        status, answer = zoo(event(text))
+        assert status == 400
+        assert answer.keys() == {"error"}
+        assert why in answer["error"] and len(answer["error"]) < 250
+
+
+def test_an_x_that_is_missing_or_given_twice_is_refused(zoo: Lambda) -> None:
+    for event in (v1(), v2()):
+        assert zoo(event) == (400, {"error": "X is missing; ask like /zoo?X=[0,0,1,...]"})
+    assert zoo(v1(json.dumps(SNAKE), json.dumps(SNAKE)))[0] == 400
+    assert zoo(v2(json.dumps(SNAKE), json.dumps(SNAKE)))[0] == 400
+
+
+def test_a_whole_number_may_have_a_point(zoo: Lambda) -> None:
+    assert zoo(v2(with_(LEGS, "4.0"))) == zoo(v2(with_(LEGS, "4")))
+
+
+# Its weights
+
+
+def tiny(*bias: float, name: str = "yes") -> bytes:
+    """Weights that say the bias, whatever X."""
+    inputs = [{"name": "any", "values": [0, 1]}]
+    names = [name, *(f"no{i}" for i in range(1, len(bias)))]
+    weights = {"inputs": inputs, "names": names, "weights": [[0.0] * len(bias)], "bias": [*bias]}
+    return json.dumps(weights).encode()
+
+
+def test_the_softmax_holds_where_exp_would_not(aws: Aws, importable: list[Path]) -> None:
+    aws.client("s3").put_object(Bucket=BUCKET, Key="far.json", Body=tiny(1e4, 1e4, -1e4))
+    with function(aws.env, importable, ZOO_WEIGHTS=f"s3://{BUCKET}/far.json") as called:
+        assert called(v2("[0]"))[1]["rating"] == [0.5, 0.5, 0.0]
+
+
+def test_weights_come_go_and_change(aws: Aws, importable: list[Path]) -> None:
+    s3 = aws.client("s3")
+    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/new.json", "ZOO_REFRESH_SECONDS": "0"}
+    with function(aws.env, importable, **variables) as called:
+        status, answer = called(v2("[0]"))
+        assert status == 503
+        assert answer == {"error": "the model has no weights yet; train it with serverless/zoo"}
+        for name in ("first", "second"):
+            s3.put_object(Bucket=BUCKET, Key="new.json", Body=tiny(1, 0, name=name))
+            assert called(v2("[0]"))[1]["name"] == name
+        s3.delete_object(Bucket=BUCKET, Key="new.json")
+        assert called(v2("[0]"))[0] == 503
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b" " * 2_000_000 + tiny(1, 0),
+        tiny(1, 0).replace(b"[1, 0]", b"[1, 1" + b"0" * 400 + b"]"),
+        tiny(1, 0).replace(b"[1, 0]", b"[1]"),
+        tiny(1, 0).replace(b"[1, 0]", b"[1, NaN]"),
+        tiny(1, 0).replace(b"[1, 0]", b'[1, "0"]'),
+        tiny(1, 0).replace(b"[[0.0, 0.0]]", b"[]"),
+        tiny(1, 0).replace(b"[[0.0, 0.0]]", b"[[0.0, 0.0], [0.0, 0.0]]"),
+    ],
+)
+def test_broken_weights_never_replace_good_ones(
+    aws: Aws, importable: list[Path], broken: bytes
+) -> None:
+    s3 = aws.client("s3")
+    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/broken.json", "ZOO_REFRESH_SECONDS": "0"}
+    s3.put_object(Bucket=BUCKET, Key="broken.json", Body=broken)
+    with function(aws.env, importable, **variables) as called:
+        assert called(v2("[0]"))[0] == 503
+        s3.put_object(Bucket=BUCKET, Key="broken.json", Body=tiny(1, 0))
+        assert called(v2("[0]"))[0] == 200
+        s3.put_object(Bucket=BUCKET, Key="broken.json", Body=broken)
+        assert called(v2("[0]"))[1]["name"] == "yes"
+
+
+def test_weights_are_sent_again_only_when_they_are_others(importable: list[Path]) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.headers.get("If-None-Match") == '"1"':
+            return Answer(304, b"", {"ETag": '"1"'})
+        return Answer(200, tiny(1, 0), {"ETag": '"1"'})
+
+    with peer(answer) as s3:
+        with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called:
+            assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
+        asked = [one.headers.get("If-None-Match") for one in s3.asked]
+    assert asked == [None, '"1"', '"1"']
+
+
+def test_s3_is_not_asked_at_every_call(importable: list[Path]) -> None:
+    with peer(lambda _: Answer(200, tiny(1, 0), {"ETag": '"1"'})) as s3:
+        with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="3600") as called:
+            assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
+        assert len(s3.asked) == 1
+
+
+def test_weights_go_on_while_s3_fails(importable: list[Path]) -> None:
+    answers = [Answer(200, tiny(1, 0), {"ETag": '"1"'})]
+    with (
+        peer(lambda _: answers.pop() if answers else Answer(500, b"")) as s3,
+        function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called,
+    ):
+        assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize("address", ["", "weights.json", "s3://zoo", "s3://zoo/"])
+def test_an_address_that_is_none_stops_the_function_by_name(
+    importable: list[Path], address: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", RUNTIME, *map(str, importable)],
+        env={**settings("http://127.0.0.1:9"), "ZOO_WEIGHTS": address},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"ZOO_WEIGHTS is {address!r}; write it like s3://" in done.stderr
+
+
+# Around it
+
+
+def test_the_task_definition_is_one_that_ecs_takes(aws: Aws, run: Callable[..., Any]) -> None:
+    task = json.loads((ZOO / "task-definition.json").read_text())
+    made = aws.client("ecs").register_task_definition(**task)["taskDefinition"]
+    assert made["family"] == "petbox-zoo"
+    (container,) = task["containerDefinitions"]
+    flags = [word for word in container["command"] if word.startswith("--")]
+    known = run(PROGRAM, "--help").stdout
+    assert flags and all(flag in known for flag in flags)
+    assert int(task["memory"]) >= 2048, "TensorFlow needs it"
+
+
+PYTHON = f"python3.{sys.version_info.minor}"
+PACKAGES = f"/usr/local/lib/{PYTHON}/dist-packages"
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    there = engine("run", "--rm", "--network=none", debian, "ls", "/usr/bin").stdout.split()
+    if PYTHON not in there:
+        pytest.skip(f"the bare system has another Python than .venv, which has {PYTHON}")
+    dockerfile = ZOO / "Dockerfile"
+    stated = re.search(r'^ARG PACKAGES="\\\n(.*?)"$', dockerfile.read_text(), re.M | re.S)
+    assert stated
+    folder = tmp_path_factory.mktemp("base")
+    for name in ("numpy", "pip", *stated[1].replace("\\", "").split()):
+        for file in distribution(name).files or ():
+            if ".." not in file.parts and "tests" not in file.parts:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(Path(str(file.locate())), folder / file)
+    (folder / "tensorflow").mkdir()
+    (folder / "tensorflow/__init__.py").touch()
+    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
+    base, name = f"{MINE}-zoo-base", f"{MINE}-zoo"
+    engine("build", "--network=none", "--tag", base, folder)
+    words = ("--network=none", f"--build-arg=BASE={base}", "--file", dockerfile, "--tag", name)
+    engine("build", *words, CHECKOUT)
+    return name
+
+
+def test_the_image_trains_as_somebody_and_writes_to_tmp_only(
+    engine: Engine, image: str, aws: Aws, table: Path
+) -> None:
+    there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
+    there += [f"--volume={sysconfig.get_path('purelib')}:{PACKAGES}:ro"]
+    there += [f"--volume={table}:/zoo.csv:ro", "--network=host", "--read-only", "--tmpfs=/tmp"]
+    flags = ("--data=/zoo.csv", f"--out=s3://{BUCKET}/image", "--steps=20", "--repeats=1")
+    assert engine("run", "--rm", "--network=none", image, "--help").stdout
+    done = engine("run", "--rm", *there, image, *flags)
+    assert done.stdout == f"s3://{BUCKET}/image/weights.json\n"
+    assert "image/weights.json" in keys(aws.client("s3"))
+    user = engine("inspect", "--format={{.Config.User}}", image).stdout.strip()
+    assert user == "10001:10001"
