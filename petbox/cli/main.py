@@ -22,7 +22,7 @@ from petbox.cli import options, program
 class Command:
     name: str
     summary: str
-    about: str
+    about: str  # empty: the docstring of the module that acts
     config: str  # where its options are, as module:name
     act: str  # and what takes them
 
@@ -122,6 +122,55 @@ examples:
 
 COMMANDS = (
     Command(
+        "fetch",
+        "download Oxford-IIIT Pet",
+        "",
+        "petbox.data.fetch.command:Options",
+        "petbox.data.fetch.command:main",
+    ),
+    Command(
+        "toy",
+        "draw a small data set",
+        "",
+        "petbox.data.toy.command:Options",
+        "petbox.data.toy.command:main",
+    ),
+    Command(
+        "records",
+        "write images and boxes as TFRecords",
+        "",
+        "petbox.data.command:Options",
+        "petbox.data.command:main",
+    ),
+    Command(
+        "train",
+        "train a detector",
+        "",
+        "petbox.training.command:Options",
+        "petbox.training.command:main",
+    ),
+    Command(
+        "evaluate",
+        "measure a run or a model",
+        "",
+        "petbox.evaluation.command:Options",
+        "petbox.evaluation.command:main",
+    ),
+    Command(
+        "export",
+        "make a SavedModel of a run",
+        "",
+        "petbox.export.command:Options",
+        "petbox.export.command:main",
+    ),
+    Command(
+        "convert",
+        "make a LiteRT model of a run",
+        "",
+        "petbox.litert.command:Options",
+        "petbox.litert.command:main",
+    ),
+    Command(
         "detect",
         "find the pets in pictures",
         DETECT,
@@ -173,7 +222,7 @@ GROUPS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(options.dashed(sys.argv[1:] if argv is None else argv))
     command: Command = arguments.command
     try:
         chosen = options.filled(_named(command.config), arguments)
@@ -216,6 +265,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _learn(parser: argparse.ArgumentParser, command: Command) -> None:
+    parser.description = command.about or sys.modules[_named(command.act).__module__].__doc__
     options.add_arguments(parser, _named(command.config))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -31,7 +33,12 @@ def parse(config: type[T], argv: Sequence[str] | None = None, *, about: str = ""
     """A `config` filled from the command line; what is wrong with it ends the program with 2."""
     parser = argparse.ArgumentParser(description=about, formatter_class=HelpFormatter)
     add_arguments(parser, config)
-    return filled(config, parser.parse_args(argv))
+    return filled(config, parser.parse_args(dashed(sys.argv[1:] if argv is None else argv)))
+
+
+def dashed(words: Sequence[str]) -> list[str]:
+    """Flags with dashes; the Object Detection API's programs spell them with underscores."""
+    return [re.sub(r"^--[^=]*", lambda flag: flag[0].replace("_", "-"), word) for word in words]
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:

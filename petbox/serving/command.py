@@ -28,7 +28,8 @@ from petbox.cli.child import Child
 from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.data import labels
-from petbox.errors import MissingExtra, ModelError, ServiceError
+from petbox.errors import MissingExtra, ServiceError
+from petbox.export.versions import newest_version
 
 FRONT = (
     Path(__file__).parent.parent / "container"
@@ -74,29 +75,6 @@ def serve(options: ServeOptions) -> None:
         stack.enter_context(_running("nginx", front, signal.SIGQUIT, events))
         _until_stopped(options, engine_port, events)
         say("stopping: requests in flight are finished first")
-
-
-def newest_version(model: Path) -> Path:
-    """The SavedModel folder meant by `model`: itself, or its newest numbered version."""
-    wanted = "wanted: saved_model.pb in it, or numbered versions such as 1/saved_model.pb"
-    if not model.is_dir():
-        what = "is a file" if model.exists() else "does not exist"
-        raise ModelError(f"{model}: {what}; {wanted}")
-    if (model / "saved_model.pb").is_file():
-        return model
-    versions = [p for p in model.iterdir() if re.fullmatch(r"[0-9]+", p.name)]
-    whole = [p for p in versions if (p / "saved_model.pb").is_file()]
-    if not whole:
-        raise ModelError(f"{model}: no SavedModel here; found: {_contents(model)}; {wanted}")
-    return max(whole, key=lambda p: int(p.name))
-
-
-def _contents(folder: Path) -> str:
-    names = sorted(
-        str(p.relative_to(folder)) + "/" * p.is_dir()
-        for p in [*folder.glob("*"), *folder.glob("*/*")]
-    )
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
 
 
 def find_nginx() -> str:

@@ -1,0 +1,141 @@
+"""Writes photos and their boxes as TFRecords with the Object Detection API's keys.
+
+    petbox records --pets data/pets --test-share 0.2 --out data/records
+    petbox records --pets data/pets --boxes body --classes species --out data/bodies
+    petbox records --voc my-photos --out data/mine
+    petbox records --coco train.json val.json --images train val --out data/mine
+
+The photos are Oxford-IIIT Pet's (--pets), or yours: in PASCAL VOC's folders (--voc), or with a
+COCO file or SageMaker's annotations.json (--coco). Each is decoded once to see that it can be.
+What is wrong stops the program with the file's name; what is left out or converted on purpose is
+counted, told of here and listed in records.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data import labels, record_writer, records
+from petbox.data.annotations import Dataset, Division
+from petbox.errors import DataError
+
+NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Annotated[Path, "folder to make; it must not exist yet"]
+    pets: Annotated[Path | None, "folder in the layout of Oxford-IIIT Pet", "DIR"] = None
+    voc: Annotated[Path | None, "folder in the layout of PASCAL VOC", "DIR"] = None
+    coco: Annotated[
+        tuple[Path, ...], "COCO or SageMaker annotations; a second file is held out", "JSON"
+    ] = ()
+    images: Annotated[
+        tuple[Path, ...], "pictures of --coco (default: images/ beside the file)", "DIR"
+    ] = ()
+    bbox: Annotated[
+        Literal["by-file", "xywh", "corners"],
+        "--coco: x, y, width, height or corners; by-file: the former where there are categories",
+    ] = "by-file"
+    boxes: Annotated[
+        Literal["face", "body"], "--pets: of the XMLs, or around the trimaps' animals"
+    ] = "face"
+    classes: Annotated[Literal["breed", "species"], "--pets: 37, or cat and dog"] = "breed"
+    label_map: Annotated[Path | None, "class ids to use (default: the source's own)", "FILE"] = None
+    train_list: Annotated[Path | None, "photos to train on (default: the source's)", "FILE"] = None
+    test_list: Annotated[Path | None, "photos held out (default: the source's)", "FILE"] = None
+    test_share: Annotated[float | None, "hold out this share by chance instead", "S"] = None
+    turned: Annotated[
+        Literal["by-size", "follow", "ignore"],
+        "--voc, --coco: whether boxes follow a photo's EXIF turn; by-size: as its size tells",
+    ] = "by-size"
+    leave_out_broken: Annotated[bool, "leave out pictures that cannot be decoded"] = False
+    workers: Annotated[int | None, "pictures at a time (default: one a core)", "N"] = None
+    seed: Annotated[int, "of the order of the pictures, and of --test-share"] = 1
+
+
+def main(options: Options) -> None:
+    outputs.refuse_existing(options.out)
+    check(options)
+    data_pets = read(options)
+    program.say("loading TensorFlow ...")
+    import petbox.tf  # noqa: F401  # now, so that the bar counts only pictures
+
+    total = sum(len(photos) for photos in data_pets.photos.values())
+    with outputs.product(options.out) as folder, progress("records", total) as advance:
+        record_writer.write(
+            data_pets,
+            folder,
+            seed=options.seed,
+            source=source(options),
+            advance=lambda: advance(1, ""),
+            workers=options.workers,
+            leave_out_broken=options.leave_out_broken,
+        )
+    report(records.read_info(options.out))
+    print(options.out)
+
+
+def check(options: Options) -> None:
+    given = [name for name in ("pets", "voc", "coco") if getattr(options, name)]
+    if len(given) != 1:
+        both = " and ".join(f"--{name}" for name in given) or "no photos"
+        raise DataError(f"{both} given; give one of --pets, --voc and --coco")
+    belongs = {"boxes": "pets", "classes": "pets", "images": "coco", "bbox": "coco"}
+    for name, owner in belongs.items():
+        if getattr(options, name) != getattr(Options, name) and owner not in given:
+            raise DataError(f"--{name} goes with --{owner} only; leave it out")
+    if options.turned != Options.turned and "pets" in given:
+        raise DataError("--turned goes with --voc and --coco only; leave it out")
+    if options.workers is not None and options.workers < 1:
+        raise DataError(f"--workers {options.workers}: must be 1 or more")
+    division(options).check()
+
+
+def division(options: Options) -> Division:
+    return Division(options.train_list, options.test_list, options.test_share, options.seed)
+
+
+def read(options: Options) -> Dataset:
+    from petbox.data import coco, voc_folder
+    from petbox.data import pets as data_pets
+
+    names = labels.read(options.label_map) if options.label_map else None
+    split = division(options)
+    if options.pets:
+        return data_pets.read(
+            options.pets,
+            boxes=options.boxes,
+            classes=options.classes,
+            division=split,
+            labels=names,
+        )
+    if options.voc:
+        return voc_folder.read(options.voc, division=split, labels=names, turned=options.turned)
+    return coco.read(
+        options.coco,
+        images=options.images,
+        bbox=options.bbox,
+        division=split,
+        labels=names,
+        turned=options.turned,
+    )
+
+
+def source(options: Options) -> str:
+    paths = [options.pets, options.voc, *options.coco]
+    return " ".join(str(path) for path in paths if path)
+
+
+def report(info: records.RecordsInfo) -> None:
+    for split, pictures in info.pictures.items():
+        animals = sum(info.animals[split].values())
+        program.say(f"{split}: {pictures} pictures, {animals} animals")
+    for what, names in info.remarks.items():
+        more = ", …" if len(names) > NAMES_SHOWN else ""
+        program.say(f"{what}: {len(names)} ({', '.join(names[:NAMES_SHOWN])}{more})")

@@ -1,0 +1,189 @@
+"""Fetches the Oxford-IIIT Pet data set: 7,390 photos, with boxes, outlines and breeds.
+
+    petbox fetch
+    petbox fetch --from ~/Downloads
+
+Two archives (811 MB) are downloaded beside the folder to make, checked and unpacked. Interrupted
+at any point, the same command goes on. With --from they are taken from another address (of a
+folder with images.tar.gz and annotations.tar.gz, or of one archive with images/ and annotations/
+in it), or from this machine: a folder with the two archives or already unpacked, or one archive.
+
+The photos are under CC BY-SA 4.0 (Parkhi, Vedaldi, Zisserman, Jawahar: Cats and Dogs, 2012).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data.fetch import archives
+from petbox.data.fetch.checksum import Fingerprint, difference
+from petbox.data.fetch.download import Patience, fetch, is_url
+from petbox.errors import DataError
+
+# This address has stayed, and redirects to wherever the files are; the hashes are of 2012 to 2026.
+ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
+ANNOTATIONS = "52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91"
+IMAGES = "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d"
+SIZES = {ANNOTATIONS: 19_173_078, IMAGES: 791_918_971}
+ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Annotated[Path, "folder to make; one that is there already is left alone"] = Path(
+        "data/pets"
+    )
+    from_: Annotated[str, "address, folder or archive to take it from", "PLACE"] = ADDRESS
+    images_sha256: Annotated[
+        str, "what images.tar.gz must be; 'any' for a mirror with other bytes", "HEX"
+    ] = IMAGES
+    annotations_sha256: Annotated[str, "the same for annotations.tar.gz", "HEX"] = ANNOTATIONS
+    timeout: Annotated[float, "seconds without a byte until a connection is given up", "S"] = 30.0
+
+
+def main(options: Options) -> None:
+    if options.timeout <= 0:
+        raise DataError("--timeout must be above 0")
+    wanted = _wanted(options)
+    downloads = options.out.with_name(f"{options.out.name}.download")
+    if options.out.exists():
+        _refuse_other(options.out, f"{options.out}: exists, but")
+        program.say(f"{options.out}: is there already; remove it to fetch it anew")
+        outputs.remove(downloads)  # of a run that was killed when all was done but this
+    elif is_url(options.from_):
+        with _alone(downloads):
+            parts = _downloaded(options.from_, downloads, wanted, Patience(options.timeout))
+            _make(options.out, parts)
+            outputs.remove(downloads)
+    else:
+        _make(options.out, _found(Path(options.from_).expanduser(), wanted))
+    print(options.out)
+
+
+def _wanted(options: Options) -> dict[str, Fingerprint]:
+    """What each archive must be; the small one first, for a wrong address shows sooner."""
+    stated = {"annotations": options.annotations_sha256, "images": options.images_sha256}
+    return {
+        name: Fingerprint(
+            sha256.lower(),
+            SIZES.get(sha256.lower()),
+            f"get it from another place with --from, or trust it with --{name}-sha256",
+        )
+        for name, sha256 in stated.items()
+    }
+
+
+# Where the parts come from
+
+
+def _downloaded(
+    url: str, folder: Path, wanted: dict[str, Fingerprint], patience: Patience
+) -> list[Path]:
+    """The archives at `url`, whole and checked, in `folder`."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    if name.endswith(ARCHIVE_ENDINGS):
+        sources = {folder / name: (url, Fingerprint())}
+    else:
+        sources = {
+            folder / f"{name}.tar.gz": (f"{url.rstrip('/')}/{name}.tar.gz", fingerprint)
+            for name, fingerprint in wanted.items()
+        }
+    for archive, (address, fingerprint) in sources.items():
+        if archive.exists() and difference(archive, fingerprint):
+            archive.unlink()  # of an earlier run, which expected something else
+        if not archive.exists():
+            fetch(address, archive, fingerprint, patience)
+    return list(sources)
+
+
+def _found(place: Path, wanted: dict[str, Fingerprint]) -> list[Path]:
+    """The archive at `place`, or what the folder there holds: archives, or folders."""
+    if place.is_file():
+        return [place]
+    parts = []
+    for name, fingerprint in wanted.items():
+        archive, unpacked = place / f"{name}.tar.gz", place / name
+        if archive.is_file():
+            if trouble := difference(archive, fingerprint):
+                raise DataError(
+                    f"{archive}: is not the published one: {trouble}; {fingerprint.otherwise}"
+                )
+            parts.append(archive)
+        elif unpacked.is_dir():
+            parts.append(unpacked)
+        else:
+            trouble = f"has neither {archive.name} nor {name}/" if place.is_dir() else "not there"
+            raise DataError(f"{place}: {trouble}; give --from a folder that holds the data set")
+    return parts
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps `folder` to this process; the lock goes with it, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{folder}: another process is fetching into it; wait for that, or end it"
+            ) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+# What becomes of them
+
+
+def _make(out: Path, parts: list[Path]) -> None:
+    with outputs.product(out) as folder:
+        for part in parts:
+            if part.is_dir():
+                _copy(part, folder / part.name)
+            else:
+                archives.unpack(part, folder)
+        _lift(folder)
+        _refuse_other(folder, " and ".join(map(str, parts)) + ":")
+        photos = len(list((folder / "images").glob("*.jpg")))
+    program.say(f"{out}: {photos} photos")
+
+
+def _copy(source: Path, target: Path) -> None:
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    with progress(f"copy {source}", len(files)) as advance:
+        for file in files:
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            advance(1, "files")
+
+
+def _lift(folder: Path) -> None:
+    """Takes away a folder that lies around the whole, as `tar` puts it."""
+    around = [path for path in folder.iterdir() if path.is_dir()]
+    if len(around) == 1 and (around[0] / "images").is_dir():
+        for path in sorted(around[0].iterdir()):
+            path.rename(folder / path.name)
+        around[0].rmdir()
+
+
+def _refuse_other(folder: Path, who: str) -> None:
+    """The layout, as far as it takes to know another data set, or half of this one."""
+    for wanted in ("images", "annotations/list.txt"):
+        if not (folder / wanted).exists():
+            raise DataError(
+                f"{who} {wanted} is missing; wanted are images/ and annotations/ as "
+                "Oxford-IIIT Pet has them"
+            )

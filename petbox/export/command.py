@@ -1,0 +1,128 @@
+"""Exports a finished run as a SavedModel that takes whole picture files.
+
+    petbox export --run runs/toy --out model/toy/1
+
+The last part of OUT is the version that TensorFlow Serving will announce. The flags of the
+Object Detection API's exporter work as well, with underscores too, and make what it makes:
+DIR/saved_model and, where the run has one, DIR/pipeline.config.
+
+    petbox export --input_type image_tensor \\
+        --trained_checkpoint_dir runs/toy --output_directory exported
+
+A detection SavedModel that exists already, of the Object Detection API's zoo for one, gets the
+same signatures and limits:
+
+    petbox export --from-saved-model DIR --label-map FILE --out model/zoo/1
+
+Before it is given its name, the model is compared on a few pictures with what it was made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from petbox import outputs
+from petbox.cli import program
+from petbox.errors import ModelError
+from petbox.export.export_source import Source, source
+from petbox.export.wrapped_source import WrappedSource, wrapped_source
+
+MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
+InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
+
+
+@dataclass(frozen=True)
+class Options:
+    run: Annotated[Path | None, "folder made by train/train.py"] = None
+    out: Annotated[Path | None, "folder to make; its name is the version, a whole number"] = None
+    input_type: Annotated[InputType, "what the model is asked with"] = "encoded_image_string_tensor"
+    min_score: Annotated[float, "what `detect` leaves out is less sure than this"] = 0.05
+    min_score_drawn: Annotated[float, "what `draw` leaves out is less sure than this"] = 0.5
+    max_megapixels: Annotated[float, "pictures with more are refused"] = 40
+    max_pictures: Annotated[int, "requests with more are refused"] = 64
+    batch: Annotated[int, "pictures of different requests to compute together"] = 1
+    batch_timeout_micros: Annotated[int, "how long the first one waits for others"] = 2000
+    whole_canvas: Annotated[
+        bool, "pad each photo as in training: slower, and single boxes the checkpoint's very own"
+    ] = False
+    records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+    trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
+    trained_checkpoint_prefix: Annotated[
+        Path | None, "a certain checkpoint of a run, as in runs/toy/ckpt-600", "PREFIX"
+    ] = None
+    from_saved_model: Annotated[Path | None, "wrap this detection SavedModel instead", "DIR"] = None
+    label_map: Annotated[Path | None, "its class names, if they are not inside it", "FILE"] = None
+    pipeline_config_path: Annotated[
+        Path | None, "must be of the run's network; params.yaml in the run is what counts", "FILE"
+    ] = None
+    output_directory: Annotated[Path | None, "folder to make saved_model in", "DIR"] = None
+
+
+def main(options: Options) -> None:
+    out = one_of(options, "out", "output_directory")
+    check(options, out)
+    outputs.refuse_existing(out)
+    chosen = source_of(options)
+    program.say("loading TensorFlow ...")
+    from petbox.export import exporter
+    from petbox.export.batching import Batches
+    from petbox.export.signatures import Settings
+
+    settings = Settings(
+        input_type=options.input_type,
+        min_score=options.min_score,
+        min_score_drawn=options.min_score_drawn,
+        most_pixels=round(options.max_megapixels * 1e6),
+        most_pictures=options.max_pictures,
+        batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
+        whole_canvas=options.whole_canvas,
+    )
+    make = exporter.export if options.out else exporter.export_classic
+    print(make(chosen, out, settings))
+
+
+def source_of(options: Options) -> Source | WrappedSource:
+    trained = one_of(
+        options, "run", "trained_checkpoint_dir", "trained_checkpoint_prefix", "from_saved_model"
+    )
+    other = "pipeline_config_path" if options.from_saved_model else "label_map"
+    if getattr(options, other):
+        only = "a run" if options.from_saved_model else "--from-saved-model"
+        raise ModelError(f"{flag(other)}: goes with {only} only; leave it out")
+    if options.from_saved_model:
+        return wrapped_source(trained, options.label_map, options.records)
+    return source(trained, options.pipeline_config_path, options.records)
+
+
+def one_of(options: Options, *names: str) -> Path:
+    """The value of the one flag of several that must be given."""
+    given = [getattr(options, name) for name in names if getattr(options, name) is not None]
+    if len(given) != 1:
+        raise ModelError(f"{' or '.join(map(flag, names))}: give one of them, not {len(given)}")
+    path: Path = given[0]
+    return path
+
+
+def check(options: Options, out: Path) -> None:
+    if out == options.out and not out.name.isdecimal():
+        raise ModelError(
+            f"{out}: TensorFlow Serving finds no version in it; "
+            f"end the path with a whole number, as in {out}/1"
+        )
+    for name in ("min_score", "min_score_drawn"):
+        if not 0 <= (score := getattr(options, name)) <= 1:
+            raise ModelError(f"{flag(name)} {score}: a score lies between 0 and 1")
+    for name, least in (("max_pictures", 1), ("batch", 1), ("batch_timeout_micros", 0)):
+        if (value := getattr(options, name)) < least:
+            raise ModelError(f"{flag(name)} {value}: must be {least} or more")
+    if not 0 < options.max_megapixels <= MOST_MEGAPIXELS:
+        raise ModelError(
+            f"--max-megapixels {options.max_megapixels}: must be above 0 and at most "
+            f"{MOST_MEGAPIXELS}, which TensorFlow decodes"
+        )
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

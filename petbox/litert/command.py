@@ -1,0 +1,48 @@
+"""Converts a finished run to LiteRT: the same detector for places without TensorFlow.
+
+    petbox convert --run runs/toy --out model/toy-litert
+
+OUT gets the network (model.tflite), what is needed to ask it (detector.json) and the label map;
+`petbox.litert.detector` does the asking. Before the folder is given its name, the detector in it is
+compared on a few pictures with the run's checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from petbox import outputs
+from petbox.cli import program
+from petbox.errors import ModelError
+from petbox.export.export_source import source
+
+
+@dataclass(frozen=True)
+class Options:
+    run: Annotated[Path, "folder made by train/train.py, or the prefix of a checkpoint in one"]
+    out: Annotated[Path, "folder to make"]
+    form: Annotated[
+        Literal["int8", "float32"], "of the weights: a quarter of the size, or as trained"
+    ] = "int8"
+    min_score: Annotated[float, "detections less sure than this are left out"] = 0.05
+    max_megapixels: Annotated[float, "pictures with more are refused"] = 40
+    records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+
+
+def main(options: Options) -> None:
+    if not 0 <= options.min_score <= 1:
+        raise ModelError(f"--min-score {options.min_score}: a score lies between 0 and 1")
+    if not options.max_megapixels > 0:
+        raise ModelError(f"--max-megapixels {options.max_megapixels}: must be above 0")
+    outputs.refuse_existing(options.out)
+    chosen = source(options.run, records=options.records)
+    program.say("loading TensorFlow ...")
+    from petbox.export.signatures import Settings
+    from petbox.litert import convert as litert_convert
+
+    settings = Settings(
+        min_score=options.min_score, most_pixels=round(options.max_megapixels * 1e6)
+    )
+    print(litert_convert.convert(chosen, options.out, options.form, settings))

@@ -1,0 +1,289 @@
+"""Trains a Faster R-CNN on records.
+
+    petbox train --records data/toy-records --out runs/toy --preset toy
+
+While it trains, the run lies in OUT.unfinished with its checkpoints and TensorBoard logs
+(tensorboard --logdir runs); it becomes OUT when the last step is done. Interrupted, the same
+command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from petbox import outputs
+from petbox.cli import program
+from petbox.cli.progress import progress
+from petbox.data.fetch import download
+from petbox.data.records import read_info, shards
+from petbox.errors import DataError, ModelError, PetboxError, ServiceError
+from petbox.training import initial_weights, log_lines, overrides, runs
+from petbox.training.options import TrainOptions as Options
+from petbox.training.pipeline_config import network
+from petbox.training.pipeline_config.network import Inputs, Mapped
+from petbox.training.presets import PRESETS, peak_at, train_for
+
+DOWNLOADS = Path("data/weights")
+BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
+TRAINABLE = "task.model.backbone.resnet.bn_trainable"
+PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
+
+def main(options: Options) -> None:
+    outputs.refuse_existing(options.out)
+    check(options)
+    mapped = None
+    if options.pipeline_config:
+        mapped = network.read(options.pipeline_config)
+        program.say(network.table(mapped))
+    found = inputs(options.records, mapped)
+    classes = [*found.names]
+    if mapped:
+        network.check_classes(mapped, found.names)
+        classes.append(mapped.classes)  # there may be more than the records have
+    run = runs.unfinished(options.out)
+    weights = first_weights(options, mapped, run)
+    program.say("loading TensorFlow ...")
+    from petbox.training import config as training_config
+    from petbox.training import trainer as training_trainer
+
+    index, _ = training_trainer.worker()
+    with in_plain_words(options):
+        strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
+    config = training_config.experiment(options.preset, mapped)
+    training_config.on_records(config, found.train, found.test, classes)
+    config.task.init_checkpoint = weights
+    adjust(config, options, mapped)
+    # A worker's share of a batch is too small for averages of its own.
+    config.task.model.norm_activation.use_sync_bn = strategy.num_replicas_in_sync > 1
+    run.mkdir(parents=True, exist_ok=True)
+    if index == 0:
+        alone(run)
+        begin(run, options)
+        training_config.save_config(config, run)
+        shutil.copy(found.label_map, run / runs.LABEL_MAP)
+        if options.pipeline_config:
+            shutil.copy(options.pipeline_config, run / "pipeline.config")
+    start = time.monotonic()
+    with in_plain_words(options):
+        train(config, run, options, strategy, index)
+    minutes = (time.monotonic() - start) / 60
+    if index == 0:
+        run.rename(options.out)
+        program.say(f"trained {config.trainer.train_steps} steps in {minutes:.1f} min")
+        print(options.out)
+
+
+def check(options: Options) -> None:
+    """Refuses what is wrong whatever the records are."""
+    if options.preset not in PRESETS:
+        raise DataError(f"--preset {options.preset}: there are {', '.join(sorted(PRESETS))}")
+    for name in ("checkpoint_every", "report_every", "steps", "batch_size", "evaluate_every"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise DataError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    if not 0 <= options.seed < 2**32:
+        raise DataError(f"--seed {options.seed}: must be from 0 to {2**32 - 1}")
+    if options.init_parts not in (None, *PARTS):
+        raise DataError(f"--init-parts {options.init_parts}: there are {', '.join(PARTS)}")
+
+
+def first_weights(options: Options, mapped: Mapped | None, run: Path) -> str | None:
+    """Where the weights to begin with lie, fetched if they must be."""
+    named = mapped.changes.get("task.init_checkpoint") if mapped else None
+    place = options.init or named
+    if place is None and options.init_parts:
+        raise DataError("--init-parts goes with --init only; leave it out")
+    if place is None or any(run.glob("ckpt-*.index")):
+        return place  # a run that has begun has weights of its own
+    try:
+        weights = initial_weights.found(place, DOWNLOADS)
+    except PetboxError as error:
+        if options.init:
+            raise
+        more = f"fine_tune_checkpoint: {error}; or name other weights with --init"
+        raise type(error)(more) from error
+    if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
+        raise DataError(f"{place}: Keras' weights have no decoder; leave --init-parts out")
+    return str(weights)
+
+
+def inputs(folder: Path | None, mapped: Mapped | None) -> Inputs:
+    """What to train on: the folder that was given, or what a pipeline.config names."""
+    if folder is None:
+        if mapped is None:
+            raise DataError("--records is missing: a folder made by train/make_records.py")
+        return network.inputs(mapped)
+    names = read_info(folder).labels
+    train, test = (shards(folder, split) for split in ("train", "test"))
+    return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
+
+
+def alone(run: Path) -> None:
+    """Refuses a run that another process is training; the lock goes with this one."""
+    lock = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ModelError(f"{run}: is being trained by another process; wait for it") from error
+
+
+def begin(run: Path, options: Options) -> None:
+    """Makes the run's folder, or checks that the unfinished one was begun with these options."""
+    records = options.records and options.records.resolve()
+    init = options.init
+    if init and not download.is_url(init):
+        init = str(Path(init).resolve())
+    chosen = asdict(replace(options, records=records, init=init))
+    wanted = {
+        name: str(value) for name, value in chosen.items() if name not in ("out", "report_every")
+    }
+    begun = run / "options.json"
+    if begun.is_file():
+        found = json.loads(begun.read_text())
+        if different := [name for name in wanted if wanted[name] != found.get(name)]:
+            name = different[0]
+            flag = "--" + name.rstrip("_").replace("_", "-")
+            raise ModelError(
+                f"{run}: was begun with {flag} {found.get(name)}, not "
+                f"{wanted[name]}; finish it with the same options or remove it"
+            )
+        program.say(f"going on with {run}")
+    run.mkdir(parents=True, exist_ok=True)
+    with outputs.product(begun, replace=True) as partial:
+        partial.write_text(json.dumps(wanted, indent=1) + "\n")
+
+
+def adjust(config: Any, options: Options, mapped: Mapped | None) -> None:
+    """What the options say otherwise than the preset."""
+    trainer, data = config.trainer, config.task.train_data
+    if options.steps:
+        train_for(config, options.steps)
+    if options.learning_rate:
+        peak_at(config, options.learning_rate)
+    data.global_batch_size = options.batch_size or data.global_batch_size
+    data.seed = options.seed
+    if options.init and not (mapped and TRAINABLE in mapped.changes):
+        # What millions of pictures gave beats the averages of a few: a batch here is of 8 or so,
+        # theirs was of thousands. --set can say otherwise.
+        config.task.model.backbone.resnet.bn_trainable = False
+    if options.init or options.init_parts:  # a pipeline.config's parts are of its own checkpoint
+        config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
+    config.runtime.mixed_precision_dtype = PRECISIONS[options.precision]
+    config.runtime.enable_xla = options.xla
+    loop = min(options.report_every, trainer.train_steps)
+    trainer.steps_per_loop = trainer.summary_interval = loop
+    trainer.checkpoint_interval = options.checkpoint_every
+    trainer.max_to_keep = 2
+    trainer.preemption_on_demand_checkpoint = (
+        False  # petbox.training.trainer does it, on one host as well
+    )
+    trainer.loss_upper_bound = float("inf")  # a loss that is not finite is told with its pictures
+    if options.evaluate_every:
+        trainer.validation_interval = options.evaluate_every
+        trainer.validation_steps = -1  # all of them
+        trainer.best_checkpoint_export_subdir = runs.BEST
+        trainer.best_checkpoint_eval_metric = "AP50"
+        config.task.allow_image_summary = True  # pictures with boxes, for TensorBoard
+    overrides.apply(config, options.set_)
+
+
+def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -> None:
+    """Runs the Model Garden's own training loop, with our progress before it."""
+    from petbox.training import config as training_config
+    from petbox.training import trainer as training_trainer
+    from petbox.training.tfvision import summary_manager, tf
+
+    chief = index == 0
+    tf.keras.utils.set_random_seed(options.seed)
+    with contextlib.ExitStack() as stack:
+        # Orbit and pycocotools report with print; stdout is for the product.
+        log = stack.enter_context((run / f"train-{index}.log").open("a"))
+        stack.enter_context(contextlib.redirect_stdout(log))
+        report = Report()
+        steps = config.trainer.train_steps
+        runner = training_trainer.Runner(
+            distribution_strategy=strategy,
+            task=training_config.task(config, run),
+            mode="train_and_eval" if options.evaluate_every else "train",
+            params=config,
+            model_dir=str(run),
+            train_actions=[report],
+            eval_actions=[report.evaluated],
+            save_summary=chief,
+            eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(config, str(run)),
+        )
+        step = runner.trainer.global_step
+        program.say("tracing the training step (the first report takes a while) ...")
+        bar = stack.enter_context(progress("train", steps, int(step.numpy())))
+        stack.enter_context(contextlib.redirect_stdout(log))  # the bar has taken it to itself
+        report.begin(step, bar)
+        try:
+            runner.run()
+        except training_trainer.Stopped as stopped:
+            program.say(
+                f"stopped at step {int(step.numpy())} of {steps}, which is saved; "
+                "the same command goes on from there"
+            )
+            raise SystemExit(stopped.code) from stopped
+
+
+@contextlib.contextmanager
+def in_plain_words(options: Options) -> Iterator[None]:
+    """Says what the user can mend of what TensorFlow found wrong."""
+    from petbox.training import trainer as training_trainer
+    from petbox.training.task import NOT_FINITE
+    from petbox.training.tfvision import tf
+
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if (said := error.message.find(f"[{NOT_FINITE}]")) < 0:
+            raise
+        what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[said:])
+        raise ModelError(
+            f"{what} ({loss}) at step {at} with the pictures {', '.join(names)}; look at them, or "
+            f"remove {runs.unfinished(options.out)} and train with a smaller --learning-rate"
+        ) from error
+    except tf.errors.DataLossError as error:
+        raise DataError(f"{options.records}: a shard is damaged; make the records again") from error
+    except training_trainer.GONE as error:
+        if training_trainer.worker()[1] == 1:
+            raise
+        raise ServiceError(
+            f"another worker of {training_trainer.VARIABLE} is gone, or cannot be reached; "
+            "the same command on every host goes on from the last checkpoint"
+        ) from error
+
+
+class Report:
+    """Called after each loop of steps, and after each evaluation: shows what came of it."""
+
+    def __init__(self) -> None:
+        self.step: Any = None  # the trainer's own counter
+        self.advance: Any = None
+        self.at, self.since = 0, time.monotonic()
+
+    def begin(self, step: Any, advance: Any) -> None:
+        self.step, self.advance, self.at = step, advance, int(step.numpy())
+
+    def __call__(self, output: dict[str, Any]) -> None:
+        at, now = int(self.step.numpy()), time.monotonic()
+        losses = {name: float(value) for name, value in output.items()}
+        speed = (at - self.at) / (now - self.since)
+        self.advance(at - self.at, log_lines.note(losses, speed))
+        self.at, self.since = at, now
+
+    def evaluated(self, output: dict[str, Any]) -> None:
+        metrics = {name: float(output[name]) for name in ("AP", "AP50")}
+        program.say(log_lines.evaluated(int(self.step.numpy()), metrics))
+        self.since = time.monotonic()  # the time is not the steps'
