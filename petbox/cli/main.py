@@ -55,10 +55,10 @@ examples:
 """
 
 SERVE = """\
-Serves a SavedModel on this machine as its container does on SageMaker.
+Serves a SavedModel on this machine, behind the same gateway as in the container.
 
-Prints the address when the detector is ready to answer: that of a page to try
-it with, and of the API. Ctrl-C ends it.
+Prints the address once the model is ready: a page for trying it out, and the
+API. Ctrl-C stops it.
 
 examples:
   petbox serve model/toy
@@ -66,11 +66,12 @@ examples:
 """
 
 LOCAL = """\
-Runs an image on this machine as SageMaker runs it: serve, the mounts, the ping.
+Runs an image on this machine the way SageMaker does.
 
-Its log goes to stderr. The line for boto3 is printed on stdout when /ping is
-200; if that never comes, the cause is named. Ctrl-C stops the container as
-SageMaker does and removes it. Needs Docker.
+Starts the container with `serve`, mounts the model and checks /ping. The
+container's log goes to stderr. Once /ping returns 200, the line for boto3 is
+printed to stdout; if it never does, the cause is reported. Ctrl-C stops the
+container as SageMaker does and removes it. Needs Docker.
 
 examples:
   petbox local petbox
@@ -78,13 +79,13 @@ examples:
 """
 
 CONFORM = """\
-Puts the contract's suite to any container and says what holds and what does not.
+Checks any container against SageMaker's contract, line by line.
 
-The first part is what SageMaker demands of every container; the second is what
-petbox promises beyond it. What cannot be tried is not said to hold. An image is
-run several times as SageMaker runs it, which needs Docker; an address shows
-what can be seen from outside. Exit code 0 when nothing that SageMaker demands
-fails, else 1.
+The first part lists what SageMaker requires of every container, the second what
+petbox guarantees beyond that. Lines that cannot be tested are reported as not
+tried. An image is run several times the way SageMaker runs it (needs Docker);
+with an address, only what is visible from outside is tested. Exit code 1 if
+any of SageMaker's requirements fails, else 0.
 
 examples:
   petbox conform petbox
@@ -186,14 +187,14 @@ COMMANDS = (
     ),
     Command(
         "local",
-        "run an image as SageMaker does",
+        "run an image the way SageMaker does",
         LOCAL,
         "petbox.serving.local.options:LocalOptions",
         "petbox.serving.local.command:local",
     ),
     Command(
         "conform",
-        "put the contract to a container",
+        "check a container against the contract",
         CONFORM,
         "petbox.serving.conform.options:ConformOptions",
         "petbox.serving.conform.command:conform",

@@ -47,10 +47,10 @@ KEPT_BYTES = 32 * 2**20  # of freed memory, by each of nginx's workers
 class ServeOptions:
     """Where the model is and where it is to be found."""
 
-    model: Annotated[Path, "a SavedModel, or a folder of numbered versions of one", POSITIONAL]
+    model: Annotated[Path, "a SavedModel, or a folder with numbered versions", POSITIONAL]
     port: Annotated[int, "port to listen on"] = 8080
-    host: Annotated[str, "address to listen on; 0.0.0.0 is every one"] = "127.0.0.1"
-    open: Annotated[bool, "show the page in a browser, from a terminal on a desktop"] = True
+    host: Annotated[str, "address to listen on; 0.0.0.0 for all interfaces"] = "127.0.0.1"
+    open: Annotated[bool, "open the page in a browser (only from a desktop terminal)"] = True
 
 
 def serve(options: ServeOptions) -> None:
