@@ -1,279 +1,179 @@
 """The command line: what the user typed becomes one command with its options.
 
-Imports nothing of a command but that which was typed; `petbox --help` must come at once.
+Imports nothing of a command but the one that was typed; `petbox --help` must be instant.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from petbox import __version__
-from petbox.cli import endpoint_commands as endpoint_commands
 from petbox.cli import options, program
 
-
-@dataclass(frozen=True)
-class Command:
-    name: str
-    summary: str
-    about: str  # empty: the docstring of the module that acts
-    config: str  # where its options are, as module:name
-    act: str  # and what takes them
-
-
 ABOUT = """\
-Finds pets in pictures: serves a detector and asks it.
+Train an object detector on your photos, and serve it: here, or on SageMaker.
 
 examples:
-  petbox serve model/toy
+  petbox train photos/ --name pets
+  petbox serve model/pets
   petbox detect photos/*.jpg
-  petbox COMMAND --help
 """
 
-DETECT = """\
-Finds the pets in pictures, by asking a detector that is served.
+# Each command by its name: a summary, and where its options and its function are, as
+# `module:Options:function`. The module's docstring is the command's help.
+SECTIONS = {
+    "data and training": {
+        "train": ("train a detector on a folder of photos", "training.command:Options:main"),
+        "evaluate": ("COCO metrics of a run or a model", "evaluation.command:Options:main"),
+        "export": ("make a SavedModel from a run", "export.command:Options:main"),
+        "convert": ("make a LiteRT model from a run", "litert.command:Options:main"),
+        "records": ("write photos and boxes as TFRecords", "data.command:Options:main"),
+        "fetch": ("download Oxford-IIIT Pet", "data.fetch.command:Options:main"),
+        "toy": ("draw a small data set", "data.toy.command:Options:main"),
+    },
+    "serving": {
+        "serve": ("serve a model on this machine", "serving.command:ServeOptions:serve"),
+        "detect": ("detect objects in images", "client.command:DetectOptions:detect"),
+        "local": (
+            "run an image the way SageMaker does",
+            "serving.local.command:LocalOptions:local",
+        ),
+        "conform": (
+            "check a container against the contract",
+            "serving.conform.command:ConformOptions:conform",
+        ),
+    },
+    "AWS": {
+        "endpoint": ("deploy a model to SageMaker", ""),
+        "transform": (
+            "detect in a whole folder in S3",
+            "sagemaker.transform.command:TransformOptions:transform",
+        ),
+        "train-job": (
+            "train on SageMaker",
+            "sagemaker.train_job.command:TrainJobOptions:train_job",
+        ),
+        "upload": ("send images to the S3 front", "lambdas.upload:UploadOptions:upload"),
+    },
+    "shell": {
+        "completion": ("print a completion script", "cli.completion:Options:main"),
+    },
+}
+ENDPOINT_ABOUT = """\
+Deploys a model to a SageMaker endpoint, manages it, and deletes it.
 
-A terminal gets a table. A pipe gets one line a detection: picture, label,
-score, and the box as ymin, xmin, ymax, xmax in fractions of the upright
-picture, with tabs between. A folder stands for the pictures directly in it.
-Several pictures are asked about at once, and told in their order. A server
-that has too much to do is asked again, more and more seldom. A picture that
-fails is told of on stderr, the others go on, and the exit code is 1.
+Account and region come from AWS's own settings (AWS_PROFILE, AWS_REGION).
+Commands that change something have --dry-run.
 
 examples:
-  petbox detect cat.jpg
-  petbox detect photos/ --draw found/
-  petbox detect 'photos/**/*.jpg' --csv > found.csv
-  petbox detect photos/ --endpoint pets --fit --json > found.jsonl
-  petbox detect - --endpoint pets < cat.jpg
+  petbox endpoint package model/pets s3://bucket/models
+  petbox endpoint up pets --image URI --role ARN --ttl 2h
+  petbox endpoint status pets
+  petbox endpoint down pets
+  petbox endpoint list
 """
-
-SERVE = """\
-Serves a SavedModel on this machine, behind the same gateway as in the container.
-
-Prints the address once the model is ready: a page for trying it out, and the
-API. Ctrl-C stops it.
-
-examples:
-  petbox serve model/toy
-  petbox serve model/toy --port 9000
-"""
-
-LOCAL = """\
-Runs an image on this machine the way SageMaker does.
-
-Starts the container with `serve`, mounts the model and checks /ping. The
-container's log goes to stderr. Once /ping returns 200, the line for boto3 is
-printed to stdout; if it never does, the cause is reported. Ctrl-C stops the
-container as SageMaker does and removes it. Needs Docker.
-
-examples:
-  petbox local petbox
-  petbox local my-image --model model.tar.gz --env SAGEMAKER_TFS_ENABLE_BATCHING=true
-"""
-
-CONFORM = """\
-Checks any container against SageMaker's contract, line by line.
-
-The first part lists what SageMaker requires of every container, the second what
-petbox guarantees beyond that. Lines that cannot be tested are reported as not
-tried. An image is run several times the way SageMaker runs it (needs Docker);
-with an address, only what is visible from outside is tested. Exit code 1 if
-any of SageMaker's requirements fails, else 0.
-
-examples:
-  petbox conform petbox
-  petbox conform my-image --model model/toy --sagemaker-only
-  petbox conform my-image --request rows.csv --content-type text/csv
-  petbox conform http://localhost:8080 --json
-"""
-
-TRAIN_JOB = """\
-Starts a training job on SageMaker, follows it to its end, or stops it.
-
-Prints where the model lies in S3 when the job is done; what SageMaker does,
-the job's own log and its metrics are told on stderr meanwhile. Ctrl-C leaves
-the job running. Account and region are AWS's own settings (AWS_PROFILE,
-AWS_REGION). To start a job, --image, --data, --output and --role are needed.
-
-examples:
-  petbox train-job --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/pets:1 \\
-      --role arn:aws:iam::123456789012:role/SageMaker --data data/records \\
-      --output s3://bucket/jobs --hyperparameter steps=2000 --spot
-  petbox train-job --follow petbox-20261121-104500
-  petbox train-job --stop petbox-20261121-104500
-"""
-
-UPLOAD = """\
-Puts pictures into the bucket that the S3 front watches, and waits for results.
-
-Prints one line a detection, as `petbox detect` does, as results come. A picture
-that fails is told of on stderr, and the exit code is 1.
-
-examples:
-  petbox upload photos/ s3://bucket/in/
-  petbox upload 'photos/**/*.jpg' s3://bucket/in/ --json
-"""
-
-COMMANDS = (
-    Command(
-        "fetch",
-        "download Oxford-IIIT Pet",
-        "",
-        "petbox.data.fetch.command:Options",
-        "petbox.data.fetch.command:main",
-    ),
-    Command(
-        "toy",
-        "draw a small data set",
-        "",
-        "petbox.data.toy.command:Options",
-        "petbox.data.toy.command:main",
-    ),
-    Command(
-        "records",
-        "write images and boxes as TFRecords",
-        "",
-        "petbox.data.command:Options",
-        "petbox.data.command:main",
-    ),
-    Command(
-        "train",
-        "train a detector",
-        "",
-        "petbox.training.command:Options",
-        "petbox.training.command:main",
-    ),
-    Command(
-        "evaluate",
-        "measure a run or a model",
-        "",
-        "petbox.evaluation.command:Options",
-        "petbox.evaluation.command:main",
-    ),
-    Command(
-        "export",
-        "make a SavedModel of a run",
-        "",
-        "petbox.export.command:Options",
-        "petbox.export.command:main",
-    ),
-    Command(
-        "convert",
-        "make a LiteRT model of a run",
-        "",
-        "petbox.litert.command:Options",
-        "petbox.litert.command:main",
-    ),
-    Command(
-        "detect",
-        "find the pets in pictures",
-        DETECT,
-        "petbox.client.command:DetectOptions",
-        "petbox.client.command:detect",
-    ),
-    Command(
-        "serve",
-        "serve a model on this machine",
-        SERVE,
-        "petbox.serving.command:ServeOptions",
-        "petbox.serving.command:serve",
-    ),
-    Command(
-        "local",
-        "run an image the way SageMaker does",
-        LOCAL,
-        "petbox.serving.local.options:LocalOptions",
-        "petbox.serving.local.command:local",
-    ),
-    Command(
-        "conform",
-        "check a container against the contract",
-        CONFORM,
-        "petbox.serving.conform.options:ConformOptions",
-        "petbox.serving.conform.command:conform",
-    ),
-    Command(
-        "upload",
-        "feed the S3 front",
-        UPLOAD,
-        "petbox.lambdas.upload:UploadOptions",
-        "petbox.lambdas.upload:upload",
-    ),
-    Command(
-        "train-job",
-        "train on SageMaker",
-        TRAIN_JOB,
-        "petbox.sagemaker.train_job.request:TrainJobOptions",
-        "petbox.sagemaker.train_job.command:train_job",
-    ),
-    *(Command(*entry) for entry in endpoint_commands.COMMANDS),
-)
-
-# Commands of two words are of a group, of which this is said.
-GROUPS = {
-    endpoint_commands.GROUP: (endpoint_commands.GROUP_SUMMARY, endpoint_commands.GROUP_ABOUT),
+ENDPOINT = {
+    "package": ("upload a model to S3", "sagemaker.endpoint.package:PackageOptions:package"),
+    "up": ("deploy or update an endpoint", "sagemaker.endpoint.up:UpOptions:up"),
+    "status": ("show an endpoint's state", "sagemaker.endpoint.status:StatusOptions:status"),
+    "logs": ("print its containers' log", "sagemaker.endpoint.logs:LogsOptions:logs"),
+    "invoke": ("send it one file", "sagemaker.endpoint.invoke:InvokeOptions:invoke"),
+    "down": ("delete an endpoint", "sagemaker.endpoint.down:DownOptions:down"),
+    "list": ("list all that petbox made", "sagemaker.endpoint.list:ListOptions:list_all"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(options.dashed(sys.argv[1:] if argv is None else argv))
-    command: Command = arguments.command
+    words = options.dashed(sys.argv[1:] if argv is None else argv)
+    arguments, unknown = parser().parse_known_args(words)
+    typed: Parser = arguments.parser
+    if unknown:
+        typed.error(f"unrecognized arguments: {' '.join(unknown)}{typed.guess(unknown)}")
+    if not typed.place:
+        return program.guarded(typed.print_help)
     try:
-        chosen = options.filled(_named(command.config), arguments)
+        chosen = options.filled(typed.config, arguments)
     except ValueError as error:  # options that do not go together
-        arguments.parser.error(str(error))
-    return program.guarded(lambda: _named(command.act)(chosen))
+        typed.error(str(error))
+    return program.guarded(lambda: typed.act(chosen))
 
 
-class _Parser(argparse.ArgumentParser):
-    """Learns its options when something is to be parsed: only the typed command's are needed."""
+class Parser(argparse.ArgumentParser):
+    """Adds its options when it is used: only the typed command's module is imported."""
 
-    learn: Callable[[], None] | None = None
+    summary = ""
+    place = ""  # of a command's options and function
+    config: Any = None
+    act: Any = None
+    commands: Mapping[str, Parser] = MappingProxyType({})  # of a group
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        learn, self.learn = self.learn, None
-        if learn:
-            learn()
+        self.load()
         return super().parse_known_args(args, namespace)
 
+    def load(self) -> None:
+        if self.place and not self.config:
+            module, config, act = self.place.split(":")
+            found = importlib.import_module(f"petbox.{module}")
+            self.description = found.__doc__
+            self.config, self.act = getattr(found, config), getattr(found, act)
+            options.add_arguments(self, self.config)
 
-def _parser() -> argparse.ArgumentParser:
-    form = options.HelpFormatter
-    parser = _Parser("petbox", description=ABOUT, formatter_class=form)
-    parser.add_argument("--version", action="version", version=f"petbox {__version__}")
-    groups = {"": parser.add_subparsers(title="commands", metavar="COMMAND", required=True)}
-    for command in COMMANDS:
-        group, _, name = command.name.rpartition(" ")
-        if group not in groups:
-            summary, about = GROUPS[group]
-            under = groups[""].add_parser(
-                group, help=summary, description=about, formatter_class=form
-            )
-            groups[group] = under.add_subparsers(title="commands", metavar="COMMAND", required=True)
-        sub = groups[group].add_parser(
-            name, help=command.summary, description=command.about, formatter_class=form
-        )
-        sub.set_defaults(command=command, parser=sub)
-        sub.learn = partial(_learn, sub, command)
-    return parser
+    def guess(self, words: Sequence[str]) -> str:
+        """What was probably meant by an unknown flag."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        flag = words[0].partition("=")[0]
+        near = difflib.get_close_matches(flag, flags, 1) if flag.startswith("-") else []
+        return f"; did you mean {near[0]}?" if near else ""
 
-
-def _learn(parser: argparse.ArgumentParser, command: Command) -> None:
-    parser.description = command.about or sys.modules[_named(command.act).__module__].__doc__
-    options.add_arguments(parser, _named(command.config))
+    def error(self, message: str) -> NoReturn:
+        """A mistyped command is answered with the likeliest one, not with all of them."""
+        if "invalid choice" in message and self.commands:
+            word = message.split("'")[1]
+            near = difflib.get_close_matches(word, self.commands, 1)
+            hint = f"; did you mean `{self.prog} {near[0]}`?" if near else ""
+            message = f"no such command: {word}{hint}"
+        super().error(message)
 
 
-def _named(place: str) -> Any:
-    """What is at `module:name`."""
-    module, name = place.split(":")
-    return getattr(importlib.import_module(module), name)
+def parser() -> Parser:
+    """The parser of everything; the commands' own options are added when they are needed."""
+    listing = "\n".join(_listing(SECTIONS))
+    top = Parser(
+        "petbox",
+        usage="petbox [-h] [--version] COMMAND ...",
+        description=f"{ABOUT}{listing}\n\n`petbox COMMAND --help` says more.",
+        formatter_class=options.HelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"petbox {__version__}")
+    _add(top, {name: entry for section in SECTIONS.values() for name, entry in section.items()})
+    group = top.commands["endpoint"]
+    group.usage = "petbox endpoint [-h] COMMAND ..."
+    group.description = ENDPOINT_ABOUT + "\n".join(_listing({"commands": ENDPOINT}))
+    _add(group, ENDPOINT)
+    return top
+
+
+def _listing(sections: dict[str, dict[str, tuple[str, str]]]) -> Iterator[str]:
+    for title, commands in sections.items():
+        yield f"\n{title}:"
+        yield from (f"  {name:<12}{summary}" for name, (summary, _) in commands.items())
+
+
+def _add(group: Parser, commands: dict[str, tuple[str, str]]) -> None:
+    group.set_defaults(parser=group)
+    under = group.add_subparsers(prog=group.prog, metavar="COMMAND", help=argparse.SUPPRESS)
+    for name, (summary, place) in commands.items():
+        command = under.add_parser(name, formatter_class=options.HelpFormatter)
+        command.summary, command.place = summary, place
+        command.set_defaults(parser=command)
+    group.commands = under.choices
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A program's options, each stated once, in a frozen dataclass.
 
 A field is `name: Annotated[type, "help"] = default`; flags, types, defaults and `--help` follow.
-One marked `POSITIONAL` is a plain argument, one of type `tuple[X, ...]` takes several, and
-`X | None` is optional without a default. Any other mark is what `--help` calls the value.
+One marked `POSITIONAL` is a plain argument. A flag of type `tuple[X, ...]` may be repeated, with
+one value each time, so that it never takes the positional argument behind it. `X | None` is
+optional without a default. Any other mark is what `--help` calls the value.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 T = TypeVar("T")
 POSITIONAL = "positional"
+SHORT = {"out": "-o", "output": "-o", "draw": "-o", "yes": "-y", "verbose": "-v"}
+Json = Annotated[bool, "print the result as JSON on stdout"]  # the type of a field `json`
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -38,7 +41,9 @@ def parse(config: type[T], argv: Sequence[str] | None = None, *, about: str = ""
 
 def dashed(words: Sequence[str]) -> list[str]:
     """Flags with dashes; the Object Detection API's programs spell them with underscores."""
-    return [re.sub(r"^--[^=]*", lambda flag: flag[0].replace("_", "-"), word) for word in words]
+    end = words.index("--") if "--" in words else len(words)
+    flags = [re.sub(r"^--[^=]*", lambda flag: flag[0].replace("_", "-"), w) for w in words[:end]]
+    return [*flags, *words[end:]]
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
@@ -54,11 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
                 details |= {"default": field.default, "nargs": details.get("nargs", "?")}
             parser.add_argument(field.name, **{"metavar": field.name.upper(), **details})
         else:
-            name = "--" + field.name.rstrip("_").replace("_", "-")  # `from_`: Python keeps `from`
+            names = [
+                "--" + field.name.rstrip("_").replace("_", "-")
+            ]  # `from_`: Python keeps `from`
+            if field.name in SHORT:
+                names.insert(0, SHORT[field.name])
             default = argparse.SUPPRESS if needed else field.default
             if isinstance(default, tuple):
-                default = list(default)  # what `extend` extends a copy of
-            parser.add_argument(name, dest=field.name, required=needed, default=default, **details)
+                default = list(default)  # argparse appends to a copy
+                details |= {"action": "append", "help": f"{text} (repeatable)"}
+                del details["nargs"]
+            parser.add_argument(
+                *names, dest=field.name, required=needed, default=default, **details
+            )
 
 
 def filled(config: type[T], arguments: argparse.Namespace) -> T:
@@ -75,8 +88,7 @@ def _details(kind: Any, default: Any) -> dict[str, Any]:
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if typing.get_origin(kind) is tuple:
-        # A flag given twice adds to what it said before.
-        return {"type": typing.get_args(kind)[0], "nargs": "+", "action": "extend"}
+        return {"type": typing.get_args(kind)[0], "nargs": "+"}
     if typing.get_origin(kind) is typing.Literal:
         return {"choices": typing.get_args(kind)}
     if typing.get_origin(kind) in (typing.Union, types.UnionType):  # X | None

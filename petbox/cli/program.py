@@ -7,10 +7,12 @@ interrupted. What is ours to mend keeps its traceback.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -64,6 +66,11 @@ def guarded(act: Callable[[], object]) -> int:
             raise
         say(f"error: {error.filename or 'writing'}: {os.strerror(error.errno).lower()}")
         return 1
+
+
+def report(made: Path, as_json: bool, /, **facts: object) -> None:
+    """Prints on stdout what was made: its path, or all that a program may want to know."""
+    print(json.dumps({"path": str(made), **facts}, ensure_ascii=False) if as_json else made)
 
 
 def say(text: str) -> None:

@@ -1,7 +1,18 @@
-"""`petbox detect`: which pets are where in pictures, asked of a detector that is served.
+"""Detects objects in images, by sending them to a served model.
 
-A picture that fails is told of and does not stop the others; a server that fails does. Several
-pictures are under way at once; what is found is told in their order. Looks into no model itself.
+On a terminal it prints a table. In a pipe it prints one line per detection,
+separated by tabs: image, label, score, and the box as ymin, xmin, ymax, xmax
+in fractions of the upright image. A folder stands for the images directly in
+it. Several images are sent at once; results are printed in order. Overloaded
+servers (429, 503) are retried with exponential backoff. Errors are printed to
+stderr; remaining images are still processed. Exit code 1 if any image failed.
+
+examples:
+  petbox detect cat.jpg
+  petbox detect photos/ --draw found/
+  petbox detect 'photos/**/*.jpg' --csv > found.csv
+  petbox detect photos/ --endpoint pets --fit --json > found.jsonl
+  petbox detect - --endpoint pets < cat.jpg
 """
 
 from __future__ import annotations

@@ -1,24 +1,28 @@
 """Writes photos and their boxes as TFRecords with the Object Detection API's keys.
 
-    petbox records --pets data/pets --test-share 0.2 --out data/records
-    petbox records --pets data/pets --boxes body --classes species --out data/bodies
-    petbox records --voc my-photos --out data/mine
-    petbox records --coco train.json val.json --images train val --out data/mine
+The photos are Oxford-IIIT Pet's (--pets), or yours: in Pascal VOC's folders
+(--voc), or with a COCO file or SageMaker's annotations.json (--coco). Every
+photo is decoded once to check it. An error in the data stops the command and
+names the file; what is left out or converted on purpose is counted, reported
+here and listed in records.json.
 
-The photos are Oxford-IIIT Pet's (--pets), or yours: in PASCAL VOC's folders (--voc), or with a
-COCO file or SageMaker's annotations.json (--coco). Each is decoded once to see that it can be.
-What is wrong stops the program with the file's name; what is left out or converted on purpose is
-counted, told of here and listed in records.json.
+examples:
+  petbox records --pets data/pets --test-share 0.2 --out data/records
+  petbox records --pets data/pets --boxes body --out data/bodies
+  petbox records --voc my-photos --out data/mine
+  petbox records --coco train.json --coco val.json \\
+      --images train --images val --out data/mine
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
+from petbox.cli.options import Json
 from petbox.cli.progress import progress
 from petbox.data import labels, record_writer, records
 from petbox.data.annotations import Dataset, Division
@@ -57,6 +61,7 @@ class Options:
     leave_out_broken: Annotated[bool, "leave out pictures that cannot be decoded"] = False
     workers: Annotated[int | None, "pictures at a time (default: one a core)", "N"] = None
     seed: Annotated[int, "of the order of the pictures, and of --test-share"] = 1
+    json: Json = False
 
 
 def main(options: Options) -> None:
@@ -77,8 +82,9 @@ def main(options: Options) -> None:
             workers=options.workers,
             leave_out_broken=options.leave_out_broken,
         )
-    report(records.read_info(options.out))
-    print(options.out)
+    info = records.read_info(options.out)
+    report(info)
+    program.report(options.out, options.json, **asdict(info))
 
 
 def check(options: Options) -> None:

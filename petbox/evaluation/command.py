@@ -1,16 +1,17 @@
-"""COCO metrics of a detector on held-out pictures, with a plot and sheets to look at.
+"""Measures a detector on held-out images: COCO metrics, plots, sheets of mistakes.
 
-    petbox evaluate --run runs/toy --records data/toy-records
-    petbox evaluate --model model/toy/1 --records data/toy-records
+A run is evaluated from its checkpoint, an exported model as it is served.
+Prints the metrics and a table of the classes, the worst first, and writes to
+the run's folder, or to one beside the model (model/toy/1-evaluation):
 
-A run is evaluated as it was trained, from its checkpoint; an exported model as it is served. Prints
-the metrics and a table of the classes, the worst first. Into the run's folder, or into one beside
-the model (model/toy/1-evaluation), for a finished model is not touched again, go
+  evaluation.json        the same, for programs
+  precision_recall.png   the curves at an overlap of 0.5
+  worst_misses.png       the images with the worst mistakes
+  sample.png             images taken evenly from all
 
-    evaluation.json        the same, for programs
-    precision_recall.png   the curves at an overlap of 0.5
-    worst_misses.png       the pictures with the worst mistakes
-    sample.png             pictures taken evenly from all
+examples:
+  petbox evaluate --run runs/toy --records data/toy-records
+  petbox evaluate --model model/toy/1 --records data/toy-records
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 from petbox import outputs
 from petbox.cli import program
+from petbox.cli.options import Json
 from petbox.cli.progress import progress
 from petbox.data import labels
 from petbox.data.records import read_info
@@ -43,6 +45,7 @@ class Options:
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
     split: Annotated[Literal["train", "test"], "which pictures of it"] = "test"
+    json: Json = False
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,17 @@ def main(options: Options) -> None:
         )
     pictures = compared(tried, options, count)
     judgement = coco_metrics.judged(pictures, names)
-    for name, value in judgement.metrics.items():
-        print(f"{name:<10} {evaluation_table.number(value)}")
-    print(f"\n{evaluation_table.table(judgement.classes)}")
+    text = json.dumps(summary(options.split, judgement), indent=1, ensure_ascii=False)
+    if options.json:
+        print(text)
+    else:
+        for name, value in judgement.metrics.items():
+            print(f"{name:<10} {evaluation_table.number(value)}")
+        print(f"\n{evaluation_table.table(judgement.classes)}")
     tried.out.mkdir(parents=True, exist_ok=True)
     draw(tried, options, pictures, judgement)
     metrics = tried.out / runs.evaluation(options.split)
     with outputs.product(metrics, replace=True) as partial:
-        text = json.dumps(summary(options.split, judgement), indent=1, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8")
         program.say(f"wrote {metrics}")
 

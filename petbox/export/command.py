@@ -1,20 +1,17 @@
-"""Exports a finished run as a SavedModel that takes whole picture files.
+"""Exports a finished run as a SavedModel that takes image files.
 
-    petbox export --run runs/toy --out model/toy/1
+The last part of OUT is the version that TensorFlow Serving announces. The flags
+of the Object Detection API's exporter work as well, with underscores too, and
+produce the same: DIR/saved_model and, if the run has one, DIR/pipeline.config.
+An existing detection SavedModel, such as one of the Object Detection API's zoo,
+gets the same signatures and limits with --from-saved-model. Before the model
+gets its name, its results on a few images are compared with its source's.
 
-The last part of OUT is the version that TensorFlow Serving will announce. The flags of the
-Object Detection API's exporter work as well, with underscores too, and make what it makes:
-DIR/saved_model and, where the run has one, DIR/pipeline.config.
-
-    petbox export --input_type image_tensor \\
-        --trained_checkpoint_dir runs/toy --output_directory exported
-
-A detection SavedModel that exists already, of the Object Detection API's zoo for one, gets the
-same signatures and limits:
-
-    petbox export --from-saved-model DIR --label-map FILE --out model/zoo/1
-
-Before it is given its name, the model is compared on a few pictures with what it was made from.
+examples:
+  petbox export --run runs/toy --out model/toy/1
+  petbox export --from-saved-model DIR --label-map FILE --out model/zoo/1
+  petbox export --input_type image_tensor \\
+      --trained_checkpoint_dir runs/toy --output_directory exported
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
+from petbox.cli.options import Json
 from petbox.errors import ModelError
 from petbox.export.export_source import Source, source
 from petbox.export.wrapped_source import WrappedSource, wrapped_source
@@ -37,7 +35,9 @@ InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
 class Options:
     run: Annotated[Path | None, "folder made by train/train.py"] = None
     out: Annotated[Path | None, "folder to make; its name is the version, a whole number"] = None
-    input_type: Annotated[InputType, "what the model is asked with"] = "encoded_image_string_tensor"
+    input_type: Annotated[
+        InputType, "its input: encoded_image_string_tensor, image_tensor or tf_example", "TYPE"
+    ] = "encoded_image_string_tensor"
     min_score: Annotated[float, "what `detect` leaves out is less sure than this"] = 0.05
     min_score_drawn: Annotated[float, "what `draw` leaves out is less sure than this"] = 0.5
     max_megapixels: Annotated[float, "pictures with more are refused"] = 40
@@ -58,6 +58,7 @@ class Options:
         Path | None, "must be of the run's network; params.yaml in the run is what counts", "FILE"
     ] = None
     output_directory: Annotated[Path | None, "folder to make saved_model in", "DIR"] = None
+    json: Json = False
 
 
 def main(options: Options) -> None:
@@ -80,7 +81,7 @@ def main(options: Options) -> None:
         whole_canvas=options.whole_canvas,
     )
     make = exporter.export if options.out else exporter.export_classic
-    print(make(chosen, out, settings))
+    program.report(make(chosen, out, settings), options.json)
 
 
 def source_of(options: Options) -> Source | WrappedSource:

@@ -1,7 +1,11 @@
-"""`petbox upload`: puts pictures into the bucket that the S3 front watches, and waits for results.
+"""Uploads images to the bucket that the S3 front watches, and waits for results.
 
-The files go as they are; the front looks at them. Results are printed as they come; a picture
-whose result tells of a failure costs an exit code of 1, and no other its result. Asks no endpoint.
+Prints one line per detection, as `petbox detect` does, as results arrive.
+Errors are printed to stderr. Exit code 1 if any image failed.
+
+examples:
+  petbox upload photos/ s3://bucket/in/
+  petbox upload 'photos/**/*.jpg' s3://bucket/in/ --json
 """
 
 from __future__ import annotations

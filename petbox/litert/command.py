@@ -1,10 +1,11 @@
-"""Converts a finished run to LiteRT: the same detector for places without TensorFlow.
+"""Converts a finished run to LiteRT: the same detector without TensorFlow.
 
-    petbox convert --run runs/toy --out model/toy-litert
+OUT gets the network (model.tflite), its settings (detector.json) and the label
+map; `petbox.litert.detector` runs it. Before the folder gets its name, its
+results on a few images are compared with those of the run's checkpoint.
 
-OUT gets the network (model.tflite), what is needed to ask it (detector.json) and the label map;
-`petbox.litert.detector` does the asking. Before the folder is given its name, the detector in it is
-compared on a few pictures with the run's checkpoint.
+examples:
+  petbox convert --run runs/toy --out model/toy-litert
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
+from petbox.cli.options import Json
 from petbox.errors import ModelError
 from petbox.export.export_source import source
 
@@ -29,6 +31,7 @@ class Options:
     min_score: Annotated[float, "detections less sure than this are left out"] = 0.05
     max_megapixels: Annotated[float, "pictures with more are refused"] = 40
     records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+    json: Json = False
 
 
 def main(options: Options) -> None:
@@ -45,4 +48,5 @@ def main(options: Options) -> None:
     settings = Settings(
         min_score=options.min_score, most_pixels=round(options.max_megapixels * 1e6)
     )
-    print(litert_convert.convert(chosen, options.out, options.form, settings))
+    made = litert_convert.convert(chosen, options.out, options.form, settings)
+    program.report(made, options.json)

@@ -1,8 +1,11 @@
-"""`petbox serve`: the container's own front before a model server, on this machine.
+"""Serves a SavedModel on this machine behind the same gateway as in the container.
 
-The same nginx.conf and scripts that the image holds run here in a temporary folder. The model
-server is TensorFlow's own if it is on PATH, else the embedded one. Both are children of this
-process: when one dies the other is stopped, and nothing is left behind.
+Prints the address once the model is ready: a page for trying it out, and the
+API. Ctrl-C stops it.
+
+examples:
+  petbox serve model/toy
+  petbox serve model/toy --port 9000
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Trains a Faster R-CNN on records.
 
-    petbox train --records data/toy-records --out runs/toy --preset toy
+While it trains, the run lies in OUT.unfinished with its checkpoints and
+TensorBoard logs (tensorboard --logdir runs); it becomes OUT after the last
+step. If it is interrupted, the same command continues from the last checkpoint.
 
-While it trains, the run lies in OUT.unfinished with its checkpoints and TensorBoard logs
-(tensorboard --logdir runs); it becomes OUT when the last step is done. Interrupted, the same
-command goes on from the last checkpoint.
+examples:
+  petbox train --records data/toy-records --out runs/toy --preset toy
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ def main(options: Options) -> None:
     minutes = (time.monotonic() - start) / 60
     if index == 0:
         run.rename(options.out)
-        program.say(f"trained {config.trainer.train_steps} steps in {minutes:.1f} min")
-        print(options.out)
+        steps = config.trainer.train_steps
+        program.say(f"trained {steps} steps in {minutes:.1f} min")
+        program.report(options.out, options.json, steps=steps, minutes=round(minutes, 1))
 
 
 def check(options: Options) -> None:
@@ -145,7 +147,9 @@ def begin(run: Path, options: Options) -> None:
         init = str(Path(init).resolve())
     chosen = asdict(replace(options, records=records, init=init))
     wanted = {
-        name: str(value) for name, value in chosen.items() if name not in ("out", "report_every")
+        name: str(value)
+        for name, value in chosen.items()
+        if name not in ("out", "report_every", "json")
     }
     begun = run / "options.json"
     if begun.is_file():

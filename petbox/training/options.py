@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from petbox.cli.options import Json
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -36,3 +38,4 @@ class TrainOptions:
     )
     xla: Annotated[bool, "compile the training step (for GPUs)"] = False
     seed: Annotated[int, "of the weights and the order of pictures"] = 1
+    json: Json = False

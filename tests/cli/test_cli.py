@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.command_line import MODULE, PICTURE, Done, failed, petbox
 from support.peer import GOLDEN, Answer, Asked, Peer, classic_detector, golden, named_detector, peer
 
 from petbox import __version__
+from petbox.cli.main import parser
 from petbox.data import labels
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -47,22 +49,52 @@ def test_the_version_is_printed(command: tuple[str, ...]) -> None:
     assert (done.returncode, done.stdout) == (0, f"petbox {__version__}\n".encode())
 
 
-@pytest.mark.parametrize("command", [(), ("detect",), ("serve",), ("train-job",)])
+def every_command() -> Iterator[tuple[str, ...]]:
+    yield ()
+    for name, command in parser().commands.items():
+        yield (name,)
+        yield from ((name, under) for under in command.commands)
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
 def test_help_fits_the_terminal_and_has_examples(command: tuple[str, ...]) -> None:
-    done = petbox(*command, "--help")
+    done = petbox(*command, "--help", command=(sys.executable, "-X", "importtime", *MODULE[1:]))
     text = done.stdout.decode()
     assert done.returncode == 0
     assert "examples:\n  petbox " in text
     assert max(map(len, text.splitlines())) <= 80
+    imported = {line.split("|")[-1].strip() for line in done.stderr.decode().splitlines()}
+    assert "petbox.cli.options" in imported
+    assert not imported & {"tensorflow", "official", "boto3", "botocore", "PIL", "rich", "numpy"}
+
+
+@pytest.mark.parametrize("words", [(), ("endpoint",)])
+def test_a_command_that_is_not_finished_prints_its_help(words: tuple[str, ...]) -> None:
+    bare, asked = petbox(*words), petbox(*words, "--help")
+    assert (bare.returncode, bare.stdout, bare.stderr) == (0, asked.stdout, b"")
+    assert b"examples:" in bare.stdout
+
+
+def timed(*command: str) -> float:
+    start = time.perf_counter()
+    assert petbox(command=command).returncode == 0
+    return time.perf_counter() - start
+
+
+def test_help_is_instant() -> None:
+    python = min(timed(sys.executable, "-c", "pass") for _ in range(5))
+    assert min(timed(*MODULE, "--help") for _ in range(5)) - python <= 0.2
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "COMMAND"),
-        (("detekt",), "detekt"),
+        (("detcet",), "no such command: detcet; did you mean `petbox detect`?"),
+        (("endpoint", "dwn", "pets"), "no such command: dwn; did you mean `petbox endpoint down`?"),
+        (("xyzzy",), "no such command: xyzzy\n"),
         (("detect",), "IMAGE"),
-        (("detect", PICTURE, "--nonsense"), "--nonsense"),
+        (("detect", PICTURE, "--nonsense"), "petbox detect: error: unrecognized arguments: --nons"),
+        (("detect", PICTURE, "--jsno"), "unrecognized arguments: --jsno; did you mean --json?"),
         (("detect", PICTURE, "--min-score", "much"), "argument --min-score: invalid float"),
         (("detect", PICTURE, "--min-score", "1.5"), "argument --min-score: 1.5 is not from 0 to 1"),
         (("detect", PICTURE, "--min-score", "nan"), "argument --min-score: nan is not from 0 to 1"),
@@ -77,14 +109,6 @@ def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> N
     done = petbox(*words)
     assert (done.returncode, done.stdout) == (2, b"")
     assert told in done.stderr.decode()
-
-
-@pytest.mark.parametrize("command", [(), ("detect",), ("serve",), ("train-job",)])
-def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
-    done = petbox("--help", command=(sys.executable, "-X", "importtime", "-m", "petbox", *command))
-    imported = {line.split("|")[-1].strip() for line in done.stderr.decode().splitlines()}
-    assert "petbox.cli.options" in imported
-    assert not imported & {"tensorflow", "official", "boto3", "botocore", "PIL", "rich", "numpy"}
 
 
 # Output

@@ -349,7 +349,7 @@ def test_a_folder_of_pictures_that_is_missing(tmp_path: Path, refused: Refused) 
 
 
 def test_more_folders_than_files(root: Path, refused: Refused) -> None:
-    message = refused(of_coco(), "--images", root, root)
+    message = refused(of_coco(), "--images", root, "--images", root)
     assert message == "--coco takes one file or two, the second held out, and --images as many"
 
 

@@ -110,7 +110,9 @@ def test_a_dry_run_prints_the_request_without_an_account_or_a_network(
 ) -> None:
     (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError(name='boto3')")
     env = {**nowhere, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])}
-    request = planned("--name", "pets-1", "--hyperparameter", "steps=20", "set=a=b", env=env)
+    request = planned(
+        "--name", "pets-1", "--hyperparameter=steps=20", "--hyperparameter=set=a=b", env=env
+    )
     assert request == {
         "TrainingJobName": "pets-1",
         "RoleArn": ROLE,
@@ -151,7 +153,7 @@ def test_the_job_is_named_by_the_time_if_by_nobody(nowhere: dict[str, str]) -> N
 
 def test_all_that_can_be_asked_for_is_in_the_request(nowhere: dict[str, str]) -> None:
     words = "--instance-type ml.m5.2xlarge --instance-count 3 --volume-gb 7 --max-hours 1.5"
-    more = "--tag team=pets cost=42 --subnet subnet-1 subnet-2 --security-group sg-1"
+    more = "--tag team=pets --tag cost=42 --subnet subnet-1 --subnet subnet-2 --security-group sg-1"
     kept = "--checkpoints s3://pets-bucket/kept --init s3://pets-bucket/weights.h5"
     request = planned(*f"{words} {more} {kept}".split(), env=nowhere)
     assert request["ResourceConfig"] == {
@@ -208,9 +210,12 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
         ((*REQUIRED, "--max-wait-hours", "30"), "goes with --spot only"),
         ((*REQUIRED, "--spot", "--max-wait-hours", "23"), "counts the training too"),
         ((*REQUIRED, "--hyperparameter", "steps"), "'steps' is not of the form KEY=VALUE"),
-        ((*REQUIRED, "--hyperparameter", "a=1", "a=2"), "argument --hyperparameter: 'a' is given"),
+        (
+            (*REQUIRED, "--hyperparameter=a=1", "--hyperparameter=a=2"),
+            "argument --hyperparameter: 'a' is given",
+        ),
         ((*REQUIRED, "--hyperparameter", f"a={'b' * 2501}"), "values of up to 2500"),
-        ((*REQUIRED, "--hyperparameter", *(f"{n}=1" for n in range(101))), "101 are given"),
+        ((*REQUIRED, *(f"--hyperparameter={n}=1" for n in range(101))), "101 are given"),
         ((*REQUIRED, "--tag", "aws:x=1"), "begins with aws:"),
         ((*REQUIRED, "--tag", "a=<b>"), "argument --tag: a=<b>: letters"),
         ((*REQUIRED, "--subnet", "subnet-1"), "are given together or not at all"),

@@ -132,7 +132,7 @@ def test_every_option_of_training_is_a_hyperparameter() -> None:
         text=True,
         check=True,
     )
-    flags = set(re.findall(r"^  (?:-h, )?--([a-z-]+)", done.stdout, re.M))
+    flags = set(re.findall(r"^  (?:-h, |-o \S+, )?--([a-z-]+)", done.stdout, re.M))
     names = {field.name.rstrip("_") for field in dataclasses.fields(TrainOptions)}
     assert flags - {"help"} == {name.replace("_", "-") for name in names}
 
@@ -151,9 +151,9 @@ def test_a_hyperparameter_is_taken_bare_and_as_the_sdk_writes_it(text: str) -> N
         ({"xla": "true"}, ["--xla"]),
         ({"xla": "False"}, []),
         ({"evaluate_every": "null"}, []),
-        ({"set": "a.b=1 c=x,y"}, ["--set", "a.b=1", "c=x,y"]),
-        ({"set": "a.b=1,c=2"}, ["--set", "a.b=1", "c=2"]),
-        ({"set": '["a=1", "b=2"]'}, ["--set", "a=1", "b=2"]),
+        ({"set": "a.b=1 c=x,y"}, ["--set=a.b=1", "--set=c=x,y"]),
+        ({"set": "a.b=1,c=2"}, ["--set=a.b=1", "--set=c=2"]),
+        ({"set": '["a=1", "b=2"]'}, ["--set=a=1", "--set=b=2"]),
         ({"sagemaker_program": '"train.py"', "sagemaker_region": '"eu"', "model_dir": "null"}, []),
     ],
 )

@@ -60,7 +60,7 @@ def good(build: Build) -> str:
 @pytest.fixture
 def conform(engine: Engine, run: Run) -> Conform:
     def conform(image: str, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        told = ["--env", *(f"{name}={value}" for name, value in env.items())] if env else []
+        told = [f"--env={name}={value}" for name, value in env.items()]
         done = run(*CONFORM, image, "--json", "--sagemaker-only", *told, *words, env=engine.env)
         assert done.stdout, done.stderr
         left = engine("ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout

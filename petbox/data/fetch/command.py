@@ -1,14 +1,17 @@
-"""Fetches the Oxford-IIIT Pet data set: 7,390 photos, with boxes, outlines and breeds.
+"""Downloads the Oxford-IIIT Pet data set: 7,390 photos with boxes and breeds.
 
-    petbox fetch
-    petbox fetch --from ~/Downloads
+Two archives (811 MB) are downloaded next to the target folder, checked and
+unpacked. If it is interrupted, the same command continues. --from takes them
+from another address (of a folder with images.tar.gz and annotations.tar.gz, or
+of one archive with images/ and annotations/), or from this machine: a folder
+with the two archives or already unpacked, or one archive.
 
-Two archives (811 MB) are downloaded beside the folder to make, checked and unpacked. Interrupted
-at any point, the same command goes on. With --from they are taken from another address (of a
-folder with images.tar.gz and annotations.tar.gz, or of one archive with images/ and annotations/
-in it), or from this machine: a folder with the two archives or already unpacked, or one archive.
+The photos are under CC BY-SA 4.0 (Parkhi, Vedaldi, Zisserman, Jawahar: Cats and
+Dogs, 2012).
 
-The photos are under CC BY-SA 4.0 (Parkhi, Vedaldi, Zisserman, Jawahar: Cats and Dogs, 2012).
+examples:
+  petbox fetch
+  petbox fetch --from ~/Downloads
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Draws a small data set of pets, in the layout of Oxford-IIIT Pet.
 
-    petbox toy --out data/toy
+Five breeds that differ in shape and coat, one to three animals of one breed per
+image, on noisy backgrounds; a detector learns them in minutes. The same options
+give the same bytes.
 
-Five breeds that differ in shape and coat, one to three animals of one breed a picture, on noisy
-backgrounds; a detector learns them in minutes. The same options give the same bytes: each
-picture has its own random numbers, so the order of work does not matter.
+examples:
+  petbox toy --out data/toy
 """
 
 from __future__ import annotations

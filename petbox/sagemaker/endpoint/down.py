@@ -1,7 +1,12 @@
-"""`petbox endpoint down`: removes an endpoint and all that petbox made for it.
+"""Deletes an endpoint and everything that petbox made for it.
 
-Shows what goes and asks, then says what stays. Removes nothing that petbox did not make. Typed
-twice it does nothing the second time.
+Deletes its scaling, the endpoint, its configurations, its models and its
+schedule. Lists them and asks first, unless --yes is given. Reports what it
+keeps: data in S3, the log, the image.
+
+examples:
+  petbox endpoint down pets
+  petbox endpoint down pets --yes
 """
 
 from __future__ import annotations

@@ -1,6 +1,13 @@
-"""`petbox endpoint invoke`: sends one file to an endpoint as it is, and prints the answer as it is.
+"""Sends one file to an endpoint unchanged, and prints the response unchanged.
 
-Knows no wire format; `petbox detect` does. What the container answered is told in its own words.
+A file in S3 is for endpoints with --async; the address of its response is
+printed.
+
+examples:
+  petbox endpoint invoke pets cat.jpg
+  petbox endpoint invoke pets request.json
+  petbox endpoint invoke pets cat.jpg --accept image/jpeg --out boxes.jpg
+  petbox endpoint invoke pets s3://bucket/cat.jpg
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""`petbox endpoint list`: all that petbox made on SageMaker and that still exists.
+"""Lists everything that petbox made on SageMaker and that still exists.
 
-Found by its tag, schedules by their name, so that nothing is forgotten and paid for. Of this
-account and region only.
+One line per endpoint: name, status, instances, expiry. Parts of an endpoint
+that is gone are listed as well.
+
+examples:
+  petbox endpoint list
+  AWS_REGION=eu-west-1 petbox endpoint list --json
 """
 
 from __future__ import annotations

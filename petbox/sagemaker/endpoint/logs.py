@@ -1,4 +1,9 @@
-"""`petbox endpoint logs`: what an endpoint's containers write, the last lines or as they come."""
+"""Prints the last log lines of an endpoint's containers.
+
+examples:
+  petbox endpoint logs pets
+  petbox endpoint logs pets --follow
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
-"""`petbox endpoint package`: a model's folder as the model.tar.gz that SageMaker wants, in S3.
+"""Packs a model's folder into SageMaker's model.tar.gz and uploads it to S3.
 
-The same model gives the same archive, to the byte, and lies at an address named by its content.
+Prints its address, for `petbox endpoint up --model-data`. The same model gives
+the same archive at the same address, and is uploaded once.
+
+examples:
+  petbox endpoint package model/pets s3://bucket/models
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""`petbox endpoint status`: what an endpoint is doing, how it is used, and when it ends.
+"""Shows an endpoint's state, its usage, and when it expires.
 
-Changes nothing. What it costs AWS's own page says: prices differ by region and change.
+examples:
+  petbox endpoint status pets
+  petbox endpoint status pets --json
 """
 
 from __future__ import annotations

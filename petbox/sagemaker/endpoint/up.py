@@ -1,7 +1,20 @@
-"""`petbox endpoint up`: makes an endpoint be as it is wanted, whatever there is of it already.
+"""Deploys a model to an endpoint, or updates it, and waits until it is in service.
 
-Looks, plans, then acts: `--dry-run` is the plan, printed. Typed twice it does nothing the second
-time, and typed again after an interruption it goes on.
+Run it again to change options: SageMaker starts the new instances before it
+stops the old ones, and petbox deletes what was replaced. With the same options
+it changes nothing. After Ctrl-C or a failure, the same command continues. An
+endpoint costs money until `petbox endpoint down`, or until the expiry set by
+--ttl: an EventBridge schedule, whose role (--ttl-role, or else --role) must
+trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint.
+
+examples:
+  petbox endpoint up pets --ttl 2h \\
+      --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox@sha256:… \\
+      --role arn:aws:iam::123456789012:role/SageMaker
+  petbox endpoint up pets … --serverless 4096,5
+  petbox endpoint up pets … --autoscale 1..4 --target 100
+  petbox endpoint up pets … --async s3://bucket/answers \\
+      --autoscale 0..4 --target 2
 """
 
 from __future__ import annotations

@@ -1,7 +1,16 @@
-"""`petbox train-job`: starts a training job on SageMaker, follows it to its end, or stops it.
+"""Starts a training job on SageMaker and follows it, or stops it.
 
-Plans first, then acts: `--dry-run` is the plan, printed. Trains nothing itself; the training
-image does.
+Prints the model's address in S3 when the job is done. Until then the job's
+status, log and metrics are printed to stderr. Ctrl-C leaves the job running.
+Account and region come from AWS's own settings (AWS_PROFILE, AWS_REGION). To
+start a job, --image, --data, --output and --role are required.
+
+examples:
+  petbox train-job --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/pets:1 \\
+      --role arn:aws:iam::123456789012:role/SageMaker --data data/records \\
+      --output s3://bucket/jobs --hyperparameter steps=2000 --spot
+  petbox train-job --follow petbox-20261121-104500
+  petbox train-job --stop petbox-20261121-104500
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def _coco(folders: list[Path]) -> list[str]:
     for folder in folders:
         if not (folder / "annotations.json").is_file():
             raise DataError(f"{folder}: has no annotations.json; found: {seen(folder)}")
-    return ["--coco", *(str(folder / "annotations.json") for folder in folders)]
+    return [f"--coco={folder / 'annotations.json'}" for folder in folders]
 
 
 def _has_xml(folder: Path) -> bool:

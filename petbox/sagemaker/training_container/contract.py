@@ -109,7 +109,7 @@ def _flag(name: str, value: object, field: Field[Any], hints: Mapping[str, Any])
         return _switch(name, str(value), field.default)
     if isinstance(field.default, tuple):
         several = value if isinstance(value, (list, tuple)) else _apart(str(value))
-        return [f"--{name}", *map(str, several)] if several else []
+        return [f"--{name}={one}" for one in several]
     return [f"--{name}={value}"]
 
 

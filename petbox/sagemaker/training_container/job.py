@@ -36,7 +36,11 @@ from petbox.training.options import TrainOptions
 ROOT = "PETBOX_ML"  # the variable that moves /opt/ml
 NOTE = "job.json"  # beside the checkpoints: what the job was told
 VERSION = "1"  # of the model, as TensorFlow Serving announces it
-OWN = ("out", "records")  # of train/train.py's options: what the contract says, not the user
+OWN = (
+    "out",
+    "records",
+    "json",
+)  # of train/train.py's options: what the contract says, not the user
 CHANGEABLE = ("min_score", "output", "report_every")  # also while a job is under way
 
 

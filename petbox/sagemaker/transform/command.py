@@ -1,7 +1,14 @@
-"""`petbox transform`: asks a model about a whole folder in S3, by SageMaker's Batch Transform.
+"""Runs a model over a whole folder in S3, with SageMaker's Batch Transform.
 
-Looks at the folder, makes the model if it must, starts the job and follows it to its end. The
-model that was made goes with the job's end; nothing keeps on costing money.
+The folder holds images, JSON Lines or requests; the response to FILE is
+FILE.out. The job is followed until it ends, with its log on stderr; then the
+address of the responses is printed. Ctrl-C leaves the job running. The model is
+an endpoint's, or is made for the job from --image and --role.
+
+examples:
+  petbox transform s3://bucket/photos/ s3://bucket/found/ --endpoint pets
+  petbox transform s3://bucket/photos/ s3://bucket/found/ --image URI --role ARN
+  petbox transform --follow petbox-20261121-104500
 """
 
 from __future__ import annotations

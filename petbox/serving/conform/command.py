@@ -1,7 +1,16 @@
-"""`petbox conform`: the contract's suite, put to any container.
+"""Checks any container against SageMaker's contract, line by line.
 
-Takes an address or an image. Tries every line of the contract that it can and reports of each
-whether it holds; what cannot be tried is never said to hold. Changes nothing in the image.
+The first part lists what SageMaker requires of every container, the second what
+petbox guarantees beyond that. Lines that cannot be tested are reported as not
+tried. An image is run several times the way SageMaker runs it (needs Docker);
+with an address, only what is visible from outside is tested. Exit code 1 if
+any of SageMaker's requirements fails, else 0.
+
+examples:
+  petbox conform petbox
+  petbox conform my-image --model model/toy --sagemaker-only
+  petbox conform my-image --request rows.csv --content-type text/csv
+  petbox conform http://localhost:8080 --json
 """
 
 from __future__ import annotations

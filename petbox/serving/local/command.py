@@ -1,7 +1,14 @@
-"""A container on this machine, started and watched as SageMaker starts and watches it.
+"""Runs an image on this machine the way SageMaker does.
 
-Starts it with `serve`, mounts the model, asks /ping as SageMaker does and tells when it would be
-taken out of service. Its log goes to stderr; the address, once it is healthy, to stdout.
+Starts the container with `serve`, mounts the model and checks /ping. The
+container's log goes to stderr. Once /ping returns 200, the line for boto3 is
+printed to stdout; if it never does, the cause is reported. Ctrl-C stops the
+container as SageMaker does and removes it. Needs Docker.
+
+examples:
+  petbox local petbox
+  petbox local my-image --model model.tar.gz \\
+      --env SAGEMAKER_TFS_ENABLE_BATCHING=true
 """
 
 from __future__ import annotations
