@@ -29,10 +29,9 @@ from model_server import TOY, free_port, jpeg
 from timing import medians, seconds
 
 from petbox import wire
-from petbox.client import detector as client_detector
-from petbox.client import limits
 from petbox.client import output as client_output
-from petbox.client.pipeline import Looker
+from petbox.client import transport
+from petbox.client.detector import Detector
 
 OUT = report.CHECKOUT / "build" / "bench-detect"
 IN_FLIGHT = 8
@@ -57,7 +56,7 @@ def main() -> None:
     for n in range(options.pictures):
         (photos / f"{n:04}.jpg").write_bytes(picture)
     body = OUT / "body.json"
-    body.write_bytes(wire.request([picture], signature=client_detector.DETECT))
+    body.write_bytes(wire.request([picture], signature=transport.DETECT))
     rows = [
         [f"petbox {words}, s", f"{help_takes(words.split()):.2f}", "", "0.3"]
         for words in ("--help", "detect --help")
@@ -91,19 +90,10 @@ def one_at_a_time(url: str, photo: Path, body: bytes) -> tuple[float, float]:
         connection.request("POST", "/invocations", body, headers)
         assert connection.getresponse().read().startswith(b'{\n    "predictions"')
 
-    look = Looker(
-        client_detector.Detector(client_detector.at_url(url)),
-        limits.of_server(url),
-        False,
-        0.0,
-        {},
-        {},
-    )
+    detector = Detector(url, min_score=0.0)
 
     def whole() -> None:
-        found = look.at(str(photo))
-        assert not found.error, found.error
-        client_output.json_line(found)
+        client_output.json_line(detector.detect(photo))
 
     return medians((bare, whole), CALLS)
 
@@ -188,7 +178,7 @@ def model(folder: Path) -> None:
             "num_detections": count,
         }
 
-    signatures = {"serving_default": detect, client_detector.DETECT: detect}
+    signatures = {"serving_default": detect, transport.DETECT: detect}
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
 
 

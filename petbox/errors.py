@@ -1,15 +1,16 @@
-"""What can go wrong in a way the user can mend.
+"""The exceptions of petbox: what can go wrong in a way that the user can fix.
 
     PetboxError
-    ├── DataError        a picture, an annotation, a record, a label map
+    ├── DataError        an image, an annotation, a record, a label map
     ├── ModelError       a checkpoint, a run or a SavedModel
-    ├── WireError        an answer or a request that is not of the wire format
-    │   └── InvalidImage an image that the detector cannot or will not decode
-    ├── ServiceError     a server that is not there, refuses, or fails
-    └── MissingExtra     a part of petbox that was not installed
+    ├── WireError        a request or a response that is not in the wire format
+    │   └── InvalidImage an image that the detector rejects
+    ├── ServiceError     a server that is unreachable, refuses, or fails
+    │   └── Busy         a server that is overloaded right now
+    └── MissingExtra     a part of petbox that is not installed
 
-A message names the thing, what is wrong with it and what to do. `petbox.cli.program` turns these
-into one line and exit code 1; every other exception is our own mistake and keeps its traceback.
+A message names the thing, what is wrong with it and what to do. `petbox.cli.program` prints these
+as one line and exits with 1; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -19,45 +20,55 @@ from types import ModuleType
 
 
 class PetboxError(Exception):
-    """Anything the user can mend; the message says how."""
+    """Anything the user can fix; the message says how."""
 
 
 class DataError(PetboxError):
-    """A picture, an annotation, a record or a label map that is not as it should be."""
+    """An invalid or missing image, annotation, record or label map."""
 
 
 class ModelError(PetboxError):
-    """A checkpoint, a run or a SavedModel that is missing or does not fit."""
+    """A missing or unsuitable checkpoint, run or SavedModel."""
 
 
 class WireError(PetboxError):
-    """A request or an answer that is not of the wire format, or an answer that is an error."""
+    """A request or response that is not in the wire format, or a response that is an error."""
 
 
 class InvalidImage(WireError):
-    """An image that the detector cannot or will not decode; the next one may be fine."""
+    """The detector rejects this image; other images may be fine."""
 
 
 class ServiceError(PetboxError):
-    """A server that is not there, refuses, or fails."""
+    """A server that is unreachable, refuses, or fails."""
+
+
+class Busy(ServiceError):
+    """An overloaded server; a retry `after` so many seconds may succeed."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class MissingExtra(PetboxError):
-    """A part of petbox that was not installed."""
+    """A part of petbox that is not installed."""
 
 
 INSTALLED_AS = {"PIL": "Pillow", "official": "tf-models-official"}  # where the names differ
 
 
-def needs(module: str, extra: str) -> ModuleType:
-    """The imported `module`, or the pip line that brings it."""
+def needs(module: str, extra: str = "") -> ModuleType:
+    """The imported `module`; MissingExtra says which pip command installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
-            raise  # something under it is broken, which installing the extra does not mend
+            raise  # one of its own dependencies is missing, which the extra does not install
         top = module.split(".")[0]
+        name = INSTALLED_AS.get(top, top)
+        if not extra:
+            raise MissingExtra(f"{name} is not installed; type: pip install {name}") from error
         raise MissingExtra(
-            f"{INSTALLED_AS.get(top, top)} is not installed; in the petbox checkout type: "
-            f"pip install './[{extra}]'"
+            f"{name} is not installed; in the petbox checkout type: pip install './[{extra}]'"
         ) from error

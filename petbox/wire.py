@@ -1,7 +1,6 @@
 """The wire format: TensorFlow Serving's predict JSON, as this project uses it.
 
-Whatever crosses a network is written and read here. Standard library only, so that the module
-runs in Lambda with nothing beside it. Knows nothing of sockets, statuses or pictures' contents.
+Requests are written and responses are read here. Standard library only.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from petbox.errors import WireError
 
 INPUT = "inputs"  # the model's only input, as the Object Detection API calls it
 
-Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax in fractions of the picture
+Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax in fractions of the image
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One pet found: its label, how sure the model is, its box, and its name if one was sent."""
+    """One object: its class id, its score, its box, and its class name if the model sent one."""
 
     label: int
     score: float
@@ -31,18 +30,18 @@ class Detection:
 
 
 class Engine(Protocol):
-    """Whatever finds things in images: a server, an endpoint, or a model in this process."""
+    """What finds objects in images: a server, an endpoint, or a model in this process."""
 
     def detect(self, image: bytes) -> list[Detection]:
-        """What is in `image`, the whole of a file; InvalidImage if that is to blame."""
+        """The objects in `image`, a whole file; InvalidImage if it rejects the file."""
 
 
-# What is asked
+# Requests
 
 
 def request(images: Iterable[bytes], *, named: bool = False, signature: str = "") -> bytes:
-    """The body that asks about `images`, each a whole JPEG or PNG file."""
-    # Base64 needs no escapes, and json.dumps takes longer to look for them than all else does.
+    """The body of a request for `images`, each a whole JPEG or PNG file."""
+    # Base64 needs no escapes, and json.dumps would spend most of the time looking for them.
     texts = [_base64()(image) for image in images]
     form = request_base64([""] * len(texts), named=named, signature=signature)
     parts = form.rsplit(b'""', len(texts))
@@ -53,7 +52,7 @@ def request(images: Iterable[bytes], *, named: bool = False, signature: str = ""
 
 @functools.cache
 def _base64() -> Callable[[bytes], bytes]:
-    """Python's own encoder, or where it is one that takes a tenth of the time."""
+    """pybase64's encoder, which takes a tenth of the time, or else Python's own."""
     try:
         from pybase64 import b64encode
     except ImportError:
@@ -62,60 +61,60 @@ def _base64() -> Callable[[bytes], bytes]:
 
 
 def request_base64(texts: Iterable[str], *, named: bool = False, signature: str = "") -> bytes:
-    """The same for pictures that are base64 already, as API Gateway delivers them.
+    """The same for images that are base64 already, as API Gateway delivers them.
 
-    `named` says which input each is for, which a model of one input does not need.
+    `named` adds the input's name to each, which a model with one input does not need.
     """
-    pictures = [{"b64": text} for text in texts]
-    instances = [{INPUT: picture} for picture in pictures] if named else pictures
+    images = [{"b64": text} for text in texts]
+    instances = [{INPUT: image} for image in images] if named else images
     body = {"signature_name": signature} if signature else {}
     return json.dumps({**body, "instances": instances}, separators=(",", ":")).encode("ascii")
 
 
-# What is answered
+# Responses
 
 
 def detections(body: bytes) -> list[list[Detection]]:
-    """What a predict answer says: for each picture its detections, in the model's order."""
-    answer = _object(body)
-    if "error" in answer:
-        raise WireError(f"the server refused the request: {_error(answer)}")
-    predictions = answer.get("predictions")
+    """The detections of each image in a predict response, in the model's order."""
+    response = _object(body)
+    if "error" in response:
+        raise WireError(f"the server rejected the request: {_error(response)}")
+    predictions = response.get("predictions")
     if not isinstance(predictions, list):
-        raise WireError(_not_understood('has no list "predictions"', body))
-    return [_of_one_picture(p, f"predictions[{n}]") for n, p in enumerate(predictions)]
+        raise WireError(_invalid('has no list "predictions"', body))
+    return [_of_one_image(p, f"predictions[{n}]") for n, p in enumerate(predictions)]
 
 
 def error(body: bytes) -> str | None:
-    """The text of an answer `{"error": …}`, None if it is another."""
+    """The text of a response `{"error": …}`, None for any other."""
     try:
-        answer = _object(body)
+        response = _object(body)
     except WireError:
         return None
-    return _error(answer) if "error" in answer else None
+    return _error(response) if "error" in response else None
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        # TensorFlow Serving copies strings as they are, so an answer need not be proper UTF-8.
-        # Its bare NaN and Infinity, which are no JSON either, are words that Python knows.
-        answer = json.loads(body.decode("utf-8", "replace"))
+        # TensorFlow Serving copies strings as they are, so a response may not be valid UTF-8. Its
+        # bare NaN and Infinity are not valid JSON either, but Python reads them.
+        response = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise WireError(_not_understood("is not JSON", body)) from error
-    if not isinstance(answer, dict):
-        raise WireError(_not_understood("is not a JSON object", body))
-    return answer
+        raise WireError(_invalid("is not JSON", body)) from error
+    if not isinstance(response, dict):
+        raise WireError(_invalid("is not a JSON object", body))
+    return response
 
 
-def _error(answer: dict[str, Any]) -> str:
-    return " ".join(str(answer["error"]).split())  # one line, for it becomes part of one
+def _error(response: dict[str, Any]) -> str:
+    return " ".join(str(response["error"]).split())  # in one line, as part of a sentence
 
 
-def _of_one_picture(prediction: Any, where: str) -> list[Detection]:
+def _of_one_image(prediction: Any, where: str) -> list[Detection]:
     if not isinstance(prediction, dict):
         raise _wrong(where, "is not an object; is the model a detector?")
     count = _count(prediction, where)
-    # The lists are padded to a fixed length; what follows the first `count` is filler.
+    # The lists are padded to a fixed length; entries after the first `count` are padding.
     labels = _first(count, prediction, "detection_classes", where)
     scores = _first(count, prediction, "detection_scores", where)
     boxes = _first(count, prediction, "detection_boxes", where)
@@ -152,7 +151,7 @@ def _first(count: int, prediction: dict[str, Any], key: str, where: str) -> list
 
 
 def _whole(value: Any, where: str) -> int:
-    """TensorFlow's detectors count in floats, `3.0`."""
+    """TensorFlow's detectors return counts and classes as floats, `3.0`."""
     number = _number(value, where)
     if not number.is_integer():  # as NaN and Infinity are not
         raise _wrong(where, f"is {value!r}, not a whole number")
@@ -182,10 +181,10 @@ def _name(value: Any, where: str) -> str | None:
 
 
 def _wrong(where: str, why: str) -> WireError:
-    return WireError(f"not an answer of TensorFlow Serving's predict API: {where} {why}")
+    return WireError(f"not a response of TensorFlow Serving's predict API: {where} {why}")
 
 
-def _not_understood(why: str, body: bytes) -> str:
+def _invalid(why: str, body: bytes) -> str:
     start = " ".join(body[:80].decode("utf-8", "replace").split())
     shown = f"; it starts with: {start}" if start else "; it is empty"
-    return f"not an answer of TensorFlow Serving's predict API: it {why}{shown}"
+    return f"not a response of TensorFlow Serving's predict API: it {why}{shown}"

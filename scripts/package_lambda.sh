@@ -42,11 +42,12 @@ esac
 [[ -z $model || -f $model/model.tflite ]] ||
   fail "$model: no model.tflite in it; make one with export/to_litert.py"
 
-# The rooms of petbox that each function imports from; tests/lambdas/test_lambda_zips.py compares.
+# The rooms of petbox, or single files of one, that each function imports;
+# tests/lambdas/test_lambda_zips.py compares.
 rooms() {
   case $1 in
     http_front | s3_front) echo aws cli client images lambdas ;;
-    detector) echo aws cli client data images lambdas litert ;;
+    detector) echo aws cli client data images lambdas litert serving/{__init__,in_process}.py ;;
     zoo) ;;
     *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
   esac

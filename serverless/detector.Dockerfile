@@ -59,4 +59,4 @@ CMD ["detector.handler"]
 FROM bare
 ARG MODEL=model/toy
 COPY ${MODEL} model/
-RUN python3 -c 'import pathlib; from petbox import local_detector; print(local_detector.find(pathlib.Path("model")))'
+RUN python3 -c 'import pathlib; from petbox.serving import in_process; print(in_process.find_model(pathlib.Path("model")))'

@@ -1,13 +1,13 @@
-"""The HTTP front: API Gateway hands over a picture, the endpoint looks at it, the answer is JSON.
+"""The HTTP front: API Gateway passes an image, the endpoint detects, the response is JSON.
 
-What may be asked, and what is answered, stands in petbox/lambdas/http_events.py.
+petbox/lambdas/http_events.py describes requests and responses.
 """
 
 from __future__ import annotations
 
-from petbox.lambdas.endpoint import finder
+from petbox.lambdas.endpoint import detector
 from petbox.lambdas.http_events import HttpEvents
 
-SECONDS = 18.0  # with what a fetched picture takes; API Gateway gives up after 29
+SECONDS = 18.0  # with the time to fetch an image; API Gateway gives up after 29
 
-handler = HttpEvents("http_front", finder(SECONDS))
+handler = HttpEvents("http_front", detector(SECONDS))

@@ -1,13 +1,13 @@
-"""The S3 front: a picture that arrives under a prefix is looked at, and results/KEY.json written.
+"""The S3 front: for an image that arrives under a prefix, results/KEY.json is written.
 
-The endpoint looks; how an event is settled stands in petbox/lambdas/s3_events.py.
+The endpoint detects; petbox/lambdas/s3_events.py describes how an event is processed.
 """
 
 from __future__ import annotations
 
-from petbox.lambdas.endpoint import finder
+from petbox.lambdas.endpoint import detector
 from petbox.lambdas.s3_events import S3Events
 
-PATIENCE = 20.0  # seconds that a busy endpoint is waited for before the queue waits instead
+RETRY_FOR = 20.0  # seconds to retry a busy endpoint before leaving the event to the queue
 
-handler = S3Events("s3_front", finder(patience=PATIENCE))
+handler = S3Events("s3_front", detector(retry_for=RETRY_FOR))

@@ -87,7 +87,7 @@ def test_an_answer_need_not_be_proper_utf8() -> None:
 
 
 def test_an_error_is_raised_in_the_servers_words() -> None:
-    with pytest.raises(WireError, match=r"refused .*\[is empty or only a few bytes long\]"):
+    with pytest.raises(WireError, match=r"rejected .*\[is empty or only a few bytes long\]"):
         wire.detections(golden("answer_error.json"))
 
 

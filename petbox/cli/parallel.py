@@ -7,10 +7,11 @@ is done; threads, for it is meant for waiting on networks.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sized
 from typing import Generic, TypeVar
 
 Thing = TypeVar("Thing")
@@ -22,26 +23,33 @@ GRACE = 5.0  # seconds that a failure leaves to what is under way; it is paid fo
 
 def in_order(
     act: Callable[[Thing], Result],
-    things: Sequence[Thing],
+    things: Iterable[Thing],
     parallel: int,
     stop: threading.Event,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What `act` makes of each thing, `parallel` of them at a time.
 
     What it raises is raised here, once all that was done nevertheless has been given. `stop` is
     set when no result is wanted any more, for an `act` that waits.
     """
-    parallel = min(parallel, len(things))
+    if isinstance(things, Sized):
+        parallel = min(parallel, len(things))
     if parallel <= 1:
         yield from map(act, things)  # and Ctrl-C reaches it
         return
     crew = _Crew(act, things, parallel, stop)
     waiting: dict[int, Result] = {}
     try:
-        for turn in range(len(things)):
-            while turn not in waiting:
-                at, result = crew.next_done()
-                waiting[at] = result
+        running = parallel
+        for turn in itertools.count():
+            while turn not in waiting and running:
+                done = crew.next_done()
+                if done is None:
+                    running -= 1
+                else:
+                    waiting[done[0]] = done[1]
+            if turn not in waiting:
+                return
             yield waiting.pop(turn)
             crew.room.release()
     except _Failed as failed:
@@ -66,19 +74,20 @@ class _Crew(Generic[Thing, Result]):
     def __init__(
         self,
         act: Callable[[Thing], Result],
-        things: Sequence[Thing],
+        things: Iterable[Thing],
         parallel: int,
         stop: threading.Event,
     ) -> None:
         self.room = threading.Semaphore(AHEAD * parallel)
         self._act, self._stop = act, stop
         self._left, self._one_at_a_time = enumerate(things), threading.Lock()
-        self._done: queue.SimpleQueue[tuple[int, Result] | _Failed] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[int, Result] | _Failed | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(parallel)]
         for thread in self._threads:
             thread.start()
 
-    def next_done(self) -> tuple[int, Result]:
+    def next_done(self) -> tuple[int, Result] | None:
+        """A place and its result, in any order; None when a thread has nothing left to do."""
         done = self._done.get()
         if isinstance(done, _Failed):
             raise done
@@ -90,7 +99,7 @@ class _Crew(Generic[Thing, Result]):
         found = {}
         while not self._done.empty():
             done = self._done.get()
-            if not isinstance(done, _Failed):
+            if isinstance(done, tuple):
                 found[done[0]] = done[1]
         return found
 
@@ -105,13 +114,14 @@ class _Crew(Generic[Thing, Result]):
     def _work(self) -> None:
         while True:
             self.room.acquire()
-            with self._one_at_a_time:
-                taken = next(self._left, None)
-            if taken is None or self._stop.is_set():
-                self.room.release()  # so that the others end as well
-                return
-            at, thing = taken
             try:
+                with self._one_at_a_time:
+                    taken = None if self._stop.is_set() else next(self._left, None)
+                if taken is None:
+                    self.room.release()  # so that the others end as well
+                    self._done.put(None)
+                    return
+                at, thing = taken
                 self._done.put((at, self._act(thing)))
             except BaseException as error:
                 self._stop.set()

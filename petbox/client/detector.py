@@ -1,232 +1,243 @@
-"""Asks a detector: an address that answers `POST /invocations`, or a SageMaker endpoint by name.
+"""`petbox.Detector`: finds objects in images with a server, a SageMaker endpoint, or a model.
 
-Takes images as they are to be sent (`petbox.images.photos` makes them so), gives detections. What
-is wrong with one picture is a WireError, and the next may well do; what is wrong with the server
-is a ServiceError, and asking on is useless, but for Busy, which says when it may not be. All of it
-may be used from several threads at once. Retries nothing itself: `petbox.client.retry` does.
+The one way from an image to its detections: the command line and the Lambda functions use it too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
+import functools
+import logging
+import math
 import os
-from collections import deque
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from petbox import __version__, wire
-from petbox.aws import session as aws_session
-from petbox.client.retry import Busy
-from petbox.errors import PetboxError, ServiceError, WireError, needs
+import petbox
+from petbox import wire
+from petbox.cli.parallel import in_order
+from petbox.client import limits, retry, transport
+from petbox.client.detections import Detections
+from petbox.errors import DataError, WireError
 
-URL = "http://localhost:8080"
-SECONDS = 65.0  # SageMaker's own limit is 60
-DETECT = "detect"  # the signature whose answer holds names; models made elsewhere lack it
-NO_DETECT = f'signature name: "{DETECT}" not found'  # in TensorFlow Serving's answer
-OF_THE_PICTURE = (400, 413, 415, 422, 500)  # by any other status the next fares no better
-# What AWS says when a later call may fare better: too many calls, a serverless endpoint with all
-# its places taken, or one whose model is still on its way.
-BUSY = (
-    "ModelNotReadyException",
-    "ServiceUnavailable",
-    "ThrottlingException",
-    "TooManyRequestsException",
-)
-OVERSIZE = "oversize body"  # in AWS's words for a request over its limit
+if TYPE_CHECKING:
+    from petbox.client.sources import Reader, Source
+    from petbox.images.photos import Photo
 
-Ask = Callable[[bytes], bytes]  # a predict request in, the answer out
+AROUND = len(wire.request([b""], signature=transport.DETECT))  # bytes of a request without an image
 
 
 class Detector:
-    """A detector somewhere; its detections have names if the model there knows them.
+    """Finds objects in images; may be used from several threads, and as a context manager.
 
-    `everything` asks for all that the model found; else it leaves out what it is unsure of, if
-    it was exported by petbox.
+    Give one of the first four; without any, the server is http://localhost:8080.
+
+    url          a server: petbox's container, `petbox serve`, or TensorFlow Serving
+    endpoint     the name of a SageMaker endpoint
+    model        the folder of a SavedModel or a LiteRT model, which is loaded into this process
+    engine       any object with `detect(image: bytes) -> list[petbox.wire.Detection]`
+    min_score    leave out detections with a lower score
+    names        class names by id: a mapping, a label map (.pbtxt), or a model's folder
+    fit          send smaller copies of images that are over the limit, instead of raising
+    limit        the largest request in MB (default: 25, or 4 for a serverless endpoint)
+    timeout      seconds to wait for a response
+    parallel     how many images `detect_many` processes at once
+    retry_for    seconds to keep retrying while the server is overloaded, for each image
     """
 
-    def __init__(self, ask: Ask, *, everything: bool = False) -> None:
-        self._ask = ask
-        self._signature = "" if everything else DETECT
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        endpoint: str | None = None,
+        model: str | Path | None = None,
+        engine: wire.Engine | None = None,
+        min_score: float = 0.5,
+        names: Mapping[int, str] | str | Path | None = None,
+        fit: bool = False,
+        limit: float | None = None,
+        timeout: float = transport.SECONDS,
+        parallel: int = 8,
+        retry_for: float = retry.SECONDS,
+    ) -> None:
+        if sum(choice is not None for choice in (url, endpoint, model, engine)) > 1:
+            raise ValueError("url, endpoint, model and engine exclude each other; give one")
+        if limit is not None and not 0 < limit < math.inf:
+            raise ValueError(f"limit={limit}: not a number of megabytes")
+        self._min_score, self._parallel = _checked_score(min_score), _checked_count(parallel)
+        by_path = isinstance(names, (str, os.PathLike))
+        self._names: Mapping[int, str] = label_names(Path(names)) if by_path else names or {}  # type: ignore[arg-type, assignment]
+        self._fit, self._seconds, self._retry_for = fit, timeout, retry_for
+        self._limit: limits.FindLimit | None = limits.fixed(limit) if limit else None
+        if model is not None:
+            engine = petbox.open_model(Path(model))
+        self._engine = engine or self._remote(url or transport.URL, endpoint)
+        self._warned = threading.Lock()
 
-    def detect(self, picture: bytes) -> list[wire.Detection]:
-        """What is in `picture`, a JPEG or PNG file, in the model's order."""
-        signature = self._signature
-        try:
-            answer = self._ask(wire.request([picture], signature=signature))
-        except WireError as error:
-            if not signature or NO_DETECT not in str(error):
-                raise
-            self._signature = ""  # from now on
-            return self.detect(picture)
-        predictions = wire.detections(answer)
-        if len(predictions) != 1:
-            raise WireError(f"asked about one picture, got {len(predictions)} predictions")
-        return predictions[0]
-
-
-# Over HTTP
-
-
-def at_url(url: str = URL, seconds: float = SECONDS) -> Ask:
-    """Asks the server at `url`, over as many kept connections as there are askers at once."""
-    connect, path = _connection(url, seconds)
-    headers = {"Content-Type": "application/json", "User-Agent": f"petbox/{__version__}"}
-    idle: deque[http.client.HTTPConnection] = deque()
-
-    def ask(body: bytes) -> bytes:
-        try:
-            connection, kept = idle.pop(), True
-        except IndexError:
-            connection, kept = connect(), False
-        try:
-            with contextlib.suppress(BrokenPipeError):  # a refusal may come before all is sent
-                connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            if not (kept and isinstance(error, ConnectionError)):
-                raise _broken_off(url, error, seconds) from error
+    def _remote(self, url: str, endpoint: str | None) -> wire.Engine:
+        channel: transport.Transport
+        if endpoint is not None:
+            channel = transport.SageMaker(endpoint, self._seconds)
+            self._limit = self._limit or limits.of_endpoint(endpoint)
         else:
-            idle.append(connection)
-            if answer.status != 200:
-                raise _judgement(answer.status, content, url, answer.getheader("Retry-After"))
-            return content
-        return ask(body)  # the server had closed an idle connection, as it may at any time
+            channel = transport.Http(url, self._seconds)
+            self._limit = self._limit or limits.of_server(url)
+        # Names come with the signature that leaves out low scores. A caller with names of their own
+        # gets everything.
+        return transport.Remote(channel, all_detections=bool(self._names))
 
-    return ask
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections that are kept open."""
+        if close := getattr(self._engine, "close", None):
+            close()
+
+    def detect(
+        self, image: Source, *, name: str = "", min_score: float | None = None
+    ) -> Detections:
+        """The detections in one image; a PetboxError says why there are none.
+
+        `image` is a path, an https:// or s3:// address, the bytes of a file, a Pillow image, or a
+        numpy array. Results and errors call it `name`, or else by its path or address.
+        """
+        score = self._min_score if min_score is None else _checked_score(min_score)
+        return self._detect(image, name, score, time.sleep)
+
+    def detect_many(
+        self,
+        images: str | Path | Iterable[Source],
+        *,
+        parallel: int | None = None,
+        draw: str | Path | None = None,
+        keep_images: bool = True,
+    ) -> Generator[tuple[Source, Detections], None, None]:
+        """Each image with its detections, in order, several of them processed at once.
+
+        `images` is a folder, a quoted pattern, or any iterable of what `detect` takes, which is
+        read as it is needed. An image that fails has the reason in `error` of its detections, and
+        the others go on; a server that fails raises. `draw` is a folder for copies with the boxes
+        drawn. Without `keep_images` results hold no image, and use little memory.
+        """
+        if isinstance(images, (str, os.PathLike)):
+            from petbox.images.photos import list_images
+
+            images = list_images([os.fspath(images)])
+        elif isinstance(images, (bytes, bytearray)):
+            raise TypeError("detect_many takes several images; put the bytes into a list")
+        copies: dict[str, Path] = {}
+        if draw is not None:
+            from petbox.images import drawn_copies
+
+            images = list(images)
+            names = [_name(number, image) for number, image in enumerate(images)]
+            copies = drawn_copies.paths(names, Path(draw))
+        stop = threading.Event()
+
+        def one(numbered: tuple[int, Source]) -> tuple[Source, Detections]:
+            number, image = numbered
+            name = _name(number, image)
+            try:
+                found = self._detect(image, name, self._min_score, stop.wait)
+                if name in copies:
+                    drawn_copies.save(found.draw(), copies[name])
+            except (DataError, WireError) as error:
+                return image, Detections(name, error=error)
+            return image, found if keep_images else found.without_image()
+
+        count = len(images) if isinstance(images, (list, tuple)) else self._parallel
+        workers = min(count, self._parallel if parallel is None else _checked_count(parallel))
+        return in_order(one, enumerate(images), workers, stop)
+
+    def _detect(
+        self, image: Source, name: str, min_score: float, pause: Callable[[float], object]
+    ) -> Detections:
+        photo = self._reader.read(image, name)
+        encoded = self._within_limit(photo)
+        try:
+            found = retry.while_busy(
+                lambda: self._engine.detect(encoded), pause, self._warn, self._retry_for
+            )
+        except WireError as error:
+            raise type(error)(f"{photo.name}: {error}") from error
+        if not all(math.isfinite(number) for one in found for number in (one.score, *one.box)):
+            raise WireError(
+                f"{photo.name}: the model returns NaN or Infinity, so it is broken; train it again"
+            )
+        kept = [self._named(one) for one in found if one.score >= min_score]
+        return Detections.of(photo, sorted(kept, key=lambda one: -one.score))
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        from petbox.client.sources import Reader  # not before: Pillow may be missing
+
+        return Reader(shrink=self._fit, seconds=self._seconds)
+
+    def _within_limit(self, photo: Photo) -> bytes:
+        size = AROUND + 4 * -(-len(photo.encoded) // 3)  # in base64
+        if self._limit is None or size <= (limit := self._limit(size)).most:
+            return photo.encoded
+        if not self._fit:
+            raise DataError(
+                f"{photo.name}: makes a request of {size / limits.MB:.1f} MB, and {limit}; "
+                "use --fit (in Python fit=True) to send a smaller copy"
+            )
+        from petbox.images.shrink import shrink
+
+        return shrink(photo, max(0, limit.most - AROUND) // 4 * 3)
+
+    def _named(self, one: wire.Detection) -> wire.Detection:
+        """With the caller's name or else the model's, and numbers as the wire format prints them.
+
+        Models compute in float32, which nine digits tell apart; so a model in this process returns
+        the very numbers that a server returns.
+        """
+        ymin, xmin, ymax, xmax = map(_nine_digits, one.box)
+        name = self._names.get(one.label) or one.name
+        return replace(one, score=_nine_digits(one.score), box=(ymin, xmin, ymax, xmax), name=name)
+
+    def _warn(self, reason: str) -> None:
+        if self._warned.acquire(blocking=False):  # the first time only
+            logging.getLogger(__name__).warning("%s; waiting", reason)
 
 
-def _connection(url: str, seconds: float) -> tuple[Callable[[], http.client.HTTPConnection], str]:
-    """What makes a connection, and the path to ask."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        parts, host, port = urlsplit(""), None, None
-    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    if parts.scheme not in kinds or not host or not url.isascii() or " " in url:
-        raise ServiceError(f"{url}: not an address of a server; write it like {URL}")
-    path = parts.path.rstrip("/")
-    if not path.endswith(("/invocations", ":predict")):  # the latter is TensorFlow Serving itself
-        path += "/invocations"
-    return lambda: kinds[parts.scheme](host, port, timeout=seconds), path
+def label_names(path: Path) -> dict[int, str]:
+    """The label map at `path`: a file, a SavedModel's own, or that of its newest version."""
+    from petbox.data import labels
 
-
-def _broken_off(url: str, error: Exception, seconds: float) -> ServiceError:
-    if isinstance(error, TimeoutError):
-        return ServiceError(f"{url}: no answer within {seconds:g} s; is the server overloaded?")
-    if not isinstance(error, OSError):
-        return ServiceError(
-            f"{url}: not a proper HTTP answer ({error!r}); is it the right port, "
-            "and does the server still run?"
-        )
-    why = getattr(error, "strerror", None) or "it closed the connection"
-    start = "start one with `petbox serve MODEL`, or name another with --url"
-    return ServiceError(f"{url}: no server answers there ({why}); {start}")
-
-
-# On SageMaker
-
-
-def at_endpoint(name: str, seconds: float = SECONDS, at_once: int = 10) -> Ask:
-    """Asks the SageMaker endpoint `name`, with AWS's own settings for account and region."""
-    boto3 = needs("boto3", "aws")
-    from boto3.compat import filter_python_deprecation_warnings
-    from botocore.config import Config
-    from botocore.exceptions import ClientError, ConnectionClosedError
-
-    where = f"endpoint {name}"
-    config = Config(
-        read_timeout=seconds,
-        connect_timeout=10,
-        retries={"mode": "standard", "total_max_attempts": 1},  # ours know what to send again
-        max_pool_connections=at_once,
-        # The whole of it: what botocore finds out about its surroundings is put together anew for
-        # each call.
-        user_agent=f"petbox/{__version__} Boto3/{boto3.__version__}",
+    if not path.is_dir():
+        return labels.read(path)
+    versions = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: -int(p.name))
+    for folder in (path, path / "assets", *(version / "assets" for version in versions)):
+        if (folder / labels.FILE_NAME).is_file():
+            return labels.read(folder / labels.FILE_NAME)
+    raise DataError(
+        f"{path}: no {labels.FILE_NAME} in it or in its assets; name a label map or a model"
     )
 
-    def ask(body: bytes) -> bytes:
-        try:
-            return invoke(body)
-        except ConnectionClosedError:
-            return invoke(body)  # an idle connection, closed while we asked
 
-    def invoke(body: bytes) -> bytes:
-        answer = runtime.invoke_endpoint(
-            EndpointName=name, ContentType="application/json", Body=body
-        )
-        return bytes(answer["Body"].read())
-
-    def judged(body: bytes) -> bytes:
-        with aws_session.calling(where):
-            try:
-                return ask(body)
-            except ClientError as error:
-                if (judgement := _refused(error.response, where)) is not None:
-                    raise judgement from error
-                raise
-
-    filter_python_deprecation_warnings()  # which Python is fit is for petbox to say
-    with aws_session.calling(where):
-        try:
-            session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
-            runtime = session.client("sagemaker-runtime", config=config)
-        except ValueError as error:
-            raise ServiceError(f"{where}: {error}; is AWS_ENDPOINT_URL right?") from error
-    # A container asked directly, by AWS_ENDPOINT_URL, answers in words that boto3 would drop.
-    runtime.meta.events.register("after-call.sagemaker-runtime.InvokeEndpoint", _judge_directly)
-    return judged
+def _name(number: int, image: Source) -> str:
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
 
 
-def _refused(response: Any, where: str) -> PetboxError | None:
-    """What the container behind AWS said, and what AWS itself says that others do not."""
-    code, text = response["Error"]["Code"], _one_line(response["Error"]["Message"])
-    if code == "ModelError":
-        status = int(response.get("OriginalStatusCode", 500))
-        said = str(response.get("OriginalMessage") or text).encode()
-        return _judgement(status, said, where, after="0")  # AWS passes on no header of it
-    if code in BUSY:
-        return Busy(f"{where}: {code}: {text}")
-    if code == "413" or OVERSIZE in text:
-        return WireError(f"{where} refused it ({text}); say --fit and a smaller --limit, as 4")
-    return None
+def _nine_digits(number: float) -> float:
+    return float(f"{number:.9g}")
 
 
-def _judge_directly(http_response: Any, parsed: Any, **_: Any) -> None:
-    status = http_response.status_code
-    if parsed.get("Error", {}).get("Code") == str(status):  # so it is none of AWS's
-        after = http_response.headers.get("Retry-After")
-        raise _judgement(status, http_response.content, http_response.url, after)
+def _checked_score(score: float) -> float:
+    if not 0 <= score <= 1:
+        raise ValueError(f"min_score={score}: not a number from 0 to 1")
+    return score
 
 
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
-# What came back
-
-
-def _judgement(status: int, body: bytes, where: str, after: str | None) -> PetboxError:
-    """An answer whose status is not 200, in the server's own words; `after` is its Retry-After."""
-    text = wire.error(body)
-    shown = text or _one_line(body[:80].decode("utf-8", "replace")) or "(nothing)"
-    # Without Retry-After a 503 is how proxies say that there is no server at all.
-    if status == 429 or (status == 503 and after is not None):
-        return Busy(f"{where}: answered {status}: {shown}", _seconds(after or ""))
-    if text is None:
-        return ServiceError(
-            f"{where}: answered {status}, and not in JSON: {shown}; "
-            "is it a detector that is served there?"
-        )
-    if status in OF_THE_PICTURE:
-        return WireError(f"the server refused it ({status}): {text}")
-    return ServiceError(f"{where}: answered {status}: {text}")
-
-
-def _seconds(after: str) -> float:
-    """What Retry-After says; a date, as it may be, is as good as nothing."""
-    return float(after) if after.isdecimal() else 0.0
+def _checked_count(parallel: int) -> int:
+    if parallel < 1:
+        raise ValueError(f"parallel={parallel}: must be at least 1")
+    return parallel

@@ -1,7 +1,7 @@
-"""Asking again where a server says that it has too much to do just now, and nowhere else.
+"""Retries with exponential backoff, for overloaded servers only.
 
-Each pause is a matter of chance, so that those who were turned away together do not come back
-together. A refused picture is never sent again, nor is one to a server that failed.
+Each pause is random, so that clients rejected together do not return together. A rejected image is
+never sent again, and neither is anything to a server that failed.
 """
 
 from __future__ import annotations
@@ -11,52 +11,42 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from petbox.errors import ServiceError
+from petbox.errors import Busy
 
-Body = TypeVar("Body")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-FIRST = 0.5  # seconds, at most, of the first pause; each may be twice as long as that before
+FIRST = 0.5  # seconds: the longest first pause; the limit doubles each time
 LONGEST = 10.0
-PATIENCE = 120.0  # seconds of pauses for one request: twice what the longest answer takes
+SECONDS = 120.0  # of pauses for one request: twice the longest response time
 
 
-class Busy(ServiceError):
-    """A server that turns a request away for now; `after` so many seconds it may fare better."""
-
-    def __init__(self, message: str, after: float = 0.0) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-def patient(
-    ask: Callable[[Body], Answer],
+def while_busy(
+    call: Callable[[], Result],
     pause: Callable[[float], object],
-    tell: Callable[[str], object] = lambda _: None,
-    patience: float = PATIENCE,
-) -> Callable[[Body], Answer]:
-    """`ask`, tried again while the server is busy.
+    warn: Callable[[str], object] = lambda _: None,
+    seconds: float = SECONDS,
+) -> Result:
+    """The result of `call`, which is called again while the server is busy.
 
-    `pause` waits so many seconds and says whether to give up; `tell` is called before the first.
+    `pause` waits so many seconds and returns whether to give up; `warn` is called before the first.
     """
-
-    def asking(body: Body) -> Answer:
-        waited = 0.0
-        for turn in itertools.count():
-            try:
-                return ask(body)
-            except Busy as busy:
-                seconds = busy.after + random.uniform(0, min(LONGEST, FIRST * 2**turn))
-                if waited + seconds > patience:
-                    raise ServiceError(
-                        f"{busy}; it stayed so for {waited:.0f} s; ask with a smaller --parallel, "
-                        "or add instances"
-                    ) from busy
-                if turn == 0:
-                    tell(str(busy))
-                if pause(seconds):
-                    raise
-                waited += seconds
-        raise AssertionError  # counting has no end
-
-    return asking
+    waited = 0.0
+    for turn in itertools.count():
+        try:
+            return call()
+        except Busy as busy:
+            delay = busy.after + random.uniform(0, min(LONGEST, FIRST * 2**turn))
+            if not seconds:
+                raise
+            if waited + delay > seconds:
+                raise Busy(
+                    f"{busy}; still so after {waited:.0f} s of retries; use a smaller --parallel, "
+                    "or add instances",
+                    busy.after,
+                ) from busy
+            if turn == 0:
+                warn(str(busy))
+            if pause(delay):
+                raise
+            waited += delay
+    raise AssertionError  # count() never ends

@@ -51,7 +51,7 @@ def stored(photo: Photo, turned: str) -> Stored:
         except Exception as error:  # Pillow's decoders raise whatever comes their way
             raise _broken(photo, encoded, error) from error
     if turn:
-        return Stored(_jpeg(photos.photo(str(photo.path), encoded)), "jpeg", TURNED)
+        return Stored(_jpeg(photos.from_bytes(str(photo.path), encoded)), "jpeg", TURNED)
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         _check_with_tensorflow(photo, encoded)
         return Stored(encoded, "jpeg")  # an MPO is a JPEG with more pictures behind it
@@ -127,7 +127,7 @@ def _to_be_turned(photo: Photo, size: tuple[int, int], orientation: int, turned:
 
 def _jpeg(photo: photos.Photo) -> bytes:
     file = io.BytesIO()
-    photo.seen().save(file, "JPEG", **photos.AS_GOOD_AS_THE_ORIGINAL)
+    photo.decode().save(file, "JPEG", **photos.AS_GOOD_AS_THE_ORIGINAL)
     return file.getvalue()
 
 

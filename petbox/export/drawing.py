@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from petbox.images.draw import colour
+from petbox.images.draw import color
 from petbox.tf import tf
 
 LONGEST_SIDE = 65_500  # libjpeg's limit
@@ -19,7 +19,7 @@ QUALITY = 90
 
 def palette(labels: Iterable[int]) -> Any:
     """The colours uint8 [C,3] of the classes up to the highest of `labels`."""
-    return tf.constant([colour(label) for label in range(max(labels) + 1)], tf.uint8)
+    return tf.constant([color(label) for label in range(max(labels) + 1)], tf.uint8)
 
 
 def drawn(pixels: Any, boxes: Any, colours: Any) -> Any:

@@ -1,7 +1,6 @@
-"""Boxes, names and scores drawn onto pictures, and pictures laid out on a sheet.
+"""Boxes, names and scores drawn on images, and images laid out on a sheet.
 
-What was found is a box in its class's colour; what is there in truth is dashed and white. The only
-place that counts in pixels. Chooses nothing: what is handed in is drawn.
+Detections are boxes in the color of their class; ground truth is dashed and white.
 """
 
 from __future__ import annotations
@@ -16,38 +15,38 @@ needs("PIL", "client")
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps  # noqa: E402  # after the check for the extra
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
-WHITE: Colour = (255, 255, 255)
-_SMALLEST = 9  # letters that can still be read, in pixels
-_WRITTEN, _LINE = 13, 18  # letters of captions and titles, and their lines
+WHITE: Color = (255, 255, 255)
+_SMALLEST = 9  # pixels of a font that can still be read
+_WRITTEN, _LINE = 13, 18  # pixels of the font of captions and titles, and of their lines
 
 
 def drawn(
-    picture: Image.Image,
+    image: Image.Image,
     detections: Iterable[Detection],
     names: Mapping[int, str],
     truth: Iterable[tuple[str, Box]] = (),
 ) -> Image.Image:
-    """A copy of `picture` with a box and a label for each detection; dashed ones for the truth.
+    """A copy of `image` with a box and a label for each detection; dashed boxes for the truth.
 
-    A label that is not in `names` goes by the detection's own name, or else by its number. What
-    is true has its words with it, which may be none.
+    A class that is not in `names` is shown by the detection's own name, or else by its number. Each
+    box of the truth has its own text, which may be empty.
     """
-    result = picture.convert("RGB")  # a copy, whatever the mode
-    result.info.clear()  # a palette's transparent colour would spoil the saved copy
+    result = image.convert("RGB")  # a copy, whatever the mode
+    result.info.clear()  # a palette's transparent color would damage the saved copy
     pen = ImageDraw.Draw(result)
-    found = sorted(detections, key=lambda detection: detection.score)  # the surest on top
+    found = sorted(detections, key=lambda detection: detection.score)  # the highest score on top
     true = [(text, _rectangle(box, result.size)) for text, box in truth]
     width = max(2, round(min(result.size) / 130))
     for detection in found:
         box = _rectangle(detection.box, result.size)
-        pen.rectangle(box, None, colour(detection.label), width)
+        pen.rectangle(box, None, color(detection.label), width)
     for _, box in true:
         _dashes(pen, box, width)
     taken: list[Rectangle] = []
-    for detection in reversed(found):  # the surest chooses its label's place first
+    for detection in reversed(found):  # the highest score places its label first
         taken.append(_label(pen, result.size, detection, names, taken))
     for text, box in true:
         if text:
@@ -55,38 +54,36 @@ def drawn(
     return result
 
 
-def colour(label: int) -> Colour:
-    """The class's own colour, the same in every picture; neighbours differ widely."""
-    hue = (label * 0.618034) % 1  # the golden ratio never comes near where it was
+def color(label: int) -> Color:
+    """The color of a class, the same in every image; neighboring classes differ widely."""
+    hue = (label * 0.618034) % 1  # multiples of the golden ratio never come close to each other
     lightness = (0.42, 0.58)[label // 2 % 2]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def contact_sheet(
-    pictures: Sequence[Image.Image], columns: int = 4, width: int = 1200, gap: int = 8
+    images: Sequence[Image.Image], columns: int = 4, width: int = 1200, gap: int = 8
 ) -> Image.Image:
-    """The pictures in rows that fill the width, each whole and in its own proportions."""
-    rows = [pictures[at : at + columns] for at in range(0, len(pictures), columns)]
+    """The images in rows that fill the width, each whole and in its own proportions."""
+    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
     heights = [_row_height(row, columns, width, gap) for row in rows]
     sheet = Image.new("RGB", (width, sum(heights) + gap * (len(rows) + 1)), "white")
     top = gap
     for row, height in zip(rows, heights, strict=True):
         left = gap
-        for picture in row:
-            size = (round(height * picture.width / picture.height), height)
-            sheet.paste(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), (left, top))
+        for image in row:
+            size = (round(height * image.width / image.height), height)
+            sheet.paste(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), (left, top))
             left += size[0] + gap
         top += height + gap
     return sheet
 
 
-def captioned(
-    picture: Image.Image, text: str, size: tuple[int, int], lines: int = 3
-) -> Image.Image:
-    """The picture made to fit into `size`, and `text` beneath it, cut after so many lines."""
+def captioned(image: Image.Image, text: str, size: tuple[int, int], lines: int = 3) -> Image.Image:
+    """The image fitted into `size`, with `text` beneath it, cut after so many lines."""
     result = Image.new("RGB", (size[0], size[1] + lines * _LINE), "white")
-    fitted = ImageOps.contain(picture, size, Image.Resampling.LANCZOS)
+    fitted = ImageOps.contain(image, size, Image.Resampling.LANCZOS)
     result.paste(fitted, ((size[0] - fitted.width) // 2, size[1] - fitted.height))
     rows = _wrapped(text, size[0])
     if len(rows) > lines:
@@ -96,7 +93,7 @@ def captioned(
 
 
 def titled(sheet: Image.Image, text: str, gap: int = 8) -> Image.Image:
-    """The sheet with a text above it."""
+    """The sheet with `text` above it."""
     rows = _wrapped(text, sheet.width - 2 * gap)
     high = gap + len(rows) * _LINE
     result = Image.new("RGB", (sheet.width, sheet.height + high), "white")
@@ -129,13 +126,13 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _row_height(row: Sequence[Image.Image], columns: int, width: int, gap: int) -> int:
-    """As high as fills the width; a short last row counts as filled with its like."""
-    proportions = sum(picture.width / picture.height for picture in row) * columns / len(row)
+    """The height at which the row fills the width; a short last row counts as filled up."""
+    proportions = sum(image.width / image.height for image in row) * columns / len(row)
     return max(1, int((width - gap * (columns + 1)) / proportions))
 
 
 def _rectangle(box: Box, size: tuple[int, int]) -> Rectangle:
-    """The box in pixels, within the picture and never turned around."""
+    """The box in pixels, within the image and never inverted."""
     ymin, xmin, ymax, xmax = (min(max(edge, 0.0), 1.0) for edge in box)
     right, bottom = size[0] - 1, size[1] - 1
     left, top = round(xmin * right), round(ymin * bottom)
@@ -149,12 +146,12 @@ def _label(
     names: Mapping[int, str],
     taken: Sequence[Rectangle],
 ) -> Rectangle:
-    """Draws a chip with name and score by the box, clear of `taken`; gives where it lies."""
+    """Draws a label with name and score at the box, clear of `taken`; returns its place."""
     score = f"{detection.score:.0%}"
     text = f"{names.get(detection.label, detection.name or str(detection.label))} {score}"
     if not _fits(text, _SMALLEST, size):
-        text = score  # the box's colour must do for the name
-    box, ground = _rectangle(detection.box, size), colour(detection.label)
+        text = score  # the box's color has to stand for the name
+    box, ground = _rectangle(detection.box, size), color(detection.label)
     return _chip(pen, size, text, ground, box, taken)
 
 
@@ -162,7 +159,7 @@ def _chip(
     pen: ImageDraw.ImageDraw,
     size: tuple[int, int],
     text: str,
-    ground: Colour,
+    ground: Color,
     box: Rectangle,
     taken: Sequence[Rectangle],
     *,
@@ -178,7 +175,7 @@ def _chip(
 
 
 def _dashes(pen: ImageDraw.ImageDraw, box: Rectangle, width: int) -> None:
-    """White dashes on black, which show on any picture and on any box beneath."""
+    """White dashes on black, which show on any image and on any box beneath."""
     left, top, right, bottom = map(round, box)
     pen.rectangle(box, None, "black", width)
     dash = 4 * width
@@ -191,7 +188,7 @@ def _dashes(pen: ImageDraw.ImageDraw, box: Rectangle, width: int) -> None:
 
 
 def _font(text: str, size: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    """Letters in proportion to the picture, smaller where `text` would not fit into it."""
+    """A font in proportion to the image, smaller where `text` would not fit."""
     letters = max(round(min(size) / 24), 11)
     while letters > _SMALLEST and not _fits(text, letters, size):
         letters -= 1
@@ -204,7 +201,7 @@ def _fits(text: str, letters: int, size: tuple[int, int]) -> bool:
 
 def _of_size(letters: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size=letters)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # the default of a given size always is
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the default font of a given size always is
     return font
 
 
@@ -216,9 +213,9 @@ def _place(
     *,
     at_foot: bool = False,
 ) -> Rectangle:
-    """Above the box, else inside at its top, else at its foot; the first that is free.
+    """Above the box, else inside at its top, else at its bottom: the first place that is free.
 
-    The other way around for what belongs `at_foot`.
+    In the opposite order with `at_foot`.
     """
     wide, high = chip
     left = max(0.0, min(box[0], size[0] - wide))
@@ -236,6 +233,6 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _readable_on(ground: Colour) -> str:
+def _readable_on(ground: Color) -> str:
     red, green, blue = ground
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"

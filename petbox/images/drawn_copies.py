@@ -1,53 +1,51 @@
-"""Copies of pictures with what was found drawn on them, in a folder of their own.
+"""Files with the detections drawn on copies of images: where they go, and how they are written.
 
-Never over a picture that was looked at. A copy is a PNG where the picture's name says so, else a
-JPEG.
+A copy never replaces an image that was read. Where the name says so it is a PNG, else a JPEG.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from petbox.errors import DataError, PetboxError
+from petbox.images.photos import ADDRESS, STDIN
 from petbox.outputs import product
-from petbox.wire import Detection
 
 if TYPE_CHECKING:
-    from petbox.images.photos import Photo
+    from PIL.Image import Image
 
-STDIN = "-"
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def plan(pictures: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Where each picture's copy goes: under its own name, numbered where two are the same."""
+def paths(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Each image's path in `folder`: its own file name, numbered where two are the same."""
     chosen: dict[str, Path] = {}
     taken: set[str] = set()
-    for picture in pictures:
-        path = Path("stdin.jpg" if picture == STDIN else picture)
-        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
-        name, number = f"{path.stem}{suffix}", 1
-        while name.lower() in taken:  # on some file systems capitals are all the same
+    for name in names:
+        path = Path(urlsplit(name).path if ADDRESS.match(name) else name)
+        path = Path("stdin" if name == STDIN else path.name or "image")
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".jpg"
+        file, number = f"{path.stem}{suffix}", 1
+        while file.lower() in taken:  # some file systems ignore case
             number += 1
-            name = f"{path.stem}-{number}{suffix}"
-        taken.add(name.lower())
-        chosen[picture] = folder / name
-    originals = {Path(picture).resolve() for picture in chosen}
+            file = f"{path.stem}-{number}{suffix}"
+        taken.add(file.lower())
+        chosen[name] = folder / file
+    originals = {Path(name).resolve() for name in chosen}
     for copy in chosen.values():
         if copy.resolve() in originals:
             raise DataError(f"{copy}: would be overwritten by its copy; --draw into another folder")
     return chosen
 
 
-def draw(photo: Photo, detections: Sequence[Detection], path: Path) -> None:
-    from petbox.images.draw import drawn
-
-    names = {one.label: one.name for one in detections if one.name}
-    copy = drawn(photo.seen(), detections, names)
+def save(image: Image, path: Path) -> None:
     form = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     try:
         with product(path, replace=True) as partial:
-            copy.save(partial, form, quality=95)
+            image.save(partial, form, quality=95)
     except OSError as error:
-        raise PetboxError(f"{path}: cannot be written ({error.strerror}); check --draw") from error
+        reason = error.strerror or error
+        raise PetboxError(f"{path}: cannot be written ({reason}); check --draw") from error

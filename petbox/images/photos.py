@@ -1,10 +1,9 @@
-"""Pictures as a person names them, made ready to be sent.
+"""Images as a user has them, made ready to be sent to any detector.
 
-Arguments become paths (`find`), a path becomes a picture that any detector can take (`read`):
-JPEG and PNG files go as they are, byte for byte, and are not decoded here: the detector does that
-and says what it cannot read. Every other format is converted on purpose, and so is a photo that its
-camera says to turn, for a detector looks at the pixels as they lie and its boxes must fall where
-the eye sees the animal. Says nothing of what is in a picture.
+JPEG and PNG files are sent as they are, byte for byte, and are not decoded here: the detector does
+that and reports what it cannot read. Any other format is converted to JPEG, and so is a photo whose
+EXIF orientation says to turn it, because a detector looks at the pixels as they are stored and its
+boxes must fall where a person sees the animal.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ import glob
 import io
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from petbox.errors import DataError, needs
 
@@ -26,25 +27,27 @@ needs("PIL", "client")
 from PIL import ExifTags, Image, ImageOps  # noqa: E402  # after the check for the extra
 
 STDIN = "-"
-# What counts as a picture in a folder. Those that Pillow cannot read are here too: they are
-# complained of and not passed over.
+ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
+# What counts as an image in a folder. Formats that Pillow cannot read are included, so that they
+# are reported instead of skipped.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
     *(".webp", ".tif", ".tiff", ".jp2", ".avif", ".heic", ".heif"),
 )
 MOST_PIXELS = 40_000_000  # what the exported model takes; tests/test_layout.py compares
 SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png"}
-TURNED = range(2, 9)  # the EXIF orientations that ask for something
+TURNED = range(2, 9)  # the EXIF orientations that change anything
 ON_ITS_SIDE = range(5, 9)  # those that swap width and height
-# How a whole file ends; and what a PNG has in it, even behind its pixels, that says how to turn it.
+# How a complete file ends; and what marks a PNG that may have to be turned, even behind its pixels.
 LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
 MAY_BE_TURNED = (b"eXIf", b"exif", b"XML:com.adobe.xmp")
 AS_GOOD_AS_THE_ORIGINAL = {"quality": 95, "subsampling": 0}
+ARRAYS = {(): "L", (3,): "RGB", (4,): "RGBA"}  # Pillow's modes by an array's channels
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture ready to be sent; its size is that of the upright picture, its bytes are one."""
+    """An image ready to be sent; width and height are those of the upright image."""
 
     name: str
     encoded: bytes
@@ -52,47 +55,46 @@ class Photo:
     width: int
     height: int
 
-    def seen(self) -> Image.Image:
-        """As the eye sees it, in 8-bit RGB."""
+    def decode(self) -> Image.Image:
+        """The upright image, in 8-bit RGB."""
         with _decoding(self.name):
-            return _as_seen(self.name, Image.open(io.BytesIO(self.encoded)))
+            return _rgb(self.name, Image.open(io.BytesIO(self.encoded)))
 
 
-# Which
+# Which images
 
 
-def find(arguments: Iterable[str]) -> list[str]:
-    """The pictures that `arguments` name: files, folders, patterns, or `-`; each of them once.
+def list_images(arguments: Iterable[str]) -> list[str]:
+    """The images that files, folders, patterns, addresses and `-` stand for, without repeats.
 
-    Of a folder the pictures that lie directly in it, in alphabetical order.
+    A folder stands for the images directly in it, in alphabetical order.
     """
-    return list(dict.fromkeys(name for argument in arguments for name in _named_by(argument)))
+    return list(dict.fromkeys(name for argument in arguments for name in _expand(argument)))
 
 
-def _named_by(argument: str) -> Iterator[str]:
+def _expand(argument: str) -> Iterator[str]:
     path = Path(argument)
-    if argument == STDIN or path.is_file():
+    if argument == STDIN or ADDRESS.match(argument) or path.is_file():
         yield argument
     elif path.is_dir():
         yield from _in_folder(path)
     elif glob.has_magic(argument):
         yield from _matching(argument)
     elif path.exists():
-        raise DataError(f"{argument}: neither a file nor a folder; a picture may come in as `-`")
+        raise DataError(f"{argument}: neither a file nor a folder; send the image to stdin with -")
     else:
         raise DataError(f"{argument}: no such file or folder; check the path")
 
 
 def _in_folder(folder: Path) -> list[str]:
     try:
-        found = [str(path) for path in sorted(folder.iterdir()) if _looks_like_picture(path)]
+        found = [str(path) for path in sorted(folder.iterdir()) if _looks_like_image(path)]
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+        raise _unreadable(str(folder), error) from error
     if not found:
-        pattern = f"{folder}/**/*.jpg"
         raise DataError(
-            f"{folder}: no picture in this folder; for those in its folders quote a pattern: "
-            f"'{pattern}'"
+            f"{folder}: no image in this folder; for images in its subfolders quote a pattern: "
+            f"'{folder}/**/*.jpg'"
         )
     return found
 
@@ -100,11 +102,11 @@ def _in_folder(folder: Path) -> list[str]:
 def _matching(pattern: str) -> list[str]:
     found = [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207  # Path.glob takes no absolute pattern
     if not found:
-        raise DataError(f"{pattern}: no file matches this pattern; check its folder and ending")
+        raise DataError(f"{pattern}: no file matches this pattern; check its folder and suffix")
     return found
 
 
-def _looks_like_picture(path: Path) -> bool:
+def _looks_like_image(path: Path) -> bool:
     hidden = path.name.startswith(".")
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
@@ -113,31 +115,37 @@ def _looks_like_picture(path: Path) -> bool:
 
 
 def read(name: str, *, shrink: bool = False) -> Photo:
-    """The picture that `name` stands for, whole and upright.
+    """The image in the file `name`, or on stdin for `-`.
 
-    `shrink` takes a JPEG of too many pixels too, with fewer of them.
+    `shrink` also accepts a JPEG of too many pixels, and decodes it with fewer.
     """
     if name == STDIN:
-        return photo(name, sys.stdin.buffer.read(), shrink=shrink)
+        return from_bytes(name, sys.stdin.buffer.read(), shrink=shrink)
     try:
         encoded = Path(name).read_bytes()
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}); check its rights") from error
-    return photo(name, encoded, shrink=shrink)
+        raise _unreadable(name, error) from error
+    return from_bytes(name, encoded, shrink=shrink)
 
 
-def photo(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
-    """The picture in `encoded`, the whole of a file.
+def _unreadable(name: str, error: OSError) -> DataError:
+    advice = "path" if isinstance(error, FileNotFoundError) else "permissions"
+    reason = (error.strerror or str(error)).lower()
+    return DataError(f"{name}: cannot be read ({reason}); check the {advice}")
 
-    What goes out as it came in has been looked at on both its ends only; all else was decoded.
+
+def from_bytes(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
+    """The image in `encoded`, a whole file.
+
+    A file that is sent as it is was checked at its start and end only; any other was decoded.
     """
     if not encoded:
-        raise DataError(f"{name}: is empty; send a picture")
+        raise DataError(f"{name}: is empty; send an image")
     with _decoding(name):
         image = Image.open(io.BytesIO(encoded))
         width, height = image.size
         shrunk = shrink and _decodes_smaller(image)
-        _refuse_huge(name, image)
+        _reject_huge(name, image)
         content_type = SENT_AS_THEY_ARE.get(image.format or "")
         if content_type and not shrunk and _goes_as_it_is(image, encoded):
             return Photo(name, encoded, content_type, width, height)
@@ -153,30 +161,73 @@ def photo(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
     return Photo(name, encoded, content_type, width, height)
 
 
+def from_image(name: str, image: Image.Image) -> Photo:
+    """A Pillow image, turned upright if its EXIF orientation says so."""
+    if not _pixels(image):
+        raise DataError(f"{name}: is {image.width}x{image.height}; send an image with pixels")
+    with _decoding(name):
+        _reject_huge(name, image)
+        ready = ImageOps.exif_transpose(image)
+        return Photo(name, _jpeg(name, ready), "image/jpeg", *ready.size)
+
+
+def from_array(name: str, array: Any) -> Photo:
+    """A numpy array of uint8, height x width, with no channel, 3 (RGB) or 4 (RGBA)."""
+    shape = tuple(array.shape)
+    mode = ARRAYS.get(shape[2:]) if len(shape) > 1 else None
+    if str(array.dtype) != "uint8" or mode is None:
+        raise DataError(
+            f"{name}: an array of {array.dtype} with shape {shape}; make it uint8 with shape "
+            "(height, width), (height, width, 3) in RGB or (height, width, 4) in RGBA"
+        )
+    if 0 in shape:
+        raise DataError(f"{name}: an array with shape {shape}; send an image with pixels")
+    return from_image(name, Image.frombytes(mode, (shape[1], shape[0]), array.tobytes()))
+
+
+_lock = threading.Lock()
+_decoders = 0  # threads that decode right now
+_silence = ExitStack()
+
+
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
+    """Turns whatever Pillow's decoders raise into a DataError, and silences their warnings.
+
+    Those are about odd metadata, and about sizes that are rejected here. Filters are global, so the
+    first thread in sets them and the last one out restores them.
+    """
+    global _decoders
+    with _lock:
+        if not _decoders:
+            _silence.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _decoders += 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata, and of sizes refused by us
-            yield
+        yield
     except DataError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever comes their way
+    except Exception as error:
         raise DataError(f"{name}: cannot be decoded ({_reason(error)}); replace it") from error
+    finally:
+        with _lock:
+            _decoders -= 1
+            if not _decoders:
+                _silence.close()
 
 
 def _goes_as_it_is(image: Image.Image, encoded: bytes) -> bool:
-    """Whether there is no reason to decode it; where its end is unusual there may be one."""
+    """Whether there is no reason to decode the file; an unusual end is one."""
     form = "PNG" if image.format == "PNG" else "JPEG"
     if not encoded.endswith(LAST_BYTES[form]):
         return False
-    if form == "PNG":  # Pillow would decode it to look for what comes after its pixels
+    if form == "PNG":  # Pillow would decode it to see what comes after its pixels
         return not any(mark in encoded for mark in MAY_BE_TURNED)
     return image.getexif().get(ExifTags.Base.Orientation) not in TURNED
 
 
 def _decodes_smaller(image: Image.Image) -> bool:
-    """Has a JPEG of too many pixels decoded with fewer, which costs no memory for the others."""
+    """Has a JPEG of too many pixels decoded with fewer, so that they never take up memory."""
     if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
         return False
     share = next((n for n in (1, 2, 4, 8) if _pixels(image) <= n * n * MOST_PIXELS), 1)
@@ -189,8 +240,8 @@ def _pixels(image: Image.Image) -> int:
     return image.width * image.height
 
 
-def _refuse_huge(name: str, image: Image.Image) -> None:
-    """By what the header says, before memory is spent on it."""
+def _reject_huge(name: str, image: Image.Image) -> None:
+    """By its header, before memory is spent on it."""
     if _pixels(image) > MOST_PIXELS:
         raise DataError(
             f"{name}: {image.width}x{image.height} are more than {MOST_PIXELS // 10**6} million "
@@ -200,23 +251,24 @@ def _refuse_huge(name: str, image: Image.Image) -> None:
 
 def _jpeg(name: str, image: Image.Image) -> bytes:
     file = io.BytesIO()
-    _as_seen(name, image).save(file, "JPEG", **AS_GOOD_AS_THE_ORIGINAL)
+    _rgb(name, image).save(file, "JPEG", **AS_GOOD_AS_THE_ORIGINAL)
     return file.getvalue()
 
 
-def _as_seen(name: str, image: Image.Image) -> Image.Image:
-    """In 8-bit RGB, what can be seen through on white."""
+def _rgb(name: str, image: Image.Image) -> Image.Image:
+    """In 8-bit RGB, with transparent pixels on white."""
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip it to white
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode in ("I", "F"):
-        raise DataError(f"{name}: its pixels are of 32 bits; save it with 8 bits a colour")
+        raise DataError(f"{name}: its pixels have 32 bits; save it with 8 bits a color")
     if image.has_transparency_data:
-        seen = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+        visible = image.convert("RGBA")
+        white = Image.new("RGBA", visible.size, "white")
+        return Image.alpha_composite(white, visible).convert("RGB")
     return image.convert("RGB")
 
 
 def _reason(error: Exception) -> str:
     """Pillow's reason; without the address of the buffer it was read from."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"cannot identify image file .*", "it is no picture that Pillow knows", text)
+    return re.sub(r"cannot identify image file .*", "not an image that Pillow knows", text)

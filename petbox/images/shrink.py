@@ -1,7 +1,7 @@
-"""A picture made to fit into so many bytes: as a JPEG, and smaller until it does.
+"""A smaller copy of an image, as a JPEG of at most so many bytes.
 
-Its proportions stay, so boxes in fractions of it are boxes in fractions of the original. A
-detector scales pictures down itself, so that little is lost.
+Its proportions stay, so boxes in fractions of the copy are boxes in fractions of the original. A
+detector scales images down itself, so little is lost.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ QUALITY = 90
 SMALLEST = 32  # pixels of the shorter side, below which no detector finds anything
 
 
-def fitted(photo: Photo, most: int) -> bytes:
-    """The whole of a JPEG file of at most so many bytes."""
-    picture = photo.seen()
-    share = 1.0
+def shrink(photo: Photo, most: int) -> bytes:
+    """A whole JPEG file of at most `most` bytes."""
+    image = photo.decode()
+    scale = 1.0
     while True:
-        encoded = _jpeg(picture, share)
+        encoded = _jpeg(image, scale)
         if len(encoded) <= most:
             return encoded
         # A file grows a little slower than the area.
-        share *= min(0.9, 0.97 * math.sqrt(most / len(encoded)))
-        if share * min(picture.size) < SMALLEST:
+        scale *= min(0.9, 0.97 * math.sqrt(most / len(encoded)))
+        if scale * min(image.size) < SMALLEST:
             raise DataError(
                 f"{photo.name}: cannot be made to fit into {most} bytes; give a larger --limit"
             )
 
 
-def _jpeg(picture: Image, share: float) -> bytes:
-    if share < 1:
+def _jpeg(image: Image, scale: float) -> bytes:
+    if scale < 1:
         from PIL.Image import Resampling
 
-        size = (max(1, round(share * picture.width)), max(1, round(share * picture.height)))
-        picture = picture.resize(size, Resampling.LANCZOS, reducing_gap=2.0)
+        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+        image = image.resize(size, Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=QUALITY)
+    image.save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

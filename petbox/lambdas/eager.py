@@ -1,7 +1,7 @@
-"""Work that is begun at once and asked for later, as Lambda wants a slow start.
+"""Slow work that starts with the Lambda function and may finish after it.
 
-Lambda begins anew with a function that has not come to listen within ten seconds, and what it has
-done by then is lost. What takes longer goes on beside, and whoever asks first waits for its end.
+Lambda restarts a function that is not ready within ten seconds, and what it has done by then is
+lost. What takes longer continues in a thread, and the first request waits for it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Begun(Generic[T]):
-    """What `work` gives. Work that failed is told once, and begun again when somebody asks.
+class Eager(Generic[T]):
+    """The result of `work`, which starts at once. A failure is raised to one caller; the next one
+    starts the work again.
 
-    Not before: Lambda stops the process after each answer, and with it what goes on beside.
+    Not before: Lambda freezes the process after each response, and its threads with it.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
@@ -25,12 +26,12 @@ class Begun(Generic[T]):
         self._future: Future[T] | None = self._pool.submit(work)
 
     def wait(self, seconds: float) -> None:
-        """Until it is done or has failed, but no longer."""
+        """Until it is done or has failed, but no longer than `seconds`."""
         if self._future is not None:
             wait([self._future], seconds)
 
     def result(self) -> T:
-        """Once it is done."""
+        """Waits until it is done."""
         future = self._future = self._future or self._pool.submit(self._work)
         try:
             return future.result()

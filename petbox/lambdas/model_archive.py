@@ -1,7 +1,7 @@
-"""A model.tar.gz in S3: fetched once, and used only if it is what it should be.
+"""A model.tar.gz in S3: fetched once, and used only if its SHA-256 is the expected one.
 
-It is known by its SHA-256: the one that whoever deploys it gives, or else the one that S3 keeps
-of an object that was uploaded with it, in one piece or in parts. Without either nothing is used.
+Expected is the SHA-256 given at deployment, or else the one that S3 keeps of an object uploaded
+with it, in one piece or in parts. Without either, the archive is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKSUM = re.compile(r"([A-Za-z0-9+/]{43}=)(?:-(\d+))?")
 
 @dataclass(frozen=True)
 class Digest:
-    """What an archive is known by: a SHA-256, or that of the SHA-256s of its parts."""
+    """A SHA-256 of the archive, or the SHA-256 of the SHA-256s of its parts."""
 
     value: bytes
     part: int = 0  # bytes of each but the last; 0: of the whole
@@ -40,20 +40,20 @@ class Digest:
 
 
 def fetched(address: str, sha256: str, into: Path) -> Path:
-    """The folder in `into` that holds what is in the archive at `address`."""
+    """The folder in `into` with the contents of the archive at `address`."""
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if not address.startswith(SCHEME) or not bucket or not key:
         raise ModelError(f"{address}: not the address of an archive; write s3://bucket/key")
     given = _given(sha256)
     if given is not None and (there := _folder(into, given)).is_dir():
-        return there  # by an earlier start in this container
+        return there  # from an earlier start in this container
     s3 = session.Account().client("s3")
     with session.calling(address):
-        answer = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        wanted = given or _kept(s3, bucket, key, address, answer)
-    folder = _folder(into, wanted)
+        response = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        expected = given or _kept(s3, bucket, key, address, response)
+    folder = _folder(into, expected)
     if not folder.is_dir():
-        _fetch(address, answer, wanted, folder)
+        _fetch(address, response, expected, folder)
     return folder
 
 
@@ -69,9 +69,9 @@ def _given(sha256: str) -> Digest | None:
     return Digest(bytes.fromhex(sha256))
 
 
-def _kept(s3: Any, bucket: str, key: str, address: str, answer: Any) -> Digest:
-    """The one that S3 has of the object."""
-    found = CHECKSUM.fullmatch(answer.get("ChecksumSHA256", ""))
+def _kept(s3: Any, bucket: str, key: str, address: str, response: Any) -> Digest:
+    """The SHA-256 that S3 has of the object."""
+    found = CHECKSUM.fullmatch(response.get("ChecksumSHA256", ""))
     if not found:
         raise ModelError(
             f"{address}: S3 has no SHA-256 of it, and none is given; {UNUSED}. Give its sha256sum, "
@@ -79,52 +79,52 @@ def _kept(s3: Any, bucket: str, key: str, address: str, answer: Any) -> Digest:
         )
     part = 0
     if found[2]:
-        first = s3.head_object(Bucket=bucket, Key=key, PartNumber=1, IfMatch=answer["ETag"])
+        first = s3.head_object(Bucket=bucket, Key=key, PartNumber=1, IfMatch=response["ETag"])
         part = int(first["ContentLength"])
     return Digest(base64.b64decode(found[1]), part)
 
 
-def _fetch(address: str, answer: Any, wanted: Digest, folder: Path) -> None:
-    """In a place of its own, which the next start clears if this one is cut short."""
+def _fetch(address: str, response: Any, expected: Digest, folder: Path) -> None:
+    """Into a temporary folder, which the next start removes if this one is interrupted."""
     try:
         with product(folder.parent) as partial:
-            remove(partial)  # of an earlier process that had our number
+            remove(partial)  # from an earlier process with the same id
             partial.mkdir()
-            download(address, answer, wanted, partial / ARCHIVE)
+            download(address, response, expected, partial / ARCHIVE)
             archives.unpack(partial / ARCHIVE, partial / folder.name)
             remove(partial / ARCHIVE)
-    except DataError as error:  # of the model, and not of a picture
+    except DataError as error:  # about the model, not about an image
         raise ModelError(f"{address}: {error}") from error
 
 
-def download(address: str, answer: Any, wanted: Digest, archive: Path) -> None:
-    """What S3 answered, as the file `archive`; refused if it is not what is wanted."""
-    say(f"fetching {address}: {answer['ContentLength'] / 1e6:.1f} MB")
-    found = _Digests(wanted.part)
+def download(address: str, response: Any, expected: Digest, archive: Path) -> None:
+    """Writes S3's response to `archive`; raises if its digest is not the expected one."""
+    say(f"fetching {address}: {response['ContentLength'] / 1e6:.1f} MB")
+    actual = _Digests(expected.part)
     try:
         with archive.open("wb") as file:
-            for chunk in _chunks(address, answer):
-                found.take(chunk)
+            for chunk in _chunks(address, response):
+                actual.take(chunk)
                 file.write(chunk)
     except OSError as error:
         raise ModelError(
             f"{archive}: cannot be written ({error.strerror}); give the function more "
             "ephemeral storage"
         ) from error
-    if found.digest() != wanted.value:
+    if actual.digest() != expected.value:
         raise ModelError(
-            f"{address}: its SHA-256 is {found.digest().hex()}, and should be {wanted}; {UNUSED}"
+            f"{address}: its SHA-256 is {actual.digest().hex()}, expected {expected}; {UNUSED}"
         )
 
 
-def _chunks(address: str, answer: Any) -> Iterator[bytes]:
-    """Told apart from writing: botocore's time-outs are OSErrors as well."""
+def _chunks(address: str, response: Any) -> Iterator[bytes]:
+    """Separate from writing, because botocore's timeouts are OSErrors too."""
     with session.calling(address):
-        yield from answer["Body"].iter_chunks(CHUNK)
+        yield from response["Body"].iter_chunks(CHUNK)
 
 
 class _Digests:
-    """SHA-256 of what is taken, or of the digests of its parts of so many bytes."""
+    """SHA-256 of all chunks, or of the digests of parts of so many bytes."""
 
     def __init__(self, part: int) -> None:
         self._part, self._left = part, part

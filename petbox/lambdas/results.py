@@ -1,8 +1,8 @@
-"""Pictures that arrive in S3, and their results beside them: results/KEY.json, each written once.
+"""Images that arrive in S3, and their results beside them: results/KEY.json, each written once.
 
-Whoever writes says which arrival of a key it is of, and S3 takes it only while nothing else has
-been written since; so two at the same picture make one result, and an older arrival never
-replaces the result of a newer one. Knows nothing of what is in a picture.
+A result states which arrival of its key it belongs to, and S3 accepts it only if nothing else was
+written since it was last read. So two functions write one result for the same image, and an older
+arrival never replaces the result of a newer one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from petbox.errors import DataError, ServiceError
 ABSENT = ("404", "NoSuchKey", "NotFound")
 CHANGED = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 ETAG, SEQUENCER, FAILED = "arrival-etag", "arrival-sequencer", "arrival-failed"  # in its metadata
-LENGTH = 32  # of a sequencer, so that those of other lengths compare (S3's documents)
-ATTEMPTS = 10  # at a result that others write at the same moment
+LENGTH = 32  # of a sequencer: shorter ones are padded to compare (S3's documentation)
+ATTEMPTS = 10  # at a result that others write at the same time
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An object that came into a bucket, as an event tells of it."""
+    """An object that was created in a bucket, from an event."""
 
     bucket: str
     key: str
@@ -38,31 +38,31 @@ class Arrival:
             thing = record["s3"]["object"]
             return Arrival(
                 bucket=record["s3"]["bucket"]["name"],
-                key=unquote_plus(thing["key"]),  # S3 writes a blank as + and all but ASCII as %C3
+                key=unquote_plus(thing["key"]),  # S3 writes a space as + and non-ASCII as %C3
                 etag=thing.get("eTag", ""),
                 sequencer=thing.get("sequencer", "").rjust(LENGTH, "0"),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"not a record of S3's about an object ({error!r})") from error
+            raise DataError(f"not a record from S3 about an object ({error!r})") from error
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
 
 def result_key(results: str, key: str) -> str:
-    """Where the result of the picture at `key` is."""
+    """The key of the result for the image at `key`."""
     return f"{results}{key}.json"
 
 
-def picture(s3: Any, arrival: Arrival, most: int) -> bytes | None:
-    """The picture that arrived; None if it is no longer there, or another in its place."""
+def image(s3: Any, arrival: Arrival, most: int) -> bytes | None:
+    """The image that arrived; None if it was removed or replaced."""
     same = {"IfMatch": arrival.etag} if arrival.etag else {}
     try:
         with session.calling(str(arrival)):
             there = s3.get_object(Bucket=arrival.bucket, Key=arrival.key, **same)
             if there["ContentLength"] > most:
                 raise DataError(
-                    f"{arrival}: has {there['ContentLength'] / 1e6:.0f} MB, and the most are "
+                    f"{arrival}: has {there['ContentLength'] / 1e6:.0f} MB, and the limit is "
                     f"{most / 1e6:.0f} MB; scale it down"
                 )
             return bytes(there["Body"].read())
@@ -73,7 +73,7 @@ def picture(s3: Any, arrival: Arrival, most: int) -> bytes | None:
 
 
 class Results:
-    """Results under a prefix of the pictures' own bucket."""
+    """Results under a prefix of the images' own bucket."""
 
     def __init__(self, s3: Any, prefix: str) -> None:
         self._s3, self._prefix = s3, prefix
@@ -84,11 +84,9 @@ class Results:
         return there is not None and _settles(there["Metadata"], arrival)
 
     def write(self, arrival: Arrival, answer: Mapping[str, Any], jpeg: bytes | None = None) -> bool:
-        """Writes the result, and the drawn picture beside it; False if another was first."""
-        if jpeg is not None:
-            with session.calling(
-                str(arrival)
-            ):  # first, for the result is the sign that all is there
+        """Writes the result, and the drawn image beside it; False if another was first."""
+        if jpeg is not None:  # first, because the result signals that everything is there
+            with session.calling(str(arrival)):
                 self._s3.put_object(
                     Bucket=arrival.bucket,
                     Key=f"{self._prefix}{arrival.key}.jpg",
@@ -98,7 +96,7 @@ class Results:
         return self._put(arrival, {"picture": str(arrival), **answer}, {})
 
     def write_failure(self, arrival: Arrival, reason: str) -> None:
-        """Says why there is no result; a later try may replace it."""
+        """Writes the reason as the result; a later attempt may replace it."""
         self._put(arrival, {"picture": str(arrival), "error": reason}, {FAILED: "true"})
 
     def _put(self, arrival: Arrival, answer: Mapping[str, Any], more: Mapping[str, str]) -> bool:
@@ -121,7 +119,9 @@ class Results:
             except session.Refused as error:
                 if error.code not in (*ABSENT, *CHANGED):
                     raise
-        raise ServiceError(f"{self._address(arrival)}: others write it all the time")
+        raise ServiceError(
+            f"{self._address(arrival)}: others keep writing it; use this prefix only once"
+        )
 
     def _there(self, arrival: Arrival) -> Any:
         try:
@@ -139,7 +139,7 @@ class Results:
 
 
 def _settles(metadata: Mapping[str, str], arrival: Arrival) -> bool:
-    """Whether nothing is left to do for the arrival where such a result is."""
+    """Whether a result with this metadata is final for the arrival."""
     if metadata.get(SEQUENCER, "") > arrival.sequencer:
         return True
     of_it = metadata.get(ETAG) == arrival.etag

@@ -1,7 +1,4 @@
-"""What a Lambda function is told by its environment: read once, cast once, refused by name.
-
-Knows no function's own settings; each asks for what it wants when it starts.
-"""
+"""Settings of a Lambda function, from environment variables; an invalid one is named."""
 
 from __future__ import annotations
 
@@ -43,5 +40,5 @@ def switch(name: str, default: bool = False) -> bool:
 
 
 def listed(name: str) -> list[str]:
-    """Its values, which commas separate."""
+    """Comma-separated values."""
     return [value.strip() for value in text(name).split(",") if value.strip()]

@@ -27,26 +27,24 @@ from petbox.cli.options import POSITIONAL
 from petbox.cli.parallel import in_order
 from petbox.cli.program import say
 from petbox.cli.progress import progress
-from petbox.client.output import Found, tabbed_lines
+from petbox.client.detections import Box, Detection, Detections
+from petbox.client.output import tabbed_lines
 from petbox.errors import DataError, ServiceError
 from petbox.lambdas.results import ETAG, result_key
-from petbox.wire import Detection
 
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_POLLS = 2.0
 MOST_PARALLEL = 64
 
 
 @dataclass(frozen=True)
 class UploadOptions:
-    image: Annotated[
-        tuple[str, ...], "a picture, a folder of them, or a quoted pattern", POSITIONAL
-    ]
-    to: Annotated[str, "where the S3 front looks for pictures, as s3://bucket/in/", POSITIONAL]
-    results: Annotated[str, "what the keys of its results begin with", "PREFIX"] = "results/"
+    image: Annotated[tuple[str, ...], "an image, a folder of them, or a quoted pattern", POSITIONAL]
+    to: Annotated[str, "the prefix that the S3 front watches, as s3://bucket/in/", POSITIONAL]
+    results: Annotated[str, "prefix of the results' keys", "PREFIX"] = "results/"
     wait: Annotated[bool, "wait for the results"] = True
-    patience: Annotated[float, "seconds to wait without any new result", "S"] = 600.0
-    parallel: Annotated[int, "pictures under way at once", "N"] = 8
-    json: Annotated[bool, "print each result as the line of JSON that it is"] = False
+    patience: Annotated[float, "seconds to wait for the next result", "S"] = 600.0
+    parallel: Annotated[int, "images uploaded at once", "N"] = 8
+    json: Annotated[bool, "print each result as a line of JSON"] = False
 
     def __post_init__(self) -> None:
         aws_names.check_s3(self.to)
@@ -66,26 +64,26 @@ class _Sent:
 
 
 def upload(options: UploadOptions) -> None:
-    from petbox.images import photos  # not sooner: Pillow may be missing, and --help needs none
+    from petbox.images import photos  # not before: --help works without Pillow
 
     to = aws_s3.address(options.to)
-    keys = _keys(photos.find(options.image), to)
+    keys = _keys(photos.list_images(options.image), to)
     s3 = Account().client("s3")
     sent = _send(s3, keys, to, options.parallel)
-    say(f"{len(sent)} pictures are in {to}")
+    say(f"{len(sent)} images are in {to}")
     if options.wait:
-        _tell_results(s3, sent, to, options)
+        _print_results(s3, sent, to, options)
 
 
 def _keys(files: Sequence[str], to: Address) -> dict[str, str]:
-    """Each file's key, by its own name."""
+    """The key of each file: its name under the prefix."""
     keys: dict[str, str] = {}
     for file in files:
         if file == "-":
-            raise DataError("-: stdin has no name to be kept under; name a file")
+            raise DataError("-: stdin has no name to upload it under; name a file")
         key = to.prefix + Path(file).name
         if key in keys.values():
-            raise DataError(f"{file}: a second picture of this name; upload them apart")
+            raise DataError(f"{file}: another image has the same name; upload them separately")
         keys[file] = key
     return keys
 
@@ -108,10 +106,10 @@ def _send(s3: Any, keys: dict[str, str], to: Address, parallel: int) -> list[_Se
     return sent
 
 
-# What becomes of them
+# Results
 
 
-def _tell_results(s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOptions) -> None:
+def _print_results(s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOptions) -> None:
     show = _as_json if options.json else _as_lines
     failed = 0
     with progress("results", len(sent)) as advance:
@@ -122,13 +120,13 @@ def _tell_results(s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOp
             show(one, result)
             advance(1, "")
     if failed:
-        raise DataError(f"{failed} of {len(sent)} pictures failed; the lines above say why")
+        raise DataError(f"{failed} of {len(sent)} images failed; see the errors above")
 
 
 def _results(
     s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOptions
 ) -> Iterator[tuple[_Sent, dict[str, Any]]]:
-    """Each picture's result, as they come. One of an older picture of the same key is none."""
+    """Each image's result as it arrives; that of an older image at the same key is ignored."""
     awaited = {result_key(options.results, one.key): one for one in sent}
     seen: dict[str, str] = {}
     until = time.monotonic() + options.patience
@@ -143,16 +141,16 @@ def _results(
                 until = time.monotonic() + options.patience
         if awaited and time.monotonic() > until:
             raise ServiceError(
-                f"{len(awaited)} of {len(sent)} pictures have no result after "
-                f"{options.patience:g} s, as {next(iter(awaited.values())).file}; is {to} what the "
-                "S3 front watches? Its log and its dead-letter queue may say more"
+                f"{len(awaited)} of {len(sent)} images have no result after {options.patience:g} s "
+                f"(as {next(iter(awaited.values())).file}); check that the S3 front watches {to}, "
+                "its log, and its dead-letter queue"
             )
         if awaited:
-            time.sleep(min(SECONDS_BETWEEN_LOOKS, options.patience))
+            time.sleep(min(SECONDS_BETWEEN_POLLS, options.patience))
 
 
 def _listed(s3: Any, place: Address) -> Iterator[tuple[str, str]]:
-    """Keys and ETags of what is there."""
+    """Keys and ETags of the objects under a prefix."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
     with session.calling(str(place)):
         for page in pages:
@@ -180,7 +178,7 @@ def _as_json(one: _Sent, result: dict[str, Any]) -> None:
 def _as_lines(one: _Sent, result: dict[str, Any]) -> None:
     """As `petbox detect` prints them into a pipe."""
     detections = tuple(
-        Detection(0, each["score"], tuple(each["box"]), each["label"])
+        Detection(0, each["score"], Box(each["box"], 0, 0), each["label"])
         for each in result.get("detections", ())
     )
-    print(tabbed_lines(Found(one.file, detections=detections)), end="", flush=True)
+    print(tabbed_lines(Detections(one.file, items=detections)), end="", flush=True)

@@ -1,6 +1,6 @@
 """The detector without TensorFlow: LiteRT, numpy and Pillow, in this process.
 
-An `Engine` as `petbox.client.detector.Detector` is, so that a Lambda function can use either.
+An engine for `petbox.Detector`, as a server is.
 Takes what the SavedModel takes and refuses what it refuses; draws nothing, batches nothing.
 """
 

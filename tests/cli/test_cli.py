@@ -349,7 +349,7 @@ def test_an_empty_file_is_named(ask: Callable[..., Done], tmp_path: Path) -> Non
     (tmp_path / "empty.jpg").touch()
     assert (
         failed(ask(tmp_path / "empty.jpg"))
-        == f"error: {tmp_path}/empty.jpg: is empty; send a picture\n"
+        == f"error: {tmp_path}/empty.jpg: is empty; send an image\n"
     )
 
 
@@ -362,7 +362,7 @@ def test_a_missing_picture_is_named(ask: Callable[..., Done]) -> None:
 
 
 def test_a_folder_without_pictures_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
-    assert failed(ask(tmp_path)).startswith(f"error: {tmp_path}: no picture in this folder")
+    assert failed(ask(tmp_path)).startswith(f"error: {tmp_path}: no image in this folder")
 
 
 def test_a_pattern_without_a_match_is_named(ask: Callable[..., Done]) -> None:
@@ -383,14 +383,14 @@ def test_one_bad_picture_does_not_stop_the_others(ask: Callable[..., Done], tmp_
     assert [Path(line["picture"]).name for line in lines] == ["a.jpg", "b.jpg", "c.jpg"]
     told = done.stderr.decode()
     assert f"error: {tmp_path}/b.jpg: cannot be decoded" in told
-    assert told.endswith("error: 1 of 3 pictures failed; the lines above say why\n")
+    assert told.endswith("error: 1 of 3 images failed; see the errors above\n")
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["a.jpg", "c.jpg"]
 
 
 def test_a_picture_the_server_refuses_is_named() -> None:
     with peer(lambda _: Answer(400, golden("answer_error.json"))) as server:
         done = petbox("detect", PICTURE, "--url", server.url)
-    assert failed(done).startswith(f"error: {PICTURE}: the server refused it (400): assertion")
+    assert failed(done).startswith(f"error: {PICTURE}: the server rejected it (400): assertion")
 
 
 def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
@@ -402,14 +402,14 @@ def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
     with peer(dying) as server:
         words = (PICTURE, GOLDEN / "picture.png", "-", "--parallel", "1", "--url", server.url)
         done = petbox("detect", *words, input=golden("picture.jpg"))
-    assert failed(done) == f"error: {server.url}: answered 503: gone\n"
+    assert failed(done) == f"error: {server.url}: responded 503: gone\n"
     assert done.stdout.count(b"\n") == 2
     assert len(server.asked) == 2
 
 
 def test_no_server_is_told_with_the_command_that_starts_one() -> None:
     done = petbox("detect", PICTURE, "--url", "http://127.0.0.1:9")  # the discard service
-    assert "http://127.0.0.1:9: no server answers there" in failed(done)
+    assert "http://127.0.0.1:9: no server responds there" in failed(done)
     assert "petbox serve MODEL" in failed(done)
 
 
@@ -417,13 +417,13 @@ def test_no_server_is_told_with_the_command_that_starts_one() -> None:
 def test_an_answer_of_another_server_is_told(answer: bytes) -> None:
     with peer(lambda _: Answer(200, answer)) as server:
         done = petbox("detect", PICTURE, "--url", server.url)
-    assert f"{PICTURE}: not an answer of TensorFlow Serving's predict API" in failed(done)
+    assert f"{PICTURE}: not a response of TensorFlow Serving's predict API" in failed(done)
 
 
 def test_a_model_that_answers_nan_is_told() -> None:
     with peer(lambda _: Answer(200, golden("answer_nan.json"))) as server:
         done = petbox("detect", PICTURE, "--url", server.url)
-    assert "the model answers NaN or Infinity" in failed(done)
+    assert "the model returns NaN or Infinity" in failed(done)
 
 
 # SageMaker, and what may not be installed

@@ -19,10 +19,10 @@ from support.command_line import PICTURE, Done, failed, petbox
 from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
 
 from petbox.cli.parallel import AHEAD, in_order
-from petbox.client.retry import Busy, patient
-from petbox.errors import DataError, ServiceError
+from petbox.client.retry import while_busy
+from petbox.errors import Busy, DataError, ServiceError
 from petbox.images import photos
-from petbox.images.shrink import fitted
+from petbox.images.shrink import shrink
 
 MANY = 40
 OTHER_PICTURE = str(GOLDEN / "picture.png")
@@ -96,7 +96,7 @@ def test_a_bad_picture_among_many_costs_only_itself(album: Path) -> None:
         done = petbox("detect", album, "--url", server.url, "--json")
     assert done.returncode == 1
     assert [n for n, line in enumerate(said(done)) if "error" in line] == [7, 21]
-    assert b"error: 2 of 40 pictures failed" in done.stderr
+    assert b"error: 2 of 40 images failed" in done.stderr
     assert len(server.asked) == MANY - 1  # none again
 
 
@@ -115,7 +115,7 @@ def test_what_was_answered_is_printed_before_a_server_that_fails_is_told(album: 
 
     with peer(answer) as server:
         done = petbox("detect", album, "--url", server.url, "--json", "--parallel", "4")
-    assert failed(done) == f"error: {server.url}: answered 502: the model server is not there\n"
+    assert failed(done) == f"error: {server.url}: responded 502: the model server is not there\n"
     answered = sorted(sent_picture(asked).width - 40 for asked in server.asked)
     assert numbers(done) == [number for number in answered if number != 10]
     assert answered[:11] == list(range(11))
@@ -187,7 +187,7 @@ def test_a_busy_server_is_asked_again(refused: Answer) -> None:
     assert done.returncode == 0, done.stderr
     assert len(server.asked) == 3
     assert done.stderr.count(b"waiting") == 1  # told once
-    assert f"answered {refused.status}".encode() in done.stderr
+    assert f"responded {refused.status}".encode() in done.stderr
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 502, 503, 504])
@@ -202,25 +202,25 @@ def test_retry_after_is_waited_for_and_more() -> None:
     pauses: list[float] = []
     answers = iter([Busy("busy", 3.0), Busy("busy", 3.0), None])
 
-    def ask(_: bytes) -> bytes:
+    def ask() -> bytes:
         if (error := next(answers)) is not None:
             raise error
         return b"done"
 
-    assert patient(ask, lambda seconds: pauses.append(seconds))(b"") == b"done"
+    assert while_busy(ask, lambda seconds: pauses.append(seconds)) == b"done"
     assert len(pauses) == 2
     assert 3.0 <= pauses[0] <= 3.5
     assert 3.0 <= pauses[1] <= 4.0
 
 
 def test_pauses_are_a_matter_of_chance_and_grow_to_a_limit() -> None:
-    def ask(_: bytes) -> bytes:
+    def ask() -> bytes:
         raise Busy("no places")
 
     def pauses() -> list[float]:
         waited: list[float] = []
-        with pytest.raises(ServiceError, match=r"no places; it stayed so for .* --parallel"):
-            patient(ask, lambda seconds: waited.append(seconds), patience=300)(b"")
+        with pytest.raises(ServiceError, match=r"no places; still so after .* --parallel"):
+            while_busy(ask, lambda seconds: waited.append(seconds), seconds=300)
         return waited
 
     random.seed(1)
@@ -234,12 +234,12 @@ def test_pauses_are_a_matter_of_chance_and_grow_to_a_limit() -> None:
 def test_who_waits_is_woken_when_the_work_is_over() -> None:
     stop = threading.Event()
 
-    def ask(_: bytes) -> bytes:
+    def ask() -> bytes:
         stop.set()
         raise Busy("busy", 60.0)
 
     with pytest.raises(Busy):
-        patient(ask, stop.wait)(b"")
+        while_busy(ask, stop.wait)
 
 
 # Tables
@@ -291,8 +291,8 @@ def test_a_picture_over_the_limit_is_refused_before_it_is_sent(noise: Path) -> N
         words = ("--url", server.url, "--limit", "3")
         told = failed(petbox("detect", noise, *words))
         assert told == (
-            f"error: {noise}: makes a request of 3.7 MB, and the server, says --limit, takes 3 MB; "
-            "say --fit to send a smaller copy\n"
+            f"error: {noise}: makes a request of 3.7 MB, and the server, by --limit, takes 3 MB; "
+            "use --fit (in Python fit=True) to send a smaller copy\n"
         )
         assert server.asked == []
         assert petbox("detect", noise, "--url", server.url).returncode == 0
@@ -316,7 +316,7 @@ def test_a_picture_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path
 
 @pytest.mark.parametrize("most", [2_000_000, 300_000, 20_000])
 def test_a_fitted_picture_is_as_large_as_may_be(noise: Path, most: int) -> None:
-    encoded = fitted(photos.read(str(noise)), most)
+    encoded = shrink(photos.read(str(noise)), most)
     assert len(encoded) <= most
     size = Image.open(io.BytesIO(encoded)).size
     # Noise is the worst case: scaled down it is noise no longer.
@@ -325,7 +325,7 @@ def test_a_fitted_picture_is_as_large_as_may_be(noise: Path, most: int) -> None:
 
 def test_what_cannot_be_made_to_fit_is_named(noise: Path) -> None:
     with pytest.raises(DataError, match=rf"^{noise}: cannot be made to fit into 300 bytes"):
-        fitted(photos.read(str(noise)), 300)
+        shrink(photos.read(str(noise)), 300)
 
 
 def test_a_jpeg_of_too_many_pixels_is_shrunk_if_wanted(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_jpeg_of_too_many_pixels_is_shrunk_if_wanted(tmp_path: Path) -> None:
         photos.read(str(path))
     photo = photos.read(str(path), shrink=True)
     assert (photo.width, photo.height) == (6000, 8000)
-    assert photo.seen().size == (3000, 4000)
+    assert photo.decode().size == (3000, 4000)
 
 
 # SageMaker
@@ -384,7 +384,7 @@ def test_a_small_picture_needs_no_leave_to_look_at_the_endpoint() -> None:
 def test_the_limit_of_a_serverless_endpoint_is_told_before_the_call(big: Path) -> None:
     with peer(named_detector) as server, recorded(DescribeEndpoint=SERVERLESS) as account:
         told = failed(at_aws(server, account, big))
-        assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; say --fit" in told
+        assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; use --fit" in told
         assert server.asked == []
         assert at_aws(server, account, big, "--fit").returncode == 0
     assert len(server.asked[0].body) <= 4 * 2**20
@@ -405,7 +405,7 @@ def test_who_may_not_look_at_the_endpoint_is_told_of_the_flag(big: Path) -> None
     assert done.returncode == 0
     told, progress = done.stderr.decode().splitlines()  # once for both
     assert told.startswith("endpoint pets: AccessDeniedException: not allowed to call Describe")
-    assert told.endswith("taking its limit for 25 MB; if it is serverless say --limit 4")
+    assert told.endswith("assuming a limit of 25 MB; for a serverless endpoint use --limit 4")
     assert progress.startswith("detect: 2/2")
 
 
@@ -419,7 +419,7 @@ def test_a_request_that_aws_finds_too_large_costs_only_its_picture() -> None:
         done = at_aws(server, account, PICTURE, OTHER_PICTURE, "--parallel", "1", "--json")
     assert ["error" in line for line in said(done)] == [True, False]
     assert "oversize body" in said(done)[0]["error"]
-    assert "say --fit and a smaller --limit" in said(done)[0]["error"]
+    assert "use --fit and a smaller --limit" in said(done)[0]["error"]
 
 
 def aws_refusal(code: str, text: str, status: int) -> Answer:
@@ -453,7 +453,7 @@ def test_a_busy_endpoint_is_asked_again(refused: Answer) -> None:
     ("refused", "told"),
     [
         (model_error(400, '{"error": "instances[0]: is empty"}'), "(400): instances[0]: is empty"),
-        (model_error(500, "Traceback ..."), "answered 500, and not in JSON: Traceback"),
+        (model_error(500, "Traceback ..."), "responded 500, not in JSON: Traceback"),
         (aws_refusal("InternalFailure", "sorry", 500), "InternalFailure: sorry"),
         (aws_refusal("ValidationError", "Endpoint pets not found.", 400), "not found"),
         (aws_refusal("AccessDeniedException", "no", 403), "AccessDeniedException: no; ask whoever"),

@@ -20,7 +20,7 @@ from petbox.evaluation.curves import plot
 from petbox.evaluation.mistakes import misses
 from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
 from petbox.evaluation.table import table
-from petbox.images.draw import captioned, colour, drawn
+from petbox.images.draw import captioned, color, drawn
 from petbox.training import runs
 from petbox.wire import Box, Detection
 
@@ -172,7 +172,7 @@ def test_truth_and_finding_are_drawn_apart() -> None:
     image = drawn(grey, [Detection(1, 0.9, found)], NAMES, [("", true)])
     left, right = (image.crop((x, 0, x + 2, 100)).getcolors() for x in (0, 198))
     assert left is not None and right is not None
-    assert {paint for _, paint in left} >= {colour(1)}
+    assert {paint for _, paint in left} >= {color(1)}
     assert {paint for _, paint in right} == {(0, 0, 0), (255, 255, 255)}
 
 

@@ -136,7 +136,7 @@ def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
 
 
 def test_draw_gives_each_picture_back_with_boxes_in_their_class_colours(plain: Exported) -> None:
-    from petbox.images.draw import colour
+    from petbox.images.draw import color
 
     large = file(noise(640, 480, 5))
     drawn = plain(large, *PICTURES, signature="draw")["image_bytes"]
@@ -148,7 +148,7 @@ def test_draw_gives_each_picture_back_with_boxes_in_their_class_colours(plain: E
     assert count, "there is something to draw"
     pixels = np.asarray(pictures[0]).astype(int)
     ymin, xmin, ymax, xmax = (found["detection_boxes"][0, 0] * (479, 639, 479, 639)).round()
-    wanted = colour(int(found["detection_classes"][0, 0]))
+    wanted = color(int(found["detection_classes"][0, 0]))
     middle = int(ymin + ymax) // 2, int(xmin + xmax) // 2
     for y, x in ((middle[0], int(xmin) + 1), (int(ymin) + 1, middle[1])):
         assert np.abs(pixels[y, x] - wanted).max() < 60, "JPEG smears a little"

@@ -19,7 +19,7 @@ from support.exporting import Exported, file
 
 from petbox.data import labels
 from petbox.errors import PetboxError
-from petbox.images.draw import colour
+from petbox.images.draw import color
 
 NAMES = {1: "red", 3: "green", 7: "blue"}
 COLOURS = {1: (230, 20, 20), 3: (20, 230, 20), 7: (20, 20, 230)}
@@ -179,7 +179,7 @@ def test_its_signatures_are_ours(wrapped: Exported) -> None:
     with Image.open(io.BytesIO(drawn)) as picture:
         assert picture.size == (200, 100)
         edge = np.asarray(picture).astype(int)[50, 20]
-    assert np.abs(edge - colour(3)).max() < 60
+    assert np.abs(edge - color(3)).max() < 60
 
 
 def test_what_hurts_it_is_kept_from_it(wrapped: Exported) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageChops
 
-from petbox.images.draw import colour, contact_sheet, drawn
+from petbox.images.draw import color, contact_sheet, drawn
 from petbox.wire import Detection
 
 NAMES = {1: "Abyssinian", 2: "american_bulldog"}
@@ -39,7 +39,7 @@ def test_without_detections_the_picture_is_the_same() -> None:
 def test_the_box_is_drawn_at_its_edges() -> None:
     image = drawn(plain(400, 400), [found((0.25, 0.5, 0.75, 1.0))], NAMES)
     at = [(200, 200), (399, 200), (300, 299)]  # left, right, bottom
-    assert {image.getpixel(place) for place in at} == {colour(1)}
+    assert {image.getpixel(place) for place in at} == {color(1)}
     assert image.getpixel((300, 250)) == GREY
 
 
@@ -76,18 +76,18 @@ def test_the_order_of_detections_does_not_matter() -> None:
     assert forth.tobytes() == back.tobytes()
 
 
-def test_a_class_keeps_its_colour_and_has_it_alone() -> None:
-    colours = [colour(label) for label in range(1, 91)]
-    assert colours == [colour(label) for label in range(1, 91)]
-    assert len(set(colours)) == len(colours)
+def test_a_class_keeps_its_color_and_has_it_alone() -> None:
+    colors = [color(label) for label in range(1, 91)]
+    assert colors == [color(label) for label in range(1, 91)]
+    assert len(set(colors)) == len(colors)
 
 
 def test_two_labels_at_one_place_do_not_cover_each_other() -> None:
     both = drawn(plain(800, 600), [found(), found(label=2, score=0.8)], NAMES)
     alone = drawn(plain(800, 600), [found(label=2, score=0.8)], NAMES)
     first = drawn(plain(800, 600), [found()], NAMES)
-    assert count(both, colour(1)) >= 0.9 * chip_area(first, colour(1))
-    assert count(both, colour(2)) >= 0.9 * chip_area(alone, colour(2))
+    assert count(both, color(1)) >= 0.9 * chip_area(first, color(1))
+    assert count(both, color(2)) >= 0.9 * chip_area(alone, color(2))
 
 
 def count(image: Image.Image, wanted: tuple[int, int, int]) -> int:

@@ -60,7 +60,7 @@ def test_jpeg_and_png_are_sent_untouched(name: str, kind: str) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_photo_is_sent_upright(form: str, orientation: int) -> None:
-    photo = photos.photo("x", encoded(red_at_top_left(orientation), form, orientation))
+    photo = photos.from_bytes("x", encoded(red_at_top_left(orientation), form, orientation))
     assert (photo.width, photo.height) == WIDE
     with sent(photo) as image:
         assert image.size == WIDE
@@ -72,25 +72,25 @@ def test_a_turned_photo_is_sent_upright(form: str, orientation: int) -> None:
 @pytest.mark.parametrize("orientation", [0, 9, 77])
 def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int) -> None:
     original = encoded(red_at_top_left(1), "JPEG", orientation)
-    assert photos.photo("x", original).encoded == original
+    assert photos.from_bytes("x", original).encoded == original
 
 
 @pytest.mark.parametrize("form", ["WEBP", "TIFF", "GIF", "BMP", "JPEG2000"])
 def test_formats_that_detectors_do_not_take_are_converted(form: str) -> None:
-    photo = photos.photo("x", encoded(red_at_top_left(1), form))
+    photo = photos.from_bytes("x", encoded(red_at_top_left(1), form))
     assert photo.content_type == "image/jpeg"
     assert photo.encoded.startswith(b"\xff\xd8\xff")
     assert (photo.width, photo.height) == WIDE
 
 
 def test_what_can_be_seen_through_is_converted_onto_white() -> None:
-    photo = photos.photo("x", encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "WEBP"))
+    photo = photos.from_bytes("x", encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "WEBP"))
     assert sent(photo).getpixel((4, 4)) == (255, 255, 255)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     grey = Image.new("I;16", (8, 8), 128 * 256)
-    assert sent(photos.photo("x", encoded(grey, "TIFF"))).getpixel((4, 4)) == (128, 128, 128)
+    assert sent(photos.from_bytes("x", encoded(grey, "TIFF"))).getpixel((4, 4)) == (128, 128, 128)
 
 
 @pytest.mark.filterwarnings("error")
@@ -100,32 +100,32 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
 )
 def test_png_of_every_kind_is_seen_in_rgb(mode: str, transparency: object) -> None:
     extra = {} if transparency is None else {"transparency": transparency}
-    photo = photos.photo("x", encoded(Image.new(mode, (8, 8)), "PNG", **extra))
-    assert (photo.content_type, photo.seen().mode) == ("image/png", "RGB")
-    assert "transparency" not in photo.seen().info
+    photo = photos.from_bytes("x", encoded(Image.new(mode, (8, 8)), "PNG", **extra))
+    assert (photo.content_type, photo.decode().mode) == ("image/png", "RGB")
+    assert "transparency" not in photo.decode().info
 
 
 # What is refused
 
 
 def test_floats_for_pixels_are_refused() -> None:
-    with pytest.raises(DataError, match=r"^x\.tif: its pixels are of 32 bits; save it with 8"):
-        photos.photo("x.tif", encoded(Image.new("F", (8, 8)), "TIFF"))
+    with pytest.raises(DataError, match=r"^x\.tif: its pixels have 32 bits; save it with 8"):
+        photos.from_bytes("x.tif", encoded(Image.new("F", (8, 8)), "TIFF"))
 
 
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(DataError, match=r"^x\.jpg: is empty"):
-        photos.photo("x.jpg", b"")
+        photos.from_bytes("x.jpg", b"")
 
 
 def test_a_text_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded \(it is no picture"):
-        photos.photo("x.jpg", b"GIF? no, just a text with some length to it")
+    with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded \(not an image"):
+        photos.from_bytes("x.jpg", b"GIF? no, just a text with some length to it")
 
 
 def test_a_truncated_picture_is_refused() -> None:
     with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded \(.*truncated"):
-        photos.photo("x.jpg", golden("picture.jpg")[:-40])
+        photos.from_bytes("x.jpg", golden("picture.jpg")[:-40])
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -144,7 +144,7 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [6400, 12_000, 60_000])
 def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     with pytest.raises(DataError, match=rf"^x\.png: .*({side}x{side}|{side * side}) .*pixels"):
-        photos.photo("x.png", bomb(side, side))
+        photos.from_bytes("x.png", bomb(side, side))
 
 
 def test_odd_files_of_the_wild_are_sent_or_refused_by_name(data: Path) -> None:
@@ -160,7 +160,7 @@ def test_odd_files_of_the_wild_are_sent_or_refused_by_name(data: Path) -> None:
         turned = (expected["orientation"] or 1) > 4
         assert (photo.width, photo.height) == (size[::-1] if turned else size), name
         assert photo.encoded.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n"))
-        seen = photo.seen()
+        seen = photo.decode()
         assert (seen.mode, seen.size) == ("RGB", (photo.width, photo.height))
 
 
@@ -177,7 +177,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def found(album: Path, *arguments: str) -> list[str]:
-    names = photos.find(str(album / argument) for argument in arguments)
+    names = photos.list_images(str(album / argument) for argument in arguments)
     return [str(Path(name).relative_to(album)) for name in names]
 
 
@@ -199,15 +199,15 @@ def test_a_picture_named_twice_is_asked_about_once(album: Path) -> None:
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=f"^{tmp_path}: no picture in this folder"):
-        photos.find([str(tmp_path)])
+    with pytest.raises(DataError, match=f"^{tmp_path}: no image in this folder"):
+        photos.list_images([str(tmp_path)])
 
 
 def test_a_pattern_without_a_match_is_named() -> None:
     with pytest.raises(DataError, match=r"^nowhere/\*\.jpg: no file matches"):
-        photos.find(["nowhere/*.jpg"])
+        photos.list_images(["nowhere/*.jpg"])
 
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(DataError, match=r"^nowhere\.jpg: no such file or folder"):
-        photos.find(["nowhere.jpg"])
+        photos.list_images(["nowhere.jpg"])

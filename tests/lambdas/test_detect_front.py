@@ -78,7 +78,9 @@ def test_a_container_asked_as_an_endpoint_takes_what_an_endpoint_takes(
     done = petbox("detect", tmp_path / "noise.png", *words, env=settings(url))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["detections"]
-    assert done.stderr.endswith(b"taking its limit for 25 MB; if it is serverless say --limit 4\n")
+    assert done.stderr.endswith(
+        b"assuming a limit of 25 MB; for a serverless endpoint use --limit 4\n"
+    )
 
 
 def test_what_only_the_model_finds_broken_is_told_with_its_picture(
@@ -90,8 +92,8 @@ def test_what_only_the_model_finds_broken_is_told_with_its_picture(
     (tmp_path / "b.png").write_bytes(whole[:60] + whole[80:])
     done = petbox("detect", tmp_path, "--url", url)
     assert done.returncode == 1
-    assert f"error: {tmp_path}/b.png: the server refused it (400)" in done.stderr.decode()
-    assert b"error: 1 of 2 pictures failed" in done.stderr
+    assert f"error: {tmp_path}/b.png: the server rejected it (400)" in done.stderr.decode()
+    assert b"error: 1 of 2 images failed" in done.stderr
 
 
 def test_a_picture_made_to_fit_is_understood(url: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Work that is begun at once and asked for later."""
+"""Slow work that starts at once, and whose result is needed later."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import threading
 
 import pytest
 
-from petbox.lambdas.eager import Begun
+from petbox.lambdas.eager import Eager
 
 
 def test_what_is_quick_is_there_at_once() -> None:
-    begun = Begun(lambda: 7)
-    begun.wait(30)
-    assert begun.result() == begun.result() == 7
+    eager = Eager(lambda: 7)
+    eager.wait(30)
+    assert eager.result() == eager.result() == 7
 
 
 def test_what_is_slow_is_not_waited_for_until_it_is_asked_for() -> None:
     go_on = threading.Event()
-    begun = Begun(go_on.wait)
-    begun.wait(0.01)
+    eager = Eager(go_on.wait)
+    eager.wait(0.01)
     assert not go_on.is_set(), "it came back before the work was done"
     go_on.set()
-    assert begun.result() is True
+    assert eager.result() is True
 
 
 def test_what_fails_at_once_is_told_to_who_asks_and_not_to_who_waits() -> None:
     def fail() -> None:
         raise ValueError("no model")
 
-    begun = Begun(fail)
-    begun.wait(30)
+    eager = Eager(fail)
+    eager.wait(30)
     with pytest.raises(ValueError, match="no model"):
-        begun.result()
+        eager.result()
 
 
-def test_what_failed_is_not_begun_again_before_somebody_asks() -> None:
+def test_what_failed_is_not_eager_again_before_somebody_asks() -> None:
     """Lambda would stop it in the middle."""
     tries, again = [], threading.Event()
 
@@ -45,12 +45,12 @@ def test_what_failed_is_not_begun_again_before_somebody_asks() -> None:
         again.set()
         return len(tries)
 
-    begun = Begun(fail_once)
+    eager = Eager(fail_once)
     with pytest.raises(TimeoutError, match="S3 is away"):
-        begun.result()
+        eager.result()
     assert not again.wait(0.2)
-    begun.wait(30)  # for nothing
-    assert begun.result() == 2
+    eager.wait(30)  # for nothing
+    assert eager.result() == 2
 
 
 def test_what_fails_later_is_told_to_one_and_tried_again_for_the_next() -> None:
@@ -63,9 +63,9 @@ def test_what_fails_later_is_told_to_one_and_tried_again_for_the_next() -> None:
             raise TimeoutError("S3 is away")
         return len(tries)
 
-    begun = Begun(at_second)
-    begun.wait(0.01)
+    eager = Eager(at_second)
+    eager.wait(0.01)
     go_on.set()
     with pytest.raises(TimeoutError, match="S3 is away"):
-        begun.result()
-    assert begun.result() == 2
+        eager.result()
+    assert eager.result() == 2

@@ -235,7 +235,7 @@ def test_what_cannot_be_answered_is_told_as_json_with_its_reason(
 def test_an_address_that_is_not_public_is_refused(ask: Function, url: str) -> None:
     answer = ask(request("v2", json.dumps({"url": url}), "application/json"))
     assert answer["statusCode"] == 400
-    assert re.search("not on the public Internet|not an address", said(answer)["error"])
+    assert re.search("not on the public Internet|not the address", said(answer)["error"])
 
 
 def test_a_drawn_picture_over_lambdas_limit_is_told(ask: Function) -> None:
@@ -245,17 +245,17 @@ def test_a_drawn_picture_over_lambdas_limit_is_told(ask: Function) -> None:
     assert len(file.getvalue()) < 4_500_000  # or it would not have come here
     answer = ask(request("v2", file.getvalue(), query="draw=1"))
     assert answer["statusCode"] == 413
-    assert "Lambda answers at most 6 MB" in said(answer)["error"]
+    assert "Lambda returns at most 6 MB" in said(answer)["error"]
 
 
 @pytest.mark.parametrize(
     ("status", "body", "extra", "expected"),
     [
         (400, b'{"error": "inputs[0]: not a picture"}', {}, (400, "inputs[0]: not a picture")),
-        (503, b'{"error": "busy"}', {"Retry-After": "1"}, (503, "too much to do")),
-        (502, b"<html>", {}, (502, "does not answer")),
-        (200, golden("answer_none.json").replace(b"num_", b"nom_"), {}, (502, "does not answer")),
-        (200, golden("answer_nan.json"), {}, (502, "does not answer")),
+        (503, b'{"error": "busy"}', {"Retry-After": "1"}, (503, "overloaded")),
+        (502, b"<html>", {}, (502, "does not respond")),
+        (200, golden("answer_none.json").replace(b"num_", b"nom_"), {}, (502, "does not respond")),
+        (200, golden("answer_nan.json"), {}, (502, "does not respond")),
     ],
     ids=["refused", "busy", "broken", "no-detector", "nan"],
 )

@@ -233,7 +233,7 @@ def refuses(function: Function, reason: str) -> None:
     for _ in range(2):
         answer = function(post(JPEG))
         assert answer["statusCode"] == 502
-        assert "does not answer" in json.loads(answer["body"])["error"]
+        assert "does not respond" in json.loads(answer["body"])["error"]
 
 
 def test_a_model_with_another_hash_is_refused(bare: Start, aws: Aws, tmp_path: Path) -> None:
@@ -258,15 +258,15 @@ def test_why_there_is_no_model_is_told_in_the_dead_letter(
     bare: Start, aws: Aws, dead_letters: str, tmp_path: Path
 ) -> None:
     with bare(tmp_path / "f", DEAD_LETTER_URL=dead_letters) as function:
-        refuses(function, f"{tmp_path / 'f/task/model'}: no model; found: nothing")
+        refuses(function, f"{tmp_path / 'f/task/model'}: no such folder")
         assert function({"Records": [arrives(aws, "in/unseen.jpg")]}) is None
-    assert "no model; found: nothing" in result(aws, "in/unseen.jpg")["error"]
+    assert "no such folder" in result(aws, "in/unseen.jpg")["error"]
     sqs = aws.client("sqs")
     (letter,) = sqs.receive_message(QueueUrl=dead_letters, MessageAttributeNames=["reason"])[
         "Messages"
     ]
     sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=letter["ReceiptHandle"])
-    assert "no model" in letter["MessageAttributes"]["reason"]["StringValue"]
+    assert "no such folder" in letter["MessageAttributes"]["reason"]["StringValue"]
 
 
 # For `sam local invoke`

@@ -181,7 +181,7 @@ def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Fu
     assert len(shop.keys()) == 4
     reasons = sorted(reason for reason, _ in shop.given_up())
     assert len(reasons) == 2
-    assert reasons[0] == "not an event of S3's" and "cannot be decoded" in reasons[1]
+    assert reasons[0] == "not an event from S3" and "cannot be decoded" in reasons[1]
 
 
 @pytest.mark.parametrize("shop", [lambda _: Answer(502, b"<html>")], indirect=True, ids=["down"])
@@ -192,7 +192,7 @@ def test_what_may_go_better_later_is_kept_until_the_last_try(shop: Shop, front: 
         assert not shop.given_up() and not shop.keys()
     assert kept(front(messages(of(event), count=3))) == []
     ((reason, body),) = shop.given_up()
-    assert "answered 502" in reason and json.loads(body) == {"Records": [event]}
+    assert "responded 502" in reason and json.loads(body) == {"Records": [event]}
     assert shop.result("in/cat.jpg")["error"] == reason
 
 

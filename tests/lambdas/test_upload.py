@@ -107,7 +107,7 @@ def test_results_of_the_front_are_waited_for_and_printed(
     assert results["b.jpg"]["class"] == "Abyssinian"
     assert "cannot be decoded" in results["broken.jpg"]["error"]
     assert done.returncode == 1
-    assert "1 of 3 pictures failed" in done.stderr
+    assert "1 of 3 images failed" in done.stderr
 
 
 def test_a_result_that_never_comes_is_told_and_one_of_an_older_picture_is_none(
@@ -122,14 +122,14 @@ def test_a_result_that_never_comes_is_told_and_one_of_an_older_picture_is_none(
     )
     done = upload(aws, photos, "s3://never/in/", "--patience", "0.2")
     assert done.returncode == 1 and not done.stdout
-    assert "2 of 2 pictures have no result" in done.stderr
+    assert "2 of 2 images have no result" in done.stderr
 
 
 def test_what_cannot_be_uploaded_is_told(aws: Aws, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.jpg").write_bytes(JPEG)
-    assert "a second picture of this name" in upload(aws, photos, other, "s3://folder/in/").stderr
+    assert "another image has the same name" in upload(aws, photos, other, "s3://folder/in/").stderr
     assert "NoSuchBucket" in upload(aws, photos, "s3://nobodys-bucket/in/").stderr
     misused = upload(aws, photos, "folder/in")
     assert misused.returncode != 0 and "not an S3 address" in misused.stderr

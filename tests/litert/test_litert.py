@@ -21,9 +21,8 @@ from PIL import Image
 from support.exporting import NAMES, Exported, file, noise, random_run
 from support.hostile_images import bombs, memory, spent
 
+from petbox.client.detector import Detector
 from petbox.errors import InvalidImage, ModelError
-from petbox.images import photos
-from petbox.lambdas.answer import Finder
 from petbox.litert import bundle
 from petbox.litert.detector import LiteDetector
 from petbox.wire import Detection
@@ -218,8 +217,7 @@ def by_place(found: list[Detection]) -> list[Detection]:
 
 
 def test_it_stands_where_an_endpoint_does(lite: LiteDetector) -> None:
-    photo = photos.photo("a photo", file(noise(300, 200)))
-    found = Finder(lite).find(photo, 0.5)
+    found = Detector(engine=lite).detect(file(noise(300, 200)))
     assert found
     assert all(one.score >= 0.5 and one.name in NAMES.values() for one in found)
 

@@ -1,9 +1,8 @@
-"""A picture from an address that a stranger names, fetched so that it can do no harm.
+"""Downloads of images, bounded in size, time and type, and safe for untrusted URLs.
 
-HTTP and HTTPS only, and public hosts only: a name is looked up once, every address it has is
-judged, and the connection goes to one that was judged, so that a second look-up cannot lead
-elsewhere. Each redirect is judged in the same way. Size, time and type are limited. Sends no
-credentials, uses no proxy, and does not look into the picture.
+HTTP and HTTPS only, and by default public hosts only: a name is resolved once, each of its
+addresses is checked, and the connection goes to a checked one, so that a second lookup cannot lead
+elsewhere. Redirects are checked in the same way. Sends no credentials and uses no proxy.
 """
 
 from __future__ import annotations
@@ -40,21 +39,22 @@ HEADERS = {
 
 
 class TooLarge(DataError):
-    """More bytes than are wanted."""
+    """More bytes than allowed."""
 
 
-class NotAPicture(DataError):
-    """The server says that it sends something else."""
+class NotAnImage(DataError):
+    """Another content type, or a compressed response."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    most: int = 20_000_000  # bytes of a picture
+    most: int = 20_000_000  # bytes of an image
     seconds: float = 10.0  # for everything, redirects included
+    images_only: bool = True  # by the server's Content-Type
 
 
 def is_public(address: Address) -> bool:
-    """Whether the whole Internet can reach it, so that reaching it reveals nothing."""
+    """Whether it is on the public Internet, so that a request to it reveals nothing."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = _inner(address)
         if inner is not None:
@@ -65,7 +65,7 @@ def is_public(address: Address) -> bool:
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
+    """The IPv4 address that an IPv6 address embeds, if any."""
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
@@ -76,20 +76,20 @@ def fetch(
     limits: Limits | None = None,
     may_reach: Callable[[Address], bool] = is_public,
 ) -> bytes:
-    """The picture at `url`. A DataError says why there is none."""
+    """The image at `url`; a DataError says why it cannot be fetched."""
     limits = limits or Limits()
     clock = _Clock(limits.seconds)
-    asked = url
+    target = url
     for _ in range(MOST_REDIRECTS + 1):
-        answer = _ask(asked, clock, limits.most, may_reach)
-        if isinstance(answer, bytes):
-            return answer
-        asked = urljoin(asked, answer.to)
-    raise DataError(f"{url}: leads on more than {MOST_REDIRECTS} times; give the last address")
+        response = _get(target, clock, limits, may_reach)
+        if isinstance(response, bytes):
+            return response
+        target = urljoin(target, response.to)
+    raise DataError(f"{url}: redirects more than {MOST_REDIRECTS} times; give the final address")
 
 
 class _Clock:
-    """What is left of the time for all of it."""
+    """The time that is left for all of it."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._end = seconds, time.monotonic() + seconds
@@ -106,8 +106,8 @@ class _Redirect:
     to: str
 
 
-def _ask(
-    url: str, clock: _Clock, most: int, may_reach: Callable[[Address], bool]
+def _get(
+    url: str, clock: _Clock, limits: Limits, may_reach: Callable[[Address], bool]
 ) -> bytes | _Redirect:
     parts = _parts(url)
     try:
@@ -119,12 +119,12 @@ def _ask(
         ):
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers=HEADERS)
-            answer = connection.getresponse()
-            if answer.status in REDIRECTS and answer.getheader("Location"):
-                return _Redirect(str(answer.getheader("Location")))
-            _check(url, answer, most)
-            content = _content(url, answer, most)
-            clock.left()  # a connection that was ended looks like one that is done
+            response = connection.getresponse()
+            if response.status in REDIRECTS and response.getheader("Location"):
+                return _Redirect(str(response.getheader("Location")))
+            _check(url, response, limits)
+            content = _content(url, response, limits.most)
+            clock.left()  # a connection that was cut looks like one that is done
             return content
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: cannot be fetched ({_why(error, clock)})") from error
@@ -137,7 +137,7 @@ def _parts(url: str) -> SplitResult:
     except ValueError:
         good = False
     if not good or not re.fullmatch("[!-~]+", url) or parts.scheme not in PORTS:
-        raise DataError(f"{url[:200]!r}: not an address of a picture on the web (https://…)")
+        raise DataError(f"{url[:200]!r}: not the address of an image on the web (https://…)")
     if parts.username is not None or parts.password is not None:
         raise DataError("an address with a name or password in it; give one without")
     return parts
@@ -146,12 +146,12 @@ def _parts(url: str) -> SplitResult:
 def _addresses(
     url: str, parts: SplitResult, may_reach: Callable[[Address], bool]
 ) -> list[tuple[str, int]]:
-    """Where the host is, once each place it claims to be at has been judged."""
+    """The host's addresses, once each has been checked."""
     port = parts.port or PORTS[parts.scheme]
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise DataError(f"{url}: no host of this name is known") from error
+        raise DataError(f"{url}: no host of this name; check the address") from error
     hosts = list(dict.fromkeys(str(where[0]) for *_, where in found))
     if not all(may_reach(ipaddress.ip_address(host)) for host in hosts):
         raise DataError(f"{url}: not on the public Internet; give a public address")
@@ -160,29 +160,29 @@ def _addresses(
 
 @contextlib.contextmanager
 def _connected(addresses: list[tuple[str, int]], clock: _Clock) -> Iterator[socket.socket]:
-    """A connection to the first that answers."""
-    trouble: OSError | None = None
+    """A connection to the first address that accepts one."""
+    failure: OSError | None = None
     for address in addresses:
         try:
             bare = socket.create_connection(address, timeout=clock.left())
         except OSError as error:
-            trouble = error
+            failure = error
             continue
         with bare:
             yield bare
         return
-    raise trouble or OSError("no address")
+    raise failure or OSError("no address")
 
 
 @contextlib.contextmanager
 def _ended_by(clock: _Clock, bare: socket.socket) -> Iterator[None]:
-    """Ends the connection when time is up: one that drips keeps every single wait short."""
+    """Closes the connection when time is up; a slow sender never exceeds a single timeout."""
 
     def end() -> None:
         with contextlib.suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 
-    # Of its own, for TLS takes the other one over.
+    # A duplicate, because TLS takes over the original.
     with socket.socket(fileno=socket.dup(bare.fileno())) as twin:
         timer = threading.Timer(clock.left(), end)
         timer.daemon = True
@@ -195,11 +195,11 @@ def _ended_by(clock: _Clock, bare: socket.socket) -> Iterator[None]:
 
 
 def _secured(bare: socket.socket, parts: SplitResult) -> http.client.HTTPConnection:
-    """HTTP over the connection that there is; the certificate must be of the name given."""
+    """HTTP over an open connection; the certificate must be for the host's name."""
     host = str(parts.hostname)
     connection = http.client.HTTPConnection(host, parts.port or PORTS[parts.scheme])
-    connection.default_port = PORTS[parts.scheme]  # which the header Host leaves out
-    connection.auto_open = 0  # it never looks the name up itself
+    connection.default_port = PORTS[parts.scheme]  # the Host header leaves it out
+    connection.auto_open = 0  # it never resolves the name itself
     connection.sock = bare
     if parts.scheme == "https":
         connection.sock = _tls().wrap_socket(bare, server_hostname=host)
@@ -211,32 +211,32 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _check(url: str, answer: http.client.HTTPResponse, most: int) -> None:
-    if answer.status != 200:
-        raise DataError(f"{url}: its server answers {answer.status}; give one that gives a picture")
-    kind = (answer.getheader("Content-Type") or "nothing").split(";")[0].strip().lower()
-    if not kind.startswith("image/") or kind == "image/svg+xml":
-        raise NotAPicture(f"{url}: sends {kind[:80]}; give the address of the picture itself")
-    if (answer.getheader("Content-Encoding") or "identity").lower() != "identity":
-        raise NotAPicture(f"{url}: sends a packed picture; give one that is sent as it is")
-    if answer.length is not None and answer.length > most:
-        raise _too_large(url, most)
+def _check(url: str, response: http.client.HTTPResponse, limits: Limits) -> None:
+    if response.status != 200:
+        raise DataError(f"{url}: the server responds {response.status}; check the address")
+    kind = (response.getheader("Content-Type") or "nothing").split(";")[0].strip().lower()
+    if limits.images_only and (not kind.startswith("image/") or kind == "image/svg+xml"):
+        raise NotAnImage(f"{url}: is {kind[:80]}; give the address of the image itself")
+    if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
+        raise NotAnImage(f"{url}: the response is compressed; give an address that sends it plain")
+    if response.length is not None and response.length > limits.most:
+        raise _too_large(url, limits.most)
 
 
-def _content(url: str, answer: http.client.HTTPResponse, most: int) -> bytes:
+def _content(url: str, response: http.client.HTTPResponse, most: int) -> bytes:
     parts, size = [], 0
-    while part := answer.read(CHUNK):
+    while part := response.read(CHUNK):
         parts.append(part)
         size += len(part)
         if size > most:
             raise _too_large(url, most)
-    if answer.length:
-        raise http.client.IncompleteRead(b"", answer.length)
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)
 
 
 def _too_large(url: str, most: int) -> TooLarge:
-    return TooLarge(f"{url}: has more than {most / 1e6:g} MB; give a smaller picture")
+    return TooLarge(f"{url}: has more than {most / 1e6:g} MB; give a smaller image")
 
 
 def _why(error: Exception, clock: _Clock) -> str:
@@ -245,7 +245,7 @@ def _why(error: Exception, clock: _Clock) -> str:
     except TimeoutError:
         return f"not within {clock.seconds:g} s"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {error.verify_message}"
+        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError):
         return (error.strerror or str(error) or "the connection broke").lower()
-    return f"no proper HTTP: {type(error).__name__}"
+    return f"not valid HTTP: {type(error).__name__}"

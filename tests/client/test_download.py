@@ -15,15 +15,14 @@ from pathlib import Path
 import pytest
 from support.peer import GOLDEN, Answer, Asked, peer
 
+from petbox.client.download import Address, Limits, NotAnImage, TooLarge, fetch, is_public
 from petbox.errors import DataError
-from petbox.lambdas import safe_fetch
-from petbox.lambdas.safe_fetch import Limits, NotAPicture, TooLarge, fetch, is_public
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 PICTURE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
 
 
-def here(address: safe_fetch.Address) -> bool:
+def here(address: Address) -> bool:
     """In place of `is_public`: servers of tests are on this machine, and not on 127.0.0.2."""
     return address == ipaddress.ip_address("127.0.0.1")
 
@@ -118,7 +117,7 @@ def test_this_machine_and_its_network_are_refused_by_whatever_name(url: str) -> 
     ],
 )
 def test_only_addresses_of_the_web_are_taken(url: str) -> None:
-    with pytest.raises(DataError, match="not an address"):
+    with pytest.raises(DataError, match="not the address"):
         fetch(url)
 
 
@@ -140,8 +139,8 @@ def test_a_redirect_is_followed() -> None:
     [
         ("http://127.0.0.2/", "not on the public Internet"),
         ("http://[::1]/", "not on the public Internet"),
-        ("file:///etc/passwd", "not an address"),
-        ("/again", "leads on more than 3 times"),
+        ("file:///etc/passwd", "not the address"),
+        ("/again", "redirects more than 3 times"),
     ],
 )
 def test_a_redirect_is_judged_as_the_first_address_was(to: str, why: str) -> None:
@@ -153,7 +152,7 @@ def test_the_connection_goes_to_the_address_that_was_judged() -> None:
     """A name that leads elsewhere by the second look-up gains nothing: there is none."""
     judged: list[str] = []
 
-    def note(address: safe_fetch.Address) -> bool:
+    def note(address: Address) -> bool:
         judged.append(str(address))
         return address.is_loopback
 
@@ -170,10 +169,14 @@ def test_one_address_that_is_not_public_spoils_a_name_with_several() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "why"),
     [
-        (Answer(404, JPEG, {"Content-Type": "image/jpeg"}), DataError, "answers 404"),
-        (Answer(200, b"<html>", {"Content-Type": "text/html"}), NotAPicture, "sends text/html"),
-        (Answer(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAPicture, "svg"),
-        (Answer(200, JPEG, {**PICTURE.headers, "Content-Encoding": "gzip"}), NotAPicture, "packed"),
+        (Answer(404, JPEG, {"Content-Type": "image/jpeg"}), DataError, "responds 404"),
+        (Answer(200, b"<html>", {"Content-Type": "text/html"}), NotAnImage, "is text/html"),
+        (Answer(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAnImage, "svg"),
+        (
+            Answer(200, JPEG, {**PICTURE.headers, "Content-Encoding": "gzip"}),
+            NotAnImage,
+            "compressed",
+        ),
         (Answer(200, JPEG * 100, PICTURE.headers), TooLarge, "more than"),
     ],
     ids=["404", "html", "svg", "gzip", "large"],
@@ -239,7 +242,7 @@ def test_a_picture_that_breaks_off_is_refused() -> None:
     def half(connection: socket.socket) -> None:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + JPEG[:50])
 
-    with raw_server(half) as url, pytest.raises(DataError, match="no proper HTTP"):
+    with raw_server(half) as url, pytest.raises(DataError, match="not valid HTTP"):
         fetch(url, may_reach=here)
 
 
@@ -259,6 +262,6 @@ def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
         thread = threading.Thread(target=once)
         thread.start()
         url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
-        with pytest.raises(DataError, match="certificate is not to be trusted"):
+        with pytest.raises(DataError, match="certificate is not trusted"):
             fetch(url, may_reach=here)
         thread.join()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.peer import Answer, Asked, classic_detector, golden, named_detector, peer
 
-from petbox.client import detector as client_detector
+from petbox.client.transport import Http, Remote, SageMaker
 from petbox.errors import ServiceError, WireError
 
 JPEG = golden("picture.jpg")
@@ -36,7 +36,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def names(detector: client_detector.Detector) -> list[str | None]:
+def names(detector: Remote) -> list[str | None]:
     return [one.name for one in detector.detect(JPEG)]
 
 
@@ -45,14 +45,14 @@ def names(detector: client_detector.Detector) -> list[str | None]:
 
 def test_names_come_with_the_signature_detect() -> None:
     with peer(named_detector) as server:
-        found = names(client_detector.Detector(client_detector.at_url(server.url)))
+        found = names(Remote(Http(server.url)))
     assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
     assert server.asked[0].body == golden("request_detect.json")
 
 
 def test_a_model_without_detect_is_asked_the_classic_way_from_then_on() -> None:
     with peer(classic_detector) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
+        detector = Remote(Http(server.url))
         assert names(detector) == names(detector) == [None] * 3
     bodies = [asked.body for asked in server.asked]
     assert bodies == [golden("request_detect.json"), *[golden("request_one.json")] * 2]
@@ -67,14 +67,14 @@ def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
         return classic_detector(asked)
 
     with peer(answer) as server, ThreadPoolExecutor(2) as pool:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
+        detector = Remote(Http(server.url))
         assert list(pool.map(lambda _: names(detector), range(2))) == [[None] * 3] * 2
     assert len(server.asked) == 4
 
 
 def test_everything_is_asked_the_classic_way_at_once() -> None:
     with peer(named_detector) as server:
-        names(client_detector.Detector(client_detector.at_url(server.url), everything=True))
+        names(Remote(Http(server.url), all_detections=True))
     assert [asked.body for asked in server.asked] == [golden("request_one.json")]
 
 
@@ -83,7 +83,7 @@ def test_everything_is_asked_the_classic_way_at_once() -> None:
 
 def test_the_connection_is_kept() -> None:
     with peer(named_detector) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
+        detector = Remote(Http(server.url))
         for _ in range(3):
             names(detector)
     assert len({asked.connection for asked in server.asked}) == 1
@@ -91,7 +91,7 @@ def test_the_connection_is_kept() -> None:
 
 def test_a_connection_closed_while_idle_is_made_again() -> None:
     with peer(named_detector, hangs_up=True) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
+        detector = Remote(Http(server.url))
         for _ in range(3):
             names(detector)
     assert len({asked.connection for asked in server.asked}) == 3
@@ -109,7 +109,7 @@ def test_a_connection_closed_while_idle_is_made_again() -> None:
 )
 def test_the_path_of_the_address_is_kept(given: str, asked: str) -> None:
     with peer(named_detector) as server:
-        names(client_detector.Detector(client_detector.at_url(server.url + given)))
+        names(Remote(Http(server.url + given)))
     assert server.asked[0].path == asked
 
 
@@ -117,8 +117,8 @@ def test_the_path_of_the_address_is_kept(given: str, asked: str) -> None:
     "url", ["localhost:8080", "", "ftp://host", "http://", "http://host:port", "http://a b"]
 )
 def test_an_address_that_is_none_is_named(url: str) -> None:
-    with pytest.raises(ServiceError, match=f"^{url}: not an address .* http://localhost:8080"):
-        client_detector.at_url(url)
+    with pytest.raises(ServiceError, match=f"^{url}: not the URL of .* http://localhost:8080"):
+        Http(url)
 
 
 def test_no_server_is_told_with_the_command_that_starts_one() -> None:
@@ -126,7 +126,7 @@ def test_no_server_is_told_with_the_command_that_starts_one() -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ServiceError, match=rf"{url}: no server .*refused.*petbox serve MODEL"):
-            client_detector.at_url(url)(b"{}")
+            Http(url).send(b"{}")
 
 
 def test_a_slow_server_is_not_waited_for_without_end() -> None:
@@ -137,9 +137,9 @@ def test_a_slow_server_is_not_waited_for_without_end() -> None:
         return Answer(200, b"")
 
     with peer(slow) as server:
-        ask = client_detector.at_url(server.url, seconds=0.1)
-        with pytest.raises(ServiceError, match=r"no answer within 0\.1 s"):
-            ask(b"{}")
+        slow_server = Http(server.url, seconds=0.1)
+        with pytest.raises(ServiceError, match=r"no response within 0\.1 s"):
+            slow_server.send(b"{}")
         done.set()
 
 
@@ -154,8 +154,8 @@ def test_a_server_that_hangs_up_unasked_is_named() -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ServiceError, match=r"no server answers there \(.*closed|reset"):
-            client_detector.at_url(url)(b"{}")
+        with pytest.raises(ServiceError, match=r"no server responds there \(.*closed|reset"):
+            Http(url).send(b"{}")
         thread.join()
 
 
@@ -171,8 +171,8 @@ def test_a_server_that_speaks_no_http_is_named() -> None:
         thread = threading.Thread(target=greet)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ServiceError, match=r"not a proper HTTP answer .*SSH.* right port"):
-            client_detector.at_url(url)(b"{}")
+        with pytest.raises(ServiceError, match=r"not a valid HTTP response .*SSH.* right port"):
+            Http(url).send(b"{}")
         thread.join()
 
 
@@ -194,7 +194,7 @@ def test_a_refusal_that_comes_before_all_is_sent_is_read() -> None:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(WireError, match=r"413\): the body is larger than 25 MB"):
-            client_detector.at_url(url)(bytes(10_000_000))
+            Http(url).send(bytes(10_000_000))
         thread.join()
 
 
@@ -204,7 +204,7 @@ def test_a_refusal_that_comes_before_all_is_sent_is_read() -> None:
 @pytest.mark.parametrize("status", [400, 413, 415, 500])
 def test_what_is_wrong_with_a_picture_is_told_in_the_servers_words(status: int) -> None:
     with peer(lambda _: Answer(status, golden("answer_error.json"))) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
+        detector = Remote(Http(server.url))
         with pytest.raises(WireError, match=rf"\({status}\): assertion failed: .*is empty"):
             detector.detect(JPEG)
 
@@ -212,25 +212,25 @@ def test_what_is_wrong_with_a_picture_is_told_in_the_servers_words(status: int) 
 @pytest.mark.parametrize("status", [404, 429, 502, 503, 504])
 def test_what_is_wrong_with_the_server_is_an_error_of_the_service(status: int) -> None:
     with peer(lambda _: Answer(status, b'{"error": "not ready"}')) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
-        with pytest.raises(ServiceError, match=f"{server.url}: answered {status}: not ready"):
+        detector = Remote(Http(server.url))
+        with pytest.raises(ServiceError, match=f"{server.url}: responded {status}: not ready"):
             detector.detect(JPEG)
 
 
 def test_an_error_page_is_told_from_an_answer() -> None:
     page = b"<html>\n<h1>502 Bad Gateway</h1></html>"
-    told = r"answered 502, and not in JSON: <html> <h1>502"
+    told = r"responded 502, not in JSON: <html> <h1>502"
     with (
         peer(lambda _: Answer(502, page, {"Content-Type": "text/html"})) as server,
         pytest.raises(ServiceError, match=told),
     ):
-        client_detector.at_url(server.url)(b"{}")
+        Http(server.url).send(b"{}")
 
 
 def test_an_answer_about_another_number_of_pictures_is_refused() -> None:
     with peer(lambda _: Answer(200, golden("answer_two.json"))) as server:
-        detector = client_detector.Detector(client_detector.at_url(server.url))
-        with pytest.raises(WireError, match="asked about one picture, got 2 predictions"):
+        detector = Remote(Http(server.url))
+        with pytest.raises(WireError, match="sent one image, got 2 predictions"):
             detector.detect(JPEG)
 
 
@@ -240,7 +240,7 @@ def test_an_answer_about_another_number_of_pictures_is_refused() -> None:
 def test_an_endpoint_is_asked_through_boto3(aws: pytest.MonkeyPatch) -> None:
     with peer(named_detector) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
-        found = names(client_detector.Detector(client_detector.at_endpoint("pets")))
+        found = names(Remote(SageMaker("pets")))
     assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
     (asked,) = server.asked
     assert asked.path == "/endpoints/pets/invocations"
@@ -257,7 +257,7 @@ def model_error(status: int, body: bytes) -> Answer:
 def test_what_the_container_said_is_unwrapped(aws: pytest.MonkeyPatch) -> None:
     with peer(lambda _: model_error(400, golden("answer_error.json"))) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
-        detector = client_detector.Detector(client_detector.at_endpoint("pets"))
+        detector = Remote(SageMaker("pets"))
         with pytest.raises(WireError, match=r"\(400\): assertion failed: .*is empty"):
             detector.detect(JPEG)
 
@@ -269,13 +269,13 @@ def test_an_endpoint_without_detect_is_asked_the_classic_way(aws: pytest.MonkeyP
 
     with peer(behind_sagemaker) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
-        assert names(client_detector.Detector(client_detector.at_endpoint("pets"))) == [None] * 3
+        assert names(Remote(SageMaker("pets"))) == [None] * 3
 
 
 def test_a_container_asked_by_boto3_directly_keeps_its_words(aws: pytest.MonkeyPatch) -> None:
     with peer(classic_detector) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
-        assert names(client_detector.Detector(client_detector.at_endpoint("pets"))) == [None] * 3
+        assert names(Remote(SageMaker("pets"))) == [None] * 3
 
 
 def test_an_endpoint_that_is_not_there_is_told_in_awss_words(aws: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_an_endpoint_that_is_not_there_is_told_in_awss_words(aws: pytest.MonkeyP
     with peer(lambda _: answer) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
         with pytest.raises(ServiceError, match=r"endpoint pets: ValidationError: .* not found"):
-            client_detector.at_endpoint("pets")(b"{}")
+            SageMaker("pets").send(b"{}")
 
 
 def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,11 +292,11 @@ def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, tmp_path: Path) 
         aws.delenv(name)
     aws.setenv("HOME", str(tmp_path))
     with pytest.raises(ServiceError, match=r"endpoint pets: .*credentials.*AWS_PROFILE"):
-        client_detector.at_endpoint("pets")(b"{}")
+        SageMaker("pets").send(b"{}")
 
 
 def test_a_missing_region_is_named(aws: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         aws.delenv(name)
     with pytest.raises(ServiceError, match=r"endpoint pets: .*region.*AWS_REGION"):
-        client_detector.at_endpoint("pets")
+        SageMaker("pets")

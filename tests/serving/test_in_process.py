@@ -12,7 +12,7 @@ from support.saved_models import adder, corrupt
 from support.serving import png, tiny_detector
 
 from petbox.errors import InvalidImage, ModelError
-from petbox.lambdas import local_detector
+from petbox.serving import in_process
 from petbox.wire import Engine
 
 SAVED, LITE = "saved_model.pb", "model.tflite"
@@ -39,18 +39,18 @@ def tree(folder: Path, *files: str) -> Path:
 def test_a_model_is_found_where_archives_have_it(
     tmp_path: Path, files: list[str], found: str
 ) -> None:
-    assert local_detector.find(tree(tmp_path, *files)) == tmp_path / found
+    assert in_process.find_model(tree(tmp_path, *files)) == tmp_path / found
 
 
 def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None:
     folder = tree(tmp_path / "7", SAVED)
-    assert local_detector.find(folder) == folder
+    assert in_process.find_model(folder) == folder
 
 
 @pytest.mark.parametrize(
     ("files", "why"),
     [
-        ([], "no model; found: nothing; wanted: saved_model.pb or model.tflite"),
+        ([], "no model; found: nothing; expected: saved_model.pb or model.tflite"),
         (["1/readme.txt"], "no model; found: 1, 1/readme.txt"),
         ([f"cats/1/{SAVED}", f"dogs/1/{SAVED}"], "more than one model"),
         ([SAVED, LITE], "more than one model"),
@@ -58,19 +58,19 @@ def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None
 )
 def test_what_is_no_model_is_told(tmp_path: Path, files: list[str], why: str) -> None:
     with pytest.raises(ModelError, match=why):
-        local_detector.find(tree(tmp_path, *files))
+        in_process.find_model(tree(tmp_path, *files))
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no model"):
-        local_detector.find(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="nowhere: no such folder"):
+        in_process.find_model(tmp_path / "nowhere")
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("named")
     tiny_detector(folder / "1", named=True)
-    return local_detector.load(folder)
+    return in_process.open_model(folder)
 
 
 def test_a_saved_model_answers_with_names(named: Engine) -> None:
@@ -82,7 +82,7 @@ def test_a_saved_model_answers_with_names(named: Engine) -> None:
 
 
 def test_a_model_of_others_answers_without_names(tmp_path: Path) -> None:
-    detector = local_detector.load(tiny_detector(tmp_path / "classic"))
+    detector = in_process.open_model(tiny_detector(tmp_path / "classic"))
     (one,) = detector.detect(png(24, 16))
     assert (one.label, one.name) == (3, None)
 
@@ -110,7 +110,7 @@ def guarded(folder: Path) -> Path:
 
 
 def test_the_exporters_refusals_are_told_without_the_graphs_words(tmp_path: Path) -> None:
-    detector = local_detector.load(guarded(tmp_path / "model"))
+    detector = in_process.open_model(guarded(tmp_path / "model"))
     with pytest.raises(InvalidImage) as refused:
         detector.detect(b"any")
     assert str(refused.value) == "the picture is 9000x9000, more than allowed"
@@ -144,4 +144,4 @@ def test_what_is_no_detector_is_told_when_it_is_loaded(
 ) -> None:
     make(tmp_path / "model")
     with pytest.raises(ModelError, match=why):
-        local_detector.load(tmp_path / "model")
+        in_process.open_model(tmp_path / "model")

@@ -1,0 +1,83 @@
+"""Whatever a caller names or holds as an image, read and made ready to be sent."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from petbox.aws import session
+from petbox.client import download
+from petbox.errors import DataError
+from petbox.images import photos
+from petbox.images.photos import Photo
+
+from PIL.Image import Image  # isort: skip  # after photos, which says how to install it
+
+if TYPE_CHECKING:
+    import numpy.typing
+
+    Source: TypeAlias = str | Path | bytes | Image | numpy.typing.NDArray[numpy.uint8]
+
+MOST_BYTES = 100 * 1024 * 1024  # of an image that is fetched
+AT_ONCE = 10  # boto3's own number of connections
+
+
+class Reader:
+    """Reads images, from any thread."""
+
+    def __init__(self, *, shrink: bool, seconds: float) -> None:
+        self._shrink = shrink
+        self._limits = download.Limits(MOST_BYTES, seconds, images_only=False)
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
+
+    def read(self, source: Source, name: str = "") -> Photo:
+        """The image that `source` is or names; errors call it `name`, or else by its own."""
+        if isinstance(source, (str, os.PathLike)):
+            text = os.fspath(source)
+            return self._read_name(text, name or text)
+        name = name or "image"
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return photos.from_bytes(name, bytes(source), shrink=self._shrink)
+        if isinstance(source, Image):
+            return photos.from_image(name, source)
+        if hasattr(source, "__array_interface__"):
+            return photos.from_array(name, source)
+        raise DataError(
+            f"{name}: a {type(source).__name__}; give a path, an https:// or s3:// address, bytes, "
+            "a Pillow image or a numpy array"
+        )
+
+    def _read_name(self, text: str, name: str) -> Photo:
+        address = photos.ADDRESS.match(text)
+        if address is None:
+            return replace(photos.read(text, shrink=self._shrink), name=name)
+        fetched = self._from_s3(text) if address[1].lower() == "s3" else self._from_web(text)
+        return photos.from_bytes(name, fetched, shrink=self._shrink)
+
+    def _from_web(self, url: str) -> bytes:
+        return download.fetch(url, self._limits, may_reach=lambda _address: True)
+
+    def _from_s3(self, address: str) -> bytes:
+        bucket, _, key = address[len("s3://") :].partition("/")
+        if not bucket or not key:
+            raise DataError(f"{address}: not the address of an object; write s3://bucket/key")
+        with self._slots:
+            try:
+                with session.calling(address):
+                    response = self._s3.get_object(Bucket=bucket, Key=key)
+                    if response["ContentLength"] > MOST_BYTES:
+                        response["Body"].close()
+                        raise DataError(
+                            f"{address}: larger than {MOST_BYTES / 1e6:.0f} MB; scale it down"
+                        )
+                    return bytes(response["Body"].read())
+            except session.Refused as error:  # the next object may be there
+                raise DataError(str(error)) from error
+
+    @functools.cached_property
+    def _s3(self) -> Any:
+        return session.Account().client("s3")

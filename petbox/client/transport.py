@@ -1,0 +1,233 @@
+"""Requests to a served detector: over HTTP to a URL, or through boto3 to a SageMaker endpoint.
+
+A transport takes a request body and returns the response body; `Remote` is the engine on top of it.
+An image that the server rejects raises InvalidImage, an overloaded server raises Busy, any other
+failure of the server raises ServiceError. All of it is thread-safe. Nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+from collections import deque
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from petbox import __version__, wire
+from petbox.aws import session as aws_session
+from petbox.errors import Busy, InvalidImage, PetboxError, ServiceError, WireError, needs
+
+URL = "http://localhost:8080"
+SECONDS = 65.0  # SageMaker's own limit is 60
+DETECT = "detect"  # the signature whose response has names; third-party models lack it
+NO_DETECT = f'signature name: "{DETECT}" not found'  # in TensorFlow Serving's response
+CAUSED_BY_THE_IMAGE = (400, 413, 415, 422, 500)  # any other status would hit the next image too
+# AWS's codes for a request that may succeed later: throttling, a serverless endpoint at its
+# concurrency limit, a model that is still loading.
+BUSY = (
+    "ModelNotReadyException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+OVERSIZE = "oversize body"  # in AWS's message for a request over its limit
+MOST_CONNECTIONS = 256  # kept open to an endpoint; as many as the CLI allows in parallel
+
+
+class Transport(Protocol):
+    def send(self, body: bytes) -> bytes:
+        """The response to a predict request."""
+
+    def close(self) -> None:
+        """Closes idle connections."""
+
+
+class Remote:
+    """The engine behind a transport; its detections have names if the model has them.
+
+    `all_detections` requests everything the model found; without it, a model exported by petbox
+    leaves out what is below its own threshold.
+    """
+
+    def __init__(self, transport: Transport, *, all_detections: bool = False) -> None:
+        self._transport = transport
+        self._signature = "" if all_detections else DETECT
+
+    def detect(self, image: bytes) -> list[wire.Detection]:
+        signature = self._signature
+        try:
+            response = self._transport.send(wire.request([image], signature=signature))
+        except WireError as error:
+            if not signature or NO_DETECT not in str(error):
+                raise
+            self._signature = ""  # from now on
+            return self.detect(image)
+        predictions = wire.detections(response)
+        if len(predictions) != 1:
+            raise WireError(f"sent one image, got {len(predictions)} predictions")
+        return predictions[0]
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class Http:
+    """A server at a URL. Keeps as many connections as there are concurrent requests."""
+
+    def __init__(self, url: str = URL, seconds: float = SECONDS) -> None:
+        try:
+            parts = urlsplit(url)
+            host, self._port = parts.hostname, parts.port
+        except ValueError:
+            parts, host = urlsplit(""), None
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not host or not url.isascii() or " " in url:
+            raise ServiceError(f"{url}: not the URL of a server; write it like {URL}")
+        path = parts.path.rstrip("/")
+        if not path.endswith(("/invocations", ":predict")):  # the latter is TensorFlow Serving
+            path += "/invocations"
+        self._url, self._host, self._path, self._seconds = url, host, path, seconds
+        self._kind: type[http.client.HTTPConnection] = kinds[parts.scheme]
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"petbox/{__version__}"}
+        self._idle: deque[http.client.HTTPConnection] = deque()
+
+    def send(self, body: bytes) -> bytes:
+        try:
+            connection, reused = self._idle.pop(), True
+        except IndexError:
+            connection, reused = self._connection(), False
+        try:
+            with contextlib.suppress(BrokenPipeError):  # a server may reject before it has read all
+                connection.request("POST", self._path, body, self._headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if not (reused and isinstance(error, ConnectionError)):
+                raise self._no_response(error) from error
+        else:
+            self._idle.append(connection)
+            if response.status != 200:
+                after = response.getheader("Retry-After")
+                raise _error(response.status, content, self._url, after)
+            return content
+        return self.send(body)  # the server had closed the idle connection, as it may at any time
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return self._kind(self._host, self._port, timeout=self._seconds)
+
+    def _no_response(self, error: Exception) -> ServiceError:
+        if isinstance(error, TimeoutError):
+            return ServiceError(
+                f"{self._url}: no response within {self._seconds:g} s; is the server overloaded?"
+            )
+        if not isinstance(error, OSError):
+            return ServiceError(
+                f"{self._url}: not a valid HTTP response ({error!r}); is it the right port, "
+                "and is the server still running?"
+            )
+        why = getattr(error, "strerror", None) or "it closed the connection"
+        return ServiceError(
+            f"{self._url}: no server responds there ({why}); start one with `petbox serve MODEL`, "
+            "or name another with --url"
+        )
+
+
+class SageMaker:
+    """A SageMaker endpoint, with account and region from AWS's own settings."""
+
+    def __init__(self, name: str, seconds: float = SECONDS) -> None:
+        boto3 = needs("boto3", "aws")
+        from boto3.compat import filter_python_deprecation_warnings
+        from botocore.config import Config
+
+        self._name, self._where = name, f"endpoint {name}"
+        config = Config(
+            read_timeout=seconds,
+            connect_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 1},  # petbox.client.retry does it
+            max_pool_connections=MOST_CONNECTIONS,
+            # All of it: what botocore adds about its surroundings is collected anew for each call.
+            user_agent=f"petbox/{__version__} Boto3/{boto3.__version__}",
+        )
+        filter_python_deprecation_warnings()  # which Python is supported is petbox's to say
+        with aws_session.calling(self._where):
+            try:
+                session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+                self._runtime = session.client("sagemaker-runtime", config=config)
+            except ValueError as error:
+                raise ServiceError(f"{self._where}: {error}; check AWS_ENDPOINT_URL") from error
+        # With AWS_ENDPOINT_URL the container responds itself, in a form whose text boto3 drops.
+        events = self._runtime.meta.events
+        events.register("after-call.sagemaker-runtime.InvokeEndpoint", _raise_direct_error)
+
+    def send(self, body: bytes) -> bytes:
+        from botocore.exceptions import ClientError, ConnectionClosedError
+
+        with aws_session.calling(self._where):
+            try:
+                try:
+                    return self._invoke(body)
+                except ConnectionClosedError:
+                    return self._invoke(body)  # an idle connection was closed meanwhile
+            except ClientError as error:
+                if (ours := _aws_error(error.response, self._where)) is not None:
+                    raise ours from error
+                raise
+
+    def close(self) -> None:
+        self._runtime.close()
+
+    def _invoke(self, body: bytes) -> bytes:
+        response = self._runtime.invoke_endpoint(
+            EndpointName=self._name, ContentType="application/json", Body=body
+        )
+        return bytes(response["Body"].read())
+
+
+def _aws_error(response: Any, where: str) -> PetboxError | None:
+    """The container's own error, or AWS's if it has a special meaning here."""
+    code, text = response["Error"]["Code"], _one_line(response["Error"]["Message"])
+    if code == "ModelError":
+        status = int(response.get("OriginalStatusCode", 500))
+        body = str(response.get("OriginalMessage") or text).encode()
+        return _error(status, body, where, after="0")  # AWS drops the container's headers
+    if code in BUSY:
+        return Busy(f"{where}: {code}: {text}")
+    if code == "413" or OVERSIZE in text:
+        return InvalidImage(f"{where} rejected it ({text}); use --fit and a smaller --limit, as 4")
+    return None
+
+
+def _raise_direct_error(http_response: Any, parsed: Any, **_: Any) -> None:
+    status = http_response.status_code
+    if parsed.get("Error", {}).get("Code") == str(status):  # so it is not one of AWS's
+        after = http_response.headers.get("Retry-After")
+        raise _error(status, http_response.content, http_response.url, after)
+
+
+def _error(status: int, body: bytes, where: str, after: str | None) -> PetboxError:
+    """A response with another status than 200; `after` is its Retry-After."""
+    text = wire.error(body)
+    shown = text or _one_line(body[:80].decode("utf-8", "replace")) or "(empty)"
+    # A 503 without Retry-After is a proxy's way to say that there is no server.
+    if status == 429 or (status == 503 and after is not None):
+        # A date, which Retry-After may be too, counts as none.
+        seconds = float(after) if after and after.isdecimal() else 0.0
+        return Busy(f"{where}: responded {status}: {shown}", seconds)
+    if text is None:
+        return ServiceError(
+            f"{where}: responded {status}, not in JSON: {shown}; is a detector served there?"
+        )
+    if status in CAUSED_BY_THE_IMAGE:
+        return InvalidImage(f"the server rejected it ({status}): {text}")
+    return ServiceError(f"{where}: responded {status}: {text}")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
