@@ -11,6 +11,7 @@ import copy
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -344,9 +345,8 @@ def test_an_image_without_a_model_is_not_built(
     for name in ("serverless/detector.Dockerfile", "serverless/detector.py", "constraints.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((CHECKOUT / name).read_bytes())
-    (tmp_path / "petbox").mkdir()
-    for path in (CHECKOUT / "petbox").glob("*.py"):
-        (tmp_path / "petbox" / path.name).write_bytes(path.read_bytes())
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "petbox", tmp_path / "petbox", symlinks=True, ignore=ignored)
     (tmp_path / "model/toy").mkdir(parents=True)
     (tmp_path / "model/toy/readme.txt").touch()
     words = ("--network=none", f"--build-arg=BASE={lambda_base}", "--file")
