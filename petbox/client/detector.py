@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+from array import array
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -194,14 +195,10 @@ class Detector:
         return shrink(photo, max(0, limit.most - AROUND) // 4 * 3)
 
     def _named(self, one: wire.Detection) -> wire.Detection:
-        """With the caller's name or else the model's, and numbers as the wire format prints them.
-
-        Models compute in float32, which nine digits tell apart; so a model in this process returns
-        the very numbers that a server returns.
-        """
-        ymin, xmin, ymax, xmax = map(_nine_digits, one.box)
+        """With the caller's name or else the model's, and the numbers that a server would print."""
+        ymin, xmin, ymax, xmax = map(_as_served, one.box)
         name = self._names.get(one.label) or one.name
-        return replace(one, score=_nine_digits(one.score), box=(ymin, xmin, ymax, xmax), name=name)
+        return replace(one, score=_as_served(one.score), box=(ymin, xmin, ymax, xmax), name=name)
 
     def _warn(self, reason: str) -> None:
         if self._warned.acquire(blocking=False):  # the first time only
@@ -227,8 +224,14 @@ def _name(number: int, image: Source) -> str:
     return os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
 
 
-def _nine_digits(number: float) -> float:
-    return float(f"{number:.9g}")
+def _as_served(number: float) -> float:
+    """A float32 in the digits of TensorFlow Serving: six if they tell it apart, else nine.
+
+    So a model in this process returns the very numbers that it returns behind a server.
+    """
+    short = float(f"{number:.6g}")
+    one, other = array("f", (short, number))
+    return short if one == other else float(f"{number:.9g}")
 
 
 def _checked_score(score: float) -> float:
