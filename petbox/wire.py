@@ -14,8 +14,6 @@ from typing import Any, Protocol
 
 from petbox.errors import WireError
 
-INPUT = "inputs"  # the model's only input, as the Object Detection API calls it
-
 Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax in fractions of the image
 
 
@@ -39,12 +37,13 @@ class Engine(Protocol):
 # Requests
 
 
-def request(images: Iterable[bytes], *, named: bool = False, signature: str = "") -> bytes:
+def request(images: Iterable[bytes], *, signature: str = "") -> bytes:
     """The body of a request for `images`, each a whole JPEG or PNG file."""
-    # Base64 needs no escapes, and json.dumps would spend most of the time looking for them.
     texts = [_base64()(image) for image in images]
-    form = request_base64([""] * len(texts), named=named, signature=signature)
-    parts = form.rsplit(b'""', len(texts))
+    body: dict[str, Any] = {"signature_name": signature} if signature else {}
+    body["instances"] = [{"b64": ""} for _ in texts]
+    # Base64 needs no escapes, and json.dumps would spend most of the time looking for them.
+    parts = json.dumps(body, separators=(",", ":")).encode("ascii").rsplit(b'""', len(texts))
     for place, text in enumerate(texts):
         parts.insert(2 * place + 1, text)
     return b'"'.join(parts)
@@ -58,17 +57,6 @@ def _base64() -> Callable[[bytes], bytes]:
     except ImportError:
         return base64.b64encode
     return b64encode
-
-
-def request_base64(texts: Iterable[str], *, named: bool = False, signature: str = "") -> bytes:
-    """The same for images that are base64 already, as API Gateway delivers them.
-
-    `named` adds the input's name to each, which a model with one input does not need.
-    """
-    images = [{"b64": text} for text in texts]
-    instances = [{INPUT: image} for image in images] if named else images
-    body = {"signature_name": signature} if signature else {}
-    return json.dumps({**body, "instances": instances}, separators=(",", ":")).encode("ascii")
 
 
 # Responses

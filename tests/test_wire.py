@@ -35,22 +35,8 @@ def test_a_request_about_two_pictures_is_the_golden_one() -> None:
     assert wire.request([JPEG, PNG]) == golden("request_two.json")
 
 
-def test_a_request_may_name_the_input() -> None:
-    assert wire.request([JPEG], named=True) == golden("request_named.json")
-
-
 def test_a_request_may_name_the_signature() -> None:
     assert wire.request([JPEG], signature="detect") == golden("request_detect.json")
-
-
-def test_base64_is_taken_as_it_is() -> None:
-    texts = [base64.b64encode(picture).decode() for picture in (JPEG, PNG)]
-    assert wire.request_base64(texts) == golden("request_two.json")
-
-
-def test_base64_that_is_none_cannot_break_out_of_its_string() -> None:
-    body = json.loads(wire.request_base64(['"},{"b64":"']))
-    assert body == {"instances": [{"b64": '"},{"b64":"'}]}
 
 
 def test_what_is_asked_comes_back_whole() -> None:

@@ -1,1 +1,1 @@
-"""The client: finds objects in images by asking a server, an endpoint or a model."""
+"""Detection by a server, an endpoint or a model: `petbox.Detector` and `petbox detect`."""

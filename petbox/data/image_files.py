@@ -58,7 +58,7 @@ def stored(photo: Photo, turned: str) -> Stored:
     if image.format == "PNG" and _plain(image) and photo.path.suffix.lower() == ".png":
         _check_with_tensorflow(photo, encoded)
         return Stored(encoded, "png")
-    kept = photos.Photo(str(photo.path), encoded, "", *image.size)
+    kept = photos.Photo(str(photo.path), encoded, *image.size)
     kind = image.format if image.format != "JPEG" else f"JPEG in {image.mode}"
     return Stored(_jpeg(kept), "jpeg", MADE_JPEG.format(kind))
 

@@ -35,7 +35,7 @@ SUFFIXES = (
     *(".webp", ".tif", ".tiff", ".jp2", ".avif", ".heic", ".heif"),
 )
 MOST_PIXELS = 40_000_000  # what the exported model takes; tests/test_layout.py compares
-SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png"}
+SENT_AS_THEY_ARE = ("JPEG", "MPO", "PNG")
 TURNED = range(2, 9)  # the EXIF orientations that change anything
 ON_ITS_SIDE = range(5, 9)  # those that swap width and height
 # How a complete file ends; and what marks a PNG that may have to be turned, even behind its pixels.
@@ -51,7 +51,6 @@ class Photo:
 
     name: str
     encoded: bytes
-    content_type: str
     width: int
     height: int
 
@@ -146,19 +145,19 @@ def from_bytes(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
         width, height = image.size
         shrunk = shrink and _decodes_smaller(image)
         _reject_huge(name, image)
-        content_type = SENT_AS_THEY_ARE.get(image.format or "")
-        if content_type and not shrunk and _goes_as_it_is(image, encoded):
-            return Photo(name, encoded, content_type, width, height)
+        keeps_format = image.format in SENT_AS_THEY_ARE and not shrunk
+        if keeps_format and _goes_as_it_is(image, encoded):
+            return Photo(name, encoded, width, height)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         image.load()
         ready = ImageOps.exif_transpose(image)
-        if content_type is None or shrunk or orientation in TURNED:
-            encoded, content_type = _jpeg(name, ready), "image/jpeg"
+        if not keeps_format or orientation in TURNED:
+            encoded = _jpeg(name, ready)
     if not shrunk:
         width, height = ready.size
     elif orientation in ON_ITS_SIDE:
         width, height = height, width
-    return Photo(name, encoded, content_type, width, height)
+    return Photo(name, encoded, width, height)
 
 
 def from_image(name: str, image: Image.Image) -> Photo:
@@ -168,7 +167,7 @@ def from_image(name: str, image: Image.Image) -> Photo:
     with _decoding(name):
         _reject_huge(name, image)
         ready = ImageOps.exif_transpose(image)
-        return Photo(name, _jpeg(name, ready), "image/jpeg", *ready.size)
+        return Photo(name, _jpeg(name, ready), *ready.size)
 
 
 def from_array(name: str, array: Any) -> Photo:
