@@ -27,11 +27,11 @@ def answer(**changes: object) -> bytes:
     return json.dumps({"predictions": [kept]}).encode()
 
 
-def test_a_request_about_one_picture_is_the_golden_one() -> None:
+def test_a_request_about_one_image_is_the_golden_one() -> None:
     assert wire.request([JPEG]) == golden("request_one.json")
 
 
-def test_a_request_about_two_pictures_is_the_golden_one() -> None:
+def test_a_request_about_two_images_is_the_golden_one() -> None:
     assert wire.request([JPEG, PNG]) == golden("request_two.json")
 
 
@@ -48,7 +48,7 @@ def test_padding_is_not_reported() -> None:
     assert wire.detections(golden("answer_two.json")) == [IN_GOLDEN, []]
 
 
-def test_names_are_reported_where_the_answer_has_them() -> None:
+def test_names_are_reported_where_the_response_has_them() -> None:
     (found,) = wire.detections(golden("answer_detect.json"))
     assert [one.name for one in found] == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
     assert [(one.label, one.score, one.box) for one in found] == [
@@ -56,7 +56,7 @@ def test_names_are_reported_where_the_answer_has_them() -> None:
     ]
 
 
-def test_an_answer_about_no_picture_is_empty() -> None:
+def test_a_response_about_no_image_is_empty() -> None:
     assert wire.detections(golden("answer_none.json")) == []
 
 
@@ -67,7 +67,7 @@ def test_nan_and_infinity_are_read_as_tensorflow_serving_writes_them() -> None:
     assert one.box[2] == float("inf")
 
 
-def test_an_answer_need_not_be_proper_utf8() -> None:
+def test_a_response_need_not_be_proper_utf8() -> None:
     body = answer(detection_names=["A", "B", "C"]).replace(b'"A"', b'"caf\xe9"')
     assert wire.detections(body)[0][0].name == "caf�"
 
@@ -77,7 +77,7 @@ def test_an_error_is_raised_in_the_servers_words() -> None:
         wire.detections(golden("answer_error.json"))
 
 
-def test_an_error_is_told_from_other_answers() -> None:
+def test_an_error_is_distinguished_from_other_responses() -> None:
     text = 'Serving signature name: "detect" not found in signature def'
     assert wire.error(golden("answer_no_signature.json")) == text
     assert wire.error(golden("answer_one.json")) is None
@@ -112,6 +112,6 @@ def test_an_error_is_told_from_other_answers() -> None:
         (answer(detection_names=["A", 7, "C"]), r"detection_names\[1\] is 7, not a name"),
     ],
 )
-def test_a_malformed_answer_is_named(body: bytes, message: str) -> None:
+def test_a_malformed_response_is_named(body: bytes, message: str) -> None:
     with pytest.raises(WireError, match=message):
         wire.detections(body)

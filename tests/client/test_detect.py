@@ -17,6 +17,7 @@ from PIL import Image
 from support.aws import Recorded, recorded
 from support.command_line import PICTURE, Done, failed, petbox
 from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
+from support.serving import tiny_detector
 
 from petbox.cli.parallel import AHEAD, in_order
 from petbox.client.retry import while_busy
@@ -84,7 +85,7 @@ def test_no_more_are_under_way_than_asked_for_and_the_order_is_kept(album: Path)
     assert len({asked.connection for asked in server.asked}) == 2  # each kept
 
 
-def test_a_bad_picture_among_many_costs_only_itself(album: Path) -> None:
+def test_a_bad_image_among_many_fails_alone(album: Path) -> None:
     (album / "07.png").write_bytes(b"no picture")
 
     def answer(asked: Asked) -> Answer:
@@ -100,7 +101,7 @@ def test_a_bad_picture_among_many_costs_only_itself(album: Path) -> None:
     assert len(server.asked) == MANY - 1  # none again
 
 
-def test_what_was_answered_is_printed_before_a_server_that_fails_is_told(album: Path) -> None:
+def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path) -> None:
     """Of those under way the first fails, and the others are answered after that."""
     failing = threading.Event()
 
@@ -122,7 +123,7 @@ def test_what_was_answered_is_printed_before_a_server_that_fails_is_told(album: 
     assert len(answered) <= 11 + 2 * 3  # the failure takes its time to arrive
 
 
-def test_none_is_begun_far_ahead_of_the_oldest_that_is_not_done() -> None:
+def test_none_is_started_far_ahead_of_the_oldest_that_is_not_done() -> None:
     begun: list[int] = []
     first = threading.Event()
     stop = threading.Event()
@@ -141,7 +142,7 @@ def test_none_is_begun_far_ahead_of_the_oldest_that_is_not_done() -> None:
     assert list(results) == list(range(1, 10_000))
 
 
-def test_who_wants_no_more_stops_the_work() -> None:
+def test_closing_the_results_stops_the_work() -> None:
     stop = threading.Event()
     begun: list[int] = []
     results = in_order(lambda number: begun.append(number), range(10_000), 4, stop)
@@ -181,7 +182,7 @@ def busy_at_first(times: int, refused: Answer) -> Callable[[Asked], Answer]:
         Answer(503, b'{"error": "the model is busy"}', {"Retry-After": "0"}),
     ],
 )
-def test_a_busy_server_is_asked_again(refused: Answer) -> None:
+def test_a_busy_server_is_retried(refused: Answer) -> None:
     with peer(busy_at_first(2, refused)) as server:
         done = petbox("detect", PICTURE, "--url", server.url, "--json")
     assert done.returncode == 0, done.stderr
@@ -213,7 +214,7 @@ def test_retry_after_is_waited_for_and_more() -> None:
     assert 3.0 <= pauses[1] <= 4.0
 
 
-def test_pauses_are_a_matter_of_chance_and_grow_to_a_limit() -> None:
+def test_pauses_are_random_and_grow_to_a_limit() -> None:
     def ask() -> bytes:
         raise Busy("no places")
 
@@ -231,7 +232,7 @@ def test_pauses_are_a_matter_of_chance_and_grow_to_a_limit() -> None:
     assert sum(one) <= 300
 
 
-def test_who_waits_is_woken_when_the_work_is_over() -> None:
+def test_a_pause_ends_when_the_work_is_over() -> None:
     stop = threading.Event()
 
     def ask() -> bytes:
@@ -240,6 +241,48 @@ def test_who_waits_is_woken_when_the_work_is_over() -> None:
 
     with pytest.raises(Busy):
         while_busy(ask, stop.wait)
+
+
+# Without a server, and without a file
+
+
+def test_a_model_needs_no_server(tmp_path: Path) -> None:
+    tiny_detector(tmp_path / "model" / "1", named=True)
+    done = petbox("detect", PICTURE, "--model", tmp_path / "model", "--json", "--min-score", "0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    (line,) = said(done)
+    (one,) = line["detections"]
+    assert (one["label"], one["id"], one["score"]) == ("Abyssinian", 3, 0.0588235296)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    line = failed(petbox("detect", PICTURE, "--model", tmp_path))
+    assert line.startswith(f"error: {tmp_path}: no model; found: nothing; expected: saved_model.pb")
+
+
+@pytest.mark.parametrize(
+    ("words", "both"),
+    [
+        (("--url", "http://x", "--model", "m"), "--url and --model"),
+        (("--endpoint", "x", "--model", "m"), "--endpoint and --model"),
+    ],
+)
+def test_only_one_detector_can_be_named(words: tuple[str, ...], both: str) -> None:
+    done = petbox("detect", PICTURE, *words)
+    assert done.returncode == 2
+    assert f"{both} exclude each other" in done.stderr.decode()
+
+
+def test_an_address_is_downloaded_and_its_copy_drawn(tmp_path: Path) -> None:
+    jpeg = Answer(200, golden("picture.jpg"), {"Content-Type": "image/jpeg"})
+    with peer(named_detector) as server, peer(lambda _: jpeg) as web:
+        address = f"{web.url}/pets/cat.jpg?size=2"
+        words = ("--url", server.url, "--json", "--draw", tmp_path / "drawn")
+        done = petbox("detect", address, f"{web.url}/b/cat.jpg", *words)
+    assert done.returncode == 0, done.stderr
+    assert [line["picture"] for line in said(done)] == [address, f"{web.url}/b/cat.jpg"]
+    assert [asked.path for asked in web.asked if "?" in asked.path] == ["/pets/cat.jpg?size=2"]
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["cat-2.jpg", "cat.jpg"]
 
 
 # Tables
@@ -286,7 +329,7 @@ def noise(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_over_the_limit_is_refused_before_it_is_sent(noise: Path) -> None:
+def test_an_image_over_the_limit_is_rejected_before_it_is_sent(noise: Path) -> None:
     with peer(named_detector) as server:
         words = ("--url", server.url, "--limit", "3")
         told = failed(petbox("detect", noise, *words))
@@ -298,7 +341,7 @@ def test_a_picture_over_the_limit_is_refused_before_it_is_sent(noise: Path) -> N
         assert petbox("detect", noise, "--url", server.url).returncode == 0
 
 
-def test_a_picture_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path: Path) -> None:
+def test_an_image_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path: Path) -> None:
     words = ("--limit", "0.5", "--fit", "--json", "--draw", str(tmp_path / "found"))
     with peer(named_detector) as server:
         done = petbox("detect", noise, PICTURE, "--url", server.url, *words)
@@ -315,7 +358,7 @@ def test_a_picture_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path
 
 
 @pytest.mark.parametrize("most", [2_000_000, 300_000, 20_000])
-def test_a_fitted_picture_is_as_large_as_may_be(noise: Path, most: int) -> None:
+def test_a_fitted_image_is_as_large_as_may_be(noise: Path, most: int) -> None:
     encoded = shrink(photos.read(str(noise)), most)
     assert len(encoded) <= most
     size = Image.open(io.BytesIO(encoded)).size
@@ -328,7 +371,7 @@ def test_what_cannot_be_made_to_fit_is_named(noise: Path) -> None:
         shrink(photos.read(str(noise)), 300)
 
 
-def test_a_jpeg_of_too_many_pixels_is_shrunk_if_wanted(tmp_path: Path) -> None:
+def test_a_jpeg_of_too_many_pixels_is_shrunk_on_request(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     exif = Image.Exif()
     exif[274] = 6
@@ -374,14 +417,14 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_small_picture_needs_no_leave_to_look_at_the_endpoint() -> None:
+def test_a_small_image_needs_no_permission_to_describe_the_endpoint() -> None:
     with peer(named_detector) as server, recorded() as account:
         done = at_aws(server, account, PICTURE)
     assert (done.returncode, done.stderr) == (0, b"")
     assert account.calls == []
 
 
-def test_the_limit_of_a_serverless_endpoint_is_told_before_the_call(big: Path) -> None:
+def test_the_limit_of_a_serverless_endpoint_is_checked_before_the_call(big: Path) -> None:
     with peer(named_detector) as server, recorded(DescribeEndpoint=SERVERLESS) as account:
         told = failed(at_aws(server, account, big))
         assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; use --fit" in told
@@ -397,7 +440,7 @@ def test_a_real_time_endpoint_takes_25_mb(big: Path) -> None:
     assert account.names() == ["DescribeEndpoint"]  # asked once, and not where it is given
 
 
-def test_who_may_not_look_at_the_endpoint_is_told_of_the_flag(big: Path) -> None:
+def test_without_permission_to_describe_the_endpoint_the_flag_is_named(big: Path) -> None:
     twin = big.with_name("twin.png")
     twin.write_bytes(big.read_bytes())
     with peer(named_detector) as server, recorded() as account:
@@ -409,7 +452,7 @@ def test_who_may_not_look_at_the_endpoint_is_told_of_the_flag(big: Path) -> None
     assert progress.startswith("detect: 2/2")
 
 
-def test_a_request_that_aws_finds_too_large_costs_only_its_picture() -> None:
+def test_a_request_that_aws_rejects_as_too_large_fails_only_its_image() -> None:
     def answer(asked: Asked) -> Answer:
         if len(server.asked) == 1:
             return aws_refusal("ValidationError", "Request 1-2 has oversize body.", 400)
@@ -442,7 +485,7 @@ def model_error(status: int, text: str) -> Answer:
         model_error(429, "slow down"),
     ],
 )
-def test_a_busy_endpoint_is_asked_again(refused: Answer) -> None:
+def test_a_busy_endpoint_is_retried(refused: Answer) -> None:
     with peer(busy_at_first(2, refused)) as server, recorded() as account:
         done = at_aws(server, account, PICTURE)
     assert done.returncode == 0, done.stderr
@@ -459,7 +502,7 @@ def test_a_busy_endpoint_is_asked_again(refused: Answer) -> None:
         (aws_refusal("AccessDeniedException", "no", 403), "AccessDeniedException: no; ask whoever"),
     ],
 )
-def test_an_endpoint_that_refuses_is_not_asked_again(refused: Answer, told: str) -> None:
+def test_an_endpoint_that_rejects_is_not_retried(refused: Answer, told: str) -> None:
     with peer(lambda _: refused) as server, recorded() as account:
         line = failed(at_aws(server, account, PICTURE))
     assert told in line

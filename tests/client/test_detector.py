@@ -263,7 +263,7 @@ def test_odd_files_of_the_wild_are_detected_or_rejected_by_name(
 # Which detector
 
 
-def test_two_detectors_in_one_are_refused() -> None:
+def test_two_detectors_in_one_are_rejected() -> None:
     with pytest.raises(ValueError, match="exclude each other"):
         Detector("http://localhost:8080", endpoint="pets")
     with pytest.raises(ValueError, match="exclude each other"):
@@ -336,7 +336,7 @@ def test_detections_come_with_the_highest_score_first() -> None:
     assert [one.score for one in Detector(engine=Echo(low, high)).detect(CAT)] == [0.8, 0.6]
 
 
-def test_what_is_over_the_limit_is_refused_or_made_to_fit(server: Peer) -> None:
+def test_what_is_over_the_limit_is_rejected_or_made_to_fit(server: Peer) -> None:
     noise = Image.effect_noise((600, 400), 90).convert("RGB")
     with pytest.raises(
         errors.DataError, match=r"and the server, by --limit, takes 0\.0625 MB; use"

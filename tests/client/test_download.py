@@ -74,7 +74,7 @@ def test_only_what_the_whole_internet_reaches_is_public(address: str, public: bo
     assert is_public(ipaddress.ip_address(address)) is public
 
 
-def test_a_picture_is_fetched_without_credentials() -> None:
+def test_an_image_is_fetched_without_credentials() -> None:
     with peer(lambda _: PICTURE) as server:
         assert fetch(f"{server.url}/a/cat.jpg?size=2", may_reach=here) == JPEG
     (asked,) = server.asked
@@ -96,7 +96,7 @@ def test_a_picture_is_fetched_without_credentials() -> None:
         "https://169.254.169.254/latest/meta-data/",
     ],
 )
-def test_this_machine_and_its_network_are_refused_by_whatever_name(url: str) -> None:
+def test_this_machine_and_its_network_are_rejected_by_any_name(url: str) -> None:
     with pytest.raises(DataError, match="not on the public Internet"):
         fetch(url)
 
@@ -121,7 +121,7 @@ def test_only_addresses_of_the_web_are_taken(url: str) -> None:
         fetch(url)
 
 
-def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+def test_an_address_with_a_password_is_rejected_without_repeating_it() -> None:
     with pytest.raises(DataError, match="give one without") as refused:
         fetch("https://me:secret@example.org/cat.jpg")
     assert "secret" not in str(refused.value)
@@ -143,12 +143,12 @@ def test_a_redirect_is_followed() -> None:
         ("/again", "redirects more than 3 times"),
     ],
 )
-def test_a_redirect_is_judged_as_the_first_address_was(to: str, why: str) -> None:
+def test_a_redirect_is_checked_as_the_first_address_was(to: str, why: str) -> None:
     with pytest.raises(DataError, match=why):
         got(lambda _: Answer(302, b"", {"Location": to}))
 
 
-def test_the_connection_goes_to_the_address_that_was_judged() -> None:
+def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     """A name that leads elsewhere by the second look-up gains nothing: there is none."""
     judged: list[str] = []
 
@@ -181,7 +181,7 @@ def test_one_address_that_is_not_public_spoils_a_name_with_several() -> None:
     ],
     ids=["404", "html", "svg", "gzip", "large"],
 )
-def test_what_is_no_picture_of_the_size_is_refused(
+def test_what_is_no_image_of_the_size_is_rejected(
     answer: Answer, kind: type[DataError], why: str
 ) -> None:
     with pytest.raises(kind, match=why):
@@ -208,7 +208,7 @@ def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
 
 
-def test_a_length_that_is_not_told_is_no_way_around_the_limit() -> None:
+def test_a_length_that_is_not_reported_is_no_way_around_the_limit() -> None:
     def endless(connection: socket.socket) -> None:
         try:
             connection.sendall(HEAD + b"\r\n")
@@ -238,7 +238,7 @@ def test_a_server_that_drips_does_not_hold_longer_than_the_limit(start: bytes) -
     assert time.monotonic() - began < 5
 
 
-def test_a_picture_that_breaks_off_is_refused() -> None:
+def test_an_image_that_breaks_off_is_rejected() -> None:
     def half(connection: socket.socket) -> None:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + JPEG[:50])
 
@@ -246,7 +246,7 @@ def test_a_picture_that_breaks_off_is_refused() -> None:
         fetch(url, may_reach=here)
 
 
-def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+def test_a_certificate_nobody_vouches_for_is_rejected(tmp_path: Path) -> None:
     words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     files = ["-keyout", tmp_path / "key", "-out", tmp_path / "cert"]
     subprocess.run([*words.split(), *files], check=True, capture_output=True, timeout=60)

@@ -50,7 +50,7 @@ def test_names_come_with_the_signature_detect() -> None:
     assert server.asked[0].body == golden("request_detect.json")
 
 
-def test_a_model_without_detect_is_asked_the_classic_way_from_then_on() -> None:
+def test_a_model_without_detect_is_called_without_a_signature_from_then_on() -> None:
     with peer(classic_detector) as server:
         detector = Remote(Http(server.url))
         assert names(detector) == names(detector) == [None] * 3
@@ -72,7 +72,7 @@ def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
     assert len(server.asked) == 4
 
 
-def test_everything_is_asked_the_classic_way_at_once() -> None:
+def test_everything_is_requested_without_a_signature_at_once() -> None:
     with peer(named_detector) as server:
         names(Remote(Http(server.url), all_detections=True))
     assert [asked.body for asked in server.asked] == [golden("request_one.json")]
@@ -121,7 +121,7 @@ def test_an_address_that_is_none_is_named(url: str) -> None:
         Http(url)
 
 
-def test_no_server_is_told_with_the_command_that_starts_one() -> None:
+def test_without_a_server_the_command_that_starts_one_is_named() -> None:
     with socket.socket() as taken:  # bound but not listening
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -143,7 +143,7 @@ def test_a_slow_server_is_not_waited_for_without_end() -> None:
         done.set()
 
 
-def test_a_server_that_hangs_up_unasked_is_named() -> None:
+def test_a_server_that_closes_the_connection_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
@@ -159,7 +159,7 @@ def test_a_server_that_hangs_up_unasked_is_named() -> None:
         thread.join()
 
 
-def test_a_server_that_speaks_no_http_is_named() -> None:
+def test_a_server_without_http_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_speaks_no_http_is_named() -> None:
         thread.join()
 
 
-def test_a_refusal_that_comes_before_all_is_sent_is_read() -> None:
+def test_a_rejection_that_comes_before_all_is_sent_is_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer = b'{"error": "the body is larger than 25 MB"}'
 
@@ -202,7 +202,7 @@ def test_a_refusal_that_comes_before_all_is_sent_is_read() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 500])
-def test_what_is_wrong_with_a_picture_is_told_in_the_servers_words(status: int) -> None:
+def test_what_is_wrong_with_an_image_is_reported_in_the_servers_words(status: int) -> None:
     with peer(lambda _: Answer(status, golden("answer_error.json"))) as server:
         detector = Remote(Http(server.url))
         with pytest.raises(WireError, match=rf"\({status}\): assertion failed: .*is empty"):
@@ -217,7 +217,7 @@ def test_what_is_wrong_with_the_server_is_an_error_of_the_service(status: int) -
             detector.detect(JPEG)
 
 
-def test_an_error_page_is_told_from_an_answer() -> None:
+def test_an_error_page_is_distinguished_from_a_response() -> None:
     page = b"<html>\n<h1>502 Bad Gateway</h1></html>"
     told = r"responded 502, not in JSON: <html> <h1>502"
     with (
@@ -227,7 +227,7 @@ def test_an_error_page_is_told_from_an_answer() -> None:
         Http(server.url).send(b"{}")
 
 
-def test_an_answer_about_another_number_of_pictures_is_refused() -> None:
+def test_a_response_about_another_number_of_images_is_rejected() -> None:
     with peer(lambda _: Answer(200, golden("answer_two.json"))) as server:
         detector = Remote(Http(server.url))
         with pytest.raises(WireError, match="sent one image, got 2 predictions"):
@@ -237,7 +237,7 @@ def test_an_answer_about_another_number_of_pictures_is_refused() -> None:
 # SageMaker
 
 
-def test_an_endpoint_is_asked_through_boto3(aws: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_is_called_through_boto3(aws: pytest.MonkeyPatch) -> None:
     with peer(named_detector) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
         found = names(Remote(SageMaker("pets")))
@@ -262,7 +262,7 @@ def test_what_the_container_said_is_unwrapped(aws: pytest.MonkeyPatch) -> None:
             detector.detect(JPEG)
 
 
-def test_an_endpoint_without_detect_is_asked_the_classic_way(aws: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_without_detect_is_called_without_a_signature(aws: pytest.MonkeyPatch) -> None:
     def behind_sagemaker(asked: Asked) -> Answer:
         answer = classic_detector(asked)
         return answer if answer.status == 200 else model_error(answer.status, answer.body)
@@ -272,13 +272,13 @@ def test_an_endpoint_without_detect_is_asked_the_classic_way(aws: pytest.MonkeyP
         assert names(Remote(SageMaker("pets"))) == [None] * 3
 
 
-def test_a_container_asked_by_boto3_directly_keeps_its_words(aws: pytest.MonkeyPatch) -> None:
+def test_a_container_called_by_boto3_directly_keeps_its_error(aws: pytest.MonkeyPatch) -> None:
     with peer(classic_detector) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
         assert names(Remote(SageMaker("pets"))) == [None] * 3
 
 
-def test_an_endpoint_that_is_not_there_is_told_in_awss_words(aws: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_not_there_is_reported_in_awss_words(aws: pytest.MonkeyPatch) -> None:
     body = b'{"Message": "Endpoint pets of account 1 not found."}'
     answer = Answer(400, body, {"x-amzn-ErrorType": "ValidationError"})
     with peer(lambda _: answer) as server:

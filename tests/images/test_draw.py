@@ -26,13 +26,13 @@ def changed(image: Image.Image) -> tuple[int, int, int, int] | None:
     return ImageChops.difference(image, plain(*image.size)).getbbox()
 
 
-def test_the_picture_handed_in_is_not_touched() -> None:
+def test_the_image_handed_in_is_not_touched() -> None:
     picture = plain()
     drawn(picture, [found()], NAMES)
     assert changed(picture) is None
 
 
-def test_without_detections_the_picture_is_the_same() -> None:
+def test_without_detections_the_image_is_the_same() -> None:
     assert changed(drawn(plain(), [], NAMES)) is None
 
 
@@ -49,7 +49,7 @@ def test_the_box_is_drawn_at_its_edges() -> None:
     ids=["whole", "larger", "empty", "turned around", "outside"],
 )
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (64, 48), (2000, 1500)])
-def test_any_box_on_any_picture_is_drawn(box: Box, size: tuple[int, int]) -> None:
+def test_any_box_on_any_image_is_drawn(box: Box, size: tuple[int, int]) -> None:
     assert drawn(plain(*size), [found(box)], NAMES).size == size
 
 
@@ -62,7 +62,7 @@ def test_a_label_without_a_name_is_still_drawn() -> None:
     assert changed(drawn(plain(), [found(label=99)], NAMES)) is not None
 
 
-def test_names_and_scores_differ_in_the_picture() -> None:
+def test_names_and_scores_differ_in_the_image() -> None:
     one, other, third = (
         drawn(plain(), [found(score=score)], names)
         for score, names in ((0.9, NAMES), (0.8, NAMES), (0.9, {1: "Bengal"}))
@@ -107,7 +107,7 @@ def test_a_sheet_is_as_wide_as_asked_and_keeps_proportions() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 4, 9])
-def test_a_sheet_of_any_number_of_pictures(number: int) -> None:
+def test_a_sheet_of_any_number_of_images(number: int) -> None:
     assert contact_sheet([plain()] * number, columns=4, width=400).width == 400
 
 

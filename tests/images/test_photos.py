@@ -82,7 +82,7 @@ def test_formats_that_detectors_do_not_take_are_converted(form: str) -> None:
     assert (photo.width, photo.height) == WIDE
 
 
-def test_what_can_be_seen_through_is_converted_onto_white() -> None:
+def test_transparency_is_converted_onto_white() -> None:
     photo = photos.from_bytes("x", encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "WEBP"))
     assert sent(photo).getpixel((4, 4)) == (255, 255, 255)
 
@@ -97,7 +97,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     ("mode", "transparency"),
     [("1", 0), ("L", 0), ("P", 0), ("I;16", 40_000), ("RGB", (0, 0, 0)), ("LA", None)],
 )
-def test_png_of_every_kind_is_seen_in_rgb(mode: str, transparency: object) -> None:
+def test_png_of_every_kind_is_decoded_to_rgb(mode: str, transparency: object) -> None:
     extra = {} if transparency is None else {"transparency": transparency}
     photo = photos.from_bytes("x", encoded(Image.new(mode, (8, 8)), "PNG", **extra))
     assert (sent(photo).format, photo.decode().mode) == ("PNG", "RGB")
@@ -107,22 +107,22 @@ def test_png_of_every_kind_is_seen_in_rgb(mode: str, transparency: object) -> No
 # What is refused
 
 
-def test_floats_for_pixels_are_refused() -> None:
+def test_floats_for_pixels_are_rejected() -> None:
     with pytest.raises(DataError, match=r"^x\.tif: its pixels have 32 bits; save it with 8"):
         photos.from_bytes("x.tif", encoded(Image.new("F", (8, 8)), "TIFF"))
 
 
-def test_an_empty_file_is_refused() -> None:
+def test_an_empty_file_is_rejected() -> None:
     with pytest.raises(DataError, match=r"^x\.jpg: is empty"):
         photos.from_bytes("x.jpg", b"")
 
 
-def test_a_text_is_refused() -> None:
+def test_a_text_is_rejected() -> None:
     with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded \(not an image"):
         photos.from_bytes("x.jpg", b"GIF? no, just a text with some length to it")
 
 
-def test_a_truncated_picture_is_refused() -> None:
+def test_a_truncated_image_is_rejected() -> None:
     with pytest.raises(DataError, match=r"^x\.jpg: cannot be decoded \(.*truncated"):
         photos.from_bytes("x.jpg", golden("picture.jpg")[:-40])
 
@@ -141,12 +141,12 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [6400, 12_000, 60_000])
-def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+def test_a_decompression_bomb_is_rejected_by_its_header(side: int) -> None:
     with pytest.raises(DataError, match=rf"^x\.png: .*({side}x{side}|{side * side}) .*pixels"):
         photos.from_bytes("x.png", bomb(side, side))
 
 
-def test_odd_files_of_the_wild_are_sent_or_refused_by_name(data: Path) -> None:
+def test_odd_files_of_the_wild_are_sent_or_rejected_by_name(data: Path) -> None:
     folder = data / "odd_images"
     for name, expected in json.loads((folder / "expected.json").read_text()).items():
         path = str(folder / name)
@@ -180,7 +180,7 @@ def found(album: Path, *arguments: str) -> list[str]:
     return [str(Path(name).relative_to(album)) for name in names]
 
 
-def test_a_folder_stands_for_the_pictures_directly_in_it(album: Path) -> None:
+def test_a_folder_stands_for_the_images_directly_in_it(album: Path) -> None:
     assert found(album, "") == ["a.PNG", "b.jpg", "odd[1].jpg"]
 
 
@@ -192,11 +192,11 @@ def test_a_file_is_taken_whatever_it_is_called(album: Path) -> None:
     assert found(album, "notes.txt", "odd[1].jpg") == ["notes.txt", "odd[1].jpg"]
 
 
-def test_a_picture_named_twice_is_asked_about_once(album: Path) -> None:
+def test_an_image_named_twice_is_detected_once(album: Path) -> None:
     assert found(album, "b.jpg", "", "*.jpg") == ["b.jpg", "a.PNG", "odd[1].jpg"]
 
 
-def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=f"^{tmp_path}: no image in this folder"):
         photos.list_images([str(tmp_path)])

@@ -52,7 +52,7 @@ def test_the_tutorials_boto3_runs_as_it_stands_in_the_documents(url: str, tmp_pa
 
 
 @pytest.mark.parametrize("by", ["--url", "--endpoint"])
-def test_each_picture_gets_its_own_boxes_with_eight_under_way(
+def test_each_image_gets_its_own_boxes_with_eight_under_way(
     url: str, tmp_path: Path, by: str
 ) -> None:
     for n in range(30):
@@ -69,7 +69,7 @@ def test_each_picture_gets_its_own_boxes_with_eight_under_way(
         assert one["label"] == "Abyssinian"
 
 
-def test_a_container_asked_as_an_endpoint_takes_what_an_endpoint_takes(
+def test_a_container_called_as_an_endpoint_takes_what_an_endpoint_takes(
     url: str, tmp_path: Path
 ) -> None:
     """It cannot be asked whether it is serverless, which is no reason to ask nothing else."""
@@ -83,7 +83,7 @@ def test_a_container_asked_as_an_endpoint_takes_what_an_endpoint_takes(
     )
 
 
-def test_what_only_the_model_finds_broken_is_told_with_its_picture(
+def test_what_only_the_model_finds_broken_is_reported_with_its_image(
     url: str, tmp_path: Path
 ) -> None:
     """A file whose both ends are right, and nothing between them."""
@@ -96,7 +96,7 @@ def test_what_only_the_model_finds_broken_is_told_with_its_picture(
     assert b"error: 1 of 2 images failed" in done.stderr
 
 
-def test_a_picture_made_to_fit_is_understood(url: str, tmp_path: Path) -> None:
+def test_an_image_made_to_fit_is_understood(url: str, tmp_path: Path) -> None:
     Image.effect_noise((600, 400), 90).save(tmp_path / "noise.png")
     words = ("--limit", "0.05", "--fit", "--json", "--min-score", "0")
     done = petbox("detect", tmp_path / "noise.png", "--url", url, *words)

@@ -15,7 +15,7 @@ def test_what_is_quick_is_there_at_once() -> None:
     assert eager.result() == eager.result() == 7
 
 
-def test_what_is_slow_is_not_waited_for_until_it_is_asked_for() -> None:
+def test_what_is_slow_is_not_waited_for_until_it_is_needed() -> None:
     go_on = threading.Event()
     eager = Eager(go_on.wait)
     eager.wait(0.01)
@@ -24,7 +24,7 @@ def test_what_is_slow_is_not_waited_for_until_it_is_asked_for() -> None:
     assert eager.result() is True
 
 
-def test_what_fails_at_once_is_told_to_who_asks_and_not_to_who_waits() -> None:
+def test_what_fails_at_once_is_raised_to_the_caller_of_result_and_not_of_wait() -> None:
     def fail() -> None:
         raise ValueError("no model")
 
@@ -34,7 +34,7 @@ def test_what_fails_at_once_is_told_to_who_asks_and_not_to_who_waits() -> None:
         eager.result()
 
 
-def test_what_failed_is_not_eager_again_before_somebody_asks() -> None:
+def test_what_failed_is_not_started_again_before_the_next_call() -> None:
     """Lambda would stop it in the middle."""
     tries, again = [], threading.Event()
 
@@ -53,7 +53,7 @@ def test_what_failed_is_not_eager_again_before_somebody_asks() -> None:
     assert eager.result() == 2
 
 
-def test_what_fails_later_is_told_to_one_and_tried_again_for_the_next() -> None:
+def test_what_fails_later_is_raised_to_one_caller_and_retried_for_the_next() -> None:
     go_on, tries = threading.Event(), []
 
     def at_second() -> int:

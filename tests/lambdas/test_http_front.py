@@ -110,7 +110,7 @@ def ask(
     ],
     ids=["jpeg", "x-image", "png", "form", "form-of-two", "nameless", "b64", "b64-lines"],
 )
-def test_a_picture_is_found_in_whichever_way_it_is_sent(
+def test_an_image_is_found_in_whichever_way_it_is_sent(
     ask: Function, version: str, body: bytes | str, kind: str
 ) -> None:
     answer = ask(request(version, body, kind))
@@ -131,7 +131,7 @@ def test_a_picture_is_found_in_whichever_way_it_is_sent(
     }
 
 
-def test_the_pictures_bytes_reach_the_endpoint_as_they_were_sent(
+def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
     ask: Function, detector: Peer
 ) -> None:
     ask(request("v1", form(("img", JPEG, FILE)), FORM))
@@ -142,7 +142,7 @@ def test_the_pictures_bytes_reach_the_endpoint_as_they_were_sent(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_min_score_says_what_is_sure(ask: Function, version: str) -> None:
+def test_min_score_sets_the_lowest_score(ask: Function, version: str) -> None:
     scores = {
         query: [
             one["score"] for one in said(ask(request(version, JPEG, query=query)))["detections"]
@@ -159,7 +159,7 @@ def test_min_score_says_what_is_sure(ask: Function, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_draw_answers_with_the_picture(ask: Function, version: str) -> None:
+def test_draw_returns_the_image(ask: Function, version: str) -> None:
     answer = ask(request(version, JPEG, query="draw=1&min_score=0.9"))
     assert answer["statusCode"] == 200 and answer["isBase64Encoded"]
     assert headers(answer)["Content-Type"] == "image/jpeg"
@@ -211,7 +211,7 @@ def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None
         (405, "POST only", {"body": None, "method": "GET"}),
     ],
 )
-def test_what_cannot_be_answered_is_told_as_json_with_its_reason(
+def test_what_cannot_be_processed_is_reported_as_json_with_its_reason(
     ask: Function, version: str, status: int, reason: str, asked: dict[str, Any]
 ) -> None:
     answer = ask(request(version, **asked))
@@ -232,13 +232,13 @@ def test_what_cannot_be_answered_is_told_as_json_with_its_reason(
         "cat.jpg",
     ],
 )
-def test_an_address_that_is_not_public_is_refused(ask: Function, url: str) -> None:
+def test_an_address_that_is_not_public_is_rejected(ask: Function, url: str) -> None:
     answer = ask(request("v2", json.dumps({"url": url}), "application/json"))
     assert answer["statusCode"] == 400
     assert re.search("not on the public Internet|not the address", said(answer)["error"])
 
 
-def test_a_drawn_picture_over_lambdas_limit_is_told(ask: Function) -> None:
+def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
     noise = Image.effect_noise((2600, 2600), 120).convert("RGB")
     file = io.BytesIO()
     noise.save(file, "JPEG", quality=60)
@@ -342,7 +342,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_the_real_endpoint_answers_and_refuses_through_the_front(
+def test_the_real_endpoint_responds_and_rejects_through_the_front(
     fronts: dict[str, Path], endpoint: str, tmp_path: Path
 ) -> None:
     env = environment(endpoint, MIN_SCORE="0.01")
@@ -397,6 +397,6 @@ def test_the_front_adds_little_to_the_endpoints_own_time(
     assert added < 0.015, f"{len(picture)} bytes: added {added * 1000:.1f} ms"
 
 
-def test_a_peers_picture_is_not_logged(ask: Function) -> None:
+def test_an_image_is_not_logged(ask: Function) -> None:
     ask(request("v1", JPEG))
     assert base64.b64encode(JPEG).decode()[:60] not in ask.log()

@@ -123,7 +123,7 @@ def result(aws: Aws, key: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_it_answers_api_gateway_as_the_front_does(ask: Function, version: str) -> None:
+def test_it_responds_to_api_gateway_as_the_front_does(ask: Function, version: str) -> None:
     answer = ask(post(JPEG, version=version))
     assert answer["statusCode"] == 200, answer
     said = json.loads(answer["body"])
@@ -153,7 +153,7 @@ BROKEN = JPEG[:200] + b"\0" * 60 + JPEG[260:]
         (404, "no such path", post(JPEG, path="/other")),
     ],
 )
-def test_it_refuses_as_the_front_does(
+def test_it_rejects_as_the_front_does(
     ask: Function, status: int, reason: str, sent: dict[str, Any]
 ) -> None:
     answer = ask(sent)
@@ -161,7 +161,7 @@ def test_it_refuses_as_the_front_does(
     assert reason in json.loads(answer["body"])["error"]
 
 
-def test_what_only_the_model_finds_wrong_is_told_to_the_caller(ask: Function) -> None:
+def test_what_only_the_model_finds_wrong_is_reported_to_the_caller(ask: Function) -> None:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(file, "PNG")
     whole = file.getvalue()
@@ -172,14 +172,14 @@ def test_what_only_the_model_finds_wrong_is_told_to_the_caller(ask: Function) ->
     assert ask(post(JPEG))["statusCode"] == 200, "and goes on"
 
 
-def test_it_settles_what_arrives_in_s3(ask: Function, aws: Aws, kind: str) -> None:
+def test_it_processes_what_arrives_in_s3(ask: Function, aws: Aws, kind: str) -> None:
     key = f"in/{kind} cat.jpg"
     assert ask({"Records": [arrives(aws, key)]}) is None
     found = result(aws, key)
     assert found["class"] == "Abyssinian" and found["picture"] == f"s3://{BUCKET}/{key}"
 
 
-def test_it_settles_messages_one_by_one(
+def test_it_processes_messages_one_by_one(
     ask: Function, aws: Aws, kind: str, dead_letters: str
 ) -> None:
     keys = [f"in/{kind}-{n}.jpg" for n in range(3)]
@@ -237,7 +237,7 @@ def refuses(function: Function, reason: str) -> None:
         assert "does not respond" in json.loads(answer["body"])["error"]
 
 
-def test_a_model_with_another_hash_is_refused(bare: Start, aws: Aws, tmp_path: Path) -> None:
+def test_a_model_with_another_hash_is_rejected(bare: Start, aws: Aws, tmp_path: Path) -> None:
     aws.client("s3").put_object(Bucket=BUCKET, Key="models/other", Body=b"other")
     there = {"MODEL": f"s3://{BUCKET}/models/other", "MODEL_SHA256": "0" * 64}
     with bare(tmp_path / "f", **there, TMPDIR=str(tmp_path)) as function:
@@ -245,7 +245,7 @@ def test_a_model_with_another_hash_is_refused(bare: Start, aws: Aws, tmp_path: P
         assert "nothing of it is used" in function.log()
 
 
-def test_a_malicious_archive_is_refused(bare: Start, aws: Aws, tmp_path: Path) -> None:
+def test_a_malicious_archive_is_rejected(bare: Start, aws: Aws, tmp_path: Path) -> None:
     body = hostile("../evil")
     aws.client("s3").put_object(Bucket=BUCKET, Key="models/evil", Body=body)
     digest = hashlib.sha256(body).hexdigest()
@@ -255,7 +255,7 @@ def test_a_malicious_archive_is_refused(bare: Start, aws: Aws, tmp_path: Path) -
         assert "leads out of the folder" in function.log()
 
 
-def test_why_there_is_no_model_is_told_in_the_dead_letter(
+def test_why_there_is_no_model_is_reported_in_the_dead_letter(
     bare: Start, aws: Aws, dead_letters: str, tmp_path: Path
 ) -> None:
     with bare(tmp_path / "f", DEAD_LETTER_URL=dead_letters) as function:
@@ -314,7 +314,7 @@ def test_the_image_installs_what_the_detector_imports_from_the_lock() -> None:
     assert set(packages()) <= needed, "what none of them asks for"
 
 
-def test_the_image_answers_with_the_model_in_it(
+def test_the_image_works_with_the_model_in_it(
     engine: Engine, images: dict[str, str], aws: Aws, dead_letters: str, tmp_path: Path
 ) -> None:
     env = {**aws.env, **SETTINGS, "DEAD_LETTER_URL": dead_letters}

@@ -105,7 +105,7 @@ def packed(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
+def test_what_lambda_would_not_take_is_rejected(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     with (model / "model.tflite").open("wb") as file:
@@ -116,13 +116,13 @@ def test_what_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.zip"))
 
 
-def test_a_folder_without_a_litert_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_litert_model_is_rejected(tmp_path: Path) -> None:
     done = packed("--out", tmp_path, "--model", tmp_path, "detector")
     assert done.returncode == 1
     assert "no model.tflite in it; make one with export/to_litert.py" in done.stderr
 
 
-def test_sizes_are_told_beside_the_paths(tmp_path: Path) -> None:
+def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
     done = packed("--out", tmp_path, "zoo")
     assert done.stdout == f"{tmp_path}/zoo.zip\n"
     assert "zoo.zip has" in done.stderr and "kB unpacked" in done.stderr

@@ -74,7 +74,7 @@ def test_it_is_fetched_once(s3: Any, tmp_path: Path) -> None:
     assert model_archive.fetched(f"s3://{BUCKET}/once", sha256(WHOLE), tmp_path) == first
 
 
-def test_one_with_another_hash_is_refused_and_leaves_nothing(s3: Any, tmp_path: Path) -> None:
+def test_one_with_another_hash_is_rejected_and_leaves_nothing(s3: Any, tmp_path: Path) -> None:
     s3.put_object(Bucket=BUCKET, Key="other", Body=archive(model=b"another"))
     with pytest.raises(ModelError, match=f"should be {sha256(WHOLE)}; nothing of it is used"):
         model_archive.fetched(f"s3://{BUCKET}/other", sha256(WHOLE), tmp_path)
@@ -141,7 +141,7 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
     ],
     ids=["parent", "absolute", "symbolic link", "hard link", "device", "cut off", "no archive"],
 )
-def test_a_malicious_archive_is_refused_as_a_model(
+def test_a_malicious_archive_is_rejected_as_a_model(
     s3: Any, tmp_path: Path, body: bytes, why: str
 ) -> None:
     """Not as a DataError: that would be told to a caller as the fault of the picture."""
@@ -162,14 +162,14 @@ def test_a_malicious_archive_is_refused_as_a_model(
         ("s3://models/a", "abc", "no SHA-256"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_told(
+def test_a_setting_that_makes_no_sense_is_reported(
     tmp_path: Path, address: str, digest: str, why: str
 ) -> None:
     with pytest.raises(ModelError, match=why):
         model_archive.fetched(address, digest, tmp_path)
 
 
-def test_what_s3_says_is_told(s3: Any, tmp_path: Path) -> None:
+def test_what_s3_says_is_reported(s3: Any, tmp_path: Path) -> None:
     from petbox.aws.session import Refused
 
     with pytest.raises(Refused, match=f"s3://{BUCKET}/none: NoSuchKey"):
@@ -222,7 +222,7 @@ def test_a_download_that_stalls_is_no_fault_of_the_storage(tmp_path: Path) -> No
             model_archive.download("s3://models/stalls", answer, digest, tmp_path / "archive")
 
 
-def test_a_full_storage_is_told(s3: Any) -> None:
+def test_a_full_storage_is_reported(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="full", Body=WHOLE)
     answer = s3.get_object(Bucket=BUCKET, Key="full")
     digest = model_archive.Digest(bytes.fromhex(sha256(WHOLE)))

@@ -135,7 +135,7 @@ def front(shop: Shop) -> Iterator[Function]:
         yield function
 
 
-def test_a_picture_gets_its_result(shop: Shop, front: Function) -> None:
+def test_an_image_gets_its_result(shop: Shop, front: Function) -> None:
     assert front({"Records": [shop.arrives("in/cat.jpg")]}) is None
     assert shop.keys() == ["results/in/cat.jpg.json"]
     result = shop.result("in/cat.jpg")
@@ -185,7 +185,9 @@ def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Fu
 
 
 @pytest.mark.parametrize("shop", [lambda _: Answer(502, b"<html>")], indirect=True, ids=["down"])
-def test_what_may_go_better_later_is_kept_until_the_last_try(shop: Shop, front: Function) -> None:
+def test_a_failure_that_may_be_temporary_is_retried_until_the_last_attempt(
+    shop: Shop, front: Function
+) -> None:
     event = shop.arrives("in/cat.jpg")
     for count in (1, 2):
         assert kept(front(messages(of(event), count=count))) == ["message-0"]
@@ -260,9 +262,7 @@ def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
     assert len(endpoint.asked) == 2 and len(versions) == 1
 
 
-def test_a_picture_that_was_replaced_gets_the_newer_ones_result(
-    shop: Shop, front: Function
-) -> None:
+def test_an_image_that_was_replaced_gets_the_newer_ones_result(shop: Shop, front: Function) -> None:
     old = shop.arrives("in/cat.jpg")
     file = io.BytesIO()
     Image.new("RGB", (30, 20)).save(file, "PNG")
@@ -282,12 +282,12 @@ def test_results_and_what_lies_elsewhere_trigger_nothing(shop: Shop, front: Func
     assert not shop.endpoint.asked and not shop.given_up()
 
 
-def test_a_picture_that_is_gone_is_passed_over(shop: Shop, front: Function) -> None:
+def test_an_image_that_is_gone_is_skipped(shop: Shop, front: Function) -> None:
     front({"Records": [shop.record("in/gone.jpg", "d41d8cd98f00b204e9800998ecf8427e")]})
     assert not shop.keys() and not shop.given_up()
 
 
-def test_the_drawn_picture_is_written_if_wanted(shop: Shop) -> None:
+def test_the_drawn_image_is_written_on_request(shop: Shop) -> None:
     with shop.front(DRAW="true") as front:
         front({"Records": [shop.arrives("in/cat.jpg")]})
     assert shop.keys() == ["results/in/cat.jpg.jpg", "results/in/cat.jpg.json"]

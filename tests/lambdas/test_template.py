@@ -157,7 +157,7 @@ def test_what_is_kept_is_encrypted_and_logs_end(resources: dict[str, Any]) -> No
         assert resources[group]["Properties"]["RetentionInDays"], name
 
 
-def test_pictures_of_any_type_pass_api_gateway_unharmed(resources: dict[str, Any]) -> None:
+def test_images_of_any_type_pass_api_gateway_unharmed(resources: dict[str, Any]) -> None:
     (api,) = of_kind(resources, "AWS::ApiGateway::RestApi").values()
     assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["*/*"]
     too_large = api["Body"]["x-amazon-apigateway-gateway-responses"]["REQUEST_TOO_LARGE"]
@@ -249,7 +249,7 @@ def test_parameters_choose_what_is_deployed(
         (IMAGE | ZIP, "DetectorImage and DetectorZip are both given"),
     ],
 )
-def test_what_cannot_go_together_is_refused_with_the_reason(
+def test_what_cannot_go_together_is_rejected_with_the_reason(
     template: dict[str, Any], given: dict[str, str], why: str
 ) -> None:
     (broken,) = Stack(template, given).broken_rules()

@@ -110,7 +110,7 @@ def test_results_of_the_front_are_waited_for_and_printed(
     assert "1 of 3 images failed" in done.stderr
 
 
-def test_a_result_that_never_comes_is_told_and_one_of_an_older_picture_is_none(
+def test_a_result_that_never_comes_is_reported_and_one_of_an_older_image_is_none(
     aws: Aws, photos: Path
 ) -> None:
     s3 = bucket(aws, "never")
@@ -125,7 +125,7 @@ def test_a_result_that_never_comes_is_told_and_one_of_an_older_picture_is_none(
     assert "2 of 2 images have no result" in done.stderr
 
 
-def test_what_cannot_be_uploaded_is_told(aws: Aws, photos: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_uploaded_is_reported(aws: Aws, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.jpg").write_bytes(JPEG)

@@ -56,12 +56,12 @@ def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None
         ([SAVED, LITE], "more than one model"),
     ],
 )
-def test_what_is_no_model_is_told(tmp_path: Path, files: list[str], why: str) -> None:
+def test_what_is_no_model_is_reported(tmp_path: Path, files: list[str], why: str) -> None:
     with pytest.raises(ModelError, match=why):
         in_process.find_model(tree(tmp_path, *files))
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no such folder"):
         in_process.find_model(tmp_path / "nowhere")
 
@@ -73,7 +73,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return in_process.open_model(folder)
 
 
-def test_a_saved_model_answers_with_names(named: Engine) -> None:
+def test_a_saved_model_returns_names(named: Engine) -> None:
     (one,) = named.detect(png(24, 16))
     assert (one.label, one.name) == (3, "Abyssinian")
     assert one.score == pytest.approx(1 / 17)
@@ -81,13 +81,13 @@ def test_a_saved_model_answers_with_names(named: Engine) -> None:
     assert type(one.score) is float and type(one.label) is int
 
 
-def test_a_model_of_others_answers_without_names(tmp_path: Path) -> None:
+def test_a_model_of_others_returns_no_names(tmp_path: Path) -> None:
     detector = in_process.open_model(tiny_detector(tmp_path / "classic"))
     (one,) = detector.detect(png(24, 16))
     assert (one.label, one.name) == (3, None)
 
 
-def test_a_picture_that_the_model_refuses_is_told_in_its_words(named: Engine) -> None:
+def test_an_image_that_the_model_rejects_is_reported_in_its_words(named: Engine) -> None:
     with pytest.raises(InvalidImage) as refused:
         named.detect(b"no picture")
     assert "\n" not in str(refused.value) and "{{node" not in str(refused.value)
@@ -109,7 +109,7 @@ def guarded(folder: Path) -> Path:
     return folder
 
 
-def test_the_exporters_refusals_are_told_without_the_graphs_words(tmp_path: Path) -> None:
+def test_the_exporters_rejections_are_reported_without_the_graphs_words(tmp_path: Path) -> None:
     detector = in_process.open_model(guarded(tmp_path / "model"))
     with pytest.raises(InvalidImage) as refused:
         detector.detect(b"any")
@@ -139,7 +139,7 @@ def adding(folder: Path) -> Path:
         (tensors_only, "does not take picture files"),
     ],
 )
-def test_what_is_no_detector_is_told_when_it_is_loaded(
+def test_what_is_no_detector_is_reported_when_it_is_loaded(
     tmp_path: Path, make: Callable[[Path], Any], why: str
 ) -> None:
     make(tmp_path / "model")
