@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 help: ## what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.venv/ready: constraints.txt pyproject.toml scripts/install_python.sh
+.venv/ready: locks/dev.txt pyproject.toml scripts/install_python.sh
 	@scripts/install_system.sh python
 	@scripts/install_python.sh
 	@touch $@
@@ -60,8 +60,5 @@ image: ## build the serving image (MODEL=model/toy; BASE=tensorflow/serving:2.20
 clean: ## remove what the demo made; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build
 
-lock: ## write constraints.txt anew from pyproject.toml (asks the package index)
-	@$(BIN)/python -m pip install --quiet --target build/uv 'uv>=0.9'
-	@PYTHONPATH=build/uv $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.10 \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev \
-	    pyproject.toml --output-file constraints.txt
+lock: ## write locks/ from pyproject.toml (needs the package index)
+	@scripts/lock.sh

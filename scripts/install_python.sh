@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with the locked packages and petbox itself, or mends it after the lock changed.
+# Creates .venv with the packages of locks/dev.txt and petbox itself, or updates it after the lock changed.
 # usage: [PYTHON=python3.11] scripts/install_python.sh
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
@@ -18,19 +18,18 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-# A venv of another Python, or one that was moved, is made anew.
+# A venv of another Python, or one that was moved, is created anew.
 if ! .venv/bin/python -c "$fits" 2>/dev/null; then
   "$python" -m venv --clear .venv
 fi
-# The lock is whole, and leaves out what is not needed (pyproject.toml says what), so that no
-# dependencies are looked for. pip's own cache would lie outside the checkout.
+# The lock is complete, and leaves out requirements that are not needed (see pyproject.toml), hence
+# --no-deps. pip's own cache would be outside the checkout.
 install=(.venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
   --no-deps --no-build-isolation)
-locked() { sed -nE "/^($1)==/,/[^\\\\]$/p" constraints.txt; }
 
-echo >&2 "install_python: installing $(grep -c '==' constraints.txt) packages into .venv (about 1 GB to download)"
-# what has no wheel is built with the locked tools, not with the newest of the day
-"${install[@]}" --require-hashes --requirement <(locked 'setuptools|wheel')
-"${install[@]}" --require-hashes --requirement constraints.txt
+echo >&2 "install_python: installing $(grep -c '==' locks/dev.txt) packages into .venv (about 1 GB to download)"
+# Packages without a wheel are built with the locked tools, not with the newest of the day.
+"${install[@]}" --require-hashes --requirement <(sed -nE '/^(setuptools|wheel)==/,/[^\\]$/p' locks/dev.txt)
+"${install[@]}" --require-hashes --requirement locks/dev.txt
 "${install[@]}" --editable ./
 .venv/bin/petbox --version

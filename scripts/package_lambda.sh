@@ -52,19 +52,10 @@ rooms() {
     *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
   esac
 }
-# What they import of others, in groups that are fetched once.
-groups() {
+lock() { # of locks/
   case $1 in
-    http_front) echo powertools forms ;;
-    s3_front) echo powertools ;;
-    detector) echo powertools forms litert ;;
-  esac
-}
-packages() { # as constraints.txt spells them, with what they need
-  case $1 in
-    powertools) echo aws-lambda-powertools jmespath pillow typing-extensions ;;
-    forms) echo pybase64 python-multipart ;;
-    litert) echo ai-edge-litert numpy ;;
+    http_front | s3_front) echo "$1" ;;
+    detector) echo detector_zip ;;
   esac
 }
 program() {
@@ -92,24 +83,28 @@ compiler=$(compiler)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A group of packages in a folder of its own, for Lambda's Python and processor whatever this
-# machine's are.
-fetch() {
-  local tree=$work/packages/$1 tags=() tag package
-  [[ ! -d $tree ]] || return 0
-  for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014; do
-    tags+=(--platform "${tag}_$platform")
-  done
-  for package in $(packages "$1"); do
-    grep -q "^$package==" "$here/constraints.txt" || fail "constraints.txt locks no $package"
-    sed -nE "/^$package==/,/[^\\\\]$/p" "$here/constraints.txt"
-  done >"$work/requirements"
-  "$runner" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-compile \
-    --only-binary=:all: --implementation cp --python-version "$python" "${tags[@]}" --target "$tree" \
-    --require-hashes --requirement "$work/requirements" >&2
-  rm -rf "${tree:?}/bin"
-  strip "$tree"
-  compile "$tree"
+# Prints the folder with the packages that a function imports, for Lambda's Python and processor
+# whatever this machine's are. It is kept for the next build, until the lock or this script changes.
+packages() {
+  local lock=$here/locks/$1.txt tags=() tag key tree
+  key=$({ cat "$lock" "$0" && echo "$python $platform $compiler"; } | sha256sum)
+  tree=$here/build/lambda-packages/$1-${key:0:16}
+  if [[ ! -d $tree ]]; then
+    for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014; do
+      tags+=(--platform "${tag}_$platform")
+    done
+    "$runner" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-compile \
+      --only-binary=:all: --implementation cp --python-version "$python" "${tags[@]}" \
+      --target "$work/packages" --require-hashes --requirement "$lock" >&2
+    rm -rf "$work/packages/bin"
+    strip "$work/packages"
+    compile "$work/packages"
+    mkdir -p "${tree%/*}"
+    cp -R "$work/packages" "$tree.$$"
+    mv --no-target-directory "$tree.$$" "$tree" 2>/dev/null || rm -r "$tree.$$" # another build was first
+    rm -r "$work/packages"
+  fi
+  echo "$tree"
 }
 strip() { # what no function here imports: tests, and LiteRT's tools and accelerators
   find "$1" -type d -name tests -prune -exec rm -r {} +
@@ -130,10 +125,11 @@ for name; do
     (cd "$here/petbox" && find "$room" -name '*.py' -exec cp --parents {} "$tree/petbox/" \;)
   done
   compile "$tree"
-  for group in $(groups "$name"); do
-    fetch "$group"
-    cp -R "$work/packages/$group/." "$tree/"
-  done
+  lock=$(lock "$name")
+  if [[ -n $lock ]]; then
+    found=$(packages "$lock")
+    cp -R "$found/." "$tree/"
+  fi
   if [[ $name == detector && -n $model ]]; then
     cp -RL "$model" "$tree/model"
   fi

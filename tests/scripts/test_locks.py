@@ -1,0 +1,89 @@
+"""locks/*.txt: one version of a package everywhere, every file by its hash, no address."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import requires
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from support.locks import LOCKS, entries, packages
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+NAMES = sorted(path.stem for path in LOCKS.iterdir())
+
+
+def project() -> Any:
+    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def closure(*extras: str) -> set[str]:
+    """All that these extras of petbox require, without what pyproject.toml overrides."""
+    stated = project()
+    overridden = {Requirement(r).name for r in stated["tool"]["uv"]["override-dependencies"]}
+    found: set[tuple[str, str]] = set()
+
+    def add(requirement: Requirement) -> None:
+        for extra in requirement.extras or {""}:
+            name = canonicalize_name(requirement.name)
+            if name in overridden or (name, extra) in found:
+                continue
+            found.add((name, extra))
+            if name == "petbox":
+                needs = stated["project"]["optional-dependencies"].get(extra, [])
+            else:
+                needs = requires(name) or []
+            for need in map(Requirement, needs):
+                if need.marker is None or need.marker.evaluate({"extra": extra}):
+                    add(need)
+
+    add(Requirement(f"petbox[{','.join(extras)}]"))
+    return {name for name, _ in found} - {"petbox"}
+
+
+def test_each_dependency_group_has_a_lock() -> None:
+    assert set(NAMES) == {"dev", "train", *project()["dependency-groups"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lock_names_no_host(name: str) -> None:
+    assert "://" not in (LOCKS / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_has_the_same_version_and_files_in_every_lock(name: str) -> None:
+    everything = entries("dev")
+    locked = entries(name)
+    assert locked
+    for package, hashes in locked.items():
+        assert hashes and hashes == everything.get(package), package
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("dev", "train")])
+def test_a_group_is_locked_whole(name: str) -> None:
+    groups = project()["dependency-groups"]
+
+    def stated(name: str) -> set[str]:
+        return {
+            found
+            for one in groups[name]
+            for found in (stated(one["include-group"]) if isinstance(one, dict) else {one})
+        }
+
+    assert stated(name) <= packages(name)
+
+
+def test_the_training_lock_holds_what_training_needs_and_nothing_else() -> None:
+    assert packages("train") == closure("train", "aws")
+
+
+def test_the_development_lock_holds_what_the_tests_need_and_nothing_else() -> None:
+    assert packages("dev") == closure("dev")
