@@ -79,7 +79,8 @@ def network(names: dict[int, str]) -> tuple[Any, Any]:
 def asked(config: Any, model: Any, names: dict[int, str], settings: Settings) -> dict[str, Any]:
     """What the exported model answers to the photo, by signature."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    Servable(TrainedNetwork(config, model), LABEL_MAP, names, settings).save(FOLDER)
+    servable = Servable(TrainedNetwork(config, model), names, settings)
+    servable.save(FOLDER, LABEL_MAP.read_bytes())
     loaded = load("pets", 1, FOLDER, Running())
     request = {"inputs": np.array([PHOTO.read_bytes()], object)}
     said = {

@@ -287,11 +287,12 @@ def products(graph: Any) -> Iterator[dict[str, Any]]:
 def export_by_library(run: str, out: str) -> None:
     """As the Model Garden's export_saved_model.py does, with its detector's default settings."""
     from petbox.training import config as training_config
+    from petbox.training import runs
     from petbox.training.tfvision import exp_factory, tf
 
     from official.vision.serving import export_saved_model_lib  # isort: skip
 
-    config = training_config.load_config(Path(run))
+    config = training_config.load_config(runs.read(Path(run)))
     default = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco").task.model
     config.task.model.roi_generator = default.roi_generator
     config.task.model.detection_generator = default.detection_generator

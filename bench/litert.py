@@ -117,31 +117,32 @@ def judgement(model: Path, folder: Path, photos: Path) -> dict[str, float]:
     from petbox.evaluation import coco_metrics
 
     names = records.read_info(folder).labels
-    found = coco_metrics.judged(list(compared(model, folder, photos)), names)
-    return {name: value or 0.0 for name, value in found.metrics.items()}
+    found = coco_metrics.measure(list(compared(model, folder, photos)), names)
+    return {name: value or 0.0 for name, value in found.overall.items()}
 
 
 def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
     from petbox.data import records
-    from petbox.evaluation import model_predictions
-    from petbox.evaluation.comparison import Compared, Truth
+    from petbox.evaluation import predictions
+    from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
+    from petbox.export import model_folder
     from petbox.litert import bundle
     from petbox.litert.detector import LiteDetector
 
     if not bundle.is_there(model):
-        yield from model_predictions.compared(model, folder, "test")
+        yield from predictions.of_model(model_folder.read(model), folder, "test")
         return
     photos.mkdir(exist_ok=True)
     detector = LiteDetector(model)
     for at, example in enumerate(records.examples(folder, "test")):
         (photos / f"{at:04}").write_bytes(example.encoded)
         truth = zip(example.classes, example.boxes, example.crowds, strict=True)
-        yield Compared(
+        yield EvaluatedImage(
             number=at if example.source_id is None else example.source_id,
             width=example.width,
             height=example.height,
             truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
-            found=tuple(detector.detect(example.encoded)),
+            detections=tuple(detector.detect(example.encoded)),
         )
 
 

@@ -135,11 +135,12 @@ def test_the_model_says_what_the_checkpoint_says(
     from petbox.data.records import examples
     from petbox.export.verify import compared
     from petbox.tf import tf
-    from petbox.training import checkpoints
+    from petbox.training import checkpoints, runs
     from petbox.training import config as training_config
 
-    config = training_config.load_config(finished)
-    network = checkpoints.restored(config, finished)
+    run = runs.read(finished)
+    config = training_config.load_config(run)
+    network = checkpoints.restored(config, run)
     exported = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     data = config.task.validation_data
     data.global_batch_size = 1

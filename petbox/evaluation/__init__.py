@@ -1,1 +1,1 @@
-"""Evaluation: predictions compared with the ground truth, COCO metrics, plots and sheets."""
+"""Evaluation: predictions against the ground truth, COCO metrics, plots and sheets."""

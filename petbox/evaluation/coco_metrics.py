@@ -1,7 +1,7 @@
 """COCO's metrics of a detector: overall, by class, and as curves, all by pycocotools.
 
-Detectors and pictures' files are not known here. What cannot be said is None: a class without an
-animal has no average precision, and does not count in the means.
+Undefined values are None: a class without an animal has no average precision, and does not count
+in the means.
 """
 
 from __future__ import annotations
@@ -13,17 +13,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from petbox.errors import needs
-from petbox.evaluation.comparison import Compared
-from petbox.wire import Box
+from petbox.wire import Box, Detection
 
-HALF = 0  # place of the overlap 0.5 among COCO's ten
+HALF = 0  # index of the overlap 0.5 among COCO's ten
 THREE_QUARTERS = 5
-MOST_FOUND = 100  # in a picture
+MOST_DETECTIONS = 100  # in an image
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One animal in an image."""
+
+    label: int
+    box: Box
+    crowd: bool = False  # one box around many, which counts neither for nor against a detector
+
+
+@dataclass(frozen=True)
+class EvaluatedImage:
+    """The truth of one image and its detections; boxes are in fractions of the image."""
+
+    number: int  # its record's source_id
+    width: int
+    height: int
+    truth: tuple[Truth, ...]
+    detections: tuple[Detection, ...]
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is found."""
+    """How well one class is detected."""
 
     label: int
     name: str
@@ -35,32 +54,30 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What COCO's evaluation says of a detector."""
-
-    metrics: dict[str, float | None]
+class Metrics:
+    overall: dict[str, float | None]
     classes: tuple[ClassScore, ...]  # in the label map's order
-    # For each picture: which detection found which animal, by their places; None is a crowd.
+    # For each image: indices of detections and of the animals they match; None is a crowd.
     matches: tuple[dict[int, int | None], ...]
 
 
-def judged(pictures: Sequence[Compared], names: Mapping[int, str]) -> Judgement:
-    """COCO's metrics over all `pictures`, whose numbers differ."""
-    evaluation = _evaluated(pictures, names)
+def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metrics:
+    """COCO's metrics over all `images`, whose numbers differ."""
+    evaluation = _evaluated(images, names)
     precision = evaluation.eval["precision"][..., 0, -1]  # [overlap, recall, class]
     recall = evaluation.eval["recall"][..., 0, -1]  # [overlap, class]
-    return Judgement(
-        metrics={
+    return Metrics(
+        overall={
             "mAP": _mean(precision),
             "mAP@0.5": _mean(precision[HALF]),
             "mAP@0.75": _mean(precision[THREE_QUARTERS]),
-            f"AR@{MOST_FOUND}": _mean(recall),
+            f"AR@{MOST_DETECTIONS}": _mean(recall),
         },
         classes=tuple(
             ClassScore(
                 label=label,
                 name=names[label],
-                animals=sum(t.label == label and not t.crowd for p in pictures for t in p.truth),
+                animals=sum(t.label == label and not t.crowd for p in images for t in p.truth),
                 average_precision=_mean(precision[..., at]),
                 average_precision_at_half=_mean(precision[HALF, :, at]),
                 average_recall=_mean(recall[:, at]),
@@ -68,41 +85,41 @@ def judged(pictures: Sequence[Compared], names: Mapping[int, str]) -> Judgement:
             )
             for at, label in enumerate(map(int, evaluation.params.catIds))
         ),
-        matches=_matches(pictures, evaluation),
+        matches=_matches(images, evaluation),
     )
 
 
-def _evaluated(pictures: Sequence[Compared], names: Mapping[int, str]) -> Any:
-    """A finished COCOeval of boxes; only of all sizes together."""
+def _evaluated(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Any:
+    """A finished COCOeval of boxes; for all sizes together."""
     truth = [
-        {"iscrowd": int(one.crowd), **_annotation(picture, one.label, one.box)}
-        for picture in pictures
-        for one in picture.truth
+        {"iscrowd": int(one.crowd), **_annotation(image, one.label, one.box)}
+        for image in images
+        for one in image.truth
     ]
     found = [
-        {"score": one.score, **_annotation(picture, one.label, one.box)}
-        for picture in pictures
-        for one in picture.found
+        {"score": one.score, **_annotation(image, one.label, one.box)}
+        for image in images
+        for one in image.detections
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints tables of its own
         evaluation = needs("pycocotools.cocoeval", "train").COCOeval(
-            _coco(pictures, names, truth), _coco(pictures, names, found), "bbox"
+            _coco(images, names, truth), _coco(images, names, found), "bbox"
         )
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
         evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
-        evaluation.params.maxDets = [MOST_FOUND]
+        evaluation.params.maxDets = [MOST_DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
 
 
 def _coco(
-    pictures: Sequence[Compared], names: Mapping[int, str], annotations: list[dict[str, Any]]
+    images: Sequence[EvaluatedImage], names: Mapping[int, str], annotations: list[dict[str, Any]]
 ) -> Any:
-    """COCO's index of annotations, which may be none; they are numbered as they come, from 1 on."""
+    """COCO's index of annotations, numbered from 1 in their order."""
     index = needs("pycocotools.coco", "train").COCO()
     index.dataset = {
-        "images": [{"id": p.number, "width": p.width, "height": p.height} for p in pictures],
+        "images": [{"id": p.number, "width": p.width, "height": p.height} for p in images],
         "categories": [{"id": label} for label in sorted(names)],
         "annotations": [{"id": at, **one} for at, one in enumerate(annotations, 1)],
     }
@@ -110,26 +127,29 @@ def _coco(
     return index
 
 
-def _annotation(picture: Compared, label: int, box: Box) -> dict[str, Any]:
-    corner_and_size = pixels(picture, box)
+def _annotation(image: EvaluatedImage, label: int, box: Box) -> dict[str, Any]:
+    corner_and_size = pixels(image, box)
     area = corner_and_size[2] * corner_and_size[3]
-    return {"image_id": picture.number, "category_id": label, "bbox": corner_and_size, "area": area}
+    return {"image_id": image.number, "category_id": label, "bbox": corner_and_size, "area": area}
 
 
-def pixels(picture: Compared, box: Box) -> list[float]:
-    """A box as COCO has it: left, top, width and height in the picture's pixels."""
+def pixels(image: EvaluatedImage, box: Box) -> list[float]:
+    """A box in COCO's form: left, top, width and height in pixels."""
     ymin, xmin, ymax, xmax = box
-    width, height = picture.width, picture.height
+    width, height = image.width, image.height
     return [xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height]
 
 
-def _matches(pictures: Sequence[Compared], evaluation: Any) -> tuple[dict[int, int | None], ...]:
-    """COCO's own pairs at an overlap of 0.5, from its numbers back to places in each picture."""
-    pairs: dict[int, dict[int, int | None]] = {picture.number: {} for picture in pictures}
-    first_truth, first_found = _firsts(pictures)
-    for said in filter(None, evaluation.evalImgs):  # one for each picture and class
-        number = int(said["image_id"])
-        rows = zip(said["dtIds"], said["dtMatches"][HALF], said["dtIgnore"][HALF], strict=True)
+def _matches(
+    images: Sequence[EvaluatedImage], evaluation: Any
+) -> tuple[dict[int, int | None], ...]:
+    """COCO's own matches at an overlap of 0.5, as indices in each image."""
+    pairs: dict[int, dict[int, int | None]] = {image.number: {} for image in images}
+    first_truth, first_found = _firsts(images)
+    for result in filter(None, evaluation.evalImgs):  # one for each image and class
+        number = int(result["image_id"])
+        columns = (result["dtIds"], result["dtMatches"][HALF], result["dtIgnore"][HALF])
+        rows = zip(*columns, strict=True)
         for found, truth, ignored in rows:
             if truth:
                 place = None if ignored else int(truth) - first_truth[number]
@@ -137,20 +157,20 @@ def _matches(pictures: Sequence[Compared], evaluation: Any) -> tuple[dict[int, i
     return tuple(pairs.values())
 
 
-def _firsts(pictures: Sequence[Compared]) -> tuple[dict[int, int], dict[int, int]]:
-    """The numbers of each picture's first annotations."""
+def _firsts(images: Sequence[EvaluatedImage]) -> tuple[dict[int, int], dict[int, int]]:
+    """The numbers of each image's first annotations."""
     truth, found, next_truth, next_found = {}, {}, 1, 1
-    for picture in pictures:
-        truth[picture.number], found[picture.number] = next_truth, next_found
-        next_truth += len(picture.truth)
-        next_found += len(picture.found)
+    for image in images:
+        truth[image.number], found[image.number] = next_truth, next_found
+        next_truth += len(image.truth)
+        next_found += len(image.detections)
     return truth, found
 
 
 def _mean(values: Any) -> float | None:
-    """As COCO's summary has it: -1 stands for what does not exist."""
-    there = values[values > -1]
-    return float(there.mean()) if there.size else None
+    """The mean as in COCO's summary, where -1 stands for an undefined value."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else None
 
 
 def _curve(precision: Any) -> tuple[float, ...] | None:

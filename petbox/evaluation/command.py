@@ -17,7 +17,7 @@ examples:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,152 +26,137 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import Json
 from petbox.cli.progress import progress
-from petbox.data import labels
 from petbox.data.records import read_info
 from petbox.errors import DataError, ModelError
 from petbox.evaluation import coco_metrics, curves
 from petbox.evaluation import sheet as evaluation_sheet
 from petbox.evaluation import table as evaluation_table
-from petbox.evaluation.coco_metrics import Judgement
-from petbox.evaluation.comparison import Compared
-from petbox.export.versions import newest_version
+from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics
+from petbox.export import model_folder
+from petbox.export.model_folder import ModelFolder
 from petbox.training import runs
+from petbox.training.runs import Run
 
 
 @dataclass(frozen=True)
 class Options:
-    records: Annotated[Path, "folder made by train/make_records.py"]
-    run: Annotated[Path | None, "folder made by train/train.py"] = None
+    records: Annotated[Path, "folder made by `petbox records`"]
+    run: Annotated[Path | None, "folder made by `petbox train`"] = None
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
-    split: Annotated[Literal["train", "test"], "which pictures of it"] = "test"
+    split: Annotated[Literal["train", "test"], "which of its images"] = "test"
     json: Json = False
 
 
-@dataclass(frozen=True)
-class Detector:
-    """What is evaluated, and where that is told."""
-
-    folder: Path
-    name: str
-    label_map: Path
-    out: Path
-    exported: bool
-
-
 def main(options: Options) -> None:
-    tried = meant(options)
-    names, info = labels.read(tried.label_map), read_info(options.records)
-    if names != info.labels:
+    detector = load(options)
+    count = check(detector, options)
+    images = predict(detector, options, count)
+    metrics = coco_metrics.measure(images, detector.names)
+    write(detector, options, images, metrics)
+
+
+def load(options: Options) -> Run | ModelFolder:
+    """The one detector that the options name."""
+    if options.run and not options.model:
+        return runs.read(options.run)
+    if options.model and not options.run:
+        return model_folder.read(options.model)
+    raise ModelError(f"--run or --model: give one of them, not {2 if options.model else 0}")
+
+
+def check(detector: Run | ModelFolder, options: Options) -> int:
+    """The number of images to evaluate; rejects records of other classes, or without images."""
+    info = read_info(options.records)
+    if detector.names != info.labels:
         raise DataError(
-            f"{options.records}: its label map differs from {tried.folder}'s; "
-            f"make the records with --label-map {tried.label_map}"
+            f"{options.records}: its label map differs from {detector.folder}'s; "
+            f"make the records with --label-map {detector.label_map}"
         )
     count = info.pictures.get(options.split, 0)
     if not count:
         raise DataError(
-            f"{options.records}: has no pictures to {options.split} with; "
+            f"{options.records}: has no images in its {options.split} split; "
             "make records that have some, or choose the other --split"
         )
-    pictures = compared(tried, options, count)
-    judgement = coco_metrics.judged(pictures, names)
-    text = json.dumps(summary(options.split, judgement), indent=1, ensure_ascii=False)
+    return count
+
+
+def predict(detector: Run | ModelFolder, options: Options, count: int) -> list[EvaluatedImage]:
+    program.say("loading TensorFlow ...")
+    from petbox.evaluation import predictions
+
+    records, split = options.records, options.split
+    if isinstance(detector, Run):
+        found = predictions.of_run(detector, records, split)
+    else:
+        found = predictions.of_model(detector, records, split)
+    images = []
+    with progress("evaluate", count) as advance:
+        for image in found:
+            images.append(image)
+            advance(1, "")
+    return sorted(images, key=lambda image: image.number)  # the same sample every time
+
+
+def write(
+    detector: Run | ModelFolder,
+    options: Options,
+    images: Sequence[EvaluatedImage],
+    metrics: Metrics,
+) -> None:
+    text = json.dumps(summary(options.split, metrics), indent=1, ensure_ascii=False)
     if options.json:
         print(text)
     else:
-        for name, value in judgement.metrics.items():
+        for name, value in metrics.overall.items():
             print(f"{name:<10} {evaluation_table.number(value)}")
-        print(f"\n{evaluation_table.table(judgement.classes)}")
-    tried.out.mkdir(parents=True, exist_ok=True)
-    draw(tried, options, pictures, judgement)
-    metrics = tried.out / runs.evaluation(options.split)
-    with outputs.product(metrics, replace=True) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
-        program.say(f"wrote {metrics}")
-
-
-def meant(options: Options) -> Detector:
-    """The one detector that the options name."""
-    if options.model and not options.run:
-        version = newest_version(options.model)
-        label_map = version / "assets" / labels.FILE_NAME
-        if not label_map.is_file():
-            raise ModelError(
-                f"{version}: has no assets/{labels.FILE_NAME}; export it by "
-                "export/exporter_savedmodel.py, which can wrap SavedModels of others too"
-            )
-        # A server of the versions passes over what is no whole number.
-        whole = version.resolve()
-        out = options.out or whole.with_name(f"{whole.name}-evaluation")
-        return Detector(version, f"{whole.parent.name}/{whole.name}", label_map, out, exported=True)
-    if options.model or not options.run:
-        raise ModelError(f"--run or --model: give one of them, not {2 if options.model else 0}")
-    runs.check(options.run)
-    label_map, out = options.run / runs.LABEL_MAP, options.out or options.run
-    return Detector(options.run, options.run.name, label_map, out, exported=False)
-
-
-def compared(tried: Detector, options: Options, count: int) -> list[Compared]:
-    """What the detector finds in each picture of the split, beside what is there."""
-    program.say("loading TensorFlow ...")
-    answers = from_model if tried.exported else from_checkpoint
-    pictures = []
-    with progress("evaluate", count) as advance:
-        for picture in answers(tried.folder, options.records, options.split):
-            pictures.append(picture)
-            advance(1, "")
-    return sorted(pictures, key=lambda picture: picture.number)  # the same sample every time
-
-
-def from_checkpoint(run: Path, records: Path, split: str) -> Iterator[Compared]:
-    from petbox.evaluation import predictions
-    from petbox.training import checkpoints
-    from petbox.training import config as training_config
-
-    config = training_config.load_config(run)
-    yield from predictions.compared(config, checkpoints.restored(config, run), records, split)
-
-
-def from_model(model: Path, records: Path, split: str) -> Iterator[Compared]:
-    from petbox.evaluation import model_predictions
-
-    yield from model_predictions.compared(model, records, split)
+        print(f"\n{evaluation_table.table(metrics.classes)}")
+    whole, out, name = detector.folder.resolve(), options.out, detector.folder.name
+    if isinstance(detector, ModelFolder):
+        # A server of the versions ignores a folder whose name is not a whole number.
+        out, name = out or whole.with_name(f"{whole.name}-evaluation"), "/".join(whole.parts[-2:])
+    path = (out or detector.folder) / runs.evaluation(options.split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pngs = draw(name, options, images, metrics)
+    files = {
+        path.with_name(path.name.replace("evaluation", kind)).with_suffix(".png"): png
+        for kind, png in pngs.items()
+    }
+    for file, content in {**files, path: f"{text}\n".encode()}.items():
+        with outputs.product(file, replace=True) as partial:
+            partial.write_bytes(content)
+        program.say(f"wrote {file}")
 
 
 def draw(
-    tried: Detector, options: Options, pictures: Sequence[Compared], judgement: Judgement
-) -> None:
-    names, split = {one.label: one.name for one in judgement.classes}, options.split
-    bad = evaluation_sheet.worst(pictures, judgement, names)
-    shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(pictures, judgement)
-    of_all = f"of {len(pictures)} {split} pictures"
+    name: str, options: Options, images: Sequence[EvaluatedImage], metrics: Metrics
+) -> dict[str, bytes]:
+    """The plot and the sheets, as PNG."""
+    names, split = {one.label: one.name for one in metrics.classes}, options.split
+    bad = evaluation_sheet.worst(images, metrics, names)
+    shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(images, metrics)
+    of_all = f"of {len(images)} {split} images"
     titles = {
         "worst_misses": f"{len(shown)} {of_all}: the worst of {len(bad)} with mistakes."
         if bad
-        else f"Not one mistake in any {of_all}.",
-        "sample": f"{len(some)} {of_all}, taken evenly.",
+        else f"No mistake in any {of_all}.",
+        "sample": f"{len(some)} {of_all}, an even sample.",
     }
-    plot = curves.plot(judgement.classes, f"{tried.name}: {of_all[3:]}")
-    write(tried.out, split, "precision_recall", plot)
-    for name, entries in (("worst_misses", shown), ("sample", some)):
-        sheet = evaluation_sheet.sheet(entries, titles[name], names, options.records, split)
-        write(tried.out, split, name, sheet)
+    return {
+        "precision_recall": curves.plot(metrics.classes, f"{name}: {of_all[3:]}"),
+        **{
+            kind: evaluation_sheet.sheet(entries, titles[kind], names, options.records, split)
+            for kind, entries in (("worst_misses", shown), ("sample", some))
+        },
+    }
 
 
-def write(out: Path, split: str, name: str, png: bytes) -> None:
-    """A picture beside the metrics, named as they are."""
-    metrics = out / runs.evaluation(split)
-    path = metrics.with_name(metrics.name.replace("evaluation", name)).with_suffix(".png")
-    with outputs.product(path, replace=True) as partial:
-        partial.write_bytes(png)
-    program.say(f"wrote {path}")
-
-
-def summary(split: str, judgement: Judgement) -> dict[str, Any]:
-    """The evaluation as JSON has it: null where there is nothing to say."""
+def summary(split: str, metrics: Metrics) -> dict[str, Any]:
+    """The content of evaluation.json: null for what does not exist."""
     return {
         "split": split,
-        **{name: rounded(value) for name, value in judgement.metrics.items()},
+        **{name: rounded(value) for name, value in metrics.overall.items()},
         "classes": {
             one.name: {
                 "animals": one.animals,
@@ -179,7 +164,7 @@ def summary(split: str, judgement: Judgement) -> dict[str, Any]:
                 "AP@0.5": rounded(one.average_precision_at_half),
                 "AR@100": rounded(one.average_recall),
             }
-            for one in judgement.classes
+            for one in metrics.classes
         },
     }
 

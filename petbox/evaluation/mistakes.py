@@ -1,12 +1,12 @@
-"""What a detector got wrong in a picture, in words, and how bad that is.
+"""A detector's mistakes in an image, in words, and how bad each is.
 
-    missed          an animal without a box that is sure; worse the less sure
-    wrong class     a sure box on an animal of another class
-    badly placed    a sure box that is off its animal by more than COCO's 0.5 lets pass
-    found twice     a sure box on an animal that another box has found
-    false alarm     a sure box on nothing
+    missed          an animal without a confident detection; worse with a lower score
+    wrong class     a confident detection on an animal of another class
+    badly placed    a confident detection that overlaps its animal by less than COCO's 0.5
+    found twice     a confident detection on an animal that another one matches
+    false alarm     a confident detection on no animal
 
-Right is what COCO's evaluation calls right at an overlap of 0.5. Chooses and draws no pictures.
+A detection is right if COCO's evaluation matches it at an overlap of 0.5.
 """
 
 from __future__ import annotations
@@ -15,91 +15,92 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from petbox.errors import needs
-from petbox.evaluation.coco_metrics import pixels
-from petbox.evaluation.comparison import Compared
+from petbox.evaluation.coco_metrics import EvaluatedImage, pixels
 from petbox.wire import Detection
 
-SURE = 0.5  # what `petbox detect` shows unless it is told otherwise
+CONFIDENT = 0.5  # the default threshold of `petbox detect`
 OVERLAPS = 0.5
-TOUCHES = 0.1  # below this a box is about something else
+TOUCHES = 0.1  # below this, a detection is not about that animal
 
 
 @dataclass(frozen=True)
-class Miss:
-    """One thing that is wrong in a picture."""
-
+class Mistake:
     text: str
     badness: float  # 0 to 1
 
 
-def misses(
-    picture: Compared, matches: Mapping[int, int | None], names: Mapping[int, str]
-) -> list[Miss]:
-    """All that is wrong in one picture, the worst first; `matches` are COCO's pairs in it."""
-    sure = [at for at, one in enumerate(picture.found) if one.score >= SURE]
-    right = {matches[at] for at in sure if at in matches}
+def mistakes(
+    image: EvaluatedImage, matches: Mapping[int, int | None], names: Mapping[int, str]
+) -> list[Mistake]:
+    """The mistakes in one image, the worst first; `matches` are COCO's."""
+    confident = [at for at, one in enumerate(image.detections) if one.score >= CONFIDENT]
+    right = {matches[at] for at in confident if at in matches}
     explained: set[int] = set()
-    wrong = [_wrong_box(picture, at, right, explained, names) for at in sure if at not in matches]
-    unsure = {truth: picture.found[at].score for at, truth in matches.items()}
+    wrong = [
+        _wrong_box(image, at, right, explained, names) for at in confident if at not in matches
+    ]
+    scores = {truth: image.detections[at].score for at, truth in matches.items()}
     missed = [
-        _missed(names[animal.label], unsure.get(at, 0.0))
-        for at, animal in enumerate(picture.truth)
+        _missed(names[animal.label], scores.get(at, 0.0))
+        for at, animal in enumerate(image.truth)
         if not animal.crowd and at not in right and at not in explained
     ]
-    return sorted([*wrong, *missed], key=lambda miss: -miss.badness)
+    return sorted([*wrong, *missed], key=lambda one: -one.badness)
 
 
-def shown(picture: Compared, matches: Mapping[int, int | None]) -> list[Detection]:
-    """The boxes that such a judgement is about: the sure ones, and those that found an animal."""
-    return [one for at, one in enumerate(picture.found) if one.score >= SURE or at in matches]
+def shown(image: EvaluatedImage, matches: Mapping[int, int | None]) -> list[Detection]:
+    """The detections to draw: confident ones, and those that match an animal."""
+    return [
+        one for at, one in enumerate(image.detections) if one.score >= CONFIDENT or at in matches
+    ]
 
 
 def _wrong_box(
-    picture: Compared,
+    image: EvaluatedImage,
     at: int,
     right: set[int | None],
     explained: set[int],
     names: Mapping[int, str],
-) -> Miss:
-    """What is wrong with a sure box; the animal that it was meant for joins `explained`."""
-    found = picture.found[at]
+) -> Mistake:
+    """The mistake of a confident detection; the animal it is about is added to `explained`."""
+    found = image.detections[at]
     name, score = names.get(found.label, str(found.label)), f"{found.score:.0%}"
-    same, same_overlap = _nearest(picture, found, of_its_class=True)
-    other, other_overlap = _nearest(picture, found, of_its_class=False)
+    same, same_overlap = _nearest(image, found, same_class=True)
+    other, other_overlap = _nearest(image, found, same_class=False)
     if same_overlap >= OVERLAPS or (same_overlap >= TOUCHES and same in right):
-        return Miss(f"{name} found twice ({score})", found.score)
+        return Mistake(f"{name} found twice ({score})", found.score)
     if other_overlap >= OVERLAPS:
         explained.add(other)
         called = "also called" if other in right else "called"
-        true = names[picture.truth[other].label]
-        return Miss(f"{true} {called} {name} ({score})", found.score)
+        true = names[image.truth[other].label]
+        return Mistake(f"{true} {called} {name} ({score})", found.score)
     if same_overlap >= TOUCHES:
         explained.add(same)
         text = f"{name} badly placed (overlap {same_overlap:.2f}, {score})"
-        return Miss(text, found.score * (1 - same_overlap))
-    return Miss(f"false alarm: {name} ({score})", found.score)
+        return Mistake(text, found.score * (1 - same_overlap))
+    return Mistake(f"false alarm: {name} ({score})", found.score)
 
 
-def _missed(name: str, score: float) -> Miss:
-    return Miss(f"{name} only {score:.0%} sure" if score else f"{name} missed", 1 - score)
+def _missed(name: str, score: float) -> Mistake:
+    return Mistake(f"{name} only at {score:.0%}" if score else f"{name} missed", 1 - score)
 
 
-def _nearest(picture: Compared, found: Detection, *, of_its_class: bool) -> tuple[int, float]:
-    """The place of the animal that overlaps most, of the box's class or of the others."""
+def _nearest(image: EvaluatedImage, found: Detection, *, same_class: bool) -> tuple[int, float]:
+    """The index of the animal with the largest overlap, of the same class or of the others."""
     overlaps = [
         (overlap, at)
-        for at, overlap in _overlaps(picture, found)
-        if (picture.truth[at].label == found.label) == of_its_class
+        for at, overlap in _overlaps(image, found)
+        if (image.truth[at].label == found.label) == same_class
     ]
     overlap, at = max(overlaps, default=(0.0, -1))
     return at, overlap
 
 
-def _overlaps(picture: Compared, found: Detection) -> Iterator[tuple[int, float]]:
-    """COCO's overlap with each animal that is no crowd."""
-    animals: Sequence[int] = [at for at, one in enumerate(picture.truth) if not one.crowd]
-    boxes = [pixels(picture, picture.truth[at].box) for at in animals]
+def _overlaps(image: EvaluatedImage, found: Detection) -> Iterator[tuple[int, float]]:
+    """COCO's overlap with each animal that is not a crowd."""
+    animals: Sequence[int] = [at for at, one in enumerate(image.truth) if not one.crowd]
+    boxes = [pixels(image, image.truth[at].box) for at in animals]
     if boxes:
         iou = needs("pycocotools.mask", "train").iou
-        table = iou([pixels(picture, found.box)], boxes, [0] * len(boxes))
+        table = iou([pixels(image, found.box)], boxes, [0] * len(boxes))
         yield from zip(animals, map(float, table[0]), strict=True)

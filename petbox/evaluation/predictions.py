@@ -1,7 +1,4 @@
-"""Runs a trained detector over records by the Model Garden's own evaluation path.
-
-What is made of it, metrics, curves or sheets, is not known here.
-"""
+"""Detections of a run, or of an exported model, in each image of a split, beside the truth."""
 
 from __future__ import annotations
 
@@ -9,46 +6,54 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petbox.data.records import shards
-from petbox.errors import DataError
-from petbox.evaluation.comparison import Compared, Truth
+from petbox.data import records
+from petbox.data.records import Example
+from petbox.errors import DataError, ModelError
+from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
+from petbox.export.inputs import request
+from petbox.export.model_folder import OUTPUTS, ModelFolder
 from petbox.tf import as_written
+from petbox.training import checkpoints
 from petbox.training import config as training_config
+from petbox.training.runs import Run
 from petbox.training.tfvision import tf
 from petbox.wire import Box, Detection
 
+# A run, by the Model Garden's own evaluation
 
-def compared(config: Any, model: Any, records: Path, split: str) -> Iterator[Compared]:
-    """Each picture of one split of `records` with what `model` finds in it, in no set order."""
+
+def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
+    """Each image of one split of the records in `folder`, in no set order."""
+    config = training_config.load_config(run)
+    model = checkpoints.restored(config, run)
     data = config.task.validation_data
-    data.input_path = shards(records, split)
+    data.input_path = records.shards(folder, split)
 
     @tf.function(reduce_retracing=True)
     @as_written
-    def find(images: Any, info: Any) -> Any:
+    def detect(images: Any, info: Any) -> Any:
         found = model(images, image_shape=info[:, 1, :], training=False)
-        names = ("num_detections", "detection_classes", "detection_scores", "detection_boxes")
-        return {name: found[name] for name in names}
+        return {name: found[name] for name in OUTPUTS}
 
     try:
         for images, labels in training_config.task(config).build_inputs(data):
             truth, info = labels["groundtruths"], labels["image_info"]
-            batch = tf.nest.map_structure(lambda t: t.numpy(), (truth, info, find(images, info)))
+            batch = tf.nest.map_structure(lambda t: t.numpy(), (truth, info, detect(images, info)))
             for at in range(len(info)):
-                yield _compared(*tf.nest.map_structure(lambda values, at=at: values[at], batch))
+                yield _of_batch(*tf.nest.map_structure(lambda values, at=at: values[at], batch))
     except tf.errors.DataLossError as error:
-        raise DataError(f"{records}: a shard is damaged; make the records again") from error
+        raise DataError(f"{folder}: a shard is damaged; make the records again") from error
 
 
-def _compared(truth: Any, info: Any, found: Any) -> Compared:
-    """One picture of a batch, from the Model Garden's padded arrays; its boxes are in pixels."""
+def _of_batch(truth: Any, info: Any, found: Any) -> EvaluatedImage:
+    """One image of a batch, from the Model Garden's padded arrays; its boxes are in pixels."""
     size, scale = info[0], info[2]
     height, width = (float(edge) for edge in size)
     animals = zip(truth["classes"], truth["boxes"], truth["is_crowds"], strict=True)
-    # Not cut at the picture's edges, as the Model Garden's evaluator does not either.
+    # Not clipped to the image, as in the Model Garden's evaluator.
     boxes = found["detection_boxes"] / [*scale, *scale]
     pets = zip(found["detection_classes"], found["detection_scores"], boxes, strict=True)
-    return Compared(
+    return EvaluatedImage(
         number=int(truth["source_id"]),
         width=int(width),
         height=int(height),
@@ -56,7 +61,7 @@ def _compared(truth: Any, info: Any, found: Any) -> Compared:
             Truth(int(label), _fractions(box, height, width), bool(crowd))
             for label, box, crowd in list(animals)[: int(truth["num_detections"])]
         ),
-        found=tuple(
+        detections=tuple(
             Detection(int(label), float(score), _fractions(box, height, width))
             for label, score, box in list(pets)[: int(found["num_detections"])]
         ),
@@ -66,3 +71,44 @@ def _compared(truth: Any, info: Any, found: Any) -> Compared:
 def _fractions(box: Any, height: float, width: float) -> Box:
     ymin, xmin, ymax, xmax = (float(edge) for edge in box)
     return ymin / height, xmin / width, ymax / height, xmax / width
+
+
+# An exported model, by its signature serving_default, as its clients call it
+
+
+def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[EvaluatedImage]:
+    """Each image of one split of the records in `folder`, for any model of the API's form."""
+    where = model.folder
+    try:
+        loaded = tf.saved_model.load(str(where))
+        signature = loaded.signatures["serving_default"]
+        ((key, spec),) = signature.structured_input_signature[1].items()
+        missing = set(OUTPUTS) - signature.structured_outputs.keys()
+    except (tf.errors.OpError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{where}: no SavedModel that takes images; export it again") from error
+    if missing:
+        raise ModelError(f"{where}: lacks outputs ({', '.join(sorted(missing))}); name a detector")
+    input_type = "image_tensor" if spec.dtype == tf.uint8 else model.input_type
+    for at, example in enumerate(records.examples(folder, split)):
+        try:
+            found = signature(**{key: request(input_type, example.encoded)})
+        except tf.errors.OpError as error:
+            said = " ".join(error.message.split())
+            raise ModelError(f"{where}: fails on {example.name}: {said}") from error
+        yield _of_response(at, example, {name: found[name][0].numpy() for name in OUTPUTS})
+
+
+def _of_response(at: int, example: Example, found: dict[str, Any]) -> EvaluatedImage:
+    truth = zip(example.classes, example.boxes, example.crowds, strict=True)
+    boxes, classes, scores, count = (found[name] for name in OUTPUTS)
+    pets = zip(classes, scores, boxes.tolist(), strict=True)
+    return EvaluatedImage(
+        number=at if example.source_id is None else example.source_id,
+        width=example.width,
+        height=example.height,
+        truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
+        detections=tuple(
+            Detection(int(label), float(score), (ymin, xmin, ymax, xmax))
+            for label, score, (ymin, xmin, ymax, xmax) in list(pets)[: int(count)]
+        ),
+    )

@@ -1,4 +1,4 @@
-"""The scores of each class as a table to be read, the worst first. Prints nothing."""
+"""The scores of each class as a table, the worst first."""
 
 from __future__ import annotations
 

@@ -24,8 +24,11 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import Json
 from petbox.errors import ModelError
-from petbox.export.export_source import Source, source
-from petbox.export.wrapped_source import WrappedSource, wrapped_source
+from petbox.export import model_folder
+from petbox.export.model_folder import ModelFolder
+from petbox.training import runs
+from petbox.training.pipeline_config import network
+from petbox.training.runs import Run
 
 MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
 InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
@@ -65,7 +68,9 @@ def main(options: Options) -> None:
     out = one_of(options, "out", "output_directory")
     check(options, out)
     outputs.refuse_existing(out)
-    chosen = source_of(options)
+    model = read(options)
+    config = options.pipeline_config_path
+    pipeline_config = network.read(config) if config else None
     program.say("loading TensorFlow ...")
     from petbox.export import exporter
     from petbox.export.batching import Batches
@@ -81,10 +86,11 @@ def main(options: Options) -> None:
         whole_canvas=options.whole_canvas,
     )
     make = exporter.export if options.out else exporter.export_classic
-    program.report(make(chosen, out, settings), options.json)
+    made = make(model, out, settings, options.records, pipeline_config)
+    program.report(made, options.json)
 
 
-def source_of(options: Options) -> Source | WrappedSource:
+def read(options: Options) -> Run | ModelFolder:
     trained = one_of(
         options, "run", "trained_checkpoint_dir", "trained_checkpoint_prefix", "from_saved_model"
     )
@@ -93,8 +99,8 @@ def source_of(options: Options) -> Source | WrappedSource:
         only = "a run" if options.from_saved_model else "--from-saved-model"
         raise ModelError(f"{flag(other)}: goes with {only} only; leave it out")
     if options.from_saved_model:
-        return wrapped_source(trained, options.label_map, options.records)
-    return source(trained, options.pipeline_config_path, options.records)
+        return model_folder.read(trained, options.label_map)
+    return runs.read(trained)
 
 
 def one_of(options: Options, *names: str) -> Path:

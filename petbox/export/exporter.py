@@ -1,11 +1,11 @@
-"""A detector made a SavedModel: written whole, compared with what it was made from.
+"""Exports a run, or an existing SavedModel, as a SavedModel that takes whole image files.
 
-Inside, beside the graph and the weights:
+Beside the graph and the weights it contains:
 
     assets/label_map.pbtxt
-    assets.extra/params.yaml, pipeline.config      a run's configuration, as far as it has one
-    assets.extra/export.json                       this exporter's own report
-    assets.extra/node_names.txt                    what the graph's nodes were called before
+    assets.extra/params.yaml, pipeline.config      the run's configuration, if it has one
+    assets.extra/export.json                       the exporter's report
+    assets.extra/node_names.txt                    the graph's node names before they were shortened
     assets.extra/tf_serving_warmup_requests
 """
 
@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,21 +24,21 @@ from typing import Any
 import petbox
 from petbox import outputs
 from petbox.cli import program
-from petbox.data import labels
 from petbox.errors import DataError, ModelError
 from petbox.export import verify, warmup
-from petbox.export.export_source import Source, source
 from petbox.export.inputs import INPUT_TYPES, KEY
+from petbox.export.model_folder import EXTRA, REPORT, ModelFolder
 from petbox.export.rewrite.slim import slim
 from petbox.export.signatures import SIGNATURES, Network, Servable, Settings
-from petbox.export.source import PIPELINE_CONFIG, Subject, gist, subject
-from petbox.export.wrapped_source import WrappedSource
+from petbox.export.source import Source, error_summary, load
+from petbox.training import runs
+from petbox.training.pipeline_config.network import Mapped
+from petbox.training.pipeline_config.network import read as read_pipeline_config
+from petbox.training.runs import PIPELINE_CONFIG, Run
 from petbox.training.tfvision import tf
 
 SAVED_MODEL = "saved_model"  # in a folder of the Object Detection API's form
-EXTRA = "assets.extra"
-REPORT = "export.json"
-NAMES = "node_names.txt"  # for who reads a trace of the graph: its first line is that of node n0
+NODE_NAMES = "node_names.txt"  # for reading a trace of the graph: the first line is node n0's
 
 
 def export_inference_graph(
@@ -55,100 +53,119 @@ def export_inference_graph(
     """The Object Detection API's call: makes `output_directory`, returns saved_model in it.
 
     `trained_checkpoint_prefix` is a checkpoint in a run's folder, or that folder. The network is
-    what the run's params.yaml says; a pipeline.config is only checked against it.
+    defined by the run's params.yaml; a pipeline.config is only checked against it.
     """
-    config = Path(pipeline_config) if pipeline_config else None
     return export_classic(
-        source(Path(trained_checkpoint_prefix), config, records),
+        runs.read(Path(trained_checkpoint_prefix)),
         Path(output_directory),
         replace(settings or Settings(), input_type=input_type),
+        records,
+        read_pipeline_config(Path(pipeline_config)) if pipeline_config else None,
     )
 
 
-def export_classic(source: Source | WrappedSource, out: Path, settings: Settings) -> Path:
+def export_classic(
+    model: Run | ModelFolder,
+    out: Path,
+    settings: Settings,
+    records: Path | None = None,
+    pipeline_config: Mapped | None = None,
+) -> Path:
     """Makes the folder `out` as the Object Detection API's exporter does: saved_model in it."""
     with outputs.product(out) as partial:
         partial.mkdir()
-        model = _written(source, settings, partial, out, SAVED_MODEL)
-        extra = model / EXTRA / PIPELINE_CONFIG
-        if extra.exists():
-            shutil.copy(extra, partial / PIPELINE_CONFIG)
+        with _errors_name(out, partial):
+            folder = partial / SAVED_MODEL
+            source = _export(model, folder, settings, records, pipeline_config)
+            if config := source.files.get(PIPELINE_CONFIG):
+                (partial / PIPELINE_CONFIG).write_bytes(config)
     return out / SAVED_MODEL
 
 
-def export(source: Source | WrappedSource, out: Path, settings: Settings) -> Path:
-    """Makes the SavedModel `out`."""
-    with outputs.product(out) as partial:
-        _written(source, settings, partial, out)
+def export(
+    model: Run | ModelFolder,
+    out: Path,
+    settings: Settings,
+    records: Path | None = None,
+    pipeline_config: Mapped | None = None,
+) -> Path:
+    """Makes the SavedModel `out`, verified on images of `records`, the run's, or drawn ones."""
+    with outputs.product(out) as partial, _errors_name(out, partial):
+        _export(model, partial, settings, records, pipeline_config)
     return out
 
 
-def _written(
-    source: Source | WrappedSource, settings: Settings, partial: Path, out: Path, name: str = ""
-) -> Path:
-    """Writes the SavedModel `name` in the product `out`, which is still called `partial`."""
-    _check(source, settings)
+def _export(
+    model: Run | ModelFolder,
+    folder: Path,
+    settings: Settings,
+    records: Path | None,
+    pipeline_config: Mapped | None,
+) -> Source:
+    _check(model, settings)
     start = time.monotonic()
-    made = subject(source, settings)
-    folder = partial / name
-    with _said_of(out, partial):
-        with tempfile.TemporaryDirectory() as named:  # an asset is called as its file is
-            label_map = Path(named, labels.FILE_NAME)
-            shutil.copy(made.label_map, label_map)
-            Servable(made.network, label_map, made.names, settings).save(folder)
-        names = slim(folder)
-        _add_extras(folder, made, settings)
-        (folder / EXTRA / NAMES).write_text("\n".join(names) + "\n")
-        built = time.monotonic() - start
-        program.say(f"written in {built:.1f} s; comparing it with {made.original} ...")
-        agreement = verify.check(
-            folder, settings.input_type, made.pictures, made.answers, made.original
-        )
-        seconds = {"written": round(built, 1), "in all": round(time.monotonic() - start, 1)}
-        report = {**_versions(), **made.told, "settings": asdict(settings)}
-        report |= {"self_check": asdict(agreement), "seconds": seconds}
-        (folder / EXTRA / REPORT).write_text(json.dumps(report, indent=1) + "\n")
-    program.say(
-        f"{agreement.pictures} of {agreement.source}: {agreement.detections} detections, boxes "
-        f"within {agreement.box_difference:.1e}, scores within {agreement.score_difference:.1e}"
-    )
-    return folder
+    source = load(model, records, pipeline_config)
+    network = source.build(settings.whole_canvas)
+    servable = Servable(network, source.names, settings)
+    _write(servable, source, folder, settings)
+    _verify(folder, source, network, settings, start)
+    return source
 
 
-def _check(source: Source | WrappedSource, settings: Settings) -> None:
+def _check(model: Run | ModelFolder, settings: Settings) -> None:
     if settings.input_type not in INPUT_TYPES:
-        raise DataError(f"--input-type {settings.input_type}: there are {', '.join(INPUT_TYPES)}")
-    if settings.batches and isinstance(source, WrappedSource):
+        known = ", ".join(INPUT_TYPES)
+        raise DataError(f"--input-type {settings.input_type}: unknown; choose one of {known}")
+    if settings.batches and isinstance(model, ModelFolder):
         raise ModelError(
-            f"--batch: {source.model} takes one picture at a time, so there is nothing to batch; "
+            f"--batch: {model.folder} takes one image at a time, so there is nothing to batch; "
             "leave it out"
         )
-    if settings.whole_canvas and isinstance(source, WrappedSource):
+    if settings.whole_canvas and isinstance(model, ModelFolder):
         raise ModelError(
-            f"--whole-canvas: {source.model} pads its pictures itself, or not at all; leave it out"
+            f"--whole-canvas: {model.folder} pads its images itself, or not at all; leave it out"
         )
 
 
-def _add_extras(folder: Path, made: Subject, settings: Settings) -> None:
-    """What travels beside the graph: configuration, requests to warm up with."""
+def _write(servable: Servable, source: Source, folder: Path, settings: Settings) -> None:
+    servable.save(folder, source.label_map)
+    names = slim(folder)
     extra = folder / EXTRA
     extra.mkdir()
-    for name, path in made.extras.items():
-        shutil.copy(path, extra / name)
-    warmup.write(folder, _warmup(settings, made.network))
+    for name, content in source.files.items():
+        (extra / name).write_bytes(content)
+    warmup.write(folder, _warmup(settings, servable.network))
+    (extra / NODE_NAMES).write_text("\n".join(names) + "\n")
 
 
-def _versions() -> dict[str, Any]:
-    garden = "tf-models-official"
-    return {
-        "petbox": petbox.__version__,
-        "tensorflow": tf.__version__,
-        garden: metadata.version(garden),
+def _verify(
+    folder: Path, source: Source, network: Network, settings: Settings, start: float
+) -> None:
+    """Compares the SavedModel with its source, and writes the report."""
+    written = time.monotonic() - start
+    program.say(f"written in {written:.1f} s; comparing it with {source.title} ...")
+    expected = source.expected(network)
+    result = verify.check(folder, settings.input_type, source.images, expected, source.title)
+    report = {
+        **versions("tensorflow", "tf-models-official"),
+        **source.report,
+        "settings": asdict(settings),
+        "self_check": asdict(result),
+        "seconds": {"written": round(written, 1), "in all": round(time.monotonic() - start, 1)},
     }
+    (folder / EXTRA / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+    program.say(
+        f"{result.pictures} of {result.source}: {result.detections} detections, boxes "
+        f"within {result.box_difference:.1e}, scores within {result.score_difference:.1e}"
+    )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    return {"petbox": petbox.__version__, **{name: metadata.version(name) for name in packages}}
 
 
 def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A request of each kind, one for each canvas, and one that fills a batch."""
+    """A request for each signature, one for each canvas, and one that fills a batch."""
 
     def drawn(count: int = 1, size: tuple[int, int] = (300, 300)) -> dict[str, Any]:
         scale = min(1.0, math.sqrt(settings.most_pixels / math.prod(size)))
@@ -166,12 +183,14 @@ def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[st
 
 
 @contextmanager
-def _said_of(out: Path, partial: Path) -> Iterator[None]:
-    """What goes wrong in writing is said of the product, not of the name it still has."""
+def _errors_name(out: Path, partial: Path) -> Iterator[None]:
+    """Errors of writing name the final path, not the temporary one."""
     try:
         yield
     except OSError as error:
-        raise ModelError(f"{out}: cannot be written ({error.strerror}); nothing is left") from error
+        raise ModelError(
+            f"{out}: cannot be written ({error.strerror}); nothing was kept"
+        ) from error
     except tf.errors.OpError as error:
-        said = gist(error).replace(str(partial), str(out))
-        raise ModelError(f"{out}: cannot be exported ({said}); nothing is left") from error
+        cause = error_summary(error).replace(str(partial), str(out))
+        raise ModelError(f"{out}: cannot be exported ({cause}); nothing was kept") from error

@@ -43,6 +43,17 @@ def _of_pixels(index: Any, item: Any, most_pixels: int) -> Any:
     return refused(index, tf.where(tf.size(item) > 0, flaw, "has no pixels"), item)
 
 
+def request(input_type: str, file: bytes) -> Any:
+    """The input of a model of that input type, for the one image in `file`."""
+    if input_type == "image_tensor":
+        return tf.io.decode_image(file, channels=3, expand_animations=False)[None]
+    if input_type == "tf_example":
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[file]))
+        features = tf.train.Features(feature={"image/encoded": feature})
+        file = tf.train.Example(features=features).SerializeToString()
+    return tf.constant([file])
+
+
 INPUT_TYPES = {
     "encoded_image_string_tensor": InputType(tf.TensorSpec([None], tf.string, KEY), decode),
     "image_tensor": InputType(tf.TensorSpec([None, None, None, 3], tf.uint8, KEY), _of_pixels),

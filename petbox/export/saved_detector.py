@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from petbox.errors import InvalidImage, ModelError, ServiceError
+from petbox.export.model_folder import OUTPUTS
 from petbox.tf import tf
 from petbox.wire import Detection
 
 SIGNATURES = ("detect", "serving_default")  # the first that there is
-OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 NAMES = "detection_names"
 # How a graph says no: the text of an assertion; or whatever its decoder had to say.
 ASSERTED = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)

@@ -9,11 +9,13 @@ Pictures are decoded and checked one by one; the network sees only what is sound
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from petbox.data import labels
 from petbox.export import drawing
 from petbox.export.batching import Batches, batched
 from petbox.export.canvases import Canvas
@@ -72,18 +74,15 @@ class Network(Protocol):
 class Servable(tf.Module):
     """What is saved: the network's weights, the label map, the signatures."""
 
-    def __init__(
-        self, network: Network, label_map: Path, names: Mapping[int, str], settings: Settings
-    ) -> None:
+    def __init__(self, network: Network, names: Mapping[int, str], settings: Settings) -> None:
         super().__init__()
         self.weights = network.tracked
-        self.label_map = tf.saved_model.Asset(str(label_map))
         classes = range(network.classes)
         self.names = tf.constant([names.get(label, str(label)) for label in classes])
         self.palette = drawing.palette(classes)
         self._settings = settings
         self._input = INPUT_TYPES[settings.input_type]
-        self._network = network
+        self.network = network
         self._read = self._reading()
         self._detected = _together(network, settings)
         signature = [self._input.spec]
@@ -96,8 +95,12 @@ class Servable(tf.Module):
             )
         }
 
-    def save(self, folder: Path) -> None:
-        tf.saved_model.save(self, str(folder), signatures=self._signatures)
+    def save(self, folder: Path, label_map: bytes) -> None:
+        with tempfile.TemporaryDirectory() as named:  # an asset is named after its file
+            path = Path(named, labels.FILE_NAME)
+            path.write_bytes(label_map)
+            self.label_map = tf.saved_model.Asset(str(path))
+            tf.saved_model.save(self, str(folder), signatures=self._signatures)
 
     def _find(self, inputs: Any) -> Any:
         return self._detected(*self._prepared(inputs))
@@ -155,12 +158,12 @@ class Servable(tf.Module):
 
     def _named(self, classes: Any) -> Any:
         """A wrapped network may know more classes than its label map; those go by their ids."""
-        known = classes < float(self._network.classes)
+        known = classes < float(self.network.classes)
         ids = tf.strings.as_string(tf.cast(classes, tf.int32))
         return tf.where(known, tf.gather(self.names, self._place(classes)), ids)
 
     def _place(self, classes: Any) -> Any:
-        return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self._network.classes - 1)
+        return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self.network.classes - 1)
 
     def _pixels(self, index: Any, picture: Any) -> Any:
         (pixels,) = self._read(index, picture)
@@ -181,7 +184,7 @@ class Servable(tf.Module):
         """The pictures of a request, each as the network takes it."""
 
         def one(item: tuple[Any, Any]) -> tuple[Any, ...]:
-            return self._network.prepare(self._pixels(*item))
+            return self.network.prepare(self._pixels(*item))
 
         count, most = tf.shape(inputs)[0], self._settings.most_pictures
         some = tf.debugging.Assert(count > 0, ["the request holds no picture"])
@@ -189,8 +192,8 @@ class Servable(tf.Module):
         with tf.control_dependencies([some, tf.debugging.Assert(count <= most, [few])]):
             indices = tf.range(count)
         # A network that does its work here holds the picture as floats, and has use for all cores.
-        at_once = DECODED_AT_ONCE if self._network.can_batch else 1
-        return tf.map_fn(one, (indices, inputs), at_once, fn_output_signature=self._network.ready)
+        at_once = DECODED_AT_ONCE if self.network.can_batch else 1
+        return tf.map_fn(one, (indices, inputs), at_once, fn_output_signature=self.network.ready)
 
 
 def _together(network: Network, settings: Settings) -> Any:

@@ -1,108 +1,99 @@
-"""What is exported, seen to be sound: a network, its class names, its answers to a few pictures.
-
-There are two kinds: the detector of a finished run, and a SavedModel that exists already. How it
-is written is not known here.
-"""
+"""What an export is made from, loaded and checked: a run's detector, or an existing SavedModel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from petbox.data import labels
 from petbox.errors import DataError, ModelError
 from petbox.export import verify
-from petbox.export.export_source import Source
 from petbox.export.faster_rcnn import TrainedNetwork
-from petbox.export.picture_requests import request
-from petbox.export.signatures import Network, Settings
+from petbox.export.inputs import request
+from petbox.export.model_folder import ModelFolder
+from petbox.export.signatures import Network
 from petbox.export.verify import Found
 from petbox.export.wrapped import WrappedNetwork
-from petbox.export.wrapped_source import WrappedSource
 from petbox.training import checkpoints, runs
 from petbox.training import config as training_config
-from petbox.training.pipeline_config import network as pipeline_config_network
+from petbox.training.pipeline_config.network import Mapped
+from petbox.training.runs import PIPELINE_CONFIG, Run
 from petbox.training.tfvision import tf
 
-PIPELINE_CONFIG = "pipeline.config"
-CHECKED = 8  # pictures
+VERIFIED = 8  # images
 
 
 @dataclass(frozen=True)
-class Subject:
-    network: Network
+class Source:
+    """The model to export, and what its export must reproduce."""
+
+    title: str  # what messages call it
     names: Mapping[int, str]
-    label_map: Path
-    extras: Mapping[str, Path]  # files that travel along, by the names they get
-    told: Mapping[str, Any]  # what the report says of it
-    original: str  # what the new model must agree with
-    pictures: verify.Pictures
-    answers: Iterator[Found]  # of the original to them
+    label_map: bytes
+    files: Mapping[str, bytes]  # copied into assets.extra, by name
+    report: Mapping[str, Any]  # its part of export.json
+    images: verify.Images
+    build: Callable[[bool], Network]  # for the whole canvas only, or not
+    expected: Callable[[Network], Iterator[Found]]  # detections in the images
 
 
-def subject(source: Source | WrappedSource, settings: Settings) -> Subject:
-    if isinstance(source, Source):
-        return _run(source, settings.whole_canvas)
-    return _saved_model(source)
+def load(
+    model: Run | ModelFolder, records: Path | None = None, pipeline_config: Mapped | None = None
+) -> Source:
+    if isinstance(model, ModelFolder):
+        return _saved_model(model, records)
+    return _run(model, records, pipeline_config)
 
 
-def _run(source: Source, whole_canvas: bool) -> Subject:
-    config = training_config.load_config(source.run)
-    # Only training needs it; without, normalisation is a single step, which can be folded away.
+def _run(run: Run, records: Path | None, pipeline_config: Mapped | None) -> Source:
+    config = training_config.load_config(run)
+    # Only training needs it; without, normalization is a single op, which can be folded away.
     config.task.model.norm_activation.use_sync_bn = False
-    names = _names(source.run, config)
-    if source.pipeline_config:
-        check_pipeline_config(source.pipeline_config, source.run, config)
-    checkpoint = checkpoints.chosen(source.run, source.checkpoint)
-    model = checkpoints.restored(config, source.run, checkpoint)
-    extras = {runs.PARAMS: source.run / runs.PARAMS}
-    given = source.pipeline_config or source.run / PIPELINE_CONFIG
-    if given.is_file():
-        extras[PIPELINE_CONFIG] = given
-    pictures = verify.pictures(source.records, CHECKED, verify.own_records(config))
-    network = TrainedNetwork(config, model, whole_canvas)
-    return Subject(
-        network,
-        names,
-        source.run / runs.LABEL_MAP,
-        extras,
-        {"checkpoint": checkpoint.name, "step": checkpoints.step(checkpoint)},
-        "its checkpoint",
-        pictures,
-        verify.evaluated(config, model, pictures.examples, network.canvases),
+    _check_names(run, config)
+    if pipeline_config:
+        _check_pipeline_config(pipeline_config, run, config)
+    model = checkpoints.restored(config, run)
+    text = pipeline_config.text if pipeline_config else run.pipeline_config
+    images = verify.images(records, VERIFIED, verify.own_records(config))
+    return Source(
+        title="its checkpoint",
+        names=run.names,
+        label_map=run.label_map_text,
+        files={runs.PARAMS: run.params, **({PIPELINE_CONFIG: text} if text else {})},
+        report={"checkpoint": run.checkpoint.name, "step": checkpoints.step(run.checkpoint)},
+        images=images,
+        build=lambda whole_canvas: TrainedNetwork(config, model, whole_canvas),
+        expected=lambda network: verify.evaluated(config, model, images.examples, network.canvases),
     )
 
 
-def _names(run: Path, config: Any) -> dict[int, str]:
-    """The label map, once it has been seen to fit the network."""
-    names, classes = training_config.class_names(run), config.task.model.num_classes - 1
-    # A run of a pipeline.config may have places for classes that its records lack.
-    spare = (run / PIPELINE_CONFIG).is_file()
-    if max(names) > classes or (max(names) < classes and not spare):
+def _check_names(run: Run, config: Any) -> None:
+    """Rejects a label map that does not fit the network."""
+    highest, classes = max(run.names), config.task.model.num_classes - 1
+    # A run of a pipeline.config may have more classes than its records.
+    if highest > classes or (highest < classes and run.pipeline_config is None):
         raise ModelError(
-            f"{run / runs.LABEL_MAP}: its highest id is {max(names)}, but the network of "
-            f"{run / runs.PARAMS} has {classes} classes; put back the label map it was trained with"
+            f"{run.label_map}: its highest id is {highest}, but the network of "
+            f"{run.folder / runs.PARAMS} has {classes} classes; restore the label map it was "
+            "trained with"
         )
-    return names
 
 
-def check_pipeline_config(path: Path, run: Path, config: Any) -> None:
-    """Refuses a pipeline.config that is of another network than the run."""
-    mapped = pipeline_config_network.read(path)
-    wanted = training_config.experiment(mapped.preset, mapped).task.model
-    ours = config.task.model
-    for what, theirs, have in (
-        ("num_classes", mapped.classes, ours.num_classes - 1),
-        ("its backbone", _backbone(wanted), _backbone(ours)),
+def _check_pipeline_config(theirs: Mapped, run: Run, config: Any) -> None:
+    """Rejects a pipeline.config of a different network than the run's."""
+    expected = training_config.experiment(theirs.preset, theirs).task.model
+    actual = config.task.model
+    for what, stated, trained in (
+        ("num_classes", theirs.classes, actual.num_classes - 1),
+        ("its backbone", _backbone(expected), _backbone(actual)),
     ):
-        if theirs != have:
+        if stated != trained:
             raise DataError(
-                f"{path}: {what} is {theirs}, but {run} was trained with {have}; give the "
-                "pipeline.config it was trained with, or none"
+                f"{theirs.source}: {what} is {stated}, but {run.folder} was trained with "
+                f"{trained}; pass the pipeline.config it was trained with, or none"
             )
 
 
@@ -111,52 +102,49 @@ def _backbone(model: Any) -> str:
     return f"{kind} {getattr(model.backbone.get(), 'model_id', '')}".strip()
 
 
-def _saved_model(source: WrappedSource) -> Subject:
-    names = labels.read(source.label_map)
-    network = WrappedNetwork(source.model, max(names) + 1)
-    pictures = verify.pictures(source.records, CHECKED)
-    answers = [_answer(source.model, network, example) for example in pictures.examples]
-    _check_answers(source, names, answers)
-    return Subject(
-        network,
-        names,
-        source.label_map,
-        {},
-        {"wrapped": "/".join(source.model.resolve().parts[-2:])},
-        "the model it wraps",
-        pictures,
-        # Some reach beyond the picture, as ours never do.
-        (replace(one, boxes=one.boxes.clip(0.0, 1.0)) for one in answers),
+def _saved_model(model: ModelFolder, records: Path | None) -> Source:
+    network = WrappedNetwork(model.folder, max(model.names) + 1)
+    images = verify.images(records, VERIFIED)
+    results = [_detections(model.folder, network, example) for example in images.examples]
+    _check_results(model, results)
+    return Source(
+        title="the model it wraps",
+        names=model.names,
+        label_map=model.label_map_text,
+        files={},
+        report={"wrapped": "/".join(model.folder.resolve().parts[-2:])},
+        images=images,
+        build=lambda _: network,
+        # Some boxes reach beyond the image, as those of the export never do.
+        expected=lambda _: (replace(one, boxes=one.boxes.clip(0.0, 1.0)) for one in results),
     )
 
 
-def _answer(model: Path, network: WrappedNetwork, serialized: bytes) -> Found:
+def _detections(folder: Path, network: WrappedNetwork, serialized: bytes) -> Found:
     try:
         (pixels,) = request("image_tensor", verify.file(serialized))
-        boxes, classes, scores, count = (one.numpy() for one in network.answer(pixels))
+        boxes, classes, scores, count = (one.numpy() for one in network.results(pixels))
     except tf.errors.OpError as error:
-        raise ModelError(f"{model}: does not answer ({gist(error)}); mend it first") from error
+        raise ModelError(f"{folder}: fails on an image ({error_summary(error)})") from error
     return Found(boxes[: int(count)], classes[: int(count)], scores[: int(count)])
 
 
-def gist(error: Any) -> str:
-    """What a failure of TensorFlow is, without the places in the graph it passed through."""
+def error_summary(error: Any) -> str:
+    """The last line of a TensorFlow error that is not about places in the graph."""
     lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
     return lines[-1] if lines else type(error).__name__
 
 
-def _check_answers(
-    source: WrappedSource, names: Mapping[int, str], answers: Sequence[Found]
-) -> None:
-    """Refuses a model whose answers mean something else than ours would say."""
-    strangers = sorted({int(label) for one in answers for label in one.classes} - names.keys())
-    if strangers:
+def _check_results(model: ModelFolder, results: Sequence[Found]) -> None:
+    """Rejects a model whose outputs have other meanings than the export's."""
+    unknown = sorted({int(label) for one in results for label in one.classes} - model.names.keys())
+    if unknown:
         raise ModelError(
-            f"{source.model}: finds class {strangers[0]}, which {source.label_map} does not name; "
-            "give the label map it was trained with by --label-map"
+            f"{model.folder}: detects class {unknown[0]}, which {model.label_map} does not name; "
+            "pass the label map it was trained with as --label-map"
         )
-    if any(np.abs(one.boxes).max(initial=0.0) > 2 for one in answers):
+    if any(np.abs(one.boxes).max(initial=0.0) > 2 for one in results):
         raise ModelError(
-            f"{source.model}: its detection_boxes are no fractions of the picture; export it with "
+            f"{model.folder}: its detection_boxes are not fractions of the image; export it with "
             "normalized coordinates"
         )

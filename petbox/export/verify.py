@@ -21,8 +21,7 @@ import numpy.typing as npt
 from petbox.data.records import read_info, shard_paths
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, holding
-from petbox.export.inputs import KEY
-from petbox.export.picture_requests import request
+from petbox.export.inputs import KEY, request
 from petbox.tf import as_written
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
@@ -53,21 +52,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """What is asked: serialized tf.Examples, and where they are from."""
 
     source: str
     examples: list[bytes]
 
 
-def pictures(records: Path | None, count: int, own: Sequence[str] = ()) -> Pictures:
+def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
     """Of `records`, or of the `own` ones' files where they still are, or drawn."""
     if records:
         shards = shard_paths(records, "test", read_info(records).shards["test"])
-        return Pictures(str(records), _some([str(path) for path in shards], count))
+        return Images(str(records), _some([str(path) for path in shards], count))
     if files := sorted(tf.io.gfile.glob(list(own))):
-        return Pictures("the run's test records", _some(files, count))
-    return Pictures(DRAWN, [_drawn(number) for number in range(count)])
+        return Images("the run's test records", _some(files, count))
+    return Images(DRAWN, [_drawn(number) for number in range(count)])
 
 
 def own_records(config: Any) -> list[str]:
@@ -78,7 +77,7 @@ def own_records(config: Any) -> list[str]:
 
 
 def check(
-    folder: Path, input_type: str, asked: Pictures, answers: Iterable[Found], original: str
+    folder: Path, input_type: str, asked: Images, answers: Iterable[Found], original: str
 ) -> Agreement:
     """Compares the SavedModel in `folder` with the `original`'s answers; says what differs."""
     exported = tf.saved_model.load(str(folder)).signatures["serving_default"]

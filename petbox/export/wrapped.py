@@ -14,10 +14,10 @@ from typing import Any
 
 from petbox.data import labels
 from petbox.errors import ModelError
+from petbox.export.model_folder import OUTPUTS
 from petbox.tf import tf
 
 SIGNATURE = "serving_default"
-OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 IMAGE_INFO = "image_info"  # [1,4,2]: the picture's size, the canvas, the scale, the offset
 MOST_FOUND = 300  # of a model that does not say how many it finds at most
 LARGEST_FRACTION = 2.0  # boxes that reach farther are in pixels
@@ -44,7 +44,7 @@ class WrappedNetwork:
             one for one in tf.train.TrackableView(self._loaded).descendants() if _holds(one)
         ]
 
-    def answer(self, pixels: Any) -> tuple[Any, Any, Any, Any]:
+    def results(self, pixels: Any) -> tuple[Any, Any, Any, Any]:
         """What the model itself says of a picture, in as many rows as it likes."""
         found = self._call(**{self._input: pixels[None]})
         boxes, classes, scores, count = (tf.cast(found[name][0], tf.float32) for name in OUTPUTS)
@@ -55,7 +55,7 @@ class WrappedNetwork:
         return boxes, classes, scores, count
 
     def prepare(self, pixels: Any) -> tuple[Any, ...]:
-        boxes, classes, scores, count = self.answer(pixels)
+        boxes, classes, scores, count = self.results(pixels)
         rows = tf.shape(scores)[0]
         counted = tf.sequence_mask(tf.cast(count, tf.int32), rows)
         best = tf.argsort(tf.where(counted, scores, -1.0), direction="DESCENDING", stable=True)

@@ -18,7 +18,7 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import Json
 from petbox.errors import ModelError
-from petbox.export.export_source import source
+from petbox.training import runs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def main(options: Options) -> None:
     if not options.max_megapixels > 0:
         raise ModelError(f"--max-megapixels {options.max_megapixels}: must be above 0")
     outputs.refuse_existing(options.out)
-    chosen = source(options.run, records=options.records)
+    run = runs.read(options.run)
     program.say("loading TensorFlow ...")
     from petbox.export.signatures import Settings
     from petbox.litert import convert as litert_convert
@@ -48,5 +48,5 @@ def main(options: Options) -> None:
     settings = Settings(
         min_score=options.min_score, most_pixels=round(options.max_megapixels * 1e6)
     )
-    made = litert_convert.convert(chosen, options.out, options.form, settings)
+    made = litert_convert.convert(run, options.out, options.form, settings, options.records)
     program.report(made, options.json)

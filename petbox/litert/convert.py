@@ -8,37 +8,35 @@ the whole one of the training, for every picture.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import petbox
 from petbox import outputs
 from petbox.cli import program
 from petbox.data import labels
 from petbox.errors import ModelError
 from petbox.export import verify
-from petbox.export.export_source import Source
+from petbox.export.exporter import versions
 from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.signatures import Settings
-from petbox.export.source import Subject, subject
+from petbox.export.source import Source, load
 from petbox.export.verify import Found
 from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
 from petbox.litert.nms import of_one_picture
+from petbox.training.runs import Run
 from petbox.training.tfvision import preprocess_ops, tf
 from petbox.wire import Detection
 
-SURE = 0.5  # a score
+CONFIDENT = 0.5  # a score
 ALIKE = 0.75  # overlap of two boxes that are of one animal
 LEAST = 0.8  # share of the sure detections that must be found again
 
@@ -66,21 +64,18 @@ class Agreement:
         )
 
 
-def convert(source: Source, out: Path, form: str, settings: Settings) -> Path:
-    """Makes the folder `out`."""
+def convert(
+    run: Run, out: Path, form: str, settings: Settings, records: Path | None = None
+) -> Path:
+    """Makes the folder `out`, verified on images of `records`, the run's, or drawn ones."""
     with outputs.product(out) as partial:
         partial.mkdir()
-        made = subject(source, replace(settings, whole_canvas=True))
-        assert isinstance(made.network, TrainedNetwork)  # as those of runs are
-        (partial / bundle.NETWORK).write_bytes(flatbuffer(made.network, form))
-        shutil.copy(made.label_map, partial / labels.FILE_NAME)
-        about = _about(made.network, form, settings)
-        about.write(partial)
-        program.say(f"converted; comparing it with {made.original} ...")
-        agreement = _compared(partial, made)
-        told = {**_versions(), **made.told, "self_check": asdict(agreement)}
-        replace(about, made=told).write(partial)
-    program.say(str(agreement))
+        source = load(run, records)
+        network = source.build(True)
+        assert isinstance(network, TrainedNetwork)  # as those of runs are
+        content = flatbuffer(network, form)
+        about = _write(partial, content, source, network, form, settings)
+        _verify(partial, source, network, about)
     return out
 
 
@@ -119,10 +114,17 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
             ) from error
 
 
-def _about(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
+def _write(
+    folder: Path,
+    content: bytes,
+    source: Source,
+    network: TrainedNetwork,
+    form: str,
+    settings: Settings,
+) -> LiteModel:
     height, width = network.size
     padded = network.ready[0].shape
-    return LiteModel(
+    about = LiteModel(
         form=form,
         canvas=(height, width),
         padded=(padded[0], padded[1]),
@@ -131,24 +133,36 @@ def _about(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
         min_score=settings.min_score,
         most_pixels=settings.most_pixels,
     )
+    (folder / bundle.NETWORK).write_bytes(content)
+    (folder / labels.FILE_NAME).write_bytes(source.label_map)
+    about.write(folder)
+    return about
 
 
-def _compared(folder: Path, made: Subject) -> Agreement:
-    """What the detector in `folder` says of pictures beside what it was made from says of them."""
-    lite, asked = LiteDetector(folder), made.pictures
+def _verify(folder: Path, source: Source, network: TrainedNetwork, about: LiteModel) -> None:
+    """Compares the converted detector with its checkpoint, and writes the result."""
+    program.say(f"converted; comparing it with {source.title} ...")
+    result = _compared(folder, source, network)
+    made = {**versions("ai-edge-litert", "tensorflow", "tf-models-official"), **source.report}
+    replace(about, made={**made, "self_check": asdict(result)}).write(folder)
+    program.say(str(result))
+
+
+def _compared(folder: Path, source: Source, network: TrainedNetwork) -> Agreement:
+    lite, images = LiteDetector(folder), source.images
     detections, again, boxes, scores = 0, 0, 0.0, 0.0
-    for serialized, wanted in zip(asked.examples, made.answers, strict=True):
+    for serialized, expected in zip(images.examples, source.expected(network), strict=True):
         with _silent():
-            found = lite.detect(verify.file(serialized))
-        detections += int((wanted.scores >= SURE).sum())
-        for box, score in _found_again(wanted, found):
+            actual = lite.detect(verify.file(serialized))
+        detections += int((expected.scores >= CONFIDENT).sum())
+        for box, score in _found_again(expected, actual):
             again, boxes, scores = again + 1, max(boxes, box), max(scores, score)
     if again < LEAST * detections:
         raise ModelError(
-            f"the converted detector finds {again} of {detections} sure detections of "
-            f"{made.original} in {asked.source} again; nothing was written; try --form float32"
+            f"the converted detector reproduces {again} of {detections} confident detections of "
+            f"{source.title} in {images.source}; nothing was written; try --form float32"
         )
-    return Agreement(len(asked.examples), asked.source, detections, again, boxes, scores)
+    return Agreement(len(images.examples), images.source, detections, again, boxes, scores)
 
 
 def _found_again(wanted: Found, found: list[Detection]) -> Iterator[tuple[float, float]]:
@@ -156,7 +170,7 @@ def _found_again(wanted: Found, found: list[Detection]) -> Iterator[tuple[float,
     left = list(found)
     for box, label, score in zip(wanted.boxes, wanted.classes, wanted.scores, strict=True):
         alike = [one for one in left if one.label == label and _overlap(one.box, box) >= ALIKE]
-        if score >= SURE and alike:
+        if score >= CONFIDENT and alike:
             nearest = max(alike, key=lambda one: _overlap(one.box, box))
             left.remove(nearest)
             difference = float(np.abs(np.subtract(nearest.box, box)).max())
@@ -189,8 +203,3 @@ def _gist(error: Exception) -> str:
     """The converter's own words, without the places in the graph that surround them."""
     lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
     return " ".join((lines or [type(error).__name__])[-1].split("error:")[-1].split())[:200]
-
-
-def _versions() -> dict[str, str]:
-    names = ("ai-edge-litert", "tensorflow", "tf-models-official")
-    return {"petbox": petbox.__version__, **{name: metadata.version(name) for name in names}}

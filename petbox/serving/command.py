@@ -32,7 +32,7 @@ from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.data import labels
 from petbox.errors import MissingExtra, ServiceError
-from petbox.export.versions import newest_version
+from petbox.export.model_folder import newest_version
 
 FRONT = (
     Path(__file__).parent.parent / "container"

@@ -74,7 +74,7 @@ def main(options: Options) -> None:
         training_config.save_config(config, run)
         shutil.copy(found.label_map, run / runs.LABEL_MAP)
         if options.pipeline_config:
-            shutil.copy(options.pipeline_config, run / "pipeline.config")
+            shutil.copy(options.pipeline_config, run / runs.PIPELINE_CONFIG)
     start = time.monotonic()
     with in_plain_words(options):
         train(config, run, options, strategy, index)

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from petbox.data import labels
 from petbox.errors import ModelError
 from petbox.training import runs
 from petbox.training.pipeline_config import network
 from petbox.training.pipeline_config.network import Mapped
 from petbox.training.presets import PRESETS
+from petbox.training.runs import Run
 from petbox.training.task import Task
 from petbox.training.tfvision import exp_factory, hyperparams
 
@@ -60,18 +60,13 @@ def save_config(config: Any, run: Path) -> None:
     hyperparams.save_params_dict_to_yaml(config, str(run / runs.PARAMS))
 
 
-def load_config(run: Path) -> Any:
-    """The configuration inside a run's folder."""
-    runs.check(run)
+def load_config(run: Run) -> Any:
+    """The configuration of a run."""
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     try:
-        return hyperparams.override_params_dict(config, str(run / runs.PARAMS), is_strict=True)
-    except Exception as error:  # whatever the Model Garden and its reader of YAML make of it
+        text = run.params.decode() + "\n"  # an empty one would be accepted
+        return hyperparams.override_params_dict(config, text, is_strict=True)
+    except Exception as error:  # whatever YAML and the Model Garden raise
         raise ModelError(
-            f"{run / runs.PARAMS}: cannot be read ({type(error).__name__}); train again"
+            f"{run.folder / runs.PARAMS}: cannot be read ({type(error).__name__}); train again"
         ) from error
-
-
-def class_names(run: Path) -> dict[int, str]:
-    """The label map that a run was trained with."""
-    return labels.read(run / runs.LABEL_MAP)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,25 +63,14 @@ def _refuse_other_than_hdf5(place: str, path: Path) -> None:
 
 def _in_folder(folder: Path) -> Path:
     """The prefix of the checkpoint that a folder, as of a run or out of an archive, means."""
-    for lies in (folder / runs.BEST, folder):
-        if newest := _newest(lies):
-            return newest
+    if newest := runs.newest_checkpoint(folder / runs.BEST) or runs.newest_checkpoint(folder):
+        return newest
     prefixes = sorted(path.with_suffix("") for path in folder.rglob("*.index"))
     if len(prefixes) == 1:
         return prefixes[0]
     names = ", ".join(str(prefix.relative_to(folder)) for prefix in prefixes[:4])
     trouble = f"has several checkpoints ({names}); name one" if prefixes else "has no checkpoint"
     raise ModelError(f"{folder}: {trouble}; {WANTED}")
-
-
-def _newest(folder: Path) -> Path | None:
-    """What TensorFlow's file `checkpoint` names, if it is there."""
-    state = folder / "checkpoint"
-    text = state.read_text(errors="replace") if state.is_file() else ""
-    said = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
-    # The path may be of the machine that wrote it; the name is still right.
-    prefix = folder / Path(said[1]).name if said else None
-    return prefix if prefix and Path(f"{prefix}.index").is_file() else None
 
 
 # Fetching

@@ -1,7 +1,10 @@
-"""A training run's folder: what lies in it, and whether it is whole. Never imports TensorFlow."""
+"""A training run's folder: what it contains, read once into a `Run`. Never imports TensorFlow."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from petbox.data import labels
@@ -9,11 +12,75 @@ from petbox.errors import ModelError
 
 PARAMS = "params.yaml"  # the Model Garden's whole configuration
 LABEL_MAP = labels.FILE_NAME
-BEST = "best"  # the checkpoint with the highest mAP, where one was looked for
+PIPELINE_CONFIG = "pipeline.config"
+BEST = "best"  # the checkpoint with the highest mAP, if the training evaluated any
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; each of its text files has been read once."""
+
+    folder: Path
+    checkpoint: Path  # prefix of the requested checkpoint, or else of the best, or the newest
+    params: bytes
+    label_map: Path
+    label_map_text: bytes
+    names: Mapping[int, str]
+    pipeline_config: bytes | None
+
+
+def read(path: Path) -> Run:
+    """The run in the folder `path`, or the run of the checkpoint with the prefix `path`."""
+    folder, checkpoint = path, None
+    if not path.is_dir() and any(path.parent.glob("*.index")):
+        folder = path.parent.parent if path.parent.name == BEST else path.parent
+        checkpoint = path
+    check(folder)
+    if checkpoint and not checkpoint.with_name(f"{path.name}.index").is_file():
+        raise ModelError(f"{path}: no checkpoint; name one by its prefix, as in {folder}/ckpt-600")
+    checkpoint = checkpoint or newest_checkpoint(folder / BEST) or newest_checkpoint(folder)
+    if not checkpoint:
+        raise ModelError(f"{folder}/checkpoint: names no existing checkpoint; train again")
+    label_map = folder / LABEL_MAP
+    label_map_text = label_map.read_bytes()
+    config = folder / PIPELINE_CONFIG
+    return Run(
+        folder=folder,
+        checkpoint=checkpoint,
+        params=(folder / PARAMS).read_bytes(),
+        label_map=label_map,
+        label_map_text=label_map_text,
+        names=labels.parse(label_map_text, str(label_map)),
+        pipeline_config=config.read_bytes() if config.is_file() else None,
+    )
+
+
+def check(run: Path) -> None:
+    """Rejects a folder that is not a finished run."""
+    if unfinished(run).is_dir() and not run.is_dir():
+        raise ModelError(f"{run}: not finished; repeat the command that started it")
+    missing = [name for name in (PARAMS, LABEL_MAP, "checkpoint") if not (run / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{run}: not a training run, it has no {missing[0]}; "
+            f"make one: petbox train --records DIR --out {run}"
+        )
+    if not any(run.glob("ckpt-*.index")):
+        raise ModelError(f"{run}: its checkpoint (ckpt-*) is gone; remove the folder, train again")
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The prefix that TensorFlow's file `checkpoint` names, if that checkpoint exists."""
+    state = folder / "checkpoint"
+    text = state.read_text(errors="replace") if state.is_file() else ""
+    named = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
+    # The path may be of the machine that wrote it; the name is still right.
+    prefix = folder / Path(named[1]).name if named else None
+    return prefix if prefix and Path(f"{prefix}.index").is_file() else None
 
 
 def evaluation(split: str = "test") -> str:
-    """The file with the metrics on one split; without its name on held-out pictures."""
+    """The name of the file with a split's metrics."""
     return "evaluation.json" if split == "test" else f"evaluation-{split}.json"
 
 
@@ -21,17 +88,3 @@ def unfinished(out: Path) -> Path:
     """Where a run lies until its last step is done."""
     out = out.absolute()  # `.` has no name
     return out.with_name(out.name + ".unfinished")
-
-
-def check(run: Path) -> None:
-    """Refuses a folder that is not a finished run."""
-    if unfinished(run).is_dir() and not run.is_dir():
-        raise ModelError(f"{run}: not finished; type the command that began it again")
-    missing = [name for name in (PARAMS, LABEL_MAP, "checkpoint") if not (run / name).is_file()]
-    if missing:
-        raise ModelError(
-            f"{run}: not a training run, it has no {missing[0]}; "
-            f"make one: python train/train.py --records DIR --out {run}"
-        )
-    if not any(run.glob("ckpt-*.index")):
-        raise ModelError(f"{run}: its checkpoint (ckpt-*) is gone; remove the folder, train again")

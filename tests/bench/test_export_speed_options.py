@@ -152,11 +152,11 @@ def trained(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exported(trained: Path, name: str, **settings: Any) -> Exported:
     from petbox.export import exporter
-    from petbox.export.export_source import source
     from petbox.export.signatures import Settings
+    from petbox.training import runs
 
     folder = trained.with_name(name)
-    return Exported(exporter.export(source(trained), folder, Settings(**settings)))
+    return Exported(exporter.export(runs.read(trained), folder, Settings(**settings)))
 
 
 @pytest.fixture(scope="module")

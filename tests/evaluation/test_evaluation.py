@@ -14,10 +14,9 @@ from PIL import Image
 
 from petbox.data import labels, records
 from petbox.data.annotations import Animal, Dataset, Photo
-from petbox.evaluation.coco_metrics import judged
-from petbox.evaluation.comparison import Compared, Truth
+from petbox.evaluation.coco_metrics import EvaluatedImage, Truth, measure
 from petbox.evaluation.curves import plot
-from petbox.evaluation.mistakes import misses
+from petbox.evaluation.mistakes import mistakes
 from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
 from petbox.evaluation.table import table
 from petbox.images.draw import captioned, color, drawn
@@ -31,12 +30,12 @@ ELSEWHERE: Box = (0.85, 0.7, 0.95, 0.95)
 
 
 def picture(
-    number: int, truth: tuple[Truth, ...] = (), found: tuple[Detection, ...] = ()
-) -> Compared:
-    return Compared(number, 400, 300, truth, found)
+    number: int, truth: tuple[Truth, ...] = (), detections: tuple[Detection, ...] = ()
+) -> EvaluatedImage:
+    return EvaluatedImage(number, 400, 300, truth, detections)
 
 
-def right(number: int, label: int = 1, score: float = 0.9) -> Compared:
+def right(number: int, label: int = 1, score: float = 0.9) -> EvaluatedImage:
     return picture(number, (Truth(label, BOX),), (Detection(label, score, BOX),))
 
 
@@ -44,34 +43,34 @@ def right(number: int, label: int = 1, score: float = 0.9) -> Compared:
 
 
 def test_a_detector_without_mistakes_has_ones() -> None:
-    judgement = judged([right(7, 1), right(8, 2)], NAMES)
-    assert judgement.metrics == pytest.approx(dict.fromkeys(judgement.metrics, 1.0))
-    assert list(judgement.metrics) == ["mAP", "mAP@0.5", "mAP@0.75", "AR@100"]
-    assert judgement.matches == ({0: 0}, {0: 0})
+    metrics = measure([right(7, 1), right(8, 2)], NAMES)
+    assert metrics.overall == pytest.approx(dict.fromkeys(metrics.overall, 1.0))
+    assert list(metrics.overall) == ["mAP", "mAP@0.5", "mAP@0.75", "AR@100"]
+    assert metrics.matches == ({0: 0}, {0: 0})
 
 
 def test_a_class_without_animals_does_not_count() -> None:
     alarm = Detection(3, 0.99, ELSEWHERE)
-    one = replace(right(1), found=(*right(1).found, alarm))
-    judgement = judged([one], NAMES)
-    first, second, third = judgement.classes
-    assert judgement.metrics["mAP"] == first.average_precision == pytest.approx(1)
+    one = replace(right(1), detections=(*right(1).detections, alarm))
+    metrics = measure([one], NAMES)
+    first, second, third = metrics.classes
+    assert metrics.overall["mAP"] == first.average_precision == pytest.approx(1)
     for nobody in (second, third):
         assert nobody.animals == 0
         assert nobody.average_precision is None and nobody.precision_at_half is None
-    assert table(judgement.classes).splitlines()[-1].split()[-4:] == ["0", "-", "-", "-"]
+    assert table(metrics.classes).splitlines()[-1].split()[-4:] == ["0", "-", "-", "-"]
 
 
 def test_nothing_found_is_zero_and_nothing_there_is_nothing() -> None:
-    blind = judged([picture(1, (Truth(1, BOX),))], NAMES)
+    blind = measure([picture(1, (Truth(1, BOX),))], NAMES)
     assert set(blind.metrics.values()) == {0.0}
-    empty = judged([picture(1, found=(Detection(1, 0.9, BOX),))], NAMES)
+    empty = measure([picture(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
     assert set(empty.metrics.values()) == {None}
 
 
 def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
     found = Detection(1, 0.9, (0.2, 0.2, 0.8, 0.5))  # three quarters of the animal
-    metrics = judged([picture(1, (Truth(1, (0.2, 0.2, 0.8, 0.62)),), (found,))], NAMES).metrics
+    metrics = measure([picture(1, (Truth(1, (0.2, 0.2, 0.8, 0.62)),), (found,))], NAMES).overall
     assert metrics["mAP@0.5"] == pytest.approx(1)
     assert metrics["mAP@0.75"] == 0
     assert metrics["mAP"] == pytest.approx(0.5)  # 0.5 to 0.7 of COCO's ten overlaps
@@ -79,16 +78,16 @@ def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
 
 def test_a_crowd_counts_neither_for_nor_against() -> None:
     crowd = picture(2, (Truth(1, BOX, crowd=True),), (Detection(1, 0.95, BOX),))
-    alone, both = judged([right(1)], NAMES), judged([right(1), crowd], NAMES)
+    alone, both = measure([right(1)], NAMES), measure([right(1), crowd], NAMES)
     assert both.metrics == alone.metrics
     assert both.classes == alone.classes
     assert both.matches == ({0: 0}, {0: None})
-    assert misses(crowd, {0: None}, NAMES) == []
+    assert mistakes(crowd, {0: None}, NAMES) == []
 
 
 def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
     pictures = [right(1, 1), right(2, 2), picture(3, (Truth(2, BOX),))]
-    head, first, second, third = table(judged(pictures, NAMES).classes).splitlines()
+    head, first, second, third = table(measure(pictures, NAMES).classes).splitlines()
     assert [line[: len("never there")].strip() for line in (first, second, third)] == [
         "dog $2$",
         "chat à poil",
@@ -105,7 +104,7 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
     [
         ([(1, BOX)], [(1, 0.9, BOX)], []),
         ([(1, BOX)], [], ["chat à poil missed"]),
-        ([(1, BOX)], [(1, 0.3, BOX)], ["chat à poil only 30% sure"]),
+        ([(1, BOX)], [(1, 0.3, BOX)], ["chat à poil only at 30%"]),
         ([(1, BOX)], [(2, 0.8, BOX)], ["chat à poil called dog $2$ (80%)"]),
         (
             [(1, BOX)],
@@ -129,7 +128,7 @@ def test_what_is_wrong_is_said_in_words(
     one = picture(
         5, tuple(Truth(*words) for words in truth), tuple(Detection(*words) for words in found)
     )
-    wrong = misses(one, judged([one], NAMES).matches[0], NAMES)
+    wrong = mistakes(one, measure([one], NAMES).matches[0], NAMES)
     assert [miss.text for miss in wrong] == said
     assert all(0 < miss.badness <= 1 for miss in wrong)
 
@@ -137,18 +136,18 @@ def test_what_is_wrong_is_said_in_words(
 def test_the_worst_pictures_come_first_and_the_right_ones_not() -> None:
     pictures = [
         right(1),
-        picture(2, found=(Detection(1, 0.6, ELSEWHERE),)),
+        picture(2, detections=(Detection(1, 0.6, ELSEWHERE),)),
         picture(3, (Truth(1, BOX),)),
         picture(4, (Truth(1, BOX), Truth(2, ELSEWHERE))),
     ]
-    order = worst(pictures, judged(pictures, NAMES), NAMES)
-    assert [entry.picture.number for entry in order] == [4, 3, 2]
+    order = worst(pictures, measure(pictures, NAMES), NAMES)
+    assert [entry.image.number for entry in order] == [4, 3, 2]
 
 
 @pytest.mark.parametrize("count", [1, 3, 24, 25, 100])
 def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
     pictures = [right(number) for number in range(count)]
-    chosen = [entry.picture.number for entry in sample(pictures, judged(pictures, NAMES), 24)]
+    chosen = [entry.image.number for entry in sample(pictures, measure(pictures, NAMES), 24)]
     assert len(set(chosen)) == len(chosen) == min(24, count)
     assert chosen[0] == 0 and chosen[-1] >= count - -(-count // 24)
 
@@ -162,7 +161,7 @@ def test_any_number_of_classes_is_plotted(count: int) -> None:
     pictures = [right(label, label) for label in range(1, count + 1)] or [picture(1)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as a letter that the font has not
-        image = Image.open(io.BytesIO(plot(judged(pictures, names).classes, "a run: pictures")))
+        image = Image.open(io.BytesIO(plot(measure(pictures, names).classes, "a run: pictures")))
     assert image.format == "PNG" and image.width > 600
 
 
@@ -259,16 +258,17 @@ def test_the_metrics_are_those_of_the_model_garden(
     from petbox.training import checkpoints
     from petbox.training import config as training_config
 
-    config = training_config.load_config(untrained)
-    model, task = checkpoints.restored(config, untrained), training_config.task(config)
+    found = runs.read(untrained)
+    config = training_config.load_config(found)
+    model, task = checkpoints.restored(config, found), training_config.task(config)
     task.build_metrics(training=False)
     state = None
     for inputs in task.build_inputs(config.task.validation_data):
         state = task.aggregate_logs(state, task.validation_step(inputs, model, []))
     theirs = task.reduce_aggregated_logs(state)
-    pictures = list(predictions.compared(config, model, folder / "records", "test"))
+    pictures = list(predictions.of_run(found, folder / "records", "test"))
     assert len(pictures) == 11
-    ours = judged(pictures, NAMES).metrics
+    ours = measure(pictures, NAMES).overall
     wanted = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
     assert list(ours.values()) == pytest.approx(wanted, abs=1e-6)
     assert wanted[0] > 0, "it hits something by chance, or this compares nothing"
@@ -323,10 +323,9 @@ def test_another_split_is_kept_apart(
 @pytest.fixture(scope="module")
 def exported(untrained: Path) -> Path:
     from petbox.export import exporter
-    from petbox.export.export_source import source
     from petbox.export.signatures import Settings
 
-    return exporter.export(source(untrained), untrained.with_name("model") / "1", Settings())
+    return exporter.export(runs.read(untrained), untrained.with_name("model") / "1", Settings())
 
 
 def test_an_exported_model_is_as_good_as_its_checkpoint(
@@ -354,7 +353,8 @@ def test_an_exported_model_is_as_good_as_its_checkpoint(
 def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
     untrained: Path, folder: Path
 ) -> None:
-    from petbox.evaluation import model_predictions
+    from petbox.evaluation import predictions
+    from petbox.export import model_folder
     from petbox.tf import tf
 
     def found(pixels: Any) -> dict[str, Any]:
@@ -383,10 +383,13 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
             (model / "assets.extra").mkdir()
             report = {"settings": {"input_type": name}}
             (model / "assets.extra" / "export.json").write_text(json.dumps(report))
-        pictures = list(model_predictions.compared(model, folder / "records", "test"))
+        (model / "assets").mkdir(exist_ok=True)
+        labels.write(model / "assets" / labels.FILE_NAME, NAMES)
+        found_model = model_folder.read(model)
+        pictures = list(predictions.of_model(found_model, folder / "records", "test"))
         assert len(pictures) == 11
         for one in pictures:
-            (pet,) = one.found
+            (pet,) = one.detections
             assert (pet.label, pet.box) == (2, (0, 0, 1, 1))
             assert pet.score == pytest.approx(one.height / one.width)
         assert sum(truth.crowd for one in pictures for truth in one.truth) == 2
@@ -397,8 +400,8 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
     [
         (("--run", "{run}", "--model", "{run}"), "--run or --model: give one of them, not 2"),
         ((), "--run or --model: give one of them, not 0"),
-        (("--model", "{run}"), "{run}: no SavedModel here"),
-        (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; export it by export/"),
+        (("--model", "{run}"), "{run}: contains no SavedModel"),
+        (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; pass --label-map"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(
@@ -423,8 +426,8 @@ def test_a_split_without_pictures_is_refused(
     done = run("train/evaluate.py", "--run", untrained, "--records", tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {tmp_path}: has no pictures to test with; make records that have some, or choose "
-        "the other --split\n"
+        f"error: {tmp_path}: has no images in its test split; make records that have some, or "
+        "choose the other --split\n"
     )
 
 

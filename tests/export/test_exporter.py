@@ -63,10 +63,10 @@ def of_pixels(trained: Path, run: Any) -> Exported:
 
 def exported(trained: Path, folder: Path, **settings: Any) -> Exported:
     from petbox.export import exporter
-    from petbox.export.export_source import source
     from petbox.export.signatures import Settings
+    from petbox.training import runs
 
-    return Exported(exporter.export(source(trained), folder, Settings(**settings)))
+    return Exported(exporter.export(runs.read(trained), folder, Settings(**settings)))
 
 
 # The interface
@@ -263,14 +263,14 @@ def test_a_model_that_differs_from_its_checkpoint_is_refused(
     trained: Path, plain: Exported
 ) -> None:
     from petbox.export import canvases, verify
-    from petbox.training import checkpoints
+    from petbox.training import checkpoints, runs
     from petbox.training import config as training_config
 
-    config = training_config.load_config(trained)
-    other = checkpoints.restored(config, trained)
+    config = training_config.load_config(runs.read(trained))
+    other = checkpoints.restored(config, runs.read(trained))
     for variable in other.detection_head.trainable_variables:
         variable.assign(variable * 1.1)
-    asked = verify.pictures(None, 2)
+    asked = verify.images(None, 2)
     whole = canvases.whole(*config.task.model.input_size[:2])
     answers = verify.evaluated(config, other, asked.examples, [whole])
     with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):

@@ -137,13 +137,12 @@ def wrapped(zoo: Path, run: Any) -> Exported:
 
 
 def wrap(model: Path, out: Path, names: dict[int, str] = NAMES) -> Exported:
-    from petbox.export import exporter
+    from petbox.export import exporter, model_folder
     from petbox.export.signatures import Settings
-    from petbox.export.wrapped_source import wrapped_source
 
     label_map = model.with_name(f"{model.name}.pbtxt")
     labels.write(label_map, names)
-    return Exported(exporter.export(wrapped_source(model, label_map), out, Settings()))
+    return Exported(exporter.export(model_folder.read(model, label_map), out, Settings()))
 
 
 def scene(width: int, height: int, *rectangles: tuple[int, tuple[int, int, int, int]]) -> bytes:
@@ -207,14 +206,13 @@ def test_it_is_warmed_up_by_the_model_server(wrapped: Exported) -> None:
 
 
 def test_a_wrapped_model_can_be_wrapped_with_the_label_map_inside(tmp_path: Path) -> None:
-    from petbox.export import exporter
+    from petbox.export import exporter, model_folder
     from petbox.export.signatures import Settings
-    from petbox.export.wrapped_source import wrapped_source
 
     labels.write(tmp_path / "names.pbtxt", NAMES)
-    first = wrapped_source(zoo_model(tmp_path / "zoo"), tmp_path / "names.pbtxt")
+    first = model_folder.read(zoo_model(tmp_path / "zoo"), tmp_path / "names.pbtxt")
     pixels = exporter.export(first, tmp_path / "1", Settings(input_type="image_tensor"))
-    again = Exported(exporter.export(wrapped_source(pixels), tmp_path / "2", Settings()))
+    again = Exported(exporter.export(model_folder.read(pixels), tmp_path / "2", Settings()))
     assert again(ONE)["detection_classes"][0, 0] == 3
     assert again(ONE, signature="detect")["detection_names"].tolist() == [[b"green"]]
     inside = sorted(path.name for path in (again.folder / "assets").iterdir())
@@ -307,7 +305,7 @@ def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--out", "{tmp}/1"), "{tmp}: no SavedModel, it has no saved_model.pb; name the folder"),
+        (("--out", "{tmp}/1"), "{tmp}: contains no SavedModel; found: nothing; expected"),
         (("--out", "{tmp}/1", "--pipeline-config-path", "x"), "--pipeline-config-path: goes with"),
         (("--out", "{tmp}/1", "--run", "{tmp}"), "--from-saved-model: give one of them, not 2"),
     ],
@@ -323,20 +321,19 @@ def test_what_cannot_be_wrapped_is_said_before_tensorflow_is_loaded(
 
 
 def test_a_model_without_names_is_refused(tmp_path: Path) -> None:
-    from petbox.export.wrapped_source import wrapped_source
+    from petbox.export import model_folder
 
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "saved_model" / "saved_model.pb").touch()
-    with pytest.raises(PetboxError, match="has no label map inside; give its own by --label-map"):
-        wrapped_source(tmp_path)
+    with pytest.raises(PetboxError, match=r"has no assets/label_map\.pbtxt; pass --label-map"):
+        model_folder.read(tmp_path)
 
 
 def test_a_wrapped_model_is_not_batched(tmp_path: Path) -> None:
-    from petbox.export import exporter
+    from petbox.export import exporter, model_folder
     from petbox.export.batching import Batches
     from petbox.export.signatures import Settings
-    from petbox.export.wrapped_source import WrappedSource
 
-    source = WrappedSource(tmp_path / "zoo", tmp_path / "names.pbtxt")
-    with pytest.raises(PetboxError, match="zoo takes one picture at a time, so there is nothing"):
+    source = model_folder.ModelFolder(tmp_path / "zoo", tmp_path / "names", b"", NAMES, {})
+    with pytest.raises(PetboxError, match="zoo takes one image at a time, so there is nothing"):
         exporter.export(source, tmp_path / "1", Settings(batches=Batches(4, 2000)))

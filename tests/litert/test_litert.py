@@ -41,11 +41,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     By chance alone three of four have the very same, and which of two comes first is anybody's.
     """
     folder = random_run(tmp_path_factory.mktemp("trained") / "run")
-    from petbox.training import checkpoints
+    from petbox.training import checkpoints, runs
     from petbox.training import config as training_config
     from petbox.training.tfvision import tf
 
-    model = checkpoints.restored(training_config.load_config(folder), folder)
+    model = checkpoints.restored(training_config.load_config(runs.read(folder)), runs.read(folder))
     for variable in model.rpn_head.trainable_variables:
         if "scores" in variable.name:
             variable.assign(variable * 1e4)
@@ -57,11 +57,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def saved(trained: Path) -> Exported:
     from petbox.export import exporter
-    from petbox.export.export_source import source
     from petbox.export.signatures import Settings
+    from petbox.training import runs
 
     settings = Settings(whole_canvas=True)
-    return Exported(exporter.export(source(trained), trained.with_name("saved"), settings))
+    return Exported(exporter.export(runs.read(trained), trained.with_name("saved"), settings))
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +71,19 @@ def folder(trained: Path, run: Callable[..., Any]) -> Path:
     done = run("export/to_litert.py", f"--run={trained}", f"--out={out}", "--form=float32")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}\n"
-    assert "sure detections found again, boxes within" in done.stderr.splitlines()[-1]
+    assert "confident detections found again, boxes within" in done.stderr.splitlines()[-1]
     return out
 
 
 @pytest.fixture(scope="module")
 def smaller(trained: Path) -> Path:
-    from petbox.export.export_source import source
     from petbox.export.signatures import Settings
     from petbox.litert import convert as litert_convert
+    from petbox.training import runs
 
-    return litert_convert.convert(source(trained), trained.with_name("smaller"), "int8", Settings())
+    return litert_convert.convert(
+        runs.read(trained), trained.with_name("smaller"), "int8", Settings()
+    )
 
 
 @pytest.fixture(scope="module")

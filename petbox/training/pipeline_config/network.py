@@ -112,6 +112,7 @@ class Mapped:
     """What a pipeline.config comes to: `changes`, by dotted names, to the preset."""
 
     source: str
+    text: bytes
     preset: str
     changes: Mapping[str, Any]
     taken: tuple[Taken, ...]
@@ -135,7 +136,7 @@ class Inputs:
 def read(path: Path) -> Mapped:
     """What the file `path` comes to."""
     try:
-        return mapping(path.read_text(encoding="utf-8"), str(path))
+        return mapping(path.read_bytes().decode(), str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -166,7 +167,9 @@ def mapping(text: str, source: str) -> Mapped:
     taken, left = tuple(ledger.taken), tuple(ledger.left)
     files = (TRAIN_FILES, TEST_FILES, labels.FILE_NAME)
     changes = {k: v for k, v in ledger.changes.items() if k not in files}
-    return Mapped(source, preset, changes, taken, left, classes, train, test, label_map)
+    return Mapped(
+        source, text.encode(), preset, changes, taken, left, classes, train, test, label_map
+    )
 
 
 def apply(config: Any, mapped: Mapped) -> None:

@@ -1,0 +1,97 @@
+"""A SavedModel's folder, read once: where it lies, its class names, its exporter's report.
+
+Never imports TensorFlow, so a wrong path is reported at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petbox.data import labels
+from petbox.errors import ModelError
+
+FILE = "saved_model.pb"
+EXTRA = "assets.extra"
+REPORT = "export.json"
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+EXPECTED = f"expected {FILE} in it, or numbered versions such as 1/{FILE}"
+MOST_LEVELS = 3  # as in export/Servo/1
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A SavedModel on disk."""
+
+    folder: Path  # the one with saved_model.pb
+    label_map: Path
+    label_map_text: bytes
+    names: Mapping[int, str]
+    report: Mapping[str, Any]  # empty for a model that petbox did not export
+
+    @property
+    def input_type(self) -> str:
+        """How a string input is meant: an image file, or a tf.Example that contains one."""
+        if not self.report:
+            return "encoded_image_string_tensor"
+        try:
+            return str(self.report["settings"]["input_type"])
+        except (LookupError, TypeError) as error:
+            raise _broken_report(self.folder) from error
+
+
+def read(path: Path, label_map: Path | None = None) -> ModelFolder:
+    """The SavedModel at or below `path`; its class names are from `label_map`, or its own."""
+    folder = newest_version(path)
+    own = folder / "assets" / labels.FILE_NAME
+    if not label_map and not own.is_file():
+        raise ModelError(
+            f"{folder}: has no assets/{labels.FILE_NAME}; pass --label-map to petbox export "
+            "--from-saved-model, which adds one"
+        )
+    label_map = label_map or own
+    try:
+        text = label_map.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{label_map}: cannot be read ({error.strerror})") from error
+    return ModelFolder(folder, label_map, text, labels.parse(text, str(label_map)), _report(folder))
+
+
+def newest_version(path: Path) -> Path:
+    """The folder with saved_model.pb: `path`, or the newest version of the one model below it."""
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise ModelError(f"{path}: {what}; {EXPECTED}")
+    for level in range(MOST_LEVELS + 1):
+        found = [file.parent for file in path.glob("*/" * level + FILE)]
+        models = {one.parent if one.name.isdecimal() else one for one in found}
+        if len(models) > 1:
+            names = ", ".join(sorted(str(model.relative_to(path)) for model in models))
+            raise ModelError(f"{path}: contains several models ({names}); name one of them")
+        if found:
+            return max(found, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
+    raise ModelError(f"{path}: contains no SavedModel; found: {_contents(path)}; {EXPECTED}")
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(
+        str(p.relative_to(folder)) + "/" * p.is_dir()
+        for p in [*folder.glob("*"), *folder.glob("*/*")]
+    )
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+
+
+def _report(folder: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads((folder / EXTRA / REPORT).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise _broken_report(folder) from error
+
+
+def _broken_report(folder: Path) -> ModelError:
+    return ModelError(f"{folder / EXTRA / REPORT}: is damaged; export the model again")
