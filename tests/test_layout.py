@@ -53,7 +53,6 @@ GROUND = {"", "__main__", "errors", "outputs", "tf", "wire"}  # "" is petbox/__i
 ANY_ROOM = {"petbox", "petbox.__main__", "petbox.cli.main"}  # lazily
 MOST_LINES = 350
 TOO_LONG: set[str] = {
-    "petbox.training.pipeline_config.network",
     "petbox.serving.model_server.json_text",
 }
 

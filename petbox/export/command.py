@@ -27,7 +27,7 @@ from petbox.errors import ModelError
 from petbox.export import model_folder
 from petbox.export.model_folder import ModelFolder
 from petbox.training import runs
-from petbox.training.pipeline_config import network
+from petbox.training.pipeline_config import mapping
 from petbox.training.runs import Run
 
 MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
@@ -70,7 +70,7 @@ def main(options: Options) -> None:
     outputs.refuse_existing(out)
     model = read(options)
     config = options.pipeline_config_path
-    pipeline_config = network.read(config) if config else None
+    pipeline_config = mapping.read(config) if config else None
     program.say("loading TensorFlow ...")
     from petbox.export import exporter
     from petbox.export.batching import Batches

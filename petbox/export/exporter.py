@@ -32,8 +32,8 @@ from petbox.export.rewrite.slim import slim
 from petbox.export.signatures import SIGNATURES, Network, Servable, Settings
 from petbox.export.source import Source, error_summary, load
 from petbox.training import runs
-from petbox.training.pipeline_config.network import Mapped
-from petbox.training.pipeline_config.network import read as read_pipeline_config
+from petbox.training.pipeline_config.mapping import PipelineConfig
+from petbox.training.pipeline_config.mapping import read as read_pipeline_config
 from petbox.training.runs import PIPELINE_CONFIG, Run
 from petbox.training.tfvision import tf
 
@@ -69,7 +69,7 @@ def export_classic(
     out: Path,
     settings: Settings,
     records: Path | None = None,
-    pipeline_config: Mapped | None = None,
+    pipeline_config: PipelineConfig | None = None,
 ) -> Path:
     """Makes the folder `out` as the Object Detection API's exporter does: saved_model in it."""
     with outputs.product(out) as partial:
@@ -87,7 +87,7 @@ def export(
     out: Path,
     settings: Settings,
     records: Path | None = None,
-    pipeline_config: Mapped | None = None,
+    pipeline_config: PipelineConfig | None = None,
 ) -> Path:
     """Makes the SavedModel `out`, verified on images of `records`, the run's, or drawn ones."""
     with outputs.product(out) as partial, _errors_name(out, partial):
@@ -100,7 +100,7 @@ def _export(
     folder: Path,
     settings: Settings,
     records: Path | None,
-    pipeline_config: Mapped | None,
+    pipeline_config: PipelineConfig | None,
 ) -> Source:
     _check(model, settings)
     start = time.monotonic()

@@ -19,7 +19,7 @@ from petbox.export.verify import Found
 from petbox.export.wrapped import WrappedNetwork
 from petbox.training import checkpoints, runs
 from petbox.training import config as training_config
-from petbox.training.pipeline_config.network import Mapped
+from petbox.training.pipeline_config.mapping import PipelineConfig
 from petbox.training.runs import PIPELINE_CONFIG, Run
 from petbox.training.tfvision import tf
 
@@ -41,14 +41,16 @@ class Source:
 
 
 def load(
-    model: Run | ModelFolder, records: Path | None = None, pipeline_config: Mapped | None = None
+    model: Run | ModelFolder,
+    records: Path | None = None,
+    pipeline_config: PipelineConfig | None = None,
 ) -> Source:
     if isinstance(model, ModelFolder):
         return _saved_model(model, records)
     return _run(model, records, pipeline_config)
 
 
-def _run(run: Run, records: Path | None, pipeline_config: Mapped | None) -> Source:
+def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None) -> Source:
     config = training_config.load_config(run)
     # Only training needs it; without, normalization is a single op, which can be folded away.
     config.task.model.norm_activation.use_sync_bn = False
@@ -82,7 +84,7 @@ def _check_names(run: Run, config: Any) -> None:
         )
 
 
-def _check_pipeline_config(theirs: Mapped, run: Run, config: Any) -> None:
+def _check_pipeline_config(theirs: PipelineConfig, run: Run, config: Any) -> None:
     """Rejects a pipeline.config of a different network than the run's."""
     expected = training_config.experiment(theirs.preset, theirs).task.model
     actual = config.task.model

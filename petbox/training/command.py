@@ -30,8 +30,8 @@ from petbox.data.records import read_info, shards
 from petbox.errors import DataError, ModelError, PetboxError, ServiceError
 from petbox.training import initial_weights, log_lines, overrides, runs
 from petbox.training.options import TrainOptions as Options
-from petbox.training.pipeline_config import network
-from petbox.training.pipeline_config.network import Inputs, Mapped
+from petbox.training.pipeline_config import mapping
+from petbox.training.pipeline_config.mapping import Inputs, PipelineConfig
 from petbox.training.presets import PRESETS, peak_at, train_for
 
 DOWNLOADS = Path("data/weights")
@@ -45,12 +45,12 @@ def main(options: Options) -> None:
     check(options)
     mapped = None
     if options.pipeline_config:
-        mapped = network.read(options.pipeline_config)
-        program.say(network.table(mapped))
+        mapped = mapping.read(options.pipeline_config)
+        program.say(mapping.table(mapped))
     found = inputs(options.records, mapped)
     classes = [*found.names]
     if mapped:
-        network.check_classes(mapped, found.names)
+        mapping.check_classes(mapped, found.names)
         classes.append(mapped.classes)  # there may be more than the records have
     run = runs.unfinished(options.out)
     weights = first_weights(options, mapped, run)
@@ -99,7 +99,7 @@ def check(options: Options) -> None:
         raise DataError(f"--init-parts {options.init_parts}: there are {', '.join(PARTS)}")
 
 
-def first_weights(options: Options, mapped: Mapped | None, run: Path) -> str | None:
+def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) -> str | None:
     """Where the weights to begin with lie, fetched if they must be."""
     named = mapped.changes.get("task.init_checkpoint") if mapped else None
     place = options.init or named
@@ -119,12 +119,12 @@ def first_weights(options: Options, mapped: Mapped | None, run: Path) -> str | N
     return str(weights)
 
 
-def inputs(folder: Path | None, mapped: Mapped | None) -> Inputs:
+def inputs(folder: Path | None, mapped: PipelineConfig | None) -> Inputs:
     """What to train on: the folder that was given, or what a pipeline.config names."""
     if folder is None:
         if mapped is None:
             raise DataError("--records is missing: a folder made by train/make_records.py")
-        return network.inputs(mapped)
+        return mapping.inputs(mapped)
     names = read_info(folder).labels
     train, test = (shards(folder, split) for split in ("train", "test"))
     return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
@@ -167,7 +167,7 @@ def begin(run: Path, options: Options) -> None:
         partial.write_text(json.dumps(wanted, indent=1) + "\n")
 
 
-def adjust(config: Any, options: Options, mapped: Mapped | None) -> None:
+def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None:
     """What the options say otherwise than the preset."""
     trainer, data = config.trainer, config.task.train_data
     if options.steps:

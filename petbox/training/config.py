@@ -12,21 +12,21 @@ from typing import Any
 
 from petbox.errors import ModelError
 from petbox.training import runs
-from petbox.training.pipeline_config import network
-from petbox.training.pipeline_config.network import Mapped
+from petbox.training.pipeline_config import mapping
+from petbox.training.pipeline_config.mapping import PipelineConfig
 from petbox.training.presets import PRESETS
 from petbox.training.runs import Run
 from petbox.training.task import Task
 from petbox.training.tfvision import exp_factory, hyperparams
 
 
-def experiment(preset: str, mapped: Mapped | None = None) -> Any:
+def experiment(preset: str, mapped: PipelineConfig | None = None) -> Any:
     """The experiment of a preset, or of a pipeline.config instead; it has no records yet."""
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     _without_clouds(config)
     PRESETS[mapped.preset if mapped else preset](config)
     if mapped:
-        network.apply(config, mapped)
+        mapping.apply(config, mapped)
     return config
 
 

@@ -63,9 +63,9 @@ def test_a_class_without_animals_does_not_count() -> None:
 
 def test_nothing_found_is_zero_and_nothing_there_is_nothing() -> None:
     blind = measure([picture(1, (Truth(1, BOX),))], NAMES)
-    assert set(blind.metrics.values()) == {0.0}
+    assert set(blind.overall.values()) == {0.0}
     empty = measure([picture(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
-    assert set(empty.metrics.values()) == {None}
+    assert set(empty.overall.values()) == {None}
 
 
 def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
@@ -79,7 +79,7 @@ def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
 def test_a_crowd_counts_neither_for_nor_against() -> None:
     crowd = picture(2, (Truth(1, BOX, crowd=True),), (Detection(1, 0.95, BOX),))
     alone, both = measure([right(1)], NAMES), measure([right(1), crowd], NAMES)
-    assert both.metrics == alone.metrics
+    assert both.overall == alone.overall
     assert both.classes == alone.classes
     assert both.matches == ({0: 0}, {0: None})
     assert mistakes(crowd, {0: None}, NAMES) == []

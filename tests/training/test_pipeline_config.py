@@ -10,16 +10,16 @@ import pytest
 
 from petbox.data import text_proto
 from petbox.errors import DataError
-from petbox.training.pipeline_config.network import (
+from petbox.training.pipeline_config.mapping import (
     NO_SUCH,
-    Mapped,
+    PipelineConfig,
     check_classes,
     inputs,
-    mapping,
-    pyramid,
+    parse,
     read,
     table,
 )
+from petbox.training.pipeline_config.network import pyramid
 
 MAPPED = {
     "faster_rcnn_resnet101_pets.config": 101,
@@ -87,8 +87,8 @@ train_config {{ {train} }}
 {more}"""
 
 
-def mapped(inside: str = "", *, train: str = "", more: str = "") -> Mapped:
-    return mapping(network(inside, train=train, more=more), "my.config")
+def mapped(inside: str = "", *, train: str = "", more: str = "") -> PipelineConfig:
+    return parse(network(inside, train=train, more=more), "my.config")
 
 
 def momentum(rate: str) -> str:
@@ -172,7 +172,7 @@ def test_paths_that_are_not_configured_are_said_to_be(reference: Path) -> None:
 
 def test_paths_are_taken(reference: Path) -> None:
     text = (reference / "faster_rcnn_resnet101_pets.config").read_text()
-    done = mapping(text.replace("PATH_TO_BE_CONFIGURED", "/data"), "my.config")
+    done = parse(text.replace("PATH_TO_BE_CONFIGURED", "/data"), "my.config")
     assert done.train_records == ("/data/pet_faces_train.record-?????-of-00010",)
     assert done.test_records == ("/data/pet_faces_val.record-?????-of-00010",)
     assert done.label_map == "/data/pet_label_map.pbtxt"
@@ -184,7 +184,7 @@ def test_paths_are_taken(reference: Path) -> None:
 
 def test_the_records_of_a_file_are_found(reference: Path, tmp_path: Path) -> None:
     text = (reference / "faster_rcnn_resnet101_pets.config").read_text()
-    done = mapping(text.replace("PATH_TO_BE_CONFIGURED", str(tmp_path)), "my.config")
+    done = parse(text.replace("PATH_TO_BE_CONFIGURED", str(tmp_path)), "my.config")
     with pytest.raises(DataError, match=r"my.config: there is no file .*pet_faces_train"):
         inputs(done)
     for split in ("train", "val"):
@@ -454,7 +454,7 @@ def test_more_classes_than_the_file_knows_are_refused() -> None:
                     "manual_step_learning_rate { schedule {step: 9} schedule {step: 3} }"
                 )
             ),
-            "line 7: the steps of manual_step_learning_rate do not rise",
+            "line 7: the steps of manual_step_learning_rate do not increase",
         ),
         ("model { faster_rcnn {", "line 1: this { is never closed"),
         ("model {\n a: 1\n]\n}", "line 3: ']' stands where a field's name should be"),
@@ -469,7 +469,7 @@ def test_more_classes_than_the_file_knows_are_refused() -> None:
 )
 def test_a_file_that_is_wrong_is_refused_with_its_line(text: str, says: str) -> None:
     with pytest.raises(DataError) as error:
-        mapping(text, "my.config")
+        parse(text, "my.config")
     assert str(error.value).startswith("my.config: ") and says in str(error.value)
 
 
@@ -514,13 +514,13 @@ def garden() -> Any:
 
 
 def applied(garden: Any, path: Path) -> Any:
-    from petbox.training.pipeline_config import network as pipeline_config_network
+    from petbox.training.pipeline_config import mapping as pipeline_config_mapping
     from petbox.training.presets import PRESETS
 
     done = read(path)
     config = garden.exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     PRESETS[done.preset](config)
-    pipeline_config_network.apply(config, done)
+    pipeline_config_mapping.apply(config, done)
     return config
 
 

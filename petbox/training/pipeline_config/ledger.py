@@ -1,7 +1,6 @@
-"""A `pipeline.config` under way: its fields, which of them were read, and what they became.
+"""The fields of a `pipeline.config`: which were read, and what they were converted to.
 
-Knows nothing of what the fields mean. What nobody has read is listed at the end, so that no field
-of a file can be lost.
+Fields that were not read are listed at the end, so that none can be lost.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from petbox.errors import DataError
 
 T = TypeVar("T", int, float, bool, str)
 
-NETWORK = "model.faster_rcnn."  # the longest prefix, which rows do without
+NETWORK = "model.faster_rcnn."  # the longest prefix, left out in the table
 KINDS = {
     int: "a whole number from 0",
     float: "a number from 0",
@@ -31,7 +30,7 @@ TRUTHS |= {"false": False, "False": False, "f": False, "0": False}
 
 @dataclass(frozen=True)
 class Taken:
-    """Fields of theirs and what they became, by our dotted names."""
+    """Their fields and the results by our dotted names."""
 
     theirs: str
     ours: Mapping[str, Any]
@@ -40,14 +39,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Left:
-    """A field of theirs that became nothing, and why."""
+    """A field without a counterpart, and why."""
 
     theirs: str
     why: str
 
 
 class Ledger:
-    """The fields of a file, read by dotted path, and the account of them."""
+    """The fields of a file, read by dotted path."""
 
     def __init__(self, text: str, source: str) -> None:
         self.source = source
@@ -61,7 +60,7 @@ class Ledger:
         return {name: value for row in self.taken for name, value in row.ours.items()}
 
     def all(self, path: str, within: Field | None = None) -> list[Field]:
-        """The fields at a path, not yet as read."""
+        """The fields at a path, without marking them as read."""
         found: list[Field] = []
         groups = [self._fields if within is None else within.message or ()]
         for name in path.split("."):
@@ -70,7 +69,7 @@ class Ledger:
         return found
 
     def one(self, path: str, kind: type[T], within: Field | None = None) -> T | None:
-        """The value at a path, of which there may be one."""
+        """The value at a path, which may occur once."""
         found = self.all(path, within)
         if len(found) > 1:
             raise self.wrong(found[1], f"{path} is given twice (first in line {found[0].line})")
@@ -91,7 +90,7 @@ class Ledger:
         return cast(T, value)
 
     def mark(self, *fields: Field) -> None:
-        """These have been read; of a group, only itself."""
+        """Marks fields as read; of a group, only the group itself."""
         self._read |= {id(each) for each in fields}
 
     def take(self, theirs: str, ours: Mapping[str, Any], remark: str = "") -> None:
@@ -101,7 +100,7 @@ class Ledger:
         self.left.append(Left(theirs.removeprefix(NETWORK), why))
 
     def leave_the_rest(self, reasons: Sequence[tuple[str, str]], otherwise: str) -> None:
-        """Lists what was not read, each with the first reason whose pattern its path has."""
+        """Lists the unread fields, each with the first reason whose pattern matches its path."""
         self._leave(self._fields, "", reasons, otherwise)
 
     def _leave(
@@ -122,7 +121,7 @@ class Ledger:
         return DataError(f"{self.source}: line {field.line}: {why}")
 
     def groups(self, path: str, names: Sequence[str]) -> Iterator[Field]:
-        """The groups at `path` that have one of the names, as read."""
+        """The groups at `path` with one of the names; marks them as read."""
         for name in names:
             for each in self.all(path + name):
                 self.mark(each)
@@ -130,7 +129,6 @@ class Ledger:
 
 
 def _value(field: Field, kind: type) -> int | float | bool | str | None:
-    """The value of a field as `kind`, if it is one."""
     if field.message is not None or field.quoted != (kind is str):
         return None
     if kind is str:

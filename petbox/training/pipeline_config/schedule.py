@@ -14,7 +14,7 @@ OPTIMIZER, RATE = "trainer.optimizer_config.optimizer.", "trainer.optimizer_conf
 WARMUP, PARSER = "trainer.optimizer_config.warmup.", "task.train_data.parser."
 TRAINABLE = "task.model.backbone.resnet.bn_trainable"
 
-# Their optimizers: our name, and of each field our name and their default.
+# Their optimizers: our name, and for each field our name and their default.
 OPTIMIZERS = {
     "momentum_optimizer": ("sgd", {"momentum_optimizer_value": ("momentum", 0.9)}),
     "rms_prop_optimizer": (
@@ -33,7 +33,7 @@ def steps(ledger: Ledger) -> None:
     if number := ledger.one(TRAIN + "num_steps", int):
         ledger.take(f"{TRAIN}num_steps: {number}", {"trainer.train_steps": number})
     else:
-        why = "they train until stopped; --steps, or the preset, says when to stop"
+        why = "theirs trains until stopped; --steps or the preset sets the number"
         ledger.leave(f"{TRAIN}num_steps: {'none' if number is None else number}", why)
 
 
@@ -61,7 +61,7 @@ def _averages(ledger: Ledger) -> None:
         ledger.take("use_moving_average: false", {"trainer.optimizer_config.ema": None})
     else:
         default = " (their default)" if averaged is None else ""
-        why = "the weights themselves are kept, not their averages"
+        why = "the weights are kept, not their averages"
         ledger.leave(f"use_moving_average: true{default}", why)
 
 
@@ -72,13 +72,13 @@ def _constant(ledger: Ledger, rate: Field) -> None:
 
 
 def _manual_steps(ledger: Ledger, rate: Field) -> None:
-    """A rate for each stretch of steps. A schedule that begins at 0 never has the initial rate."""
+    """A rate for each range of steps. A schedule that begins at 0 never uses the initial rate."""
     values, boundaries = [ledger.either("initial_learning_rate", 0.002, rate)], []
-    for stretch in ledger.all("schedule", rate):
-        boundaries.append(ledger.either("step", 0, stretch))
-        values.append(ledger.either("learning_rate", 0.002, stretch))
+    for part in ledger.all("schedule", rate):
+        boundaries.append(ledger.either("step", 0, part))
+        values.append(ledger.either("learning_rate", 0.002, part))
     if sorted(set(boundaries)) != boundaries:
-        raise ledger.wrong(rate, f"the steps of {rate.name} do not rise: {boundaries}")
+        raise ledger.wrong(rate, f"the steps of {rate.name} do not increase: {boundaries}")
     warm = ledger.either("warmup", False, rate) and bool(boundaries)
     warmup = _warmed_up(boundaries[0] if warm else 0, values[0])
     if boundaries and (warm or boundaries[0] == 0):
@@ -105,7 +105,7 @@ def _exponential(ledger: Ledger, rate: Field) -> None:
         RATE + "exponential.staircase": stairs,
         WARMUP + "type": None,
     }
-    ledger.take(f"{rate.name} {{ {first}, times {factor} each {every} steps }}", ours)
+    ledger.take(f"{rate.name} {{ {first}, times {factor} every {every} steps }}", ours)
 
 
 def _cosine(ledger: Ledger, rate: Field) -> None:
@@ -122,7 +122,7 @@ def _cosine(ledger: Ledger, rate: Field) -> None:
         RATE + "cosine.offset": warm,
         **_warmed_up(warm, start),
     }
-    said = f"{rate.name} {{ {start} up to {base} in {warm} steps, nothing at {total} }}"
+    said = f"{rate.name} {{ {start} up to {base} in {warm} steps, zero at {total} }}"
     ledger.take(said, ours)
 
 
@@ -145,7 +145,7 @@ SCHEDULES = {
 
 
 def augmentation(ledger: Ledger) -> None:
-    """Their list is whole: what is not in it is not done."""
+    """Their list is complete: what is not in it is not applied."""
     options = TRAIN + "data_augmentation_options."
     flips = list(ledger.groups(options, ["random_horizontal_flip"]))
     said = "random_horizontal_flip" if flips else "no random_horizontal_flip"
@@ -157,10 +157,10 @@ def augmentation(ledger: Ledger) -> None:
         done.append(f"random_image_scale {{ {low} to {high} }}")
     for cropped in ledger.groups(options, ["random_crop_image"]):
         area = ledger.either("min_area", 0.1, cropped)
-        # A tenth of a picture would be enlarged more than three times; twice is plenty.
+        # A tenth of an image would be enlarged more than three times; twice is enough.
         high = max(high, min(2.0, round(1 / math.sqrt(max(area, 0.01)), 2)))
         done.append(f"random_crop_image {{ min_area: {area} }}")
-        remark = "what is enlarged beyond the canvas is cropped to it"
+        remark = "images enlarged beyond the canvas are cropped to it"
     ours = {PARSER + "aug_scale_min": low, PARSER + "aug_scale_max": high}
     ledger.take(", ".join(done) or "no scaling, no cropping", ours, remark)
 
@@ -175,13 +175,13 @@ def first_weights(ledger: Ledger) -> None:
         whole = kind in ("detection", "full") or (kind is None and bool(detection))
         parts = ["backbone", "decoder"] if whole else ["backbone"]
         ours = {"task.init_checkpoint": path, "task.init_checkpoint_modules": parts}
-        remark = "must be of the Model Garden: theirs are of a network without a pyramid"
+        remark = "must be a Model Garden checkpoint: theirs are of a network without a pyramid"
         ledger.take(f"{name}: {path}", ours, remark)
     else:
-        ledger.leave(f"{name}: {path or 'none'}", "not configured; give weights with --init")
+        ledger.leave(f"{name}: {path or 'none'}", "not configured; pass weights with --init")
     default = " (their default)" if trainable is None else ""
     said = f"batch_norm_trainable: {str(bool(trainable)).lower()}{default}"
     if configured or trainable:
         ledger.take(said, {TRAINABLE: bool(trainable)})
-    else:  # the statistics of no pictures at all would be kept for ever
-        ledger.leave(said, f"only with weights; beside --init, --set {TRAINABLE}=false does it")
+    else:  # untrained statistics would be kept forever
+        ledger.leave(said, f"only with weights; with --init, pass --set {TRAINABLE}=false")
