@@ -5,7 +5,7 @@ import {Trouble} from './trouble.js';
 export const ROUTE = '/invocations';
 const MOST_TRIES = 5;
 const MAY_PASS = [429, 500, 502, 503, 504];
-const OF_PICTURE = /\[(picture \d+ of the request [^\]]*)\]/;
+const OF_PICTURE = /\[((?:image|picture) \d+ of the request [^\]]*)\]/;
 const OF_GRAPH = /\s*\[\[\{\{.*$/s; // where in TensorFlow's graph, which helps nobody here
 const LONGEST_WORDS = 400;
 
@@ -46,7 +46,7 @@ function words(status, text) {
     }
     const flaw = OF_PICTURE.exec(said);
     if (flaw) {
-        return `The model refused it: ${flaw[1].replace(/^picture \d+ of the request/, 'this picture')}.`;
+        return `The model refused it: ${flaw[1].replace(/^\w+ \d+ of the request/, 'this image')}.`;
     }
     said = said.replace(OF_GRAPH, '');
     const short = said.length > LONGEST_WORDS ? `${said.slice(0, LONGEST_WORDS)}…` : said;

@@ -1,8 +1,8 @@
-"""Requests that are answered at the same time, put together inside the graph.
+"""Batches concurrent requests inside the graph.
 
-A model server can do that too, but it fails every request that shares a batch with a broken
-picture. Here it is done behind the decoding and its checks, so all that is ready is sound.
-Rows of one request may be answered in several batches; what comes back is in order.
+A model server can do that too, but it fails every request that shares a batch with an invalid
+image. Here batching comes after decoding, so every row is valid. The rows of one request may be
+split over several batches; the results are in order.
 """
 
 from __future__ import annotations
@@ -14,29 +14,27 @@ from typing import Any
 
 from petbox.tf import tf
 
-THREADS = 2  # batches computed at once, each by all cores: one waits while the other begins
+THREADS = 2  # batches computed at once, each on all cores, so that one starts while the other ends
 
-# A request waits in its server's thread, so these bound the queue. A shorter one here would
-# refuse requests of many rows for being cut into many batches.
+# The server's threads limit the queue. A limit here would reject requests of many rows, because
+# they are split into many batches.
 MOST_WAITING = 1_000_000
 
 
 @dataclass(frozen=True)
 class Batches:
     most: int  # rows
-    timeout_micros: int  # that the first row waits for others
+    timeout_micros: int  # that the first row waits for more
 
 
 def batched(body: Any, batches: Batches, most_rows: int) -> Callable[..., Any]:
-    """A concrete function of tensors and to tensors, whose first axis is the rows.
+    """The concrete function `body`, batched over rows; one call has at most `most_rows` of them.
 
-    A call brings `most_rows` at most.
-
-    `tf.nondifferentiable_batch` with a queue of its own name. That one calls every queue by its
-    place in the graph, so two models in a process would answer one another's requests.
+    Like `tf.nondifferentiable_batch`, but with a unique queue. That one names a queue after its
+    place in the graph, so two models in a process would answer each other's requests.
     """
-    # With larger inputs allowed and split, the last of these sizes is what a batch has at most. All
-    # of them are here, or a batch would be filled up with rows that nobody asked for.
+    # The last size is the limit of a batch, because larger inputs are split. All sizes are listed,
+    # or batches would be padded to the next one.
     sizes = list(range(1, batches.most + 1))
     name = f"petbox_{uuid.uuid4().hex}"
 

@@ -1,8 +1,8 @@
-"""The canvases that a network may look at: the one it learned on, and parts of it.
+"""The canvases of a network: the one it was trained on, and smaller parts of it.
 
-A picture is scaled to fit into the canvas and lies in its upper left corner; the rest is padding.
-A part that holds the picture gives nearly the same answer for less work. Not quite: the network
-sees a long way into the padding, and learned that there is more of it.
+An image is scaled to fit the canvas and lies in its upper left corner; the rest is padding. A part
+that contains the image gives nearly the same result for less work. Not exactly: the network's
+receptive field reaches into the padding, and it was trained with more of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from petbox.tf import tf
 class Canvas(NamedTuple):
     height: int
     width: int
-    most: tuple[int, int]  # height and width of a picture on it
+    most: tuple[int, int]  # height and width of an image on it
 
 
 def whole(height: int, width: int) -> Canvas:
@@ -24,9 +24,9 @@ def whole(height: int, width: int) -> Canvas:
 
 
 def fitting(height: int, width: int, stride: int) -> list[Canvas]:
-    """For photos of 4:3 lying and standing, and for all others: the first that holds one will do.
+    """Canvases for 4:3 images, landscape and portrait, and one for all; use the first that fits.
 
-    They leave half a stride of padding at least: with none, detections at the edge suffer.
+    Each leaves at least half a stride of padding: without, detections at the edge get worse.
     """
 
     def part(edge: int) -> int:
@@ -41,43 +41,43 @@ def fitting(height: int, width: int, stride: int) -> list[Canvas]:
     return [*parts, whole(height, width)]
 
 
-def holding(canvases: Sequence[Canvas], corners: Any) -> Any:
-    """The place of the first canvas that holds each picture [N]; their corners are [N,2]."""
+def first_fitting(canvases: Sequence[Canvas], corners: Any) -> Any:
+    """The index [N] of the first canvas that fits each image; the images' corners are [N,2]."""
     most = tf.constant([canvas.most for canvas in canvases], tf.float32)
     holds = tf.reduce_all(tf.round(corners)[:, None] <= most, axis=2)
     return tf.argmax(holds, axis=1, output_type=tf.int32)
 
 
-def each_on_its_own(
-    canvases: Sequence[Canvas], find: Any, images: Any, corners: Any
+def on_own_canvases(
+    canvases: Sequence[Canvas], detect: Any, images: Any, corners: Any
 ) -> tuple[Any, ...]:
-    """What `find` says of each picture on its canvas, in order.
+    """The result of `detect` for each image on its own canvas, in order.
 
-    The canvas is a matter of the picture alone, so its answer is the same in any company.
+    The canvas depends on the image alone, so the result does not depend on the batch.
     """
-    choice = holding(canvases, corners[:, :2])
+    choice = first_fitting(canvases, corners[:, :2])
     sizes = tf.constant([canvas[:2] for canvas in canvases])
     used = tf.unique(choice).y
 
-    # A loop, so that the graph calls the network in one place: TensorFlow looks through all that a
-    # call leads to, for each call anew, before the first answer.
+    # A loop, so that the graph calls the network in one place: before the first response TensorFlow
+    # processes everything below a call, again for each call.
     def on_next(step: Any, *found: Any) -> tuple[Any, ...]:
         rows = tf.where(choice == used[step])
         height, width = tf.unstack(sizes[used[step]])
-        here = find(tf.gather_nd(images, rows)[:, :height, :width], tf.gather_nd(corners, rows))
+        here = detect(tf.gather_nd(images, rows)[:, :height, :width], tf.gather_nd(corners, rows))
         both = zip(found, here, strict=True)
         return step + 1, *(tf.tensor_scatter_nd_update(whole, rows, part) for whole, part in both)
 
     count = tf.shape(images)[0]
-    nothing = [tf.zeros([count, *one.shape[1:]], one.dtype) for one in find.outputs]
+    nothing = [tf.zeros([count, *one.shape[1:]], one.dtype) for one in detect.outputs]
     _, *found = tf.while_loop(
         lambda step, *_: step < tf.size(used), on_next, (0, *nothing), parallel_iterations=1
     )
     return tuple(found)
 
 
-def filled(maps: Any, size: Sequence[int], missing: Any, value: float) -> Any:
-    """[N,H,W,C] as large as `size`, of which [2] are `missing`: `value` below and to the right."""
+def padded(maps: Any, size: Sequence[int], missing: Any, value: float) -> Any:
+    """[N,H,W,C] padded with `value` to `size`: `missing` [2] rows below and columns right."""
     edges = tf.pad(missing[:, None], [[1, 1], [1, 0]])
-    filled = tf.pad(maps, edges, constant_values=value)
-    return tf.ensure_shape(filled, [None, *size, maps.shape[3]])
+    padded = tf.pad(maps, edges, constant_values=value)
+    return tf.ensure_shape(padded, [None, *size, maps.shape[3]])

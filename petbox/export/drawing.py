@@ -1,7 +1,7 @@
-"""Boxes drawn onto a picture inside the graph: a rectangle for each, in its class' colour.
+"""Draws boxes on an image inside the graph: rectangles in the colors of their classes.
 
-TensorFlow's own drawing takes the picture as floats and draws lines of one pixel; this sets just
-the pixels that change. Names and scores are not written: a graph has no letters.
+TensorFlow's own op takes the image as floats and draws lines of one pixel; this sets only the
+pixels that change. Names and scores are not written: a graph has no fonts.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from petbox.images.draw import color
 from petbox.tf import tf
 
 LONGEST_SIDE = 65_500  # libjpeg's limit
-TOO_LONG = f"is wider or higher than {LONGEST_SIDE} pixels, so no JPEG can be made of it"
+TOO_LONG = f"is wider or higher than {LONGEST_SIDE} pixels, too large for a JPEG"
 QUALITY = 90
 
 
 def palette(labels: Iterable[int]) -> Any:
-    """The colours uint8 [C,3] of the classes up to the highest of `labels`."""
+    """The colors uint8 [C,3] of the classes up to the highest of `labels`."""
     return tf.constant([color(label) for label in range(max(labels) + 1)], tf.uint8)
 
 
-def drawn(pixels: Any, boxes: Any, colours: Any) -> Any:
-    """`pixels` [H,W,3] with `boxes` [n,4] in `colours` [n,3], the first one on top."""
+def drawn(pixels: Any, boxes: Any, colors: Any) -> Any:
+    """`pixels` [H,W,3] with `boxes` [n,4] in `colors` [n,3], the first one on top."""
     last = tf.shape(pixels)[:2] - 1
     width = tf.maximum(2, tf.cast(tf.round(tf.reduce_min(last + 1) / 130), tf.int32))
     corners = tf.cast(tf.round(boxes * tf.cast(tf.tile(last, [2]), tf.float32)), tf.int32)
 
     def one(left: Any, pixels: Any) -> tuple[Any, Any]:
         places = _outline(corners[left - 1], width)
-        colour = tf.broadcast_to(colours[left - 1], [tf.shape(places)[0], 3])
-        return left - 1, tf.tensor_scatter_nd_update(pixels, places, colour)
+        color = tf.broadcast_to(colors[left - 1], [tf.shape(places)[0], 3])
+        return left - 1, tf.tensor_scatter_nd_update(pixels, places, color)
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None, 3]))
     return tf.while_loop(
@@ -44,9 +44,11 @@ def drawn(pixels: Any, boxes: Any, colours: Any) -> Any:
 
 
 def _outline(corners: Any, width: Any) -> Any:
-    """The places [p,2] of a rectangle's four lines, which lie within it."""
+    """The pixels [p,2] of a rectangle's four lines, which lie inside it."""
     top, left = tf.unstack(corners[:2])
-    bottom, right = tf.unstack(tf.maximum(corners[2:], corners[:2]))  # others than ours may not be
+    bottom, right = tf.unstack(
+        tf.maximum(corners[2:], corners[:2])
+    )  # third-party boxes may be inverted
     high, wide = tf.minimum(width, bottom - top + 1), tf.minimum(width, right - left + 1)
     sides = (
         (top, top + high, left, right + 1),

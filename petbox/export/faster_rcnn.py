@@ -1,7 +1,6 @@
-"""A trained Faster R-CNN as a SavedModel has it: a picture scaled onto its canvas, boxes found.
+"""A trained Faster R-CNN as it is exported: scales an image onto its canvas, detects boxes.
 
-Knows the Model Garden's model and nothing of files, requests or signatures. What it does to be
-fast changes no answer, except for what `canvases` says of itself.
+Its optimizations change no result, except for those of `canvases`.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
 from petbox.tf import as_written
 from petbox.training.tfvision import preprocess_ops, tf
 
-NEVER = -1e9  # the score before its sigmoid, which makes it zero, of an anchor not to be proposed
+NEVER = -1e9  # the logit of an anchor that must not be proposed
 
 
 class TrainedNetwork:
-    """Of its weights only the values are kept, none of the Keras layers' own functions.
+    """Keeps the values of the weights, but none of the Keras layers' functions.
 
     Those would make the file twenty times larger and slower to load.
     """
@@ -29,7 +28,7 @@ class TrainedNetwork:
     can_batch = True
 
     def __init__(self, config: Any, model: Any, whole_canvas: bool = False) -> None:
-        """Unless on the `whole_canvas`, a picture is padded as far as it needs; see `canvases`."""
+        """With `whole_canvas`, every image is padded to the canvas of the training."""
         self.classes = config.task.model.num_classes
         self.size = config.task.model.input_size[:2]
         stride = 2**config.task.model.max_level
@@ -37,7 +36,7 @@ class TrainedNetwork:
         height, width = self._padded
         parts = canvases.fitting(height, width, stride)
         self.canvases = [canvases.whole(height, width)] if whole_canvas else parts
-        # One picture as the network takes it, and what pixels of it are its two corners.
+        # One image as the network takes it, and the pixels of its two corners.
         self.ready = (
             tf.TensorSpec([*self._padded, 3], tf.float32),
             tf.TensorSpec([4], tf.float32),
@@ -56,50 +55,50 @@ class TrainedNetwork:
         body = Sealed(self.body, ON_THE_DEVICE)
         if len(self.canvases) == 1:
             return body(images, corners)
-        return canvases.each_on_its_own(self.canvases, body, images, corners)
+        return canvases.on_own_canvases(self.canvases, body, images, corners)
 
     def _on_the_whole(self, model: Any) -> Any:
-        def find(images: Any, corners: Any) -> Any:
+        def detect(images: Any, corners: Any) -> Any:
             return self._found(model, images, corners)
 
-        return _traced(find, self._padded)
+        return _traced(detect, self._padded)
 
     def _on_any_canvas(self, model: Any) -> Any:
         """The network for canvases of all sizes up to the whole.
 
-        Its convolutions take the canvas as it is. Proposals are then made as on the whole one, with
-        anchors beyond the canvas that nobody proposes.
+        Convolutions run on the canvas as it is. Proposals are then made as on the whole one, where
+        anchors outside the canvas have no chance.
         """
         for part in (model.backbone, model.decoder):
-            part.input_spec = None  # convolutional, but told to take one size only
+            part.input_spec = None  # convolutional, but restricted to one size by Keras
 
-        def find(images: Any, corners: Any) -> Any:
+        def detect(images: Any, corners: Any) -> Any:
             features = model.decoder(model.backbone(images))
             scores, boxes = model.rpn_head(features)
             missing = self._padded - tf.shape(images)[1:3]
             for level in features:
                 stride = 2 ** int(level)
                 grown = [edge // stride for edge in self._padded], missing // stride
-                scores[level] = canvases.filled(scores[level], *grown, NEVER)
-                boxes[level] = canvases.filled(boxes[level], *grown, 0.0)
-            # In place of the picture only its size is looked at.
+                scores[level] = canvases.padded(scores[level], *grown, NEVER)
+                boxes[level] = canvases.padded(boxes[level], *grown, 0.0)
+            # Only the size of this image is used.
             whole = tf.zeros([tf.shape(images)[0], *self._padded, 0])
-            seen = {
+            cached = {
                 "backbone": lambda _: features,
                 "decoder": lambda _: features,
                 "rpn_head": lambda _: (scores, boxes),
             }
-            with _replaced(model, **seen):
+            with _replaced(model, **cached):
                 return self._found(model, whole, corners)
 
-        return _traced(find, (None, None))
+        return _traced(detect, (None, None))
 
     def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
-        # Training and evaluation call the whole canvas the picture's shape; so do we.
+        # As in training and evaluation, the image's shape is that of the whole canvas.
         shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
         anchors = fast_rois.anchors(self._settings, self._padded)
         found = model(images, image_shape=shape, anchor_boxes=anchors, training=False)
-        # Boxes are in pixels of the scaled picture and may reach into its padding.
+        # Boxes are in pixels of the scaled image and may reach into its padding.
         boxes = found["detection_boxes"] / corners[:, None]
         return (
             tf.clip_by_value(boxes, 0.0, 1.0),
@@ -109,8 +108,8 @@ class TrainedNetwork:
         )
 
 
-def _traced(find: Any, canvas: Sequence[int | None]) -> Any:
-    return tf.function(as_written(find)).get_concrete_function(
+def _traced(detect: Any, canvas: Sequence[int | None]) -> Any:
+    return tf.function(as_written(detect)).get_concrete_function(
         tf.TensorSpec([None, *canvas, 3]), tf.TensorSpec([None, 4])
     )
 
@@ -131,10 +130,10 @@ def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[A
 
 @contextmanager
 def _as_exported(model: Any) -> Iterator[None]:
-    """The model with steps that give the same in less time."""
+    """The model with ops that give the same results in less time."""
     final = model.detection_generator
     settings = final.get_config()
-    if settings["nms_version"] == "v2":  # the same by a while loop of small steps
+    if settings["nms_version"] == "v2":  # the same, as a while loop of small ops
         final = type(final)(**{**settings, "nms_version": "batched"})
     fewer = {
         "roi_generator": fast_rois.proposing(model.roi_generator),
@@ -146,7 +145,7 @@ def _as_exported(model: Any) -> Iterator[None]:
 
 @contextmanager
 def _replaced(model: Any, **parts: Any) -> Iterator[None]:
-    """The model with other `parts`, by the names they have in it."""
+    """The model with other `parts`, by attribute name."""
     own = {name: getattr(model, name) for name in parts}
     try:
         for name, part in parts.items():

@@ -1,6 +1,6 @@
-"""What a model may be asked with: the three input types of the Object Detection API's exporter.
+"""A model's input: the three input types of the Object Detection API's exporter.
 
-encoded_image_string_tensor    [N] whole picture files, of any sizes
+encoded_image_string_tensor    [N] image files, of any sizes
 image_tensor                   uint8 [N,H,W,3] pixels, so all of one size
 tf_example                     [N] serialized tf.Examples with the file in `image/encoded`
 """
@@ -11,36 +11,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from petbox.export.decode.files import SOUND, caught, decode, refused
+from petbox.export.decode.files import VALID, checked, decode, try_or
 from petbox.tf import tf
 
 KEY = "inputs"
 EXAMPLE = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
-NO_EXAMPLE = "is no serialized tf.Example with a picture in image/encoded"
+NO_EXAMPLE = "is not a serialized tf.Example with an image in image/encoded"
 
 
 @dataclass(frozen=True)
 class InputType:
-    """The tensor that a request brings, and the pixels uint8 [H,W,3] of one picture of it."""
+    """A request's tensor, and a function that returns the pixels uint8 [H,W,3] of one image."""
 
     spec: Any
-    pixels: Callable[[Any, Any, int], Any]  # of (its place, its item, the most pixels allowed)
+    pixels: Callable[[Any, Any, int], Any]  # of (its index, its item, the most pixels allowed)
 
 
 def _of_example(index: Any, item: Any, most_pixels: int) -> Any:
     def read(item: Any) -> tuple[Any, Any]:
-        return SOUND, tf.io.parse_single_example(item, EXAMPLE)["image/encoded"]
+        return VALID, tf.io.parse_single_example(item, EXAMPLE)["image/encoded"]
 
-    file = refused(index, *caught(read, item, (NO_EXAMPLE, "")))
+    file = checked(index, *try_or(read, item, (NO_EXAMPLE, "")))
     return decode(index, file, most_pixels)
 
 
 def _of_pixels(index: Any, item: Any, most_pixels: int) -> Any:
     size = tf.shape(item, tf.int64)
-    flaw = tf.where(
-        size[0] * size[1] > most_pixels, f"has more than {most_pixels} pixels; scale it down", SOUND
+    problem = tf.where(
+        size[0] * size[1] > most_pixels, f"has more than {most_pixels} pixels; scale it down", VALID
     )
-    return refused(index, tf.where(tf.size(item) > 0, flaw, "has no pixels"), item)
+    return checked(index, tf.where(tf.size(item) > 0, problem, "has no pixels"), item)
 
 
 def request(input_type: str, file: bytes) -> Any:

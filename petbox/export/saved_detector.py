@@ -1,7 +1,7 @@
-"""A detector's SavedModel, asked in this process, with nothing served.
+"""Runs a detector's SavedModel in this process.
 
-Uses the signature `detect`, whose answer has names, or else `serving_default`, as models made
-elsewhere have it. Speaks no wire format, and does not look into pictures: the model does that.
+Uses the signature `detect`, whose output has class names, or else `serving_default`, which
+third-party models have.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from petbox.export.model_folder import OUTPUTS
 from petbox.tf import tf
 from petbox.wire import Detection
 
-SIGNATURES = ("detect", "serving_default")  # the first that there is
+SIGNATURES = ("detect", "serving_default")  # the first that exists
 NAMES = "detection_names"
-# How a graph says no: the text of an assertion; or whatever its decoder had to say.
+# An assertion in the graph, whose text is meant for the client.
 ASSERTED = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
-OF_THE_REQUEST = re.compile(r"^picture 0 of the request ")  # which is of one picture here
+OF_THE_REQUEST = re.compile(r"^(image|picture) 0 of the request ")  # older exports: picture
 
 
 class SavedDetector:
@@ -30,19 +30,19 @@ class SavedDetector:
             model = tf.saved_model.load(str(folder))
         except (tf.errors.OpError, OSError, ValueError) as error:
             said = _first_line(str(error))
-            raise ModelError(f"{folder}: no SavedModel that can be loaded ({said})") from error
-        self._model = model  # its variables go when nobody holds it
+            raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({said})") from error
+        self._model = model  # keeps its variables alive
         self._signature = _signature(folder, model)
         ((self._input, _),) = self._signature.structured_input_signature[1].items()
 
-    def detect(self, picture: bytes) -> list[Detection]:
-        """What is in `picture`, the whole of a file, in the model's order."""
+    def detect(self, image: bytes) -> list[Detection]:
+        """The detections in an image file, in the model's order."""
         try:
-            found = self._signature(**{self._input: tf.constant([picture])})
+            found = self._signature(**{self._input: tf.constant([image])})
         except tf.errors.InvalidArgumentError as error:
             raise InvalidImage(_reason(error.message)) from error
         except tf.errors.OpError as error:
-            raise ServiceError(f"the model fails: {_first_line(error.message)}") from error
+            raise ServiceError(f"the model failed: {_first_line(error.message)}") from error
         return _detections({name: tensor[0].numpy() for name, tensor in found.items()})
 
 
@@ -54,12 +54,12 @@ def _signature(folder: Path, model: Any) -> Any:
     inputs = signature.structured_input_signature[1].values()
     if [spec.dtype for spec in inputs] != [tf.string]:
         raise ModelError(
-            f"{folder}: does not take picture files; export it again, with the input type "
+            f"{folder}: does not take image files; export it again, with the input type "
             "encoded_image_string_tensor"
         )
     missing = set(OUTPUTS) - signature.structured_outputs.keys()
     if missing:
-        raise ModelError(f"{folder}: gives no {', '.join(sorted(missing))}; name a detector")
+        raise ModelError(f"{folder}: lacks outputs ({', '.join(sorted(missing))}); name a detector")
     return signature
 
 
@@ -82,10 +82,10 @@ def _detections(found: dict[str, Any]) -> list[Detection]:
 def _reason(message: str) -> str:
     asserted = ASSERTED.search(message)
     text = " ".join(asserted[1].split()) if asserted else _first_line(message)
-    return OF_THE_REQUEST.sub("the picture ", text)
+    return OF_THE_REQUEST.sub("the image ", text)
 
 
 def _first_line(message: str) -> str:
-    """Without the graph's own names, which follow."""
+    """The first line with a message; the graph's node names follow."""
     lines = (line.strip() for line in message.splitlines())
     return next((line for line in lines if line and line != "Graph execution error:"), "no reason")

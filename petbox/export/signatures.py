@@ -1,10 +1,10 @@
-"""The detector as a SavedModel: pictures in, boxes in fractions of each picture out.
+"""The detector as a SavedModel: images in, boxes in fractions of each image out.
 
-    serving_default    what the Object Detection API's exporter gives
-    detect             the same in fewer words: only what is sure enough, and by name
-    draw               the pictures themselves, with the boxes of what is surer still
+    serving_default    the outputs of the Object Detection API's exporter
+    detect             shorter: only detections above a threshold, with class names
+    draw               the images with the boxes of detections above a higher threshold
 
-Pictures are decoded and checked one by one; the network sees only what is sound.
+Images are decoded and checked one by one; only valid ones reach the network.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from petbox.data import labels
 from petbox.export import drawing
 from petbox.export.batching import Batches, batched
 from petbox.export.canvases import Canvas
-from petbox.export.decode.files import MOST_PIXELS, SOUND, refused
+from petbox.export.decode.files import MOST_PIXELS, VALID, checked
 from petbox.export.inputs import INPUT_TYPES
 from petbox.export.rewrite.grappler import Sealed
 from petbox.tf import as_written, tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
-DECODED_AT_ONCE = 4  # pictures of a request; each may take 3 bytes a pixel
+DECODED_AT_ONCE = 4  # images of a request; each may take 3 bytes per pixel
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is chosen when a model is exported, and stored in it."""
+    """The settings of an export, stored in the model."""
 
     input_type: str = "encoded_image_string_tensor"
     min_score: float = 0.05  # of `detect`
     min_score_drawn: float = 0.5
-    most_pixels: int = MOST_PIXELS  # of a picture
+    most_pixels: int = MOST_PIXELS  # of an image
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
-    whole_canvas: bool = False  # slower, and exactly as in training; see `canvases`
+    whole_canvas: bool = False  # slower, and exactly as in training
 
 
 class Network(Protocol):
-    """What finds things in pictures: one is made ready, some that are ready are looked at."""
+    """A detector: prepares images one by one, detects in batches of prepared ones."""
 
     @property
     def ready(self) -> tuple[Any, ...]:
-        """The specs of the tensors that one picture is made ready into."""
+        """The specs of the tensors of one prepared image."""
 
     @property
     def classes(self) -> int:
-        """All ids of classes are below it."""
+        """The number of classes with the background; all class ids are below it."""
 
     @property
     def can_batch(self) -> bool:
-        """Whether pictures are looked at together; otherwise each is when it is made ready."""
+        """Whether `detect` does the work; otherwise `prepare` does, image by image."""
 
     @property
     def canvases(self) -> Sequence[Canvas]:
-        """What it looks at pictures on; none where each is taken as it is."""
+        """The sizes that images are padded to; none if each keeps its own."""
 
     @property
     def tracked(self) -> Any:
-        """What is saved of it: variables, or what holds them."""
+        """What is saved: variables, or objects that contain them."""
 
     def prepare(self, pixels: Any) -> tuple[Any, ...]:
-        """A picture uint8 [H,W,3] made ready."""
+        """Prepares an image uint8 [H,W,3]."""
 
     def detect(self, *rows: Any) -> tuple[Any, Any, Any, Any]:
-        """Boxes [N,K,4] in fractions, classes, scores, counts [N], of N pictures; all float32."""
+        """Boxes [N,K,4] in fractions, classes, scores, counts [N], of N images; all float32."""
 
 
 class Servable(tf.Module):
-    """What is saved: the network's weights, the label map, the signatures."""
+    """The saved object: the network's weights, the label map, the signatures."""
 
     def __init__(self, network: Network, names: Mapping[int, str], settings: Settings) -> None:
         super().__init__()
@@ -84,9 +84,9 @@ class Servable(tf.Module):
         self._input = INPUT_TYPES[settings.input_type]
         self.network = network
         self._read = self._reading()
-        self._detected = _together(network, settings)
+        self._detected = _batched_if_requested(network, settings)
         signature = [self._input.spec]
-        # One for all signatures: each trace takes a while, and room in the file.
+        # Shared by all signatures: each trace takes time and space in the file.
         self._found = Sealed(tf.function(as_written(self._find), signature).get_concrete_function())
         self._signatures = {
             name: tf.function(as_written(function), signature)
@@ -115,11 +115,11 @@ class Servable(tf.Module):
         }
 
     def _detect(self, inputs: Any) -> dict[str, Any]:
-        """The sure ones, best first, as many columns as the longest list of the request needs."""
+        """Detections above the threshold, in as many columns as the longest list needs."""
         found = self._classic(inputs)
-        count = _sure(found, self._settings.min_score)
+        count = _confident(found, self._settings.min_score)
         longest = tf.reduce_max(count)
-        within = tf.sequence_mask(count, longest)  # what fills up the shorter lists says nothing
+        within = tf.sequence_mask(count, longest)  # the rest is padding
         boxes, classes, scores = (
             found[f"detection_{name}"][:, :longest] for name in ("boxes", "classes", "scores")
         )
@@ -132,17 +132,17 @@ class Servable(tf.Module):
         }
 
     def _draw(self, inputs: Any) -> dict[str, Any]:
-        """JPEGs in the pictures' own sizes. Decoded once more: all at once might not fit."""
+        """JPEGs in the images' own sizes, decoded again: all at once might not fit in memory."""
         found = self._classic(inputs)
-        count = _sure(found, self._settings.min_score_drawn)
+        count = _confident(found, self._settings.min_score_drawn)
 
         def one(item: tuple[Any, ...]) -> Any:
-            index, picture, boxes, classes, count = item
-            pixels = self._pixels(index, picture)
+            index, image, boxes, classes, count = item
+            pixels = self._pixels(index, image)
             long = tf.reduce_max(tf.shape(pixels)) > drawing.LONGEST_SIDE
-            pixels = refused(index, tf.where(long, drawing.TOO_LONG, SOUND), pixels)
-            colours = tf.gather(self.palette, self._place(classes[:count]))
-            return drawing.jpeg(drawing.drawn(pixels, boxes[:count], colours))
+            pixels = checked(index, tf.where(long, drawing.TOO_LONG, VALID), pixels)
+            colors = tf.gather(self.palette, self._place(classes[:count]))
+            return drawing.jpeg(drawing.drawn(pixels, boxes[:count], colors))
 
         items = (
             tf.range(tf.shape(inputs)[0]),
@@ -157,7 +157,7 @@ class Servable(tf.Module):
         return {"image_bytes": jpegs}
 
     def _named(self, classes: Any) -> Any:
-        """A wrapped network may know more classes than its label map; those go by their ids."""
+        """Class names; classes of a wrapped network that its label map lacks get their ids."""
         known = classes < float(self.network.classes)
         ids = tf.strings.as_string(tf.cast(classes, tf.int32))
         return tf.where(known, tf.gather(self.names, self._place(classes)), ids)
@@ -165,15 +165,15 @@ class Servable(tf.Module):
     def _place(self, classes: Any) -> Any:
         return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self.network.classes - 1)
 
-    def _pixels(self, index: Any, picture: Any) -> Any:
-        (pixels,) = self._read(index, picture)
+    def _pixels(self, index: Any, image: Any) -> Any:
+        (pixels,) = self._read(index, image)
         return pixels
 
     def _reading(self) -> Callable[..., Any]:
-        """Gives the pixels [H,W,3] of a request's picture: one function for all who want them."""
+        """A function for the pixels [H,W,3] of a request's image, shared by all signatures."""
 
-        def read(index: Any, picture: Any) -> tuple[Any]:
-            pixels = self._input.pixels(index, picture, self._settings.most_pixels)
+        def read(index: Any, image: Any) -> tuple[Any]:
+            pixels = self._input.pixels(index, image, self._settings.most_pixels)
             return (tf.ensure_shape(pixels, [None, None, 3]),)
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
@@ -181,23 +181,23 @@ class Servable(tf.Module):
         return Sealed(tf.function(as_written(read)).get_concrete_function(place, item))
 
     def _prepared(self, inputs: Any) -> tuple[Any, ...]:
-        """The pictures of a request, each as the network takes it."""
+        """The images of a request, each as the network takes it."""
 
         def one(item: tuple[Any, Any]) -> tuple[Any, ...]:
             return self.network.prepare(self._pixels(*item))
 
         count, most = tf.shape(inputs)[0], self._settings.most_pictures
-        some = tf.debugging.Assert(count > 0, ["the request holds no picture"])
-        few = f"the request holds more than {most} pictures; send fewer at a time"
+        some = tf.debugging.Assert(count > 0, ["the request contains no image"])
+        few = f"the request contains more than {most} images; send fewer at a time"
         with tf.control_dependencies([some, tf.debugging.Assert(count <= most, [few])]):
             indices = tf.range(count)
-        # A network that does its work here holds the picture as floats, and has use for all cores.
+        # A network that does its work here needs the image as floats, and uses all cores.
         at_once = DECODED_AT_ONCE if self.network.can_batch else 1
         return tf.map_fn(one, (indices, inputs), at_once, fn_output_signature=self.network.ready)
 
 
-def _together(network: Network, settings: Settings) -> Any:
-    """The network as a function of pictures that are ready, batched if it shall be."""
+def _batched_if_requested(network: Network, settings: Settings) -> Any:
+    """The network as a function of prepared images, batched if requested."""
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
     if not settings.batches:
         return network.detect
@@ -205,8 +205,8 @@ def _together(network: Network, settings: Settings) -> Any:
     return batched(body, settings.batches, settings.most_pictures)
 
 
-def _sure(found: dict[str, Any], min_score: float) -> Any:
-    """How many of each picture are sure enough; scores fall from left to right."""
-    sure = tf.cast(found["detection_scores"] >= min_score, tf.int32)
-    # What fills the rows up has scores as well.
-    return tf.minimum(tf.reduce_sum(sure, axis=1), tf.cast(found["num_detections"], tf.int32))
+def _confident(found: dict[str, Any], min_score: float) -> Any:
+    """The number of detections above the threshold in each image; scores are sorted."""
+    confident = tf.cast(found["detection_scores"] >= min_score, tf.int32)
+    # Padding has scores as well.
+    return tf.minimum(tf.reduce_sum(confident, axis=1), tf.cast(found["num_detections"], tf.int32))

@@ -1,8 +1,8 @@
-"""An exported model asked the same as its checkpoint's own evaluation, before anybody else asks it.
+"""Compares an exported model with its source before anyone uses it.
 
-The pictures are real ones: of the run's records where they still are, else drawn. They go through
-the Model Garden's input pipeline and the model in memory on one side, and through the SavedModel
-as it lies on the disk on the other.
+The images are from the run's records if those still exist, else drawn. On one side they go through
+the Model Garden's input pipeline and the model in memory, on the other through the SavedModel as
+it is on disk.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy.typing as npt
 
 from petbox.data.records import read_info, shard_paths
 from petbox.errors import DataError, ModelError
-from petbox.export.canvases import Canvas, holding
+from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, request
 from petbox.tf import as_written
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
-TOLERANCE = 1e-3  # of boxes in fractions of the picture, and of scores
+TOLERANCE = 1e-3  # of boxes in fractions of the image, and of scores
 DRAWN = "drawn scenes"
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is detected in one picture."""
+    """The detections in one image."""
 
     boxes: npt.NDArray[np.float32]  # [n,4]
     classes: npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far apart the two sides were at most."""
+    """The largest differences between the two sides."""
 
     pictures: int
     source: str
@@ -53,14 +53,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Images:
-    """What is asked: serialized tf.Examples, and where they are from."""
+    """Serialized tf.Examples, and where they are from."""
 
     source: str
     examples: list[bytes]
 
 
 def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
-    """Of `records`, or of the `own` ones' files where they still are, or drawn."""
+    """Images of `records`, of the run's `own` records if those still exist, or drawn."""
     if records:
         shards = shard_paths(records, "test", read_info(records).shards["test"])
         return Images(str(records), _some([str(path) for path in shards], count))
@@ -70,49 +70,49 @@ def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
 
 
 def own_records(config: Any) -> list[str]:
-    """The test records that a run was trained with, as far as they are on this machine."""
+    """The test records that a run was trained with, if on this machine."""
     paths = config.task.validation_data.input_path
     patterns = paths.split(",") if isinstance(paths, str) else paths
     return [pattern for pattern in patterns if "://" not in pattern]
 
 
 def check(
-    folder: Path, input_type: str, asked: Images, answers: Iterable[Found], original: str
+    folder: Path, input_type: str, images: Images, results: Iterable[Found], source: str
 ) -> Agreement:
-    """Compares the SavedModel in `folder` with the `original`'s answers; says what differs."""
+    """Compares the SavedModel in `folder` with the `results` of its `source`."""
     exported = tf.saved_model.load(str(folder)).signatures["serving_default"]
     boxes, scores, detections = 0.0, 0.0, 0
-    for number, (serialized, wanted) in enumerate(zip(asked.examples, answers, strict=True)):
-        found = _answer(exported(**{KEY: request(input_type, file(serialized))}))
-        box, score, difference = compared(wanted, found)
+    for number, (serialized, expected) in enumerate(zip(images.examples, results, strict=True)):
+        actual = _detections(exported(**{KEY: request(input_type, file(serialized))}))
+        box, score, difference = compared(expected, actual)
         if difference:
             name = tf.train.Example.FromString(serialized).features.feature["image/filename"]
-            named = b"".join(name.bytes_list.value).decode() or f"picture {number}"
+            named = b"".join(name.bytes_list.value).decode() or f"image {number}"
             raise ModelError(
-                f"the exported model differs from {original} on {named} of {asked.source}: "
+                f"the exported model differs from {source} on {named} of {images.source}: "
                 f"{difference}; nothing was written"
             )
         boxes, scores, detections = (
             max(boxes, box),
             max(scores, score),
-            detections + len(wanted.scores),
+            detections + len(expected.scores),
         )
-    return Agreement(len(asked.examples), asked.source, detections, boxes, scores)
+    return Agreement(len(images.examples), images.source, detections, boxes, scores)
 
 
-def compared(wanted: Found, found: Found) -> tuple[float, float, str]:
+def compared(expected: Found, actual: Found) -> tuple[float, float, str]:
     """The largest differences of boxes and scores, and the first detection that only one has.
 
-    Two of the same score may come in either order. One that hardly made it into one list may just
-    have missed the other.
+    Detections of the same score may be in either order. One at the end of a list may just have
+    missed the other list.
     """
-    lowest = min([*wanted.scores, *found.scores], default=0.0) + TOLERANCE
-    left = [*range(len(found.scores))]
+    lowest = min([*expected.scores, *actual.scores], default=0.0) + TOLERANCE
+    left = [*range(len(actual.scores))]
     most_box, most_score = 0.0, 0.0
-    for at, score in enumerate(wanted.scores):
-        boxes = np.abs(found.boxes[left] - wanted.boxes[at]).max(axis=1, initial=0.0)
-        scores = np.abs(found.scores[left] - score)
-        alike = (found.classes[left] == wanted.classes[at]) & (scores <= TOLERANCE)
+    for at, score in enumerate(expected.scores):
+        boxes = np.abs(actual.boxes[left] - expected.boxes[at]).max(axis=1, initial=0.0)
+        scores = np.abs(actual.scores[left] - score)
+        alike = (actual.classes[left] == expected.classes[at]) & (scores <= TOLERANCE)
         alike &= boxes <= TOLERANCE
         if alike.any():
             best = int(np.argmin(np.where(alike, boxes, np.inf)))
@@ -123,73 +123,73 @@ def compared(wanted: Found, found: Found) -> tuple[float, float, str]:
             del left[best]
         elif score > lowest:
             near = int(np.argmin(boxes)) if left else None
-            instead = "nothing" if near is None else _told(found, left[near])
+            instead = "nothing" if near is None else _described(actual, left[near])
             return (
                 most_box,
                 most_score,
-                f"{_told(wanted, at)} in the evaluation, {instead} in the export",
+                f"{_described(expected, at)} in the evaluation, {instead} in the export",
             )
     for at in left:
-        if found.scores[at] > lowest:
-            return most_box, most_score, f"{_told(found, at)} in the export only"
+        if actual.scores[at] > lowest:
+            return most_box, most_score, f"{_described(actual, at)} in the export only"
     return most_box, most_score, ""
 
 
-def _told(found: Found, at: int) -> str:
-    box = ", ".join(f"{edge:.4f}" for edge in found.boxes[at])
-    return f"class {found.classes[at]:.0f} with {found.scores[at]:.4f} at [{box}]"
+def _described(actual: Found, at: int) -> str:
+    box = ", ".join(f"{edge:.4f}" for edge in actual.boxes[at])
+    return f"class {actual.classes[at]:.0f} with {actual.scores[at]:.4f} at [{box}]"
 
 
 def evaluated(
-    config: Any, model: Any, asked: list[bytes], canvases: Sequence[Canvas]
+    config: Any, model: Any, examples: list[bytes], canvases: Sequence[Canvas]
 ) -> Iterator[Found]:
-    """What the evaluation finds in each, shown on the first of the canvases that holds it."""
+    """The detections of the evaluation in each image, on the first canvas that fits it."""
     find = as_written(lambda images, shape: model(images, image_shape=shape, training=False))
     call = tf.function(find)
     data = copy.deepcopy(config.task.validation_data)
     data.global_batch_size = 1
     with tempfile.TemporaryDirectory() as folder:
-        data.input_path = str(Path(folder, "asked.record"))
+        data.input_path = str(Path(folder, "verified.record"))
         with tf.io.TFRecordWriter(data.input_path) as file:
-            for serialized in asked:
+            for serialized in examples:
                 file.write(serialized)
         for images, truth in training_config.task(config).build_inputs(data):
             info = truth["image_info"]
-            canvas = canvases[int(holding(canvases, info[:, 0] * info[:, 2])[0])]
-            found = call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
-            # Pixels of the canvas into fractions of the picture, as its metrics do.
+            canvas = canvases[int(first_fitting(canvases, info[:, 0] * info[:, 2])[0])]
+            actual = call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
+            # Pixels of the canvas to fractions of the image, as its metrics do.
             scaled = tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]
-            boxes = tf.clip_by_value(found["detection_boxes"] / scaled, 0.0, 1.0)
-            yield _answer({**found, "detection_boxes": boxes})
+            boxes = tf.clip_by_value(actual["detection_boxes"] / scaled, 0.0, 1.0)
+            yield _detections({**actual, "detection_boxes": boxes})
 
 
-def _answer(found: Any) -> Found:
-    count = int(found["num_detections"][0])
+def _detections(actual: Any) -> Found:
+    count = int(actual["num_detections"][0])
     boxes, classes, scores = (
-        np.asarray(found[f"detection_{name}"][0, :count], np.float32)
+        np.asarray(actual[f"detection_{name}"][0, :count], np.float32)
         for name in ("boxes", "classes", "scores")
     )
     return Found(boxes, classes, scores)
 
 
 def file(serialized: bytes) -> bytes:
-    """The picture's file in a serialized tf.Example."""
+    """The image file in a serialized tf.Example."""
     feature = tf.train.Example.FromString(serialized).features.feature["image/encoded"]
     return bytes(feature.bytes_list.value[0])
 
 
 def _some(files: list[str], count: int) -> list[bytes]:
     try:
-        found = [*tf.data.TFRecordDataset(files).take(count).as_numpy_iterator()]
+        actual = [*tf.data.TFRecordDataset(files).take(count).as_numpy_iterator()]
     except tf.errors.DataLossError as error:
         raise DataError(f"{files[0]}: a shard is damaged; make the records again") from error
-    if not found:
-        raise DataError(f"{files[0]}: holds no pictures to compare on; name others by --records")
-    return [bytes(one) for one in found]
+    if not actual:
+        raise DataError(f"{files[0]}: contains no images to compare on; name others with --records")
+    return [bytes(one) for one in actual]
 
 
 def _drawn(number: int) -> bytes:
-    """A scene, every other one much larger than the others."""
+    """A scene; every other one is much larger."""
     from petbox.data.toy.breeds import BREEDS
     from petbox.data.toy.scenes import scene
 
@@ -199,16 +199,16 @@ def _drawn(number: int) -> bytes:
     jpeg = BytesIO()
     image.save(jpeg, "JPEG", quality=90)
 
-    def words(text: bytes) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+    def text(content: bytes) -> Any:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
 
     def whole(number: int) -> Any:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
 
     features = {
-        "image/encoded": words(jpeg.getvalue()),
-        "image/filename": words(f"scene_{number}.jpg".encode()),
-        "image/source_id": words(str(number).encode()),
+        "image/encoded": text(jpeg.getvalue()),
+        "image/filename": text(f"scene_{number}.jpg".encode()),
+        "image/source_id": text(str(number).encode()),
         "image/height": whole(image.height),
         "image/width": whole(image.width),
     }
@@ -217,7 +217,7 @@ def _drawn(number: int) -> bytes:
 
 
 def drawn_request(input_type: str, count: int, size: tuple[int, int] = (300, 300)) -> Any:
-    """An input of `count` pictures of a height and width, as a client may send."""
+    """An input of `count` images of a height and width, as a client may send."""
     pixels = tf.image.resize(tf.io.decode_jpeg(file(_drawn(0))), size)
     jpeg = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8)).numpy()
     return tf.repeat(request(input_type, jpeg), count, axis=0).numpy()

@@ -1,8 +1,8 @@
-"""The requests a SavedModel carries along to be warmed up with, as TensorFlow Serving reads them.
+"""Writes the warm-up requests of a SavedModel, in the format of TensorFlow Serving.
 
-A TFRecord of PredictionLogs. All that a predict request needs of that message are fields of bytes
-within one another, so they are written here by protobuf's rules, without the package that
-declares them. The numbers are those of `prediction_log.proto`, `predict.proto` and `model.proto`.
+That is a TFRecord of PredictionLogs. A predict request needs only nested fields of bytes of that
+message, so they are encoded here, without the package that declares them. The numbers are those
+of `prediction_log.proto`, `predict.proto` and `model.proto`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def write(model: Path, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Adds (signature, its inputs by name) to the SavedModel in `model`, to be run in order."""
+    """Adds (signature, inputs by name) to the SavedModel in `model`, to be run in order."""
     path = model / FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as file:
@@ -36,7 +36,7 @@ def _prediction_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes: its number and kind, its length, itself."""
+    """A field of bytes: number and wire type, length, content."""
     length, size = b"", len(content)
     while size > 127:
         length += bytes([size % 128 + 128])

@@ -1,9 +1,9 @@
-"""A detection SavedModel that exists already, made a part of ours: one picture at a time.
+"""Wraps an existing detection SavedModel in ours, one image at a time.
 
-The form is that of the Object Detection API's zoo: a signature serving_default that takes uint8
-[1,H,W,3] and gives detection_boxes [1,K,4] in fractions, detection_classes, detection_scores and
-num_detections. The Model Garden's own exports are taken too: their boxes are in pixels of its
-canvas, and image_info says of what. What else a model gives is passed over.
+It must have the form of the Object Detection API's zoo: a signature serving_default that takes
+uint8 [1,H,W,3] and returns detection_boxes [1,K,4] in fractions, detection_classes,
+detection_scores and num_detections. The Model Garden's own exports work too: their boxes are in
+pixels of the canvas that image_info describes. Other outputs are ignored.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from petbox.export.model_folder import OUTPUTS
 from petbox.tf import tf
 
 SIGNATURE = "serving_default"
-IMAGE_INFO = "image_info"  # [1,4,2]: the picture's size, the canvas, the scale, the offset
-MOST_FOUND = 300  # of a model that does not say how many it finds at most
-LARGEST_FRACTION = 2.0  # boxes that reach farther are in pixels
+IMAGE_INFO = "image_info"  # [1,4,2]: the image's size, the canvas, the scale, the offset
+MOST_DETECTIONS = 300  # of a model that does not state its own limit
+LARGEST_FRACTION = 2.0  # larger boxes are in pixels
 
 
 class WrappedNetwork:
-    """Such a model does all its work when a picture is made ready; nothing is left for later."""
+    """Does all its work in `prepare`; `detect` only passes the results on."""
 
     can_batch = False
     canvases = ()
@@ -35,17 +35,17 @@ class WrappedNetwork:
         self._call = _signature(folder, self._loaded)
         self._input = _input(folder, self._call)
         shapes = _outputs(folder, self._call)
-        self._most = shapes["detection_boxes"].shape[1] or MOST_FOUND
+        self._most = shapes["detection_boxes"].shape[1] or MOST_DETECTIONS
         self.ready = tuple(
             tf.TensorSpec(shape, tf.float32) for shape in ([self._most, 4], *[[self._most]] * 2, [])
         )
-        # What holds a value, not the functions: there are thousands in a model of Keras layers.
+        # Objects with values, but not functions: a model of Keras layers has thousands.
         self.tracked = [
-            one for one in tf.train.TrackableView(self._loaded).descendants() if _holds(one)
+            one for one in tf.train.TrackableView(self._loaded).descendants() if _has_value(one)
         ]
 
     def results(self, pixels: Any) -> tuple[Any, Any, Any, Any]:
-        """What the model itself says of a picture, in as many rows as it likes."""
+        """The model's own results for an image, in as many rows as it returns."""
         found = self._call(**{self._input: pixels[None]})
         boxes, classes, scores, count = (tf.cast(found[name][0], tf.float32) for name in OUTPUTS)
         if IMAGE_INFO in found:
@@ -62,11 +62,11 @@ class WrappedNetwork:
         best = best[: self._most]
         missing = self._most - tf.shape(best)[0]
 
-        def filled(values: Any) -> Any:
+        def padded(values: Any) -> Any:
             edges = [[0, missing], *[[0, 0]] * (values.shape.rank - 1)]
             return tf.pad(tf.gather(values, best), edges)
 
-        rows = (filled(tf.clip_by_value(boxes, 0.0, 1.0)), filled(classes), filled(scores))
+        rows = (padded(tf.clip_by_value(boxes, 0.0, 1.0)), padded(classes), padded(scores))
         rows = (*rows, tf.minimum(count, tf.cast(tf.shape(best)[0], tf.float32)))
         ready = zip(rows, self.ready, strict=True)
         return tuple(tf.ensure_shape(row, spec.shape) for row, spec in ready)
@@ -77,8 +77,8 @@ class WrappedNetwork:
         return tf.nest.map_structure(tf.identity, (boxes, classes, scores, count))  # type: ignore[no-any-return]
 
 
-def _holds(part: Any) -> bool:
-    """Whether a part of a model holds a value. Its label map does not: it is given anew."""
+def _has_value(part: Any) -> bool:
+    """Whether a part of a model has a value to keep. Its label map is replaced, so not kept."""
     if isinstance(part, tf.saved_model.Asset):
         return Path(os.fsdecode(part.asset_path.numpy())).name != labels.FILE_NAME
     return isinstance(part, (tf.Variable, tf.saved_model.experimental.TrackableResource))
@@ -87,10 +87,12 @@ def _holds(part: Any) -> bool:
 def _loaded(folder: Path) -> Any:
     try:
         return tf.saved_model.load(str(folder))
-    # Whatever TensorFlow makes of a file that is broken or of another version.
+    # Whatever TensorFlow raises for a corrupt file, or one of another version.
     except (tf.errors.OpError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        said = str(error).splitlines()[0]
-        raise ModelError(f"{folder}: cannot be loaded ({said}); name a sound SavedModel") from error
+        cause = str(error).splitlines()[0]
+        raise ModelError(
+            f"{folder}: cannot be loaded ({cause}); name an intact SavedModel"
+        ) from error
 
 
 def _signature(folder: Path, loaded: Any) -> Any:
@@ -101,38 +103,38 @@ def _signature(folder: Path, loaded: Any) -> Any:
 
 
 def _input(folder: Path, signature: Any) -> str:
-    """The name of the one input, which must take a picture's pixels in any size."""
+    """The name of the one input, which must take an image's pixels in any size."""
     taken = signature.structured_input_signature[1]
-    said = ", ".join(f"{name} {_told(spec)}" for name, spec in taken.items())
+    described = ", ".join(f"{name} {_described(spec)}" for name, spec in taken.items())
     if len(taken) == 1:
         ((name, spec),) = taken.items()
         pixels = spec.dtype == tf.uint8 and spec.shape.is_compatible_with([1, 1, 1, 3])
         if pixels and spec.shape[1:3].is_compatible_with([2, 3]):
             return str(name)
     raise ModelError(
-        f"{folder}: takes {said or 'nothing'}, not pixels uint8 [1,H,W,3] of any size; export it "
-        "with input type image_tensor"
+        f"{folder}: takes {described or 'nothing'}, not pixels uint8 [1,H,W,3] of any size; "
+        "export it with input type image_tensor"
     )
 
 
 def _outputs(folder: Path, signature: Any) -> dict[str, Any]:
     given = signature.structured_outputs
-    if lacking := [name for name in OUTPUTS if name not in given]:
+    if missing := [name for name in OUTPUTS if name not in given]:
         raise ModelError(
-            f"{folder}: does not give {', '.join(lacking)}; wrap a detector of the Object "
+            f"{folder}: lacks outputs ({', '.join(missing)}); wrap a detector of the Object "
             "Detection API's form"
         )
     for name, shape in zip(OUTPUTS, ([1, None, 4], [1, None], [1, None], [1]), strict=True):
         if not given[name].shape.is_compatible_with(shape) or given[name].dtype == tf.string:
-            wanted = str(shape).replace("None", "K").replace(" ", "")
+            expected = str(shape).replace("None", "K").replace(" ", "")
             raise ModelError(
-                f"{folder}: its {name} is {_told(given[name])}, not numbers {wanted}; wrap a "
-                "detector of the Object Detection API's form"
+                f"{folder}: its {name} is {_described(given[name])}, not numbers {expected}; "
+                "wrap a detector of the Object Detection API's form"
             )
     return dict(given)
 
 
-def _told(spec: Any) -> str:
+def _described(spec: Any) -> str:
     if spec.shape.rank is None:
         return f"{spec.dtype.name} of any shape"
     return f"{spec.dtype.name} [{','.join(str(edge or '?') for edge in spec.shape)}]"

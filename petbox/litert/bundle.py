@@ -1,7 +1,7 @@
-"""A detector's folder in LiteRT's form: what lies in it, and what its numbers mean.
+"""The folder of a LiteRT detector.
 
-    model.tflite        the network, from a picture on its canvas to boxes
-    detector.json       its canvas, its limits, and what it was made from
+    model.tflite        the network, from an image on its canvas to boxes
+    detector.json       its canvas, its limits, and its origin
     label_map.pbtxt     class ids and names
 
 `petbox.litert.convert` writes it, `petbox.litert.detector` reads it. Standard library only.
@@ -21,26 +21,26 @@ from petbox.errors import DataError, ModelError
 NETWORK = "model.tflite"
 ABOUT = "detector.json"
 FORMS = ("float32", "int8")  # of the weights
-# What goes into the network and comes out, by the names of its signature.
+# The names of the network's signature, its inputs and its outputs.
 SIGNATURE = "detect"
 IMAGE, CORNERS = "image", "corners"
 BOXES, CLASSES, SCORES, COUNT = "boxes", "classes", "scores", "count"
 
-Colours = tuple[float, float, float]  # red, green, blue, of 0 to 1
+Color = tuple[float, float, float]  # red, green, blue, from 0 to 1
 
 
 @dataclass(frozen=True)
 class LiteModel:
-    """All that is known of the detector beside its network and its names."""
+    """The content of detector.json."""
 
     form: str
-    canvas: tuple[int, int]  # height and width that a picture is fitted into
-    padded: tuple[int, int]  # the same with the edges that the network needs
-    mean: Colours  # subtracted from colours
-    deviation: Colours  # that they are divided by then
-    min_score: float  # less sure ones are left out
-    most_pixels: int  # of a picture
-    made: Mapping[str, Any] = field(default_factory=dict)  # from what, with what
+    canvas: tuple[int, int]  # height and width that an image is fitted into
+    padded: tuple[int, int]  # the same with the padding that the network needs
+    mean: Color  # subtracted from colors
+    deviation: Color  # colors are divided by it afterwards
+    min_score: float  # of a detection
+    most_pixels: int  # of an image
+    made: Mapping[str, Any] = field(default_factory=dict)  # its origin, versions, verification
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
@@ -48,17 +48,17 @@ class LiteModel:
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a detector of this form is in the folder."""
+    """Whether the folder contains a LiteRT detector."""
     return (folder / NETWORK).is_file()
 
 
 def read(folder: Path) -> LiteModel:
-    """What is said of the detector, once all of it has been seen to be there."""
+    """The content of detector.json, once all files are known to exist."""
     for name in (NETWORK, ABOUT, labels.FILE_NAME):
         if not (folder / name).is_file():
             raise ModelError(
-                f"{folder}: no detector in LiteRT's form, it has no {name}; "
-                f"make one: python export/to_litert.py --run RUN --out {folder}"
+                f"{folder}: not a LiteRT detector, it has no {name}; "
+                f"make one: petbox convert --run RUN --out {folder}"
             )
     path = folder / ABOUT
     try:
@@ -74,7 +74,7 @@ def read(folder: Path) -> LiteModel:
         return LiteModel(**stated)
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ModelError(
-            f"{path}: not as export/to_litert.py writes it; convert the run again"
+            f"{path}: not as petbox convert writes it; convert the run again"
         ) from error
 
 

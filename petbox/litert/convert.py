@@ -1,8 +1,8 @@
-"""A run's detector made a folder for LiteRT: converted, and compared with its checkpoint.
+"""Converts a run's detector to LiteRT, and compares it with its checkpoint.
 
-Only LiteRT's own operations may be in it, so that it runs wherever LiteRT does. It takes one
-picture that is ready; decoding and scaling are numpy's and Pillow's work, outside. The canvas is
-the whole one of the training, for every picture.
+It contains only LiteRT's own ops, so that it runs wherever LiteRT does. It takes one prepared
+image; decoding and scaling are done outside, by Pillow and numpy. The canvas is the whole one of
+the training, for every image.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from petbox.export.verify import Found
 from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
-from petbox.litert.nms import of_one_picture
+from petbox.litert.nms import for_one_image
 from petbox.training.runs import Run
 from petbox.training.tfvision import preprocess_ops, tf
 from petbox.wire import Detection
 
 CONFIDENT = 0.5  # a score
-ALIKE = 0.75  # overlap of two boxes that are of one animal
-LEAST = 0.8  # share of the sure detections that must be found again
+ALIKE = 0.75  # overlap of two boxes of the same animal
+LEAST = 0.8  # share of the confident detections that must be reproduced
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the converted detector's answers are beside its checkpoint's, of those that are sure."""
+    """The converted detector's confident detections compared with its checkpoint's."""
 
     pictures: int
     source: str
@@ -53,14 +53,12 @@ class Agreement:
     score_difference: float
 
     def __str__(self) -> str:
-        asked = f"{self.pictures} of {self.source}"
+        images = f"{self.pictures} of {self.source}"
         if not self.detections:
-            return (
-                f"{asked}: nothing in them is sure, so nothing was compared; name other --records"
-            )
+            return f"{images}: no confident detections, so nothing was compared; pass --records"
         return (
-            f"{asked}: {self.found_again} of {self.detections} sure detections found again, boxes "
-            f"within {self.box_difference:.1e}, scores within {self.score_difference:.1e}"
+            f"{images}: {self.found_again} of {self.detections} confident detections reproduced, "
+            f"boxes within {self.box_difference:.1e}, scores within {self.score_difference:.1e}"
         )
 
 
@@ -86,10 +84,10 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
         tf.TensorSpec([1, height, width, channels], tf.float32, IMAGE),
         tf.TensorSpec([1, 4], tf.float32, CORNERS),
     )
-    find = of_one_picture(network.body, specs)
+    detect_one = for_one_image(network.body, specs)
 
     def detect(image: Any, corners: Any) -> dict[str, Any]:
-        return dict(zip((BOXES, CLASSES, SCORES, COUNT), find(image, corners), strict=True))
+        return dict(zip((BOXES, CLASSES, SCORES, COUNT), detect_one(image, corners), strict=True))
 
     module = tf.Module()
     module.weights = network.tracked
@@ -100,7 +98,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
             folder, signature_keys=[bundle.SIGNATURE]
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if form == "int8":  # the weights; what is computed from a picture is scaled as it comes
+        if form == "int8":  # the weights; activations are scaled dynamically
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
             with _silent():
@@ -109,7 +107,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
             if type(error).__name__ != "ConverterError":  # which is not public
                 raise
             raise ModelError(
-                f"the network cannot be said in LiteRT's own operations ({_gist(error)}); "
+                f"the network cannot be converted to LiteRT's own ops ({_cause(error)}); "
                 "train one of the presets"
             ) from error
 
@@ -165,10 +163,10 @@ def _compared(folder: Path, source: Source, network: TrainedNetwork) -> Agreemen
     return Agreement(len(images.examples), images.source, detections, again, boxes, scores)
 
 
-def _found_again(wanted: Found, found: list[Detection]) -> Iterator[tuple[float, float]]:
-    """Of each sure detection that the other list has too: differences of box and score."""
+def _found_again(expected: Found, found: list[Detection]) -> Iterator[tuple[float, float]]:
+    """The differences of box and score for each confident detection that the other list has."""
     left = list(found)
-    for box, label, score in zip(wanted.boxes, wanted.classes, wanted.scores, strict=True):
+    for box, label, score in zip(expected.boxes, expected.classes, expected.scores, strict=True):
         alike = [one for one in left if one.label == label and _overlap(one.box, box) >= ALIKE]
         if score >= CONFIDENT and alike:
             nearest = max(alike, key=lambda one: _overlap(one.box, box))
@@ -187,11 +185,11 @@ def _overlap(one: Any, other: Any) -> float:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The converter and the runtime tell of themselves in C++, past every setting of Python's."""
+    """Silences the converter and the runtime, which log in C++ whatever Python's settings are."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:
@@ -199,7 +197,7 @@ def _silent() -> Iterator[None]:
         os.close(kept)
 
 
-def _gist(error: Exception) -> str:
-    """The converter's own words, without the places in the graph that surround them."""
+def _cause(error: Exception) -> str:
+    """The converter's message without the graph locations around it."""
     lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
     return " ".join((lines or [type(error).__name__])[-1].split("error:")[-1].split())[:200]

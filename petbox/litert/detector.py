@@ -1,7 +1,6 @@
-"""The detector without TensorFlow: LiteRT, numpy and Pillow, in this process.
+"""Runs a LiteRT detector in this process, with LiteRT, numpy and Pillow.
 
-An engine for `petbox.Detector`, as a server is.
-Takes what the SavedModel takes and refuses what it refuses; draws nothing, batches nothing.
+An engine for `petbox.Detector`, as a server is. Accepts and rejects the same images as the SavedModel.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from petbox.wire import Detection
 
 
 class LiteDetector:
-    """The detector in a folder made by export/to_litert.py; may be asked from any thread."""
+    """The detector in a folder made by `petbox convert`; safe to use from any thread."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.about = bundle.read(folder)
         self.names = bundle.names(folder)
         self._network = _network(folder / bundle.NETWORK, self.about.padded, threads)
-        self._one_at_a_time = threading.Lock()  # its tensors are one set
+        self._one_at_a_time = threading.Lock()  # the interpreter has one set of tensors
 
-    def detect(self, picture: bytes) -> list[Detection]:
-        """What is in `picture`, a file of any kind that is read, the surest first."""
-        pixels = litert_decode.pixels(picture, self.about.most_pixels)
-        image, corners = preprocess.fitted(pixels, self.about)
-        del pixels  # up to 120 MB that the network may use
+    def detect(self, image: bytes) -> list[Detection]:
+        """The detections in an image file, sorted by score."""
+        pixels = litert_decode.pixels(image, self.about.most_pixels)
+        canvas, corners = preprocess.fitted(pixels, self.about)
+        del pixels  # frees up to 120 MB for the network
         with self._one_at_a_time:
-            found = self._network(**{IMAGE: image, CORNERS: corners})
+            found = self._network(**{IMAGE: canvas, CORNERS: corners})
         return self._detections(found)
 
     def _detections(self, found: dict[str, Any]) -> list[Detection]:
@@ -52,7 +51,7 @@ class LiteDetector:
                 self.names.get(int(label), str(int(label))),
             )
             for label, score, (ymin, xmin, ymax, xmax) in rows
-            if not score < self.about.min_score  # NaN is for whoever asks to complain of
+            if not score < self.about.min_score  # keeps NaN, which the caller rejects
         ]
 
 
@@ -62,20 +61,20 @@ def _network(path: Path, canvas: tuple[int, int], threads: int | None) -> Any:
     try:
         loaded = interpreter(model_path=str(path), num_threads=threads or _cores())
         network = loaded.get_signature_runner(bundle.SIGNATURE)
-    except (ValueError, RuntimeError) as error:  # whatever it makes of a file
-        gist = " ".join(str(error).split())
-        raise ModelError(f"{path}: LiteRT does not take it ({gist}); convert it again") from error
+    except (ValueError, RuntimeError) as error:  # whatever LiteRT raises
+        cause = " ".join(str(error).split())
+        raise ModelError(f"{path}: LiteRT rejects it ({cause}); convert it again") from error
     shape = tuple(network.get_input_details()[IMAGE]["shape"].tolist())
     if shape != (1, *canvas, 3):
         raise ModelError(
-            f"{path}: takes {shape}, and {bundle.ABOUT} beside it says {canvas}; they are of "
+            f"{path}: takes {shape}, but {bundle.ABOUT} states {canvas}; they are of "
             "two conversions, so convert it again"
         )
     return network
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system says it."""
+    """The cores that this process may use, if the system reports them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,9 +1,9 @@
-"""A network's graph in operations that LiteRT has, for one picture at a time.
+"""Rewrites a network's graph with ops that LiteRT has, for one image at a time.
 
-TensorFlow thins out the boxes of all classes in one operation, CombinedNonMaxSuppression, which
-LiteRT lacks; it has NON_MAX_SUPPRESSION_V4, for the boxes of one class. The same is said here
-with it. It drops a box whose overlap with a surer one is at the threshold, the other only one
-above it; else they give the same. Everything else in the graph stays as it is.
+LiteRT lacks CombinedNonMaxSuppression, which handles the boxes of all classes; it has
+NON_MAX_SUPPRESSION_V4, for the boxes of one class. The two only differ for an overlap equal to the
+threshold: V4 drops the box with the lower score, the other keeps it. The rest of the graph stays
+as it is.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from petbox.tf import as_written, tf
 COMBINED = "CombinedNonMaxSuppression"
 
 
-def of_one_picture(function: Any, specs: Sequence[Any]) -> Any:
-    """A concrete function that does what `function` does, of tensors of the shapes in `specs`."""
-    alone = of_graph(function, function.graph.as_graph_def(), specs)  # where all shapes are known
+def for_one_image(function: Any, specs: Sequence[Any]) -> Any:
+    """A concrete function like `function`, for tensors of the shapes in `specs`."""
+    alone = of_graph(function, function.graph.as_graph_def(), specs)  # with all shapes known
     graph = alone.graph.as_graph_def()
     for node in graph.node:
         if node.op == COMBINED:
@@ -30,12 +30,12 @@ def of_one_picture(function: Any, specs: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Suppression:
-    """What a CombinedNonMaxSuppression does: its constants."""
+    """The constants of a CombinedNonMaxSuppression."""
 
     most_of_class: int
     most: int
     overlap: float
-    least: float  # scores at or below it are left out
+    least: float  # scores at or below it are dropped
 
     @classmethod
     def of(cls, operation: Any) -> _Suppression:
@@ -45,11 +45,11 @@ class _Suppression:
         return cls(int(most_of_class), int(most), float(overlap), float(least))
 
     def __call__(self, boxes: Any, scores: Any) -> tuple[Any, Any, Any, Any]:
-        """Of one picture: boxes [1,N,Q,4], where Q is 1 or C, and scores [1,N,C]."""
+        """For one image: boxes [1,N,Q,4], where Q is 1 or C, and scores [1,N,C]."""
         boxes, scores = boxes[0], scores[0]
-        thinned = [self._of_class(boxes, scores, label) for label in range(scores.shape[1])]
+        suppressed = [self._of_class(boxes, scores, label) for label in range(scores.shape[1])]
         all_boxes, all_scores, all_classes = (
-            tf.concat(each, 0) for each in zip(*thinned, strict=True)
+            tf.concat(each, 0) for each in zip(*suppressed, strict=True)
         )
         few = max(0, self.most - all_scores.shape[0])
         best, places = tf.math.top_k(
@@ -66,7 +66,7 @@ class _Suppression:
         )
 
     def _of_class(self, boxes: Any, scores: Any, label: int) -> tuple[Any, Any, Any]:
-        """Boxes, scores and class, of as many rows as there may be; those too many score -1."""
+        """Boxes, scores and class in a fixed number of rows; padding has the score -1."""
         boxes = boxes[:, min(label, boxes.shape[1] - 1)]
         scores = scores[:, label]
         most = min(self.most_of_class, self.most, scores.shape[0])
@@ -83,10 +83,10 @@ class _Suppression:
 
 
 def _replace(node: Any, graph: Any, operation: Any) -> None:
-    """Makes `node` a call of a function that comes into `graph` and does the same."""
-    thinned = _Suppression.of(operation)
+    """Turns `node` into a call of an equivalent function, which is added to `graph`."""
+    suppressed = _Suppression.of(operation)
     specs = [tf.TensorSpec([1, *one.shape[1:]], tf.float32) for one in operation.inputs[:2]]
-    function = tf.function(as_written(thinned)).get_concrete_function(*specs)
+    function = tf.function(as_written(suppressed)).get_concrete_function(*specs)
     graph.library.MergeFrom(function.graph.as_graph_def().library)
     graph.library.function.append(function.function_def)
     inputs = node.input[:2]

@@ -1,7 +1,7 @@
-"""A picture's pixels made ready for the network, by numpy: scaled, normalised, padded.
+"""Prepares an image's pixels for the network with numpy: scales, normalizes, pads.
 
-The same arithmetic as `petbox.export.faster_rcnn.scaled`, which does it inside the graph. Pillow's
-own scaling looks at more pixels than TensorFlow's; what a network learned from is TensorFlow's.
+The same arithmetic as `petbox.export.faster_rcnn.scaled`, which does it inside the graph. Not with
+Pillow, whose scaling uses more pixels than TensorFlow's, which the network was trained with.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Values = npt.NDArray[np.float32]
 
 
 def fitted(pixels: Pixels, model: LiteModel) -> tuple[Values, Values]:
-    """The picture on its canvas [1,H,W,3], and what pixels of it are its two corners [1,4]."""
+    """The image on its canvas [1,H,W,3], and the pixels of its two corners [1,4]."""
     size = np.array(pixels.shape[:2], np.float32)
     share = (np.array(model.canvas, np.float32) / size).min()
-    # A picture of one row would vanish.
+    # An image of one row would vanish.
     height, width = np.maximum(np.round(size * share), np.float32(1))
     scaled = _scaled(pixels, int(height), int(width))
     scaled /= np.float32(255)
@@ -31,14 +31,14 @@ def fitted(pixels: Pixels, model: LiteModel) -> tuple[Values, Values]:
 
 
 def _scaled(pixels: Pixels, height: int, width: int) -> Values:
-    """Between the four nearest pixels, as `tf.image.resize` does it unless told otherwise."""
+    """Bilinear scaling, as the default of `tf.image.resize`."""
     if pixels.shape[:2] == (height, width):
         return pixels.astype(np.float32)
     above, below, down = _between(pixels.shape[0], height)
     left, right, across = _between(pixels.shape[1], width)
 
-    def rows(places: npt.NDArray[np.int64]) -> Values:
-        some = pixels[places]
+    def rows(positions: npt.NDArray[np.int64]) -> Values:
+        some = pixels[positions]
         start = some[:, left].astype(np.float32)
         start += (some[:, right] - start) * across[:, None]
         return start
@@ -49,12 +49,12 @@ def _scaled(pixels: Pixels, height: int, width: int) -> Values:
 
 
 def _between(
-    length: int, wanted: int
+    length: int, scaled_length: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Values]:
-    """Of each place along a scaled edge: its neighbours on the edge, and how near the second is."""
-    centres = np.arange(wanted, dtype=np.float32) + np.float32(0.5)
-    places = centres * (np.float32(length) / np.float32(wanted)) - np.float32(0.5)
-    first = np.floor(places)
+    """For each position along a scaled edge: its two neighbors, and the weight of the second."""
+    centers = np.arange(scaled_length, dtype=np.float32) + np.float32(0.5)
+    positions = centers * (np.float32(length) / np.float32(scaled_length)) - np.float32(0.5)
+    first = np.floor(positions)
     lower = np.maximum(first, 0).astype(np.int64)
-    upper = np.minimum(np.ceil(places), length - 1).astype(np.int64)
-    return lower, upper, places - first
+    upper = np.minimum(np.ceil(positions), length - 1).astype(np.int64)
+    return lower, upper, positions - first

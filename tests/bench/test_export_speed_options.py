@@ -272,12 +272,12 @@ def test_a_picture_that_needs_the_whole_canvas_gets_the_same_answer(
 
 
 def test_the_canvas_leaves_some_padding() -> None:
-    from petbox.export.canvases import fitting, holding
+    from petbox.export.canvases import first_fitting, fitting
 
     canvases = fitting(640, 640, 64)
     assert [canvas[:2] for canvas in canvases] == [(512, 640), (640, 512), (640, 640)]
     corners = [(480, 640), (481, 640), (640, 480), (640, 500), (640, 640), (1, 640), (320, 320)]
-    chosen = holding(canvases, np.array(corners, np.float32)).numpy()
+    chosen = first_fitting(canvases, np.array(corners, np.float32)).numpy()
     assert chosen.tolist() == [0, 2, 1, 2, 2, 0, 0]
     assert [canvas[:2] for canvas in fitting(128, 128, 32)] == [(128, 128)], "no room for less"
 

@@ -595,7 +595,7 @@ def test_a_broken_picture_is_told_of_in_words(window: Chromium, url: str, spotte
     cut.write_bytes(spotted.read_bytes()[:2000])
     with looking_at(window, url) as tab:
         tab.drop("#stage", cut)
-        why = "this picture is broken or cut off; send the whole file"
+        why = "this image is corrupt or truncated; send the whole file"
         assert trouble(tab) == f"The model refused it: {why}."
         assert tab.run("document.querySelector('#again').hidden")
         tab.drop("#stage", spotted)

@@ -47,15 +47,15 @@ def test_each_format_is_read_whole(decode: Any, kind: str, size: tuple[int, int]
     [
         (b"", "is empty"),
         (b"\xff\xd8", "is not a JPEG, PNG, GIF, BMP or WebP file"),
-        (b"\xff\xd8\xff", "is broken or cut off; send the whole file"),
+        (b"\xff\xd8\xff", "is corrupt or truncated; send the whole file"),
         (b"<html>this is a web page</html>", "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"RIFF\x20\0\0\0WAVEfmt " + bytes(40), "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"BM" + bytes(60), "has no pixels"),
-        (b"GIF89a" + bytes(40), "is broken or cut off; send the whole file"),
+        (b"GIF89a" + bytes(40), "is corrupt or truncated; send the whole file"),
     ],
 )
 def test_what_is_no_picture_is_refused_by_its_place(decode: Any, data: bytes, reason: str) -> None:
-    assert f"[picture 7 of the request {reason}]" in refusal(decode, data, index=7)
+    assert f"[image 7 of the request {reason}]" in refusal(decode, data, index=7)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -65,7 +65,7 @@ def test_a_file_cut_off_anywhere_is_refused(decode: Any, kind: str) -> None:
     whole = file.getvalue()
     for share in (0.3, 0.6, 0.9):
         cut = whole[: int(len(whole) * share)]
-        assert "[picture 0 of the request is broken or cut off" in refusal(decode, cut)
+        assert "[image 0 of the request is corrupt or truncated" in refusal(decode, cut)
 
 
 def test_the_limit_is_the_models_own() -> None:
@@ -93,7 +93,7 @@ def test_a_webp_without_the_name_of_its_first_part_is_refused(decode: Any) -> No
     """The decoder reads it, 12000x12000; where the size should stand there is a small one."""
     pixels = bytes.fromhex("2fdfeeb70b07d0842634a1ff8188e87f6400") + bytes(40)
     said = refusal(decode, b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels)
-    assert "[picture 0 of the request is broken or cut off" in said
+    assert "[image 0 of the request is corrupt or truncated" in said
 
 
 def test_a_gif_is_read_whole_however_long_it_is(decode: Any) -> None:

@@ -157,22 +157,22 @@ def test_draw_gives_each_picture_back_with_boxes_in_their_class_colours(plain: E
 @pytest.mark.parametrize("signature", ["serving_default", "detect", "draw"])
 def test_a_broken_picture_is_named_by_its_place(plain: Exported, signature: str) -> None:
     said = plain.refusal(*PICTURES, BROKEN, signature=signature)
-    assert "picture 3 of the request is broken or cut off; send the whole file" in said
-    assert "picture 1 of the request is empty" in plain.refusal(PICTURES[0], b"")
+    assert "image 3 of the request is corrupt or truncated; send the whole file" in said
+    assert "image 1 of the request is empty" in plain.refusal(PICTURES[0], b"")
 
 
 def test_what_is_no_example_is_named_by_its_place(batching: Exported) -> None:
     sound = _example(PICTURES[0])
-    said = "picture 1 of the request is no serialized tf.Example with a picture in image/encoded"
+    said = "image 1 of the request is not a serialized tf.Example with an image in image/encoded"
     assert said in batching.refusal(sound, b"not one")
     assert said in batching.refusal(sound, b"")
-    assert "picture 1 of the request is broken" in batching.refusal(sound, _example(BROKEN))
+    assert "image 1 of the request is corrupt" in batching.refusal(sound, _example(BROKEN))
 
 
 def test_a_request_must_hold_pictures_but_not_too_many(plain: Exported) -> None:
-    assert "the request holds no picture" in plain.refusal(signature="detect")
+    assert "the request contains no image" in plain.refusal(signature="detect")
     tiny = file(noise(8, 8))
-    assert "holds more than 64 pictures; send fewer" in plain.refusal(*[tiny] * 65)
+    assert "contains more than 64 images; send fewer" in plain.refusal(*[tiny] * 65)
 
 
 def test_every_signature_is_warmed_up_by_the_model_server(
@@ -223,7 +223,7 @@ def test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused(
     answers = _at_once(batching, [_example(picture) for picture in requests])
     for at, (answer, alone) in enumerate(zip(answers, wanted, strict=True)):
         if at in (5, 11):
-            assert "picture 0 of the request is broken or cut off" in str(answer)
+            assert "image 0 of the request is corrupt or truncated" in str(answer)
         else:
             _same(_of(answer, 0), alone)
 

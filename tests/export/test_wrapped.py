@@ -182,9 +182,9 @@ def test_its_signatures_are_ours(wrapped: Exported) -> None:
 
 
 def test_what_hurts_it_is_kept_from_it(wrapped: Exported) -> None:
-    assert "picture 1 of the request is broken or cut off" in wrapped.refusal(ONE, ONE[:-300])
+    assert "image 1 of the request is corrupt or truncated" in wrapped.refusal(ONE, ONE[:-300])
     large = file(Image.new("L", (2001, 1000)), "PNG")
-    assert "picture 0 of the request is 2001x1000, more than the 2000000" in wrapped.refusal(large)
+    assert "image 0 of the request is 2001x1000, more than the 2000000" in wrapped.refusal(large)
 
 
 def test_nothing_of_the_original_is_needed_and_its_assets_are_kept(wrapped: Exported) -> None:
@@ -249,10 +249,10 @@ def test_classes_that_turn_up_later_go_by_their_ids(tmp_path: Path) -> None:
         ({"without": ["detection_scores", "num_detections"]}, "detection_scores, num_detections;"),
         ({"taken": (None, "float32")}, r"takes input_tensor float32 \[1,\?,\?,3\], not pixels"),
         ({"taken": ([1, 64, 64, 3], "uint8")}, r"takes input_tensor uint8 \[1,64,64,3\], not"),
-        ({"scale": 0.7}, "its detection_boxes are no fractions of the picture"),
-        ({"always": [1, 1, 5]}, r"finds class 5, which .*\.pbtxt does not name; give the label"),
+        ({"scale": 0.7}, "its detection_boxes are not fractions of the image"),
+        ({"always": [1, 1, 5]}, r"detects class 5, which .*\.pbtxt does not name; pass the"),
         ({"flat": True}, r"its detection_boxes is float32 \[1,4\], not numbers \[1,K,4\]"),
-        ({"failing": True}, "does not answer .*; mend it first"),
+        ({"failing": True}, "fails on an image .*"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -298,7 +298,7 @@ def _made(changes: dict[str, Any]) -> dict[str, Any]:
 def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "saved_model.pb").write_bytes(b"not one")
-    with pytest.raises(PetboxError, match=r"zoo: cannot be loaded .*; name a sound SavedModel"):
+    with pytest.raises(PetboxError, match=r"zoo: cannot be loaded .*; name an intact SavedModel"):
         wrap(tmp_path / "zoo", tmp_path / "1")
 
 

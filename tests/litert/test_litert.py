@@ -71,7 +71,7 @@ def folder(trained: Path, run: Callable[..., Any]) -> Path:
     done = run("export/to_litert.py", f"--run={trained}", f"--out={out}", "--form=float32")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}\n"
-    assert "confident detections found again, boxes within" in done.stderr.splitlines()[-1]
+    assert "confident detections reproduced, boxes within" in done.stderr.splitlines()[-1]
     return out
 
 
@@ -125,7 +125,7 @@ def test_the_folder_says_what_it_is(folder: Path, smaller: Path) -> None:
 @pytest.mark.parametrize("each", [True, False])
 def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
     """Of three classes, with boxes of their own or without; too few of them, none, too many."""
-    from petbox.litert.nms import of_one_picture
+    from petbox.litert.nms import for_one_image
     from petbox.tf import tf
 
     rng = np.random.default_rng(1)
@@ -144,7 +144,7 @@ def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
         return tuple(tf.cast(part, tf.float32) for one in found for part in one)
 
     combined = thinned.get_concrete_function()
-    plain = of_one_picture(combined, [tf.TensorSpec(one.shape) for one in (boxes, scores)])
+    plain = for_one_image(combined, [tf.TensorSpec(one.shape) for one in (boxes, scores)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([plain], tf.Module())
     network = litert.Interpreter(model_content=converter.convert())
     network.allocate_tensors()
@@ -262,7 +262,7 @@ def test_odd_pictures_are_read_or_refused_as_by_the_saved_model(
             lite.detect(picture)
         except InvalidImage as refusal:
             flaw = str(refusal).removeprefix("the picture ")
-            assert f"[picture 0 of the request {flaw}]" in saved.refusal(picture), path.name
+            assert f"[image 0 of the request {flaw}]" in saved.refusal(picture), path.name
             outcome["refused"] += 1
         else:
             saved(picture)
@@ -275,7 +275,7 @@ def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
     whole = file(Image.linear_gradient("L").convert("RGB"), kind)
     lite.detect(whole)
     for share in (0.3, 0.6, 0.9):
-        with pytest.raises(InvalidImage, match="the picture is broken or cut off; send the"):
+        with pytest.raises(InvalidImage, match="the image is corrupt or truncated; send the"):
             lite.detect(whole[: int(len(whole) * share)])
 
 
@@ -286,12 +286,12 @@ def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
         (b"<html>this is a web page</html>", "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"RIFF\x20\0\0\0WAVEfmt " + bytes(40), "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"BM" + bytes(60), "has no pixels"),
-        (b"GIF89a" + bytes(40), "is broken or cut off"),
+        (b"GIF89a" + bytes(40), "is corrupt or truncated"),
         (file(noise(16, 16).convert("P"), "BMP"), "is a BMP with a palette or packed"),
     ],
 )
 def test_what_is_no_picture_is_refused(lite: LiteDetector, data_: bytes, reason: str) -> None:
-    with pytest.raises(InvalidImage, match=f"^the picture {reason}"):
+    with pytest.raises(InvalidImage, match=f"^the image {reason}"):
         lite.detect(data_)
 
 
@@ -311,10 +311,10 @@ def test_pictures_that_take_long_are_refused(lite: LiteDetector) -> None:
     jpeg = file(noise(64, 64), progressive=True)
     at = jpeg.rindex(b"\xff\xc4", 0, jpeg.rindex(b"\xff\xda"))
     scan, end = jpeg[at:-2], jpeg[-2:]
-    with pytest.raises(InvalidImage, match="has more than 100 scans; save it anew"):
+    with pytest.raises(InvalidImage, match="has more than 100 scans; save it again"):
         lite.detect(jpeg[:-2] + scan * 100 + end)
     png = file(noise(64, 64), "PNG")
-    with pytest.raises(InvalidImage, match="holds more than 16 texts; save it anew"):
+    with pytest.raises(InvalidImage, match="contains more than 16 text chunks; save it again"):
         lite.detect(png[:33] + b"zTXt" * 17 + png[33:])
 
 
@@ -325,7 +325,7 @@ def test_its_limits_are_those_of_the_saved_model() -> None:
 
     assert litert_decode.MOST_SCANS == headers.MOST_SCANS
     assert litert_decode.MOST_TEXTS == headers.MOST_TEXTS
-    assert litert_decode.BROKEN == decode_files.BROKEN
+    assert litert_decode.CORRUPT == decode_files.CORRUPT
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP"])
@@ -398,18 +398,20 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> 
         part = tmp_path / name
         shutil.copytree(folder, part)
         (part / name).unlink()
-        with pytest.raises(ModelError, match=f"{name}: no detector .* it has no {name}; make one"):
+        with pytest.raises(
+            ModelError, match=f"not a LiteRT detector, it has no {name}; make"
+        ):
             LiteDetector(part)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        (bundle.NETWORK, b"nonsense", r"model.tflite: LiteRT does not take it \(.*\); convert"),
-        (bundle.NETWORK, b"", r"model.tflite: LiteRT does not take it \(.*\); convert"),
-        (bundle.ABOUT, b"{}", "detector.json: not as export/to_litert.py writes it"),
-        (bundle.ABOUT, b'{"canvas": 3}', "detector.json: not as export/to_litert.py writes it"),
-        (bundle.ABOUT, b"\xff", "detector.json: not as export/to_litert.py writes it"),
+        (bundle.NETWORK, b"nonsense", r"model.tflite: LiteRT rejects it \(.*\); convert"),
+        (bundle.NETWORK, b"", r"model.tflite: LiteRT rejects it \(.*\); convert"),
+        (bundle.ABOUT, b"{}", "detector.json: not as petbox convert writes it"),
+        (bundle.ABOUT, b'{"canvas": 3}', "detector.json: not as petbox convert writes it"),
+        (bundle.ABOUT, b"\xff", "detector.json: not as petbox convert writes it"),
         ("label_map.pbtxt", b"item {}", "label_map.pbtxt: line 1: this item has no id"),
     ],
 )
@@ -428,7 +430,7 @@ def test_parts_of_two_conversions_are_noticed(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, mixed)
     about = json.loads((mixed / bundle.ABOUT).read_text())
     (mixed / bundle.ABOUT).write_text(json.dumps({**about, "padded": [256, 256]}))
-    with pytest.raises(ModelError, match=r"takes \(1, 128, 128, 3\), and detector.json .* \(256"):
+    with pytest.raises(ModelError, match=r"takes \(1, 128, 128, 3\), but detector.json .* \(256"):
         LiteDetector(mixed)
 
 

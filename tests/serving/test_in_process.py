@@ -96,12 +96,12 @@ def test_an_image_that_the_model_rejects_is_reported_in_its_words(named: Engine)
 
 def guarded(folder: Path) -> Path:
     """Refuses every picture as the exporter's models do."""
-    from petbox.export.decode.files import refused
+    from petbox.export.decode.files import checked
     from petbox.tf import tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
     def detect(inputs):  # type: ignore[no-untyped-def]
-        boxes = refused(0, tf.constant("is 9000x9000, more than allowed"), tf.zeros([1, 1, 4]))
+        boxes = checked(0, tf.constant("is 9000x9000, more than allowed"), tf.zeros([1, 1, 4]))
         rows = {f"detection_{name}": tf.zeros([1, 1]) for name in ("classes", "scores")}
         return {"detection_boxes": boxes, "num_detections": tf.ones([1]), **rows}
 
@@ -113,7 +113,7 @@ def test_the_exporters_rejections_are_reported_without_the_graphs_words(tmp_path
     detector = in_process.open_model(guarded(tmp_path / "model"))
     with pytest.raises(InvalidImage) as refused:
         detector.detect(b"any")
-    assert str(refused.value) == "the picture is 9000x9000, more than allowed"
+    assert str(refused.value) == "the image is 9000x9000, more than allowed"
 
 
 def tensors_only(folder: Path) -> Path:
@@ -134,9 +134,9 @@ def adding(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (corrupt, "no SavedModel that can be loaded"),
-        (adding, "does not take picture files"),
-        (tensors_only, "does not take picture files"),
+        (corrupt, "cannot be loaded as a SavedModel"),
+        (adding, "does not take image files"),
+        (tensors_only, "does not take image files"),
     ],
 )
 def test_what_is_no_detector_is_reported_when_it_is_loaded(

@@ -1,10 +1,10 @@
-"""Pictures as bytes into pixels, inside the graph: the header first, the pixels later.
+"""Decodes image files inside the graph: the header first, then the pixels.
 
-Whatever a client sends becomes pixels, or is refused in one sentence that names the picture's
-place in the request. What the header gives away is refused before memory is spent on it; what
-only the decoder finds is caught, for its own words do not say which picture they are of.
+A client's bytes become pixels, or are rejected with one sentence that names the image's index in
+the request. The header is checked before memory is spent; errors of the decoder are caught,
+because they do not name the image.
 
-Photos are not turned as their EXIF says, and what is transparent shows the colour under it.
+EXIF orientation is ignored, and transparent pixels keep their color.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from functools import partial
 from typing import Any
 
 from petbox.export.decode import gif, headers
-from petbox.export.decode.headers import BEGINNINGS, MOST_SCANS, MOST_TEXTS
+from petbox.export.decode.headers import MOST_SCANS, MOST_TEXTS, SIGNATURES
 from petbox.tf import tf
 
 MOST_PIXELS = 40_000_000
 LARGE_FILE = 2**19  # bytes of a JPEG worth decoding by two cores
-HEAD = 2**18  # bytes in which it says how it is made
-SCANS = b"\xff\xc2"  # begins that of a progressive one, whose pixels are done only in the last scan
-MOST_ROWS = 32  # that a JPEG's colours share; cut between those, nothing changes
+HEAD = 2**18  # bytes that contain its frame header
+SCANS = b"\xff\xc2"  # frame header of a progressive JPEG, whose pixels need all of its scans
+MOST_ROWS = 32  # that share color values in a JPEG; a cut between those changes no pixel
 
-SOUND = ""  # otherwise it is what is wrong
-BROKEN = "is broken or cut off; send the whole file"
+VALID = ""  # otherwise, what is wrong
+CORRUPT = "is corrupt or truncated; send the whole file"
 
 
 def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS) -> Any:
-    """uint8 [H,W,3] of the picture file in `data`; of a film its first frame."""
+    """uint8 [H,W,3] of the image file in `data`; of an animated image its first frame."""
     header = headers.read(data)
     read = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
-    formats = [partial(read[name], data, header, most_pixels) for name in BEGINNINGS]
+    formats = [partial(read[name], data, header, most_pixels) for name in SIGNATURES]
     kind = headers.kind(header)
-    flaw, pixels = tf.switch_case(kind, [*formats, partial(_no_picture, data)])
-    return refused(index, flaw, pixels)
+    problem, pixels = tf.switch_case(kind, [*formats, partial(_unknown, data)])
+    return checked(index, problem, pixels)
 
 
-def refused(index: Any, flaw: Any, result: Any) -> Any:
-    """`result`, of which nothing more is done unless the picture has no flaw."""
+def checked(index: Any, problem: Any, result: Any) -> Any:
+    """`result`, if nothing is wrong with the image; otherwise the graph fails."""
     # The server passes this text on to the client.
-    said = tf.strings.join(["picture ", tf.strings.as_string(index), " of the request ", flaw])
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(flaw, SOUND), [said])]):
+    said = tf.strings.join(["image ", tf.strings.as_string(index), " of the request ", problem])
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, VALID), [said])]):
         return tf.identity(result)
 
 
-def caught(read: Callable[[Any], tuple[Any, Any]], data: Any, otherwise: tuple[Any, Any]) -> Any:
-    """`read(data)`, or `otherwise` where something in it fails.
+def try_or(read: Callable[[Any], tuple[Any, Any]], data: Any, otherwise: tuple[Any, Any]) -> Any:
+    """`read(data)`, or `otherwise` if an op in it fails.
 
-    A graph has no `except`. A dataset can leave out the elements that fail, though, and this one
-    has but two. Every call sets up the whole of `read` anew, so it had better be small.
+    A graph has no `except`, but a dataset can skip elements that fail, and this one has two.
+    Every call sets up all of `read` again, so it should be small.
     """
     options = tf.data.Options()
-    # They would take longer than the picture.
+    # They would take longer than decoding.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     tried = tf.data.Dataset.from_tensors(data).map(read).ignore_errors()
@@ -60,24 +60,24 @@ def caught(read: Callable[[Any], tuple[Any, Any]], data: Any, otherwise: tuple[A
     return tried.concatenate(fallback).take(1).with_options(options).get_single_element()
 
 
-def _no_picture(data: Any) -> tuple[Any, Any]:
-    *names, last = BEGINNINGS
+def _unknown(data: Any) -> tuple[Any, Any]:
+    *names, last = SIGNATURES
     named = f"is not a {', '.join(names)} or {last} file"
     return tf.where(tf.strings.length(data) == 0, "is empty", named), _no_pixels()
 
 
 def _jpeg(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
     slow = headers.has_more(data, b"\xff\xda", MOST_SCANS)
-    flaw = tf.where(slow, f"has more than {MOST_SCANS} scans; save it anew", SOUND)
+    problem = tf.where(slow, f"has more than {MOST_SCANS} scans; save it again", VALID)
 
     def by(decoder: Callable[[Any], Any]) -> tuple[Any, Any]:
         def read(data: Any) -> tuple[Any, Any]:
-            # Where a JPEG has its size only the decoder knows, which may fail to find it.
+            # Only the decoder can locate the size in a JPEG, and it may fail.
             size = tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)
-            flaw = _oversized(size, most_pixels)
-            return flaw, tf.cond(tf.equal(flaw, SOUND), lambda: decoder(data), _no_pixels)
+            problem = _oversized(size, most_pixels)
+            return problem, tf.cond(tf.equal(problem, VALID), lambda: decoder(data), _no_pixels)
 
-        return _unless(flaw, read, data)
+        return _if_valid(problem, read, data)
 
     large = tf.strings.length(data) >= LARGE_FILE
     in_one_pass = large & ~headers.has_more(tf.strings.substr(data, 0, HEAD), SCANS, 0)
@@ -86,43 +86,45 @@ def _jpeg(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
 
 def _png(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
     slow = [headers.has_more(data, kind, MOST_TEXTS) for kind in (b"zTXt", b"iTXt")]
-    flaw = _first(
-        tf.where(headers.starts_with_its_size(header), SOUND, BROKEN),
+    problem = _first(
+        tf.where(headers.starts_with_its_size(header), VALID, CORRUPT),
         _oversized(headers.png_size(header), most_pixels),
-        tf.where(slow[0] | slow[1], f"holds more than {MOST_TEXTS} texts; save it anew", SOUND),
+        tf.where(
+            slow[0] | slow[1], f"contains more than {MOST_TEXTS} text chunks; save it again", VALID
+        ),
     )
-    return _unless(flaw, _soundly(_plain), data)
+    return _if_valid(problem, _with_problem(_plain), data)
 
 
 def _gif(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
     file, frame, corner, screen = gif.cut(data)
     whole = tf.maximum(screen, corner + frame)
-    flaw = _first(
-        tf.where(tf.reduce_all(frame > 0), SOUND, BROKEN),
+    problem = _first(
+        tf.where(tf.reduce_all(frame > 0), VALID, CORRUPT),
         _oversized(tf.cast(whole, tf.int64), most_pixels),
     )
     edges = tf.pad(tf.stack([corner, whole - corner - frame], 1), [[0, 1], [0, 0]])
-    return _unless(flaw, _soundly(lambda file: tf.pad(_plain(file), edges)), file)
+    return _if_valid(problem, _with_problem(lambda file: tf.pad(_plain(file), edges)), file)
 
 
 def _bmp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
-    unread = "is a BMP with a palette or packed, which is not read; send it as PNG"
-    flaw = _first(
+    unsupported = "is a BMP with a palette or compression, which is not supported; send it as PNG"
+    problem = _first(
         _oversized(headers.bmp_size(header), most_pixels),
-        tf.where(headers.is_plain_bmp(header), SOUND, unread),
+        tf.where(headers.is_plain_bmp(header), VALID, unsupported),
     )
-    return _unless(flaw, _soundly(_plain), data)
+    return _if_valid(problem, _with_problem(_plain), data)
 
 
 def _webp(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
-    # Before any other part the decoder takes the rest for pixels, and finds another size in them.
-    parts = tf.constant([list(b"VP8 "), list(b"VP8L"), list(b"VP8X")], tf.int64)
-    known = tf.reduce_any(tf.reduce_all(header[12:16] == parts, axis=1))
-    flaw = _first(
-        tf.where(known, SOUND, BROKEN),
+    # With an unknown chunk first, the decoder reads the rest as pixels, with another size.
+    kinds = tf.constant([list(b"VP8 "), list(b"VP8L"), list(b"VP8X")], tf.int64)
+    known = tf.reduce_any(tf.reduce_all(header[12:16] == kinds, axis=1))
+    problem = _first(
+        tf.where(known, VALID, CORRUPT),
         _oversized(headers.webp_size(header), most_pixels),
     )
-    return _unless(flaw, _soundly(_without_alpha), headers.webp_with_alpha(data, header))
+    return _if_valid(problem, _with_problem(_without_alpha), headers.webp_with_alpha(data, header))
 
 
 def _plain(data: Any) -> Any:
@@ -130,7 +132,7 @@ def _plain(data: Any) -> Any:
 
 
 def _by_halves(data: Any) -> Any:
-    """Both at the same time; the lower one's decoder runs through the upper without its pixels."""
+    """Decodes both parts in parallel; the lower one's decoder skips the pixels of the upper."""
     height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(data))
     cut = height * 3 // 5 // MOST_ROWS * MOST_ROWS
 
@@ -146,37 +148,39 @@ def _by_halves(data: Any) -> Any:
 
 
 def _without_alpha(data: Any) -> Any:
-    """Of a WebP, which TensorFlow decodes with its alpha or not at all."""
+    """Decodes a WebP, which TensorFlow does only with its alpha channel."""
     return tf.io.decode_image(data, channels=0, expand_animations=False)[..., :3]
 
 
-def _soundly(decoder: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
-    return lambda data: (tf.constant(SOUND), tf.ensure_shape(decoder(data), [None, None, 3]))
+def _with_problem(decoder: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
+    return lambda data: (tf.constant(VALID), tf.ensure_shape(decoder(data), [None, None, 3]))
 
 
-def _unless(flaw: Any, read: Callable[[Any], tuple[Any, Any]], data: Any) -> tuple[Any, Any]:
-    """What `read` says of the file and gives, unless it has a flaw already."""
+def _if_valid(problem: Any, read: Callable[[Any], tuple[Any, Any]], data: Any) -> tuple[Any, Any]:
+    """The problem and pixels from `read`, if the file has no problem yet."""
     return tf.cond(
-        tf.equal(flaw, SOUND),
-        lambda: caught(read, data, (BROKEN, _no_pixels())),
-        lambda: (flaw, _no_pixels()),
+        tf.equal(problem, VALID),
+        lambda: try_or(read, data, (CORRUPT, _no_pixels())),
+        lambda: (problem, _no_pixels()),
     )
 
 
 def _oversized(size: Any, most_pixels: int) -> Any:
-    """What is wrong with a height and a width, int64 [2]."""
+    """The problem with a height and a width, int64 [2]."""
     height, width = tf.unstack(size)
-    seen = ["is ", tf.strings.as_string(width), "x", tf.strings.as_string(height)]
-    many = tf.strings.join([*seen, f", more than the {most_pixels} pixels allowed; scale it down"])
-    few = height <= most_pixels // tf.maximum(width, 1)  # a product might not fit the number
-    return tf.where(tf.reduce_all(size > 0), tf.where(few, SOUND, many), "has no pixels")
+    actual = ["is ", tf.strings.as_string(width), "x", tf.strings.as_string(height)]
+    many = tf.strings.join(
+        [*actual, f", more than the {most_pixels} pixels allowed; scale it down"]
+    )
+    few = height <= most_pixels // tf.maximum(width, 1)  # a product might overflow
+    return tf.where(tf.reduce_all(size > 0), tf.where(few, VALID, many), "has no pixels")
 
 
-def _first(*flaws: Any) -> Any:
-    """The first that is one."""
-    found = flaws[-1]
-    for flaw in reversed(flaws[:-1]):
-        found = tf.where(tf.equal(flaw, SOUND), found, flaw)
+def _first(*problems: Any) -> Any:
+    """The first problem of several."""
+    found = problems[-1]
+    for problem in reversed(problems[:-1]):
+        found = tf.where(tf.equal(problem, VALID), found, problem)
     return found
 
 

@@ -1,7 +1,7 @@
-"""What the first bytes of a picture file say: its format, its size, and what is not read.
+"""The format and the size in the first bytes of an image file, inside the graph.
 
-Pieces of a graph. None of them fails, whatever the bytes are, and none looks at pixels: a file
-of nonsense has some size, and the decoder, which comes next, will find out.
+Nothing here fails, whatever the bytes are: an invalid file has some size, and the decoder, which
+comes next, rejects it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any
 
 from petbox.tf import tf
 
-BYTES = 72  # of a header, with zeros behind a shorter file
-MOST_SCANS = 100  # of a JPEG; each costs a pass over its pixels, and a few bytes
+BYTES = 72  # of a header; a shorter file is padded with zeros
+MOST_SCANS = 100  # of a JPEG; each takes few bytes and a pass over all pixels
 MOST_TEXTS = 16  # of a PNG; each may unpack to 8 MB
 FOURTEEN_BITS = 2**14
 
 
-# How the formats begin; a blank may be anything.
-BEGINNINGS = {
+# The first bytes of each format; a space matches any byte.
+SIGNATURES = {
     "JPEG": b"\xff\xd8\xff",
     "PNG": b"\x89PNG\r\n\x1a\n",
     "GIF": b"GIF8",
@@ -32,9 +32,9 @@ def read(data: Any) -> Any:
 
 
 def kind(header: Any) -> Any:
-    """The format's place in `BEGINNINGS`, or how many there are when it is none of them."""
-    longest = max(map(len, BEGINNINGS.values()))
-    rows = [list(beginning.ljust(longest)) for beginning in (*BEGINNINGS.values(), b"")]
+    """The index of the format in `SIGNATURES`, or their number if it is none of them."""
+    longest = max(map(len, SIGNATURES.values()))
+    rows = [list(signature.ljust(longest)) for signature in (*SIGNATURES.values(), b"")]
     alike = (header[:longest] == tf.constant(rows, tf.int64)) | (tf.constant(rows) == ord(" "))
     return tf.argmax(tf.reduce_all(alike, axis=1), output_type=tf.int32)  # the first that is
 
@@ -44,7 +44,7 @@ def png_size(header: Any) -> Any:
 
 
 def starts_with_its_size(header: Any) -> Any:
-    """Whether a PNG does. What the decoder does not know might otherwise stand before it."""
+    """Whether a PNG starts with its size. An unknown chunk might otherwise come first."""
     return tf.reduce_all(header[12:16] == tuple(b"IHDR"))
 
 
@@ -53,7 +53,7 @@ def bmp_size(header: Any) -> Any:
 
 
 def is_plain_bmp(header: Any) -> Any:
-    """Of 24 or 32 bits, in rows of blue, green, red. TensorFlow takes others for shades of gray."""
+    """Whether it has 24 or 32 bits, as blue, green, red. TensorFlow reads others as gray."""
     bits, packing = _little(header, 28, 2), _little(header, 30, 4)
     masks = tf.stack([_little(header, at, 4) for at in (54, 58, 62)])
     usual = tf.reduce_all(masks == (0xFF0000, 0xFF00, 0xFF))
@@ -62,7 +62,7 @@ def is_plain_bmp(header: Any) -> Any:
 
 
 def webp_size(header: Any) -> Any:
-    """Of the whole canvas; the three kinds of WebP each write it in another way."""
+    """The size of the whole canvas, which each of the three kinds of WebP stores differently."""
     lossless = _little(header, 21, 4)
     return tf.where(
         header[15] == ord("X"),
@@ -76,30 +76,30 @@ def webp_size(header: Any) -> Any:
 
 
 def webp_with_alpha(data: Any, header: Any) -> Any:
-    """The file, said to have alpha if it is a film.
+    """The file, with the alpha flag set if it is animated.
 
-    TensorFlow 2.20 writes the four numbers a pixel of a film's frame into room for three where
-    the header promises no alpha: past the end of the memory it has.
+    Without the flag, TensorFlow 2.20 writes the four channels of an animated image's frame into a
+    buffer for three: past its end.
     """
     flags = header[20]
-    film = (header[15] == ord("X")) & (flags // 2 % 2 == 1)
-    opaque = film & (flags // 16 % 2 == 0)
+    animated = (header[15] == ord("X")) & (flags // 2 % 2 == 1)
+    opaque = animated & (flags // 16 % 2 == 0)
 
-    def said() -> Any:
+    def flagged() -> Any:
         changed = tf.gather(tf.constant([bytes([n]) for n in range(256)]), flags + 16)
         return tf.strings.join([tf.strings.substr(data, 0, 20), changed, _from(data, 21)])
 
-    return tf.cond(opaque, said, lambda: data)
+    return tf.cond(opaque, flagged, lambda: data)
 
 
 def _from(data: Any, at: int) -> Any:
-    """The file's end, if there is one."""
+    """The file from `at` on, which may be nothing."""
     length = tf.strings.length(data)
     return tf.strings.substr(data, tf.minimum(at, length), length)
 
 
 def has_more(data: Any, mark: bytes, most: int) -> Any:
-    """Whether `mark` is in the file more than `most` times."""
+    """Whether `mark` occurs in the file more than `most` times."""
     parts = tf.raw_ops.StringSplitV2(input=[data], sep=mark, maxsplit=most + 1).shape[1]
     return parts > most + 1
 

@@ -1,6 +1,6 @@
-"""Parts of the Model Garden's detector that give the same in fewer steps.
+"""Parts of the Model Garden's detector with fewer ops and the same results.
 
-A step takes little time when it is done, but much before the first answer; see `graphs`.
+An op costs little when it runs, but much before the first response; see `grappler`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Levels = Mapping[str, Any]
 
 
 def anchors(model: Any, size: Sequence[int]) -> dict[str, Any]:
-    """The anchors [1,H,W,4A] of each level on a canvas of that size: the same for every picture."""
+    """The anchors [1,H,W,4A] of each level on a canvas of that size, the same for every image."""
     settings = model.anchor
     made = anchor.Anchor(
         model.min_level,
@@ -31,7 +31,7 @@ def anchors(model: Any, size: Sequence[int]) -> dict[str, Any]:
 
 
 def proposing(generator: Any) -> Any:
-    """Proposes as a generator of the Model Garden, but finds the boxes of all levels together."""
+    """Proposes like the Model Garden's generator, but decodes the boxes of all levels at once."""
     given = generator.get_config()
     names = (
         "pre_nms_top_k",
@@ -54,8 +54,10 @@ def proposing(generator: Any) -> Any:
         with tf.name_scope("multilevel_roi_generator"):
             found = box_ops.decode_boxes(together(boxes, 4), together(anchors, 4))
             found = box_ops.clip_boxes(found, size[:, None])
-            sure = tf.sigmoid(together(scores, 1, 1))
-        apart = (dict(zip(levels, tf.split(one, counts, 1), strict=True)) for one in (found, sure))
+            confidence = tf.sigmoid(together(scores, 1, 1))
+        apart = (
+            dict(zip(levels, tf.split(one, counts, 1), strict=True)) for one in (found, confidence)
+        )
         return propose_rois(
             *apart,
             anchors,
@@ -70,7 +72,7 @@ def proposing(generator: Any) -> Any:
 
 
 def cropping(aligner: Any) -> Any:
-    """Crops features as an aligner of the Model Garden does, of both axes together."""
+    """Crops features like an aligner of the Model Garden, but both axes at once."""
     settings = aligner.get_config()
     samples = np.arange(settings["crop_size"], dtype=np.float32) + settings["sample_offset"]
 
@@ -82,7 +84,7 @@ def cropping(aligner: Any) -> Any:
 
 
 def _crops(features: Levels, boxes: Any, samples: Any) -> Any:
-    """[N,K,E,E,C]: for each of the E samples on each axis the mean of four cells around it."""
+    """[N,K,E,E,C]: for each of the E samples on each axis, the mean of the four cells around it."""
     levels, edge = sorted(features, key=int), len(samples)
     sizes = tf.stack([tf.shape(features[level])[1:3] for level in levels])
     begins = tf.cumsum(tf.reduce_prod(sizes, axis=1), exclusive=True)
@@ -92,7 +94,7 @@ def _crops(features: Levels, boxes: Any, samples: Any) -> Any:
     extent = boxes[..., 2:] - boxes[..., :2]
     place = _level(extent, int(levels[0]), int(levels[-1])) - int(levels[0])
     cell = tf.gather(tf.constant([[2.0 ** int(level)] for level in levels]), place)
-    # [N,K,2,E]: where the samples of both axes are, in cells, and the two that each is between.
+    # [N,K,2,E]: the positions of the samples on both axes, in cells, and the two cells around each.
     at = (boxes[..., :2] / cell)[..., None] + samples * (extent / cell)[..., None] / edge
     last = tf.gather(tf.cast(sizes[..., None] - 1, tf.float32), place)
     at = tf.minimum(at, last)
@@ -107,8 +109,8 @@ def _crops(features: Levels, boxes: Any, samples: Any) -> Any:
     rows, columns = of_axes(tf.cast(first, tf.int32), tf.cast(second, tf.int32))
     rows = tf.gather(begins, place)[..., None] + rows * tf.gather(sizes[:, 1:], place)
     cells = tf.gather(flat, rows[..., None] + columns[:, :, None], batch_dims=1)
-    shares = down[..., None] * across[:, :, None] * 4.0  # of a mean of four
-    taken = tf.reshape(cells * shares[..., None], [-1, 2 * edge, 2 * edge, channels])
+    weights = down[..., None] * across[:, :, None] * 4.0  # for the mean of four
+    taken = tf.reshape(cells * weights[..., None], [-1, 2 * edge, 2 * edge, channels])
     mean = tf.nn.avg_pool2d(taken, 2, 2, "VALID")
     return tf.reshape(mean, [-1, boxes.shape[1], edge, edge, channels])
 

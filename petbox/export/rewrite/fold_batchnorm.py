@@ -1,9 +1,9 @@
-"""Batch normalisation folded into the convolutions before it: the same network in fewer steps.
+"""Folds batch normalization into the convolutions before it: the same network with fewer ops.
 
-A trained normalisation multiplies by and adds constants for each channel, which the convolution's
-own kernel and a bias can do as well. Works on the graph of a function, whatever layers it was
-traced from; a normalisation behind anything else stays as it is, and so does a graph with loops,
-whose bodies a copy of it could not call.
+A trained normalization multiplies each channel by a constant and adds one, which the convolution's
+kernel and a bias can do as well. Works on the graph of a function, whatever layers it was traced
+from. A normalization after another op stays as it is, and so does a graph with loops, whose bodies
+a copy of the graph could not call.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Values = npt.NDArray[np.float32]
 
 
 class Weights:
-    """Variables by what they hold, so that several graphs of one network share them."""
+    """Variables by their values, so that several graphs of one network share them."""
 
     def __init__(self) -> None:
         self._by_values: dict[Any, Any] = {}
-        self._as_they_are: dict[int, Any] = {}
+        self._unchanged: dict[int, Any] = {}
 
     def variable(self, values: Values) -> Any:
         key = (values.shape, values.tobytes())
@@ -37,11 +37,11 @@ class Weights:
         return self._by_values[key]
 
     def keep(self, variables: Iterable[Any]) -> None:
-        self._as_they_are |= {id(variable): variable for variable in variables}
+        self._unchanged |= {id(variable): variable for variable in variables}
 
     @property
     def all(self) -> list[Any]:
-        return [*self._by_values.values(), *self._as_they_are.values()]
+        return [*self._by_values.values(), *self._unchanged.values()]
 
 
 def folded(function: Any, weights: Weights) -> Any:
@@ -60,7 +60,7 @@ def folded(function: Any, weights: Weights) -> Any:
     used = {name for node in graph.node for name in _inputs(node)}
     read = {name: values[name] for name in sorted(used & values.keys())}
     variables = {name: weights.variable(one) for name, one in read.items() if one.ndim != 1}
-    # Each variable is one more to load, so all biases are parts of one.
+    # Each variable takes time to load, so all biases are parts of one.
     rows = {one.tobytes(): one for one in read.values() if one.ndim == 1}
     row = weights.variable(np.concatenate([*rows.values()])) if rows else None
     taken = arguments(function)
@@ -99,14 +99,14 @@ def _read(function: Any, graph: Any) -> Iterable[tuple[str, Values]]:
 
 
 def _fold(node: Any, nodes: Mapping[str, Any], values: dict[str, Values], uses: Any) -> None:
-    """Makes `node` the bias of a convolution, if it is the normalisation behind one."""
+    """Turns `node` into the bias of a convolution, if it is the normalization after one."""
     if node.op != "FusedBatchNormV3" or node.attr["is_training"].b:
         return
     before, bias = nodes[_name(node.input[0])], np.float32(0)
     biased = before.op == "BiasAdd"
     convolution = nodes[_name(before.input[0])] if biased else before
     kernel = _name(convolution.input[1]) if convolution.op in CONVOLUTIONS else ""
-    # What something else sees as well must stay what it is.
+    # A result that another node uses too must not change.
     if kernel not in values or uses[convolution.name] > 1 or uses[before.name] > 1:
         return
     if biased:
@@ -114,7 +114,7 @@ def _fold(node: Any, nodes: Mapping[str, Any], values: dict[str, Values], uses: 
     gamma, beta, mean, variance = (_constant(name, nodes, values) for name in node.input[1:])
     factor = gamma / np.sqrt(variance + np.float32(node.attr["epsilon"].f))
     new = {"kernel": node.name + "/kernel", "bias": node.name + "/bias"}
-    # The last one or two axes of a kernel are those of what it gives.
+    # The last one or two axes of a kernel are those of its output.
     shape = values[kernel].shape[2:] if convolution.op != "Conv2D" else (-1,)
     values[new["kernel"]] = values[kernel] * factor.reshape(shape)
     values[new["bias"]] = beta + (bias - mean) * factor
@@ -127,7 +127,7 @@ def _fold(node: Any, nodes: Mapping[str, Any], values: dict[str, Values], uses: 
 
 
 def _constant(name: str, nodes: Mapping[str, Any], values: Mapping[str, Values]) -> Values:
-    """What stands at an input of a normalisation: a variable's values, or a constant's."""
+    """The values at an input of a normalization: a variable's or a constant's."""
     name = _name(name)
     if name in values:
         return values[name]
@@ -135,17 +135,17 @@ def _constant(name: str, nodes: Mapping[str, Any], values: Mapping[str, Values])
 
 
 def _pruned(
-    graph: Any, nodes: Mapping[str, Any], wanted: Iterable[str], given: Iterable[str]
+    graph: Any, nodes: Mapping[str, Any], outputs: Iterable[str], given: Iterable[str]
 ) -> Any:
-    """The part of the graph that makes what is `wanted` of what is `given`."""
-    ahead, needed, given = list(wanted), set[str](), {*given}
+    """The part of the graph that computes the `outputs` from the `given` nodes."""
+    ahead, needed, given = list(outputs), set[str](), {*given}
     while ahead:
         name = ahead.pop()
         if name not in needed and name not in given and nodes[name].op != "Placeholder":
             needed.add(name)
             kept = [one for one in nodes[name].input if not one.startswith("^")]
             del nodes[name].input[:]
-            nodes[name].input.extend(kept)  # what runs first only for its effect has none here
+            nodes[name].input.extend(kept)  # control dependencies have no effect here
             ahead += map(_name, kept)
     part = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     part.node.extend(node for node in graph.node if node.name in needed)

@@ -1,8 +1,8 @@
-"""A function's graph worked on at the export, so that nobody waits for it who loads the model.
+"""Optimizes a function's graph at export, so that loading the model does not have to.
 
-A model server prepares its whole graph before the first answer, function by function and more than
-once: for a detector that takes as long as several answers. What is simplified and sealed here is
-left alone.
+A model server optimizes its whole graph before the first response, function by function and more
+than once; for a detector that takes as long as several requests. Functions simplified and sealed
+here are skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from petbox.tf import as_written, tf
 from tensorflow.core.protobuf.device_properties_pb2 import NamedDevice  # isort: skip
 from tensorflow.python.grappler import cluster, tf_optimizer  # isort: skip
 
-# Those of TensorFlow's own passes whose work is the same on every machine.
+# TensorFlow's passes with the same result on every machine.
 ANYWHERE = (
     "constfold",
     "shape",
@@ -24,26 +24,26 @@ ANYWHERE = (
     "dependency",
     "common_subgraph_elimination",
 )
-# Those that suit a network to the device it is on: its layout, and steps taken together.
+# Passes that adapt a network to its device: memory layout and fused ops.
 ON_THE_DEVICE = ("layout", "remap")
 
 
 def simplified(function: Any) -> Any:
-    """A concrete function that gives what `function` does in fewer steps."""
+    """A concrete function with the same results as `function` and fewer ops."""
     graph = function.graph.as_graph_def()
     meta = tf.compat.v1.train.export_meta_graph(graph_def=graph, graph=function.graph)
-    wanted = [output.name for output in function.outputs]
-    meta.collection_def["train_op"].node_list.value.extend(wanted)
-    # It is not asked what this machine has, which would start a session, and say so.
+    outputs = [output.name for output in function.outputs]
+    meta.collection_def["train_op"].node_list.value.extend(outputs)
+    # Without a device, TensorFlow would start a session to list them, and log it.
     device = NamedDevice(name="/CPU:0", properties={"type": "CPU"})
     machine = cluster.Cluster(devices=[device])
     return of_graph(function, tf_optimizer.OptimizeGraph(_passes(ANYWHERE), meta, cluster=machine))
 
 
 def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes: Any) -> Any:
-    """The function of a graph that takes, holds and gives what the graph of `function` does.
+    """The function of a graph with the inputs, captures and outputs of the graph of `function`.
 
-    It takes what `function` takes, or tensors of the shapes in `specs`.
+    Its inputs are those of `function`, or tensors of the shapes in `specs`.
     """
     taken = [one.name for one in function.inputs]
     caught = [outer for outer, _ in function.graph.captures]
@@ -64,11 +64,11 @@ def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes:
 
 
 class Sealed:
-    """A concrete function, called as it is but for these passes just before its first use."""
+    """A concrete function that TensorFlow only optimizes by these passes, at its first use."""
 
     def __init__(self, function: Any, passes: Sequence[str] = ()) -> None:
         graph = function.graph.as_graph_def()
-        # It is no dataset's, but a dataset's are what the passes over a whole model leave alone.
+        # Not a dataset's function, but passes over a whole model skip those marked as one.
         self._body = of_graph(function, graph, _noinline=True, _tf_data_function=True)
         self._config = _passes(passes).SerializeToString()
         self.outputs = self._body.outputs
@@ -85,7 +85,7 @@ class Sealed:
 
 
 def arguments(function: Any) -> list[Any]:
-    """What a concrete function takes, without what it holds."""
+    """The inputs of a concrete function, without its captures."""
     return list(function.inputs[: len(function.inputs) - len(function.graph.captures)])
 
 

@@ -1,10 +1,10 @@
-"""A SavedModel's graph that finds its variables by itself, where TensorFlow would hand them down.
+"""Creates variable handles in the functions of a SavedModel that use them.
 
-The graph beside the functions makes a handle of every variable and gives it from call to call.
-TensorFlow works on that graph before the first answer, with all functions in hand, and does so
-twice unless it is tiny. So a handle is made in the function that uses it.
+TensorFlow creates a handle for every variable in the main graph and passes it from call to call.
+It optimizes that graph with all its functions before the first response, and twice unless it is
+tiny. Each function creates its own handles here, so the main graph is tiny.
 
-Who loads the model without a session (`tf.saved_model.load`) finds the functions as they were.
+`tf.saved_model.load`, which uses no session, finds the functions as they were.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CALL = "StatefulPartitionedCall"
-# What is made of nothing, and the name of what it gives.
-HELD = {"VarHandleOp": "resource", "Const": "output"}
+# Ops without inputs, and the names of their outputs.
+LOCAL = {"VarHandleOp": "resource", "Const": "output"}
 SAME = ("EnsureShape", "Identity")
-TOLD = ("_output_shapes", "debug_name")  # for people and tools
+DESCRIPTIVE = ("_output_shapes", "debug_name")  # for people and tools
 SEALED = "_noinline"
 
 
-def hold_variables(graph: Any) -> None:
-    """Changes the calls in a graph; what they called before stays."""
+def use_local_handles(graph: Any) -> None:
+    """Rewrites the calls in a graph; the functions that they called before stay."""
     nodes = {node.name: node for node in graph.node}
     library = _Library(graph.library, {one.signature.name: one for one in graph.library.function})
     calls = [node for node in graph.node if node.op == CALL]
     for call in calls:
         given = {name: nodes[name] for name in call.input if name in nodes}
-        library.hold(call, {name: one for name, one in given.items() if one.op in HELD})
+        library.localize(call, {name: one for name, one in given.items() if one.op in LOCAL})
         library.shorten(call)
-        # A variable is of one device: that of the call which makes its handle.
+        # A variable is on one device: that of the call that creates its handle.
         call.attr["_class"].list.s[:] = [f"loc:@{calls[0].name}".encode()]
 
 
@@ -38,14 +38,14 @@ def hold_variables(graph: Any) -> None:
 class _Library:
     proto: Any
     functions: dict[str, Any]
-    _holding: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    _local: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
-    def hold(self, call: Any, held: Mapping[str, Any]) -> None:
-        """Makes it the call of a function that has by itself what these inputs would give it."""
-        places = [at for at, given in enumerate(call.input) if given not in held]
+    def localize(self, call: Any, local: Mapping[str, Any]) -> None:
+        """Replaces the called function by one that creates the inputs in `local` itself."""
+        places = [at for at, given in enumerate(call.input) if given not in local]
         if len(places) == len(call.input):
             return
-        by_place = [held.get(given) for given in call.input]
+        by_place = [local.get(given) for given in call.input]
         call.attr["f"].func.name = self._function(call.attr["f"].func.name, by_place)
         types = [call.attr["Tin"].list.type[at] for at in places]
         call.attr["Tin"].list.type[:] = types
@@ -53,54 +53,56 @@ class _Library:
         call.attr.pop("_read_only_resource_inputs", None)  # it counts inputs
 
     def shorten(self, call: Any) -> None:
-        """Where the function only calls another one, calls that."""
+        """If the function only calls another one, calls that directly."""
         while inner := _only_call(self.functions[call.attr["f"].func.name]):
             for name in ("f", "config_proto"):
                 call.attr[name].CopyFrom(inner.attr[name])
 
-    def _function(self, name: str, held: list[Any]) -> str:
-        key = (name, *(one.name if one else "" for one in held))
-        if key not in self._holding:
-            self._holding[key] = self._made(name, held)
-        made: str = self._holding[key].signature.name
+    def _function(self, name: str, local: list[Any]) -> str:
+        key = (name, *(one.name if one else "" for one in local))
+        if key not in self._local:
+            self._local[key] = self._made(name, local)
+        made: str = self._local[key].signature.name
         return made
 
-    def _made(self, name: str, held: list[Any]) -> Any:
+    def _made(self, name: str, local: list[Any]) -> Any:
         function = self.proto.function.add()
         function.CopyFrom(self.functions[name])
-        function.signature.name = f"{name}_held_{len(self._holding)}"
+        function.signature.name = f"{name}_local_{len(self._local)}"
         self.functions[function.signature.name] = function
         taken = list(function.signature.input_arg)
         del function.signature.input_arg[:]
         function.signature.input_arg.extend(
-            one for one, node in zip(taken, held, strict=True) if not node
+            one for one, node in zip(taken, local, strict=True) if not node
         )
-        function.arg_attr.clear()  # it counts inputs, as these do:
+        function.arg_attr.clear()  # these refer to inputs by index:
         function.resource_arg_unique_id.clear()
         function.attr.pop("_input_shapes", None)
-        known = {one.name: node for one, node in zip(taken, held, strict=True) if node}
-        if SEALED not in function.attr:  # TensorFlow puts it into what calls it
+        known = {one.name: node for one, node in zip(taken, local, strict=True) if node}
+        if SEALED not in function.attr:  # TensorFlow inlines it into its caller
             for node in function.node_def:
                 if node.op == CALL:
-                    self.hold(node, known)
+                    self.localize(node, known)
         self._make(function, known)
         return function
 
-    def _make(self, function: Any, held: Mapping[str, Any]) -> None:
-        """Makes in the function what it still uses."""
+    def _make(self, function: Any, local: Mapping[str, Any]) -> None:
+        """Creates in the function the inputs that it still uses."""
         made: dict[str, str] = {}
         for node in function.node_def:
             for at, name in enumerate(node.input):
-                if name in held:
-                    made.setdefault(name, f"held_{len(made)}:{HELD[held[name].op]}:0")
+                if name in local:
+                    made.setdefault(name, f"local_{len(made)}:{LOCAL[local[name].op]}:0")
                     node.input[at] = made[name]
         for name, tensor in made.items():
-            attributes = {key: one for key, one in held[name].attr.items() if key not in TOLD}
-            function.node_def.add(name=tensor.partition(":")[0], op=held[name].op, attr=attributes)
+            attributes = {
+                key: one for key, one in local[name].attr.items() if key not in DESCRIPTIVE
+            }
+            function.node_def.add(name=tensor.partition(":")[0], op=local[name].op, attr=attributes)
 
 
 def _only_call(function: Any) -> Any:
-    """The call that is given what the function is, and gives what it gives, if it does no more."""
+    """The function's only call, if that has the same inputs and outputs as the function."""
     nodes = {node.name: node for node in function.node_def}
     answer = []
     for one in function.signature.output_arg:

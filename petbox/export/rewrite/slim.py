@@ -1,8 +1,8 @@
-"""A SavedModel's graph without what only costs time when it is loaded.
+"""Removes everything from a SavedModel's graph that only costs time when it is loaded.
 
-TensorFlow copies all functions of a model some thirty times before its first answer, whether they
-are asked or not. A copy takes as long as there are nodes and long names. What is left does the
-same, and no more: a served model is not saved again.
+TensorFlow copies all functions of a model about thirty times before the first response, called or
+not. The time of a copy grows with the number of nodes and the length of their names. The rest
+computes the same, but the model cannot be saved again.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from petbox.export.rewrite.local_variables import hold_variables
+from petbox.export.rewrite.local_variables import use_local_handles
 from petbox.tf import tf
 
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # isort: skip
 from tensorflow.python.framework import op_def_registry  # isort: skip
 from tensorflow.python.saved_model import fingerprinting_utils  # isort: skip
 
-NOT_SAVED = "a_served_model_is_not_saved_again:0"  # some name there must be
+NOT_SAVED = "a_served_model_is_not_saved_again:0"  # the field must not be empty
 INIT_SIGNATURE = "__saved_model_init_op"
 INIT_OP = "saved_model_main_op"
-# Of the steps with a state, those that nothing finds by their names.
+# Ops with state that nothing looks up by name.
 NAMELESS = ("ReadVariableOp", "StatefulPartitionedCall")
 
 
 def slim(folder: Path) -> list[str]:
-    """Rewrites the model in `folder`; says what its nodes n0, n1, ... were called before."""
+    """Rewrites the model in `folder`; returns the original names of its nodes n0, n1, ..."""
     file = folder / tf.saved_model.SAVED_MODEL_FILENAME_PB
     model = SavedModel.FromString(file.read_bytes())
     (meta,) = model.meta_graphs
-    _leave_out_saving(meta)
-    _leave_out_starting(meta)
-    hold_variables(meta.graph_def)
-    _leave_out_unused(meta)
+    _remove_saving(meta)
+    _remove_initialization(meta)
+    use_local_handles(meta.graph_def)
+    _remove_unused(meta)
     names: list[str] = []
     for function in meta.graph_def.library.function:
-        _leave_out_identities(function)
+        _remove_identities(function)
         _merge_constants(function)
         _shorten_names(function, names)
     file.write_bytes(model.SerializeToString(deterministic=True))
@@ -45,8 +45,8 @@ def slim(folder: Path) -> list[str]:
     return names
 
 
-def _leave_out_saving(meta: Any) -> None:
-    """What restores the variables stays."""
+def _remove_saving(meta: Any) -> None:
+    """Removes saving; restoring the variables stays."""
     graph, name = meta.graph_def, _node(meta.saver_def.save_tensor_name)
     (call,) = (node for node in graph.node if node.name == name)
     called = call.attr["f"].func.name
@@ -56,33 +56,35 @@ def _leave_out_saving(meta: Any) -> None:
     meta.saver_def.save_tensor_name = NOT_SAVED
 
 
-def _leave_out_starting(meta: Any) -> None:
-    """Where all it does is to tell the names of files to variables that nobody asks."""
+def _remove_initialization(meta: Any) -> None:
+    """Removes initialization, if it only assigns file names to variables that nothing reads."""
     nodes = {node.name: node for node in meta.graph_def.node}
     (start,) = meta.collection_def[INIT_OP].node_list.value
     steps = [nodes[_node(name)] for name in nodes[start].input]
-    asked = {
+    read = {
         name
         for node in nodes.values()
         if node.op == "StatefulPartitionedCall"
         for name in node.input
     }
-    if all(step.op == "AssignVariableOp" and step.input[0] not in asked for step in steps):
+    if all(node.op == "AssignVariableOp" and node.input[0] not in read for node in steps):
         del meta.signature_def[INIT_SIGNATURE], meta.collection_def[INIT_OP]
 
 
-def _leave_out_unused(meta: Any) -> None:
-    """Steps and functions that nothing asks which has a name outside the graph."""
+def _remove_unused(meta: Any) -> None:
+    """Removes nodes and functions that no name used outside the graph leads to."""
     graph, saver = meta.graph_def, meta.saver_def
     nodes = {node.name: node for node in graph.node}
-    asked = [saver.restore_op_name, saver.filename_tensor_name]
-    asked += [asset.tensor_info.name for asset in meta.asset_file_def]
+    used_outside = [saver.restore_op_name, saver.filename_tensor_name]
+    used_outside += [asset.tensor_info.name for asset in meta.asset_file_def]
     for signature in meta.signature_def.values():
-        asked += [info.name for info in [*signature.inputs.values(), *signature.outputs.values()]]
+        used_outside += [
+            info.name for info in [*signature.inputs.values(), *signature.outputs.values()]
+        ]
     for collection in meta.collection_def.values():
-        asked += collection.node_list.value
-    asked += [one.constant.operation for one in meta.object_graph_def.nodes]
-    names = [_node(name) for name in asked if name]
+        used_outside += collection.node_list.value
+    used_outside += [one.constant.operation for one in meta.object_graph_def.nodes]
+    names = [_node(name) for name in used_outside if name]
     used = _reached(names, lambda name: map(_node, nodes[name].input))
     for name in nodes.keys() - used:
         graph.node.remove(nodes[name])
@@ -114,12 +116,12 @@ def _reached(names: Iterable[str], following: Callable[[str], Iterable[str]]) ->
     return found
 
 
-def _leave_out_identities(function: Any) -> None:
-    """What only passes on what another step made, and orders nothing."""
+def _remove_identities(function: Any) -> None:
+    """Removes Identity nodes without control dependencies."""
     named = {*function.control_ret.values()}
     for node in function.node_def:
         named |= {name[1:] for name in node.input if name.startswith("^")}
-        named |= {text.decode().removeprefix("loc:@") for text in _beside(node)}
+        named |= {text.decode().removeprefix("loc:@") for text in _colocated(node)}
     same = {
         f"{node.name}:output:0": node.input[0]
         for node in function.node_def
@@ -141,8 +143,8 @@ def _leave_out_identities(function: Any) -> None:
         function.ret[key] = made(function.ret[key])
 
 
-def _keep(function: Any, wanted: Callable[[Any], bool]) -> None:
-    kept = [deepcopy(node) for node in function.node_def if wanted(node)]
+def _keep(function: Any, predicate: Callable[[Any], bool]) -> None:
+    kept = [deepcopy(node) for node in function.node_def if predicate(node)]
     del function.node_def[:]
     function.node_def.extend(kept)
 
@@ -152,14 +154,14 @@ def _merge_constants(function: Any) -> None:
     same: dict[str, str] = {}
     for node in function.node_def:
         if node.op == "Const" and not node.input:
-            told = type(node)(attr=node.attr).SerializeToString(deterministic=True)
-            same[node.name] = first.setdefault(told, node.name)
+            key = type(node)(attr=node.attr).SerializeToString(deterministic=True)
+            same[node.name] = first.setdefault(key, node.name)
     _keep(function, lambda node: same.get(node.name, node.name) == node.name)
     _rename(function, same)
 
 
 def _shorten_names(function: Any, names: list[str]) -> None:
-    """Names of 15 letters with what is given behind them take no memory of their own."""
+    """Shortens names: inputs of up to 15 characters need no memory of their own."""
     before = len(names)
     new = {}
     for node in function.node_def:
@@ -184,20 +186,20 @@ def _rename(function: Any, new: Mapping[str, str]) -> None:
         node.name = renamed(node.name)
         node.input[:] = map(renamed, node.input)
         node.ClearField("experimental_debug_info")
-        beside = _beside(node)
-        for at, text in enumerate(beside):
+        colocated = _colocated(node)
+        for at, text in enumerate(colocated):
             name = text.decode().removeprefix("loc:@")
-            beside[at] = text.replace(name.encode(), new.get(name, name).encode())
+            colocated[at] = text.replace(name.encode(), new.get(name, name).encode())
     for given in (function.ret, function.control_ret):
         for key in list(given):
             given[key] = renamed(given[key])
 
 
-def _beside(node: Any) -> Any:
-    """What it shall be on one device with."""
+def _colocated(node: Any) -> Any:
+    """The names of the ops that a node is colocated with."""
     return node.attr["_class"].list.s if "_class" in node.attr else []
 
 
 def _node(text: str) -> str:
-    """The node of an input."""
+    """The name of an input's node."""
     return text.removeprefix("^").partition(":")[0]
