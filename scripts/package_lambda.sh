@@ -47,7 +47,8 @@ esac
 rooms() {
   case $1 in
     http_front | s3_front) echo aws cli client images lambdas ;;
-    detector) echo aws cli client data images lambdas litert serving/{__init__,in_process}.py ;;
+    detector) echo aws cli client data images lambdas litert {export,serving}/__init__.py \
+      export/model_folder.py serving/in_process.py ;;
     zoo) ;;
     *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
   esac

@@ -71,8 +71,8 @@ def _draw(axes: Any, classes: Sequence[ClassScore], title: str) -> None:
 def _curve(axes: Any, one: ClassScore, label: int) -> Any:
     from petbox.images import draw
 
-    colour = [channel / 255 for channel in draw.color(label)]
-    return axes.plot(*_points(one.precision_at_half), color=colour, linewidth=1.6, zorder=2)[0]
+    color = [channel / 255 for channel in draw.color(label)]
+    return axes.plot(*_points(one.precision_at_half), color=color, linewidth=1.6, zorder=2)[0]
 
 
 def _mean_curve(axes: Any, defined: Sequence[ClassScore]) -> Any:

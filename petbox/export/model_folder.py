@@ -6,7 +6,7 @@ Never imports TensorFlow, so a wrong path is reported at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ FILE = "saved_model.pb"
 EXTRA = "assets.extra"
 REPORT = "export.json"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-EXPECTED = f"expected {FILE} in it, or numbered versions such as 1/{FILE}"
 MOST_LEVELS = 3  # as in export/Servo/1
 
 
@@ -60,20 +59,22 @@ def read(path: Path, label_map: Path | None = None) -> ModelFolder:
     return ModelFolder(folder, label_map, text, labels.parse(text, str(label_map)), _report(folder))
 
 
-def newest_version(path: Path) -> Path:
-    """The folder with saved_model.pb: `path`, or the newest version of the one model below it."""
+def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
+    """The folder with one of the `files`: `path`, or the newest version of the one model in it."""
+    expected = f"expected: {' or '.join(files)}, in it or under a version number, as 1/{files[0]}"
     if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise ModelError(f"{path}: {what}; {EXPECTED}")
+        what = "is a file" if path.exists() else "no such folder"
+        raise ModelError(f"{path}: {what}; {expected}")
     for level in range(MOST_LEVELS + 1):
-        found = [file.parent for file in path.glob("*/" * level + FILE)]
-        models = {one.parent if one.name.isdecimal() else one for one in found}
-        if len(models) > 1:
-            names = ", ".join(sorted(str(model.relative_to(path)) for model in models))
-            raise ModelError(f"{path}: contains several models ({names}); name one of them")
-        if found:
-            return max(found, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
-    raise ModelError(f"{path}: contains no SavedModel; found: {_contents(path)}; {EXPECTED}")
+        found = [file for name in files for file in path.glob("*/" * level + name)]
+        folders = {file.parent for file in found}
+        models = {one.parent if one.name.isdecimal() else one for one in folders}
+        if len(models) > 1 or len(found) > len(folders):
+            names = ", ".join(sorted(str(file.relative_to(path)) for file in found))
+            raise ModelError(f"{path}: more than one model ({names}); name one of them")
+        if folders:
+            return max(folders, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
+    raise ModelError(f"{path}: no model; found: {_contents(path)}; {expected}")
 
 
 def _contents(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Runs a LiteRT detector in this process, with LiteRT, numpy and Pillow.
 
-An engine for `petbox.Detector`, as a server is. Accepts and rejects the same images as the SavedModel.
+An engine for `petbox.Detector`, as a server is. Accepts and rejects what the SavedModel does.
 """
 
 from __future__ import annotations

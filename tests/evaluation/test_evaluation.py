@@ -400,7 +400,7 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
     [
         (("--run", "{run}", "--model", "{run}"), "--run or --model: give one of them, not 2"),
         ((), "--run or --model: give one of them, not 0"),
-        (("--model", "{run}"), "{run}: contains no SavedModel"),
+        (("--model", "{run}"), "{run}: no model; found:"),
         (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; pass --label-map"),
     ],
 )

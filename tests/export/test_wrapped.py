@@ -305,7 +305,7 @@ def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--out", "{tmp}/1"), "{tmp}: contains no SavedModel; found: nothing; expected"),
+        (("--out", "{tmp}/1"), "{tmp}: no model; found: nothing; expected"),
         (("--out", "{tmp}/1", "--pipeline-config-path", "x"), "--pipeline-config-path: goes with"),
         (("--out", "{tmp}/1", "--run", "{tmp}"), "--from-saved-model: give one of them, not 2"),
     ],

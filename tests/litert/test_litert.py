@@ -398,9 +398,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> 
         part = tmp_path / name
         shutil.copytree(folder, part)
         (part / name).unlink()
-        with pytest.raises(
-            ModelError, match=f"not a LiteRT detector, it has no {name}; make"
-        ):
+        with pytest.raises(ModelError, match=f"not a LiteRT detector, it has no {name}; make"):
             LiteDetector(part)
 
 

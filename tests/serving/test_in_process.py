@@ -51,7 +51,7 @@ def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None
     ("files", "why"),
     [
         ([], "no model; found: nothing; expected: saved_model.pb or model.tflite"),
-        (["1/readme.txt"], "no model; found: 1, 1/readme.txt"),
+        (["1/readme.txt"], "no model; found: 1/, 1/readme.txt"),
         ([f"cats/1/{SAVED}", f"dogs/1/{SAVED}"], "more than one model"),
         ([SAVED, LITE], "more than one model"),
     ],

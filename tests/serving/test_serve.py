@@ -122,7 +122,7 @@ def test_a_model_is_found_however_it_is_named(tmp_path: Path, typed: str, meant:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("missing", "does not exist"),
+        ("missing", "no such folder"),
         ("file", "is a file"),
         ("empty", "found: nothing"),
         ("other", "found: 1/, 1/notes.txt, photo.jpg"),
@@ -140,7 +140,7 @@ def test_what_is_no_model_is_told_what_one_is(tmp_path: Path, name: str, found: 
     (line,) = errors.splitlines()
     assert line.startswith(f"error: {tmp_path / name}: ")
     assert found in line
-    assert "expected saved_model.pb in it" in line
+    assert "expected: saved_model.pb, in it" in line
 
 
 def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from petbox.tf import tf
 
-SCREEN = 13  # bytes: signature, size, colours
+SCREEN = 13  # bytes: signature, size, colors
 DESCRIPTOR = 10  # bytes before a frame's own colors
 # A usual file takes one step for each window; one made to be slow to read is rejected.
 MOST_STEPS = 2_000
