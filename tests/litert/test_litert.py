@@ -287,7 +287,7 @@ def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
         (b"RIFF\x20\0\0\0WAVEfmt " + bytes(40), "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"BM" + bytes(60), "has no pixels"),
         (b"GIF89a" + bytes(40), "is corrupt or truncated"),
-        (file(noise(16, 16).convert("P"), "BMP"), "is a BMP with a palette or packed"),
+        (file(noise(16, 16).convert("P"), "BMP"), "is a BMP with a palette or compression"),
     ],
 )
 def test_what_is_no_picture_is_refused(lite: LiteDetector, data_: bytes, reason: str) -> None:
