@@ -1,7 +1,7 @@
-"""Products: folders and files that are finished when they exist.
+"""Output files and folders that are complete if they exist.
 
-A stage writes under a temporary name beside the final one and renames when all is whole, so that
-whoever finds a product can trust it, and an interrupted stage leaves nothing that looks like one.
+They are written under a temporary name beside the final one and renamed at the end, so that an
+interrupted program leaves nothing that looks like an output.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from petbox.errors import DataError
 
 @contextmanager
 def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary name to write `path` under; on success it becomes `path`, else it is removed.
+    """A temporary name to write; on success it becomes `path`, else it is removed.
 
-    Only a file can be replaced; a finished folder is never touched again.
+    Only a file can be replaced; a finished folder is never changed.
     """
     if not replace:
         refuse_existing(path)
@@ -33,7 +33,7 @@ def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if not replace:
-            refuse_existing(path)  # made by another process meanwhile
+            refuse_existing(path)  # another process may have made it
         partial.rename(path)
     finally:
         remove(partial)
@@ -58,5 +58,5 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, but running
+        pass  # another user's, but running
     return True

@@ -1,7 +1,7 @@
-"""TensorFlow, imported without its chatter.
+"""Imports TensorFlow without its startup messages.
 
-The C++ side greets every process with lines about CPU features and a missing GPU that no reader
-can act on; they are silenced before the import unless the user asked for them.
+Its C++ side logs lines about CPU features and a missing GPU in every process. They are turned off
+before the import, unless the user has set TF_CPP_MIN_LOG_LEVEL.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("absl").setLevel(logging.ERROR)
 tf: Any = needs("tensorflow", "tf")  # it has no types
 tf.get_logger().setLevel(logging.ERROR)
-# Traces a function as it stands. AutoGraph would first rewrite every Keras layer that is called in
-# it, which takes longer than building the detector; nothing in it needs that.
+# Traces without AutoGraph, which would first rewrite every Keras layer that is called. That takes
+# longer than building the detector, and nothing here needs it.
 as_written: Any = tf.autograph.experimental.do_not_convert

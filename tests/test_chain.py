@@ -67,7 +67,7 @@ def finished(interrupted: tuple[Path, int], records: Path, run: Any) -> Path:
     out, _ = interrupted
     done = run("train/train.py", "--records", records, "--out", out, *TRAIN)
     assert done.returncode == 0, done.stderr
-    assert "going on with" in done.stderr
+    assert "continuing " in done.stderr
     assert done.stdout == f"{out}\n"
     return out
 
@@ -290,7 +290,7 @@ def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) 
         (("train/train.py", "--records", "{tmp}/none", "--out", "{tmp}/out"), "{tmp}/none"),
         (
             ("train/train.py", "--records", "{tmp}", "--out", "{tmp}/out", "--preset", "huge"),
-            "--preset huge: there are faster_rcnn_mobilenet_v2_pets, ",
+            "--preset huge: unknown; choose one of faster_rcnn_mobilenet_v2_pets, ",
         ),
         (
             ("train/evaluate.py", "--run", "{tmp}/none", "--records", "{tmp}"),

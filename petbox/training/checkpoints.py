@@ -1,4 +1,4 @@
-"""A run's checkpoint restored into the model it is of."""
+"""Restores a run's checkpoint."""
 
 from __future__ import annotations
 

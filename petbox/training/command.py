@@ -59,7 +59,7 @@ def main(options: Options) -> None:
     from petbox.training import trainer as training_trainer
 
     index, _ = training_trainer.worker()
-    with in_plain_words(options):
+    with readable_errors(options):
         strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
     config = training_config.experiment(options.preset, mapped)
     training_config.on_records(config, found.train, found.test, classes)
@@ -69,14 +69,14 @@ def main(options: Options) -> None:
     config.task.model.norm_activation.use_sync_bn = strategy.num_replicas_in_sync > 1
     run.mkdir(parents=True, exist_ok=True)
     if index == 0:
-        alone(run)
+        lock(run)
         begin(run, options)
         training_config.save_config(config, run)
         shutil.copy(found.label_map, run / runs.LABEL_MAP)
         if options.pipeline_config:
             shutil.copy(options.pipeline_config, run / runs.PIPELINE_CONFIG)
     start = time.monotonic()
-    with in_plain_words(options):
+    with readable_errors(options):
         train(config, run, options, strategy, index)
     minutes = (time.monotonic() - start) / 60
     if index == 0:
@@ -87,32 +87,36 @@ def main(options: Options) -> None:
 
 
 def check(options: Options) -> None:
-    """Refuses what is wrong whatever the records are."""
+    """Rejects options that are invalid for any records."""
     if options.preset not in PRESETS:
-        raise DataError(f"--preset {options.preset}: there are {', '.join(sorted(PRESETS))}")
+        raise DataError(
+            f"--preset {options.preset}: unknown; choose one of {', '.join(sorted(PRESETS))}"
+        )
     for name in ("checkpoint_every", "report_every", "steps", "batch_size", "evaluate_every"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise DataError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
     if not 0 <= options.seed < 2**32:
         raise DataError(f"--seed {options.seed}: must be from 0 to {2**32 - 1}")
     if options.init_parts not in (None, *PARTS):
-        raise DataError(f"--init-parts {options.init_parts}: there are {', '.join(PARTS)}")
+        raise DataError(
+            f"--init-parts {options.init_parts}: unknown; choose one of {', '.join(PARTS)}"
+        )
 
 
 def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) -> str | None:
-    """Where the weights to begin with lie, fetched if they must be."""
+    """The path of the initial weights, downloaded if necessary."""
     named = mapped.changes.get("task.init_checkpoint") if mapped else None
     place = options.init or named
     if place is None and options.init_parts:
         raise DataError("--init-parts goes with --init only; leave it out")
     if place is None or any(run.glob("ckpt-*.index")):
-        return place  # a run that has begun has weights of its own
+        return place  # an unfinished run has weights of its own
     try:
         weights = initial_weights.found(place, DOWNLOADS)
     except PetboxError as error:
         if options.init:
             raise
-        more = f"fine_tune_checkpoint: {error}; or name other weights with --init"
+        more = f"fine_tune_checkpoint: {error}; or pass other weights with --init"
         raise type(error)(more) from error
     if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
         raise DataError(f"{place}: Keras' weights have no decoder; leave --init-parts out")
@@ -120,55 +124,55 @@ def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) ->
 
 
 def inputs(folder: Path | None, mapped: PipelineConfig | None) -> Inputs:
-    """What to train on: the folder that was given, or what a pipeline.config names."""
+    """The records to train on: the given folder, or those of the pipeline.config."""
     if folder is None:
         if mapped is None:
-            raise DataError("--records is missing: a folder made by train/make_records.py")
+            raise DataError("--records is missing; pass a folder made by petbox records")
         return mapping.inputs(mapped)
     names = read_info(folder).labels
     train, test = (shards(folder, split) for split in ("train", "test"))
     return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
 
 
-def alone(run: Path) -> None:
-    """Refuses a run that another process is training; the lock goes with this one."""
-    lock = os.open(run, os.O_RDONLY)
+def lock(run: Path) -> None:
+    """Rejects a run that another process is training; the lock ends with this process."""
+    folder = os.open(run, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ModelError(f"{run}: is being trained by another process; wait for it") from error
 
 
 def begin(run: Path, options: Options) -> None:
-    """Makes the run's folder, or checks that the unfinished one was begun with these options."""
+    """Creates the run's folder, or checks that the unfinished one has the same options."""
     records = options.records and options.records.resolve()
     init = options.init
     if init and not download.is_url(init):
         init = str(Path(init).resolve())
-    chosen = asdict(replace(options, records=records, init=init))
-    wanted = {
+    values = asdict(replace(options, records=records, init=init))
+    chosen = {
         name: str(value)
-        for name, value in chosen.items()
+        for name, value in values.items()
         if name not in ("out", "report_every", "json")
     }
-    begun = run / "options.json"
-    if begun.is_file():
-        found = json.loads(begun.read_text())
-        if different := [name for name in wanted if wanted[name] != found.get(name)]:
+    saved = run / "options.json"
+    if saved.is_file():
+        found = json.loads(saved.read_text())
+        if different := [name for name in chosen if chosen[name] != found.get(name)]:
             name = different[0]
             flag = "--" + name.rstrip("_").replace("_", "-")
             raise ModelError(
-                f"{run}: was begun with {flag} {found.get(name)}, not "
-                f"{wanted[name]}; finish it with the same options or remove it"
+                f"{run}: was started with {flag} {found.get(name)}, not "
+                f"{chosen[name]}; finish it with the same options or remove it"
             )
-        program.say(f"going on with {run}")
+        program.say(f"continuing {run}")
     run.mkdir(parents=True, exist_ok=True)
-    with outputs.product(begun, replace=True) as partial:
-        partial.write_text(json.dumps(wanted, indent=1) + "\n")
+    with outputs.product(saved, replace=True) as partial:
+        partial.write_text(json.dumps(chosen, indent=1) + "\n")
 
 
 def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None:
-    """What the options say otherwise than the preset."""
+    """Applies the options to the preset."""
     trainer, data = config.trainer, config.task.train_data
     if options.steps:
         train_for(config, options.steps)
@@ -177,10 +181,9 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
     data.global_batch_size = options.batch_size or data.global_batch_size
     data.seed = options.seed
     if options.init and not (mapped and TRAINABLE in mapped.changes):
-        # What millions of pictures gave beats the averages of a few: a batch here is of 8 or so,
-        # theirs was of thousands. --set can say otherwise.
+        # Pretrained statistics beat those of batches of 8 or so; --set can override this.
         config.task.model.backbone.resnet.bn_trainable = False
-    if options.init or options.init_parts:  # a pipeline.config's parts are of its own checkpoint
+    if options.init or options.init_parts:  # those of a pipeline.config are of its own checkpoint
         config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
     config.runtime.mixed_precision_dtype = PRECISIONS[options.precision]
     config.runtime.enable_xla = options.xla
@@ -191,18 +194,18 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
     trainer.preemption_on_demand_checkpoint = (
         False  # petbox.training.trainer does it, on one host as well
     )
-    trainer.loss_upper_bound = float("inf")  # a loss that is not finite is told with its pictures
+    trainer.loss_upper_bound = float("inf")  # the task reports such a loss with its images
     if options.evaluate_every:
         trainer.validation_interval = options.evaluate_every
         trainer.validation_steps = -1  # all of them
         trainer.best_checkpoint_export_subdir = runs.BEST
         trainer.best_checkpoint_eval_metric = "AP50"
-        config.task.allow_image_summary = True  # pictures with boxes, for TensorBoard
+        config.task.allow_image_summary = True  # images with boxes, for TensorBoard
     overrides.apply(config, options.set_)
 
 
 def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -> None:
-    """Runs the Model Garden's own training loop, with our progress before it."""
+    """Runs the Model Garden's training loop with a progress bar."""
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
     from petbox.training.tfvision import summary_manager, tf
@@ -210,7 +213,7 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
     chief = index == 0
     tf.keras.utils.set_random_seed(options.seed)
     with contextlib.ExitStack() as stack:
-        # Orbit and pycocotools report with print; stdout is for the product.
+        # Orbit and pycocotools use print; stdout is for the result.
         log = stack.enter_context((run / f"train-{index}.log").open("a"))
         stack.enter_context(contextlib.redirect_stdout(log))
         report = Report()
@@ -229,21 +232,23 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         step = runner.trainer.global_step
         program.say("tracing the training step (the first report takes a while) ...")
         bar = stack.enter_context(progress("train", steps, int(step.numpy())))
-        stack.enter_context(contextlib.redirect_stdout(log))  # the bar has taken it to itself
+        stack.enter_context(
+            contextlib.redirect_stdout(log)
+        )  # again, because the bar redirects it too
         report.begin(step, bar)
         try:
             runner.run()
         except training_trainer.Stopped as stopped:
             program.say(
                 f"stopped at step {int(step.numpy())} of {steps}, which is saved; "
-                "the same command goes on from there"
+                "the same command continues from there"
             )
             raise SystemExit(stopped.code) from stopped
 
 
 @contextlib.contextmanager
-def in_plain_words(options: Options) -> Iterator[None]:
-    """Says what the user can mend of what TensorFlow found wrong."""
+def readable_errors(options: Options) -> Iterator[None]:
+    """Turns TensorFlow's errors that the user can fix into ours."""
     from petbox.training import trainer as training_trainer
     from petbox.training.task import NOT_FINITE
     from petbox.training.tfvision import tf
@@ -251,26 +256,26 @@ def in_plain_words(options: Options) -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        if (said := error.message.find(f"[{NOT_FINITE}]")) < 0:
+        if (start := error.message.find(f"[{NOT_FINITE}]")) < 0:
             raise
-        what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[said:])
+        what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[start:])
         raise ModelError(
-            f"{what} ({loss}) at step {at} with the pictures {', '.join(names)}; look at them, or "
+            f"{what} ({loss}) at step {at} with the images {', '.join(names)}; check them, or "
             f"remove {runs.unfinished(options.out)} and train with a smaller --learning-rate"
         ) from error
     except tf.errors.DataLossError as error:
         raise DataError(f"{options.records}: a shard is damaged; make the records again") from error
-    except training_trainer.GONE as error:
+    except training_trainer.WORKER_LOST as error:
         if training_trainer.worker()[1] == 1:
             raise
         raise ServiceError(
-            f"another worker of {training_trainer.VARIABLE} is gone, or cannot be reached; "
-            "the same command on every host goes on from the last checkpoint"
+            f"another worker of {training_trainer.VARIABLE} stopped or cannot be reached; "
+            "the same command on every host continues from the last checkpoint"
         ) from error
 
 
 class Report:
-    """Called after each loop of steps, and after each evaluation: shows what came of it."""
+    """Reports the losses after each loop of steps, and the metrics after each evaluation."""
 
     def __init__(self) -> None:
         self.step: Any = None  # the trainer's own counter
@@ -290,4 +295,4 @@ class Report:
     def evaluated(self, output: dict[str, Any]) -> None:
         metrics = {name: float(output[name]) for name in ("AP", "AP50")}
         program.say(log_lines.evaluated(int(self.step.numpy()), metrics))
-        self.since = time.monotonic()  # the time is not the steps'
+        self.since = time.monotonic()  # leaves out the time of the evaluation

@@ -1,8 +1,4 @@
-"""The detector: a Faster R-CNN of `tf-models-official`, configured, built and restored.
-
-Nothing of Faster R-CNN is written here. A run's folder holds `params.yaml` (the whole
-configuration), `label_map.pbtxt` and checkpoints; that is all that later stages read.
-"""
+"""The configuration of a Faster R-CNN of `tf-models-official`."""
 
 from __future__ import annotations
 
@@ -21,17 +17,17 @@ from petbox.training.tfvision import exp_factory, hyperparams
 
 
 def experiment(preset: str, mapped: PipelineConfig | None = None) -> Any:
-    """The experiment of a preset, or of a pipeline.config instead; it has no records yet."""
+    """The experiment of a preset, or of a pipeline.config, without records."""
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
-    _without_clouds(config)
+    _use_local_defaults(config)
     PRESETS[mapped.preset if mapped else preset](config)
     if mapped:
         mapping.apply(config, mapped)
     return config
 
 
-def _without_clouds(config: Any) -> None:
-    """The Model Garden's defaults name Google's buckets and a TPU's number format."""
+def _use_local_defaults(config: Any) -> None:
+    """Replaces defaults that refer to Google's buckets and the number format of TPUs."""
     config.task.init_checkpoint = None
     config.task.annotation_file = None  # the ground truth comes with the records
     config.runtime.mixed_precision_dtype = "float32"
@@ -43,16 +39,15 @@ def _without_clouds(config: Any) -> None:
 def on_records(
     config: Any, train: Sequence[str], test: Sequence[str], labels: Iterable[int]
 ) -> None:
-    """Gives the experiment its files of records, some of which may be patterns."""
-    # The background counts as a class. A number too small trains without any error and never
-    # predicts the last class, so the ids decide, not their count.
+    """Sets the experiment's record files, which may be patterns, and its number of classes."""
+    # The background counts as a class. With too small a number training never fails and never
+    # predicts the last class, so the highest id counts, not the number of ids.
     config.task.model.num_classes = max(labels) + 1
     config.task.train_data.input_path = list(train)
     config.task.validation_data.input_path = list(test)
 
 
 def task(config: Any, logs: Path | None = None) -> Any:
-    """The Model Garden's task: data pipeline, model, losses, metrics."""
     return Task(config.task, logging_dir=str(logs) if logs else None)
 
 

@@ -1,12 +1,12 @@
-"""The weights a training begins with: found or fetched, and a Model Garden's checkpoint restored.
+"""The initial weights of a training: finds or downloads them, and restores a checkpoint.
 
-A place is a path or an address: of a checkpoint of the Model Garden (its prefix, a folder with it
-or, by HTTP, an archive) or of Keras' MobileNetV2 weights (`.h5`, put in by
-`keras_mobilenet.py`). Finding needs no TensorFlow, so missing files are reported at once.
+A place is a path or a URL: of a checkpoint of the Model Garden (its prefix, a folder with it or, by
+HTTP, an archive) or of Keras' MobileNetV2 weights (`.h5`, loaded by `keras_mobilenet.py`). Finding
+needs no TensorFlow, so missing files are reported at once.
 
-After a restore every variable is compared with the tensor that the checkpoint's own object graph
-has at its place. TensorFlow's restore would be content with less: it says nothing of tensors that
-found no place. Never reads checkpoints of the Object Detection API: they are of other networks.
+After a restore every variable is compared with its tensor in the checkpoint's own object graph,
+because TensorFlow ignores tensors without a variable. Checkpoints of the Object Detection API are
+rejected: they are of other networks.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ KERAS = ".h5"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 PIECES = (".index", ".data-00000-of-00001")  # of a checkpoint, as the Model Garden writes it
-WANTED = "wanted is a checkpoint of the Model Garden, a folder with one, or Keras' weights (.h5)"
-OF_ANOTHER = "of another network; take one trained with the same network, or another --preset"
-OTHERS = ("_feature_extractor", "FeatureExtractor")  # the Object Detection API's, of TF 2 and TF 1
+EXPECTED = "expected a Model Garden checkpoint, a folder with one, or Keras' weights (.h5)"
+OTHER_NETWORK = "of another network; take one trained with the same network, or another --preset"
+UNSUPPORTED = (
+    "_feature_extractor",
+    "FeatureExtractor",
+)  # the Object Detection API's, of TF 2 and TF 1
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
@@ -40,57 +43,57 @@ GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def found(place: str, downloads: Path) -> Path:
-    """The `.h5` file or checkpoint's prefix at `place`; what is fetched stays in `downloads`."""
-    path = _fetched(place, downloads) if is_url(place) else Path(place).expanduser()
+    """The `.h5` file or checkpoint prefix at `place`; downloads are kept in `downloads`."""
+    path = _downloaded(place, downloads) if is_url(place) else Path(place).expanduser()
     if path.suffix == KERAS:
         if not path.is_file():
-            raise ModelError(f"{place}: is not there; {WANTED}")
-        _refuse_other_than_hdf5(place, path)
+            raise ModelError(f"{place}: no such file; {EXPECTED}")
+        _check_hdf5(place, path)
     elif path.is_dir():
         path = _in_folder(path)
     elif not Path(f"{path}.index").is_file():
         if path.exists():
-            raise ModelError(f"{place}: is no checkpoint; {WANTED}")
-        raise ModelError(f"{place}: is not there; {WANTED}")
+            raise ModelError(f"{place}: not a checkpoint; {EXPECTED}")
+        raise ModelError(f"{place}: no such file; {EXPECTED}")
     return path.resolve()
 
 
-def _refuse_other_than_hdf5(place: str, path: Path) -> None:
+def _check_hdf5(place: str, path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(HDF5)) != HDF5:
-            raise ModelError(f"{place}: is no HDF5 file, whatever its name says; get it again")
+            raise ModelError(f"{place}: not an HDF5 file; download it again")
 
 
 def _in_folder(folder: Path) -> Path:
-    """The prefix of the checkpoint that a folder, as of a run or out of an archive, means."""
+    """The prefix of the checkpoint in a folder, such as a run or an unpacked archive."""
     if newest := runs.newest_checkpoint(folder / runs.BEST) or runs.newest_checkpoint(folder):
         return newest
     prefixes = sorted(path.with_suffix("") for path in folder.rglob("*.index"))
     if len(prefixes) == 1:
         return prefixes[0]
     names = ", ".join(str(prefix.relative_to(folder)) for prefix in prefixes[:4])
-    trouble = f"has several checkpoints ({names}); name one" if prefixes else "has no checkpoint"
-    raise ModelError(f"{folder}: {trouble}; {WANTED}")
+    problem = f"has several checkpoints ({names}); name one" if prefixes else "has no checkpoint"
+    raise ModelError(f"{folder}: {problem}; {EXPECTED}")
 
 
-# Fetching
+# Downloading
 
 
-def _fetched(url: str, downloads: Path) -> Path:
-    """What is at `url`, fetched once: a file, an unpacked archive, or a checkpoint's two pieces."""
+def _downloaded(url: str, downloads: Path) -> Path:
+    """The download of `url`: a file, an unpacked archive, or the prefix of a checkpoint."""
     name = url.partition("?")[0].rstrip("/").rpartition("/")[2]
-    # Addresses differ where names do not: every checkpoint is called ckpt-something.
+    # Names may be the same for different URLs: every checkpoint is called ckpt-something.
     kept = downloads / hashlib.sha256(url.encode()).hexdigest()[:12] / name
-    with _alone(kept.parent):
+    with _locked(kept.parent):
         if name.endswith(KERAS):
             _fetch(url, kept)
-            with _or_nothing(kept):
-                _refuse_other_than_hdf5(url, kept)
+            with _removed_on_error(kept):
+                _check_hdf5(url, kept)
         elif ending := next((e for e in ARCHIVES if name.endswith(e)), None):
             folder = kept.with_name(name.removesuffix(ending))
             if not folder.is_dir():
                 _fetch(url, kept)
-                with _or_nothing(kept), outputs.product(folder) as partial:
+                with _removed_on_error(kept), outputs.product(folder) as partial:
                     archives.unpack(kept, partial)
                 kept.unlink()
             return folder
@@ -107,8 +110,8 @@ def _fetch(url: str, path: Path) -> None:
 
 
 @contextmanager
-def _or_nothing(path: Path) -> Iterator[None]:
-    """Removes a download that turns out to be useless, so that the next try fetches it anew."""
+def _removed_on_error(path: Path) -> Iterator[None]:
+    """Removes a useless download, so that the next attempt repeats it."""
     try:
         yield
     except PetboxError:
@@ -117,8 +120,8 @@ def _or_nothing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps `folder` to this process; workers of one machine come one after the other."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks `folder`, so that workers on one machine take turns."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -132,15 +135,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 class Place(NamedTuple):
-    """A variable of the detector, and the name of its tensor in the checkpoint."""
+    """A variable of the detector and the name of its tensor in the checkpoint."""
 
-    path: str  # as the object graph has it: backbone/layer_with_weights-0/kernel
+    path: str  # in the object graph: backbone/layer_with_weights-0/kernel
     variable: Any
     tensor: str
 
 
 def load(parts: Mapping[str, Any], prefix: Path) -> None:
-    """Gives every variable of `parts`, as {"backbone": ...}, its tensor, and checks them all."""
+    """Loads and checks every variable of `parts`, such as {"backbone": ...}."""
     from petbox.training.tfvision import tf
 
     reader, graph = _opened(prefix)
@@ -149,23 +152,23 @@ def load(parts: Mapping[str, Any], prefix: Path) -> None:
     for path, variable, tensor in pairs:
         if (shape := shapes.get(tensor)) != variable.shape.as_list():
             ours = variable.shape.as_list()
-            raise ModelError(f"{prefix}: its {path} is {shape}, not {ours}: {OF_ANOTHER}")
+            raise ModelError(f"{prefix}: its {path} is {shape}, not {ours}: {OTHER_NETWORK}")
     try:
         status = tf.train.Checkpoint(**parts).read(str(prefix))
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        why = str(error).splitlines()[0]
+        cause = str(error).splitlines()[0]
         raise ModelError(
-            f"{prefix}: cannot be restored ({why}); remove it and get it again"
+            f"{prefix}: cannot be restored ({cause}); remove it and download it again"
         ) from error
     check(parts, prefix)
     others = set(graph.parts) - set(parts)
     also = f"; it also has {', '.join(sorted(others))}" if others else ""
-    say(f"{prefix}: took {' and '.join(parts)}, {len(pairs)} tensors, each checked{also}")
+    say(f"{prefix}: loaded {' and '.join(parts)}, {len(pairs)} tensors, each checked{also}")
 
 
 def check(parts: Mapping[str, Any], prefix: Path) -> None:
-    """Refuses `parts` of which any variable is not what the checkpoint has at its place."""
+    """Rejects `parts` if any variable differs from its tensor in the checkpoint."""
     import numpy as np
 
     from petbox.training.tfvision import tf
@@ -173,24 +176,24 @@ def check(parts: Mapping[str, Any], prefix: Path) -> None:
     reader, graph = _opened(prefix)
     strategy = tf.distribute.get_strategy()
     for path, variable, tensor in places(parts, graph, prefix):
-        # On several devices all have the same; to ask for their mean would take every worker.
-        here = strategy.experimental_local_results(variable)[0].numpy()
-        if not np.array_equal(here, reader.get_tensor(tensor), equal_nan=True):
+        # All devices have the same value; computing their mean would need every worker.
+        local = strategy.experimental_local_results(variable)[0].numpy()
+        if not np.array_equal(local, reader.get_tensor(tensor), equal_nan=True):
             raise ModelError(
-                f"{prefix}: the detector's {path} is not the checkpoint's; a tensor is in the "
-                "wrong place"
+                f"{prefix}: the detector's {path} differs from the checkpoint's; a tensor is in "
+                "the wrong place"
             )
 
 
 class Graph:
-    """A checkpoint's own account of its objects: which has which, and where their tensors are."""
+    """A checkpoint's object graph."""
 
     def __init__(self, nodes: Any) -> None:
         self._nodes = nodes
 
     @property
     def parts(self) -> list[str]:
-        """The root's children that hold parts of a detector."""
+        """The root's children that are parts of a detector."""
         known = ("backbone", "decoder", "rpn_head", "detection_head")
         return [name for name in known if name in self.children(0)]
 
@@ -222,21 +225,23 @@ def _opened(prefix: Path) -> tuple[Any, Graph]:
         names = reader.get_variable_to_shape_map()
         text = reader.get_tensor(GRAPH) if GRAPH in names else b""
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        why = str(error).splitlines()[0]
-        raise ModelError(f"{prefix}: cannot be read ({why}); remove it and get it again") from error
-    if any(other in name for name in names for other in OTHERS):
+        cause = str(error).splitlines()[0]
+        raise ModelError(
+            f"{prefix}: cannot be read ({cause}); remove it and download it again"
+        ) from error
+    if any(other in name for name in names for other in UNSUPPORTED):
         raise ModelError(
             f"{prefix}: a checkpoint of the Object Detection API, whose Faster R-CNN is another "
-            "network than the Model Garden's; give --init one of the Model Garden, or take "
-            "fine_tune_checkpoint out of the pipeline.config"
+            "network than the Model Garden's; pass a Model Garden checkpoint as --init, or remove "
+            "fine_tune_checkpoint from the pipeline.config"
         )
     if not text:
-        raise ModelError(f"{prefix}: a checkpoint of TensorFlow 1, without objects; {WANTED}")
+        raise ModelError(f"{prefix}: a checkpoint of TensorFlow 1, without objects; {EXPECTED}")
     return reader, Graph(TrackableObjectGraph.FromString(text).nodes)
 
 
 def places(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[Place]:
-    """Each variable of `parts` with its tensor; refuses what has no counterpart, either way."""
+    """Each variable of `parts` with its tensor; rejects either without the other."""
     for part, root in parts.items():
         node = graph.children(0).get(part)
         if node is None:
@@ -245,12 +250,12 @@ def places(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[Pla
         left = graph.tensors(node)
         for path, variable, at in _variables(part, root, node, graph):
             if at not in left:
-                raise ModelError(f"{prefix}: has no {path}: {OF_ANOTHER}")
+                raise ModelError(f"{prefix}: has no {path}: {OTHER_NETWORK}")
             left.pop(at)
             yield Place(path, variable, str(graph.tensor(at)))
         if left:
             surplus = part + next(iter(left.values()))
-            raise ModelError(f"{prefix}: there is no place for its {surplus}: {OF_ANOTHER}")
+            raise ModelError(f"{prefix}: no variable for its {surplus}: {OTHER_NETWORK}")
 
 
 def _variables(part: str, root: Any, node: int, graph: Graph) -> Iterator[tuple[str, Any, int]]:

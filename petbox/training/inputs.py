@@ -1,12 +1,12 @@
-"""Records into batches for training: the Model Garden's targets, for a fraction of its work.
+"""Training batches from records: the Model Garden's targets at a fraction of its cost.
 
-Its own reader makes floats of a whole picture, normalises them and only then scales them down,
-which takes a seventh of a small detector's step from it on a CPU. Here a random window of the
-picture is cut out as bytes and scaled once, to the size at which it is trained on.
+The Model Garden converts a whole image to floats, normalizes it and only then scales it down,
+which costs a seventh of a small detector's step on a CPU. Here a random window of the image is cut
+out as bytes and scaled once, to its final size.
 
-Decoding takes a third of what is left, so pictures are decoded once where memory holds them all.
+Decoding takes a third of the rest, so images are decoded once if memory holds all of them.
 
-Evaluation does not come here: it reads as the Model Garden does.
+Evaluation uses the Model Garden's own pipeline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FEATURES = {
 
 
 def training_batches(model: Any, data: Any, context: Any) -> Any:
-    """The batches (images, labels) that `MaskRCNNTask.train_step` takes, without end."""
+    """The batches (images, labels) for `MaskRCNNTask.train_step`, repeated forever."""
     padded = preprocess_ops.compute_padded_size(model.input_size[:2], 2**model.max_level)
     anchors = anchor.build_anchor_generator(
         model.min_level,
@@ -53,15 +53,15 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
         return _decoded(record, data.parser.skip_crowd_during_training)
 
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
-        pixels, boxes = _perhaps_flipped(pixels, boxes, data.parser.aug_rand_hflip)
+        pixels, boxes = _randomly_flipped(pixels, boxes, data.parser.aug_rand_hflip)
         pixels, boxes = _window(pixels, boxes, canvas, data.parser)
-        left = box_ops.get_non_empty_box_indices(boxes)  # the window may have left some out
+        left = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
         boxes, classes = tf.gather(boxes, left), tf.gather(classes, left)
         scores, offsets = labeler.label_anchors(
             anchors, boxes, tf.cast(classes[:, None], tf.float32)
         )
         most = data.parser.max_num_instances
-        return tf.cast(_normalised(pixels, padded), data.dtype), {
+        return tf.cast(_normalized(pixels, padded), data.dtype), {
             "name": name,
             "anchor_boxes": anchors,
             "image_info": tf.stack([canvas, canvas, tf.ones(2), tf.zeros(2)]),
@@ -72,18 +72,18 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
         }
 
     stages = [as_written(decoded), as_written(example)]
-    pictures = _own_share(data, context)
-    # What is kept after the second has the same flips and windows in every epoch.
-    kept = 2 if data.cache else int(memory.fits(_decoded_sizes(pictures)))
+    images = _own_share(data, context)
+    # A cache after the second stage repeats the same flips and windows in every epoch.
+    kept = 2 if data.cache else int(memory.fits(_decoded_sizes(images)))
     for stage in stages[:kept]:
-        pictures = pictures.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
+        images = images.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     if kept:
-        pictures = pictures.cache()
-    pictures = pictures.shuffle(data.shuffle_buffer_size, seed=data.seed).repeat()
+        images = images.cache()
+    images = images.shuffle(data.shuffle_buffer_size, seed=data.seed).repeat()
     for stage in stages[kept:]:
-        pictures = pictures.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
+        images = images.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
-    return pictures.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
+    return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
 
 
 def _own_share(data: Any, context: Any) -> Any:
@@ -94,8 +94,8 @@ def _own_share(data: Any, context: Any) -> Any:
 
 
 def _decoded_sizes(records: Any) -> Iterator[int]:
-    """Bytes of each picture, once decoded, by what its record says of it."""
-    unknown = 10**5  # which fits nowhere
+    """The size in bytes of each decoded image, from its record."""
+    unknown = 10**5  # which never fits
     features = {
         f"image/{side}": tf.io.FixedLenFeature([], tf.int64, default_value=unknown)
         for side in ("height", "width")
@@ -126,36 +126,36 @@ def _decoded(record: Any, skip_crowds: bool) -> tuple[Any, Any, Any, Any]:
 
 
 def _window(pixels: Any, boxes: Any, canvas: Any, parser: Any) -> tuple[Any, Any]:
-    """As much of the picture as the canvas shows at a random scale, and the boxes in its pixels."""
+    """The part of the image that fits the canvas at a random scale, and the boxes in its pixels."""
     size = tf.cast(tf.shape(pixels)[:2], tf.float32)
     scale = tf.random.uniform([], parser.aug_scale_min, parser.aug_scale_max)
     scale *= tf.reduce_min(canvas / size)
-    seen = tf.maximum(tf.round(tf.minimum(size, canvas / scale)), 1.0)
-    corner = tf.floor(tf.random.uniform([2]) * (size - seen + 1.0))
-    corner = tf.minimum(corner, size - seen)  # a number just below 1 may have been rounded up
-    scaled = tf.clip_by_value(tf.round(seen * scale), 1.0, canvas)
-    begin, extent = tf.cast(corner, tf.int32), tf.cast(seen, tf.int32)
+    window = tf.maximum(tf.round(tf.minimum(size, canvas / scale)), 1.0)
+    corner = tf.floor(tf.random.uniform([2]) * (size - window + 1.0))
+    corner = tf.minimum(corner, size - window)  # a number just below 1 may be rounded up
+    scaled = tf.clip_by_value(tf.round(window * scale), 1.0, canvas)
+    begin, extent = tf.cast(corner, tf.int32), tf.cast(window, tf.int32)
     pixels = tf.slice(pixels, [*tf.unstack(begin), 0], [*tf.unstack(extent), 3])
-    boxes = (boxes * tf.tile(size, [2]) - tf.tile(corner, [2])) * tf.tile(scaled / seen, [2])
+    boxes = (boxes * tf.tile(size, [2]) - tf.tile(corner, [2])) * tf.tile(scaled / window, [2])
     boxes = tf.clip_by_value(boxes, 0.0, tf.tile(scaled, [2]))
     return tf.image.resize(pixels, tf.cast(scaled, tf.int32)), boxes
 
 
-def _perhaps_flipped(pixels: Any, boxes: Any, may: bool) -> tuple[Any, Any]:
-    """Left and right exchanged, every other time."""
+def _randomly_flipped(pixels: Any, boxes: Any, enabled: bool) -> tuple[Any, Any]:
+    """Flips left to right, at random."""
 
     def flipped() -> tuple[Any, Any]:
         ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
         return tf.reverse(pixels, [1]), tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
 
-    flip = tf.random.uniform([]) < (0.5 if may else 0.0)
+    flip = tf.random.uniform([]) < (0.5 if enabled else 0.0)
     return tf.cond(flip, flipped, lambda: (pixels, boxes))
 
 
-def _normalised(pixels: Any, padded: list[int]) -> Any:
-    """The Model Garden's image: by ImageNet's mean and deviation, with the mean colour around it.
+def _normalized(pixels: Any, padded: list[int]) -> Any:
+    """The Model Garden's image: normalized by ImageNet's statistics, padded with the mean color.
 
-    By rows of numbers, not of colours: an axis of three costs TensorFlow four times as much.
+    Computed on rows of numbers, not of colors: an axis of size three is four times as slow.
     """
     height, width, _ = tf.unstack(tf.shape(pixels))
     mean, deviation = (

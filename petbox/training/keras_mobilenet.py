@@ -1,11 +1,9 @@
-"""ImageNet weights of Keras' MobileNetV2, put into the Model Garden's MobileNetV2.
+"""Loads ImageNet weights of Keras' MobileNetV2 into the Model Garden's MobileNetV2.
 
-The two are one network under other names, but for what is done to a picture before it: Keras
-takes pixels as x / 127.5 - 1, the Model Garden by ImageNet's mean and standard deviation. The
-first convolution and its batch normalisation absorb that, so pictures need no second treatment.
-One trace remains: beyond a picture's edge Keras sees grey, the Model Garden the mean colour.
-
-Never downloads, and reads no other network's weights.
+The two are one network with other names and other preprocessing: Keras scales pixels by
+x / 127.5 - 1, the Model Garden by ImageNet's mean and standard deviation. The first convolution and
+its batch normalization absorb that. One difference remains: the padding of an image is gray in
+Keras, and the mean color in the Model Garden.
 """
 
 from __future__ import annotations
@@ -21,48 +19,50 @@ import numpy as np
 from petbox.errors import ModelError
 from petbox.training.tfvision import preprocess_ops, tf, tf_keras
 
-EPSILON = 0.001  # of Keras' batch normalisation
-TOLERANCE = 3e-5  # of a block's largest feature; float32 takes a tenth of it, any swap six times
+EPSILON = 0.001  # of Keras' batch normalization
+TOLERANCE = (
+    3e-5  # of a block's largest feature; float32 needs a tenth of it, any swap causes six times it
+)
 MEAN = np.array(preprocess_ops.MEAN_NORM, np.float32)
 DEVIATION = np.array(preprocess_ops.STDDEV_NORM, np.float32)
-BORDER = 2 * MEAN - 1  # the mean colour as Keras takes it
+BORDER = 2 * MEAN - 1  # the mean color as scaled by Keras
 RIGHT_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_224_no_top.h5"
 
 
 def load(backbone: Any, path: Path) -> None:
-    """Gives every variable of `backbone` its tensor from the file `path`, and checks them all."""
+    """Loads and checks every variable of `backbone` from the file `path`."""
     right = RIGHT_FILE.format(backbone.get_config()["filter_size_scale"])
     tensors = _read(path, right)
     for name, variable, epsilon in places(backbone):
         if (tensor := tensors.pop(name, None)) is None:
-            raise ModelError(f"{path}: has no {name}, so it is not a MobileNetV2; take {right}")
+            raise ModelError(f"{path}: has no {name}, so it is not a MobileNetV2; use {right}")
         if tensor.shape != tuple(variable.shape):
             raise ModelError(
                 f"{path}: its {name} is {tensor.shape}, the detector's {tuple(variable.shape)}: "
-                f"another width; take {right}"
+                f"another width; use {right}"
             )
         variable.assign(tensor + EPSILON - epsilon if name.endswith("variance") else tensor)
     if tensors:
-        raise ModelError(f"{path}: no place for its {next(iter(tensors))}; take {right}")
+        raise ModelError(f"{path}: no variable for its {next(iter(tensors))}; use {right}")
     _absorb_pixels(*next(_layers(backbone)))
     check(backbone, path)
 
 
 def check(backbone: Any, path: Path) -> None:
-    """Refuses a `backbone` that sees, in any block, other than Keras does with the file `path`.
+    """Rejects a `backbone` whose features differ, in any block, from Keras' with the file `path`.
 
-    Keras reads the file by itself here, so nothing of `load` is taken for granted.
+    Keras reads the file itself here, so this does not depend on `load`.
     """
-    picture = np.random.default_rng(1).random((1, *backbone.input_shape[1:]), np.float32)
+    image = np.random.default_rng(1).random((1, *backbone.input_shape[1:]), np.float32)
     ours = tf_keras.Model(backbone.input, [block.output for block in _blocks(backbone)])
-    seen = ours((picture - MEAN) / DEVIATION, training=False)
+    seen = ours((image - MEAN) / DEVIATION, training=False)
     width = backbone.get_config()["filter_size_scale"]
-    for ours_of, (name, theirs) in zip(seen, _seen_by_keras(path, width, picture), strict=True):
+    for ours_of, (name, theirs) in zip(seen, _keras_features(path, width, image), strict=True):
         off, most = float(tf.reduce_max(abs(ours_of - theirs))), float(tf.reduce_max(abs(theirs)))
         if not off <= TOLERANCE * most:
             raise ModelError(
-                f"{path}: {name} does not see in the detector what it sees in Keras (off by "
-                f"{off:.2g}, its largest feature is {most:.2g}); a tensor is in the wrong place"
+                f"{path}: the features of {name} differ from Keras' (by {off:.2g}, the largest "
+                f"is {most:.2g}); a tensor is in the wrong place"
             )
 
 
@@ -76,26 +76,26 @@ def _read(path: Path, right: str) -> dict[str, Any]:
                 for tensor in file[layer].attrs["weight_names"]
             }
     except (OSError, KeyError) as error:
-        raise ModelError(f"{path}: not weights of Keras 2 ({error}); take {right}") from error
+        raise ModelError(f"{path}: not weights of Keras 2 ({error}); use {right}") from error
 
 
 def places(backbone: Any) -> Iterator[tuple[str, Any, float]]:
-    """Keras' name of each tensor, the variable it belongs in, the epsilon to be added to it."""
+    """Keras' name of each tensor, its variable, and the variable's epsilon."""
     names = zip(_keras_layers(), _layers(backbone), strict=True)
-    for (convolved, normalised), (convolution, norm) in names:
+    for (convolved, normalized), (convolution, norm) in names:
         (kernel,) = convolution.weights
         deep = isinstance(convolution, tf_keras.layers.DepthwiseConv2D)
         yield f"{convolved}/{'depthwise_kernel' if deep else 'kernel'}", kernel, 0.0
         for part in ("gamma", "beta", "moving_mean", "moving_variance"):
-            yield f"{normalised}/{part}", getattr(norm, part), norm.epsilon
+            yield f"{normalized}/{part}", getattr(norm, part), norm.epsilon
 
 
 def _keras_layers() -> Iterator[tuple[str, str]]:
-    """Keras' names of the convolutions, from the first to the last, and of what follows each."""
+    """Keras' names of the convolutions in order, each with its batch normalization's."""
     yield "Conv1", "bn_Conv1"
     for block in ("expanded_conv", *(f"block_{number}" for number in range(1, 17))):
         for part in ("expand", "depthwise", "project"):
-            if (block, part) != ("expanded_conv", "expand"):  # the first block widens nothing
+            if (block, part) != ("expanded_conv", "expand"):  # the first block has no expansion
                 yield f"{block}_{part}", f"{block}_{part}_BN"
     yield "Conv_1", "Conv_1_bn"
 
@@ -105,7 +105,7 @@ def _blocks(backbone: Any) -> list[Any]:
 
 
 def _layers(backbone: Any) -> Iterator[tuple[Any, Any]]:
-    """The same convolutions in the Model Garden's network, each with its batch normalisation."""
+    """The same convolutions in the Model Garden's network, each with its batch normalization."""
     for block in _blocks(backbone):
         # In the order of their attributes: _conv0, _conv1, _conv2, _norm0, _norm1, _norm2.
         layers = [layer for layer in block.submodules if getattr(layer, "weights", None)]
@@ -114,26 +114,26 @@ def _layers(backbone: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _absorb_pixels(convolution: Any, norm: Any) -> None:
-    """Makes a first convolution of Keras take the Model Garden's pixels.
+    """Adapts Keras' first convolution to the Model Garden's pixels.
 
     With v the Model Garden's pixel, Keras' is 2 (deviation v + mean) - 1: a factor for the kernel,
-    and a constant, which the batch normalisation takes off with its mean.
+    and a constant, which the batch normalization subtracts with its mean.
     """
     (kernel,) = convolution.weights
     norm.moving_mean.assign_sub(tf.einsum("hwio,i->o", kernel, BORDER))
     kernel.assign(kernel * 2 * DEVIATION[:, None])
 
 
-def _seen_by_keras(path: Path, width: float, picture: Any) -> Iterator[tuple[str, Any]]:
-    """What each block of Keras' own network makes of a picture in 0..1, with the block's name.
+def _keras_features(path: Path, width: float, image: Any) -> Iterator[tuple[str, Any]]:
+    """The features of each block of Keras' own network for an image in 0..1, with its name.
 
-    The picture is continued with the mean colour instead of grey, as the Model Garden does.
+    The image is padded with the mean color instead of gray, as in the Model Garden.
     """
     keras = tf_keras.applications.MobileNetV2(
-        picture.shape[1:], alpha=width, include_top=False, weights=None
+        image.shape[1:], alpha=width, include_top=False, weights=None
     )
     keras.load_weights(path)
-    # A block ends where what it took is added to it, or else with its last normalisation.
+    # A block ends where its input is added, or else with its last normalization.
     present = {layer.name for layer in keras.layers}
     ends = [f"block_{n}_add" for n in range(1, 17)]
     ends = [end if end in present else end.replace("add", "project_BN") for end in ends]
@@ -143,5 +143,5 @@ def _seen_by_keras(path: Path, width: float, picture: Any) -> Iterator[tuple[str
     )
     first = keras.get_layer("Conv1")
     beyond = tf.einsum("hwio,i->o", first.kernel, BORDER)
-    seen = after_first(first(2 * picture - 1 - BORDER) + beyond, training=False)
+    seen = after_first(first(2 * image - 1 - BORDER) + beyond, training=False)
     return zip(ends, seen, strict=True)

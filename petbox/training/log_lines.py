@@ -1,7 +1,6 @@
-"""What training says of its losses, its speed and its evaluations, and how that is read back.
+"""The log lines of a training, and the regular expressions that parse them.
 
-SageMaker plots what its regular expressions find in a job's log, so the words and the expressions
-are kept together. Knows nothing of TensorFlow, and prints nothing.
+SageMaker plots what its expressions find in a job's log, so both are kept together.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TOTAL = "total_loss"
-PARTS = {  # the Model Garden's names of what the loss is made of, and ours
+PARTS = {  # the parts of the loss: the Model Garden's names, and ours
     "rpn_score_loss": "rpn score",
     "rpn_box_loss": "rpn box",
     "frcnn_cls_loss": "class",
@@ -17,7 +16,7 @@ PARTS = {  # the Model Garden's names of what the loss is made of, and ours
 }
 NUMBER = r"([0-9.]+)"
 
-# As SageMaker's MetricDefinitions want it: a name, and an expression with one group.
+# For SageMaker's MetricDefinitions: a name, and an expression with one group.
 METRICS: dict[str, str] = {
     "train:loss": rf"train: [0-9]+/[0-9]+ loss {NUMBER}",
     "train:rpn_score_loss": rf"\(rpn score {NUMBER}",
@@ -31,11 +30,11 @@ METRICS: dict[str, str] = {
 
 
 def note(losses: Mapping[str, float], speed: float) -> str:
-    """What stands beside the progress bar; `losses` are under the Model Garden's names."""
+    """The text beside the progress bar; `losses` have the Model Garden's names."""
     parts = ", ".join(f"{ours} {losses[theirs]:.3f}" for theirs, ours in PARTS.items())
     return f"loss {losses[TOTAL]:.3f} ({parts}), {speed:.1f} steps/s"
 
 
 def evaluated(step: int, metrics: Mapping[str, float]) -> str:
-    """The line after an evaluation; `metrics` are under the Model Garden's names."""
+    """The line after an evaluation; `metrics` have the Model Garden's names."""
     return f"evaluated at step {step}: mAP {metrics['AP']:.3f}, mAP@0.5 {metrics['AP50']:.3f}"

@@ -1,4 +1,4 @@
-"""How much memory there is to keep things in: the machine's, or what a container may take of it."""
+"""The memory available for a cache: the machine's, or the container's limit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # a number, or `max`
-SHARE = 8  # of which one part may be taken; the rest is the model's and the system's
+SHARE = 8  # one part of which may be used; the rest is for the model and the system
 
 
 def fits(sizes: Iterable[int]) -> bool:
-    """Whether things of so many bytes may all be kept; asks no further than to the first no."""
+    """Whether items of these sizes fit; stops reading at the first that does not."""
     room = _all() // SHARE
     for size in sizes:
         room -= size

@@ -1,10 +1,10 @@
-"""Single fields of the Model Garden's configuration, set from outside it by name.
+"""Sets single fields of the Model Garden's configuration.
 
     --set task.model.roi_generator.num_proposals=300
 
-A field must exist, and its value must be of its type: the configuration itself would take
-anything and fail, or not, an hour later. Fields that have flags of their own, or that nothing
-here reads, are refused with what to do instead.
+A field must exist and its value must have its type: the configuration itself accepts anything, and
+fails an hour later or never. Fields with flags of their own, and fields that are not used, are
+rejected.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FLAGS = {
     "trainer.train_steps": "--steps",
     "trainer.validation_interval": "--evaluate-every",
 }
-# Training pictures come from petbox/training/inputs.py, which reads these fields and no others.
+# Training images come from petbox/training/inputs.py, which reads only these fields.
 TRAIN_DATA = ("dtype", "shuffle_buffer_size")
 PARSER = (
     "aug_rand_hflip",
@@ -58,7 +58,7 @@ def apply(config: Any, assignments: Iterable[str]) -> None:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise DataError(f"--set {assignment}: write it as field=value")
-        _refuse(path, assignment)
+        _check(path, assignment)
         try:
             put(config, path, _parsed(_kind(config, path), text))
         except ValueError as error:
@@ -66,22 +66,22 @@ def apply(config: Any, assignments: Iterable[str]) -> None:
 
 
 def put(config: Any, path: str, value: Any) -> None:
-    """Sets the field at `path`; ValueError says what is wrong with path or value."""
+    """Sets the field at `path`; raises ValueError for an invalid path or value."""
     kind = _kind(config, path)
     if not _fits(kind, value):
-        raise ValueError(f"{value!r} is not {_named(kind)}")
+        raise ValueError(f"{value!r} is not {_described(kind)}")
     *groups, name = path.split(".")
     owner = config
     for group in groups:
         owner = _entered(owner, group)
     if name == "type" and value is not None and value not in _fields(owner):
         options = ", ".join(field for field in _fields(owner) if field != "type")
-        raise ValueError(f"there is only {options}")
+        raise ValueError(f"choose one of {options}")
     setattr(owner, name, value)
 
 
 def fields(config: Any, at: str = "") -> Iterator[str]:
-    """The dotted names of all fields that hold a value."""
+    """The dotted names of all fields that have a value."""
     for name in _fields(config):
         value = getattr(config, name)
         if _is_group(value):
@@ -90,19 +90,19 @@ def fields(config: Any, at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
-def _refuse(path: str, assignment: str) -> None:
+def _check(path: str, assignment: str) -> None:
     if path in FLAGS:
-        raise DataError(f"--set {assignment}: this is decided by {FLAGS[path]}")
+        raise DataError(f"--set {assignment}: use {FLAGS[path]} instead")
     ours = "task.train_data."
     if path.startswith(ours) and path.removeprefix(ours) not in READ:
         raise DataError(
-            f"--set {assignment}: petbox's input pipeline does not read it; what it reads of "
-            f"{ours}* is {', '.join(READ)}"
+            f"--set {assignment}: petbox's input pipeline does not use it; of {ours}* it uses "
+            f"{', '.join(READ)}"
         )
 
 
 def _kind(config: Any, path: str) -> Any:
-    """The type of the field at `path`, as the Model Garden states it."""
+    """The declared type of the field at `path`."""
     *groups, name = path.split(".")
     owner = config
     for group in groups:
@@ -118,7 +118,7 @@ def _kind(config: Any, path: str) -> Any:
 
 
 def _entered(owner: Any, name: str) -> Any:
-    """The group `name` of `owner`, made if it may be there and is not."""
+    """The group `name` of `owner`, created if it is optional and missing."""
     value = getattr(owner, name)
     if value is None:
         for kind in typing.get_args(typing.get_type_hints(type(owner)).get(name)):
@@ -136,8 +136,10 @@ def _unknown(config: Any, path: str) -> ValueError:
     if not near:
         names = difflib.get_close_matches(last, {f.split(".")[-1] for f in known}, n=2, cutoff=0.7)
         near = [field for field in known if field.split(".")[-1] in names]
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else "params.yaml of a run has them all"
-    return ValueError(f"there is no such field; {hint}")
+    hint = (
+        f"did you mean {' or '.join(near[:3])}?" if near else "a run's params.yaml lists them all"
+    )
+    return ValueError(f"no such field; {hint}")
 
 
 def _fields(config: Any) -> list[str]:
@@ -149,13 +151,11 @@ def _is_group(value: Any) -> bool:
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
-    """The types that `kind` allows."""
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     return typing.get_args(kind) if is_union else (kind,)
 
 
 def _parsed(kind: Any, text: str) -> Any:
-    """`text` as a value of `kind`."""
     choices = _choices(kind)
     if types.NoneType in choices and text.lower() in NOTHING:
         return None
@@ -171,7 +171,7 @@ def _parsed(kind: Any, text: str) -> Any:
                 continue
     if str in choices:
         return text
-    raise ValueError(f"{text!r} is not {_named(kind)}")
+    raise ValueError(f"{text!r} is not {_described(kind)}")
 
 
 def _list(text: str) -> list[Any]:
@@ -190,12 +190,12 @@ def _fits(kind: Any, value: Any) -> bool:
             if isinstance(origin, type) and issubclass(list, origin):
                 (item,) = typing.get_args(choice) or (Any,)
                 return all(_fits(item, each) for each in value)
-        elif isinstance(origin, type) and type(value) is origin:  # a bool is no int
+        elif isinstance(origin, type) and type(value) is origin:  # a bool is not an int
             return True
     return False
 
 
-def _named(kind: Any) -> str:
+def _described(kind: Any) -> str:
     names = []
     for choice in _choices(kind):
         if choice is types.NoneType:

@@ -1,7 +1,7 @@
-"""What is trained: the Model Garden's Faster R-CNN task, three of its steps done otherwise.
+"""The Model Garden's Faster R-CNN task, with three changes.
 
-Model, losses and metrics are its own. Ours are where the training pictures come from, the checked
-first weights, and a MobileNet that keeps its batch normalisation.
+Those are the input pipeline of the training, checked initial weights, and a MobileNet that keeps
+its batch normalization.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from petbox.training.tfvision import MaskRCNNTask, tf, tf_keras
 
 NOT_FINITE = "the loss is not finite"
 
-# MobileNet's last features, which no decoder takes.
+# About MobileNet's last features, which no decoder uses.
 warnings.filterwarnings("ignore", message=r"Input dict contained keys \['6'\]")
 
 
 class Task(MaskRCNNTask):
-    """`MaskRCNNTask` for records of pets."""
-
     def build_model(self) -> Any:
         model = as_written(super().build_model)()
-        # A pretrained network's averages beat those of a few pictures. The Model Garden can say
-        # so of a ResNet (bn_trainable), not of a MobileNet.
+        # Pretrained statistics beat those of small batches. The Model Garden has a setting for that
+        # for a ResNet (bn_trainable), but not for a MobileNet.
         if self.task_config.init_checkpoint and self.task_config.model.backbone.type == "mobilenet":
             for layer in model.backbone.submodules:
                 if isinstance(layer, tf_keras.layers.BatchNormalization):
@@ -35,7 +33,7 @@ class Task(MaskRCNNTask):
         return model
 
     def initialize(self, model: Any) -> None:
-        """Called for a run that has no checkpoint yet."""
+        """Loads initial weights; called for a run without a checkpoint."""
         weights, parts = self.task_config.init_checkpoint, self.task_config.init_checkpoint_modules
         if not weights:
             return
@@ -48,11 +46,11 @@ class Task(MaskRCNNTask):
             initial_weights.load({name: getattr(model, name) for name in names}, Path(weights))
 
     def train_step(self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None) -> Any:
-        """The Model Garden's step, which ends the run by name when the loss is not a number."""
+        """The Model Garden's step; fails with the names of the images if the loss is not finite."""
         logs = as_written(super().train_step)(inputs, model, optimizer, metrics)
         _, labels = inputs
         loss, step, names = logs[self.loss], optimizer.iterations, tf.unstack(labels["name"])
-        what = [NOT_FINITE, loss, "at step", step, "with the pictures", *names]
+        what = [NOT_FINITE, loss, "at step", step, "with the images", *names]
         tf.debugging.Assert(tf.math.is_finite(loss), what)
         return logs
 
@@ -63,5 +61,5 @@ class Task(MaskRCNNTask):
         if params.is_training:
             return training_inputs.training_batches(self.task_config.model, params, input_context)
         if input_context and input_context.num_input_pipelines > 1:
-            input_context = None  # every host judges by all held-out pictures, not by its share
+            input_context = None  # every host evaluates on all held-out images
         return as_written(super().build_inputs)(params, input_context, dataset_fn)

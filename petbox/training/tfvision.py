@@ -1,6 +1,6 @@
-"""The parts of the TensorFlow Model Garden (`tf-models-official`) that petbox stands on.
+"""The parts of the TensorFlow Model Garden (`tf-models-official`) that petbox uses.
 
-Imported here and nowhere else, so that TensorFlow is quiet before the Model Garden wakes it.
+Imported only here, so that TensorFlow's logging is off before the Model Garden imports it.
 """
 
 from __future__ import annotations

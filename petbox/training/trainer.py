@@ -1,7 +1,7 @@
-"""Where training runs: one device, the GPUs of one host, or several hosts.
+"""Runs a training on one device, the GPUs of one host, or several hosts.
 
-Several hosts are told of each other as TensorFlow has it, by the variable TF_CONFIG: a JSON object
-with `cluster.worker`, the addresses, and `task`, who this one is. All share the run's folder.
+Several hosts are configured as usual in TensorFlow, by the variable TF_CONFIG: a JSON object with
+`cluster.worker`, the addresses, and `task`, this host's index. All share the run's folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from petbox.training import runs
 from petbox.training.tfvision import base_trainer, orbit, tf, train_lib, train_utils
 
 VARIABLE = "TF_CONFIG"
-GONE = (  # what TensorFlow makes of a worker that does not answer
+WORKER_LOST = (  # what TensorFlow raises if a worker does not respond
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -31,7 +31,7 @@ GONE = (  # what TensorFlow makes of a worker that does not answer
 
 
 def worker() -> tuple[int, int]:
-    """Which of how many workers this process is; (0, 1) where it is alone."""
+    """This worker's index and the number of workers; (0, 1) without TF_CONFIG."""
     text = os.environ.get(VARIABLE)
     if not text:
         return 0, 1
@@ -42,7 +42,7 @@ def worker() -> tuple[int, int]:
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServiceError(
-            f'{VARIABLE}={text}: not understood ({error}); it looks like {{"cluster": {{"worker": '
+            f'{VARIABLE}={text}: invalid ({error}); expected {{"cluster": {{"worker": '
             '["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
         ) from error
     if kind != "worker" or not 0 <= index < len(workers):
@@ -54,7 +54,7 @@ def worker() -> tuple[int, int]:
 
 
 class Total:
-    """Adds up a number of every worker's; waits until all have come with theirs."""
+    """The sum of every worker's number; waits for all workers."""
 
     def __init__(self, strategy: Any) -> None:
         self._strategy = strategy
@@ -68,23 +68,23 @@ class Total:
 
 
 def _sum_of_all(mine: Any) -> Any:
-    here = tf.identity(mine)  # on this replica's device, which the sum must know
+    here = tf.identity(mine)  # places it on this replica's device
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
 
 
 class Stopped(Exception):
-    """TERM or Ctrl-C ended the training, here or at another worker; its last step is saved."""
+    """TERM or Ctrl-C stopped the training, here or at another worker; its last step is saved."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
-        self.code = code  # what the process is to exit with
+        self.code = code  # the process' exit code
 
 
 class Stop(StopRequest):
-    """TERM and Ctrl-C heeded between steps, by all workers at one step.
+    """Stops all workers at the same step after TERM or Ctrl-C.
 
-    A step takes all workers, so one that left alone would leave the others without their last
-    steps. They agree before every step, by a sum of a single number.
+    A step needs all workers, so one that stopped alone would block the others. They agree before
+    every step, by the sum of one number.
     """
 
     def __init__(self, total: Total) -> None:
@@ -92,25 +92,25 @@ class Stop(StopRequest):
         self._total = total
 
     def check(self) -> None:
-        """Raises `Stopped`, at every worker, once any has been asked to stop."""
+        """Raises `Stopped` at every worker, once any has been asked to stop."""
         if self.agree():
             raise Stopped(self.code or 128 + signal.SIGTERM)
 
     def agree(self) -> bool:
-        """Whether any worker has been asked to stop; waits until all have come to ask."""
+        """Whether any worker has been asked to stop; waits for all workers."""
         return self._total(self.code) > 0
 
 
 class Trainer(base_trainer.Trainer):
     """The Model Garden's trainer, which can be stopped between two steps.
 
-    Its own loop of steps is one TensorFlow operation, in which no signal is heard for minutes.
+    Its own loop of steps is one TensorFlow op, which blocks signals for minutes.
     """
 
     def __init__(self, *args: Any, stop: Stop, **more: Any) -> None:
         self._stop = stop
         super().__init__(*args, **more)
-        # What the optimizer keeps of each weight; made within a step, it would be traced twice.
+        # The optimizer's own variables; created within a step, they would be traced twice.
         with self.strategy.scope():
             self.optimizer._create_all_weights(self.model.trainable_variables)
 
@@ -126,13 +126,13 @@ class Trainer(base_trainer.Trainer):
 
     def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
         """Called after each batch of an evaluation."""
-        if not hasattr(self.optimizer, "swap_weights"):  # in whose place others would be saved
+        if not hasattr(self.optimizer, "swap_weights"):  # which would be saved swapped
             self._stop.check()
         return super().eval_reduce(state, step_outputs)
 
 
 class Controller(orbit.Controller):
-    """Orbit's, which reports and evaluates at the same steps wherever it was interrupted."""
+    """Orbit's, which reports and evaluates at the same steps wherever it was resumed."""
 
     @property
     def steps_per_loop(self) -> Any:
@@ -145,16 +145,16 @@ class Controller(orbit.Controller):
         at = int(self.global_step.numpy())
         if eval_interval and at:
             next_one = min(-(-at // eval_interval) * eval_interval, train_steps)
-            # Also where it stands: the evaluation may be what was interrupted.
+            # Also at the current step: the evaluation may have been interrupted.
             self.train(next_one, checkpoint_at_completion=False)
             self.evaluate(eval_steps)
         return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
 
 
 class Best(train_utils.BestCheckpointExporter):
-    """The Model Garden's keeper of the best checkpoint; whether one is, the first worker says.
+    """The Model Garden's exporter of the best checkpoint; the first worker decides.
 
-    A last digit may differ between workers, and one that saves waits for the others to do so.
+    Metrics may differ in the last digit between workers, and one that saves waits for all.
     """
 
     def __init__(self, folder: Path, params: Any, total: Total) -> None:
@@ -174,11 +174,11 @@ class Best(train_utils.BestCheckpointExporter):
 
 
 class Runner(train_lib.OrbitExperimentRunner):
-    """The Model Garden's runner, which stops when asked, and at all workers as at the first one.
+    """The Model Garden's runner, which stops on request and resumes on all workers.
 
-    All must save, for reading a variable takes all of them, but only the first into the run's
-    folder. The others save into one of their own, which begins with what the run has: in an empty
-    one, as the Model Garden gives them, they would begin anew.
+    All must save, because reading a variable needs all of them, but only the first saves into the
+    run's folder. The others save into one of their own with a copy of the run's checkpoint: in an
+    empty one, as the Model Garden gives them, they would start over.
     """
 
     def __init__(self, *args: Any, distribution_strategy: Any, model_dir: str, **more: Any) -> None:
@@ -186,7 +186,9 @@ class Runner(train_lib.OrbitExperimentRunner):
         self._stop = Stop(self._total)
         self._folder = Path(model_dir)
         if worker()[0] > 0:
-            self._own = tempfile.TemporaryDirectory(prefix="petbox-worker-")  # as long as this
+            self._own = tempfile.TemporaryDirectory(
+                prefix="petbox-worker-"
+            )  # removed with this object
             self._folder = Path(self._own.name)
             _copy_newest(Path(model_dir), self._folder)
         super().__init__(
@@ -198,14 +200,14 @@ class Runner(train_lib.OrbitExperimentRunner):
         )
 
     def run(self) -> Any:
-        """Trains to the last step, or raises `Stopped` at an earlier one, which is saved."""
+        """Trains to the last step, or saves an earlier one and raises `Stopped`."""
         with self._stop.heeded():
             try:
                 return super().run()
             except Stopped:
                 with self.strategy.scope():
                     self.controller.save_checkpoint()
-                self._stop.agree()  # that all have saved: one that leaves takes the others along
+                self._stop.agree()  # waits until all have saved, because an exit stops the others
                 raise
 
     def _build_trainer(self, task: Any, train: bool, evaluate: bool) -> Any:
@@ -235,7 +237,7 @@ class Runner(train_lib.OrbitExperimentRunner):
 
 
 def _copy_newest(run: Path, folder: Path) -> None:
-    """The newest checkpoint of a run, and what is known of its best one."""
+    """Copies the newest checkpoint of a run, and the metrics of its best one."""
     if latest := tf.train.latest_checkpoint(str(run)):
         for file in run.glob(f"{Path(latest).name}.*"):
             shutil.copy(file, folder)
@@ -246,9 +248,9 @@ def _copy_newest(run: Path, folder: Path) -> None:
 
 
 def strategy() -> Any:
-    """How the work is shared out. Several hosts wait here until all of them have come."""
+    """The distribution strategy. Several hosts wait here for each other."""
     if worker()[1] > 1:
-        # Python hears nothing while TensorFlow waits; so the system itself ends the process.
+        # Python handles no signals while TensorFlow waits; the default action ends the process.
         with signals_go_to(signal.SIG_DFL):
             return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:

@@ -416,7 +416,7 @@ def test_a_task_that_was_stopped_goes_on_elsewhere(
     said = second.communicate(timeout=400)
     assert second.returncode == 0, said
     assert said[0].strip() == str(tmp_path / "second/model/1")
-    assert "run.unfinished" in said[1] and "going on with" in said[1]
+    assert "run.unfinished" in said[1] and "continuing " in said[1]
     sent = keys(aws)
     assert {"out/model/1/saved_model.pb", "out/model/1/assets/label_map.pbtxt"} <= set(sent)
     assert "out/output/evaluation.json" in sent

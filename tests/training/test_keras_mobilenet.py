@@ -98,7 +98,7 @@ def test_weights_with_a_top_are_refused(weights: Path, tmp_path: Path) -> None:
         file.create_group("Logits").create_dataset("Logits/bias:0", data=np.zeros(1000))
         file["Logits"].attrs["weight_names"] = [b"Logits/bias:0"]
         file.attrs["layer_names"] = [*file.attrs["layer_names"], b"Logits"]
-    with pytest.raises(ModelError, match=r"no place for its Logits/bias; take .*_no_top\.h5"):
+    with pytest.raises(ModelError, match=r"no variable for its Logits/bias; use .*_no_top\.h5"):
         keras_weights.load(network(), topped)
 
 

@@ -158,9 +158,9 @@ def test_the_last_of_two_settings_wins(toy: Any) -> None:
         ("task.model.anchor.aspect_ratios=[1, x]", "is not a list, such as"),
         ('task.model.anchor.aspect_ratios=["a"]', "is not a list, each a number"),
         ("task.model.backbone=resnet", "this is a group; name one of its fields: type, resnet"),
-        ("task.model.backbone.type=vgg", "there is only resnet, "),
-        ("trainer.train_steps=3", "decided by --steps"),
-        ("task.train_data.cache=true", "petbox's input pipeline does not read it"),
+        ("task.model.backbone.type=vgg", "choose one of resnet, "),
+        ("trainer.train_steps=3", "use --steps instead"),
+        ("task.train_data.cache=true", "petbox's input pipeline does not use it"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(toy: Any, assignment: str, says: str) -> None:

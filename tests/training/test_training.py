@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
     done = trained(records, out, "--learning-rate", "1e12")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert re.match(r"error: the loss is not finite \(.*\) at step \d with the pictures ", last)
+    assert re.match(r"error: the loss is not finite \(.*\) at step \d with the images ", last)
     assert len(re.findall(r"\w+_\d+\.jpg", last)) == 8
     assert not out.exists()
 
@@ -219,10 +219,13 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
     ("options", "says"),
     [
         (("--seed", "-1"), "--seed -1: must be from 0 to 4294967295"),
-        (("--init-parts", "heads"), "--init-parts heads: there are backbone, backbone+decoder"),
+        (
+            ("--init-parts", "heads"),
+            "--init-parts heads: unknown; choose one of backbone, ",
+        ),
         (("--init-parts", "backbone"), "--init-parts goes with --init only; leave it out"),
-        (("--init", "missing/ckpt-1"), "missing/ckpt-1: is not there; wanted is a checkpoint of"),
-        (("--init", "README.md"), "README.md: is no checkpoint; wanted is a checkpoint of the"),
+        (("--init", "missing/ckpt-1"), "missing/ckpt-1: no such file; expected a Model Garden"),
+        (("--init", "README.md"), "README.md: not a checkpoint; expected a Model Garden"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -242,7 +245,7 @@ def test_a_run_begins_with_the_weights_of_another(
     done = trained(records, out, *weights, "--steps", "1")
     assert done.returncode == 0, done.stderr
     assert re.search(
-        r"/best/\S+: took backbone and decoder, \d+ tensors, each checked", done.stderr
+        r"/best/\S+: loaded backbone and decoder, \d+ tensors, each checked", done.stderr
     )
     params = (out / "params.yaml").read_text()
     assert "bn_trainable: false" in params, "the averages are kept"
@@ -254,7 +257,7 @@ def test_other_options_do_not_go_on_with_a_run(records: Path, tmp_path: Path, ru
     (begun / "options.json").write_text(json.dumps({"steps": "7", "out": str(tmp_path / "run")}))
     done = run(*command(records, tmp_path / "run")[1:])
     assert done.returncode == 1
-    assert "was begun with --records None" in done.stderr.splitlines()[-1]
+    assert "was started with --records None" in done.stderr.splitlines()[-1]
 
 
 # Several workers
@@ -314,8 +317,8 @@ def test_workers_end_together_and_go_on(records: Path, tmp_path: Path) -> None:
         (said,) = ended(other)
     assert other.returncode == 1, said
     last = said.splitlines()[-1]
-    assert last.startswith("error: another worker of TF_CONFIG is gone"), said
-    assert last.endswith("the same command on every host goes on from the last checkpoint")
+    assert last.startswith("error: another worker of TF_CONFIG stopped"), said
+    assert last.endswith("the same command on every host continues from the last checkpoint")
     assert "Traceback" not in said
     newest = max(saved(run))
     with workers(records, out, *more) as both:
