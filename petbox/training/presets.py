@@ -1,133 +1,129 @@
-"""Presets: the Faster R-CNNs that petbox trains, each a few changes to the Model Garden's own.
+"""Presets: the Faster R-CNNs that petbox trains, as changes to the Model Garden's.
 
-What is not said here is `fasterrcnn_resnetfpn_coco` as `tf-models-official` defines it.
+Everything else is as in `fasterrcnn_resnetfpn_coco` of `tf-models-official`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from petbox.training import overrides
 
-def toy(config: Any) -> None:
-    """Learns drawn pets on two CPU cores in about two minutes.
+# For CPUs. Batched NMS replaces a while loop that costs half a step.
+_SMALL = {
+    "task.model.min_level": 3,
+    "task.model.max_level": 5,
+    "task.model.anchor.anchor_size": 4.0,
+    "task.model.detection_head.num_convs": 0,
+    "task.model.roi_generator.use_batched_nms": True,
+    "task.model.roi_generator.pre_nms_top_k": 256,
+    "task.model.roi_sampler.num_sampled_rois": 32,
+    "task.model.detection_generator.nms_version": "batched",
+    # The default of 0.997 needs thousands of steps before the running averages are useful.
+    "task.model.norm_activation.norm_momentum": 0.9,
+    "task.model.norm_activation.use_sync_bn": False,
+    "task.validation_data.global_batch_size": 10,
+}
 
-    Wide margins were measured for this shape: a quarter of ResNet-10's width, three pyramid
-    levels, 64 proposals. Batched NMS replaces a while loop that costs half a step on a CPU.
-    """
-    model = config.task.model
-    model.input_size = [128, 128, 3]
-    model.min_level, model.max_level = 3, 5
-    model.anchor.anchor_size = 4.0
-    model.backbone.resnet.model_id = 10
-    model.backbone.resnet.depth_multiplier = 0.25
-    model.decoder.fpn.num_filters = 32
-    model.rpn_head.num_filters = 32
-    model.detection_head.num_convs = 0
-    model.detection_head.fc_dims = 64
-    model.roi_generator.use_batched_nms = True
-    model.roi_generator.pre_nms_top_k = 256
-    model.roi_generator.num_proposals = 64
-    model.roi_generator.test_num_proposals = 64
-    model.roi_sampler.num_sampled_rois = 32
-    model.detection_generator.nms_version = "batched"
-    # The default of 0.997 needs thousands of steps before the running averages mean anything.
-    model.norm_activation.norm_momentum = 0.9
-    model.norm_activation.use_sync_bn = False
+# Learns drawn pets on two CPU cores in about two minutes; chosen with a wide margin.
+_TOY = {
+    **_SMALL,
+    "task.model.input_size": [128, 128, 3],
+    "task.model.backbone.resnet.model_id": 10,
+    "task.model.backbone.resnet.depth_multiplier": 0.25,
+    "task.model.decoder.fpn.num_filters": 32,
+    "task.model.rpn_head.num_filters": 32,
+    "task.model.detection_head.fc_dims": 64,
+    "task.model.roi_generator.num_proposals": 64,
+    "task.model.roi_generator.test_num_proposals": 64,
+    "task.train_data.parser.aug_scale_min": 1.0,
+    "task.train_data.parser.aug_scale_max": 1.0,
+    # The images easily fit in memory, so decoding and anchor labeling are done once.
+    "task.train_data.parser.aug_rand_hflip": False,
+    "task.train_data.cache": True,
+    "task.train_data.global_batch_size": 8,
+    "trainer.train_steps": 600,
+}
 
-    parser = config.task.train_data.parser
-    parser.aug_scale_min, parser.aug_scale_max = 1.0, 1.0
-    # The pictures fit in memory many times over, so decoding and anchor labelling are done once.
-    parser.aug_rand_hflip = False
-    config.task.train_data.cache = True
-    config.task.train_data.global_batch_size = 8
-    config.task.validation_data.global_batch_size = 10
+# Learns real photos on two CPU cores in a quarter of an hour, from ImageNet weights: a third of
+# MobileNetV2's width, for which Keras has weights (`--init`). Faces of pets are about square and 20
+# to 200 pixels wide on this canvas, so six sizes of one shape suffice as anchors: 32, 45, 64 … 181.
+_MOBILENET = {
+    **_SMALL,
+    "task.model.input_size": [256, 256, 3],
+    "task.model.anchor.num_scales": 2,
+    "task.model.anchor.aspect_ratios": [1.0],
+    "task.model.backbone.type": "mobilenet",
+    "task.model.backbone.mobilenet.model_id": "MobileNetV2",
+    "task.model.backbone.mobilenet.filter_size_scale": 0.35,
+    "task.model.decoder.fpn.num_filters": 64,
+    "task.model.rpn_head.num_filters": 64,
+    "task.model.detection_head.fc_dims": 256,
+    "task.model.roi_generator.test_pre_nms_top_k": 256,
+    "task.model.roi_generator.num_proposals": 100,
+    "task.model.roi_generator.test_num_proposals": 100,
+    "task.model.norm_activation.norm_epsilon": 0.001,  # MobileNetV2's own
+    "task.train_data.parser.aug_scale_min": 0.6,
+    "task.train_data.parser.aug_scale_max": 1.4,
+    "task.train_data.parser.rpn_batch_size_per_im": 64,
+    "task.train_data.parser.max_num_instances": 20,
+    "task.train_data.global_batch_size": 16,
+    "task.train_data.shuffle_buffer_size": 1000,  # records are shuffled when written
+    "trainer.train_steps": 1500,
+}
 
-    config.trainer.train_steps = 600
-    cosine_learning_rate(config, 0.03)
-
-
-def faster_rcnn_mobilenet_v2_pets(config: Any) -> None:
-    """Learns real photos on two CPU cores in a quarter of an hour, from ImageNet weights.
-
-    A third of MobileNetV2's width, for which Keras has weights (`--init`). Faces of pets are
-    about square and 20 to 200 pixels wide on this canvas, so six sizes of one shape do for
-    anchors: 32, 45, 64 … 181.
-    """
-    model = config.task.model
-    model.input_size = [256, 256, 3]
-    model.min_level, model.max_level = 3, 5
-    model.anchor.anchor_size = 4.0
-    model.anchor.num_scales = 2
-    model.anchor.aspect_ratios = [1.0]
-    model.backbone.type = "mobilenet"
-    model.backbone.mobilenet.model_id = "MobileNetV2"
-    model.backbone.mobilenet.filter_size_scale = 0.35
-    model.decoder.fpn.num_filters = 64
-    model.rpn_head.num_filters = 64
-    model.detection_head.num_convs = 0
-    model.detection_head.fc_dims = 256
-    model.roi_generator.use_batched_nms = True
-    model.roi_generator.pre_nms_top_k = 256
-    model.roi_generator.test_pre_nms_top_k = 256
-    model.roi_generator.num_proposals = 100
-    model.roi_generator.test_num_proposals = 100
-    model.roi_sampler.num_sampled_rois = 32
-    model.detection_generator.nms_version = "batched"
-    model.norm_activation.norm_momentum = 0.9
-    model.norm_activation.norm_epsilon = 0.001  # MobileNetV2's own
-    model.norm_activation.use_sync_bn = False
-
-    parser = config.task.train_data.parser
-    parser.aug_scale_min, parser.aug_scale_max = 0.6, 1.4
-    parser.rpn_batch_size_per_im = 64
-    parser.max_num_instances = 20
-    config.task.train_data.global_batch_size = 16
-    config.task.train_data.shuffle_buffer_size = 1000  # records are shuffled when written
-    config.task.validation_data.global_batch_size = 10
-
-    config.trainer.train_steps = 1500
-    cosine_learning_rate(config, 0.03)
-
-
-def faster_rcnn_resnet101_pets(config: Any) -> None:
-    """The tutorial's detector on today's network: for a GPU, from ImageNet or COCO weights.
-
-    Anchors of 64 to 512 pixels and 300 proposals are those of the Object Detection API's
-    faster_rcnn_resnet101_pets.config. Photos of pets are about 500x375 pixels; on this canvas
-    they are as large as they can be without inventing much.
-    """
-    _resnet_for_photos(config, 101)
-
-
-def faster_rcnn_resnet50_pets(config: Any) -> None:
-    """`faster_rcnn_resnet101_pets` with half the layers: faster, and a little less exact."""
-    _resnet_for_photos(config, 50)
-
-
-def _resnet_for_photos(config: Any, layers: int) -> None:
-    model = config.task.model
-    model.input_size = [640, 640, 3]
-    model.min_level, model.max_level = 3, 6
-    model.backbone.resnet.model_id = layers
-    model.roi_generator.use_batched_nms = True
-    model.roi_generator.num_proposals = 300
-    model.roi_generator.test_num_proposals = 300
-    model.roi_sampler.num_sampled_rois = 128
-    model.detection_generator.nms_version = "batched"
+# The tutorial's detector on today's network: for a GPU, from ImageNet or COCO weights. Anchors of
+# 64 to 512 pixels and 300 proposals are those of the Object Detection API's
+# faster_rcnn_resnet101_pets.config. Photos of pets have about 500x375 pixels; a larger canvas would
+# add no detail.
+_RESNET101 = {
+    "task.model.input_size": [640, 640, 3],
+    "task.model.min_level": 3,
+    "task.model.max_level": 6,
+    "task.model.backbone.resnet.model_id": 101,
+    "task.model.roi_generator.use_batched_nms": True,
+    "task.model.roi_generator.num_proposals": 300,
+    "task.model.roi_generator.test_num_proposals": 300,
+    "task.model.roi_sampler.num_sampled_rois": 128,
+    "task.model.detection_generator.nms_version": "batched",
     # The default of 0.997 is for many more and larger batches.
-    model.norm_activation.norm_momentum = 0.99
-    config.task.train_data.global_batch_size = 8
-    config.task.train_data.shuffle_buffer_size = 1000  # records are shuffled when written
-    config.task.validation_data.global_batch_size = 8
+    "task.model.norm_activation.norm_momentum": 0.99,
+    "task.train_data.global_batch_size": 8,
+    "task.train_data.shuffle_buffer_size": 1000,  # records are shuffled when written
+    "task.validation_data.global_batch_size": 8,
+    "trainer.train_steps": 10_000,
+}
+_RESNET50 = {**_RESNET101, "task.model.backbone.resnet.model_id": 50}  # faster, less accurate
 
-    config.trainer.train_steps = 10_000
+
+def _small(changes: Mapping[str, Any], config: Any) -> None:
+    _apply(changes, config)
+    cosine_learning_rate(config, 0.03)
+
+
+def _large(changes: Mapping[str, Any], config: Any) -> None:
+    _apply(changes, config)
     cosine_learning_rate(config, 0.01, warmup=500)
     config.trainer.optimizer_config.optimizer.sgd.global_clipnorm = 10.0
 
 
+def _apply(changes: Mapping[str, Any], config: Any) -> None:
+    for name, value in changes.items():
+        overrides.put(config, name, value)
+
+
+PRESETS: dict[str, Callable[[Any], None]] = {
+    "faster_rcnn_mobilenet_v2_pets": partial(_small, _MOBILENET),
+    "faster_rcnn_resnet101_pets": partial(_large, _RESNET101),
+    "faster_rcnn_resnet50_pets": partial(_large, _RESNET50),
+    "toy": partial(_small, _TOY),
+}
+
+
 def cosine_learning_rate(config: Any, peak: float, warmup: int = 40) -> None:
-    """SGD whose learning rate warms up and then falls to nothing by the last step."""
+    """SGD with a learning rate that warms up and then falls to zero at the last step."""
     steps = config.trainer.train_steps
     config.trainer.optimizer_config.override(
         {
@@ -146,7 +142,7 @@ def cosine_learning_rate(config: Any, peak: float, warmup: int = 40) -> None:
 
 
 def train_for(config: Any, steps: int) -> None:
-    """Another number of steps: a rate that was to be nothing by the last one still will be."""
+    """Changes the number of steps; a rate that is zero at the last one stays so."""
     rate, warmup = config.trainer.optimizer_config.learning_rate, _warmup(config)
     cosine = rate.cosine
     to_the_end = rate.type == "cosine" and (
@@ -162,7 +158,7 @@ def train_for(config: Any, steps: int) -> None:
 
 
 def peak_at(config: Any, peak: float) -> None:
-    """The same schedule, all of it so much higher or lower that its highest rate is `peak`."""
+    """Scales the whole schedule so that its highest rate is `peak`."""
     rate = config.trainer.optimizer_config.learning_rate
     schedule, name = rate.get(), "initial_learning_rate"
     if rate.type == "stepwise":
@@ -177,19 +173,10 @@ def peak_at(config: Any, peak: float) -> None:
 
 
 def _warmup(config: Any) -> Any:
-    """The linear warm-up, if there is one."""
     warmup = config.trainer.optimizer_config.warmup
     return warmup.linear if warmup.type == "linear" else None
 
 
 def _share(warmup: int, steps: int) -> int:
-    """A warm-up that leaves nine tenths of a short training to the training."""
+    """The warm-up steps, limited to a tenth of a short training."""
     return max(1, min(warmup, steps // 10))
-
-
-PRESETS: dict[str, Callable[[Any], None]] = {
-    "faster_rcnn_mobilenet_v2_pets": faster_rcnn_mobilenet_v2_pets,
-    "faster_rcnn_resnet101_pets": faster_rcnn_resnet101_pets,
-    "faster_rcnn_resnet50_pets": faster_rcnn_resnet50_pets,
-    "toy": toy,
-}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.exporting import NAMES, Exported, file, noise, random_run
+from support.exporting import NAMES, Exported, counted_opens, file, noise, random_run
 
 from petbox.data import labels
 from petbox.errors import PetboxError
@@ -38,12 +38,24 @@ def plain(trained: Path) -> Exported:
 
 
 @pytest.fixture(scope="module")
-def batching(trained: Path) -> Exported:
-    """One that batches, and of tf.Examples besides: an export takes a while."""
+def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
+    """A model that batches tf.Examples, and the opened files of its run, which has a config."""
     from petbox.export.batching import Batches
 
-    folder, batches = trained.with_name("batching"), Batches(4, 20_000)
-    return exported(trained, folder, batches=batches, input_type="tf_example")
+    run = shutil.copytree(trained, trained.with_name("configured"))
+    (run / "pipeline.config").write_text("model { faster_rcnn { num_classes: 3 } }")
+    batches = Batches(4, 20_000)
+    with counted_opens() as opens:
+        model = exported(
+            run, trained.with_name("batching"), batches=batches, input_type="tf_example"
+        )
+    names = {Path(name).name: n for name, n in opens.items() if name.startswith(f"{run}/")}
+    return model, names
+
+
+@pytest.fixture(scope="module")
+def batching(batching_with_opens: tuple[Exported, dict[str, int]]) -> Exported:
+    return batching_with_opens[0]
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +221,20 @@ def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> No
     params = (plain.folder / "assets.extra" / "params.yaml").read_text()
     assert params == (trained / "params.yaml").read_text()
     assert not [path for path in plain.folder.parent.iterdir() if "partial" in path.name]
+
+
+def test_each_file_of_a_run_is_read_once(
+    batching_with_opens: tuple[Exported, dict[str, int]],
+) -> None:
+    model, opens = batching_with_opens
+    assert opens == {
+        "checkpoint": 1,
+        "label_map.pbtxt": 1,
+        "params.yaml": 1,
+        "pipeline.config": 1,
+    }
+    copied = (model.folder / "assets.extra" / "pipeline.config").read_text()
+    assert copied == "model { faster_rcnn { num_classes: 3 } }"
 
 
 # Batching

@@ -1,12 +1,17 @@
-"""What the export tests share: a run whose weights are chance, made in seconds instead of trained.
+"""Shared by the export tests: a run with random weights, made in seconds instead of trained.
 
-Its scores are spread as a trained detector's are, so that the order of its detections is no
-matter of rounding.
+Its scores are spread like a trained detector's, so that the order of its detections does not depend
+on rounding.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +53,23 @@ def file(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     content = io.BytesIO()
     picture.save(content, kind, **options)
     return content.getvalue()
+
+
+@contextmanager
+def counted_opens() -> Iterator[Counter[str]]:
+    """How often each file is opened by Python; the hook stays, and does nothing afterwards."""
+    counted: Counter[str] = Counter()
+    active = [True]
+
+    def hook(event: str, arguments: Any) -> None:
+        if active and event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+            counted[os.fspath(arguments[0])] += 1
+
+    sys.addaudithook(hook)
+    try:
+        yield counted
+    finally:
+        active.clear()
 
 
 class Exported:
