@@ -47,13 +47,13 @@ ELSEWHERE = {
     "_program.py::test_the_port_opens_when_every_model_is_available",
     "python train/train.py": "tests/test_chain.py::test_a_run_holds_what_later_stages_need",
     "python train/evaluate.py": "tests/test_chain.py::test_a_finished_run_is_evaluated",
+    "petbox export --run runs/mine": "tests/test_chain.py::test_a_model_holds_its_label_map",
     "python export/exporter_savedmodel.py --run runs/mine": "tests/test_chain.py::test_a_model"
     "_holds_its_label_map",
     "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/export/test"
     "_exporter.py::test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused",
-    "python export/exporter_savedmodel.py --from-saved-model": "tests/export/test_wrapped.py::test"
-    "_its_signatures_are_ours",
-    "python export/to_litert.py": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
+    "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures_are_ours",
+    "petbox convert": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
     "python train/make_toy_pets.py --out data/toy": "tests/data/test_toy_pets.py::test_the_layout"
     "_is_oxford_iiit_pets",
     "cd data/toy/images && cp": "tests/container/test_page.py::test_a_sample_is_small",
