@@ -52,7 +52,8 @@ ELSEWHERE = {
     "_holds_its_label_map",
     "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/export/test"
     "_exporter.py::test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused",
-    "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures_are_ours",
+    "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures"
+    "_are_ours",
     "petbox convert": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
     "python train/make_toy_pets.py --out data/toy": "tests/data/test_toy_pets.py::test_the_layout"
     "_is_oxford_iiit_pets",
