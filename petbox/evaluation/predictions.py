@@ -93,8 +93,8 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
         try:
             found = signature(**{key: request(input_type, example.encoded)})
         except tf.errors.OpError as error:
-            said = " ".join(error.message.split())
-            raise ModelError(f"{where}: fails on {example.name}: {said}") from error
+            cause = " ".join(error.message.split())
+            raise ModelError(f"{where}: fails on {example.name}: {cause}") from error
         yield _of_response(at, example, {name: found[name][0].numpy() for name in OUTPUTS})
 
 

@@ -36,27 +36,27 @@ InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
 
 @dataclass(frozen=True)
 class Options:
-    run: Annotated[Path | None, "folder made by train/train.py"] = None
+    run: Annotated[Path | None, "folder made by `petbox train`"] = None
     out: Annotated[Path | None, "folder to make; its name is the version, a whole number"] = None
     input_type: Annotated[
         InputType, "its input: encoded_image_string_tensor, image_tensor or tf_example", "TYPE"
     ] = "encoded_image_string_tensor"
-    min_score: Annotated[float, "what `detect` leaves out is less sure than this"] = 0.05
-    min_score_drawn: Annotated[float, "what `draw` leaves out is less sure than this"] = 0.5
-    max_megapixels: Annotated[float, "pictures with more are refused"] = 40
-    max_pictures: Annotated[int, "requests with more are refused"] = 64
-    batch: Annotated[int, "pictures of different requests to compute together"] = 1
-    batch_timeout_micros: Annotated[int, "how long the first one waits for others"] = 2000
+    min_score: Annotated[float, "lowest score in the output of `detect`"] = 0.05
+    min_score_drawn: Annotated[float, "lowest score of a box drawn by `draw`"] = 0.5
+    max_megapixels: Annotated[float, "reject images with more"] = 40
+    max_pictures: Annotated[int, "reject requests with more images"] = 64
+    batch: Annotated[int, "images of concurrent requests to compute together"] = 1
+    batch_timeout_micros: Annotated[int, "how long the first one waits for more"] = 2000
     whole_canvas: Annotated[
-        bool, "pad each photo as in training: slower, and single boxes the checkpoint's very own"
+        bool, "pad every image to the full training canvas: slower, matches the checkpoint exactly"
     ] = False
-    records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+    records: Annotated[Path | None, "records to verify on (default: the run's, or drawn)"] = None
     trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
     trained_checkpoint_prefix: Annotated[
-        Path | None, "a certain checkpoint of a run, as in runs/toy/ckpt-600", "PREFIX"
+        Path | None, "a specific checkpoint of a run, such as runs/toy/ckpt-600", "PREFIX"
     ] = None
     from_saved_model: Annotated[Path | None, "wrap this detection SavedModel instead", "DIR"] = None
-    label_map: Annotated[Path | None, "its class names, if they are not inside it", "FILE"] = None
+    label_map: Annotated[Path | None, "its class names, if it does not contain them", "FILE"] = None
     pipeline_config_path: Annotated[
         Path | None, "must be of the run's network; params.yaml in the run is what counts", "FILE"
     ] = None
@@ -104,7 +104,7 @@ def read(options: Options) -> Run | ModelFolder:
 
 
 def one_of(options: Options, *names: str) -> Path:
-    """The value of the one flag of several that must be given."""
+    """The value of the one flag that is given; rejects none, or several."""
     given = [getattr(options, name) for name in names if getattr(options, name) is not None]
     if len(given) != 1:
         raise ModelError(f"{' or '.join(map(flag, names))}: give one of them, not {len(given)}")
@@ -115,7 +115,7 @@ def one_of(options: Options, *names: str) -> Path:
 def check(options: Options, out: Path) -> None:
     if out == options.out and not out.name.isdecimal():
         raise ModelError(
-            f"{out}: TensorFlow Serving finds no version in it; "
+            f"{out}: not a version for TensorFlow Serving; "
             f"end the path with a whole number, as in {out}/1"
         )
     for name in ("min_score", "min_score_drawn"):

@@ -115,10 +115,10 @@ def _traced(detect: Any, canvas: Sequence[int | None]) -> Any:
 
 
 def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[Any, Any]:
-    """The picture uint8 [H,W,3] on its canvas, and what pixels of it are its two corners."""
+    """The image uint8 [H,W,3] on its canvas, and the pixels of its two corners."""
     size = tf.cast(tf.shape(pixels)[:2], tf.float32)
     scaled = tf.round(size * tf.reduce_min(tf.cast(canvas, tf.float32) / size))
-    scaled = tf.maximum(scaled, 1.0)  # a picture of one row would vanish
+    scaled = tf.maximum(scaled, 1.0)  # an image of one row would vanish
     # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
     image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
     image = preprocess_ops.normalize_image(

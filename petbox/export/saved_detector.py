@@ -29,8 +29,8 @@ class SavedDetector:
         try:
             model = tf.saved_model.load(str(folder))
         except (tf.errors.OpError, OSError, ValueError) as error:
-            said = _first_line(str(error))
-            raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({said})") from error
+            cause = _first_line(str(error))
+            raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({cause})") from error
         self._model = model  # keeps its variables alive
         self._signature = _signature(folder, model)
         ((self._input, _),) = self._signature.structured_input_signature[1].items()

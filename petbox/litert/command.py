@@ -23,14 +23,14 @@ from petbox.training import runs
 
 @dataclass(frozen=True)
 class Options:
-    run: Annotated[Path, "folder made by train/train.py, or the prefix of a checkpoint in one"]
+    run: Annotated[Path, "folder made by `petbox train`, or the prefix of a checkpoint in one"]
     out: Annotated[Path, "folder to make"]
     form: Annotated[
-        Literal["int8", "float32"], "of the weights: a quarter of the size, or as trained"
+        Literal["int8", "float32"], "weights in a quarter of the size, or as trained"
     ] = "int8"
-    min_score: Annotated[float, "detections less sure than this are left out"] = 0.05
-    max_megapixels: Annotated[float, "pictures with more are refused"] = 40
-    records: Annotated[Path | None, "pictures to compare on (default: the run's, or drawn)"] = None
+    min_score: Annotated[float, "lowest score of a detection"] = 0.05
+    max_megapixels: Annotated[float, "reject images with more"] = 40
+    records: Annotated[Path | None, "records to verify on (default: the run's, or drawn)"] = None
     json: Json = False
 
 

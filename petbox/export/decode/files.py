@@ -40,8 +40,8 @@ def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS) -> Any:
 def checked(index: Any, problem: Any, result: Any) -> Any:
     """`result`, if nothing is wrong with the image; otherwise the graph fails."""
     # The server passes this text on to the client.
-    said = tf.strings.join(["image ", tf.strings.as_string(index), " of the request ", problem])
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, VALID), [said])]):
+    sentence = tf.strings.join(["image ", tf.strings.as_string(index), " of the request ", problem])
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, VALID), [sentence])]):
         return tf.identity(result)
 
 

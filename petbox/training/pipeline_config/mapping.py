@@ -182,11 +182,11 @@ def table(mapped: PipelineConfig) -> str:
 
 def _records(ledger: Ledger, reader: str, ours: str) -> tuple[str, ...]:
     paths = tuple(ledger.many(reader + ".tf_record_input_reader.input_path", str))
-    said = f"{reader}.input_path: {', '.join(paths) or 'none'}"
+    theirs = f"{reader}.input_path: {', '.join(paths) or 'none'}"
     if paths and not any(PLACEHOLDER in path for path in paths):
-        ledger.take(said, {ours: list(paths)}, "unless --records is given")
+        ledger.take(theirs, {ours: list(paths)}, "unless --records is given")
         return paths
-    ledger.leave(said, "not configured; pass --records")
+    ledger.leave(theirs, "not configured; pass --records")
     return ()
 
 

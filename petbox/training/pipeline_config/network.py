@@ -67,11 +67,11 @@ def backbone(ledger: Ledger) -> int:
     network = models[0].message[0]
     named = ledger.all("feature_extractor.type", network)
     extractor = named[0].text if named else "no feature_extractor"
-    _refuse_other_networks(ledger, network, extractor)
+    _check_network(ledger, network, extractor)
     match = re.fullmatch(r"faster_rcnn_resnet(50|101|152)(_fpn)?(_keras)?", extractor)
     if match is None:
         why = f"{extractor}: the Model Garden has no such backbone"
-        raise _refused(ledger, named[0] if named else network, why)
+        raise _unsupported(ledger, named[0] if named else network, why)
     ledger.mark(*named)
     layers = int(match[1])
     ours = {"task.model.backbone.resnet.model_id": layers}
@@ -79,25 +79,27 @@ def backbone(ledger: Ledger) -> int:
     return layers
 
 
-def _refuse_other_networks(ledger: Ledger, network: Field, extractor: str) -> None:
+def _check_network(ledger: Ledger, network: Field, extractor: str) -> None:
     predictor = "second_stage_box_predictor."
     if network.name == "ssd":
-        raise _refused(ledger, network, f"SSD ({extractor}) has no proposals")
+        raise _unsupported(ledger, network, f"SSD ({extractor}) has no proposals")
     if network.name != "faster_rcnn":
-        raise _refused(ledger, network, f"{network.name} is another kind of network")
+        raise _unsupported(ledger, network, f"{network.name} is another kind of network")
     if found := ledger.all(predictor + "rfcn_box_predictor", network):
-        raise _refused(ledger, found[0], "R-FCN (rfcn_box_predictor) is not in the Model Garden")
+        raise _unsupported(
+            ledger, found[0], "R-FCN (rfcn_box_predictor) is not in the Model Garden"
+        )
     masks = predictor + "mask_rcnn_box_predictor.predict_instance_masks"
     stages = ledger.either("number_of_stages", 2, network)
     if stages == 3 or ledger.one(masks, bool, network):
-        raise _refused(ledger, network, "Mask R-CNN needs masks, and records have only boxes")
+        raise _unsupported(ledger, network, "Mask R-CNN needs masks, and records have only boxes")
     if stages != 2:
-        raise _refused(
+        raise _unsupported(
             ledger, network, f"number_of_stages: {stages} is not a complete Faster R-CNN"
         )
 
 
-def _refused(ledger: Ledger, where: Field, why: str) -> DataError:
+def _unsupported(ledger: Ledger, where: Field, why: str) -> DataError:
     return ledger.wrong(
         where,
         f"{why}; petbox trains Faster R-CNN on ResNet-50, -101 and -152 from such a file, "
@@ -120,8 +122,8 @@ def same_meaning(ledger: Ledger) -> None:
             continue
         if kind is int and value < 1:
             raise ledger.wrong(ledger.all(path)[0], f"{path} must be 1 or more")
-        said = path.removeprefix(POST)
-        ledger.take(f"{said}: {value}", dict.fromkeys(ours, value))
+        theirs = path.removeprefix(POST)
+        ledger.take(f"{theirs}: {value}", dict.fromkeys(ours, value))
 
 
 def anchors(ledger: Ledger) -> None:
@@ -137,8 +139,8 @@ def anchors(ledger: Ledger) -> None:
     if levels is not None:
         names = ("min_level", "max_level", "anchor.num_scales", "anchor.anchor_size")
         ours = {f"task.model.{name}": value for name, value in zip(names, levels, strict=True)}
-        said = f"scales: {scales} of {height} pixels"
-        ledger.take(said, ours, "one level per doubling; the size is in strides of the level")
+        theirs = f"scales: {scales} of {height} pixels"
+        ledger.take(theirs, ours, "one level per doubling; the size is in strides of the level")
     elif fields:
         why = "does not fit the levels of a feature pyramid; the preset's anchors stay"
         ledger.leave(f"scales: {scales} of {height}x{width} pixels", why)
@@ -206,11 +208,11 @@ def _up(size: int, multiple: int) -> int:
 
 
 def sampled_regions(ledger: Ledger) -> None:
-    said = ledger.one(NETWORK + "second_stage_batch_size", int)
-    regions = said or 64
+    theirs = ledger.one(NETWORK + "second_stage_batch_size", int)
+    regions = theirs or 64
     proposals = ledger.changes.get(ROIS + "num_proposals", regions)
     ledger.take(
-        f"second_stage_batch_size: {regions}{'' if said else ' (their default)'}",
+        f"second_stage_batch_size: {regions}{'' if theirs else ' (their default)'}",
         {"task.model.roi_sampler.num_sampled_rois": min(regions, proposals)},
         "limited to the number of proposals" if regions > proposals else "",
     )
@@ -222,10 +224,10 @@ def pooled_size(ledger: Ledger) -> None:
     ]
     if all(map(ledger.all, names)):
         crop, kernel, stride = (ledger.either(name, 1) for name in names)
-        said = f"initial_crop_size: {crop}, maxpool {kernel} by {stride}"
+        theirs = f"initial_crop_size: {crop}, maxpool {kernel} by {stride}"
         size = max((crop - kernel) // max(stride, 1) + 1, 1)
         ledger.take(
-            said, {"task.model.roi_aligner.crop_size": size}, "the size after their pooling"
+            theirs, {"task.model.roi_aligner.crop_size": size}, "the size after their pooling"
         )
 
 
@@ -252,5 +254,5 @@ def weight_decay(ledger: Ledger) -> None:
     found = [each for path in paths for each in ledger.all(path)]
     if len({each.text for each in found}) == 1:
         weights = {ledger.value(each, float) for each in found}
-        said = f"l2_regularizer {{ weight: {found[0].text} }}"
-        ledger.take(said, {LOSSES + "l2_weight_decay": weights.pop()})
+        theirs = f"l2_regularizer {{ weight: {found[0].text} }}"
+        ledger.take(theirs, {LOSSES + "l2_weight_decay": weights.pop()})

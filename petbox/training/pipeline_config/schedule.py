@@ -43,9 +43,9 @@ def optimizer(ledger: Ledger) -> None:
         values = {
             name: ledger.either(name, default, group) for name, (_, default) in fields.items()
         }
-        said = ", ".join(f"{name}: {value}" for name, value in values.items())
+        theirs = ", ".join(f"{name}: {value}" for name, value in values.items())
         ours = {f"{OPTIMIZER}{kind}.{fields[name][0]}": value for name, value in values.items()}
-        ledger.take(f"{group.name} {{ {said} }}", {OPTIMIZER + "type": kind, **ours})
+        ledger.take(f"{group.name} {{ {theirs} }}", {OPTIMIZER + "type": kind, **ours})
         if norm := ledger.one(TRAIN + "gradient_clipping_by_norm", float):
             ours = {f"{OPTIMIZER}{kind}.global_clipnorm": norm}
             ledger.take(f"{TRAIN}gradient_clipping_by_norm: {norm}", ours)
@@ -83,13 +83,13 @@ def _manual_steps(ledger: Ledger, rate: Field) -> None:
     warmup = _warmed_up(boundaries[0] if warm else 0, values[0])
     if boundaries and (warm or boundaries[0] == 0):
         values, boundaries = values[1:], boundaries[1:]
-    said = f"{rate.name} {{ {' '.join(map(str, values))}, from steps {boundaries} }}"
+    theirs = f"{rate.name} {{ {' '.join(map(str, values))}, from steps {boundaries} }}"
     ours: dict[str, Any] = {RATE + "type": "stepwise" if boundaries else "constant"}
     if boundaries:
         ours |= {RATE + "stepwise.boundaries": boundaries, RATE + "stepwise.values": values}
     else:
         ours |= {RATE + "constant.learning_rate": values[0]}
-    ledger.take(said, ours | warmup)
+    ledger.take(theirs, ours | warmup)
 
 
 def _exponential(ledger: Ledger, rate: Field) -> None:
@@ -122,8 +122,8 @@ def _cosine(ledger: Ledger, rate: Field) -> None:
         RATE + "cosine.offset": warm,
         **_warmed_up(warm, start),
     }
-    said = f"{rate.name} {{ {start} up to {base} in {warm} steps, zero at {total} }}"
-    ledger.take(said, ours)
+    theirs = f"{rate.name} {{ {start} up to {base} in {warm} steps, zero at {total} }}"
+    ledger.take(theirs, ours)
 
 
 def _warmed_up(steps: int, rate: float) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def augmentation(ledger: Ledger) -> None:
     """Their list is complete: what is not in it is not applied."""
     options = TRAIN + "data_augmentation_options."
     flips = list(ledger.groups(options, ["random_horizontal_flip"]))
-    said = "random_horizontal_flip" if flips else "no random_horizontal_flip"
-    ledger.take(said, {PARSER + "aug_rand_hflip": bool(flips)})
+    theirs = "random_horizontal_flip" if flips else "no random_horizontal_flip"
+    ledger.take(theirs, {PARSER + "aug_rand_hflip": bool(flips)})
     low, high, done, remark = 1.0, 1.0, [], ""
     for scaled in ledger.groups(options, ["random_image_scale"]):
         low = ledger.either("min_scale_ratio", 0.5, scaled)
@@ -180,8 +180,8 @@ def first_weights(ledger: Ledger) -> None:
     else:
         ledger.leave(f"{name}: {path or 'none'}", "not configured; pass weights with --init")
     default = " (their default)" if trainable is None else ""
-    said = f"batch_norm_trainable: {str(bool(trainable)).lower()}{default}"
+    theirs = f"batch_norm_trainable: {str(bool(trainable)).lower()}{default}"
     if configured or trainable:
-        ledger.take(said, {TRAINABLE: bool(trainable)})
+        ledger.take(theirs, {TRAINABLE: bool(trainable)})
     else:  # untrained statistics would be kept forever
-        ledger.leave(said, f"only with weights; with --init, pass --set {TRAINABLE}=false")
+        ledger.leave(theirs, f"only with weights; with --init, pass --set {TRAINABLE}=false")
