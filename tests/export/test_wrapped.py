@@ -246,7 +246,7 @@ def test_classes_that_turn_up_later_go_by_their_ids(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"signature": "predict"}, "has no signature serving_default, but predict"),
-        ({"without": ["detection_scores", "num_detections"]}, "detection_scores, num_detections;"),
+        ({"without": ["detection_scores", "num_detections"]}, r"scores, num_detections\)"),
         ({"taken": (None, "float32")}, r"takes input_tensor float32 \[1,\?,\?,3\], not pixels"),
         ({"taken": ([1, 64, 64, 3], "uint8")}, r"takes input_tensor uint8 \[1,64,64,3\], not"),
         ({"scale": 0.7}, "its detection_boxes are not fractions of the image"),
