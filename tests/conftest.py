@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +38,16 @@ LONGEST = (
     "test_replay",
     "test_wrapped",
 )
+
+
+def pytest_configure() -> None:
+    """Lets Ctrl-C interrupt the tests' programs, even if the shell started them without it.
+
+    A shell ignores SIGINT and SIGQUIT for a command in the background (`make test &`), every child
+    inherits that, and Python then installs no handler.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
