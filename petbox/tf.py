@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+import sys
+from types import ModuleType
+from typing import Any, cast
 
 from petbox.errors import needs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("absl").setLevel(logging.ERROR)
-tf: Any = needs("tensorflow", "tf")  # it has no types
+# TensorFlow would also import Keras 3, which takes 1.5 s and is not used: TF Vision has tf_keras.
+# `tf.keras` imports it when it is first used.
+hide_keras = sys.modules.setdefault("keras", cast(ModuleType, None)) is None
+try:
+    tf: Any = needs("tensorflow", "tf")  # it has no types
+finally:
+    if hide_keras:
+        del sys.modules["keras"]
 tf.get_logger().setLevel(logging.ERROR)
 # Traces without AutoGraph, which would first rewrite every Keras layer that is called. That takes
 # longer than building the detector, and nothing here needs it.
