@@ -25,7 +25,7 @@ from pybase64 import b64decode  # in a tenth of the time of Python's own
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import FormParser, parse_options_header
 
-from petbox.client import download
+from petbox.client import download, sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detections import Detections
 from petbox.client.detector import Detector
 from petbox.client.limits import MB

@@ -21,6 +21,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from petbox.aws import session
+from petbox.client import sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detector import Detector
 from petbox.client.limits import MB
 from petbox.errors import DataError, PetboxError, ServiceError, WireError

@@ -21,8 +21,9 @@ NOWHERE = {
     "DEAD_LETTER_URL": "http://127.0.0.1:9/queue",
 }
 # Imported only when an image is drawn or shrunk, and when a model is fetched.
-DRAWING = {"petbox.images.draw", "petbox.images.shrink"}
-FETCHING = {"petbox.data.fetch.archives", "petbox.lambdas.model_archive", "petbox.outputs"}
+DRAWING = {"petbox.images.draw", "petbox.images.drawn_copies", "petbox.images.shrink"}
+DRAWING |= {"petbox.outputs"}
+FETCHING = {"petbox.data.fetch.archives", "petbox.lambdas.model_archive"}
 LATER = {"http_front": DRAWING, "s3_front": DRAWING, "detector": DRAWING | FETCHING}
 PACKAGES = {"PIL", "aws_lambda_powertools", "jmespath", "pillow", "petbox", "typing_extensions"}
 FORMS = {"pybase64", "python_multipart", "multipart"}

@@ -7,7 +7,7 @@ import io
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,18 @@ def test_a_failure_that_may_be_temporary_is_retried_until_the_last_attempt(
     ((reason, body),) = shop.given_up()
     assert "responded 502" in reason and json.loads(body) == {"Records": [event]}
     assert shop.result("in/cat.jpg")["error"] == reason
+
+
+def busy_at_first() -> Callable[[Asked], Answer]:
+    left = iter([Answer(429, b'{"error": "too many"}')])
+    return lambda asked: next(left, None) or named_detector(asked)
+
+
+@pytest.mark.parametrize("shop", [busy_at_first()], indirect=True, ids=["busy"])
+def test_a_busy_endpoint_is_retried_before_the_queue_is(shop: Shop, front: Function) -> None:
+    assert kept(front(messages(of(shop.arrives("in/cat.jpg"))))) == []
+    assert len(shop.endpoint.asked) == 2
+    assert shop.result("in/cat.jpg")["class"] == "Abyssinian"
 
 
 def test_what_failed_once_is_done_when_it_comes_again(shop: Shop) -> None:
