@@ -1,17 +1,18 @@
-"""The forms of AWS's names, so that a misspelt one is told before anything is called.
+"""The syntax of AWS names, checked before anything is called.
 
-Each check returns nothing, or raises a ValueError that says what is wrong and how it is written.
-Whether there is such a thing, only AWS can say.
+Each check returns nothing, or raises a ValueError that says what is wrong and what is right.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 MOST_TAGS = 50
 
 NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+S3 = "s3://"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", re.ASCII)
 IMAGE = re.compile(
@@ -34,11 +35,47 @@ def check_name(text: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class S3Address:
+    """An object in S3, or all objects whose keys begin with `key`."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> S3Address:
+        bucket, _, key = text.removeprefix(S3).partition("/")
+        if not text.startswith(S3) or not BUCKET.fullmatch(bucket) or len(text) > 1024:
+            raise ValueError(f"{text!r} is not an S3 address; write it like s3://bucket/pets/")
+        return cls(bucket, key)
+
+    @classmethod
+    def parse_object(cls, text: str) -> S3Address:
+        found = cls.parse(text)
+        if not found.key:
+            raise ValueError(f"{text!r} has no key; write it like s3://bucket/pets/cat.jpg")
+        return found
+
+    @property
+    def folder(self) -> S3Address:
+        """The same as a folder: its key is empty, or ends in one slash."""
+        key = self.key.strip("/")
+        return S3Address(self.bucket, f"{key}/" if key else "")
+
+    def __str__(self) -> str:
+        return f"{S3}{self.bucket}/{self.key}"
+
+    def __truediv__(self, name: str) -> S3Address:
+        """The folder `name` in this folder."""
+        return S3Address(self.bucket, f"{self.key}{name}/")
+
+
+def is_s3(text: str) -> bool:
+    return text.startswith(S3)
+
+
 def check_s3(text: str) -> None:
-    """An S3 address: a bucket, and what its keys begin with."""
-    bucket = text.removeprefix("s3://").split("/")[0]
-    if not text.startswith("s3://") or not BUCKET.fullmatch(bucket) or len(text) > 1024:
-        raise ValueError(f"{text!r} is not an S3 address; write it like s3://bucket/pets/")
+    S3Address.parse(text)
 
 
 def check_role(text: str) -> None:

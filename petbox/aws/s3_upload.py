@@ -1,19 +1,20 @@
-"""A local file or folder in S3, at an address named by its content.
+"""Uploads a file or folder to S3, to an address that contains the digest of its content.
 
-So what lies there is whole, unmixed with older files and never changed under a job that reads it;
-files that are there already are not sent again. Nothing in S3 is ever deleted.
+So an upload is never mixed with older files and never changes while a job reads it. Files that are
+there already are not sent again. Nothing in S3 is ever deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from petbox.aws import session
+from petbox.aws.names import S3Address
+from petbox.aws.s3 import ByteCount, objects
 from petbox.cli.program import say
 from petbox.cli.progress import MB, megabytes, meter
 from petbox.errors import DataError
@@ -33,7 +34,7 @@ class Upload:
 
 
 def upload(source: Path, under: str) -> Upload:
-    """What is to be done for `source` to be in S3 somewhere below the address `under`."""
+    """Plans the upload of `source` to somewhere below the address `under`."""
     folder = source.is_dir()
     paths = sorted(_files(source)) if folder else [source]
     names = {path: path.relative_to(source).as_posix() if folder else path.name for path in paths}
@@ -47,13 +48,13 @@ def upload(source: Path, under: str) -> Upload:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All but hidden ones, which are the system's or unfinished."""
+    """All files but hidden ones, which are the system's or unfinished."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return [p for p in found if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
 
 
 def _digest(title: str, names: dict[Path, str], size: int) -> str:
-    """A short word for the content of files and their names."""
+    """A short digest of files' contents and names."""
     whole = hashlib.sha256()
     done = 0
     with meter(f"read {title}", size) as at:
@@ -69,32 +70,17 @@ def _digest(title: str, names: dict[Path, str], size: int) -> str:
 
 def send(planned: Upload, s3: Any) -> None:
     """Uploads what is not there yet, with progress."""
-    bucket, prefix = _bucket_and_key(planned.address)
-    with session.calling(planned.address):
-        there: dict[str, int] = {}
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            there |= {f"s3://{bucket}/{o['Key']}": o["Size"] for o in page.get("Contents", ())}
-    # An object appears when it is whole, so that the size tells enough.
+    there = {str(one): size for one, size in objects(s3, S3Address.parse(planned.address))}
+    # An object appears only when it is complete, so comparing sizes is enough.
     missing = {to: p for to, p in planned.files.items() if there.get(to) != p.stat().st_size}
     if not missing:
-        say(f"{planned.address}: is there already")
+        say(f"{planned.address}: already uploaded")
         return
     present = planned.size - sum(path.stat().st_size for path in missing.values())
     say(f"uploading {planned}")
     with meter("upload", planned.size, present) as at:
-        sent, lock = present, threading.Lock()
-
-        def count(size: int) -> None:  # called by boto3's threads
-            nonlocal sent
-            with lock:
-                sent += size
-                at(sent)
-
-        for to, path in missing.items():
-            with session.calling(to), path.open("rb") as file:
-                s3.upload_fileobj(file, *_bucket_and_key(to), Callback=count)
-
-
-def _bucket_and_key(address: str) -> tuple[str, str]:
-    bucket, _, key = address.removeprefix("s3://").partition("/")
-    return bucket, key
+        count = ByteCount(at, present)
+        for text, path in missing.items():
+            to = S3Address.parse(text)
+            with session.calling(text), path.open("rb") as file:
+                s3.upload_fileobj(file, to.bucket, to.key, Callback=count)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from petbox.aws import session
+from petbox.aws.names import S3Address
 from petbox.client import download
 from petbox.errors import DataError
 from petbox.images import photos
@@ -62,13 +63,14 @@ class Reader:
         return download.fetch(url, self._limits, may_reach=lambda _address: True)
 
     def _from_s3(self, address: str) -> bytes:
-        bucket, _, key = address[len("s3://") :].partition("/")
-        if not bucket or not key:
-            raise DataError(f"{address}: not the address of an object; write s3://bucket/key")
+        try:
+            at = S3Address.parse_object(address[:5].lower() + address[5:])
+        except ValueError as error:
+            raise DataError(str(error)) from error
         with self._slots:
             try:
                 with session.calling(address):
-                    response = self._s3.get_object(Bucket=bucket, Key=key)
+                    response = self._s3.get_object(Bucket=at.bucket, Key=at.key)
                     if response["ContentLength"] > MOST_BYTES:
                         response["Body"].close()
                         raise DataError(

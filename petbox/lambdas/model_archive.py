@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from petbox.aws import session
+from petbox.aws.names import S3Address
 from petbox.cli.program import say
 from petbox.data.fetch import archives
 from petbox.errors import DataError, ModelError
 from petbox.outputs import product, remove
 
-SCHEME = "s3://"
 CHUNK = 1 << 20
 MODEL, ARCHIVE = "model", "model.tar.gz"  # within the folder of one archive
 UNUSED = "nothing of it is used"
@@ -41,16 +41,17 @@ class Digest:
 
 def fetched(address: str, sha256: str, into: Path) -> Path:
     """The folder in `into` with the contents of the archive at `address`."""
-    bucket, _, key = address.removeprefix(SCHEME).partition("/")
-    if not address.startswith(SCHEME) or not bucket or not key:
-        raise ModelError(f"{address}: not the address of an archive; write s3://bucket/key")
+    try:
+        at = S3Address.parse_object(address)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     given = _given(sha256)
     if given is not None and (there := _folder(into, given)).is_dir():
         return there  # from an earlier start in this container
     s3 = session.Account().client("s3")
     with session.calling(address):
-        response = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        expected = given or _kept(s3, bucket, key, address, response)
+        response = s3.get_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
+        expected = given or _kept(s3, at, response)
     folder = _folder(into, expected)
     if not folder.is_dir():
         _fetch(address, response, expected, folder)
@@ -69,7 +70,7 @@ def _given(sha256: str) -> Digest | None:
     return Digest(bytes.fromhex(sha256))
 
 
-def _kept(s3: Any, bucket: str, key: str, address: str, response: Any) -> Digest:
+def _kept(s3: Any, address: S3Address, response: Any) -> Digest:
     """The SHA-256 that S3 has of the object."""
     found = CHECKSUM.fullmatch(response.get("ChecksumSHA256", ""))
     if not found:
@@ -79,7 +80,9 @@ def _kept(s3: Any, bucket: str, key: str, address: str, response: Any) -> Digest
         )
     part = 0
     if found[2]:
-        first = s3.head_object(Bucket=bucket, Key=key, PartNumber=1, IfMatch=response["ETag"])
+        first = s3.head_object(
+            Bucket=address.bucket, Key=address.key, PartNumber=1, IfMatch=response["ETag"]
+        )
         part = int(first["ContentLength"])
     return Digest(base64.b64decode(found[1]), part)
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 from petbox.aws import names as aws_names
 from petbox.aws import s3 as aws_s3
 from petbox.aws import session
-from petbox.aws.s3 import Address
+from petbox.aws.names import S3Address
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL
 from petbox.cli.parallel import in_order
@@ -66,7 +66,7 @@ class _Sent:
 def upload(options: UploadOptions) -> None:
     from petbox.images import photos  # not before: --help works without Pillow
 
-    to = aws_s3.address(options.to)
+    to = aws_s3.folder_at(options.to)
     keys = _keys(photos.list_images(options.image), to)
     s3 = Account().client("s3")
     sent = _send(s3, keys, to, options.parallel)
@@ -75,20 +75,20 @@ def upload(options: UploadOptions) -> None:
         _print_results(s3, sent, to, options)
 
 
-def _keys(files: Sequence[str], to: Address) -> dict[str, str]:
+def _keys(files: Sequence[str], to: S3Address) -> dict[str, str]:
     """The key of each file: its name under the prefix."""
     keys: dict[str, str] = {}
     for file in files:
         if file == "-":
             raise DataError("-: stdin has no name to upload it under; name a file")
-        key = to.prefix + Path(file).name
+        key = to.key + Path(file).name
         if key in keys.values():
             raise DataError(f"{file}: another image has the same name; upload them separately")
         keys[file] = key
     return keys
 
 
-def _send(s3: Any, keys: dict[str, str], to: Address, parallel: int) -> list[_Sent]:
+def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_Sent]:
     def send(file: str) -> _Sent:
         try:
             content = Path(file).read_bytes()
@@ -109,7 +109,7 @@ def _send(s3: Any, keys: dict[str, str], to: Address, parallel: int) -> list[_Se
 # Results
 
 
-def _print_results(s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOptions) -> None:
+def _print_results(s3: Any, sent: Sequence[_Sent], to: S3Address, options: UploadOptions) -> None:
     show = _as_json if options.json else _as_lines
     failed = 0
     with progress("results", len(sent)) as advance:
@@ -124,14 +124,14 @@ def _print_results(s3: Any, sent: Sequence[_Sent], to: Address, options: UploadO
 
 
 def _results(
-    s3: Any, sent: Sequence[_Sent], to: Address, options: UploadOptions
+    s3: Any, sent: Sequence[_Sent], to: S3Address, options: UploadOptions
 ) -> Iterator[tuple[_Sent, dict[str, Any]]]:
     """Each image's result as it arrives; that of an older image at the same key is ignored."""
     awaited = {result_key(options.results, one.key): one for one in sent}
     seen: dict[str, str] = {}
     until = time.monotonic() + options.patience
     while awaited:
-        for key, etag in _listed(s3, Address(to.bucket, options.results + to.prefix)):
+        for key, etag in _listed(s3, S3Address(to.bucket, options.results + to.key)):
             if key not in awaited or seen.get(key) == etag:
                 continue
             seen[key] = etag
@@ -149,9 +149,9 @@ def _results(
             time.sleep(min(SECONDS_BETWEEN_POLLS, options.patience))
 
 
-def _listed(s3: Any, place: Address) -> Iterator[tuple[str, str]]:
+def _listed(s3: Any, place: S3Address) -> Iterator[tuple[str, str]]:
     """Keys and ETags of the objects under a prefix."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.key)
     with session.calling(str(place)):
         for page in pages:
             for item in page.get("Contents", ()):

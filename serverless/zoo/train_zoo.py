@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from petbox.aws import s3 as aws_s3
 from petbox.aws import session
-from petbox.aws.s3 import Address
+from petbox.aws.names import S3Address, is_s3
 from petbox.cli import program
 from petbox.cli.signals import StopRequest
 from petbox.errors import DataError, ModelError
@@ -74,7 +74,7 @@ class Options:
 
 def main(options: Options) -> None:
     check(options)
-    out = aws_s3.address(options.out)
+    out = aws_s3.folder_at(options.out)
     with tempfile.TemporaryDirectory(prefix="petbox-zoo-") as scratch:
         text = read(options.data, Path(scratch, "data"))
         traits, kinds = table(text, options.data)
@@ -123,8 +123,8 @@ def check(options: Options) -> None:
 
 def read(place: str, scratch: Path) -> str:
     path = Path(place)
-    if aws_s3.is_address(place):
-        if aws_s3.fetch(aws_s3.address(place), scratch) != 1:
+    if is_s3(place):
+        if aws_s3.fetch(aws_s3.folder_at(place), scratch) != 1:
             raise DataError(f"{place}: must be one file in S3; name it with its whole key")
         (path,) = (found for found in scratch.rglob("*") if found.is_file())
     if not path.is_file():
@@ -253,7 +253,7 @@ class Models:
         self.step.assign_add(1)
 
 
-def train(models: Models, folder: Path, place: Address, options: Options) -> None:
+def train(models: Models, folder: Path, place: S3Address, options: Options) -> None:
     """Takes the steps that are left, with checkpoints in `folder` and at `place`."""
     tf, step = models.tf, models.step
     aws_s3.fetch(place, folder)
@@ -311,12 +311,12 @@ def evaluated(
     return {**counts, "folds": options.folds, "repeats": options.repeats, "accuracy": by}
 
 
-def put(out: Address, name: str, content: dict[str, Any]) -> None:
+def put(out: S3Address, name: str, content: dict[str, Any]) -> None:
     s3 = session.Account().client("s3")
     body = json.dumps(content).encode()
     with session.calling(f"{out}{name}"):
         s3.put_object(
-            Bucket=out.bucket, Key=out.prefix + name, Body=body, ContentType="application/json"
+            Bucket=out.bucket, Key=out.key + name, Body=body, ContentType="application/json"
         )
 
 

@@ -156,9 +156,9 @@ def test_a_malicious_archive_is_rejected_as_a_model(
 @pytest.mark.parametrize(
     ("address", "digest", "why"),
     [
-        ("models/a", "", "not the address of an archive"),
-        ("https://example.org/model.tar.gz", "", "not the address of an archive"),
-        ("s3://models", "", "not the address of an archive"),
+        ("models/a", "", "is not an S3 address"),
+        ("https://example.org/model.tar.gz", "", "is not an S3 address"),
+        ("s3://models", "", "has no key"),
         ("s3://models/a", "abc", "no SHA-256"),
     ],
 )

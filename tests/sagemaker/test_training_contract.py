@@ -356,12 +356,12 @@ def test_what_was_sent_is_fetched(at_moto: Aws, tmp_path: Path) -> None:
     for name in ("a.txt", "deep/er/b.txt"):
         (there / name).parent.mkdir(parents=True, exist_ok=True)
         (there / name).write_text(name)
-    place = aws_s3.address(f"s3://{BUCKET}/job/") / "output"
+    place = aws_s3.folder_at(f"s3://{BUCKET}/job/") / "output"
     aws_s3.send(there, place)
     assert keys(at_moto) == ["job/output/a.txt", "job/output/deep/er/b.txt"]
     assert aws_s3.fetch(place, tmp_path / "back") == 2
     assert (tmp_path / "back/deep/er/b.txt").read_text() == "deep/er/b.txt"
-    one = aws_s3.address(f"s3://{BUCKET}/job/output/a.txt")
+    one = aws_s3.folder_at(f"s3://{BUCKET}/job/output/a.txt")
     assert aws_s3.fetch(one, tmp_path / "one") == 1
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.txt"]
 
@@ -369,15 +369,15 @@ def test_what_was_sent_is_fetched(at_moto: Aws, tmp_path: Path) -> None:
 def test_a_key_that_leads_out_of_its_folder_is_refused(at_moto: Aws, tmp_path: Path) -> None:
     s3 = at_moto.client("s3")
     s3.put_object(Bucket=BUCKET, Key="job/../../escaped", Body=b"x")
-    with pytest.raises(DataError, match="leads out of its folder"):
-        aws_s3.fetch(aws_s3.address(f"s3://{BUCKET}/job"), tmp_path / "here")
+    with pytest.raises(DataError, match="leaves its folder"):
+        aws_s3.fetch(aws_s3.folder_at(f"s3://{BUCKET}/job"), tmp_path / "here")
 
 
 def test_a_mirror_follows_its_folder_and_leaves_others_alone(at_moto: Aws, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     run = folder / "run"
     run.mkdir(parents=True)
-    mirror = aws_s3.Mirror(folder, aws_s3.address(f"s3://{BUCKET}/job"))
+    mirror = aws_s3.Mirror(folder, aws_s3.folder_at(f"s3://{BUCKET}/job"))
     at_moto.client("s3").put_object(Bucket=BUCKET, Key="job/run/theirs", Body=b"x")
     for name in ("ckpt-1.index", "checkpoint"):
         (run / name).write_text("1")

@@ -53,7 +53,7 @@ class InvokeOptions:
 
     def __post_init__(self) -> None:
         check_all(self, {"name": names.check})
-        if self.file.startswith("s3://"):
+        if aws_names.is_s3(self.file):
             aws_names.check_s3(self.file)
             if self.out is not None:
                 raise ValueError("--out goes with a local file only; the answer to this is in S3")
@@ -62,7 +62,7 @@ class InvokeOptions:
 def invoke(options: InvokeOptions) -> None:
     kind = _kind(options)
     headers = {"ContentType": kind, **({"Accept": options.accept} if options.accept else {})}
-    if options.file.startswith("s3://"):
+    if aws_names.is_s3(options.file):
         print(_later(options, headers))
         return
     body = _read(options.file)

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_type_hints
 
 from petbox import outputs
 from petbox.aws import s3
+from petbox.aws.names import is_s3
 from petbox.cli import options
 from petbox.cli.program import say
 from petbox.data import records
@@ -104,7 +105,7 @@ def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:
 
 
 def work(job: Job) -> None:
-    target = s3.address(job.own.output) if job.own.output else None
+    target = s3.folder_at(job.own.output) if job.own.output else None
     if target and len(job.hosts.names) > 1:
         raise DataError("--output: is for one host; for several, SageMaker sends what was made")
     if job.hosts.leads:
@@ -166,10 +167,10 @@ def pictures(job: Job, channels: dict[str, Path]) -> Path:
                 f"{', '.join(channels) or 'nothing'}; name one so, or mount a folder there"
             )
         return folder
-    if not s3.is_address(place):
+    if not is_s3(place):
         return Path(place).absolute()
     folder = scratch() / "training"
-    if not s3.fetch(s3.address(place), folder):
+    if not s3.fetch(s3.folder_at(place), folder):
         raise DataError(f"{place}: there is nothing; name a prefix with photos or records")
     return folder
 
@@ -182,10 +183,10 @@ def initial(job: Job, channels: dict[str, Path]) -> str | None:
         return str(training_container_channels.weights(folder)) if folder else None
     if folder:
         raise DataError(f"init {place}: and a channel {folder.name} as well; give one of them")
-    if not s3.is_address(place):
+    if not is_s3(place):
         return place
     folder = scratch() / "init"
-    if not s3.fetch(s3.address(place), folder):
+    if not s3.fetch(s3.folder_at(place), folder):
         raise DataError(f"{place}: there is nothing; name weights, or a prefix with a checkpoint")
     return str(training_container_channels.weights(folder))
 

@@ -6,12 +6,12 @@ does not understand fails the job when hours may have gone by.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from petbox.aws import session
+from petbox.aws.names import S3Address
+from petbox.aws.s3 import objects
 from petbox.cli.progress import megabytes
 from petbox.errors import DataError
 from petbox.sagemaker.endpoint.invoke import KINDS, MOST_BYTES
@@ -32,12 +32,12 @@ class Input:
 
 def look(s3: Any, source: str) -> Input:
     """What is at `source`; raises for what no job should be given."""
-    kinds: dict[str, str] = {}  # by kind, a file of it
+    kinds: dict[str, S3Address] = {}  # by kind, a file of it
     files = size = 0
-    for address, bytes_ in objects(s3, source):
-        if address.endswith("/"):
-            continue  # what the console makes for an empty folder; it has no content
-        kind = KINDS.get(PurePosixPath(address).suffix.lower())
+    for address, bytes_ in objects(s3, S3Address.parse(source)):
+        if address.key.endswith("/"):
+            continue  # the console's marker of an empty folder; it has no content
+        kind = KINDS.get(PurePosixPath(address.key).suffix.lower())
         if kind is None:
             raise DataError(
                 f"{address}: neither a picture nor .jsonl nor .json, and would fail the job; "
@@ -57,14 +57,4 @@ def look(s3: Any, source: str) -> Input:
 
 
 def count(s3: Any, address: str) -> int:
-    return sum(1 for _ in objects(s3, address))
-
-
-def objects(s3: Any, address: str) -> Iterator[tuple[str, int]]:
-    """Address and size of all that a job would take for `address`."""
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    with session.calling(address):
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for page in pages:
-            for one in page.get("Contents", ()):
-                yield f"s3://{bucket}/{one['Key']}", one["Size"]
+    return sum(1 for _ in objects(s3, S3Address.parse(address)))
