@@ -1,4 +1,4 @@
-"""`petbox detect` with many pictures, large ones, and servers that have too much to do."""
+"""`petbox detect` with many images, large ones, and overloaded servers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OTHER_PICTURE = str(GOLDEN / "picture.png")
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Pictures whose names are numbers and whose widths are these numbers, counted from 40."""
+    """Images named by numbers; each is 40 pixels wide, and its number more."""
     folder = tmp_path / "album"
     folder.mkdir()
     for n in range(MANY):
@@ -56,7 +56,7 @@ def numbers(done: Done) -> list[int]:
 
 
 def test_no_more_are_under_way_than_asked_for_and_the_order_is_kept(album: Path) -> None:
-    """The server answers in pairs only, the later of the two first."""
+    """The server responds in pairs only, the later request first."""
     pair = threading.Barrier(2)
     later_is_out = threading.Event()
     under_way, most = 0, 0
@@ -166,7 +166,7 @@ def test_a_failure_in_the_work_is_raised(parallel: int) -> None:
     assert given == sorted(given)
 
 
-# Servers that have too much to do
+# Overloaded servers
 
 
 def busy_at_first(times: int, refused: Answer) -> Callable[[Asked], Answer]:

@@ -1,4 +1,4 @@
-"""Pictures fetched from addresses that strangers name: real servers, and what they may try."""
+"""Downloads from untrusted addresses: real servers, and what they may try."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PICTURE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
 
 
 def here(address: Address) -> bool:
-    """In place of `is_public`: servers of tests are on this machine, and not on 127.0.0.2."""
+    """In place of `is_public`: the tests' servers are on this machine, and not on 127.0.0.2."""
     return address == ipaddress.ip_address("127.0.0.1")
 
 

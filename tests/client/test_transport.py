@@ -1,4 +1,4 @@
-"""The client against a real server, by plain HTTP and through boto3."""
+"""Requests to a real server, over plain HTTP and through boto3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawing: boxes where they belong, labels that can be read, the picture handed in untouched."""
+"""Drawing: boxes where they belong, readable labels, the original image unchanged."""
 
 from __future__ import annotations
 

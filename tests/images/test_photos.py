@@ -1,4 +1,4 @@
-"""Pictures found and made ready to be sent."""
+"""Images listed, and made ready to be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking the container's own front, by `petbox detect` and by the boto3 of the documents."""
+"""The container's own gateway, called by `petbox detect` and by the boto3 of the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP front from its real zip, put API Gateway's own events, before a real endpoint too."""
+"""The HTTP front from its real zip, with API Gateway's own events, also before a real endpoint."""
 
 from __future__ import annotations
 

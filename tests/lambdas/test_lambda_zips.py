@@ -1,4 +1,4 @@
-"""The zips themselves: what is in them, what is not, and what the script says."""
+"""The zips themselves: what is in them, what is not, and the script's output."""
 
 from __future__ import annotations
 

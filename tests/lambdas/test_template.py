@@ -1,4 +1,4 @@
-"""serverless/template.yaml: that AWS would take it, and that it keeps to what docs promise."""
+"""serverless/template.yaml: AWS would accept it, and it keeps what the docs promise."""
 
 from __future__ import annotations
 

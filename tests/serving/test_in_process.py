@@ -1,4 +1,4 @@
-"""A detector in this process: which folder it is taken from, and what a SavedModel answers."""
+"""A model in this process: which folder is loaded, and what a SavedModel returns."""
 
 from __future__ import annotations
 
