@@ -90,7 +90,7 @@ def test_importing_petbox_takes_no_time() -> None:
 
 
 def test_every_public_name_is_there_and_listed() -> None:
-    assert set(petbox.__all__) <= set(dir(petbox))
+    assert dir(petbox) == sorted(petbox.__all__)
     for name in petbox.__all__:
         assert getattr(petbox, name)
     with pytest.raises(AttributeError, match="no attribute 'Detecter'"):

@@ -1,4 +1,4 @@
-"""model.tar.gz from S3, which is moto's over HTTP: fetched once, and only with the expected digest."""
+"""model.tar.gz from S3 (moto over HTTP): fetched once, and only with the expected digest."""
 
 from __future__ import annotations
 
