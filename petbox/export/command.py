@@ -85,8 +85,8 @@ def main(options: Options) -> None:
         batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
         whole_canvas=options.whole_canvas,
     )
-    make = exporter.export if options.out else exporter.export_classic
-    made = make(model, out, settings, options.records, pipeline_config)
+    classic = options.out is None
+    made = exporter.export(model, out, settings, options.records, pipeline_config, classic=classic)
     program.report(made, options.json)
 
 

@@ -55,31 +55,14 @@ def export_inference_graph(
     `trained_checkpoint_prefix` is a checkpoint in a run's folder, or that folder. The network is
     defined by the run's params.yaml; a pipeline.config is only checked against it.
     """
-    return export_classic(
+    return export(
         runs.read(Path(trained_checkpoint_prefix)),
         Path(output_directory),
         replace(settings or Settings(), input_type=input_type),
         records,
         read_pipeline_config(Path(pipeline_config)) if pipeline_config else None,
+        classic=True,
     )
-
-
-def export_classic(
-    model: Run | ModelFolder,
-    out: Path,
-    settings: Settings,
-    records: Path | None = None,
-    pipeline_config: PipelineConfig | None = None,
-) -> Path:
-    """Makes the folder `out` as the Object Detection API's exporter does: saved_model in it."""
-    with outputs.product(out) as partial:
-        partial.mkdir()
-        with _errors_name(out, partial):
-            folder = partial / SAVED_MODEL
-            source = _export(model, folder, settings, records, pipeline_config)
-            if config := source.files.get(PIPELINE_CONFIG):
-                (partial / PIPELINE_CONFIG).write_bytes(config)
-    return out / SAVED_MODEL
 
 
 def export(
@@ -88,28 +71,25 @@ def export(
     settings: Settings,
     records: Path | None = None,
     pipeline_config: PipelineConfig | None = None,
+    *,
+    classic: bool = False,
 ) -> Path:
-    """Makes the SavedModel `out`, verified on images of `records`, the run's, or drawn ones."""
-    with outputs.product(out) as partial, _errors_name(out, partial):
-        _export(model, partial, settings, records, pipeline_config)
-    return out
+    """Makes the SavedModel `out`, verified on images of `records`, the run's, or drawn ones.
 
-
-def _export(
-    model: Run | ModelFolder,
-    folder: Path,
-    settings: Settings,
-    records: Path | None,
-    pipeline_config: PipelineConfig | None,
-) -> Source:
+    With `classic` it makes the folder `out` as the Object Detection API's exporter does.
+    """
     _check(model, settings)
     start = time.monotonic()
-    source = load(model, records, pipeline_config)
-    network = source.build(settings.whole_canvas)
-    servable = Servable(network, source.names, settings)
-    _write(servable, source, folder, settings)
-    _verify(folder, source, network, settings, start)
-    return source
+    with outputs.product(out) as partial, _errors_name(out, partial):
+        folder = partial / SAVED_MODEL if classic else partial
+        source = load(model, records, pipeline_config)
+        network = source.build(settings.whole_canvas)
+        servable = Servable(network, source.names, settings)
+        _write(servable, source, folder, settings)
+        _verify(folder, source, network, settings, start)
+        if classic and (config := source.files.get(PIPELINE_CONFIG)):
+            (partial / PIPELINE_CONFIG).write_bytes(config)
+    return out / SAVED_MODEL if classic else out
 
 
 def _check(model: Run | ModelFolder, settings: Settings) -> None:
