@@ -1,12 +1,12 @@
-"""How large an answer is, and how long its JSON takes: classic, serving_default, detect.
+"""The size of a response and the time of its JSON: classic, serving_default, detect.
 
     python bench/answer_size.py
 
-A Faster R-CNN for the 37 breeds looks at a photo. Classic is what the Object Detection API's
-exporter lets it say: the raw tensors of 300 proposals beside 100 detections. The weights are
-chance, spread so that scores are as different as a trained detector's; the size of an answer does
-not depend on who is right. The JSON is the embedded server's, which writes what TensorFlow Serving
-does. Wants the photos in the folder that PETBOX_TEST_DATA names.
+A Faster R-CNN for the 37 breeds runs on a photo. Classic is the output of the Object Detection
+API's exporter: the raw tensors of 300 proposals with 100 detections. The weights are random, scaled
+so that scores vary like a trained detector's; the size of a response does not depend on accuracy.
+The JSON is the embedded server's, which is TensorFlow Serving's. Needs the photos in the folder
+PETBOX_TEST_DATA.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def network(names: dict[int, str]) -> tuple[Any, Any]:
 
 
 def asked(config: Any, model: Any, names: dict[int, str], settings: Settings) -> dict[str, Any]:
-    """What the exported model answers to the photo, by signature."""
+    """The exported model's outputs for the photo, by signature."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     servable = Servable(TrainedNetwork(config, model), names, settings)
     servable.save(FOLDER, LABEL_MAP.read_bytes())
@@ -91,7 +91,7 @@ def asked(config: Any, model: Any, names: dict[int, str], settings: Settings) ->
 
 
 def raw(config: Any, model: Any) -> dict[str, Any]:
-    """What the Object Detection API's Faster R-CNN adds, in its shapes."""
+    """The additional outputs of the Object Detection API's Faster R-CNN, in its shapes."""
     canvas = config.task.model.input_size[:2]
     pixels = tf.image.resize(tf.io.decode_jpeg(PHOTO.read_bytes(), 3), canvas)
     image = (pixels[None] / 255.0 - 0.45) / 0.225
@@ -121,7 +121,7 @@ def row(
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
-    """The median of many times."""
+    """The median of many runs."""
     taken = []
     for _ in range(TIMES):
         start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""What other arithmetic would give: XLA, and 8 bits by TensorFlow's own quantizer.
+"""The speed and error of other arithmetic: XLA, and 8 bits by TensorFlow's own quantizer.
 
     python bench/arithmetic.py
 
-The feature network (ResNet-50 with its pyramid, chance weights) on the canvas of a 4:3 photo, in
-float32 as it is exported and in each other way, asked in turns. A way that TensorFlow refuses is
-in the table with its reason. None of them is part of the exporter.
+The feature network (ResNet-50 with its pyramid, random weights) on the canvas of a 4:3 photo, in
+float32 as it is exported and in each other way, alternating. If TensorFlow rejects one, the table
+has the reason. None of them is part of the exporter.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def picture(number: int) -> Any:
 
 
 def write(folder: Path) -> None:
-    """The feature network as a SavedModel, its normalisations folded as the exporter does."""
+    """The feature network as a SavedModel, its normalizations folded as by the exporter."""
     from petbox.export.rewrite.fold_batchnorm import Weights, folded
 
     config = training_config.experiment("faster_rcnn_resnet50_pets")
@@ -126,7 +126,7 @@ def quantized(source: Path, operations: str) -> Path:
 
 
 def distance(wanted: Any, found: Any) -> float:
-    """How far the worst of the feature maps is off, as a share of its own spread."""
+    """The error of the worst feature map, relative to its standard deviation."""
     return max(
         float(tf.norm(found[name] - one) / tf.norm(one - tf.reduce_mean(one)))
         for name, one in wanted.items()

@@ -2,8 +2,7 @@
 
     python bench/chain.py
 
-Runs the demo in a fresh clone under build/, so that no product is there before, and once more, so
-that all are.
+Runs the demo in a fresh clone under build/, first without any outputs, then again with all.
 """
 
 from __future__ import annotations

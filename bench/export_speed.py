@@ -1,12 +1,12 @@
-"""The library's own export against ours: the same weights, asked in turns.
+"""The library's own export compared with ours: the same weights, alternating.
 
     python bench/export_speed.py                                     everything, about an hour
     python bench/export_speed.py --only r50-640 --requests 5         a first look
 
-Both are loaded as a model server loads them, each in a process of its own, and asked one after
-the other, so that both see the same machine. The weights are chance: speed is measured, not what
-is found. The library's export has the proposals and the suppression that the library has by
-default; ours has the preset's.
+Both are loaded as by a model server, each in its own process, and called alternately, so that the
+load of the machine affects both. The weights are random: this measures speed, not accuracy. The
+library's export has the library's default proposals and non-maximum suppression; ours has the
+preset's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NETWORKS = {"r50-640": (50, 640), "r101-640": (101, 640), "r50-1024": (50, 1024)
 MODELS = ("library", "ours", "ours, --whole-canvas")
 SHAPES = {"4:3": (500, 375), "square": (500, 500), "12 megapixels": (4032, 3024)}
 BARS = {"4:3": "≥ 2.5x", "square": "≥ 1.9x"}
-# What the names of a graph's nodes say of the stage they belong to; the first that is found counts.
+# The stage of a node by its name; the first match counts.
 STAGES = {
     "NMS": "combined_non_max_suppression(?!.*level)|generate_detections",
     "proposals": "propose_rois|roi_generator",
@@ -108,7 +108,7 @@ def network(name: str, requests: int, again: bool) -> Iterator[list[str]]:
 
 
 def started(model: Path) -> float:
-    """The seconds until its first answer, with no other model in memory."""
+    """The seconds until its first response, with no other model in memory."""
     with server(model) as ask:
         loaded: float = ask("load")["seconds"]
         answered: float = ask("answer", photo("square"))["seconds"]
@@ -116,7 +116,7 @@ def started(model: Path) -> float:
 
 
 def made_models(name: str, again: bool) -> Any:
-    """The models of one network: what it multiplies, and the seconds each export took."""
+    """The models of one network: its products, and the seconds of each export."""
     folder = OUT / name
     told = folder / "made.json"
     if not (again and told.exists()):
@@ -136,7 +136,7 @@ def decoding(requests: int) -> Iterator[list[str]]:
 
 
 def row(name: str, values: Sequence[float], bar: str, form: str) -> list[str]:
-    """A row of the table: what each took, and how many times less than the first."""
+    """A row of the table: the time of each, and the speedup over the first."""
     ratios = ", ".join(f"{values[0] / value:.2f}x" for value in values[1:])
     cells = [format(value, form) for value in values] + [""] * (len(MODELS) - len(values))
     return [name, *cells, ratios, bar]
@@ -154,7 +154,7 @@ def in_turns(calls: Sequence[Callable[[], Any]], requests: int) -> list[float]:
 
 
 def photo(shape: str) -> str:
-    """A JPEG of soft blots."""
+    """A JPEG of soft noise."""
     path = OUT / f"{shape.replace(':', 'x').replace(' ', '_')}.jpg"
     if not path.exists():
         import numpy as np
@@ -175,7 +175,7 @@ def command(name: str, *words: object) -> list[str]:
 
 
 def task(name: str, *words: object, given: Any = None) -> Any:
-    """What a process of ours says in the end, in JSON."""
+    """The JSON that a process prints at the end."""
     done = subprocess.run(
         command(name, *words), input=json.dumps(given), stdout=subprocess.PIPE, text=True
     )
@@ -185,7 +185,7 @@ def task(name: str, *words: object, given: Any = None) -> Any:
 
 
 def export(run: Path, out: Path, model: str) -> float:
-    """Makes the SavedModel; the seconds it took, without the check that ours does in the end."""
+    """Makes the SavedModel; returns the seconds, without the verification of ours."""
     if model == "library":
         seconds: float = task("library", run, out)["seconds"]
         return seconds
@@ -202,7 +202,7 @@ def export(run: Path, out: Path, model: str) -> float:
 
 @contextmanager
 def server(model: Path) -> Iterator[Callable[..., Any]]:
-    """A process that loads `model`; gives what asks it: (what to do, a picture) → its answer."""
+    """A process that loads `model`; yields a function of (what to do, an image)."""
     process = subprocess.Popen(
         command("serve", model), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -223,11 +223,11 @@ def server(model: Path) -> Iterator[Callable[..., Any]]:
         process.wait()
 
 
-# What runs in a process of its own
+# Runs in a process of its own
 
 
 def make_run(folder: str, layers: str, edge: str) -> None:
-    """A run of random weights; says the shapes of its convolutions."""
+    """Makes a run with random weights; prints the shapes of its convolutions."""
     from petbox.data import labels
     from petbox.training import config as training_config
     from petbox.training.tfvision import tf
@@ -240,7 +240,7 @@ def make_run(folder: str, layers: str, edge: str) -> None:
     tf.keras.utils.set_random_seed(3)
     model = training_config.task(config).build_model()
     for one in model.weights:
-        # As if trained: no normalisation is like another, so none is left out or shared.
+        # As if trained: all normalizations differ, so none is removed or shared.
         if re.search("gamma|beta|moving_mean|moving_variance", one.name):
             one.assign(one + tf.random.normal(one.shape, stddev=0.02))
 
@@ -268,7 +268,7 @@ def make_run(folder: str, layers: str, edge: str) -> None:
 
 
 def products(graph: Any) -> Iterator[dict[str, Any]]:
-    """Each convolution and matrix product of a graph: what it takes, what it is multiplied with."""
+    """Each convolution and matrix product of a graph, with the shapes of its operands."""
     for op in graph.get_operations():
         if op.type in ("Conv2D", "MatMul"):
             taken, kernel = (one.shape.as_list() for one in op.inputs[:2])
@@ -285,7 +285,7 @@ def products(graph: Any) -> Iterator[dict[str, Any]]:
 
 
 def export_by_library(run: str, out: str) -> None:
-    """As the Model Garden's export_saved_model.py does, with its detector's default settings."""
+    """Exports like the Model Garden's export_saved_model.py, with its default detector settings."""
     from petbox.training import config as training_config
     from petbox.training import runs
     from petbox.training.tfvision import exp_factory, tf
@@ -309,7 +309,7 @@ def export_by_library(run: str, out: str) -> None:
 
 
 def limit() -> None:
-    """How long the products of a network take by themselves, each at its best."""
+    """The time of a network's products alone, the best of each."""
     import numpy as np
 
     from petbox.tf import tf
@@ -335,7 +335,7 @@ def limit() -> None:
 
 
 def serve(model: str) -> None:
-    """Does what it is asked on stdin, a line each."""
+    """Executes commands from stdin, one per line."""
     from petbox.tf import tf
 
     calls: dict[str, Callable[..., Any]] = {}
@@ -365,7 +365,7 @@ def serve(model: str) -> None:
 
 
 def original_names(model: Path) -> list[str]:
-    """What the nodes n0, n1, ... of a model of ours were called; of another none is."""
+    """The original names of the nodes n0, n1, ... of our model; none for another model."""
     told = model / "assets.extra" / "node_names.txt"
     return told.read_text().splitlines() if told.exists() else []
 
@@ -373,7 +373,7 @@ def original_names(model: Path) -> list[str]:
 def stages(
     tf: Any, session: Any, outputs: Any, given: Any, names: Sequence[str]
 ) -> dict[str, float]:
-    """The share of its steps' time that each stage has."""
+    """The share of the ops' time that each stage takes."""
     metadata = tf.compat.v1.RunMetadata()
     full = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
     session.run(outputs, given, full, metadata)
@@ -389,7 +389,7 @@ def stages(
 
 
 def preparing(ours: bool) -> Callable[..., Any]:
-    """Decodes and resizes picture files as our models do, or as those of the library do."""
+    """Decodes and resizes image files like our models, or like those of the library."""
     from petbox.export.decode.files import decode
     from petbox.export.faster_rcnn import scaled
     from petbox.training import config as training_config

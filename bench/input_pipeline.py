@@ -1,10 +1,9 @@
-"""How much of training's speed the reading of real records costs.
+"""The cost of reading real records during training.
 
     python bench/input_pipeline.py
 
-Steps of one detector with batches from the records, and with one batch that is kept: turns of
-a few steps each, one after the other, so that both meet the same noise. Wants the photos in the
-folder that PETBOX_TEST_DATA names.
+Steps of one detector with batches from the records, and with one batch kept in memory, alternating
+every few steps, so that noise affects both. Needs the photos in the folder PETBOX_TEST_DATA.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def measured(config: Any) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Of each turn the time a step takes with records and with the kept batch; by wall, by CPU."""
+    """For each turn the time of a step with records and with the kept batch; wall and CPU."""
     task = training_config.task(config)
     model = task.build_model()
     optimizer = task.create_optimizer(config.trainer.optimizer_config)
@@ -84,7 +83,7 @@ def spent() -> float:
 
 
 def row(what: str, turns: list[tuple[float, float]]) -> list[str]:
-    """Medians, for the machine is shared; the ratio is of each turn's two."""
+    """Medians, because the machine is shared; ratios are within a turn."""
     fresh, kept = zip(*turns, strict=True)
     ratios = [k / f for f, k in turns]
     middle = [statistics.median(values) for values in (fresh, kept)]

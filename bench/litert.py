@@ -1,10 +1,10 @@
-"""The detector converted to LiteRT beside its SavedModel: as good, how fast, how large.
+"""The detector converted to LiteRT compared with its SavedModel: accuracy, speed, size.
 
     python bench/litert.py RUN=RECORDS ...
     python bench/litert.py runs/toy=data/toy-records build/bench-pets/run=build/bench-pets/records
 
-Each run is exported and converted anew. All are asked about the held-out pictures of the records,
-file by file, as clients send them. Times and memory are of fresh processes, in turns.
+Each run is exported and converted again. All run on the held-out images of the records, file by
+file, as clients send them. Times and memory are of new processes, alternating.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STARTS = 3  # of a process for each
 WARM = 40  # calls in each
 BAR = 0.01  # of mAP, that a form may lose
 
-# Processes that answer as Lambda would; each prints when its first answer was there.
+# Processes like those in Lambda; each prints the time of its first result.
 SAVED_MODEL = "from petbox.export.saved_detector import SavedDetector as Detector"
 LITERT = "from petbox.litert.detector import LiteDetector as Detector"
 ASKING = """
@@ -112,7 +112,7 @@ def export(run: Path, models: dict[str, Path]) -> None:
 
 
 def judgement(model: Path, folder: Path, photos: Path) -> dict[str, float]:
-    """COCO's metrics on the held-out pictures, whose files are left in `photos`."""
+    """COCO's metrics on the held-out images, whose files are written to `photos`."""
     from petbox.data import records
     from petbox.evaluation import coco_metrics
 
@@ -147,7 +147,7 @@ def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
 
 
 def in_turns(models: dict[str, Path], photos: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each form's processes say, started one after the other."""
+    """The results of each form's processes, started one after the other."""
     said: dict[str, list[dict[str, Any]]] = {form: [] for form in models}
     for _ in range(STARTS):
         for form, model in models.items():

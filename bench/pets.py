@@ -2,9 +2,9 @@
 
     python bench/pets.py
 
-Wants the photos in the folder that PETBOX_TEST_DATA names, and about 20 minutes on two cores.
-Beside the table it keeps, as bench/pets-….{png,jpg}, the learning curve, the precision-recall plot
-and sheets of test pictures. With --steps it is a trial, and nothing is kept but under build/.
+Needs the photos in the folder PETBOX_TEST_DATA, and about 20 minutes on two cores. It also writes
+the learning curve, the precision-recall plot and sheets of test images as bench/pets-….{png,jpg}.
+With --steps it is a trial that only writes under build/.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
 
 
 def trained(steps: int) -> float:
-    """The seconds that training took; run and evaluation are under build/."""
+    """Trains and evaluates under build/; returns the seconds of the training."""
     pets, records, run = DATA / "pets", WORK / "records", WORK / "run"
     lists = [
         f"--{split}-list={pets / 'splits' / f'{split}_faces.txt'}" for split in ("train", "test")
@@ -76,14 +76,14 @@ def trained(steps: int) -> float:
 
 
 def call(*words: str) -> float:
-    """The seconds that one of the project's programs takes."""
+    """Runs one of the project's programs; returns its seconds."""
     start = time.monotonic()
     subprocess.run([sys.executable, *words], cwd=report.CHECKOUT, check=True)
     return time.monotonic() - start
 
 
 def learning_curve(run: Path) -> list[tuple[int, float]]:
-    """mAP@0.5 by step, as the run's TensorBoard logs have it."""
+    """mAP@0.5 by step, from the run's TensorBoard logs."""
     events = EventAccumulator(str(run / "validation"), size_guidance={"tensors": 0}).Reload()
     return [
         (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))

@@ -1,9 +1,9 @@
-"""How fast train/make_records.py's work goes: photos read, decoded, and written as records.
+"""The speed of `petbox records`: photos read, decoded, and written as records.
 
     python bench/records.py
 
 Real annotated photos of at most 400 pixels, from the folder of test data (PETBOX_TEST_DATA); the
-larger set is the same twice. TensorFlow's import, some seconds, is not counted: it is once a run.
+larger set repeats it. TensorFlow's import, a few seconds per run, is not counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def row(times: int, workers: int) -> list[str]:
-    """The best of several runs, for the machine is shared."""
+    """The best of several runs, because the machine is shared."""
     taken = [measured(times, workers) for _ in range(RUNS)]
     best = min(taken, key=lambda run: run.seconds)
     count = times * sum(len(split) for split in photos().photos.values())

@@ -1,4 +1,4 @@
-"""RESULTS.md: each benchmark owns the table between its two markers and rewrites it alone."""
+"""Writes RESULTS.md: each benchmark rewrites the table between its own two markers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULTS = CHECKOUT / "bench" / "RESULTS.md"
 
 
 def write_table(name: str, command: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Puts the table `name` into RESULTS.md with machine, commit and command; gives its text."""
+    """Writes the table `name` to RESULTS.md with machine, commit and command; returns its text."""
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     text = f"`{command}` · {machine()} · commit {commit()} · {date.today().isoformat()}\n\n{table}"
@@ -43,7 +43,7 @@ def _system() -> str:
 
 
 def commit() -> str:
-    """The commit measured, with a plus when the tree held more than it."""
+    """The measured commit, with a plus if the tree has changes."""
     head = _git("rev-parse", "--short", "HEAD")
     changed = _git("status", "--porcelain", "--", ".", ":!bench/RESULTS.md", ":!bench/*.png")
     return head + ("+" if changed else "")

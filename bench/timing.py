@@ -1,4 +1,4 @@
-"""How long calls take, and how many a second are answered: what several benchmarks measure."""
+"""Latency and throughput of calls, for several benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURNS = 10  # of each kind; the machine drifts
 
 
 def medians(calls: Sequence[Call], requests: int, turns: int = TURNS) -> list[float]:
-    """p50 of each in milliseconds, measured in turns."""
+    """p50 of each in milliseconds, alternating."""
     taken: list[list[float]] = [[] for _ in calls]
     for _ in range(turns):
         for call, times in zip(calls, taken, strict=True):
@@ -29,7 +29,7 @@ def seconds(call: Call) -> float:
 
 
 def rate(callers: list[Call], requests: int) -> float:
-    """Calls a second of all callers together, each in a thread of its own."""
+    """Calls per second of all callers together, each in its own thread."""
     each = max(requests // len(callers), 1)
 
     def work(call: Call) -> None:
