@@ -261,7 +261,7 @@ def test_odd_pictures_are_read_or_refused_as_by_the_saved_model(
         try:
             lite.detect(picture)
         except InvalidImage as refusal:
-            flaw = str(refusal).removeprefix("the picture ")
+            flaw = str(refusal).removeprefix("the image ")
             assert f"[image 0 of the request {flaw}]" in saved.refusal(picture), path.name
             outcome["refused"] += 1
         else:

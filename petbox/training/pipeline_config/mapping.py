@@ -91,7 +91,7 @@ def read(path: Path) -> PipelineConfig:
     try:
         return parse(path.read_bytes().decode(), str(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file, so no pipeline.config") from error
 
