@@ -50,7 +50,8 @@ ROOMS: dict[str, frozenset[str]] = {
     }.items()
 }
 GROUND = {"", "__main__", "errors", "outputs", "tf", "wire"}  # "" is petbox/__init__.py
-ANY_ROOM = {"petbox", "petbox.__main__", "petbox.cli.main"}  # lazily
+LAZY = {"petbox", "petbox.__main__", "petbox.cli.main"}  # name any room in functions
+ANY_ROOM = {*LAZY, "petbox.cli.train_photos"}  # the last is itself imported when it is typed
 MOST_LINES = 350
 TOO_LONG: set[str] = {
     "petbox.serving.model_server.json_text",
@@ -88,9 +89,7 @@ HEAVY = {
     "petbox.litert.nms": "a piece of a TensorFlow graph",
     "petbox.litert.preprocess": "computes with numpy",
     "petbox.data.image_files": "opens images",
-    "petbox.data.pets": "opens images",
     "petbox.data.toy": "draws images",
-    "petbox.data.trimaps": "opens images",
     "petbox.client.sources": "opens images",
     "petbox.images.draw": "draws on images",
     "petbox.images.drawn_copies": "writes images",
@@ -208,7 +207,7 @@ def test_each_floor_stands_on_lower_ones() -> None:
 
 
 def test_those_that_name_any_room_do_it_lazily() -> None:
-    for module in ANY_ROOM:
+    for module in LAZY:
         wrong = {name for name in at_import(PETBOX[module]) if room(name) not in ("", "cli")}
         assert not wrong, module
 

@@ -29,7 +29,7 @@ examples:
 # `module:Options:function`. The module's docstring is the command's help.
 SECTIONS = {
     "data and training": {
-        "train": ("train a detector on a folder of photos", "training.command:Options:main"),
+        "train": ("train a detector on a folder of photos", "cli.train_photos:Options:main"),
         "evaluate": ("COCO metrics of a run or a model", "evaluation.command:Options:main"),
         "export": ("make a SavedModel from a run", "export.command:Options:main"),
         "convert": ("make a LiteRT model from a run", "litert.command:Options:main"),

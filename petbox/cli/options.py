@@ -14,7 +14,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, TypeVar
 
 T = TypeVar("T")
@@ -79,6 +79,21 @@ def filled(config: type[T], arguments: argparse.Namespace) -> T:
     names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
     values = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def words(chosen: Any, names: Collection[str]) -> list[str]:
+    """Those options of `chosen` that differ from their defaults, as they are typed."""
+    typed: list[str] = []
+    for field in dataclasses.fields(chosen):
+        value, flag = getattr(chosen, field.name), field.name.rstrip("_").replace("_", "-")
+        if field.name not in names or value == field.default:
+            continue
+        if isinstance(value, bool):
+            typed.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            several = value if isinstance(value, tuple) else (value,)
+            typed += [f"--{flag}={one}" for one in several]
+    return typed
 
 
 def _details(kind: Any, default: Any) -> dict[str, Any]:

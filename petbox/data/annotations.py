@@ -1,8 +1,7 @@
-"""Annotated photos: what every source of data is read into, and what records are written from.
+"""Annotated photos: what every data set is read into, and what records are written from.
 
-A source is a folder in Oxford-IIIT Pet's layout (`petbox.data.pets`), one of PASCAL VOC's
-(`petbox.data.voc_folder`) or a COCO file (`petbox.data.coco`). Opens no image: whether a photo
-matches its annotation is checked when it is written into a record.
+The readers are `petbox.data.pets`, `voc`, `coco` and `yolo`. Whether a photo matches its annotation
+is checked when it is written into a record.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from petbox.errors import DataError
 
 Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, in fractions
+Edges = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax, in pixels
 Remarks = dict[str, tuple[str, ...]]  # what was done on purpose, and to which files
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -78,13 +78,22 @@ class Division:
             raise DataError("--test-list and --test-share both say what is held out; give one")
 
 
-def box(
-    where: str, edges: tuple[float, float, float, float], width: int, height: int, advice: str = ""
-) -> Box:
-    """The box of pixels `xmin, ymin, xmax, ymax` in fractions, as the Object Detection API has it.
+TRIMMED = "box trimmed to its picture, by less than a pixel"
+
+
+def trimmed(edges: Edges, width: int, height: int) -> Edges:
+    """Within the image, if rounding led less than a pixel out of it."""
+    xmin, ymin, xmax, ymax = edges
+    if min(xmin, ymin) <= -1 or xmax >= width + 1 or ymax >= height + 1:
+        return edges
+    return max(xmin, 0), max(ymin, 0), min(xmax, width), min(ymax, height)
+
+
+def box(where: str, edges: Edges, width: int, height: int, advice: str = "") -> Box:
+    """The box in fractions, as the Object Detection API has it.
 
     VOC counts pixels from 1, others from 0; both are within a pixel of the truth, and both may
-    touch the picture's edges. A box that is empty, turned around or outside is not mended.
+    touch the image's edges. A box that is empty, inverted or outside is not fixed.
     """
     xmin, ymin, xmax, ymax = edges
     shown = f"box {xmin:g},{ymin:g} to {xmax:g},{ymax:g}"

@@ -8,7 +8,10 @@
 
 The form of the boxes is the one that goes with the file, or `bbox` says it; a box that does not
 fit its picture in that form stops the reading. A picture without a box is left out and told of.
-Masks are passed over. Opens no picture.
+Masks are ignored. Opens no image.
+
+Category ids are kept, with their gaps, unless 0 is used, which is the background's: then all are
+renumbered. A given label map is matched by name, or by id if the file has no names.
 """
 
 from __future__ import annotations
@@ -16,23 +19,22 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from petbox.data import annotations as data_annotations
-from petbox.data import categories
 from petbox.data import splits as data_splits
 from petbox.data.annotations import PICTURES, Animal, Box, Dataset, Division, Photo
-from petbox.data.categories import Classes
 from petbox.errors import DataError
 
 BoxForm = Literal["by-file", "xywh", "corners"]
 MEANING = {"xywh": "x, y, width, height", "corners": "xmin, ymin, xmax, ymax"}
-TRIMMED = "box trimmed to its picture, by less than a pixel"
 _FORM = "give --coco a COCO file, or annotations.json of SageMaker's form"
+ANEW = "category ids numbered anew, for 0 is the background's"
+ANNOTATIONS = ("annotations", "labels")  # usual names of the folder of such files
 Found = defaultdict[str, list[str]]
 
 
@@ -57,11 +59,7 @@ def read(
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
 ) -> Dataset:
-    """The data set of one file, or of two: the first to train on, the second held out.
-
-    `images` are the folders of their pictures: by default images/ beside a file, or else the
-    folder it lies in.
-    """
+    """The data set of one file, or of two: the first to train on, the second held out."""
     division = division or Division()
     if len(paths) > 2 or len(images) not in (0, 1, len(paths)):
         raise DataError("--coco takes one file or two, the second held out, and --images as many")
@@ -72,7 +70,7 @@ def read(
     found: Found = defaultdict(list)
     stated = {str(file.path): file.categories for file in files}
     used = {a["category_id"] for file in files for a in file.annotations}
-    classes = categories.classes(stated, used, labels, found)
+    classes = _classes(stated, used, labels, found)
     photos = [_photos(file, classes, found) for file in files]
     for file in files:
         found[f"boxes read as {MEANING[file.form]}"].append(file.path.name)
@@ -80,18 +78,16 @@ def read(
     if len(files) == 1:
         known = {image["file_name"] for image in files[0].images}
         splits = data_splits.divided(photos[0], known, {}, division, found)
-    elif division.test_share or division.train_list or division.test_list:
-        raise DataError("two files of --coco say what is held out; leave out the other option")
     else:
-        splits = {"train": tuple(photos[0].values()), "test": tuple(photos[1].values())}
-        _refuse_shared(splits)
+        parts = dict(zip(("train", "test"), photos, strict=True))
+        splits = data_splits.by_folders(parts, division, "two files of --coco")
     return Dataset(classes.labels, splits, data_annotations.remarks(found), turned)
 
 
 # Photos
 
 
-def _photos(file: _File, classes: Classes, found: Found) -> dict[str, Photo]:
+def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
     """Those with boxes, by their file names."""
     of_image: defaultdict[int | str, list[dict[str, Any]]] = defaultdict(list)
     for annotation in file.annotations:
@@ -111,12 +107,12 @@ def _photos(file: _File, classes: Classes, found: Found) -> dict[str, Photo]:
 
 
 def _animal(
-    file: _File, annotation: dict[str, Any], image: dict[str, Any], classes: Classes, found: Found
+    file: _File, annotation: dict[str, Any], image: dict[str, Any], classes: _Classes, found: Found
 ) -> Animal:
     edges = _corners(annotation["bbox"], file.form)
-    trimmed = _trimmed(edges, image)
+    trimmed = data_annotations.trimmed(edges, image["width"], image["height"])
     if trimmed != edges:
-        found[TRIMMED].append(image["file_name"])
+        found[data_annotations.TRIMMED].append(image["file_name"])
     label = classes.of[annotation["category_id"]]
     crowd = annotation.get("iscrowd", 0) == 1
     return Animal(_box(file, annotation, image, trimmed), label, classes.labels[label], crowd=crowd)
@@ -144,23 +140,14 @@ def _corners(bbox: Sequence[float], form: str) -> tuple[float, float, float, flo
     return (left, top, left + right, top + bottom) if form == "xywh" else (left, top, right, bottom)
 
 
-def _trimmed(
-    edges: tuple[float, float, float, float], image: Mapping[str, Any]
-) -> tuple[float, float, float, float]:
-    """Within the picture, where rounding led less than a pixel out of it."""
-    xmin, ymin, xmax, ymax = edges
-    width, height = image["width"], image["height"]
-    if min(xmin, ymin) <= -1 or xmax >= width + 1 or ymax >= height + 1:
-        return edges
-    return max(xmin, 0), max(ymin, 0), min(xmax, width), min(ymax, height)
-
-
 def _all_fit(file: _File, form: str) -> bool:
     sizes = {image["id"]: image for image in file.images}
     for annotation in file.annotations:
         image = sizes[annotation["image_id"]]
-        xmin, ymin, xmax, ymax = _trimmed(_corners(annotation["bbox"], form), image)
-        if not (0 <= xmin < xmax <= image["width"] and 0 <= ymin < ymax <= image["height"]):
+        width, height = image["width"], image["height"]
+        edges = _corners(annotation["bbox"], form)
+        xmin, ymin, xmax, ymax = data_annotations.trimmed(edges, width, height)
+        if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
             return False
     return True
 
@@ -178,22 +165,13 @@ def _picture(file: _File, name: str) -> Path:
 
 def _remark_on_the_rest(files: Sequence[_File], found: Found) -> None:
     named = {file.folder / image["file_name"] for file in files for image in file.images}
-    lying = {path for file in files for path in file.folder.glob("*") if _is_picture(path)}
+    lying = {
+        path
+        for file in files
+        for path in file.folder.glob("[!.]*")
+        if path.suffix.lower() in PICTURES
+    }
     found["picture that no file names, passed over"].extend(path.name for path in lying - named)
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
-
-
-def _refuse_shared(splits: Mapping[str, Sequence[Photo]]) -> None:
-    trained = {photo.path.resolve() for photo in splits["train"]}
-    for photo in splits["test"]:
-        if photo.path.resolve() in trained:
-            raise DataError(
-                f"{photo.annotation}: {photo.path} is trained on as well, so it measures nothing; "
-                "take it out of one file"
-            )
 
 
 # The file
@@ -214,9 +192,22 @@ def _file(path: Path, folder: Path | None, bbox: BoxForm) -> _File:
         bbox = "corners" if names is None else "xywh"
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give --images the folder of the pictures")
-    beside = path.parent / "images"
-    folder = folder or (beside if beside.is_dir() else path.parent)
+    folder = folder or _folder(path, images[0]["file_name"])
     return _File(path, images, annotations, names, folder, bbox)
+
+
+def _folder(path: Path, name: str) -> Path:
+    """Where the images of a file are: beside it, or beside its folder, by the usual names."""
+    split = path.stem.removeprefix("instances_")
+    beside = path.parent
+    around = [beside, beside.parent] if beside.name.lower() in ANNOTATIONS else [beside]
+    places = [
+        folder / under
+        for folder in around
+        for under in ("images", f"images/{split}", split, "JPEGImages", ".")
+    ]
+    default = places[0] if places[0].is_dir() else beside
+    return next((place for place in places if (place / name).is_file()), default)
 
 
 def _list(path: Path, stated: Any, key: str) -> list[dict[str, Any]]:
@@ -277,3 +268,76 @@ def _check_annotations(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+# Categories
+
+
+class _Classes(NamedTuple):
+    labels: dict[int, str]
+    of: dict[int, int]  # which of its ids each category id becomes
+
+
+def _classes(
+    stated: Mapping[str, Mapping[int, str] | None],
+    used: Collection[int],
+    labels: Mapping[int, str] | None,
+    found: defaultdict[str, list[str]],
+) -> _Classes:
+    """`stated` are the categories of each file, if it has any; `used` the ids of boxes."""
+    names = _together(stated)
+    for number in sorted(used):
+        if names is not None and number not in names:
+            raise DataError(
+                f"{' or '.join(stated)}: a box is of category {number}, which is not among the "
+                "categories; add it there"
+            )
+    if names is None and labels is not None:
+        return _Classes(dict(labels), {n: _known(str(n), n, n in labels, stated) for n in used})
+    if names is None:
+        names = {number: f"class_{number}" for number in sorted(used)}
+    if labels is not None:
+        ids = {name: label for label, name in labels.items()}
+        of = {n: _known(names[n], ids.get(names[n], 0), names[n] in ids, stated) for n in used}
+        return _Classes(dict(labels), of)
+    return _numbered(names, used, found)
+
+
+def _together(stated: Mapping[str, Mapping[int, str] | None]) -> dict[int, str] | None:
+    together: dict[int, str] = {}
+    for path, names in stated.items():
+        if names is None and any(others is not None for others in stated.values()):
+            raise DataError(f"{path}: has no categories, but the other file has; add them")
+        for number, name in (names or {}).items():
+            if together.setdefault(number, name) != name or name in {
+                other for n, other in together.items() if n != number
+            }:
+                raise DataError(
+                    f"{path}: category {number} is {name!r}, otherwise than in the other file; "
+                    "give each name one id"
+                )
+    return together or None
+
+
+def _known(name: str, label: int, is_known: bool, stated: Mapping[str, object]) -> int:
+    if not is_known:
+        raise DataError(
+            f"{' or '.join(stated)}: category {name} has boxes but is not in the label map; add "
+            "it there, or leave out --label-map to take the categories as they are"
+        )
+    return label
+
+
+def _numbered(
+    names: Mapping[int, str], used: Collection[int], found: defaultdict[str, list[str]]
+) -> _Classes:
+    if min(names) < 0:
+        raise DataError(f"category {min(names)}, {names[min(names)]!r}: ids must be 0 or more")
+    if 0 in names and 0 not in used:  # some tools put a name for the whole there
+        found["category 0 left out, it has no box"].append(names[0])
+        names = {number: name for number, name in names.items() if number}
+    if 0 not in names:
+        return _Classes(dict(sorted(names.items())), {number: number for number in names})
+    of = {number: label for label, number in enumerate(sorted(names), start=1)}
+    found[ANEW].extend(f"{names[number]}: {number} is {label}" for number, label in of.items())
+    return _Classes({label: names[number] for number, label in of.items()}, of)

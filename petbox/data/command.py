@@ -1,12 +1,14 @@
 """Writes photos and their boxes as TFRecords with the Object Detection API's keys.
 
-The photos are Oxford-IIIT Pet's (--pets), or yours: in Pascal VOC's folders
-(--voc), or with a COCO file or SageMaker's annotations.json (--coco). Every
-photo is decoded once to check it. An error in the data stops the command and
-names the file; what is left out or converted on purpose is counted, reported
-here and listed in records.json.
+The photos are in Oxford-IIIT Pet's layout (--pets), Pascal VOC's (--voc) or
+YOLO's (--yolo), or come with a COCO file or SageMaker's annotations.json
+(--coco); the format of a folder PHOTOS is recognized by its files. Every photo
+is decoded once to check it. An error in the data stops the command and names
+the file; what is left out or converted on purpose is counted, reported here and
+listed in records.json.
 
 examples:
+  petbox records my-photos --out data/mine
   petbox records --pets data/pets --test-share 0.2 --out data/records
   petbox records --pets data/pets --boxes body --out data/bodies
   petbox records --voc my-photos --out data/mine
@@ -16,35 +18,40 @@ examples:
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import Json
+from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.progress import progress
-from petbox.data import labels, record_writer, records
+from petbox.data import formats, labels, record_writer, records
 from petbox.data.annotations import Dataset, Division
 from petbox.errors import DataError
 
 NAMES_SHOWN = 8
+SOURCES = ("pets", "voc", "coco", "yolo")
 
 
 @dataclass(frozen=True)
 class Options:
     out: Annotated[Path, "folder to make; it must not exist yet"]
+    photos: Annotated[
+        Path | None, "folder in any of these formats, recognized by its files", POSITIONAL
+    ] = None
     pets: Annotated[Path | None, "folder in the layout of Oxford-IIIT Pet", "DIR"] = None
-    voc: Annotated[Path | None, "folder in the layout of PASCAL VOC", "DIR"] = None
+    voc: Annotated[Path | None, "folder in the layout of Pascal VOC", "DIR"] = None
     coco: Annotated[
         tuple[Path, ...], "COCO or SageMaker annotations; a second file is held out", "JSON"
     ] = ()
+    yolo: Annotated[Path | None, "folder in a layout of YOLO", "DIR"] = None
     images: Annotated[
-        tuple[Path, ...], "pictures of --coco (default: images/ beside the file)", "DIR"
+        tuple[Path, ...], "images of --coco (default: in a folder beside the file)", "DIR"
     ] = ()
     bbox: Annotated[
         Literal["by-file", "xywh", "corners"],
-        "--coco: x, y, width, height or corners; by-file: the former where there are categories",
+        "--coco: x, y, width, height or corners; by-file: the former if there are categories",
     ] = "by-file"
     boxes: Annotated[
         Literal["face", "body"], "--pets: of the XMLs, or around the trimaps' animals"
@@ -56,7 +63,7 @@ class Options:
     test_share: Annotated[float | None, "hold out this share by chance instead", "S"] = None
     turned: Annotated[
         Literal["by-size", "follow", "ignore"],
-        "--voc, --coco: whether boxes follow a photo's EXIF turn; by-size: as its size tells",
+        "whether boxes follow a photo's EXIF orientation; by-size: as its stated size tells",
     ] = "by-size"
     leave_out_broken: Annotated[bool, "leave out pictures that cannot be decoded"] = False
     workers: Annotated[int | None, "pictures at a time (default: one a core)", "N"] = None
@@ -66,15 +73,15 @@ class Options:
 
 def main(options: Options) -> None:
     outputs.refuse_existing(options.out)
-    check(options)
-    data_pets = read(options)
+    options = recognized(options)
+    dataset = read(options)
     program.say("loading TensorFlow ...")
     import petbox.tf  # noqa: F401  # now, so that the bar counts only pictures
 
-    total = sum(len(photos) for photos in data_pets.photos.values())
+    total = sum(len(photos) for photos in dataset.photos.values())
     with outputs.product(options.out) as folder, progress("records", total) as advance:
         record_writer.write(
-            data_pets,
+            dataset,
             folder,
             seed=options.seed,
             source=source(options),
@@ -87,17 +94,37 @@ def main(options: Options) -> None:
     program.report(options.out, options.json, **asdict(info))
 
 
+def recognized(options: Options) -> Options:
+    """With a flag for the format of its photos."""
+    check(options)
+    if options.photos is None:
+        return options
+    found = formats.recognize(options.photos)
+    if "records" in found.options:
+        raise DataError(f"{found}, which need no more writing; train with --records")
+    program.say(str(found))
+    own_split = options.test_share or options.test_list or options.boxes == "body"
+    extra = {k: v for k, v in found.options.items() if k != "test_share" or not own_split}
+    options = replace(options, photos=None, **extra)
+    check(options)
+    return options
+
+
 def check(options: Options) -> None:
-    given = [name for name in ("pets", "voc", "coco") if getattr(options, name)]
+    given = [name for name in ("photos", *SOURCES) if getattr(options, name)]
     if len(given) != 1:
-        both = " and ".join(f"--{name}" for name in given) or "no photos"
-        raise DataError(f"{both} given; give one of --pets, --voc and --coco")
+        both = " and ".join(f"--{name}" if name in SOURCES else "PHOTOS" for name in given)
+        raise DataError(
+            f"{both or 'no photos'} given; give PHOTOS or one of --pets, --voc, --coco and --yolo"
+        )
+    if options.photos:  # its flags are checked when its format is known
+        return
     belongs = {"boxes": "pets", "classes": "pets", "images": "coco", "bbox": "coco"}
     for name, owner in belongs.items():
         if getattr(options, name) != getattr(Options, name) and owner not in given:
             raise DataError(f"--{name} goes with --{owner} only; leave it out")
     if options.turned != Options.turned and "pets" in given:
-        raise DataError("--turned goes with --voc and --coco only; leave it out")
+        raise DataError("--turned goes with --voc, --coco and --yolo only; leave it out")
     if options.workers is not None and options.workers < 1:
         raise DataError(f"--workers {options.workers}: must be 1 or more")
     division(options).check()
@@ -108,21 +135,21 @@ def division(options: Options) -> Division:
 
 
 def read(options: Options) -> Dataset:
-    from petbox.data import coco, voc_folder
-    from petbox.data import pets as data_pets
+    from petbox.data import coco, pets, voc, yolo
 
     names = labels.read(options.label_map) if options.label_map else None
     split = division(options)
     if options.pets:
-        return data_pets.read(
+        return pets.read(
             options.pets,
             boxes=options.boxes,
             classes=options.classes,
             division=split,
             labels=names,
         )
-    if options.voc:
-        return voc_folder.read(options.voc, division=split, labels=names, turned=options.turned)
+    if folder := options.voc or options.yolo:
+        reader = voc.read if options.voc else yolo.read
+        return reader(folder, division=split, labels=names, turned=options.turned)
     return coco.read(
         options.coco,
         images=options.images,
@@ -134,7 +161,7 @@ def read(options: Options) -> Dataset:
 
 
 def source(options: Options) -> str:
-    paths = [options.pets, options.voc, *options.coco]
+    paths = [options.pets, options.voc, options.yolo, *options.coco]
     return " ".join(str(path) for path in paths if path)
 
 

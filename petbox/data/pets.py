@@ -23,15 +23,16 @@ from pathlib import Path
 from typing import Literal
 
 from petbox.data import annotations as data_annotations
-from petbox.data import trimaps, voc
-from petbox.data.annotations import Animal, Dataset, Division, Photo
-from petbox.errors import DataError
+from petbox.data import voc
+from petbox.data.annotations import Animal, Box, Dataset, Division, Photo
+from petbox.errors import DataError, needs
 
 Boxes = Literal["face", "body"]
 Classes = Literal["breed", "species"]
 
 _NAME = re.compile(r"(?P<breed>.+)_\d+")
 _SPECIES = {1: "cat", 2: "dog"}
+_BACKGROUND = 2  # of a trimap's pixels
 _LAYOUT = (
     "give --pets a folder with images/ and annotations/ as Oxford-IIIT Pet has them "
     "(train/fetch_pets.py fetches it, train/make_toy_pets.py draws one)"
@@ -178,11 +179,36 @@ def _by_body(pets: _Pets, row: _Row) -> Photo | str:
     xml = pets.annotations / "xmls" / f"{row.name}.xml"
     if xml.exists() and len(voc.annotation(xml).objects) > 1:
         return "two animals in one trimap"
-    trimap = trimaps.read(png)
-    if trimap.box is None:
+    width, height, box = _trimap(png)
+    if box is None:
         return "its trimap is all background"
-    animals = (Animal(trimap.box, *_class(pets, row)),)
-    return _photo(pets, row, png, trimap.width, trimap.height, animals)
+    return _photo(pets, row, png, width, height, (Animal(box, *_class(pets, row)),))
+
+
+def _trimap(path: Path) -> tuple[int, int, Box | None]:
+    """A trimap's size, and the box around its pet, border included; None if there is no pet."""
+    needs("PIL", "client")
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # Pillow's decoders raise anything
+        raise DataError(f"{path}: cannot be decoded as a trimap; fetch it again") from error
+    if image.mode not in ("L", "P"):
+        raise DataError(f"{path}: of mode {image.mode}; a trimap has one number a pixel, 1 to 3")
+    others = {value for _, value in image.getcolors() or []} - {1, _BACKGROUND, 3}
+    if others:
+        raise DataError(
+            f"{path}: has pixels of {others.pop()}; a trimap's are 1 (pet), 2 (background) or "
+            "3 (border)"
+        )
+    pet = image.point([0 if value == _BACKGROUND else 255 for value in range(256)], "L").getbbox()
+    if pet is None:
+        return *image.size, None
+    left, top, right, bottom = pet  # right and bottom exclusive: the pixels' far edges
+    width, height = image.size
+    return width, height, (top / height, left / width, bottom / height, right / width)
 
 
 def _photo(

@@ -1,21 +1,52 @@
-"""Which photos are trained on and which are held out: by lists of names, or by chance.
+"""Which photos are trained on and which are held out: by folders, lists of names, or at random.
 
-A list is a text file with a name a line, as in VOC's ImageSets/Main. For your own data; the lists
-of Oxford-IIIT Pet say more (`petbox.data.pets`).
+A list is a text file with one name per line, as in VOC's ImageSets/Main. For your own data; the
+lists of Oxford-IIIT Pet hold more (`petbox.data.pets`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from petbox.data import annotations as data_annotations
 from petbox.data.annotations import Division, Photo
 from petbox.errors import DataError
 
-HELD_OUT = 0.2  # where nothing says what is
+HELD_OUT = 0.2  # unless the data or an option says otherwise
+TRAIN = ("train", "trainval", "training")
+TEST = ("test", "val", "valid", "validation")  # the first that there is
 BY_CHANCE = "held out by chance, for no list says what is"
+
+
+def folders(root: Path, holds: Callable[[Path], bool]) -> dict[str, Path]:
+    """The folders of both splits in `root`, by their usual names; `root` as "" if undivided."""
+    under = {path.name.lower(): path for path in sorted(root.glob("*")) if path.is_dir()}
+    train, test = (
+        next((under[name] for name in names if name in under and holds(under[name])), None)
+        for names in (TRAIN, TEST)
+    )
+    if train and test:
+        return {"train": train, "test": test}
+    return {"": train or root}
+
+
+def by_folders(
+    parts: Mapping[str, Mapping[str, Photo]], division: Division, what: str
+) -> dict[str, tuple[Photo, ...]]:
+    """Both splits as the data has them; `what` says so, in messages."""
+    if division.test_share or division.train_list or division.test_list:
+        raise DataError(f"{what} say what is held out; leave out the other option")
+    splits = {split: tuple(photos.values()) for split, photos in parts.items()}
+    trained = {photo.path.resolve() for photo in splits["train"]}
+    for photo in splits["test"]:
+        if photo.path.resolve() in trained:
+            raise DataError(
+                f"{photo.annotation}: {photo.path} is trained on as well, so it measures nothing; "
+                "remove it from one of the two"
+            )
+    return splits
 
 
 def divided(

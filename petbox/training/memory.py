@@ -12,7 +12,7 @@ SHARE = 8  # one part of which may be used; the rest is for the model and the sy
 
 def fits(sizes: Iterable[int]) -> bool:
     """Whether items of these sizes fit; stops reading at the first that does not."""
-    room = _all() // SHARE
+    room = total() // SHARE
     for size in sizes:
         room -= size
         if room < 0:
@@ -20,7 +20,8 @@ def fits(sizes: Iterable[int]) -> bool:
     return True
 
 
-def _all() -> int:
+def total() -> int:
+    """Bytes of memory, of the machine or of the container."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(machine, int(CGROUP.read_text()))

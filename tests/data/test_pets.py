@@ -334,13 +334,13 @@ def test_a_share_too_small_to_hold_out_a_photo(refused: Refused) -> None:
 
 
 def test_two_sources(pets: Path, refused: Refused) -> None:
-    message = "--pets and --voc given; give one of --pets, --voc and --coco"
+    message = "--pets and --voc given; give PHOTOS or one of --pets, --voc, --coco and --yolo"
     assert refused("--voc", pets) == message
 
 
 def test_no_source(tmp_path: Path, run: Any) -> None:
     done = run("train/make_records.py", "--out", tmp_path / "out")
-    message = "error: no photos given; give one of --pets, --voc and --coco\n"
+    message = "error: no photos given; give PHOTOS or one of --pets, --voc, --coco and --yolo\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 

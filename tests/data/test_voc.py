@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from petbox.data import image_files, labels, voc_folder
+from petbox.data import image_files, labels
+from petbox.data import voc as data_voc
 from petbox.data.annotations import Dataset, Division
 from petbox.data.records import examples, read_info
 from petbox.errors import DataError
@@ -120,7 +121,7 @@ def test_pictures_may_lie_in_several_places(folder: str, voc: Path) -> None:
     (voc / folder).mkdir(exist_ok=True)
     for name in NAMES:
         picture(voc, name).rename(voc / folder / f"{name}.jpg")
-    assert {photo.path.parent for photo in voc_folder.read(voc).photos["test"]} == {voc / folder}
+    assert {photo.path.parent for photo in data_voc.read(voc).photos["test"]} == {voc / folder}
 
 
 def test_xmls_and_pictures_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> None:
@@ -128,25 +129,25 @@ def test_xmls_and_pictures_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> N
     flat.mkdir()
     for path in voc.rglob("*.*"):
         shutil.copy(path, flat)
-    read = voc_folder.read(flat)
+    read = data_voc.read(flat)
     assert sorted(chain(*split_names(read).values())) == NAMES
 
 
 def test_a_picture_may_be_found_by_the_filename_in_its_xml(voc: Path) -> None:
     picture(voc).rename(voc / "JPEGImages" / "IMG 1.JPG")
     annotate(xml(voc), thing(), filename="IMG 1.JPG")
-    paths = {photo.path.name for photos in voc_folder.read(voc).photos.values() for photo in photos}
+    paths = {photo.path.name for photos in data_voc.read(voc).photos.values() for photo in photos}
     assert "IMG 1.JPG" in paths
 
 
 def test_a_filename_that_was_not_kept_up_to_date_does_not_matter(voc: Path) -> None:
     annotate(xml(voc), thing(), filename="before_it_was_renamed.jpg")
-    assert len([*chain(*split_names(voc_folder.read(voc)).values())]) == len(NAMES)
+    assert len([*chain(*split_names(data_voc.read(voc)).values())]) == len(NAMES)
 
 
 def test_vocs_own_lists_divide(voc: Path) -> None:
     with_lists(voc, train=NAMES[:2], val=NAMES[2:4], trainval=NAMES[:4], test=NAMES[4:7])
-    read = voc_folder.read(voc)
+    read = data_voc.read(voc)
     assert split_names(read) == {"train": NAMES[:4], "test": NAMES[4:7]}
     assert read.remarks == {"on neither list": tuple(NAMES[7:])}
 
@@ -155,28 +156,28 @@ def test_lists_that_are_given_divide(voc: Path, tmp_path: Path) -> None:
     with_lists(voc, train=NAMES[:2], val=NAMES[2:4])
     (tmp_path / "a.txt").write_text("\n".join(NAMES[5:8]))
     (tmp_path / "b.txt").write_text("\n".join(NAMES[8:]))
-    read = voc_folder.read(voc, division=Division(tmp_path / "a.txt", tmp_path / "b.txt"))
+    read = data_voc.read(voc, division=Division(tmp_path / "a.txt", tmp_path / "b.txt"))
     assert split_names(read) == {"train": NAMES[5:8], "test": NAMES[8:]}
 
 
 def test_without_lists_a_fifth_is_held_out_and_told_of(voc: Path) -> None:
-    read = voc_folder.read(voc)
+    read = data_voc.read(voc)
     splits = split_names(read)
     assert (len(splits["train"]), len(splits["test"])) == (8, 2)
     held = tuple(f"{name}.jpg" for name in sorted(splits["test"]))
     assert read.remarks == {"held out by chance, for no list says what is": held}
-    assert splits == split_names(voc_folder.read(voc))
+    assert splits == split_names(data_voc.read(voc))
 
 
 def test_a_share_may_be_held_out_of_a_list(voc: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(NAMES[:4]))
-    read = voc_folder.read(voc, division=Division(tmp_path / "a.txt", test_share=0.5))
+    read = data_voc.read(voc, division=Division(tmp_path / "a.txt", test_share=0.5))
     assert sorted(chain(*split_names(read).values())) == NAMES[:4]
     assert len(read.photos["test"]) == 2
 
 
 def test_a_label_map_numbers_the_names(voc: Path) -> None:
-    read = voc_folder.read(voc, labels={7: "dog", 9: "cat", 11: "horse"})
+    read = data_voc.read(voc, labels={7: "dog", 9: "cat", 11: "horse"})
     assert read.labels == {7: "dog", 9: "cat", 11: "horse"}
     assert {a.label for photos in read.photos.values() for p in photos for a in p.animals} == {7, 9}
 
@@ -185,14 +186,14 @@ def test_parts_of_a_thing_are_not_things(voc: Path) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     path = xml(voc)
     path.write_text(path.read_text().replace("</bndbox></object>", f"</bndbox>{part}</object>"))
-    assert voc_folder.read(voc).labels == {1: "cat", 2: "dog"}
+    assert data_voc.read(voc).labels == {1: "cat", 2: "dog"}
 
 
 def test_a_png_is_kept_as_it_is(voc: Path, tmp_path: Path) -> None:
     picture(voc).unlink()
     draw(voc / "JPEGImages" / f"{NAMES[0]}.png")
     annotate(xml(voc), thing())
-    photo = photo_of(voc_folder.read(voc))
+    photo = photo_of(data_voc.read(voc))
     stored = image_files.stored(photo, "by-size")
     assert stored == image_files.Stored(photo.path.read_bytes(), "png")
 
@@ -207,7 +208,7 @@ def photo_of(dataset: Dataset, name: str = NAMES[0]) -> Any:
 def test_a_photo_annotated_as_people_see_it_is_turned(voc: Path) -> None:
     draw(picture(voc), (60, 40), CLOCKWISE)
     annotate(xml(voc), thing(), size=(40, 60))
-    stored = image_files.stored(photo_of(voc_folder.read(voc)), "by-size")
+    stored = image_files.stored(photo_of(data_voc.read(voc)), "by-size")
     assert stored.change == "turned upright as its EXIF says"
     with Image.open(picture(voc)) as before:
         dark = before.getpixel((30, 0))
@@ -220,7 +221,7 @@ def test_a_photo_annotated_as_people_see_it_is_turned(voc: Path) -> None:
 
 def test_a_photo_annotated_as_it_is_stored_is_kept(voc: Path) -> None:
     draw(picture(voc), (60, 40), CLOCKWISE)
-    stored = image_files.stored(photo_of(voc_folder.read(voc)), "by-size")
+    stored = image_files.stored(photo_of(data_voc.read(voc)), "by-size")
     assert stored == image_files.Stored(picture(voc).read_bytes(), "jpeg")
 
 
@@ -236,7 +237,7 @@ def test_a_turn_that_the_size_cannot_tell_is_asked_about(voc: Path, refused: Ref
 )
 def test_what_is_said_of_turns_is_done(turned: str, change: str | None, voc: Path) -> None:
     draw(picture(voc), (60, 40), UPSIDE_DOWN)
-    photo = photo_of(voc_folder.read(voc, turned=turned))
+    photo = photo_of(data_voc.read(voc, turned=turned))
     assert image_files.stored(photo, turned).change == change
 
 
@@ -244,7 +245,7 @@ def test_what_is_said_of_turns_is_done(turned: str, change: str | None, voc: Pat
 def test_a_size_that_is_neither_way_the_pictures_is_refused(turned: str, voc: Path) -> None:
     draw(picture(voc), (61, 40), CLOCKWISE)
     with pytest.raises(DataError, match=r"photo0\.xml: says 60x40, but .*photo0\.jpg is "):
-        image_files.stored(photo_of(voc_folder.read(voc)), turned)
+        image_files.stored(photo_of(data_voc.read(voc)), turned)
 
 
 # What is wrong

@@ -1,0 +1,244 @@
+"""Trains a detector on a folder of photos: from their boxes to an exported model.
+
+PHOTOS holds photos with boxes: in Pascal VOC's form, COCO's, YOLO's or
+Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
+`train`, `evaluate` and `export`; each command is printed as it is started.
+Preset, batch size and steps are chosen for the data and the machine unless you
+give them. Results go to data/NAME-records, runs/NAME and model/NAME. Run again,
+the same command continues where it stopped.
+
+With --records and --out instead of PHOTOS, only the training stage is run: the
+run lies in OUT.unfinished with its checkpoints and TensorBoard logs
+(tensorboard --logdir runs) and becomes OUT after the last step.
+
+examples:
+  petbox train photos/ --name pets
+  petbox train photos/ --name pets --preset faster_rcnn_resnet50_pets \
+      --init backbone.tar.gz --steps 20000
+  petbox train --records data/toy-records --out runs/toy --preset toy
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+from petbox import outputs
+from petbox.cli import child, options, program, signals
+from petbox.cli.options import POSITIONAL
+from petbox.data import command as records_command
+from petbox.data import formats, records
+from petbox.data.annotations import Dataset
+from petbox.errors import DataError
+from petbox.training import memory, runs
+from petbox.training.options import TrainOptions
+
+GPU = Path("/dev/nvidia0")
+MEBIBYTE = 2**20
+# What is chosen by default: memory that an image of a batch takes, and passes over the images.
+BATCHES = {
+    "toy": (8, 60 * MEBIBYTE),
+    "faster_rcnn_mobilenet_v2_pets": (16, 250 * MEBIBYTE),
+    "faster_rcnn_resnet50_pets": (8, 1500 * MEBIBYTE),
+    "faster_rcnn_resnet101_pets": (8, 2000 * MEBIBYTE),
+}
+IMAGES_A_CORE = 8
+PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
+OF_RECORDS = ("boxes", "classes", "label_map", "test_share", "turned", "leave_out_broken")
+OF_TRAINING = tuple(
+    field.name
+    for field in dataclasses.fields(TrainOptions)
+    if field.name not in ("out", "records", "json")
+)
+
+
+@dataclass(frozen=True)
+class Options(TrainOptions):
+    out: Annotated[
+        Path | None,
+        "with PHOTOS: folder for data/, runs/ and model/ (default: here); with --records: the run",
+    ] = None  # type: ignore[assignment]
+    preset: Annotated[str | None, "which detector (default: chosen; with --records: toy)"] = None  # type: ignore[assignment]
+    photos: Annotated[Path | None, "folder of photos with boxes", POSITIONAL] = None
+    name: Annotated[str | None, "of the model (default: the folder's)"] = None
+    boxes: Annotated[Literal["face", "body"], "PHOTOS of Oxford-IIIT Pet: which boxes"] = "face"
+    classes: Annotated[Literal["breed", "species"], "PHOTOS of Oxford-IIIT Pet: which classes"] = (
+        "breed"
+    )
+    label_map: Annotated[Path | None, "PHOTOS: class ids to use", "FILE"] = None
+    test_share: Annotated[float | None, "PHOTOS: hold out this share at random", "S"] = None
+    turned: Annotated[
+        Literal["by-size", "follow", "ignore"], "PHOTOS: whether boxes follow EXIF orientation"
+    ] = "by-size"
+    leave_out_broken: Annotated[bool, "PHOTOS: leave out images that cannot be decoded"] = False
+    min_score: Annotated[float, "PHOTOS: the model's `detect` leaves out lower scores"] = 0.05
+
+
+def main(given: Options) -> None:
+    if given.photos and given.records:
+        raise DataError("PHOTOS and --records given; give one of them")
+    if given.photos:
+        _chain(given)
+        return
+    for name in ("name", "min_score", *OF_RECORDS):
+        if getattr(given, name) != getattr(Options, name):
+            raise DataError(f"--{name.replace('_', '-')} goes with PHOTOS only; leave it out")
+    if not given.records and not given.pipeline_config:
+        raise DataError("no photos given; give a folder of PHOTOS, or --records and --out")
+    if not given.out:
+        raise DataError("--out is missing: the folder of the run")
+    from petbox.training import command as training_command
+
+    values = {field.name: getattr(given, field.name) for field in dataclasses.fields(TrainOptions)}
+    training_command.main(TrainOptions(**{**values, "preset": given.preset or "toy"}))
+
+
+@dataclass(frozen=True)
+class Stage:
+    command: list[str]
+    makes: Path  # there when it is finished
+
+
+def _chain(given: Options) -> None:
+    assert given.photos
+    name, out = given.name or given.photos.resolve().name, given.out or Path()
+    if Path(name).name != name:
+        raise DataError(f"--name {name}: must be a name without slashes")
+    plan = out / "runs" / f"{name}.plan.json"
+    stages = [Stage(command, Path(makes)) for command, makes in _planned(given, name, out, plan)]
+    for stage in stages:
+        if stage.makes.exists():
+            program.say(f"{stage.makes}: exists; continuing with what follows")
+        else:
+            _run(stage.command)
+    run, model = out / "runs" / name, out / "model" / name
+    metrics = run / runs.evaluation()
+    found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
+    program.report(model / "1", given.json, run=str(run), evaluation=found)
+    program.say(f"serve it:  petbox serve {shlex.quote(str(model))}")
+
+
+def _planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
+    """The stages, as planned when this command was first typed: what was chosen stays."""
+    asked = {
+        field.name: str(getattr(given, field.name))
+        for field in dataclasses.fields(given)
+        if field.name not in ("json", "report_every") and getattr(given, field.name)
+    }
+    if plan.is_file():
+        noted = json.loads(plan.read_text(encoding="utf-8"))
+        for key in sorted(asked.keys() | noted["asked"].keys()):
+            before, now = noted["asked"].get(key), asked.get(key)
+            if before != now:
+                raise DataError(
+                    f"{plan}: {name} was begun with {key} {before}, not {now}; repeat that, choose "
+                    "another --name, or remove this file and what it made"
+                )
+        stages: list[tuple[list[str], str]] = noted["stages"]
+        return stages
+    stages = list(_stages(given, name, out))
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    with outputs.product(plan) as partial:
+        partial.write_text(json.dumps({"asked": asked, "stages": stages}, indent=1) + "\n")
+    return stages
+
+
+def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], str]]:
+    assert given.photos
+    run, model = out / "runs" / name, out / "model" / name / "1"
+    of_records = {key: getattr(given, key) for key in OF_RECORDS}
+    found = formats.recognize(given.photos)
+    folder = found.options.get("records")
+    if folder:
+        info = records.read_info(folder)
+        trained, held_out, drawn = info.pictures["train"], info.pictures.get("test", 0), False
+    else:
+        folder = out / "data" / f"{name}-records"
+        asked = records_command.Options(out=folder, photos=given.photos, **of_records)
+        dataset = records_command.read(records_command.recognized(asked))
+        trained, held_out = len(dataset.photos["train"]), len(dataset.photos["test"])
+        drawn = _is_drawn(dataset)
+        flags = options.words(asked, OF_RECORDS)
+        yield ["records", str(given.photos), "--out", str(folder), *flags], str(folder)
+    chosen = _chosen(given, trained, drawn)
+    training = dataclasses.replace(given, **chosen)
+    places = ["--records", str(folder), "--out", str(run)]
+    yield ["train", *places, *options.words(training, OF_TRAINING)], str(run)
+    if held_out:
+        words = ["--run", str(run), "--records", str(folder)]
+        yield ["evaluate", *words], str(run / runs.evaluation())
+    export = ["--run", str(run), "--out", str(model)]
+    yield ["export", *export, *options.words(given, ("min_score",))], str(model)
+
+
+def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:
+    """Preset, batch size and steps, each as asked for or else chosen and said aloud."""
+    preset = given.preset
+    if given.pipeline_config:
+        return {"preset": preset or "toy"}
+    if preset is None:
+        gpu = GPU.exists()
+        preset = "toy" if drawn else "faster_rcnn_mobilenet_v2_pets"
+        if gpu and not drawn:
+            preset = "faster_rcnn_resnet50_pets"
+        why = "drawn images" if drawn else "photos and a GPU" if gpu else "photos and no GPU"
+        others = ", ".join(name for name in BATCHES if name != preset)
+        program.say(f"preset {preset}: for {why}; others with --preset: {others}")
+    if not given.init:
+        program.say("weights: random initialization; --init PLACE starts from trained ones")
+    most, each = BATCHES.get(preset, (8, 2000 * MEBIBYTE))
+    cores, total = os.cpu_count() or 1, memory.total()
+    batch = given.batch_size or max(1, min(most, images, total // 2 // each, IMAGES_A_CORE * cores))
+    if not given.batch_size:
+        gibibytes = total / 2**30
+        program.say(
+            f"batch size {batch}: for {cores} cores, {gibibytes:.0f} GiB of memory and {images} "
+            "images; another with --batch-size"
+        )
+    steps = given.steps or min(max(PASSES * images // batch, LEAST_STEPS), MOST_STEPS)
+    if not given.steps:
+        program.say(
+            f"steps {steps}: {steps * batch / images:.0f} passes over {images} images (from "
+            f"{LEAST_STEPS} to {MOST_STEPS} steps); another number with --steps"
+        )
+    return {"preset": preset, "batch_size": batch, "steps": steps}
+
+
+def _is_drawn(dataset: Dataset) -> bool:
+    """Whether the images are those of `petbox toy`, or as small and of the same classes."""
+    from petbox.data.toy.breeds import BREEDS
+
+    sides = [max(photo.width, photo.height) for photo in dataset.photos["train"]]
+    return statistics.median(sides) <= 420 and set(dataset.labels.values()) <= {
+        breed.name for breed in BREEDS
+    }
+
+
+def _run(command: list[str]) -> None:
+    """Runs a stage as a program of its own, so that its memory is free after it."""
+    program.say(f"$ petbox {shlex.join(command)}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "petbox", *command],
+        stdout=sys.stderr,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},  # what lies in the user's folder is no module
+        start_new_session=True,  # Ctrl-C reaches it only through us
+        preexec_fn=child.die_with_parent,
+    )
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    with signals.signals_go_to(pass_on):
+        code = process.wait()
+    if code:
+        sys.exit(code if code > 0 else 128 - code)

@@ -1,0 +1,132 @@
+"""Which format a folder of annotated photos is in, recognized by the files in it.
+
+Opens no photo. A folder that holds one such folder and nothing else of the kind stands for it, as
+archives unpack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petbox.data import records, splits, voc, yolo
+from petbox.data.annotations import PICTURES
+from petbox.errors import DataError
+
+FORMATS = """
+  Oxford-IIIT Pet  images/*.jpg, annotations/list.txt, annotations/xmls/*.xml
+  Pascal VOC       Annotations/*.xml and JPEGImages/, or XMLs beside the images
+  COCO             annotations/*.json and images/, or _annotations.coco.json in train/ and valid/
+  YOLO             data.yaml or classes.txt, images/ and labels/ with a .txt for each image"""
+SHOWN = 8
+# COCO's other files about the same images.
+NOT_BOXES = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_", ".")
+SNIFFED = 1 << 16
+
+
+@dataclass(frozen=True)
+class Found:
+    format: str
+    options: dict[str, Any]  # of `petbox records`, to read it with
+
+    def __str__(self) -> str:
+        (value, *_) = self.options.values()
+        place = " and ".join(map(str, value)) if isinstance(value, tuple) else value
+        return f"{place}: {self.format}"
+
+
+def recognize(folder: Path) -> Found:
+    """What `folder` holds; it must be one thing."""
+    if not folder.is_dir():
+        trouble = "is a file" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {trouble}; give the folder of your photos")
+    deeper = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
+    for places in ([folder], deeper, [under for path in deeper for under in path.glob("[!.]*/")]):
+        found = [one for place in places for one in _formats(place)]
+        if len(found) > 1:
+            both = ", ".join(map(str, found))
+            raise DataError(
+                f"{folder}: holds more than one data set ({both}); give the folder of one, or name "
+                "it with `petbox records --pets, --voc, --coco or --yolo`"
+            )
+        if found:
+            return found[0]
+    raise DataError(
+        f"{folder}: no annotated photos recognized; found: {contents(folder)}; the formats are:"
+        f"{FORMATS}"
+    )
+
+
+def _formats(folder: Path) -> Iterator[Found]:
+    if (folder / records.INFO).is_file():
+        yield Found("records", {"records": folder})
+        return
+    if (folder / "annotations/list.txt").is_file() and (folder / "images").is_dir():
+        yield Found("Oxford-IIIT Pet", {"pets": folder, **_held_out(folder)})
+        return
+    if any(voc.xmls(part) for part in splits.folders(folder, _has_xmls).values()):
+        yield Found("Pascal VOC", {"voc": folder})
+    if files := _coco(folder):
+        yield Found("COCO", {"coco": files})
+    if (yolo.config_file(folder) or yolo.names_file(folder)) and yolo.has_labels(folder):
+        yield Found("YOLO", {"yolo": folder})
+
+
+def _has_xmls(folder: Path) -> bool:
+    return bool(voc.xmls(folder))
+
+
+def _held_out(pets: Path) -> dict[str, float]:
+    """The published set has no boxes for its test split; then some of the others are held out."""
+    test = pets / "annotations/test.txt"
+    if test.is_file():
+        lines = test.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = {line.split()[0] for line in lines if line.strip()}
+        if names & {path.stem for path in (pets / "annotations/xmls").glob("*.xml")}:
+            return {}
+    return {"test_share": splits.HELD_OUT}
+
+
+def _coco(folder: Path) -> tuple[Path, ...]:
+    """One file, or the one to train on and the one held out."""
+    parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *splits.TEST)
+    places = {place.resolve(): place for place in (folder, *(folder / part for part in parts))}
+    files = [path for place in places.values() for path in sorted(place.glob("*.json"))]
+    files = [path for path in files if not path.name.startswith(NOT_BOXES) and _is_coco(path)]
+    train = [path for path in files if _is_of(path, folder, ("train",))]
+    tests = [[p for p in files if p not in train and _is_of(p, folder, (n,))] for n in splits.TEST]
+    test = next((paths for paths in tests if paths), [])
+    if len(train) == 1 and len(test) == 1:
+        return (*train, *test)
+    if len(files) > 1 and len(train) != 1:
+        raise DataError(
+            f"{folder}: holds several annotation files ({', '.join(p.name for p in files)}); say "
+            "which with `petbox records --coco`, a second one is held out"
+        )
+    return tuple(train or files)
+
+
+def _is_of(path: Path, folder: Path, names: tuple[str, ...]) -> bool:
+    """Whether a file is a split's, by its own name or its folder's."""
+    name = path.relative_to(folder).as_posix().lower()
+    return any(part in name for part in names)
+
+
+def _is_coco(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(SNIFFED)
+    return start.lstrip()[:1] == b"{" and (b'"images"' in start or b'"annotations"' in start)
+
+
+def contents(folder: Path) -> str:
+    """What lies in a folder, in a few words for a message."""
+    paths = sorted(folder.glob("[!.]*"))
+    others = [path for path in paths if path.suffix.lower() not in PICTURES]
+    names = [path.name + "/" * path.is_dir() for path in others]
+    pictures = len(paths) - len(names)
+    shown = names[:SHOWN] + ["…"] * (len(names) > SHOWN)
+    if pictures:
+        shown.append(f"{pictures} image{'s' * (pictures > 1)}")
+    return ", ".join(shown) or "nothing"
