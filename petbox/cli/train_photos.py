@@ -235,10 +235,15 @@ def _run(command: list[str]) -> None:
         preexec_fn=child.die_with_parent,
     )
 
+    asked: list[int] = []
+
     def pass_on(number: int, _frame: FrameType | None) -> None:
+        asked.append(128 + number)
         process.send_signal(number)
 
     with signals.signals_go_to(pass_on):
         code = process.wait()
+    if asked:  # also if the stage was finished by then
+        sys.exit(asked[0])
     if code:
         sys.exit(code if code > 0 else 128 - code)

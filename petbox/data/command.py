@@ -26,7 +26,7 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.progress import progress
-from petbox.data import formats, labels, record_writer, records
+from petbox.data import formats, labels, record_writer, records, splits
 from petbox.data.annotations import Dataset, Division
 from petbox.errors import DataError
 
@@ -103,6 +103,8 @@ def recognized(options: Options) -> Options:
     if "records" in found.options:
         raise DataError(f"{found}, which need no more writing; train with --records")
     program.say(str(found))
+    for path in found.unused:
+        program.say(f"{path}: {splits.UNUSED.format(found.options['coco'][1])}")
     own_split = options.test_share or options.test_list or options.boxes == "body"
     extra = {k: v for k, v in found.options.items() if k != "test_share" or not own_split}
     options = replace(options, photos=None, **extra)

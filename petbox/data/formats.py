@@ -30,6 +30,7 @@ SNIFFED = 1 << 16
 class Found:
     format: str
     options: dict[str, Any]  # of `petbox records`, to read it with
+    unused: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         (value, *_) = self.options.values()
@@ -68,8 +69,9 @@ def _formats(folder: Path) -> Iterator[Found]:
         return
     if any(voc.xmls(part) for part in splits.folders(folder, _has_xmls).values()):
         yield Found("Pascal VOC", {"voc": folder})
-    if files := _coco(folder):
-        yield Found("COCO", {"coco": files})
+    files, unused = _coco(folder)
+    if files:
+        yield Found("COCO", {"coco": files}, unused)
     if (yolo.config_file(folder) or yolo.names_file(folder)) and yolo.has_labels(folder):
         yield Found("YOLO", {"yolo": folder})
 
@@ -89,8 +91,8 @@ def _held_out(pets: Path) -> dict[str, float]:
     return {"test_share": splits.HELD_OUT}
 
 
-def _coco(folder: Path) -> tuple[Path, ...]:
-    """One file, or the one to train on and the one held out."""
+def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """One file, or the one to train on and the one held out; and what is of neither."""
     parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *splits.TEST)
     places = {place.resolve(): place for place in (folder, *(folder / part for part in parts))}
     files = [path for place in places.values() for path in sorted(place.glob("*.json"))]
@@ -99,13 +101,13 @@ def _coco(folder: Path) -> tuple[Path, ...]:
     tests = [[p for p in files if p not in train and _is_of(p, folder, (n,))] for n in splits.TEST]
     test = next((paths for paths in tests if paths), [])
     if len(train) == 1 and len(test) == 1:
-        return (*train, *test)
+        return (*train, *test), tuple(path for path in files if path not in (*train, *test))
     if len(files) > 1 and len(train) != 1:
         raise DataError(
             f"{folder}: holds several annotation files ({', '.join(p.name for p in files)}); say "
             "which with `petbox records --coco`, a second one is held out"
         )
-    return tuple(train or files)
+    return tuple(train or files), ()
 
 
 def _is_of(path: Path, folder: Path, names: tuple[str, ...]) -> bool:

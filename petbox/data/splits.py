@@ -17,17 +17,26 @@ from petbox.errors import DataError
 HELD_OUT = 0.2  # unless the data or an option says otherwise
 TRAIN = ("train", "trainval", "training")
 TEST = ("test", "val", "valid", "validation")  # the first that there is
+UNUSED = "not used, for {} is held out"
 BY_CHANCE = "held out by chance, for no list says what is"
 
 
-def folders(root: Path, holds: Callable[[Path], bool]) -> dict[str, Path]:
-    """The folders of both splits in `root`, by their usual names; `root` as "" if undivided."""
+def folders(
+    root: Path, holds: Callable[[Path], bool], found: defaultdict[str, list[str]] | None = None
+) -> dict[str, Path]:
+    """The folders of both splits in `root`, by their usual names; `root` as "" if undivided.
+
+    A third one is noted in `found`.
+    """
     under = {path.name.lower(): path for path in sorted(root.glob("*")) if path.is_dir()}
     train, test = (
         next((under[name] for name in names if name in under and holds(under[name])), None)
         for names in (TRAIN, TEST)
     )
     if train and test:
+        if found is not None:
+            others = [under[n] for n in TEST if under.get(n, test) != test and holds(under[n])]
+            found[UNUSED.format(test.name)].extend(path.name for path in others)
         return {"train": train, "test": test}
     return {"": train or root}
 

@@ -41,7 +41,7 @@ def read(
 ) -> Dataset:
     """The data set in `root`; without `labels` the names in it are numbered."""
     division, found = division or Division(), defaultdict[str, list[str]](list)
-    parts = data_splits.folders(root, lambda folder: bool(xmls(folder)))
+    parts = data_splits.folders(root, lambda folder: bool(xmls(folder)), found)
     files = {split: _xmls(folder) for split, folder in parts.items()}
     said = {xml: annotation(xml) for names in files.values() for xml in names.values()}
     classes = data_annotations.numbered([o.name for a in said.values() for o in a.objects], labels)

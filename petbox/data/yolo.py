@@ -46,7 +46,7 @@ def read(
     config = _config(root)
     names = _names(root, config)
     classes = dict(labels) if labels is not None else {n + 1: name for n, name in names.items()}
-    parts = _stated(root, config) or _usual(root)
+    parts = _stated(root, config, found) or _usual(root, found)
     photos: dict[str, dict[str, Photo]] = {}
     paths = {split: [p for place in parts[split] for p in _images(place)] for split in parts}
     for split, place in parts.items():
@@ -113,7 +113,7 @@ def _config(root: Path) -> dict[str, Any]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(type(n) is int and n >= 0 for n in names):
-        raise DataError(f"{path}: `names` must be a list of class names, or numbers and names")
+        raise DataError(f"{path}: names: must be a list of class names, or of numbers and names")
     return {**config, "names": {number: str(name) for number, name in names.items()}, "file": path}
 
 
@@ -122,7 +122,7 @@ def _names(root: Path, config: Mapping[str, Any]) -> dict[int, str]:
     path = config.get("file") or names_file(root)
     if path is None:
         raise DataError(f"{root}: no data.yaml and no classes.txt; {_LAYOUT}")
-    if not names:
+    if "names" not in config:
         lines = path.read_text(encoding="utf-8").split("\n")
         names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
@@ -132,7 +132,7 @@ def _names(root: Path, config: Mapping[str, Any]) -> dict[int, str]:
     return names
 
 
-def _stated(root: Path, config: Mapping[str, Any]) -> dict[str, list[Path]]:
+def _stated(root: Path, config: Mapping[str, Any], found: Found) -> dict[str, list[Path]]:
     """The splits of data.yaml: a folder each, several, or a text file with a path per line."""
     places = {}
     for split, keys in (("train", ("train",)), ("test", data_splits.TEST)):
@@ -140,6 +140,9 @@ def _stated(root: Path, config: Mapping[str, Any]) -> dict[str, list[Path]]:
         if key:
             stated = config[key] if isinstance(config[key], list) else [config[key]]
             places[split] = [_place(root, config, key, str(one)) for one in stated]
+            if split == "test":
+                others = [k for k in keys if k != key and config.get(k)]
+                found[data_splits.UNUSED.format(key)].extend(others)
     return {"": places["train"]} if [*places] == ["train"] else places
 
 
@@ -153,10 +156,10 @@ def _place(root: Path, config: Mapping[str, Any], key: str, stated: str) -> Path
     raise DataError(f"{config['file']}: {key}: there is no {root / inside}; correct the path")
 
 
-def _usual(root: Path) -> dict[str, list[Path]]:
+def _usual(root: Path, found: Found) -> dict[str, list[Path]]:
     """The splits by the usual names of their folders."""
     for folder in (root / "images", root):
-        parts = data_splits.folders(folder, has_labels)
+        parts = data_splits.folders(folder, has_labels, found)
         if "" not in parts:
             return {split: [path] for split, path in parts.items()}
     return {"": [root]}
