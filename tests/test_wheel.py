@@ -88,7 +88,7 @@ def interrupted(folder: Path, program: list[str], photos: Path) -> str:
         said.append(line)
         if line.startswith("$ petbox train"):
             process.send_signal(signal.SIGTERM)
-    assert process.wait(LONG) == 143, said
+    assert process.wait(LONG) == 143, "".join(said)
     return "".join(said)
 
 

@@ -227,23 +227,27 @@ def _is_drawn(dataset: Dataset) -> bool:
 def _run(command: list[str]) -> None:
     """Runs a stage as a program of its own, so that its memory is free after it."""
     program.say(f"$ petbox {shlex.join(command)}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "petbox", *command],
-        stdout=sys.stderr,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},  # what lies in the user's folder is no module
-        start_new_session=True,  # Ctrl-C reaches it only through us
-        preexec_fn=child.die_with_parent,
-    )
-
     asked: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        asked.append(128 + number)
-        process.send_signal(number)
+        asked.append(number)
+        if process:
+            process.send_signal(number)
 
+    # From before it is started, for a signal that comes then must not be lost.
     with signals.signals_go_to(pass_on):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "petbox", *command],
+            stdout=sys.stderr,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},  # the user's files are no modules
+            start_new_session=True,  # Ctrl-C reaches it only through us
+            preexec_fn=child.die_with_parent,
+        )
+        if asked:
+            process.send_signal(asked[0])
         code = process.wait()
     if asked:  # also if the stage was finished by then
-        sys.exit(asked[0])
+        sys.exit(128 + asked[0])
     if code:
         sys.exit(code if code > 0 else 128 - code)
