@@ -22,8 +22,6 @@ MOST_DETECTIONS = 100  # in an image
 
 @dataclass(frozen=True)
 class Truth:
-    """One animal in an image."""
-
     label: int
     box: Box
     crowd: bool = False  # one box around many, which counts neither for nor against a detector
@@ -42,8 +40,6 @@ class EvaluatedImage:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is detected."""
-
     label: int
     name: str
     animals: int
@@ -158,7 +154,6 @@ def _matches(
 
 
 def _firsts(images: Sequence[EvaluatedImage]) -> tuple[dict[int, int], dict[int, int]]:
-    """The numbers of each image's first annotations."""
     truth, found, next_truth, next_found = {}, {}, 1, 1
     for image in images:
         truth[image.number], found[image.number] = next_truth, next_found

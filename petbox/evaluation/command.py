@@ -57,7 +57,6 @@ def main(options: Options) -> None:
 
 
 def load(options: Options) -> Run | ModelFolder:
-    """The one detector that the options name."""
     if options.run and not options.model:
         return runs.read(options.run)
     if options.model and not options.run:
@@ -132,7 +131,6 @@ def write(
 def draw(
     name: str, options: Options, images: Sequence[EvaluatedImage], metrics: Metrics
 ) -> dict[str, bytes]:
-    """The plot and the sheets, as PNG."""
     names, split = {one.label: one.name for one in metrics.classes}, options.split
     bad = evaluation_sheet.worst(images, metrics, names)
     shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(images, metrics)

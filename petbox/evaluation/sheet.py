@@ -30,8 +30,6 @@ KEY = (
 
 @dataclass(frozen=True)
 class Entry:
-    """An image on a sheet."""
-
     image: EvaluatedImage
     matches: Mapping[int, int | None]  # COCO's
     text: str = ""

@@ -23,8 +23,6 @@ MOST_LEVELS = 3  # as in export/Servo/1
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A SavedModel on disk."""
-
     folder: Path  # the one with saved_model.pb
     label_map: Path
     label_map_text: bytes

@@ -23,8 +23,6 @@ OF_THE_REQUEST = re.compile(r"^(image|picture) 0 of the request ")  # older expo
 
 
 class SavedDetector:
-    """The SavedModel in `folder`."""
-
     def __init__(self, folder: Path) -> None:
         try:
             model = tf.saved_model.load(str(folder))

@@ -73,7 +73,6 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
 
 
 def _check_names(run: Run, config: Any) -> None:
-    """Rejects a label map that does not fit the network."""
     highest, classes = max(run.names), config.task.model.num_classes - 1
     # A run of a pipeline.config may have more classes than its records.
     if highest > classes or (highest < classes and run.pipeline_config is None):

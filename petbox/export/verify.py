@@ -33,8 +33,6 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Found:
-    """The detections in one image."""
-
     boxes: npt.NDArray[np.float32]  # [n,4]
     classes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
@@ -173,7 +171,6 @@ def _detections(actual: Any) -> Found:
 
 
 def file(serialized: bytes) -> bytes:
-    """The image file in a serialized tf.Example."""
     feature = tf.train.Example.FromString(serialized).features.feature["image/encoded"]
     return bytes(feature.bytes_list.value[0])
 

@@ -48,7 +48,6 @@ class LiteModel:
 
 
 def is_there(folder: Path) -> bool:
-    """Whether the folder contains a LiteRT detector."""
     return (folder / NETWORK).is_file()
 
 

@@ -30,8 +30,6 @@ def for_one_image(function: Any, specs: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Suppression:
-    """The constants of a CombinedNonMaxSuppression."""
-
     most_of_class: int
     most: int
     overlap: float

@@ -87,7 +87,6 @@ def main(options: Options) -> None:
 
 
 def check(options: Options) -> None:
-    """Rejects options that are invalid for any records."""
     if options.preset not in PRESETS:
         raise DataError(
             f"--preset {options.preset}: unknown; choose one of {', '.join(sorted(PRESETS))}"
@@ -172,7 +171,6 @@ def begin(run: Path, options: Options) -> None:
 
 
 def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None:
-    """Applies the options to the preset."""
     trainer, data = config.trainer, config.task.train_data
     if options.steps:
         train_for(config, options.steps)

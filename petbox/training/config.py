@@ -56,7 +56,6 @@ def save_config(config: Any, run: Path) -> None:
 
 
 def load_config(run: Run) -> Any:
-    """The configuration of a run."""
     config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     try:
         text = run.params.decode() + "\n"  # an empty one would be accepted

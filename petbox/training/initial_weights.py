@@ -186,8 +186,6 @@ def check(parts: Mapping[str, Any], prefix: Path) -> None:
 
 
 class Graph:
-    """A checkpoint's object graph."""
-
     def __init__(self, nodes: Any) -> None:
         self._nodes = nodes
 
@@ -201,7 +199,6 @@ class Graph:
         return {child.local_name: child.node_id for child in self._nodes[node].children}
 
     def tensor(self, node: int) -> str | None:
-        """The name of a variable's tensor."""
         attributes = self._nodes[node].attributes
         return next((str(a.checkpoint_key) for a in attributes if a.name == "VARIABLE_VALUE"), None)
 

@@ -142,8 +142,6 @@ def _window(pixels: Any, boxes: Any, canvas: Any, parser: Any) -> tuple[Any, Any
 
 
 def _randomly_flipped(pixels: Any, boxes: Any, enabled: bool) -> tuple[Any, Any]:
-    """Flips left to right, at random."""
-
     def flipped() -> tuple[Any, Any]:
         ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
         return tf.reverse(pixels, [1]), tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)

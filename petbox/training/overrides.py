@@ -102,7 +102,6 @@ def _check(path: str, assignment: str) -> None:
 
 
 def _kind(config: Any, path: str) -> Any:
-    """The declared type of the field at `path`."""
     *groups, name = path.split(".")
     owner = config
     for group in groups:

@@ -56,7 +56,6 @@ def read(path: Path) -> Run:
 
 
 def check(run: Path) -> None:
-    """Rejects a folder that is not a finished run."""
     if unfinished(run).is_dir() and not run.is_dir():
         raise ModelError(f"{run}: not finished; repeat the command that started it")
     missing = [name for name in (PARAMS, LABEL_MAP, "checkpoint") if not (run / name).is_file()]
@@ -80,7 +79,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def evaluation(split: str = "test") -> str:
-    """The name of the file with a split's metrics."""
     return "evaluation.json" if split == "test" else f"evaluation-{split}.json"
 
 

@@ -125,7 +125,6 @@ class Trainer(base_trainer.Trainer):
         return loop
 
     def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
-        """Called after each batch of an evaluation."""
         if not hasattr(self.optimizer, "swap_weights"):  # which would be saved swapped
             self._stop.check()
         return super().eval_reduce(state, step_outputs)

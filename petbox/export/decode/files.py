@@ -177,7 +177,6 @@ def _oversized(size: Any, most_pixels: int) -> Any:
 
 
 def _first(*problems: Any) -> Any:
-    """The first problem of several."""
     found = problems[-1]
     for problem in reversed(problems[:-1]):
         found = tf.where(tf.equal(problem, VALID), found, problem)

@@ -93,7 +93,6 @@ def webp_with_alpha(data: Any, header: Any) -> Any:
 
 
 def _from(data: Any, at: int) -> Any:
-    """The file from `at` on, which may be nothing."""
     length = tf.strings.length(data)
     return tf.strings.substr(data, tf.minimum(at, length), length)
 

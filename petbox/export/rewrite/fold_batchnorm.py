@@ -157,5 +157,4 @@ def _inputs(node: Any) -> list[str]:
 
 
 def _name(tensor: str) -> str:
-    """The node that a tensor comes from."""
     return tensor.partition(":")[0]

@@ -46,7 +46,6 @@ def slim(folder: Path) -> list[str]:
 
 
 def _remove_saving(meta: Any) -> None:
-    """Removes saving; restoring the variables stays."""
     graph, name = meta.graph_def, _node(meta.saver_def.save_tensor_name)
     (call,) = (node for node in graph.node if node.name == name)
     called = call.attr["f"].func.name
@@ -201,5 +200,4 @@ def _colocated(node: Any) -> Any:
 
 
 def _node(text: str) -> str:
-    """The name of an input's node."""
     return text.removeprefix("^").partition(":")[0]

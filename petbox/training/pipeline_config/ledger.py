@@ -39,8 +39,6 @@ class Taken:
 
 @dataclass(frozen=True)
 class Left:
-    """A field without a counterpart, and why."""
-
     theirs: str
     why: str
 
@@ -69,7 +67,6 @@ class Ledger:
         return found
 
     def one(self, path: str, kind: type[T], within: Field | None = None) -> T | None:
-        """The value at a path, which may occur once."""
         found = self.all(path, within)
         if len(found) > 1:
             raise self.wrong(found[1], f"{path} is given twice (first in line {found[0].line})")

@@ -126,7 +126,6 @@ def parse(text: str, source: str) -> PipelineConfig:
 
 
 def apply(config: Any, mapped: PipelineConfig) -> None:
-    """Applies the changes to an experiment of `mapped.preset`."""
     for name, value in mapped.changes.items():
         try:
             overrides.put(config, name, value)
