@@ -1,10 +1,10 @@
-"""What `petbox detect` costs beside the requests themselves.
+"""The overhead of `petbox detect` over the requests themselves.
 
     python bench/detect.py [--pictures 200] [--rounds 7]
 
-The container's own front stands before the embedded model server. `hey` (Debian's package) and
-`petbox detect` send it the same bodies in turns: for the toy detector of `make demo`, the smallest
-there is, and for a model that only decodes the picture, where the client's own work shows most.
+The container's own gateway runs before the embedded model server. `hey` (Debian's package) and
+`petbox detect` send it the same bodies, alternating: for the toy detector of `make demo`, the
+smallest, and for a model that only decodes the image, where the client's own work shows most.
 """
 
 from __future__ import annotations

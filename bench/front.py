@@ -1,11 +1,11 @@
-"""What nginx and its scripts cost over the model server's own port.
+"""The overhead of nginx and its scripts over the model server's own port.
 
     python bench/front.py [--requests 400]
 
-A model that halves and adds two, and the demo's detector (model/toy) with pictures of 100 KB and
-1 MB, are asked at the model server's port and through the container's front, in turns, so that
-both see the same machine. The model server is tensorflow_model_server if it is on PATH, else the
-embedded one.
+A model that halves and adds two, and the demo's detector (model/toy) with images of 100 KB and 1
+MB, are called at the model server's port and through the container's gateway, alternating, so that
+the load of the machine affects both. The model server is tensorflow_model_server if it is on PATH,
+else the embedded one.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the serverless fronts cost: time added to the endpoint's own answer, and a cold import.
+"""The overhead of the Lambda functions: time added to the endpoint's response, and a cold import.
 
     python bench/http_front.py [--calls 400] [--url http://localhost:8080]
 
-The fronts run from their real zips, in processes that can import nothing else but boto3. Without
---url the endpoint is a process that answers at once, so that all there is to see is the front.
-Asked in turns, twenty calls each: through the front, by boto3 alone, and by bare HTTP.
+The functions run from their real zips, in processes that can import nothing else but boto3.
+Without --url the endpoint is a process that responds at once, so that only the function counts.
+Called in turns, twenty calls each: through the function, by boto3 alone, and by plain HTTP.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the detector in Lambda costs: its cold start, a warm call, its memory.
+"""The detector in Lambda: its cold start, a warm call, its memory.
 
     python bench/lambda_detector.py --model model/toy --model model/toy-litert [--calls 30]
 
-A model's folder says what runs it: TensorFlow as in serverless/detector.Dockerfile, here with this
-Python's own packages, or LiteRT from its real zip. Each runs in new processes, with the models on
-this machine's disk; what Lambda takes to bring an image or a zip to a container comes on top. An
-event is API Gateway's, with a photo of 640x480 in it.
+A model's folder determines what runs it: TensorFlow as in serverless/detector.Dockerfile, here with
+this Python's own packages, or LiteRT from its real zip. Each runs in new processes, with the models
+on this machine's disk; Lambda's time to load an image or a zip is not included. An event is API
+Gateway's, with a photo of 640x480.
 """
 
 from __future__ import annotations

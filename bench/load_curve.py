@@ -1,11 +1,11 @@
-"""Latency against load: the toy detector behind `petbox serve`, by 1 to 32 connections.
+"""Latency by load: the toy detector behind `petbox serve`, by 1 to 32 connections.
 
     python bench/load_curve.py [--model model/toy] [--run runs/toy]
 
-Each connection asks again as soon as it is answered (a closed loop). The model as it is, and the
-same run exported with --batch 8, are served side by side and asked in turns, so that both see the
-same machine. Beside the table it keeps the curves as bench/load-curve.png. With --requests, --model
-or --run of your own nothing of that is kept but under build/.
+Each connection sends the next request after the response (a closed loop). The model as it is, and
+the same run exported with --batch 8, are served side by side and called alternately, so that the
+load of the machine affects both. It also writes the curves to bench/load-curve.png. With
+--requests, --model or --run it only writes under build/.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the embedded model server costs over calling the model directly, and how soon it is there.
+"""The overhead of the embedded model server over calling the model directly, and its start.
 
     python bench/model_server.py [--requests 400]
 
-A model that halves and adds two, and the demo's detector (model/toy) with a picture of 100 KB, are
-called in this process and over a kept connection, in turns, so that all see the same machine; of
-throughput there are rounds of all. Directly a model is called in two ways: as Python users do, by
-the signature that `tf.saved_model.load` gives, and as the server does, by a session of its own.
+A model that halves and adds two, and the demo's detector (model/toy) with an image of 100 KB, are
+called in this process and over a persistent connection, alternating, so that the load of the
+machine affects all. Direct calls are made in two ways: by the signature from `tf.saved_model.load`,
+as Python users do, and by a session, as the server does.
 """
 
 from __future__ import annotations

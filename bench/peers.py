@@ -1,12 +1,12 @@
-"""petbox beside what people serve a TensorFlow detector with instead, in turns on one machine.
+"""petbox compared with other servers for a TensorFlow detector, alternating on one machine.
 
     python bench/peers.py                                    both models, a quarter of an hour
     python bench/peers.py --models toy --pictures 40         a first look
 
-Each peer comes from its own public package, into an environment of its own under build/peers, and
-is set up as its documentation says (bench/peer_servers); TensorFlow is the same installation for
-all, with its own number of threads. All are up at once and are asked in turns, by `hey` (Debian's
-package), with the same picture. What is answered is the whole of `serving_default`.
+Each peer is installed from its public package into its own environment under build/peers, and set
+up as documented (bench/peer_servers); all use the same installation of TensorFlow with its default
+number of threads. All run at once and are called in turns by `hey` (Debian's package) with the same
+image. The responses contain all of `serving_default`.
 """
 
 from __future__ import annotations

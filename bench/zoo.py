@@ -1,10 +1,10 @@
-"""What a call of the smallest model's Lambda function costs.
+"""The time of a call to the smallest model's Lambda function.
 
     python bench/zoo.py [--calls 2000]
 
 The handler runs as in its zip: in a process that can import the standard library and boto3 alone.
-S3 is moto's server on this machine, so that asking it costs less than asking AWS, and the file is
-of the shape that serverless/zoo/train_zoo.py exports, with other numbers.
+S3 is moto's server on this machine, which is faster than AWS, and the file has the shape of an
+export of serverless/zoo/train_zoo.py, with other numbers.
 """
 
 from __future__ import annotations
