@@ -78,7 +78,7 @@ def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int, str], N
     yield advance
 
 
-MB = 1_000_000
+MB, MIB = 1_000_000, 2**20  # as disks and networks count, and as memory does
 
 
 def megabytes(size: int) -> str:

@@ -13,7 +13,7 @@ run lies in OUT.unfinished with its checkpoints and TensorBoard logs
 
 examples:
   petbox train photos/ --name pets
-  petbox train photos/ --name pets --preset faster_rcnn_resnet50_pets \
+  petbox train photos/ --name pets --preset faster_rcnn_resnet50_pets \\
       --init backbone.tar.gz --steps 20000
   petbox train --records data/toy-records --out runs/toy --preset toy
 """
@@ -36,6 +36,7 @@ from typing import Annotated, Any, Literal
 from petbox import outputs
 from petbox.cli import child, options, program, signals
 from petbox.cli.options import POSITIONAL
+from petbox.cli.progress import MIB
 from petbox.data import command as records_command
 from petbox.data import formats, records
 from petbox.data.annotations import Dataset
@@ -44,13 +45,12 @@ from petbox.training import memory, runs
 from petbox.training.options import TrainOptions
 
 GPU = Path("/dev/nvidia0")
-MEBIBYTE = 2**20
 # What is chosen by default: memory that an image of a batch takes, and passes over the images.
 BATCHES = {
-    "toy": (8, 60 * MEBIBYTE),
-    "faster_rcnn_mobilenet_v2_pets": (16, 250 * MEBIBYTE),
-    "faster_rcnn_resnet50_pets": (8, 1500 * MEBIBYTE),
-    "faster_rcnn_resnet101_pets": (8, 2000 * MEBIBYTE),
+    "toy": (8, 60 * MIB),
+    "faster_rcnn_mobilenet_v2_pets": (16, 250 * MIB),
+    "faster_rcnn_resnet50_pets": (8, 1500 * MIB),
+    "faster_rcnn_resnet101_pets": (8, 2000 * MIB),
 }
 IMAGES_A_CORE = 8
 PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
@@ -115,7 +115,7 @@ def _chain(given: Options) -> None:
     if Path(name).name != name:
         raise DataError(f"--name {name}: must be a name without slashes")
     plan = out / "runs" / f"{name}.plan.json"
-    stages = [Stage(command, Path(makes)) for command, makes in _planned(given, name, out, plan)]
+    stages = [Stage(command, Path(makes)) for command, makes in planned(given, name, out, plan)]
     for stage in stages:
         if stage.makes.exists():
             program.say(f"{stage.makes}: exists; continuing with what follows")
@@ -128,7 +128,7 @@ def _chain(given: Options) -> None:
     program.say(f"serve it:  petbox serve {shlex.quote(str(model))}")
 
 
-def _planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
+def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
     """The stages, as planned when this command was first typed: what was chosen stays."""
     asked = {
         field.name: str(getattr(given, field.name))
@@ -196,7 +196,7 @@ def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:
         program.say(f"preset {preset}: for {why}; others with --preset: {others}")
     if not given.init:
         program.say("weights: random initialization; --init PLACE starts from trained ones")
-    most, each = BATCHES.get(preset, (8, 2000 * MEBIBYTE))
+    most, each = BATCHES.get(preset, (8, 2000 * MIB))
     cores, total = os.cpu_count() or 1, memory.total()
     batch = given.batch_size or max(1, min(most, images, total // 2 // each, IMAGES_A_CORE * cores))
     if not given.batch_size:

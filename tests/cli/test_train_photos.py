@@ -1,0 +1,133 @@
+"""`petbox train PHOTOS`: what is chosen, what is passed on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support.command_line import failed, petbox
+
+from petbox.cli import train_photos
+from petbox.cli.train_photos import Options
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Forty photos with a box each, in YOLO's form."""
+    folder = tmp_path / "cats"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("RGB", (640, 480)).save(folder / f"{number}.jpg")
+        (folder / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (folder / "classes.txt").write_text("cat")
+    return folder
+
+
+def stages(photos: Path, **options: Any) -> dict[str, list[str]]:
+    """The commands of the chain, by their names."""
+    out = photos.parent
+    given = Options(photos=photos, out=out, **options)
+    planned = train_photos.planned(given, "cats", out, out / "runs/cats.plan.json")
+    return {command[0]: command[1:] for command, _ in planned}
+
+
+def test_the_stages_hand_their_folders_on(photos: Path) -> None:
+    out = photos.parent
+    records, run, model = out / "data/cats-records", out / "runs/cats", out / "model/cats/1"
+    found = stages(photos, preset="toy", batch_size=4, steps=9)
+    chosen = ["--preset=toy", "--steps=9", "--batch-size=4"]
+    assert found == {
+        "records": [str(photos), "--out", str(records)],
+        "train": ["--records", str(records), "--out", str(run), *chosen],
+        "evaluate": ["--run", str(run), "--records", str(records)],
+        "export": ["--run", str(run), "--out", str(model)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value", "flag"),
+    [
+        ("records", "test_share", 0.5, "--test-share=0.5"),
+        ("records", "turned", "ignore", "--turned=ignore"),
+        ("records", "leave_out_broken", True, "--leave-out-broken"),
+        ("train", "seed", 7, "--seed=7"),
+        ("train", "learning_rate", 0.1, "--learning-rate=0.1"),
+        ("train", "init", "weights.h5", "--init=weights.h5"),
+        ("train", "init_parts", "backbone", "--init-parts=backbone"),
+        ("train", "evaluate_every", 5, "--evaluate-every=5"),
+        ("train", "checkpoint_every", 5, "--checkpoint-every=5"),
+        ("train", "report_every", 5, "--report-every=5"),
+        ("train", "precision", "bfloat16", "--precision=bfloat16"),
+        ("train", "xla", True, "--xla"),
+        ("train", "steps", 77, "--steps=77"),
+        ("train", "batch_size", 3, "--batch-size=3"),
+        ("train", "preset", "faster_rcnn_resnet50_pets", "--preset=faster_rcnn_resnet50_pets"),
+        ("export", "min_score", 0.2, "--min-score=0.2"),
+    ],
+)
+def test_an_option_gets_to_its_stage(
+    photos: Path, stage: str, name: str, value: object, flag: str
+) -> None:
+    assert flag in stages(photos, **{name: value})[stage]
+
+
+def test_several_fields_are_set(photos: Path) -> None:
+    assert {"--set=a=1", "--set=b=2"} <= set(stages(photos, set_=("a=1", "b=2"))["train"])
+
+
+def test_the_choice_is_said_and_bounded(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = stages(photos)["train"]
+    said = capsys.readouterr().err
+    assert f"{photos}: YOLO\n" in said
+    assert "--preset=faster_rcnn_" in " ".join(flags)
+    assert "weights: random initialization; --init PLACE" in said
+    assert "--steps=500" in flags
+    assert "(from 500 to 10000 steps); another number with --steps" in said
+    assert "over 32 images" in said
+
+
+def test_a_small_memory_takes_a_small_batch(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_photos.memory, "total", lambda: 2 * 10**9)
+    assert "--batch-size=3" in stages(photos, preset="faster_rcnn_mobilenet_v2_pets")["train"]
+
+
+def test_what_was_chosen_stays_and_what_was_asked_is_compared(photos: Path) -> None:
+    first = stages(photos, steps=9)
+    for number in range(30, 40):
+        (photos / f"{number}.jpg").unlink()
+    assert stages(photos, steps=9) == first
+    with pytest.raises(train_photos.DataError, match="was begun with steps 9, not None; repeat"):
+        stages(photos)
+
+
+def test_records_need_no_writing(photos: Path) -> None:
+    folder = photos.parent / "records"
+    folder.mkdir()
+    (folder / "label_map.pbtxt").write_text("item { id: 1 name: 'cat' }")
+    info = {"source": "", "seed": 1, "pictures": {"train": 80, "test": 0}, "shards": {}}
+    (folder / "records.json").write_text(json.dumps({**info, "animals": {}, "remarks": {}}))
+    found = stages(folder)
+    assert set(found) == {"train", "export"}
+    assert found["train"][:2] == ["--records", str(folder)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no photos given; give a folder of PHOTOS, or --records and --out"),
+        (("--records", "r"), "--out is missing: the folder of the run"),
+        (("--records", "r", "-o", "x", "--name", "n"), "--name goes with PHOTOS only"),
+        (("--records", "r", "-o", "x", "--test-share", "0.1"), "--test-share goes with PHOTOS"),
+        (("photos", "--records", "r"), "PHOTOS and --records given; give one of them"),
+        (("photos", "--name", "a/b"), "--name a/b: must be a name without slashes"),
+        (("nowhere",), "nowhere: no such folder; give the folder of your photos"),
+    ],
+)
+def test_what_does_not_go_together_is_named(
+    words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    assert failed(petbox("train", *words, cwd=tmp_path)).startswith(f"error: {message}")
+    assert not list(tmp_path.iterdir())
