@@ -298,7 +298,7 @@ def served(models: dict[str, Path]) -> Iterator[Served]:
             f"--port={free_port()}",
             f"--model_config_file={folder / 'models.config'}",
         ]
-        stack.enter_context(running([*serving_command.engine_command(), *flags], engine))
+        stack.enter_context(running([*serving_command.model_server_command(), *flags], engine))
         run = folder / "run"
         run.mkdir()
         serving_command.write_run_folder(run, TOY / "1", f"127.0.0.1:{front}", engine)

@@ -75,7 +75,7 @@ STEPS = (
 def main(options: Options) -> None:
     os.chdir(Path(__file__).resolve().parent.parent)
     try:
-        serving_command.refuse_port_in_use("127.0.0.1", options.port)  # minutes before it is needed
+        serving_command.check_port_free("127.0.0.1", options.port)  # minutes before it is needed
     except ServiceError as error:
         raise ServiceError(f"{error}: make demo PORT=8081") from error
     start = time.monotonic()

@@ -42,7 +42,7 @@ SECTIONS = {
         "detect": ("detect objects in images", "client.command:DetectOptions:detect"),
         "local": (
             "run an image the way SageMaker does",
-            "serving.local.command:LocalOptions:local",
+            "serving.local:LocalOptions:local",
         ),
         "conform": (
             "check a container against the contract",

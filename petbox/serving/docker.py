@@ -1,7 +1,6 @@
-"""An image run as SageMaker runs it, over the `docker` command: `serve`, the mount, the port.
+"""An image run the way SageMaker runs it, with the `docker` command.
 
-Starts one container on a network of its own, lets its caller look at it, and leaves nothing
-behind. Judges nothing.
+Starts one container on its own network, gives access to it, and removes both afterwards.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,43 +19,77 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from petbox.cli.program import say
 from petbox.data.fetch import archives
 from petbox.errors import ModelError, ServiceError
-from petbox.serving.conform.http import Address
+from petbox.serving.http_client import Address
 
 PORT = 8080
 MODEL = "/opt/ml/model"
+START_LIMIT = 480.0  # seconds from the start to the first healthy ping
+STOP_LIMIT = 30.0  # seconds from SIGTERM to SIGKILL
 BIND_TO_PORT = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
-HOSTNAME = "model.aws.local"  # what SageMaker's hosts call a container
+HOSTNAME = "model.aws.local"  # of a container on SageMaker's hosts
 LOOPBACK = "127.0.0.1"
-SECONDS = 120.0  # the engine itself may be busy
+TIMEOUT = 120.0  # seconds for one docker command; Docker itself may be busy
 _number = itertools.count(1)
 
 
-class Silent(ServiceError):
-    """A command of Docker's that did not end in time."""
+class DockerTimeout(ServiceError):
+    """A docker command that did not end in time."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContainerSpec:
     """What is run, and how: by default as SageMaker does."""
 
     image: str
     model: Path | None = None
     env: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ("serve",)
-    flags: tuple[str, ...] = ()  # more of `docker create`
-    port: int = PORT  # the container's
-    host_port: int | None = None  # this machine's; any free one
-    isolated: bool = False  # no network at all
+    flags: tuple[str, ...] = ()  # more options of `docker create`
+    port: int = PORT  # in the container
+    host_port: int | None = None  # on this machine; None for any free one
+    no_network: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerOptions:
+    """The options that `petbox local` and `petbox conform` share."""
+
+    model: Annotated[
+        Path | None, "model to mount at /opt/ml/model: a folder or a model.tar.gz", "PATH"
+    ] = None
+    env: Annotated[tuple[str, ...], "environment variable of the container", "K=V"] = ()
+    docker: Annotated[str, "more options of docker run, as in --docker='--gpus all'", "OPTIONS"] = (
+        ""
+    )
+    start_seconds: Annotated[float, "how long the container may take to start", "S"] = START_LIMIT
+
+    def __post_init__(self) -> None:
+        try:
+            shlex.split(self.docker)
+        except ValueError as error:
+            raise ValueError(f"argument --docker: {self.docker}: {error}".lower()) from error
+        for pair in self.env:
+            if "=" not in pair.lstrip("="):
+                raise ValueError(f"argument --env: {pair}: write it as NAME=VALUE")
+        if self.start_seconds <= 0:
+            raise ValueError(f"argument --start-seconds: {self.start_seconds:g} is not above 0")
+
+    @contextlib.contextmanager
+    def spec(self, image: str, host_port: int | None = None) -> Iterator[ContainerSpec]:
+        """The container to run; a model.tar.gz is unpacked while the context lasts."""
+        flags = tuple(shlex.split(self.docker))
+        with _model_folder(self.model) as model:
+            yield ContainerSpec(image, model, self.env, flags=flags, host_port=host_port)
 
 
 @dataclass(frozen=True)
 class Image:
-    """What is written in an image that decides how it starts."""
+    """What an image says about how it is started."""
 
     platform: str
     entrypoint: tuple[str, ...]
@@ -81,16 +115,16 @@ class State:
 @dataclass(frozen=True)
 class Container:
     name: str
-    wanted: Wanted
-    refusal: str = ""  # why the engine could not start it
+    spec: ContainerSpec
+    start_error: str = ""  # why Docker could not start it
 
     @functools.cached_property
     def at(self) -> Address:
-        """Where its port is to be reached from here; an isolated one has none."""
+        """Its published port on this machine; without a network it has none."""
         ports = self._inspect(".NetworkSettings.Ports") or {}
-        bound = ports.get(f"{self.wanted.port}/tcp") or []
-        if not bound:  # it has ended, and its ports with it
-            return Address(LOOPBACK, self.wanted.host_port or 0)
+        bound = ports.get(f"{self.spec.port}/tcp") or []
+        if not bound:  # it has exited
+            return Address(LOOPBACK, self.spec.host_port or 0)
         return Address(LOOPBACK, int(bound[0]["HostPort"]))
 
     def state(self) -> State:
@@ -101,17 +135,17 @@ class Container:
         done = docker("logs", "--tail", str(lines), self.name, both=True, check=False)
         return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
 
-    def inside(self, *command: str) -> str | None:
-        """What `command` prints in the container, run by root there; None if it cannot."""
+    def exec(self, *command: str) -> str | None:
+        """The output of `command`, run in the container as root; None if it fails."""
         done = docker("exec", "--user", "0", self.name, *command, check=False)
         return done.stdout if done.returncode == 0 else None
 
-    def through(self, command: Sequence[str], sent: bytes, seconds: float) -> bytes:
-        """What `command`, run in the container, makes of the bytes sent to it."""
+    def pipe(self, command: Sequence[str], data: bytes, seconds: float) -> bytes:
+        """The output of `command`, run in the container with `data` as its input."""
         try:
             done = subprocess.run(
                 ["docker", "exec", "--interactive", self.name, *command],
-                input=sent,
+                input=data,
                 capture_output=True,
                 start_new_session=True,
                 timeout=seconds,
@@ -121,8 +155,8 @@ class Container:
             return b""
         return done.stdout
 
-    def of_host(self, path: str) -> str | None:
-        """A file of /proc/PID as this machine sees it, where the engine runs on it."""
+    def proc_file(self, path: str) -> str | None:
+        """A file of /proc/PID as this machine sees it, if Docker runs on it."""
         pid = int(self._inspect(".State")["Pid"])
         try:
             return Path(f"/proc/{pid}/{path}").read_text() if pid else None
@@ -132,22 +166,22 @@ class Container:
     def signal(self, name: str) -> None:
         docker("kill", "--signal", name, self.name, check=False)
 
-    def ended(self, seconds: float) -> int | None:
-        """Its exit code, once it is over; None if it still runs after `seconds`."""
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, once it has exited; None if it still runs after `seconds`."""
         try:
             done = docker("wait", self.name, seconds=seconds)
-        except Silent:
+        except DockerTimeout:
             return None
         return int(done.stdout)
 
     @contextlib.contextmanager
     def log_on_stderr(self) -> Iterator[None]:
-        """Passes its log on for as long as the context lasts."""
+        """Copies its log to stderr while the context lasts."""
         command = ["docker", "logs", "--follow", self.name]
         with subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr) as following:
             try:
                 yield
-                if not self.state().running:  # its last words
+                if not self.state().running:  # the end of the log
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         following.wait(2)
             finally:
@@ -158,34 +192,34 @@ class Container:
 
 
 @contextlib.contextmanager
-def running(wanted: Wanted) -> Iterator[Container]:
-    """The container, started or refused; it and its network are gone afterwards."""
+def running(spec: ContainerSpec) -> Iterator[Container]:
+    """The container, started or with its start error; removed afterwards, with its network."""
     name = f"petbox-{os.getpid()}-{next(_number)}"
     with contextlib.ExitStack() as stack:
         network = "none"
-        if not wanted.isolated:  # of its own: no other container of this machine is on it
+        if not spec.no_network:  # its own, so that no other container is on it
             network = name
             stack.callback(docker, "network", "rm", name, check=False)
             docker("network", "create", name)
         stack.callback(docker, "rm", "--force", "--volumes", name, check=False)
-        done = docker("create", "--name", name, "--network", network, *_flags(wanted), check=False)
+        done = docker("create", "--name", name, "--network", network, *_flags(spec), check=False)
         if done.returncode == 0:
             done = docker("start", name, check=False)
-        yield Container(name, wanted, _reason(done.stderr) if done.returncode else "")
+        yield Container(name, spec, _reason(done.stderr) if done.returncode else "")
 
 
-def _flags(wanted: Wanted) -> list[str]:
+def _flags(spec: ContainerSpec) -> list[str]:
     flags = ["--hostname", HOSTNAME]
-    if not wanted.isolated:
-        flags += ["--publish", f"{LOOPBACK}:{wanted.host_port or ''}:{wanted.port}"]
-    if wanted.model is not None:
-        flags += ["--volume", f"{wanted.model.resolve()}:{MODEL}:ro"]
-    flags += [f"--env={pair}" for pair in wanted.env]
-    return [*flags, *wanted.flags, wanted.image, *wanted.arguments]
+    if not spec.no_network:
+        flags += ["--publish", f"{LOOPBACK}:{spec.host_port or ''}:{spec.port}"]
+    if spec.model is not None:
+        flags += ["--volume", f"{spec.model.resolve()}:{MODEL}:ro"]
+    flags += [f"--env={pair}" for pair in spec.env]
+    return [*flags, *spec.flags, spec.image, *spec.arguments]
 
 
-def find(name: str) -> Image:
-    """The image, pulled if it is not here."""
+def find_image(name: str) -> Image:
+    """The image, pulled if it is not on this machine."""
     done = docker("image", "inspect", "--format", "{{json .}}", name, check=False)
     if done.returncode:
         if "no such image" not in done.stderr.lower():
@@ -206,11 +240,11 @@ def find(name: str) -> Image:
 
 
 @contextlib.contextmanager
-def model_folder(model: Path | None) -> Iterator[Path | None]:
-    """What is to be mounted: the folder itself, or a model.tar.gz unpacked for the while."""
+def _model_folder(model: Path | None) -> Iterator[Path | None]:
+    """The folder to mount: the folder itself, or a model.tar.gz unpacked to a temporary one."""
     if model is None or model.is_dir():
         if model is not None and ":" in str(model.resolve()):
-            raise ModelError(f"{model}: a colon in its path cannot be mounted; rename the folder")
+            raise ModelError(f"{model}: a path with a colon cannot be mounted; rename the folder")
         yield model
         return
     if not model.is_file():
@@ -218,38 +252,40 @@ def model_folder(model: Path | None) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="petbox-model-") as folder:
         unpacked = Path(folder, "model")
         archives.unpack(model, unpacked)
-        Path(folder).chmod(0o755)  # the container's user need not be ours
+        Path(folder).chmod(0o755)  # the container may run as another user
         yield unpacked
 
 
 def docker(
-    *words: str, check: bool = True, both: bool = False, seconds: float = SECONDS
+    *arguments: str, check: bool = True, both: bool = False, seconds: float = TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `docker`; `both` puts stderr with stdout, `check` makes its failure ours."""
+    """Runs `docker`; `both` joins stderr to stdout, `check` raises if it fails."""
     if not shutil.which("docker"):
         raise ServiceError("docker is not installed; install Docker, or give an address instead")
     try:
         done = subprocess.run(
-            ["docker", *words],
+            ["docker", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if both else subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C must not end the commands that clean up after it
+            start_new_session=True,  # so that Ctrl-C does not stop the commands that clean up
             text=True,
             errors="replace",
             timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Silent(f"docker {words[0]}: no end within {seconds:.0f} s; try again") from error
+        raise DockerTimeout(
+            f"docker {arguments[0]}: not done within {seconds:.0f} s; try again"
+        ) from error
     if check and done.returncode:
-        raise ServiceError(f"docker {' '.join(words[:2])}: {_reason(done.stderr)}")
+        raise ServiceError(f"docker {' '.join(arguments[:2])}: {_reason(done.stderr)}")
     return done
 
 
-def _reason(said: str) -> str:
-    """Docker's own words on one line, without its preludes."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    words = " ".join(line for line in lines if not line.startswith("Run 'docker"))
-    words = re.sub(r"^(docker: )?(Error response from daemon: )?", "", words)
-    return re.sub(r" ?Error: failed to start containers: \S+$", "", words) or "no reason given"
+def _reason(output: str) -> str:
+    """Docker's error message on one line, without its prefixes."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    message = " ".join(line for line in lines if not line.startswith("Run 'docker"))
+    message = re.sub(r"^(docker: )?(Error response from daemon: )?", "", message)
+    return re.sub(r" ?Error: failed to start containers: \S+$", "", message) or "no reason given"

@@ -18,9 +18,9 @@ from support.conforming import CONFORM, failing, outcomes
 from support.serving import SERVE, await_port, free_port, started, tiny_detector
 
 from petbox.serving.conform.contract import CONTRACT
-from petbox.serving.conform.engine import Process, engine
+from petbox.serving.conform.diagnosis import ListeningPort, parse_tcp_table
+from petbox.serving.conform.failures import Process, model_server
 from petbox.serving.conform.payload import drawn
-from petbox.serving.conform.ports import Listening, parsed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -125,7 +125,7 @@ def test_the_table_names_the_line_that_fails(run: Run, tmp_path: Path) -> None:
     with breaking("chokes on attributes", tmp_path) as url:
         env = {**os.environ, "COLUMNS": "200"}
         done = run(*CONFORM, url, "--sagemaker-only", env=env)
-    assert done.stdout.startswith("What SageMaker demands: 3 hold, 1 fail, 12 not tried\n")
+    assert done.stdout.startswith("SageMaker's requirements: 3 hold, 1 fail, 12 not tried\n")
     line = next(line for line in CONTRACT if line.name == "headers")
     assert re.search(rf"^FAILS +headers +{line.says}: ", done.stdout, re.MULTILINE)
     assert "\033" not in done.stdout
@@ -135,7 +135,7 @@ def test_nobody_there_is_told_in_one_line(run: Run) -> None:
     done = run(*CONFORM, f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(r"error: http://\S+: nobody is there \(.*refused\); .*\n", done.stderr)
+    assert re.fullmatch(r"error: http://\S+: cannot connect \(.*refused\); .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_listening_ports_are_read_from_the_kernels_table() -> None:
    5: 00000000000000000000000000000000:2328 00000000000000000000000000000000:0000 0A 0 0 0 0
 """
     # Not Docker's own resolver at 127.0.0.11, and no connection.
-    assert parsed(table) == [
-        Listening(8080, loopback=False),
-        Listening(8501, loopback=True),
-        Listening(9000, loopback=False),
+    assert parse_tcp_table(table) == [
+        ListeningPort(8080, loopback=False),
+        ListeningPort(8501, loopback=True),
+        ListeningPort(9000, loopback=False),
     ]
 
 
@@ -206,7 +206,7 @@ def test_listening_ports_are_read_from_the_kernels_table() -> None:
 def test_the_engine_is_a_known_process_or_the_largest(
     found: list[tuple[int, str, int]], name: str | None, pids: list[int]
 ) -> None:
-    assert [one.pid for one in engine([Process(*one) for one in found], name)] == pids
+    assert [one.pid for one in model_server([Process(*one) for one in found], name)] == pids
 
 
 def test_the_drawn_picture_is_a_picture() -> None:

@@ -92,11 +92,11 @@ def test_a_container_that_keeps_the_contract_is_told_so(
 @pytest.mark.parametrize(
     ("rule", "lines", "seen"),
     [
-        ("answers 200 before the model is loaded", ["ping-at-start"], "/invocations said: 502"),
+        ("answers 200 before the model is loaded", ["ping-at-start"], "/invocations returned: 502"),
         (
             "answers 200 whatever the engine does",
             ["ping-at-start", "ping-on-hang", "ping-on-death"],
-            "/invocations said: 502",
+            "/invocations returned: 502",
         ),
         ("ignores the port it is told", ["bind-to-port"], "it listens on 8080"),
         ("wants a network", ["no-network"], "Network is unreachable"),
@@ -118,7 +118,7 @@ def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> N
     done = conform(image)
     bad = failing(done)
     assert list(bad) == ["term"]
-    assert "ENTRYPOINT is a shell's" in bad["term"]
+    assert "ENTRYPOINT runs in a shell" in bad["term"]
     # It does not say that it listens where it is told, and so it is not asked to.
     assert outcomes(done)["bind-to-port"] == "not tried"
 
@@ -133,8 +133,8 @@ def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> N
         ("listens on loopback", "port", "loopback only"),
         ("is never ready", "ping", "503 the weights are still on their way"),
         ("answers the ping slowly", "ping-in-time", "/ping is slow: it took 2."),
-        ("wants no argument", "serve", "does not understand the argument `serve`"),
-        ("leaves at once", "serve", "exit code 1; its last words: the configuration is not"),
+        ("wants no argument", "serve", "rejects the argument `serve`"),
+        ("leaves at once", "serve", "exited with code 1; its log ends with: the configuration is not"),
     ],
 )
 def test_the_cause_of_a_bad_start_is_named(
@@ -170,9 +170,9 @@ def test_a_model_folder_that_is_written_to_is_named(
     [
         ("no-serve", 'COPY serve /srv/app\nCMD ["/srv/app"]\n', "serve", "no ENTRYPOINT"),
         ("plain", 'COPY plain /srv/app\nENTRYPOINT ["/srv/app"]\n', "serve", "not executable"),
-        ("windows", 'COPY windows /a\nENTRYPOINT ["/a"]\n', "serve", "Windows line ends"),
-        ("foreign", 'COPY foreign /a\nENTRYPOINT ["/a"]\n', "architecture", "another processor"),
-        ("gone", 'ENTRYPOINT ["/not/there"]\n', "serve", "is not there"),
+        ("windows", 'COPY windows /a\nENTRYPOINT ["/a"]\n', "serve", "Windows line endings"),
+        ("foreign", 'COPY foreign /a\nENTRYPOINT ["/a"]\n', "architecture", "another architecture"),
+        ("gone", 'ENTRYPOINT ["/not/there"]\n', "serve", "does not exist"),
     ],
 )
 def test_a_badly_packed_image_is_told_its_mistake(
@@ -185,7 +185,7 @@ def test_a_badly_packed_image_is_told_its_mistake(
 
 def test_an_image_that_needs_root_and_is_not_is_named(build: Build, conform: Conform) -> None:
     done = conform(build("user", f"{GOOD}USER 1000\n"), BREAK="wants root")
-    assert "it needs root, and the image says USER 1000" in failing(done)["serve"]
+    assert "it needs root, and the image has USER 1000" in failing(done)["serve"]
 
 
 def test_an_image_that_is_not_there_is_told_in_one_line(engine: Engine, run: Run) -> None:

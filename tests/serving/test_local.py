@@ -61,7 +61,7 @@ def test_the_address_is_told_when_it_is_healthy(engine: Engine, good: str, tmp_p
     assert code == 0
     assert "listening on 8080" in said, "the container's own log is missing"
     assert "healthy after" in said
-    assert re.search(r"ended after \d\.\d s with exit code 0", said)
+    assert re.search(r"exited after \d\.\d s with code 0", said)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -71,7 +71,7 @@ def test_term_ends_it_as_ctrl_c_does(engine: Engine, good: str, tmp_path: Path) 
         program.send(signal.SIGTERM)
         code, said = program.ended()
     assert code == 0
-    assert "with exit code 0" in said
+    assert "with code 0" in said
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -93,8 +93,8 @@ def test_a_model_is_mounted_where_sagemaker_has_it(
     ("rule", "why"),
     [
         ("listens on another port", "it listens on 9000, "),
-        ("leaves at once", "it left with exit code 1; its last words: the configuration"),
-        ("is never ready", "/ping says 503 the weights are still on their way"),
+        ("leaves at once", "it exited with code 1; its log ends with: the configuration"),
+        ("is never ready", "/ping returns 503 the weights are still on their way"),
     ],
 )
 def test_what_keeps_it_from_coming_up_is_said(
@@ -118,7 +118,7 @@ def test_a_container_that_ends_by_itself_is_an_error(
         engine("kill", name)
         code, said = program.ended()
     assert code == 1
-    assert "ended by itself with exit code 137" in said.splitlines()[-1]
+    assert "exited with code 137" in said.splitlines()[-1]
 
 
 def test_a_port_in_use_is_refused_before_anything_is_run(run: Run) -> None:

@@ -1,1 +1,1 @@
-"""`petbox conform`: SageMaker's contract, put to any container line by line."""
+"""`petbox conform`: checks any container against SageMaker's contract, line by line."""

@@ -1,77 +1,105 @@
-"""Everything that can be tried on a container of which only the address is known."""
+"""The checks of a server of which only the address is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+import time
+from collections.abc import Callable
 
-from petbox.serving.conform import dialects, health, invocations, refusals
-from petbox.serving.conform.finding import Finding, fails
-from petbox.serving.conform.http import Address, NoAnswer
+from petbox.cli.program import say
+from petbox.errors import ServiceError
+from petbox.serving.conform import invalid_requests, invocations, ping, valid_requests
+from petbox.serving.conform.contract import Result, Results, fails, holds
+from petbox.serving.conform.diagnosis import diagnose_pings
 from petbox.serving.conform.payload import Payload
+from petbox.serving.http_client import Address, NoResponse
 
-OF_ADDRESS: dict[str, Callable[[Address], Finding]] = {
-    "ping-empty": health.empty,
-    "many-connections": health.beside_silent_connections,
-    "unknown-path": refusals.unknown_path,
-    "wrong-method": refusals.wrong_method,
-    "head": refusals.head,
-    "no-body": refusals.no_body,
-    "broken-json": refusals.broken_json,
-    "empty-batch": refusals.empty_batch,
-    "too-large": refusals.too_large,
-    "long-header": refusals.long_header,
-    "long-address": refusals.long_address,
-    "malformed": refusals.malformed,
-    "no-banner": refusals.no_banner,
-    "execution-parameters": refusals.execution_parameters,
+ADDRESS_CHECKS: dict[str, Callable[[Address], Result]] = {
+    "ping-empty": ping.empty_body,
+    "many-connections": ping.beside_idle_connections,
+    "unknown-path": invalid_requests.unknown_path,
+    "wrong-method": invalid_requests.wrong_method,
+    "head": invalid_requests.head,
+    "no-body": invalid_requests.no_body,
+    "broken-json": invalid_requests.broken_json,
+    "empty-batch": invalid_requests.empty_batch,
+    "too-large": invalid_requests.too_large,
+    "long-header": invalid_requests.long_header,
+    "long-address": invalid_requests.long_address,
+    "malformed": invalid_requests.malformed,
+    "no-banner": invalid_requests.no_banner,
+    "execution-parameters": valid_requests.execution_parameters,
 }
 
-OF_REQUEST: dict[str, Callable[[Address, Payload], Finding]] = {
-    "unknown-type": refusals.unknown_type,
-    "large-body": dialects.large_body,
-    "chunked": dialects.chunked,
-    "gzip": dialects.zipped,
-    "query-string": dialects.query_string,
-    "conditional": dialects.conditional,
-    "type-spelling": dialects.type_spelling,
-    "endpoint-route": dialects.endpoint_route,
-    "picture": dialects.picture,
-    "picture-drawn": dialects.picture_drawn,
-    "built-in-form": dialects.built_in_form,
-    "json-lines": dialects.json_lines,
-    "json-lines-bad": dialects.json_lines_bad,
-    "attributes": refusals.attributes,
-    "bad-attributes": refusals.bad_attributes,
+REQUEST_CHECKS: dict[str, Callable[[Address, Payload], Result]] = {
+    "unknown-type": invalid_requests.unknown_type,
+    "large-body": valid_requests.large_body,
+    "chunked": valid_requests.chunked,
+    "gzip": valid_requests.gzipped,
+    "query-string": valid_requests.query_string,
+    "conditional": valid_requests.conditional,
+    "type-spelling": valid_requests.type_spelling,
+    "endpoint-route": valid_requests.endpoint_route,
+    "picture": valid_requests.image,
+    "picture-drawn": valid_requests.image_drawn,
+    "built-in-form": valid_requests.built_in_form,
+    "json-lines": valid_requests.json_lines,
+    "json-lines-bad": valid_requests.json_lines_bad,
+    "attributes": invalid_requests.attributes,
+    "bad-attributes": invalid_requests.bad_attributes,
 }
 
-Found = Iterator[tuple[str, Finding]]
+# All lines that an address is enough to test.
+TESTABLE = {
+    *("ping", "ping-in-time", "ping-under-load", "invocations", "headers"),
+    *ADDRESS_CHECKS,
+    *REQUEST_CHECKS,
+}
 
 
-def demands(at: Address, payload: Payload) -> Found:
-    """What SageMaker demands of a server that is up."""
-    answered = _tried(lambda: invocations.answered(at, payload))
+def check_address(at: Address, payload: Payload, *, sagemaker_only: bool) -> Results:
+    try:
+        socket.create_connection((at.host, at.port), timeout=10).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ServiceError(f"{at}: cannot connect ({reason}); start the container") from error
+    first = ping.ping(at, time.monotonic(), ping.LONG_TIMEOUT)
+    if first.healthy:
+        yield "ping", holds(f"{first} after {first.seconds * 1000:.0f} ms")
+    else:
+        why = diagnose_pings([first])
+        yield (why.line, fails(str(why))) if why else ("ping", fails(str(first)))
+    results = dict(requirements(at, payload))
+    yield from results.items()
+    if first.healthy and results["invocations"].outcome == "holds":
+        yield from under_load(at, payload)
+    if not sagemaker_only:
+        say("conform: checking petbox's guarantees")
+        yield from guarantees(at, payload)
+
+
+def requirements(at: Address, payload: Payload) -> Results:
+    answered = _checked(lambda: invocations.answered(at, payload))
     yield "invocations", answered
     if answered.outcome == "holds":
-        yield "headers", _tried(lambda: invocations.with_headers(at, payload))
+        yield "headers", _checked(lambda: invocations.with_headers(at, payload))
 
 
-def under_load(at: Address, payload: Payload) -> Found:
-    """A demand and a promise, of the same requests."""
-    in_time, promised = health.under_load(at, payload)
-    yield "ping-in-time", in_time
-    yield "ping-under-load", promised
+def under_load(at: Address, payload: Payload) -> Results:
+    required, guaranteed = ping.under_load(at, payload)
+    yield "ping-in-time", required
+    yield "ping-under-load", guaranteed
 
 
-def promises(at: Address, payload: Payload) -> Found:
-    """What petbox promises of one."""
-    for name, of_address in OF_ADDRESS.items():
-        yield name, _tried(lambda act=of_address: act(at))  # type: ignore[misc]
-    for name, of_request in OF_REQUEST.items():
-        yield name, _tried(lambda act=of_request: act(at, payload))  # type: ignore[misc]
+def guarantees(at: Address, payload: Payload) -> Results:
+    for name, address_check in ADDRESS_CHECKS.items():
+        yield name, _checked(lambda check=address_check: check(at))  # type: ignore[misc]
+    for name, request_check in REQUEST_CHECKS.items():
+        yield name, _checked(lambda check=request_check: check(at, payload))  # type: ignore[misc]
 
 
-def _tried(check: Callable[[], Finding]) -> Finding:
+def _checked(check: Callable[[], Result]) -> Result:
     try:
         return check()
-    except NoAnswer as error:
+    except NoResponse as error:
         return fails(str(error))

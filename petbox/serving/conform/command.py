@@ -15,82 +15,73 @@ examples:
 
 from __future__ import annotations
 
-import shlex
-import socket
-import time
-from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from petbox.cli.program import say
+from petbox.cli.options import POSITIONAL
 from petbox.errors import ServiceError
 from petbox.serving import docker
-from petbox.serving.conform import address as conform_address
-from petbox.serving.conform import image as conform_image
-from petbox.serving.conform import report as conform_report
-from petbox.serving.conform.cause import of_answers
-from petbox.serving.conform.contract import CONTRACT, Line
-from petbox.serving.conform.finding import Finding, fails, holds, not_tried
-from petbox.serving.conform.http import Address, address
-from petbox.serving.conform.options import ConformOptions, is_address
+from petbox.serving.conform import report
+from petbox.serving.conform.address import TESTABLE, check_address
+from petbox.serving.conform.contract import CONTRACT, Line, Results, not_tried
+from petbox.serving.conform.image import Target, check_image
 from petbox.serving.conform.payload import Payload, payload
-from petbox.serving.conform.ping import PATIENCE, ping
-from petbox.serving.conform.trial import Trial
-from petbox.serving.docker import Wanted
+from petbox.serving.http_client import address
 
-Found = Iterator[tuple[str, Finding]]
+
+@dataclass(frozen=True, kw_only=True)
+class ConformOptions(docker.ContainerOptions):
+    target: Annotated[str, "an image, or the address of a running container", POSITIONAL]
+    request: Annotated[
+        Path | None, "body of a request that the model accepts (default: a drawn image)", "FILE"
+    ] = None
+    content_type: Annotated[str, "content type of --request", "TYPE"] = "application/json"
+    engine: Annotated[
+        str | None, "process that holds the model (default: a known one, or the largest)", "NAME"
+    ] = None
+    sagemaker_only: Annotated[bool, "check SageMaker's requirements only"] = False
+    json: Annotated[bool, "print JSON"] = False
+
+    @property
+    def is_address(self) -> bool:
+        return "://" in self.target
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_address:
+            address(self.target)
+            if self.model or self.env or self.docker or self.engine:
+                options = "--model, --env, --docker and --engine"
+                raise ValueError(f"{options} are for an image, not an address")
 
 
 def conform(options: ConformOptions) -> None:
-    """Prints what holds and what does not; fails where SageMaker's own contract does."""
-    asked = payload(options.request, options.content_type)
-    examine = _of_address if is_address(options.target) else _of_image
-    seen = dict(examine(options, asked))
-    found = {
-        line.name: seen.get(line.name) or not_tried(_why_not(line, options.target))
+    """Prints the result of every line; fails if one of SageMaker's requirements does."""
+    results = dict(_check(options, payload(options.request, options.content_type)))
+    shown = {
+        line.name: results.get(line.name) or not_tried(_why_not(line, options))
         for line in CONTRACT
         if line.level == "sagemaker" or not options.sagemaker_only
     }
-    as_json = conform_report.as_json(options.target, found)
-    print(as_json if options.json else conform_report.table(found), flush=True)
-    if bad := [line.name for line in conform_report.failed("sagemaker", found)]:
+    text = report.as_json(options.target, shown) if options.json else report.table(shown)
+    print(text, flush=True)
+    if bad := [line.name for line in report.failed("sagemaker", shown)]:
         raise ServiceError(f"{options.target}: breaks SageMaker's contract: {', '.join(bad)}")
 
 
-def _why_not(line: Line, target: str) -> str:
-    if is_address(target) and line.needs_image:
-        return "only an image shows it: petbox conform IMAGE"
-    return "it does not get that far; mend what fails above"
+def _check(options: ConformOptions, sent: Payload) -> Results:
+    if options.is_address:
+        at = address(options.target)
+        yield from check_address(at, sent, sagemaker_only=options.sagemaker_only)
+        return
+    image = docker.find_image(options.target)
+    with options.spec(options.target) as spec:
+        target = Target(spec, image, sent, options.start_seconds, options.engine)
+        yield from check_image(target, sagemaker_only=options.sagemaker_only)
 
 
-def _of_address(options: ConformOptions, asked: Payload) -> Found:
-    at = address(options.target)
-    _refuse_nobody(at)
-    first = ping(at, time.monotonic(), PATIENCE)
-    if first.healthy:
-        yield "ping", holds(f"{first} after {first.seconds * 1000:.0f} ms")
-    else:
-        why = of_answers([first])
-        yield (why.line, fails(str(why))) if why else ("ping", fails(str(first)))
-    found = dict(conform_address.demands(at, asked))
-    yield from found.items()
-    if first.healthy and found["invocations"].outcome == "holds":
-        yield from conform_address.under_load(at, asked)
-    if not options.sagemaker_only:
-        say("conform: trying what petbox promises")
-        yield from conform_address.promises(at, asked)
-
-
-def _refuse_nobody(at: Address) -> None:
-    try:
-        socket.create_connection((at.host, at.port), timeout=10).close()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ServiceError(f"{at}: nobody is there ({reason}); start the container") from error
-
-
-def _of_image(options: ConformOptions, asked: Payload) -> Found:
-    image = docker.find(options.target)
-    with docker.model_folder(options.model) as model:
-        flags = tuple(shlex.split(options.docker))
-        wanted = Wanted(options.target, model, options.env, flags=flags)
-        trial = Trial(wanted, image, asked, options.start_seconds, options.engine)
-        yield from conform_image.tried(trial, promises=not options.sagemaker_only)
+def _why_not(line: Line, options: ConformOptions) -> str:
+    if options.is_address and line.name not in TESTABLE:
+        return "only testable on an image: petbox conform IMAGE"
+    return "an earlier failure prevented this check; fix the failures above"

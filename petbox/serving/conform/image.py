@@ -1,8 +1,8 @@
-"""Everything that is tried on an image: it is run as SageMaker does, several times over.
+"""The checks of an image, which is run several times the way SageMaker does.
 
-Once to answer, hang and be told to end; once on another port, until its engine dies; once without
-a network; and then in the ways that petbox promises besides. An image that does not start the
-first time is run no more: its cause is named instead.
+The first container serves, hangs and gets SIGTERM; the second listens on another port until its
+model server dies; the third has no network; the others run in the ways that petbox guarantees. If
+the first one does not start, its problem is diagnosed and no other is run.
 """
 
 from __future__ import annotations
@@ -14,28 +14,36 @@ from dataclasses import dataclass, replace
 
 from petbox.cli.program import say
 from petbox.serving.conform import address
-from petbox.serving.conform.cause import Cause, cause
-from petbox.serving.conform.engine import on_death, on_hang
-from petbox.serving.conform.finding import Finding, fails, holds, judged, not_tried
-from petbox.serving.conform.http import Answer
-from petbox.serving.conform.isolated import without_network
-from petbox.serving.conform.ping import SERVERLESS_LIMIT, START_LIMIT, Ping
-from petbox.serving.conform.start import outcome, truth_of_first, watch
-from petbox.serving.conform.stop import Ending, end
-from petbox.serving.conform.trial import Trial
-from petbox.serving.docker import BIND_TO_PORT, PORT, Container, Wanted, running
-
-Found = Iterator[tuple[str, Finding]]
+from petbox.serving.conform.contract import Result, Results, fails, holds, holds_if, not_tried
+from petbox.serving.conform.diagnosis import diagnose
+from petbox.serving.conform.failures import on_death, on_hang
+from petbox.serving.conform.invocations import invoke, works_once_healthy
+from petbox.serving.conform.no_network import without_network
+from petbox.serving.conform.payload import Payload
+from petbox.serving.conform.ping import SERVERLESS_START_LIMIT, Ping, wait_until_healthy
+from petbox.serving.conform.stop import stop
+from petbox.serving.docker import (
+    BIND_TO_PORT,
+    PORT,
+    START_LIMIT,
+    Container,
+    ContainerSpec,
+    Image,
+    running,
+)
+from petbox.serving.http_client import Response
 
 OTHER_PORT = 8099
 SAFE_RANGE = "25000-25999"  # as SageMaker has been seen to set it
 PLATFORMS = {"linux/amd64": "", "linux/arm64": "; only Graviton instances run it"}
-AT_ONCE = 5.0
+LISTENS_WITHIN = 5.0
 USAGE_WITHIN = 10.0
 IN_FLIGHT = 200
-ANSWER_SECONDS = 10.0  # of the model's time, that requests in flight may take together
-# The ways that petbox promises to run in, each by the name of its line.
-CONFINED = {
+STOP_BUDGET = 10.0  # seconds of the model's time that the requests in flight may take in all
+NO_MODEL = "no --model was given"
+INVOCATIONS_FAIL = "/invocations does not work"
+# The ways to run that petbox guarantees, by the line's name.
+RESTRICTIONS = {
     "any-user": ("--user=12345:12345",),
     "read-only-root": ("--read-only", "--tmpfs=/tmp"),
     "no-capabilities": ("--cap-drop=ALL",),
@@ -43,8 +51,17 @@ CONFINED = {
 
 
 @dataclass(frozen=True)
-class Up:
-    """A container that was started, and what /ping said until it was healthy or given up."""
+class Target:
+    spec: ContainerSpec
+    image: Image
+    payload: Payload
+    limit: float  # seconds it may take to start
+    model_server: str | None = None  # the name of its process
+
+
+@dataclass(frozen=True)
+class Run:
+    """A started container, and its pings until it was healthy or out of time."""
 
     container: Container
     started: float
@@ -59,171 +76,165 @@ class Up:
         return self.attempts[-1].at + self.attempts[-1].seconds if self.attempts else 0.0
 
 
-def tried(trial: Trial, *, promises: bool) -> Found:
-    """Every line that can be tried on this image."""
-    platform = trial.image.platform
-    yield "architecture", judged(platform in PLATFORMS, platform + PLATFORMS.get(platform, ""))
-    usual = yield from _first_run(trial)
-    if usual is None:
+def check_image(target: Target, *, sagemaker_only: bool) -> Results:
+    """Every line that can be tested on this image."""
+    platform = target.image.platform
+    yield "architecture", holds_if(platform in PLATFORMS, platform + PLATFORMS.get(platform, ""))
+    start_seconds = yield from _first_run(target)
+    if start_seconds is None:
         return
-    # It starts, so it need not be given eight minutes to show that in some way it does not.
-    trial = replace(trial, limit=min(trial.limit, 5 + 5 * usual))
-    yield from _second_run(trial, promises=promises)
+    # It starts, so the other runs need not get eight minutes.
+    target = replace(target, limit=min(target.limit, 5 + 5 * start_seconds))
+    yield from _second_run(target, sagemaker_only=sagemaker_only)
     say("conform: running it without a network")
-    yield "no-network", without_network(trial)
-    if promises:
-        yield from _arguments(trial)
-        yield from _confined(trial)
+    spec, image, payload = target.spec, target.image, target.payload
+    yield "no-network", without_network(spec, image, payload, target.limit)
+    if not sagemaker_only:
+        yield from _arguments(target)
+        yield from _restricted(target)
 
 
 @contextlib.contextmanager
-def up(trial: Trial, wanted: Wanted, what: str) -> Iterator[Up]:
+def run(target: Target, spec: ContainerSpec, what: str) -> Iterator[Run]:
     say(f"conform: {what}")
-    with running(wanted) as container:
+    with running(spec) as container:
         started = time.monotonic()
 
-        def told(ping: Ping) -> None:
+        def report(ping: Ping) -> None:
             say(f"conform: not healthy after {ping.at:.0f} s, /ping: {ping}")
 
-        yield Up(container, started, watch(container, started, trial.limit, told))
+        yield Run(container, started, wait_until_healthy(container, started, target.limit, report))
 
 
-# As SageMaker runs it
+# The first run, as SageMaker does it
 
 
-def _first_run(trial: Trial) -> Generator[tuple[str, Finding], None, float | None]:
-    """All that is demanded of one life; the seconds it took to be healthy, if it then answered."""
-    with up(trial, trial.wanted, "running it as SageMaker does") as run:
-        if not run.healthy:
-            yield from _not_started(trial, run)
+def _first_run(target: Target) -> Generator[tuple[str, Result], None, float | None]:
+    """Returns the seconds it took to become healthy, if /invocations then worked."""
+    with run(target, target.spec, "running it as SageMaker does") as first:
+        if not first.healthy:
+            why = diagnose(first.container, target.image, first.attempts)
+            yield why.line, fails(str(why))
+            if why.line not in ("ping", "ping-in-time"):
+                yield "ping", fails(f"never 200; see {why.line}")
             return None
-        at = run.container.at
-        yield "ping-at-start", truth_of_first(at, trial.payload, run.started)
-        yield from _started(trial, run)
-        found = dict(address.demands(at, trial.payload))
-        yield from found.items()
-        answers = found["invocations"].outcome == "holds"
-        yield "model-found", _model_found(trial, answers)
-        if answers:
-            yield from address.under_load(at, trial.payload)
-            yield "ping-on-hang", on_hang(run.container, trial.payload, trial.engine)
-        ending = end(run.container, trial.image, trial.payload)
-        yield "term", ending.in_time
-        yield "term-loses-none", ending.loses_none if answers else not_tried(NO_ANSWER)
-        yield "term-exits-0", ending.exits_0
-        return run.seconds if answers else None
+        at, payload = first.container.at, target.payload
+        yield "ping-at-start", works_once_healthy(at, payload, first.started)
+        yield from _started(target, first)
+        results = dict(address.requirements(at, payload))
+        yield from results.items()
+        works = results["invocations"].outcome == "holds"
+        yield "model-found", _model_found(target, works)
+        if works:
+            yield from address.under_load(at, payload)
+            yield "ping-on-hang", on_hang(first.container, payload, target.model_server)
+        stopped = stop(first.container, target.image, payload)
+        yield "term", stopped.in_time
+        yield "term-loses-none", stopped.loses_none if works else not_tried(INVOCATIONS_FAIL)
+        yield "term-exits-0", stopped.exits_0
+        return first.seconds if works else None
 
 
-NO_ANSWER = "/invocations does not work"
-
-
-def _started(trial: Trial, run: Up) -> Found:
-    yield "serve", holds(f"healthy after {run.seconds:.1f} s")
+def _started(target: Target, first: Run) -> Results:
+    yield "serve", holds(f"healthy after {first.seconds:.1f} s")
     yield "port", holds(f"port {PORT}")
-    limit = "" if run.seconds <= SERVERLESS_LIMIT else "; serverless endpoints wait 180 s only"
-    yield "ping", judged(run.seconds <= START_LIMIT, f"200 after {run.seconds:.1f} s{limit}")
-    first = next(attempt for attempt in run.attempts if attempt.status is not None)
-    seconds = first.at + first.seconds
-    yield (
-        "listens-at-once",
-        judged(seconds <= AT_ONCE, f"first answer after {seconds:.1f} s: {first}"),
-    )
+    serverless = "; serverless endpoints wait only 180 s"
+    note = serverless if first.seconds > SERVERLESS_START_LIMIT else ""
+    yield "ping", holds_if(first.seconds <= START_LIMIT, f"200 after {first.seconds:.1f} s{note}")
+    answered = next(attempt for attempt in first.attempts if attempt.status is not None)
+    seconds = answered.at + answered.seconds
+    detail = f"first response after {seconds:.1f} s: {answered}"
+    yield "listens-at-once", holds_if(seconds <= LISTENS_WITHIN, detail)
     read_only = holds("mounted read-only, and it started")
-    yield "model-read-only", read_only if trial.wanted.model else not_tried(NO_MODEL)
+    yield "model-read-only", read_only if target.spec.model else not_tried(NO_MODEL)
 
 
-NO_MODEL = "no --model was given"
-
-
-def _model_found(trial: Trial, answers: bool) -> Finding:
-    if trial.wanted.model is None:
+def _model_found(target: Target, works: bool) -> Result:
+    if target.spec.model is None:
         return not_tried(NO_MODEL)
-    return holds("it answers with it mounted") if answers else not_tried(NO_ANSWER)
+    return holds("it serves the mounted model") if works else not_tried(INVOCATIONS_FAIL)
 
 
-def _not_started(trial: Trial, run: Up) -> Found:
-    why: Cause = cause(run.container, trial.image, run.attempts)
-    yield why.line, fails(str(why))
-    if why.line not in ("ping", "ping-in-time"):
-        yield "ping", fails(f"never 200; see {why.line}")
+# The second run, on another port, until the model server dies
 
 
-# On another port, until the engine dies
-
-
-def _second_run(trial: Trial, *, promises: bool) -> Found:
-    wanted = trial.wanted
-    if trial.image.binds_to_port:
+def _second_run(target: Target, *, sagemaker_only: bool) -> Results:
+    spec = target.spec
+    if target.image.binds_to_port:
         port = f"SAGEMAKER_BIND_TO_PORT={OTHER_PORT}"
-        env = (*wanted.env, port, f"SAGEMAKER_SAFE_PORT_RANGE={SAFE_RANGE}")
-        elsewhere = replace(wanted, env=env, port=OTHER_PORT)
-        with up(trial, elsewhere, f"running it on port {OTHER_PORT}") as run:
-            if run.healthy:
+        env = (*spec.env, port, f"SAGEMAKER_SAFE_PORT_RANGE={SAFE_RANGE}")
+        elsewhere = replace(spec, env=env, port=OTHER_PORT)
+        with run(target, elsewhere, f"running it on port {OTHER_PORT}") as second:
+            if second.healthy:
                 yield "bind-to-port", holds(f"it listens on {OTHER_PORT}")
-                yield from _to_its_death(trial, run, promises=promises)
+                yield from _until_death(target, second, sagemaker_only=sagemaker_only)
                 return
-            why = cause(run.container, trial.image, run.attempts)
-            yield "bind-to-port", fails(f"with {port}: {why.seen}")
+            why = diagnose(second.container, target.image, second.attempts)
+            yield "bind-to-port", fails(f"with {port}: {why.problem}")
     else:
-        label = f"no label {BIND_TO_PORT}=true: SageMaker sets no port, and pipelines refuse it"
+        label = f"no label {BIND_TO_PORT}=true: SageMaker sets no port, and pipelines reject it"
         yield "bind-to-port", not_tried(label)
-    with up(trial, wanted, "running it until its engine dies") as run:
-        if run.healthy:
-            yield from _to_its_death(trial, run, promises=promises)
+    with run(target, spec, "running it until its model server dies") as second:
+        if second.healthy:
+            yield from _until_death(target, second, sagemaker_only=sagemaker_only)
 
 
-def _to_its_death(trial: Trial, run: Up, *, promises: bool) -> Found:
-    if promises:
-        yield from address.promises(run.container.at, trial.payload)
-    demand, promise = on_death(run.container, trial.payload, trial.engine)
-    yield "ping-on-death", demand
-    yield "death-ends-it", promise
+def _until_death(target: Target, second: Run, *, sagemaker_only: bool) -> Results:
+    if not sagemaker_only:
+        yield from address.guarantees(second.container.at, target.payload)
+    required, guaranteed = on_death(second.container, target.payload, target.model_server)
+    yield "ping-on-death", required
+    yield "death-ends-it", guaranteed
 
 
-# The ways that petbox promises besides
+# The ways to run that petbox guarantees
 
 
-def _arguments(trial: Trial) -> Found:
-    with up(trial, replace(trial.wanted, arguments=()), "running it without an argument") as run:
-        yield "no-argument", _verdict(trial, run)
-        if run.healthy:
-            yield "term-under-load", _crowded(trial, run).loses_none
+def _arguments(target: Target) -> Results:
+    without = replace(target.spec, arguments=())
+    with run(target, without, "running it without an argument") as bare:
+        yield "no-argument", _healthy(target, bare)
+        if bare.healthy:
+            yield "term-under-load", _stop_under_load(target, bare)
     say("conform: running it with an unknown argument")
-    with running(replace(trial.wanted, arguments=("no-such-command",))) as container:
-        code = None if container.refusal else container.ended(USAGE_WITHIN)
-        words = container.refusal or " / ".join(container.log(3)) or "(no word)"
-    if container.refusal:
-        left = "it is taken for a program"
-    else:
-        left = "still running" if code is None else f"exit code {code}"
-    good = code == 2 and "usage" in words.lower()
-    yield "unknown-argument", judged(good, f"{left}: {words}")
+    with running(replace(target.spec, arguments=("no-such-command",))) as container:
+        if container.start_error:
+            outcome, code, output = "it is run as a program", None, container.start_error
+        else:
+            code = container.wait(USAGE_WITHIN)
+            outcome = "still running" if code is None else f"exit code {code}"
+            output = " / ".join(container.log(3)) or "(no output)"
+    yield (
+        "unknown-argument",
+        holds_if(code == 2 and "usage" in output.lower(), f"{outcome}: {output}"),
+    )
 
 
-def _crowded(trial: Trial, run: Up) -> Ending:
-    """200 at once, or fewer where the model could not answer so many before KILL."""
-    came = outcome(run.container.at, trial.payload)
-    each = came.seconds if isinstance(came, Answer) else ANSWER_SECONDS
-    most = max(4, min(IN_FLIGHT, int(ANSWER_SECONDS / each)))
-    return end(run.container, trial.image, trial.payload, most)
+def _stop_under_load(target: Target, bare: Run) -> Result:
+    """200 at once, or fewer if the model could not answer so many before SIGKILL."""
+    response = invoke(bare.container.at, target.payload)
+    each = response.seconds if isinstance(response, Response) else STOP_BUDGET
+    in_flight = max(4, min(IN_FLIGHT, int(STOP_BUDGET / each)))
+    return stop(bare.container, target.image, target.payload, in_flight).loses_none
 
 
-def _confined(trial: Trial) -> Found:
-    """All at once; one by one only where that fails."""
-    everything = tuple(flag for flags in CONFINED.values() for flag in flags)
-    wanted = replace(trial.wanted, flags=(*trial.wanted.flags, *everything))
-    with up(trial, wanted, f"running it with {' '.join(everything)}") as run:
-        if run.healthy:
-            for name, flags in CONFINED.items():
-                yield name, holds(f"healthy after {run.seconds:.1f} s with {' '.join(flags)}")
+def _restricted(target: Target) -> Results:
+    """All restrictions at once; one by one only if that fails."""
+    everything = tuple(flag for flags in RESTRICTIONS.values() for flag in flags)
+    spec = replace(target.spec, flags=(*target.spec.flags, *everything))
+    with run(target, spec, f"running it with {' '.join(everything)}") as all_at_once:
+        if all_at_once.healthy:
+            for name, flags in RESTRICTIONS.items():
+                seconds = f"healthy after {all_at_once.seconds:.1f} s"
+                yield name, holds(f"{seconds} with {' '.join(flags)}")
             return
-    for name, flags in CONFINED.items():
-        wanted = replace(trial.wanted, flags=(*trial.wanted.flags, *flags))
-        with up(trial, wanted, f"running it with {' '.join(flags)}") as run:
-            yield name, _verdict(trial, run)
+    for name, flags in RESTRICTIONS.items():
+        spec = replace(target.spec, flags=(*target.spec.flags, *flags))
+        with run(target, spec, f"running it with {' '.join(flags)}") as one:
+            yield name, _healthy(target, one)
 
 
-def _verdict(trial: Trial, run: Up) -> Finding:
-    if run.healthy:
-        return holds(f"healthy after {run.seconds:.1f} s")
-    return fails(cause(run.container, trial.image, run.attempts).seen)
+def _healthy(target: Target, started: Run) -> Result:
+    if started.healthy:
+        return holds(f"healthy after {started.seconds:.1f} s")
+    return fails(diagnose(started.container, target.image, started.attempts).problem)

@@ -1,13 +1,23 @@
-"""What SageMaker demands of POST /invocations."""
+"""POST /invocations: one request, requests under load, and what SageMaker requires of it."""
 
 from __future__ import annotations
 
-from petbox.serving.conform.finding import Finding, fails, holds, judged
-from petbox.serving.conform.http import Address, Answer, NoAnswer, ask
-from petbox.serving.conform.payload import Payload
-from petbox.serving.conform.start import ANSWER_LIMIT, NO_ROUTE, outcome
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
 
-# As they can arrive from SageMaker, and one from nobody.
+from petbox.serving.conform.contract import Result, fails, holds, holds_if, not_tried
+from petbox.serving.conform.payload import Payload
+from petbox.serving.http_client import Address, NoResponse, Response, request
+
+TIMEOUT = 60.0
+NO_ROUTE = (404, 405, 501)
+NO_MODEL_SERVER = (502, 503, 504)
+RETRY_SECONDS = 20.0  # how long failing invocations are repeated after the first healthy ping
+RETRY_PAUSE = 0.1
+
+# Headers that SageMaker may send, and an unknown one.
 HEADERS = {
     "Accept": "application/json",
     "Host": "model.aws.local:8080",
@@ -20,24 +30,79 @@ HEADERS = {
 }
 
 
-def answered(at: Address, payload: Payload) -> Finding:
-    came = outcome(at, payload)
-    if isinstance(came, NoAnswer):
-        return fails(f"POST /invocations: {came}")
-    if came.status == 200:
-        return judged(came.seconds < ANSWER_LIMIT, f"200 after {came.seconds * 1000:.0f} ms")
-    if came.status in NO_ROUTE:
-        return fails(f"there is no POST /invocations: {came}")
-    if came.status < 500:
-        return fails(
-            f"{came}; give a request that the model takes: --request FILE --content-type TYPE"
-        )
-    return fails(f"POST /invocations: {came}")
+def invoke(at: Address, payload: Payload, seconds: float = TIMEOUT) -> Response | NoResponse:
+    headers = {"Content-Type": payload.content_type}
+    try:
+        return request(at, "POST", "/invocations", payload.body, headers, seconds)
+    except NoResponse as error:
+        return error
 
 
-def with_headers(at: Address, payload: Payload) -> Finding:
-    headers = {**HEADERS, "Content-Type": payload.kind}
-    answer: Answer = ask(at, "POST", "/invocations", payload.body, headers)
-    if answer.status == 200:
+def succeeded(response: Response | NoResponse) -> bool:
+    return isinstance(response, Response) and response.status == 200
+
+
+@contextlib.contextmanager
+def load(at: Address, payload: Payload, clients: int) -> Iterator[None]:
+    """Keeps `clients` threads sending one request after another while the context lasts."""
+    over = threading.Event()
+
+    def client() -> None:
+        while not over.is_set():
+            if isinstance(invoke(at, payload), NoResponse):
+                over.wait(0.05)  # the server is gone: do not spin
+
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def answered(at: Address, payload: Payload) -> Result:
+    response = invoke(at, payload)
+    if isinstance(response, NoResponse):
+        return fails(f"POST /invocations: {response}")
+    if response.status == 200:
+        return holds_if(response.seconds < TIMEOUT, f"200 after {response.seconds * 1000:.0f} ms")
+    if response.status in NO_ROUTE:
+        return fails(f"there is no POST /invocations: {response}")
+    if response.status < 500:
+        advice = "give a request that the model accepts: --request FILE --content-type TYPE"
+        return fails(f"{response}; {advice}")
+    return fails(f"POST /invocations: {response}")
+
+
+def with_headers(at: Address, payload: Payload) -> Result:
+    headers = {**HEADERS, "Content-Type": payload.content_type}
+    response = request(at, "POST", "/invocations", payload.body, headers)
+    if response.status == 200:
         return holds(f"200 with {len(HEADERS)} of them")
-    return fails(f"with {', '.join(HEADERS)}: {answer}")
+    return fails(f"with {', '.join(HEADERS)}: {response}")
+
+
+def works_once_healthy(at: Address, payload: Payload, start: float) -> Result:
+    """Whether /invocations works at the first healthy ping."""
+    healthy_at = time.monotonic() - start
+    first = last = invoke(at, payload)
+    give_up = time.monotonic() + RETRY_SECONDS
+    while not succeeded(last) and time.monotonic() < give_up:
+        if isinstance(last, Response) and last.status not in (*NO_MODEL_SERVER, *NO_ROUTE):
+            break  # the model server works and rejects the request
+        time.sleep(RETRY_PAUSE)
+        last = invoke(at, payload)
+    if succeeded(first):
+        return holds(f"healthy after {healthy_at:.1f} s, and the model responded at once")
+    if succeeded(last):
+        seconds = time.monotonic() - start
+        return fails(
+            f"/ping returned 200 at {healthy_at:.1f} s while /invocations returned: {first}; "
+            f"it works since {seconds:.1f} s"
+        )
+    if isinstance(last, NoResponse) or last.status in NO_MODEL_SERVER:
+        return fails(f"/ping returns 200, and /invocations never works: {last}")
+    return not_tried(f"/invocations rejects the request: {last}")

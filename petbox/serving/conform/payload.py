@@ -1,7 +1,7 @@
-"""What a container is asked: the caller's own request, or a picture drawn here.
+"""The request sent to a container: the user's own, or an image drawn here.
 
-The drawn picture goes as TensorFlow Serving's predict JSON, which a detector that takes picture
-files answers. No library is needed to draw it.
+The drawn image is sent as TensorFlow Serving's predict JSON, which detectors that take image files
+accept. Drawing it needs no library.
 """
 
 from __future__ import annotations
@@ -14,33 +14,40 @@ from petbox import wire
 from petbox.errors import DataError
 
 JSON = "application/json"
+HOST = b"Host: model.aws.local:8080\r\n"  # as SageMaker sends it
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A request that a healthy model answers; `picture` where the model takes pictures."""
+    """A request that a healthy model accepts; `image` only if the model takes images."""
 
     body: bytes
-    kind: str
-    picture: bytes | None = None
+    content_type: str
+    image: bytes | None = None
 
     @property
     def is_json(self) -> bool:
-        return self.kind.partition(";")[0].strip().lower() == JSON
+        return self.content_type.partition(";")[0].strip().lower() == JSON
+
+    def raw_request(self) -> bytes:
+        """The whole POST /invocations as bytes."""
+        head = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+        line = b"POST /invocations HTTP/1.1\r\n" + HOST + b"Connection: close\r\n"
+        return line + head.encode() + b"\r\n" + self.body
 
 
-def payload(request: Path | None, kind: str) -> Payload:
+def payload(request: Path | None, content_type: str) -> Payload:
     if request is None:
-        picture = drawn(320, 240)
-        return Payload(wire.request([picture]), JSON, picture)
+        image = drawn(320, 240)
+        return Payload(wire.request([image]), JSON, image)
     try:
-        return Payload(request.read_bytes(), kind)
+        return Payload(request.read_bytes(), content_type)
     except OSError as error:
         raise DataError(f"{request}: cannot be read ({error.strerror}); name a file") from error
 
 
 def drawn(width: int, height: int) -> bytes:
-    """A small PNG of soft colours, the same every time."""
+    """A small PNG with a color gradient, the same every time."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checked = kind + data

@@ -1,4 +1,4 @@
-"""What was found, line by line of the contract: a table for a person, JSON for a machine."""
+"""The results of all lines, as a table for people or as JSON."""
 
 from __future__ import annotations
 
@@ -10,86 +10,85 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from petbox.serving.conform.contract import CONTRACT, TITLES, Level, Line
-from petbox.serving.conform.finding import Finding, Outcome
+from petbox.serving.conform.contract import CONTRACT, TITLES, Level, Line, Outcome, Result
 
-COLOURS: dict[Outcome, str] = {"holds": "32", "fails": "1;31", "not tried": "33"}
-NARROWEST = 80
-NAME = max(len(line.name) for line in CONTRACT)
-BEFORE = len("not tried  ") + NAME + 2
+COLORS: dict[Outcome, str] = {"holds": "32", "fails": "1;31", "not tried": "33"}
+MIN_WIDTH = 80
+NAME_WIDTH = max(len(line.name) for line in CONTRACT)
+INDENT = len("not tried  ") + NAME_WIDTH + 2
 
-Found = Mapping[str, Finding]
+Results = Mapping[str, Result]  # by the name of the line
 
 
-def table(found: Found) -> str:
-    """A row a line of the contract; of one that fails, the line as well."""
-    width = max(NARROWEST, shutil.get_terminal_size().columns)
+def table(results: Results) -> str:
+    """One row per line of the contract; failed rows include its text."""
+    width = max(MIN_WIDTH, shutil.get_terminal_size().columns)
     parts = []
     for level, title in TITLES.items():
-        lines = _of(level, found)
+        lines = _of(level, results)
         if lines:
-            rows = "\n".join(_rows(lines, found, width))
-            parts.append(f"{title}: {count(level, found)}\n{rows}\n")
+            rows = "\n".join(_rows(lines, results, width))
+            parts.append(f"{title}: {count(level, results)}\n{rows}\n")
     return "\n".join(parts)
 
 
-def as_json(target: str, found: Found) -> str:
+def as_json(target: str, results: Results) -> str:
     rows = [
         {
             "level": line.level,
             "name": line.name,
             "says": line.says,
-            "outcome": found[line.name].outcome,
-            "seen": found[line.name].seen,
+            "outcome": results[line.name].outcome,
+            "seen": results[line.name].detail,
         }
         for line in CONTRACT
-        if line.name in found
+        if line.name in results
     ]
-    good = not failed("sagemaker", found)
+    good = not failed("sagemaker", results)
     return json.dumps({"target": target, "conforms": good, "lines": rows}, indent=2)
 
 
-def failed(level: Level, found: Found) -> list[Line]:
-    return [line for line in _of(level, found) if found[line.name].outcome == "fails"]
+def failed(level: Level, results: Results) -> list[Line]:
+    return [line for line in _of(level, results) if results[line.name].outcome == "fails"]
 
 
-def count(level: Level, found: Found) -> str:
-    outcomes = [found[line.name].outcome for line in _of(level, found)]
+def count(level: Level, results: Results) -> str:
+    outcomes = [results[line.name].outcome for line in _of(level, results)]
     words = {"holds": "hold", "fails": "fail", "not tried": "not tried"}
     return ", ".join(f"{outcomes.count(name)} {word}" for name, word in words.items())  # type: ignore[arg-type]
 
 
-def _of(level: Level, found: Found) -> list[Line]:
-    return [line for line in CONTRACT if line.level == level and line.name in found]
+def _of(level: Level, results: Results) -> list[Line]:
+    return [line for line in CONTRACT if line.level == level and line.name in results]
 
 
-def _rows(lines: list[Line], found: Found, width: int) -> Iterator[str]:
-    """One for each line; those that were not tried for the same reason share one, at the end."""
-    together: dict[str, list[str]] = {}
+def _rows(lines: list[Line], results: Results, width: int) -> Iterator[str]:
+    """One row per line; lines not tried for the same reason share one row at the end."""
+    by_reason: dict[str, list[str]] = {}
     for line in lines:
-        finding = found[line.name]
-        if finding.outcome == "not tried":
-            together.setdefault(finding.seen, []).append(line.name)
+        result = results[line.name]
+        if result.outcome == "not tried":
+            by_reason.setdefault(result.detail, []).append(line.name)
         else:
-            said = finding.seen
-            if finding.outcome == "fails":
-                said = f"{line.says}: {said}"
-            yield _row(finding.outcome, line.name, said, width)
-    for why, names in together.items():
+            detail = result.detail
+            if result.outcome == "fails":
+                detail = f"{line.says}: {detail}"
+            yield _row(result.outcome, line.name, detail, width)
+    for why, names in by_reason.items():
         yield _row("not tried", ", ".join(names), why, width)
 
 
-def _row(outcome: Outcome, name: str, said: str, width: int) -> str:
+def _row(outcome: Outcome, name: str, detail: str, width: int) -> str:
     shown = "FAILS" if outcome == "fails" else outcome
-    names = textwrap.wrap(name, NAME, break_on_hyphens=False)
-    words = textwrap.wrap(said, width - BEFORE, break_on_hyphens=False)
+    names = textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False)
+    words = textwrap.wrap(detail, width - INDENT, break_on_hyphens=False)
     pairs = itertools.zip_longest(names, words, fillvalue="")
-    rows = [f"{named:<{NAME}}  {words}".rstrip() for named, words in pairs]
-    start = _coloured(f"{shown:<9}", outcome)
-    return f"{start}  " + ("\n" + " " * (BEFORE - NAME - 2)).join(rows)
+    rows = [f"{named:<{NAME_WIDTH}}  {words}".rstrip() for named, words in pairs]
+    start = _colored(f"{shown:<9}", outcome)
+    return f"{start}  " + ("\n" + " " * (INDENT - NAME_WIDTH - 2)).join(rows)
 
 
-def _coloured(text: str, outcome: Outcome) -> str:
+def _colored(text: str, outcome: Outcome) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
-    return f"\033[{COLOURS[outcome]}m{text}\033[0m"
+    return f"\033[{COLORS[outcome]}m{text}\033[0m"

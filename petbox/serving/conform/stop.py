@@ -1,6 +1,6 @@
-"""The end of a container: TERM while requests are in flight.
+"""SIGTERM to a container while requests are in flight.
 
-A request is surely in flight when half of it has been sent, however fast the model is.
+A request is certainly in flight once half of it has been sent, however fast the model is.
 """
 
 from __future__ import annotations
@@ -11,86 +11,90 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from petbox.serving.conform.finding import Finding, fails, holds, judged
-from petbox.serving.conform.http import Address, NoAnswer, ending, first_answer
+from petbox.serving.conform.contract import Result, fails, holds, holds_if
+from petbox.serving.conform.invocations import TIMEOUT, succeeded
 from petbox.serving.conform.payload import Payload
-from petbox.serving.conform.refusals import HOST
-from petbox.serving.conform.start import ANSWER_LIMIT, Came, works
-from petbox.serving.docker import Container, Image
+from petbox.serving.docker import STOP_LIMIT, Container, Image
+from petbox.serving.http_client import (
+    Address,
+    NoResponse,
+    Response,
+    errors_as_no_response,
+    read_response,
+)
 
-LIMIT = 30.0  # seconds from TERM to KILL
-SETTLING = 0.5  # seconds for the halves to arrive, and for the signal
+PAUSE = 0.5  # seconds for the halves to arrive, and for the signal
 SHELLS = ("/bin/sh", "/bin/bash", "sh", "bash")
 
 
 @dataclass(frozen=True)
-class Ending:
-    in_time: Finding
-    loses_none: Finding
-    exits_0: Finding
+class StopResults:
+    in_time: Result
+    loses_none: Result
+    exits_0: Result
 
 
-def end(container: Container, image: Image, payload: Payload, in_flight: int = 1) -> Ending:
-    """Sends TERM while so many requests are half sent, and waits as long as SageMaker does."""
+def stop(container: Container, image: Image, payload: Payload, in_flight: int = 1) -> StopResults:
+    """Sends SIGTERM with `in_flight` requests half sent, and waits as long as SageMaker does."""
+    request = payload.raw_request()
+    half = len(request) - len(payload.body) // 2
     with contextlib.ExitStack() as stack:
-        lines = [stack.enter_context(_half(container.at, payload)) for _ in range(in_flight)]
-        time.sleep(SETTLING)
-        asked = time.monotonic()
+        connections = [
+            stack.enter_context(_half_sent(container.at, request[:half])) for _ in range(in_flight)
+        ]
+        time.sleep(PAUSE)
+        start = time.monotonic()
         container.signal("TERM")
-        time.sleep(SETTLING)
-        came = list(_rest(lines, payload))
-        code = container.ended(max(0.1, asked + LIMIT - time.monotonic()))
-        seconds = time.monotonic() - asked
-    lost = [one for one in came if not works(one)]
-    seen = f"{in_flight} in flight, {len(lost) or 'none'} lost"
-    kept = fails(f"{seen}: {lost[0]}") if lost else holds(seen)
+        time.sleep(PAUSE)
+        responses = list(_complete(connections, request[half:]))
+        code = container.wait(max(0.1, start + STOP_LIMIT - time.monotonic()))
+        seconds = time.monotonic() - start
+    lost = [response for response in responses if not succeeded(response)]
+    detail = f"{in_flight} in flight, {len(lost) or 'none'} lost"
+    loses_none = fails(f"{detail}: {lost[0]}") if lost else holds(detail)
     if code is None:
         why = _why_ignored(image)
-        late = fails(f"still running {LIMIT:.0f} s after TERM, when SageMaker kills it{why}")
-        return Ending(late, kept, fails("it did not end"))
-    in_time = judged(seconds <= LIMIT, f"it ended after {seconds:.1f} s")
-    return Ending(in_time, kept, judged(code == 0, f"exit code {code}"))
+        late = f"still running {STOP_LIMIT:.0f} s after SIGTERM, when SageMaker kills it{why}"
+        return StopResults(fails(late), loses_none, fails("it did not exit"))
+    in_time = holds_if(seconds <= STOP_LIMIT, f"it exited after {seconds:.1f} s")
+    return StopResults(in_time, loses_none, holds_if(code == 0, f"exit code {code}"))
 
 
 @contextlib.contextmanager
-def _half(at: Address, payload: Payload) -> Iterator[socket.socket | NoAnswer]:
-    """A connection on which half of a request has been sent."""
-    head = (
-        f"Content-Type: {payload.kind}\r\nContent-Length: {len(payload.body)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    start = b"POST /invocations HTTP/1.1\r\n" + HOST + head.encode()
+def _half_sent(at: Address, data: bytes) -> Iterator[socket.socket | NoResponse]:
+    """A connection on which the first half of a request has been sent."""
     try:
-        with ending(ANSWER_LIMIT):
-            line = socket.create_connection((at.host, at.port), timeout=ANSWER_LIMIT)
-            line.sendall(start + payload.body[: len(payload.body) // 2])
-    except NoAnswer as error:
+        with errors_as_no_response(TIMEOUT):
+            connection = socket.create_connection((at.host, at.port), timeout=TIMEOUT)
+            connection.sendall(data)
+    except NoResponse as error:
         yield error
         return
-    with line:
-        yield line
+    with connection:
+        yield connection
 
 
-def _rest(lines: list[socket.socket | NoAnswer], payload: Payload) -> Iterator[Came]:
-    """Sends every other half, then takes the answers."""
-    for line in lines:
-        if isinstance(line, socket.socket):
-            with contextlib.suppress(OSError):  # reading tells how it ended
-                line.sendall(payload.body[len(payload.body) // 2 :])
-    for line in lines:
-        if isinstance(line, NoAnswer):
-            yield line
+def _complete(
+    connections: list[socket.socket | NoResponse], data: bytes
+) -> Iterator[Response | NoResponse]:
+    """Sends all second halves, then reads the responses."""
+    for connection in connections:
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):  # reading shows what went wrong
+                connection.sendall(data)
+    for connection in connections:
+        if isinstance(connection, NoResponse):
+            yield connection
             continue
-        start = time.monotonic()
         try:
-            with ending(ANSWER_LIMIT):
-                yield first_answer(line, start)
-        except NoAnswer as error:
+            with errors_as_no_response(TIMEOUT):
+                yield read_response(connection, time.monotonic())
+        except NoResponse as error:
             yield error
 
 
 def _why_ignored(image: Image) -> str:
-    """What usually keeps TERM from arriving."""
+    """What usually keeps SIGTERM from arriving."""
     if image.entrypoint[:1] and image.entrypoint[0] in SHELLS and "-c" in image.entrypoint:
-        return "; its ENTRYPOINT is a shell's, which passes no signal on: write it in exec form"
-    return "; PID 1 must handle TERM: a script ends in exec, or traps it"
+        return "; its ENTRYPOINT runs in a shell, which does not forward signals: use exec form"
+    return "; PID 1 must handle SIGTERM: a script should end in exec, or trap it"

@@ -1,1 +1,0 @@
-"""`petbox local`: an image on this machine, run as SageMaker runs it."""
