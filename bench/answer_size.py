@@ -26,8 +26,8 @@ import report
 from petbox.data import labels
 from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.signatures import Servable, Settings
-from petbox.serving.model_server import answers
-from petbox.serving.model_server.model import Running, load
+from petbox.serving.model_server import responses
+from petbox.serving.model_server.model import SessionOptions, load
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
@@ -81,7 +81,7 @@ def asked(config: Any, model: Any, names: dict[int, str], settings: Settings) ->
     shutil.rmtree(FOLDER, ignore_errors=True)
     servable = Servable(TrainedNetwork(config, model), names, settings)
     servable.save(FOLDER, LABEL_MAP.read_bytes())
-    loaded = load("pets", 1, FOLDER, Running())
+    loaded = load("pets", 1, FOLDER, SessionOptions())
     request = {"inputs": np.array([PHOTO.read_bytes()], object)}
     said = {
         name: loaded.run(loaded.signatures[name], request) for name in ("serving_default", "detect")
@@ -113,9 +113,11 @@ def raw(config: Any, model: Any) -> dict[str, Any]:
 def row(
     name: str, answer: dict[str, Any], classic: dict[str, Any] | None = None, bar: int = 0
 ) -> list[str]:
-    text = answers.rows(answer)
-    smaller = [f"{len(answers.rows(classic)) / len(text):.0f}x", f"{bar}x"] if classic else ["", ""]
-    written = milliseconds(lambda: answers.rows(answer))
+    text = responses.rows(answer)
+    smaller = (
+        [f"{len(responses.rows(classic)) / len(text):.0f}x", f"{bar}x"] if classic else ["", ""]
+    )
+    written = milliseconds(lambda: responses.rows(answer))
     read = milliseconds(lambda: json.loads(text))
     return [name, f"{len(text):,}", *smaller, f"{written:.2f}", f"{read:.2f}"]
 

@@ -31,7 +31,7 @@ import report
 from PIL import Image
 from timing import Call, medians, rate, seconds
 
-from petbox.serving.model_server.model import Running, load
+from petbox.serving.model_server.model import SessionOptions, load
 from petbox.tf import tf
 
 OUT = report.CHECKOUT / "build" / "bench-model-server"
@@ -87,7 +87,7 @@ def compared(what: str, measured: Sequence[float], bar: str) -> list[str]:
 def direct_calls(base: Path, name: str, value: Any) -> list[Call]:
     """The loaded signature, and the same model in a session as the server has one."""
     signature = tf.saved_model.load(str(base / "1")).signatures["serving_default"]
-    model = load(base.name, 1, base / "1", Running())
+    model = load(base.name, 1, base / "1", SessionOptions())
     of_session, inputs = model.signatures["serving_default"], {name: value}
 
     def by_signature() -> dict[str, Any]:
@@ -165,8 +165,8 @@ def load_alone() -> float:
     """A process that imports TensorFlow, without Keras, and loads the detector."""
     code = (
         "import sys; sys.modules['keras'] = sys.modules['tf_keras'] = None; import pathlib; "
-        "from petbox.serving.model_server.model import Running, load; "
-        f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), Running())"
+        "from petbox.serving.model_server.model import SessionOptions, load; "
+        f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), SessionOptions())"
     )
     return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))
 

@@ -193,7 +193,7 @@ def test_every_signature_is_warmed_up_by_the_model_server(
     from petbox.serving.model_server import model, warmup
 
     for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
-        loaded = model.load("pets", 1, folder, model.Running())
+        loaded = model.load("pets", 1, folder, model.SessionOptions())
         assert warmup.warm_up(loaded, folder) == requests
 
 

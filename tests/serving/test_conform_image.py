@@ -134,7 +134,11 @@ def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> N
         ("is never ready", "ping", "503 the weights are still on their way"),
         ("answers the ping slowly", "ping-in-time", "/ping is slow: it took 2."),
         ("wants no argument", "serve", "rejects the argument `serve`"),
-        ("leaves at once", "serve", "exited with code 1; its log ends with: the configuration is not"),
+        (
+            "leaves at once",
+            "serve",
+            "code 1; its log ends with: the configuration is not",
+        ),
     ],
 )
 def test_the_cause_of_a_bad_start_is_named(

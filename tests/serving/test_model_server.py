@@ -16,11 +16,11 @@ import pytest
 from support.saved_models import adder
 from support.serving import LONG, await_port, is_open, png, predict_json, raw, tiny_detector
 
-from petbox.serving.model_server import answers, doubles, examples, json_text, numbers
-from petbox.serving.model_server.listener import Listener
-from petbox.serving.model_server.refusal import Refusal
-from petbox.serving.model_server.rest import Answer, VersionStatus, respond, with_cors
+from petbox.serving.model_server import examples, json_numbers, json_parser, json_writer, responses
+from petbox.serving.model_server.http_server import HttpServer
+from petbox.serving.model_server.rest import Response, VersionStatus, respond, with_cors
 from petbox.serving.model_server.signature import Signature
+from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.tensors import Tensors, lenient_base64
 
 
@@ -63,22 +63,22 @@ class OneModel:
 
     def find(self, name: str, version: int | None, label: str | None) -> Doubler:
         if label not in (None, "stable"):
-            raise Refusal(f"Unrecognized servable version label: {label}")
+            raise StatusError(f"Unrecognized servable version label: {label}")
         if name != "model" or version not in (None, 7):
-            raise Refusal(f"Servable not found for request: {name} {version}", "NOT_FOUND")
+            raise StatusError(f"Servable not found for request: {name} {version}", "NOT_FOUND")
         return Doubler()
 
     def states(self, name: str, version: int | None) -> list[VersionStatus]:
         known = [VersionStatus(7, "AVAILABLE"), VersionStatus(6, "END", "DATA_LOSS", "why <b>")]
         found = [status for status in known if version in (None, status.version)]
         if name != "model" or not found:
-            raise Refusal(f"Could not find any versions of model {name}", "NOT_FOUND")
+            raise StatusError(f"Could not find any versions of model {name}", "NOT_FOUND")
         return found
 
 
 def ask(
     body: object, path: str = "/v1/models/model:predict", method: str = "POST", **headers: str
-) -> Answer:
+) -> Response:
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return respond(OneModel(), method, path, headers, text)
@@ -156,7 +156,7 @@ def test_base64_is_indented_as_deep_as_its_list() -> None:
 def test_floats_have_the_digits_they_need(value: np.floating[Any], text: str) -> None:
     assert written(np.array([value])) == [text]
     # Written together with so many others that NumPy is worth its while.
-    others = np.arange(answers.FEW, dtype=value.dtype) + value.dtype.type(0.5)
+    others = np.arange(responses.FEW, dtype=value.dtype) + value.dtype.type(0.5)
     assert written(np.array([value, *others]))[0] == text
 
 
@@ -171,7 +171,7 @@ def test_floats_are_the_same_alone_and_among_many(kind: str) -> None:
 
 
 def written(values: np.ndarray[Any, Any]) -> list[str]:
-    return answers.values(values).decode().split("[")[1].split("]")[0].split(", ")
+    return responses.values(values).decode().split("[")[1].split("]")[0].split(", ")
 
 
 # Requests
@@ -284,9 +284,9 @@ def test_a_picture_is_read_sooner_and_not_otherwise(
     monkeypatch: pytest.MonkeyPatch, written: str, held: str
 ) -> None:
     body = written.encode("latin-1").replace(b"%s", f'"{held}"'.encode())
-    monkeypatch.setattr(json_text, "PICTURE", 4)
+    monkeypatch.setattr(json_parser, "PICTURE", 4)
     sooner = ask(body)
-    monkeypatch.setattr(json_text, "PICTURE", 10**6)
+    monkeypatch.setattr(json_parser, "PICTURE", 10**6)
     assert sooner == ask(body)
 
 
@@ -297,19 +297,19 @@ def test_a_picture_in_an_example_is_read_sooner_and_not_otherwise(
 ) -> None:
     name = {"classify": "labels", "regress": "lengths"}[path]
     body = f'{{"signature_name": "{name}", "examples": [{example}]}}' % '"YWJj"'
-    answers = []
+    responses = []
     for picture in (4, 10**6):
-        monkeypatch.setattr(json_text, "PICTURE", picture)
-        answers.append(ask(body.encode(), f"/v1/models/model:{path}"))
-    assert answers[0] == answers[1] and answers[0].status == 200
+        monkeypatch.setattr(json_parser, "PICTURE", picture)
+        responses.append(ask(body.encode(), f"/v1/models/model:{path}"))
+    assert responses[0] == responses[1] and responses[0].status == 200
 
 
 def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:
-    value = json_text.parse(b'{"b": [1, 2.5, 1e22], "a": {}, "b": null}')
+    value = json_parser.parse(b'{"b": [1, 2.5, 1e22], "a": {}, "b": null}')
     wanted = '{\n    "b": [1, 2.5, 1e22],\n    "a": {},\n    "b": null\n}'
-    assert json_text.quoted(value) == wanted
-    value = json_text.parse(b'[{"b": 1}, 2]')
-    assert json_text.quoted(value) == '[{\n        "b": 1\n    }, 2]'
+    assert json_writer.quoted(value) == wanted
+    value = json_parser.parse(b'[{"b": 1}, 2]')
+    assert json_writer.quoted(value) == '[{\n        "b": 1\n    }, 2]'
 
 
 @pytest.mark.parametrize(
@@ -330,14 +330,14 @@ def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:
     ],
 )
 def test_a_double_quoted_has_rapidjsons_digits(value: float, text: str) -> None:
-    assert doubles.text(value) == text
+    assert json_writer.double(value) == text
     assert float(text) == value
 
 
 def test_doubles_are_quoted_as_what_they_are() -> None:
     for bits in np.random.default_rng(0).integers(0, 2**63 - 2**52, 2000):
         value = float(np.int64(bits).view(np.float64))
-        assert float(doubles.text(value)) == value
+        assert float(json_writer.double(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -360,23 +360,23 @@ def test_doubles_are_quoted_as_what_they_are() -> None:
     ],
 )
 def test_numbers_are_read_as_rapidjson_reads_them(text: str, value: float) -> None:
-    read = numbers.double(text)
+    read = json_numbers.double(text)
     assert (read, str(read)) == (value, str(value))
 
 
 def test_a_number_too_large_for_64_bits_is_a_double() -> None:
-    assert [numbers.integer(t) for t in ("18446744073709551615", "-9223372036854775808")] == [
+    assert [json_numbers.integer(t) for t in ("18446744073709551615", "-9223372036854775808")] == [
         2**64 - 1,
         -(2**63),
     ]
     for text in ("18446744073709551616", "-9223372036854775809", "9" * 300):
-        assert isinstance(numbers.integer(text), float)
+        assert isinstance(json_numbers.integer(text), float)
     assert refused(b'{"inputs": ' + b"9" * 309 + b"}").endswith("stored in double. at offset: 11")
 
 
 def test_most_numbers_are_read_exactly() -> None:
     for value in np.random.default_rng(0).random(2000).round(12):
-        assert numbers.double(f"{value:.12f}") == float(f"{value:.12f}")
+        assert json_numbers.double(f"{value:.12f}") == float(f"{value:.12f}")
 
 
 def test_whole_numbers_are_passed_in_full() -> None:
@@ -411,7 +411,7 @@ def test_a_gzip_body_that_is_none_is_empty(body: bytes) -> None:
 # Classify and regress
 
 
-def infer(verb: str, body: object) -> Answer:
+def infer(verb: str, body: object) -> Response:
     return ask(body, f"/v1/models/model:{verb}")
 
 
@@ -433,7 +433,7 @@ def test_examples_are_what_tensorflow_reads() -> None:
 
     shared = {"word": "of the context", "other": [1.5, -2.5]}
     given = {"word": ["é", {"b64": "/9g="}], "count": [1, True, -1], "none": [], "x": 1e300}
-    document = json_text.parse(json.dumps({"context": shared, "examples": [given, {}]}).encode())
+    document = json_parser.parse(json.dumps({"context": shared, "examples": [given, {}]}).encode())
     first, second = map(tf.train.Example.FromString, examples.from_document(document))
     features = first.features.feature
     assert list(features["word"].bytes_list.value) == ["é".encode(), b"\xff\xd8"]
@@ -591,18 +591,18 @@ def test_cors_is_for_the_api_alone() -> None:
 
 
 @pytest.fixture
-def listening() -> Iterator[Listener]:
+def listening() -> Iterator[HttpServer]:
     with serving(lambda *request: respond(OneModel(), *request)) as listener:
         yield listener
 
 
 @contextmanager
-def serving(answer: Callable[..., Answer]) -> Iterator[Listener]:
-    listener = Listener(0)
-    assert not is_open(listener.server_port)  # bound, but nobody is let in yet
+def serving(answer: Callable[..., Response]) -> Iterator[HttpServer]:
+    listener = HttpServer(0)
+    assert not is_open(listener.port)  # bound, but nobody is let in yet
     thread = threading.Thread(target=listener.serve, args=(answer,))
     thread.start()
-    await_port(listener.server_port)
+    await_port(listener.port)
     yield listener
     listener.drain(LONG)
     thread.join()
@@ -611,21 +611,21 @@ def serving(answer: Callable[..., Answer]) -> Iterator[Listener]:
 PREDICT = b"POST /v1/models/model:predict HTTP/1.1\r\nHost: x\r\n"
 
 
-def test_a_connection_is_kept_for_the_next_request(listening: Listener) -> None:
+def test_a_connection_is_kept_for_the_next_request(listening: HttpServer) -> None:
     body = b'{"instances": [1]}'
     one = PREDICT + b"Content-Length: %d\r\n\r\n" % len(body) + body
     last = one.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    assert raw(listening.server_port, one + last).count(b"HTTP/1.1 200 OK") == 2
+    assert raw(listening.port, one + last).count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_a_chunked_body_is_read(listening: Listener) -> None:
+def test_a_chunked_body_is_read(listening: HttpServer) -> None:
     head = PREDICT + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b'f\r\n{"instances": [\r\n3\r\n1]}\r\n0\r\n\r\n'
-    assert b"[2.0\n" in raw(listening.server_port, head + chunks)
+    assert b"[2.0\n" in raw(listening.port, head + chunks)
 
 
-def test_a_broken_client_harms_no_other(listening: Listener) -> None:
-    port = listening.server_port
+def test_a_broken_client_harms_no_other(listening: HttpServer) -> None:
+    port = listening.port
     with socket.create_connection(("127.0.0.1", port)) as silent:
         for nonsense in (b"\x16\x03\x01\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
             assert b"400" in raw(port, nonsense)
@@ -637,12 +637,12 @@ def test_a_broken_client_harms_no_other(listening: Listener) -> None:
 
 
 def test_a_failure_of_ours_is_a_500_and_no_end() -> None:
-    def fail(*_: object) -> Answer:
+    def fail(*_: object) -> Response:
         raise ZeroDivisionError
 
     with serving(fail) as listener:
         for _ in range(2):
-            answer = raw(listener.server_port, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            answer = raw(listener.port, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
             assert b"500 Internal Server Error" in answer
             assert b'"error": "the model server failed' in answer
 
@@ -650,14 +650,14 @@ def test_a_failure_of_ours_is_a_500_and_no_end() -> None:
 def test_draining_waits_for_requests_in_flight() -> None:
     arrived, released = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> Answer:
+    def slow(*_: object) -> Response:
         arrived.set()
         released.wait(LONG)
-        return Answer(200, {}, b"done")
+        return Response(200, {}, b"done")
 
     with (
         serving(slow) as listener,
-        socket.create_connection(("127.0.0.1", listener.server_port)) as client,
+        socket.create_connection(("127.0.0.1", listener.port)) as client,
     ):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert arrived.wait(LONG)
@@ -670,28 +670,28 @@ def test_draining_waits_for_requests_in_flight() -> None:
 def test_a_slow_request_delays_no_other() -> None:
     arrived, released = threading.Event(), threading.Event()
 
-    def slow(method: str, *_: object) -> Answer:
+    def slow(method: str, *_: object) -> Response:
         if method == "POST":
             arrived.set()
             released.wait(LONG)
-        return Answer(200, {}, b"done")
+        return Response(200, {}, b"done")
 
     with (
         serving(slow) as listener,
-        socket.create_connection(("127.0.0.1", listener.server_port)) as client,
+        socket.create_connection(("127.0.0.1", listener.port)) as client,
     ):
         client.sendall(PREDICT + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
         assert arrived.wait(LONG)
         for _ in range(20):
             quick = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
-            assert raw(listener.server_port, quick).endswith(b"done")
+            assert raw(listener.port, quick).endswith(b"done")
         released.set()
         assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(b"done")
 
 
-def test_a_client_that_waits_is_told_to_continue(listening: Listener) -> None:
+def test_a_client_that_waits_is_told_to_continue(listening: HttpServer) -> None:
     body = b'{"instances": [1]}'
-    with socket.create_connection(("127.0.0.1", listening.server_port)) as client:
+    with socket.create_connection(("127.0.0.1", listening.port)) as client:
         client.sendall(PREDICT + b"Expect: 100-continue\r\nContent-Length: 18\r\n\r\n")
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(body)
@@ -720,42 +720,42 @@ def test_a_client_that_waits_is_told_to_continue(listening: Listener) -> None:
     ],
 )
 def test_what_is_not_http_is_refused_and_closed(
-    listening: Listener, head: bytes, status: int
+    listening: HttpServer, head: bytes, status: int
 ) -> None:
-    answer = raw(listening.server_port, head + b"\r\n")
+    answer = raw(listening.port, head + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"Connection: close\r\n" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_head_gets_no_body_that_would_be_taken_for_the_next_answer(listening: Listener) -> None:
+def test_head_gets_no_body_that_would_be_taken_for_the_next_answer(listening: HttpServer) -> None:
     head = b"HEAD /v1/models/model HTTP/1.1\r\nHost: x\r\n"
-    answers = raw(listening.server_port, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
-    assert answers.count(b"HTTP/1.1 400 Bad Request") == 2
-    assert b"error" not in answers
+    responses = raw(listening.port, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
+    assert responses.count(b"HTTP/1.1 400 Bad Request") == 2
+    assert b"error" not in responses
 
 
-def test_an_old_client_may_keep_its_connection(listening: Listener) -> None:
+def test_an_old_client_may_keep_its_connection(listening: HttpServer) -> None:
     one = b"GET /v1/models/model HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-    answers = raw(listening.server_port, one + one.replace(b"keep-alive", b"close"))
-    assert answers.count(b"200 OK") == 2
-    assert b"Connection: keep-alive\r\n" in answers
+    responses = raw(listening.port, one + one.replace(b"keep-alive", b"close"))
+    assert responses.count(b"200 OK") == 2
+    assert b"Connection: keep-alive\r\n" in responses
 
 
 # The SavedModel, with TensorFlow
 
 
 def test_a_version_is_warmed_up(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
     from petbox.serving.model_server.warmup import warm_up
 
     folder = tiny_detector(tmp_path / "10")
-    model = load("model", 10, folder, Running())
+    model = load("model", 10, folder, SessionOptions())
     assert warm_up(model, folder) == 0
     _write_warm_up(folder, [png(4, 3)])
     assert warm_up(model, folder) == 1
     _write_warm_up(folder, [png(4, 3), b"junk"])
-    with pytest.raises(Refusal, match=r"(?s)Unknown image file format.* \(warm-up request 1\)"):
+    with pytest.raises(StatusError, match=r"(?s)Unknown image file format.* \(warm-up request 1\)"):
         warm_up(model, folder)
 
 
@@ -783,15 +783,15 @@ def _write_warm_up(folder: Path, pictures: list[bytes]) -> None:
 
 
 def test_classify_and_regress_requests_warm_up_too(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
     from petbox.serving.model_server.warmup import warm_up
     from petbox.tf import tf
 
     folder = adder(tmp_path / "1", 1.0)
-    model = load("model", 1, folder, Running())
+    model = load("model", 1, folder, SessionOptions())
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir()
-    (example,) = examples.from_document(json_text.parse(b'{"examples": [{"x": 1.5}]}'))
+    (example,) = examples.from_document(json_parser.parse(b'{"examples": [{"x": 1.5}]}'))
     for kind, works in ((1, True), (2, False)):  # classify, regress, which has one output too many
         entries = _field(2, _field(1, _field(1, example)))
         request = _field(1, _field(3, b"classify")) + entries
@@ -800,15 +800,15 @@ def test_classify_and_regress_requests_warm_up_too(tmp_path: Path) -> None:
         if works:
             assert warm_up(model, folder) == 1
         else:
-            with pytest.raises(Refusal, match="Expected one output Tensor"):
+            with pytest.raises(StatusError, match="Expected one output Tensor"):
                 warm_up(model, folder)
 
 
 def test_a_call_that_takes_too_long_is_cut(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
 
-    model = load("model", 1, adder(tmp_path / "1", 1.0), Running(timeout_ms=50))
-    with pytest.raises(Refusal) as raised:
+    model = load("model", 1, adder(tmp_path / "1", 1.0), SessionOptions(timeout_ms=50))
+    with pytest.raises(StatusError) as raised:
         model.run(model.signatures["slow"], {"n": np.array([10**9])})
     assert (raised.value.status, raised.value.message) == (
         504,
@@ -817,17 +817,17 @@ def test_a_call_that_takes_too_long_is_cut(tmp_path: Path) -> None:
 
 
 def test_other_tags_than_the_models_are_refused(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
 
-    with pytest.raises(Refusal, match=r"NOT_FOUND: Could not find meta graph def .* \{ gpu \}"):
-        load("model", 1, adder(tmp_path / "1", 1.0), Running(tags=("gpu",)))
+    with pytest.raises(StatusError, match=r"NOT_FOUND: Could not find meta graph def .* \{ gpu \}"):
+        load("model", 1, adder(tmp_path / "1", 1.0), SessionOptions(tags=("gpu",)))
 
 
 def test_pictures_of_different_sizes_share_a_batch(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
 
     class Detector(OneModel):
-        model = load("model", 1, tiny_detector(tmp_path / "1"), Running())
+        model = load("model", 1, tiny_detector(tmp_path / "1"), SessionOptions())
 
         def find(self, *_: object) -> Any:
             return self.model

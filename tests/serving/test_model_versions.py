@@ -14,11 +14,11 @@ from support.serving import LONG
 
 from petbox.serving.model_server import config
 from petbox.serving.model_server.config import ModelConfig
-from petbox.serving.model_server.refusal import Refusal
+from petbox.serving.model_server.model_versions import LoadOptions
 from petbox.serving.model_server.rest import Model
-from petbox.serving.model_server.servables import Servables
-from petbox.serving.model_server.shelf import Patience
-from petbox.serving.model_server.versions import Policy, State, Step, next_step, on_disk
+from petbox.serving.model_server.served_models import ServedModels
+from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.version_policy import Policy, State, Step, next_step, on_disk
 
 ALL = Policy(latest=None)
 
@@ -36,7 +36,7 @@ ALL = Policy(latest=None)
     ],
 )
 def test_a_policy_chooses_among_what_is_there(policy: Policy, wanted: set[int]) -> None:
-    assert policy.wanted([2, -5, 7, 5]) == wanted
+    assert policy.desired([2, -5, 7, 5]) == wanted
 
 
 def test_a_folder_counts_if_its_name_is_a_whole_number(tmp_path: Path) -> None:
@@ -116,35 +116,35 @@ def test_a_configuration_file_names_models_versions_and_labels(tmp_path: Path) -
     ],
 )
 def test_a_wrong_configuration_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(Refusal, match=sentence):
+    with pytest.raises(StatusError, match=sentence):
         configured(tmp_path, text)
 
 
 def test_a_missing_configuration_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"NOT_FOUND: .*; No such file or directory"):
+    with pytest.raises(StatusError, match=r"NOT_FOUND: .*; No such file or directory"):
         config.read(tmp_path / "models.config")
 
 
 # The models themselves, with TensorFlow
 
-Start = Callable[..., Servables]
+Start = Callable[..., ServedModels]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Serves `configs`, looking at the disk all the time."""
-    from petbox.serving.model_server.model import Running, load
+    from petbox.serving.model_server.model import SessionOptions, load
     from petbox.serving.model_server.warmup import warm_up
 
     started = []
 
     def load_and_warm(name: str, version: int, folder: Path) -> Model:
-        model = load(name, version, folder, Running())
+        model = load(name, version, folder, SessionOptions())
         warm_up(model, folder)
         return model
 
-    def serve(*configs: ModelConfig, retries: int = 0, retry_seconds: float = 0.01) -> Servables:
-        servables = Servables(load_and_warm, Patience(0.01, retries, retry_seconds))
+    def serve(*configs: ModelConfig, retries: int = 0, retry_seconds: float = 0.01) -> ServedModels:
+        servables = ServedModels(load_and_warm, LoadOptions(0.01, retries, retry_seconds))
         started.append(servables)
         servables.configure(configs)
         return servables
@@ -165,14 +165,14 @@ def eventually(true: Callable[[], bool]) -> bool:
     return found
 
 
-def answer(servables: Servables, version: int | None = None, label: str | None = None) -> float:
+def answer(servables: ServedModels, version: int | None = None, label: str | None = None) -> float:
     model = servables.find("adder", version, label)
     zero = {"x": np.zeros(1, np.float32)}
     return float(model.run(model.signatures["serving_default"], zero)["y"][0])
 
 
-def states(servables: Servables) -> dict[int, str]:
-    with contextlib.suppress(Refusal):  # nothing is known of it yet
+def states(servables: ServedModels) -> dict[int, str]:
+    with contextlib.suppress(StatusError):  # nothing is known of it yet
         return {status.version: status.state for status in servables.states("adder", None)}
     return {}
 
@@ -194,7 +194,7 @@ def test_a_new_version_takes_over_and_a_removed_one_gives_back(
     asking.start()
     adder(tmp_path / "2", 2.0)
     assert eventually(lambda: states(servables) == {2: "AVAILABLE", 1: "END"})
-    with pytest.raises(Refusal, match=r"Specific\(adder, 1\)"):
+    with pytest.raises(StatusError, match=r"Specific\(adder, 1\)"):
         servables.find("adder", 1, None)
     removed(tmp_path / "2")
     assert eventually(lambda: states(servables) == {2: "END", 1: "AVAILABLE"})
@@ -207,7 +207,7 @@ def test_a_new_version_takes_over_and_a_removed_one_gives_back(
     assert switches == [1.0, 2.0, 1.0]  # and no request in between failed, or the thread had died
     removed(tmp_path / "1")
     assert eventually(lambda: states(servables) == {2: "END", 1: "END"})
-    with pytest.raises(Refusal, match=r"Servable not found for request: Latest\(adder\)"):
+    with pytest.raises(StatusError, match=r"Servable not found for request: Latest\(adder\)"):
         answer(servables)
     adder(tmp_path / "1", 5.0)
     assert eventually(lambda: states(servables)[1] == "AVAILABLE")
@@ -254,7 +254,7 @@ def test_a_model_without_hope_ends_the_start(
     spoil(tmp_path / "bad" / "7")
     wanted = [ModelConfig("adder", tmp_path), ModelConfig("bad", tmp_path / "bad")]
     servables = start(*wanted)
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(StatusError) as raised:
         servables.wait(wanted)
     text = str(raised.value)
     assert text.startswith(
@@ -296,21 +296,21 @@ def test_models_come_and_go_with_the_configuration(tmp_path: Path, start: Start)
     servables.label([wanted])
     assert answer(servables) == 3.0
     assert answer(servables, label="stable") == answer(servables, version=1) == 1.0
-    with pytest.raises(Refusal, match="Unrecognized servable version label: no"):
+    with pytest.raises(StatusError, match="Unrecognized servable version label: no"):
         answer(servables, label="no")
 
     fewer = ModelConfig("adder", tmp_path, Policy(None, frozenset({2})), {"stable": 1})
     servables.configure([fewer])
     assert eventually(lambda: states(servables) == {3: "END", 2: "AVAILABLE", 1: "END"})
-    with pytest.raises(Refusal, match="assign label to version 1 of model adder, which is not"):
+    with pytest.raises(StatusError, match="assign label to version 1 of model adder, which is not"):
         servables.label([fewer])
     servables.label([fewer], unavailable_too=True)
-    with pytest.raises(Refusal, match=r"Specific\(adder, 1\)"):
+    with pytest.raises(StatusError, match=r"Specific\(adder, 1\)"):
         answer(servables, label="stable")
 
     servables.configure([])
     assert eventually(lambda: set(states(servables).values()) == {"END"})
-    with pytest.raises(Refusal, match=r"Latest\(adder\)"):
+    with pytest.raises(StatusError, match=r"Latest\(adder\)"):
         answer(servables)
 
 

@@ -1,20 +1,21 @@
-"""A model server that speaks TensorFlow Serving's REST API over the `tensorflow` package.
+"""A model server with TensorFlow Serving's REST API, on the `tensorflow` package.
 
-It stands in for `tensorflow_model_server` where there is none: on a laptop and in CI. It serves
-several models, changes their versions without a gap and takes the original's flags; it batches
-nothing, speaks no gRPC and is not for production. `petbox-model-server --help` says how it is
-started, docs/model_server.md where it differs and why.
+It replaces `tensorflow_model_server` for development and CI. It serves several models, switches
+versions without a gap and accepts the original's flags; it has no batching and no gRPC, and is not
+for production. docs/model_server.md lists the differences and why.
 
-    flags      the original's flags
-    config     the original's configuration file
-    listener   the socket, HTTP/1.1
-    rest       a request in, an answer out: URLs and statuses
-    json_text  JSON as RapidJSON reads it, and numbers; doubles: as it prints them
-    tensors    JSON values to tensors; examples: to the input of classify and regress
-    inference  what classify and regress ask of a model
-    answers    tensors to TensorFlow Serving's JSON text; definition: a signature's
-    servables  all models; shelf: the versions of one, over time; versions: the rules for that
-    model      a SavedModel and its signatures
-    warmup     the requests a model carries along to be warmed up with
-    refusal    what is said no to, and with which status
+    flags           the original's flags
+    config          the original's configuration file
+    http_server     HTTP/1.1 on a socket
+    rest            a request to a response: URLs and statuses
+    json_parser     JSON as RapidJSON reads it; json_numbers: its numbers
+    json_writer     JSON as RapidJSON writes it in error messages
+    tensors         JSON values to tensors; examples: to the input of classify and regress
+    inference       classify and regress
+    responses       tensors, model status and metadata to JSON
+    served_models   all models by name
+    model_versions  loads and unloads the versions of one model; version_policy: which of them
+    model           a loaded SavedModel; signature: one of its signatures
+    warmup          the warm-up requests in a SavedModel
+    status          errors as TensorFlow statuses, and their HTTP statuses
 """

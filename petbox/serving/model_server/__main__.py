@@ -1,12 +1,12 @@
-"""petbox-model-server: TensorFlow Serving's REST API over the tensorflow package.
+"""petbox-model-server: TensorFlow Serving's REST API on the tensorflow package.
 
     petbox-model-server --rest_api_port=8501 --model_name=pets --model_base_path=/models/pets
     petbox-model-server --rest_api_port=8501 --model_config_file=/models/models.config
 
-It takes the flags of tensorflow_model_server and can be started in its place, for development.
-The port, on the loopback interface, opens when every model has a version that is loaded and
-warmed up. New versions are served as they appear. TERM: requests in flight are finished, exit 0;
-what cannot be started leaves with 255, as the original does.
+It accepts the flags of tensorflow_model_server and can replace it for development. The port, on
+the loopback interface, opens once every model has a loaded and warmed-up version. New versions are
+served as they appear. On SIGTERM requests in flight are completed, exit code 0; if it cannot start
+it exits with 255, as the original does.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from petbox.errors import PetboxError
 from petbox.serving.model_server import config
 from petbox.serving.model_server.config import ModelConfig
 from petbox.serving.model_server.flags import Flags, parse
-from petbox.serving.model_server.listener import Listener
-from petbox.serving.model_server.refusal import Refusal
-from petbox.serving.model_server.rest import Answer, Model, respond, with_cors
-from petbox.serving.model_server.servables import Servables
-from petbox.serving.model_server.shelf import Load, Patience
+from petbox.serving.model_server.http_server import HttpServer
+from petbox.serving.model_server.model_versions import Load, LoadOptions
+from petbox.serving.model_server.rest import Model, Response, respond, with_cors
+from petbox.serving.model_server.served_models import ServedModels
+from petbox.serving.model_server.status import StatusError
 
 DRAIN_SECONDS = 25.0
 FAILED = 255
@@ -40,7 +40,7 @@ def main() -> NoReturn:
     code = _run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # A thread may be in the middle of a load; Python would end it there, and TensorFlow abort.
+    # A thread may be loading a model: if Python ended it there, TensorFlow would abort.
     os._exit(code)
 
 
@@ -49,11 +49,11 @@ def _run(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     try:
-        flags, remarks = parse(arguments)
-        for remark in remarks:
-            say(remark)
+        flags, warnings = parse(arguments)
+        for warning in warnings:
+            say(warning)
         return _version() if flags.version else serve(flags)
-    except (Refusal, PetboxError) as error:
+    except (StatusError, PetboxError) as error:
         say(f"Failed to start server. Error: {error}")
         return FAILED
 
@@ -67,84 +67,86 @@ def _version() -> int:
 
 def serve(flags: Flags) -> int:
     configs = _configs(flags)
-    listener = _listener(flags)
-    # TensorFlow loads whichever Keras it finds, for seconds; it does without one that is barred.
+    server = _server(flags)
+    # TensorFlow imports any Keras it finds, which takes seconds, but works without.
     for keras in ("keras", "tf_keras"):
         sys.modules.setdefault(keras, cast(ModuleType, None))
     stop = threading.Event()
-    servables = Servables(_loader(flags), _patience(flags))
+    models = ServedModels(_loader(flags), _load_options(flags))
 
-    def leave() -> None:
-        servables.stop()
+    def shut_down() -> None:
+        models.stop()
         stop.set()
 
-    with signals.heard((signal.SIGTERM, signal.SIGINT), leave):
-        return _serve(flags, configs, servables, listener, stop)
+    with signals.heard((signal.SIGTERM, signal.SIGINT), shut_down):
+        return _serve(flags, configs, models, server, stop)
 
 
 def _serve(
     flags: Flags,
     configs: list[ModelConfig],
-    servables: Servables,
-    listener: Listener,
+    models: ServedModels,
+    server: HttpServer,
     stop: threading.Event,
 ) -> int:
-    servables.configure(configs)
-    if not servables.wait(configs):
+    models.configure(configs)
+    if not models.wait(configs):
         return 0
-    servables.label(configs, flags.allow_version_labels_for_unavailable_models)
+    models.label(configs, flags.allow_version_labels_for_unavailable_models)
 
-    def answer(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        given = respond(servables, method, path, headers, body)
-        return with_cors(given) if flags.rest_api_enable_cors_support else given
+    def handle(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
+        response = respond(models, method, path, headers, body)
+        return with_cors(response) if flags.rest_api_enable_cors_support else response
 
-    threading.Thread(target=listener.serve, args=(answer,), daemon=True).start()
-    say(f"Exporting HTTP/REST API at:localhost:{listener.server_port} ...")
-    while not stop.wait(_config_seconds(flags)):
-        _configure_anew(servables, flags)
-    return 0 if listener.drain(DRAIN_SECONDS) else 1
+    threading.Thread(target=server.serve, args=(handle,), daemon=True).start()
+    say(f"Exporting HTTP/REST API at:localhost:{server.port} ...")
+    while not stop.wait(_reload_seconds(flags)):
+        _reload_config(models, flags)
+    return 0 if server.drain(DRAIN_SECONDS) else 1
 
 
 def _configs(flags: Flags) -> list[ModelConfig]:
-    """The models to serve; whatever cannot be meant is refused before anything is loaded."""
+    """The models to serve; invalid settings are rejected before anything is loaded."""
     if flags.batching_parameters_file and not flags.enable_batching:
-        raise Refusal(
+        raise StatusError(
             "server_options.batching_parameters_file is set without setting "
             "server_options.enable_batching to true."
         )
     if flags.batching_parameters_file and not Path(flags.batching_parameters_file).is_file():
-        raise Refusal(f"{flags.batching_parameters_file}; No such file or directory", "NOT_FOUND")
+        raise StatusError(
+            f"{flags.batching_parameters_file}; No such file or directory", "NOT_FOUND"
+        )
     if flags.model_config_file:
         return config.read(Path(flags.model_config_file))
     if not flags.model_base_path:
-        raise Refusal(
+        raise StatusError(
             "Both server_options.model_base_path and server_options.model_config_file are empty!"
         )
     configs = [ModelConfig(flags.model_name, Path(flags.model_base_path))]
-    config.refuse_nonsense(configs)
+    config.check(configs)
     return configs
 
 
-def _listener(flags: Flags) -> Listener:
+def _server(flags: Flags) -> HttpServer:
     port = flags.rest_api_port
     if not 0 < port < 2**16:
-        raise Refusal(f"--rest_api_port={port}: name a port; there is no gRPC here")
+        raise StatusError(f"--rest_api_port={port}: give a port; this server has no gRPC")
     if port == flags.port:
-        raise Refusal(f"--rest_api_port={port}: --port names it already; use another")
+        raise StatusError(f"--rest_api_port={port}: also given as --port; use another")
     try:
-        return Listener(port)
+        return HttpServer(port)
     except OSError as error:
-        raise Refusal(f"port {port}: {error.strerror}; name another", "UNAVAILABLE") from error
+        raise StatusError(f"port {port}: {error.strerror}; give another", "UNAVAILABLE") from error
 
 
 def _loader(flags: Flags) -> Load:
-    """Imports TensorFlow, which takes seconds, so only once there is something to load."""
-    from petbox.serving.model_server.model import Running
+    """Imports TensorFlow, which takes seconds, so called only when there is a model to load."""
+    from petbox.serving.model_server.model import SessionOptions
     from petbox.serving.model_server.model import load as load_graph
     from petbox.serving.model_server.warmup import warm_up
 
     threads = flags.tensorflow_session_parallelism
-    running = Running(
+    options = SessionOptions(
         timeout_ms=flags.rest_api_timeout_in_ms,
         tags=tuple(flags.saved_model_tags.split(",")),
         inter_op_threads=flags.tensorflow_inter_op_parallelism or threads,
@@ -152,7 +154,7 @@ def _loader(flags: Flags) -> Load:
     )
 
     def load(name: str, version: int, folder: Path) -> Model:
-        model = load_graph(name, version, folder, running)
+        model = load_graph(name, version, folder, options)
         times = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
         warmed = warm_up(model, folder, times)
         say(f"version {version} of {name} is ready ({warmed} warm-up requests)")
@@ -161,29 +163,29 @@ def _loader(flags: Flags) -> Load:
     return load
 
 
-def _patience(flags: Flags) -> Patience:
-    return Patience(
+def _load_options(flags: Flags) -> LoadOptions:
+    return LoadOptions(
         poll_seconds=flags.file_system_poll_wait_seconds,
         retries=flags.max_num_load_retries,
         retry_seconds=flags.load_retry_interval_micros / 1e6,
     )
 
 
-def _config_seconds(flags: Flags) -> float | None:
+def _reload_seconds(flags: Flags) -> float | None:
     seconds = flags.model_config_file_poll_wait_seconds
     return seconds if flags.model_config_file and seconds > 0 else None
 
 
-def _configure_anew(servables: Servables, flags: Flags) -> None:
-    """What the file says now; if it says nothing sensible all stays as it was."""
-    same = "the models"
+def _reload_config(models: ServedModels, flags: Flags) -> None:
+    """Applies the file as it is now; an invalid one changes nothing."""
+    unchanged = "the models"
     try:
         configs = config.read(Path(flags.model_config_file))
-        servables.configure(configs)
-        same = "the labels"
-        servables.label(configs, flags.allow_version_labels_for_unavailable_models)
-    except Refusal as refusal:
-        say(f"{flags.model_config_file}: {refusal}; {same} stay as they are")
+        models.configure(configs)
+        unchanged = "the labels"
+        models.label(configs, flags.allow_version_labels_for_unavailable_models)
+    except StatusError as error:
+        say(f"{flags.model_config_file}: {error}; {unchanged} are unchanged")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
       model_version_policy { specific { versions: 3 versions: 4 } }
       version_labels { key: "stable" value: 3 } } }
 
-What the message does not have is refused with its line; what it has and cannot be done here, too.
+Unknown fields are rejected with their line, as are settings that this server does not support.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from petbox.data.text_proto import Field, parse
 from petbox.errors import DataError
-from petbox.serving.model_server.refusal import Refusal
-from petbox.serving.model_server.versions import LATEST, Policy
+from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.version_policy import LATEST, Policy
 
 
 @dataclass(frozen=True)
@@ -32,32 +32,34 @@ def read(file: Path) -> list[ModelConfig]:
     try:
         text = file.read_text()
     except OSError as error:
-        raise Refusal(f"{file}; {error.strerror}", "NOT_FOUND") from error
+        raise StatusError(f"{file}; {error.strerror}", "NOT_FOUND") from error
     except UnicodeDecodeError as error:
         raise _invalid(file, "not text") from error
     if not text:
-        raise Refusal(f"{file}; Invalid argument")  # an empty file cannot be mapped to memory
+        raise StatusError(
+            f"{file}; Invalid argument"
+        )  # as in the original, which cannot map an empty file
     try:
         fields = parse(text, str(file))
-        listed = [
+        configs = [
             _model(config, file)
             for entry in _messages(fields, file, ("model_config_list",))
             for config in _messages(_inside(entry), file, ("config",))
         ]
     except DataError as error:
         raise _invalid(file, str(error).removeprefix(f"{file}: ")) from error
-    refuse_nonsense(listed)
-    return listed
+    check(configs)
+    return configs
 
 
-def refuse_nonsense(configs: Iterable[ModelConfig]) -> None:
+def check(configs: Iterable[ModelConfig]) -> None:
     names: set[str] = set()
     for config in configs:
         if config.name in names:
-            raise Refusal(f"Illegal to list model {config.name} multiple times in config list")
+            raise StatusError(f"Illegal to list model {config.name} multiple times in config list")
         names.add(config.name)
         if not config.base_path.is_absolute():
-            raise Refusal(
+            raise StatusError(
                 f"Expected model {config.name} to have an absolute path or URI; "
                 f"got base_path()={config.base_path}"
             )
@@ -76,16 +78,18 @@ def _model(entry: Field, file: Path) -> ModelConfig:
             if not {"key", "value"} >= pair.keys() or "key" not in pair:
                 raise _unknown(item, file)
             labels[pair["key"].text] = _number(pair["value"], file) if "value" in pair else 0
-        elif item.name != "logging_config":  # nothing is logged a request
+        elif item.name != "logging_config":  # this server does not log requests
             raise _unknown(item, file)
     name = values.get("name", "")
     if not values.get("model_platform") and not values.get("model_type"):
-        raise Refusal(
+        raise StatusError(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {name}"
         )
     if values.get("model_platform", "tensorflow") != "tensorflow":
-        raise Refusal(f"model {name}: model_platform {values['model_platform']}: only tensorflow")
+        raise StatusError(
+            f"model {name}: model_platform {values['model_platform']}: only tensorflow"
+        )
     return ModelConfig(name, Path(values.get("base_path", "")), policy, labels)
 
 
@@ -96,20 +100,20 @@ def _policy(entry: Field, file: Path) -> Policy:
             return Policy(latest=None)
         if choice.name == "specific":
             if not numbers:
-                raise Refusal("specific: name at least one of versions")
+                raise StatusError("specific: name at least one of versions")
             return Policy(latest=None, specific=frozenset(numbers))
         return Policy(latest=max(numbers[-1], 1) if numbers else 1)
     return LATEST
 
 
 def _messages(fields: Iterable[Field], file: Path, names: tuple[str, ...]) -> list[Field]:
-    """`fields`, each of which must have one of `names` and braces."""
+    """`fields`, which must all be messages with one of `names`."""
     kept = list(fields)
     for item in kept:
         if item.name not in names:
             raise _unknown(item, file)
         if item.message is None:
-            raise DataError(f"{file}: line {item.line}: {item.name} wants braces")
+            raise DataError(f"{file}: line {item.line}: {item.name} needs braces")
     return kept
 
 
@@ -122,7 +126,7 @@ def _number(item: Field, file: Path) -> int:
         return int(item.text, 0)
     except ValueError:
         raise DataError(
-            f"{file}: line {item.line}: {item.name}: {item.text!r} is no whole number"
+            f"{file}: line {item.line}: {item.name}: {item.text!r} is not a whole number"
         ) from None
 
 
@@ -130,5 +134,5 @@ def _unknown(item: Field, file: Path) -> DataError:
     return DataError(f"{file}: line {item.line}: no field named {item.name} here")
 
 
-def _invalid(file: Path, why: str) -> Refusal:
-    return Refusal(f"Invalid protobuf file: '{file}': {why}")
+def _invalid(file: Path, why: str) -> StatusError:
+    return StatusError(f"Invalid protobuf file: '{file}': {why}")

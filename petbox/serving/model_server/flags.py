@@ -1,7 +1,7 @@
-"""The flags of tensorflow_model_server 2.20, so that this server can be started in its place.
+"""The flags of tensorflow_model_server 2.20, so that this server can replace it.
 
-What the original has is taken: some of it is done here, the rest is said to make no difference.
-What it does not have it names and then ignores, and so does this one.
+All flags of the original are accepted; those without effect here cause a warning. Unknown flags
+cause a warning and are ignored, as in the original.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from petbox.serving.model_server.refusal import Refusal
+from petbox.serving.model_server.status import StatusError
 
 
 @dataclass(frozen=True)
 class Flags:
-    """The flags that make a difference here, with the original's defaults."""
+    """The flags with an effect here, with the original's defaults."""
 
-    port: int = 8500  # gRPC's, which nothing listens on
+    port: int = 8500  # for gRPC; nothing listens on it
     rest_api_port: int = 0
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
@@ -42,9 +42,9 @@ class Flags:
     version: bool = False
 
 
-# Taken, and nothing done: there is no gRPC here, no batching, no metrics, no accelerator, and a
-# thread for every connection.
-WITHOUT_EFFECT: dict[str, type] = {
+# Accepted without effect: this server has no gRPC, batching, metrics or accelerators, and one
+# thread per connection.
+NO_EFFECT: dict[str, type] = {
     **dict.fromkeys(
         (
             "enable_grpc_healthcheck_service",
@@ -90,34 +90,34 @@ WITHOUT_EFFECT: dict[str, type] = {
     "enable_batching": bool,
     "batching_parameters_file": str,
 }
-WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
+BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
-    """The flags, and what there is to say about the others."""
+    """The flags, and warnings about those without effect."""
     ours: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Flags)}
-    kinds = {**WITHOUT_EFFECT, **ours}
+    kinds = {**NO_EFFECT, **ours}
     values: dict[str, Any] = {}
-    remarks = []
+    warnings = []
     for argument in arguments:
         match = re.fullmatch(r"--(\w+)(?:=(.*))?", argument, re.DOTALL)
         kind = kinds.get(match[1]) if match else None
-        # `--name value` is not a form the original knows either.
+        # The original does not accept `--name value` either.
         if match is None or kind is None or (match[2] is None and kind is not bool):
-            remarks.append(f"unknown argument: {argument}")
+            warnings.append(f"unknown argument: {argument}")
             continue
         value = _value(match[1], match[2] or "", kind)
         if match[1] in ours:
             values[match[1]] = value
-        if match[1] in WITHOUT_EFFECT:
-            remarks.append(f"{argument}: makes no difference here")
-    return Flags(**values), remarks
+        if match[1] in NO_EFFECT:
+            warnings.append(f"{argument}: has no effect here")
+    return Flags(**values), warnings
 
 
 def _value(name: str, text: str, kind: type) -> Any:
     try:
-        if kind in (int, float) and "_" in text:  # which Python reads past
+        if kind in (int, float) and "_" in text:  # which Python allows in numbers
             raise ValueError(text)
-        return WORDS[text.lower()] if kind is bool else kind(text)
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise Refusal(f"Couldn't interpret value {text} for flag {name}.") from None
+        raise StatusError(f"Couldn't interpret value {text} for flag {name}.") from None

@@ -1,7 +1,7 @@
 """JSON values to tensors, by the rules of TensorFlow Serving's `json_tensor.cc`.
 
-Both forms of a predict request are read: rows (`instances`) and columns (`inputs`). What a value
-may be is decided by the signature's dtype alone; shapes are left to the graph.
+Reads both forms of a predict request: rows (`instances`) and columns (`inputs`). Values are checked
+against the signature's dtype only; shapes are left to the graph.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from typing import Any
 import numpy as np
 import pybase64
 
-from petbox.serving.model_server.json_text import MISSING, Base64, Object, is_integer, quoted
-from petbox.serving.model_server.refusal import Refusal
+from petbox.serving.model_server.json_parser import MISSING, Base64, Object, is_integer
+from petbox.serving.model_server.json_writer import quoted
+from petbox.serving.model_server.status import StatusError
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
-MOST_DIMENSIONS = 254  # of a TensorFlow shape
-NUMPYS_DIMENSIONS = 64
+MAX_DIMENSIONS = 254  # of a TensorFlow shape
+NUMPY_DIMENSIONS = 64
 
 
 def from_rows(rows: Any, document: Object, dtypes: Mapping[str, str]) -> Tensors:
     """The tensors of `{"instances": [row, ...]}`, for inputs named and typed by `dtypes`."""
     if not isinstance(rows, list):
-        raise Refusal(f"JSON Value: {quoted(document)} Expecting 'instances' to be an list/array")
+        raise StatusError(
+            f"JSON Value: {quoted(document)} Expecting 'instances' to be an list/array"
+        )
     if not rows:
-        raise Refusal("No values in 'instances' array")
+        raise StatusError("No values in 'instances' array")
     named = _is_named(rows[0])
     if not isinstance(rows[0], Object) and len(dtypes) > 1:
-        raise Refusal(
+        raise StatusError(
             "instances is a plain list, but expecting list of objects as multiple input "
             "tensors required as per tensorinfo_map"
         )
@@ -50,7 +53,7 @@ def from_columns(columns: Any, dtypes: Mapping[str, str]) -> Tensors:
     """The tensors of `{"inputs": tensor}` or `{"inputs": {name: tensor, ...}}`."""
     if not isinstance(columns, Object) or is_base64(columns):
         if len(dtypes) > 1:
-            raise Refusal(
+            raise StatusError(
                 "inputs is a plain value/list, but expecting an object/map as multiple input "
                 "tensors required as per tensorinfo_map"
             )
@@ -60,7 +63,7 @@ def from_columns(columns: Any, dtypes: Mapping[str, str]) -> Tensors:
     for name, dtype in dtypes.items():
         value = columns.get(name)
         if value is MISSING:
-            raise Refusal(f"Missing named input: {name} in 'inputs' object.")
+            raise StatusError(f"Missing named input: {name} in 'inputs' object.")
         tensors[name] = _tensor(name, value, dtype)
     return tensors
 
@@ -75,7 +78,7 @@ class _Column:
     values: list[Any]
 
     def tensor(self, name: str, rows: int) -> np.ndarray[Any, Any]:
-        """A row that names an input twice has brought more than `rows`; what is over is left."""
+        """A row that names an input twice adds values beyond `rows`, which are ignored."""
         return _array(name, self.values[: rows * self.size], [rows, *self.shape], self.dtype)
 
 
@@ -83,17 +86,17 @@ def _add_named(
     row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
 ) -> None:
     if not _is_named(row):
-        raise Refusal(f"Expecting object but got list at item {number} of input list")
+        raise StatusError(f"Expecting object but got list at item {number} of input list")
     for name, value in row.members:
         try:
             _add(name, value, dtypes, columns)
-        except Refusal as error:
-            raise Refusal(
+        except StatusError as error:
+            raise StatusError(
                 f"Failed to process element: {number} key: {name} of 'instances' list. "
                 f"Error: {error}"
             ) from error
     if {name for name, _ in row.members} != set(dtypes):
-        raise Refusal(
+        raise StatusError(
             f"Failed to process element: {number} of 'instances' list. JSON object: "
             f"{quoted(row)} keys must be equal to: {','.join(sorted(dtypes))}"
         )
@@ -103,18 +106,18 @@ def _add_plain(
     row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
 ) -> None:
     if _is_named(row):
-        raise Refusal(f"Expecting value/list but got object at item {number} of input list")
+        raise StatusError(f"Expecting value/list but got object at item {number} of input list")
     try:
         _add(next(iter(dtypes)), row, dtypes, columns)
-    except Refusal as error:
-        raise Refusal(
+    except StatusError as error:
+        raise StatusError(
             f"Failed to process element: {number} of 'instances' list. Error: {error}"
         ) from error
 
 
 def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _Column]) -> None:
     if name not in dtypes:
-        raise Refusal(f"JSON object: does not have named input: {name}")
+        raise StatusError(f"JSON object: does not have named input: {name}")
     dtype = dtypes[name]
     shape = _shape(value)
     values = _leaves(value, shape, dtype)
@@ -123,9 +126,9 @@ def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _C
         columns[name] = _Column(dtype, shape, len(values), values)
         return
     if len(values) != column.size:
-        raise Refusal(f"Expecting tensor size: {column.size} but got: {len(values)}")
+        raise StatusError(f"Expecting tensor size: {column.size} but got: {len(values)}")
     if shape != column.shape:
-        raise Refusal(f"Expecting shape {_text(column.shape)} but got: {_text(shape)}")
+        raise StatusError(f"Expecting shape {_text(column.shape)} but got: {_text(shape)}")
     column.values += values
 
 
@@ -136,7 +139,7 @@ def _tensor(name: str, value: Any, dtype: str) -> np.ndarray[Any, Any]:
 
 
 def _shape(value: Any) -> list[int]:
-    """The shape of nested lists, as the first element of each says."""
+    """The shape of nested lists, from the first element of each."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -146,7 +149,7 @@ def _shape(value: Any) -> list[int]:
 
 def _leaves(value: Any, shape: list[int], dtype: str) -> list[Any]:
     values: list[Any] = []
-    if len(shape) <= MOST_DIMENSIONS:  # what is deeper is refused when the array is made
+    if len(shape) <= MAX_DIMENSIONS:  # deeper ones are rejected in _array
         _collect(value, 0, shape, _reader(dtype), values)
     return values
 
@@ -157,13 +160,15 @@ def _collect(
     """Appends the leaves under `value` to `values`, in order."""
     if not isinstance(value, list):
         if level != len(shape):
-            raise Refusal(f"Encountered value at unexpected level: {level} expected: {len(shape)}")
+            raise StatusError(
+                f"Encountered value at unexpected level: {level} expected: {len(shape)}"
+            )
         values.append(read(value))
         return
     if level >= len(shape):
-        raise Refusal(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise StatusError(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise Refusal(
+        raise StatusError(
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
@@ -172,18 +177,18 @@ def _collect(
 
 
 def _array(name: str, values: list[Any], shape: list[int], dtype: str) -> np.ndarray[Any, Any]:
-    if len(shape) > MOST_DIMENSIONS:
-        raise Refusal(f"tensor parsing error: {name}")
-    if len(shape) > NUMPYS_DIMENSIONS:
-        message = f"{name}: {len(shape)} dimensions; petbox's model server takes 64 at most"
-        raise Refusal(message, "UNIMPLEMENTED")
+    if len(shape) > MAX_DIMENSIONS:
+        raise StatusError(f"tensor parsing error: {name}")
+    if len(shape) > NUMPY_DIMENSIONS:
+        message = f"{name}: {len(shape)} dimensions; petbox's model server supports at most 64"
+        raise StatusError(message, "UNIMPLEMENTED")
     if dtype == "string":
         array = np.empty(len(values), object)
         array[:] = values
         return array.reshape(shape)
-    if dtype in WRAPPING:  # checked as 32 bits and then cut, as the original does
+    if dtype in WRAPPING:  # checked as 32 bits, then truncated, as in the original
         return np.array(values, np.int64).astype(dtype).reshape(shape)
-    with np.errstate(over="ignore"):  # too large for a float is infinity
+    with np.errstate(over="ignore"):  # values too large for a float become infinity
         return np.array(values, NUMPY.get(dtype, dtype)).reshape(shape)
 
 
@@ -198,42 +203,42 @@ RANGES = {
 
 
 def _reader(dtype: str) -> Callable[[Any], Any]:
-    """What turns one JSON value into a Python one fit for `dtype`, or refuses it."""
+    """A function that converts one JSON value for `dtype`, or rejects it."""
 
-    def unfit(value: Any) -> Refusal:
-        return Refusal(
+    def wrong_type(value: Any) -> StatusError:
+        return StatusError(
             f"JSON Value: {quoted(value)} Type: {kind_of(value)} is not of expected type: {dtype}"
         )
 
     def floating(value: Any) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        raise unfit(value)
+        raise wrong_type(value)
 
     def integer(value: Any) -> Any:
         low, high = RANGES[dtype]
         if is_integer(value) and low <= value < high:
             return value
-        raise unfit(value)
+        raise wrong_type(value)
 
     def boolean(value: Any) -> Any:
         if isinstance(value, bool):
             return value
-        raise unfit(value)
+        raise wrong_type(value)
 
     def text(value: Any) -> Any:
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
-        if isinstance(value, Base64):  # of an input that has this name
+        if isinstance(value, Base64):  # of an input named b64
             return value.written
         if isinstance(value, Object):
             return decoded(value)
-        raise unfit(value)
+        raise wrong_type(value)
 
     def unknown(value: Any) -> Any:
         if isinstance(value, Object):
-            raise unfit(value)
-        raise Refusal(
+            raise wrong_type(value)
+        raise StatusError(
             f"Conversion of JSON Value: {quoted(value)} to type: {dtype}", "UNIMPLEMENTED"
         )
 
@@ -244,7 +249,7 @@ def _reader(dtype: str) -> Callable[[Any], Any]:
 
 
 def kind_of(value: Any) -> str:
-    """RapidJSON's word for the type of `value`."""
+    """RapidJSON's name for the type of `value`."""
     if isinstance(value, bool) or value is None:
         return {True: "True", False: "False", None: "Null"}[value]
     if isinstance(value, (int, float)):
@@ -268,26 +273,26 @@ def _is_named(value: Any) -> bool:
 
 def decoded(value: Object) -> bytes:
     if not is_base64(value):
-        raise Refusal(f"JSON Value: {quoted(value)} not formatted correctly for base64 data")
+        raise StatusError(f"JSON Value: {quoted(value)} not formatted correctly for base64 data")
     written = value.members[0][1]
     if isinstance(written, Base64):
         return written.content
     try:
         return lenient_base64(written)
     except (binascii.Error, ValueError) as error:
-        raise Refusal("Unable to base64 decode") from error
+        raise StatusError("Unable to base64 decode") from error
 
 
 def lenient_base64(text: str) -> bytes:
-    """Standard alphabet; white space anywhere; padding by `=` or `.`, all of it or none."""
+    """Standard alphabet; white space anywhere; padding with `=` or `.`, complete or missing."""
     if len(text) % 4 == 0:
-        with contextlib.suppress(ValueError):  # a picture as it should be, at full speed
+        with contextlib.suppress(ValueError):  # the fast path for valid base64
             return pybase64.b64decode(text, validate=True)
     text = re.sub(r"[ \t\n\r\v\f]", "", text)
     digits = text.rstrip("=.")
     padding = len(text) - len(digits)
     if len(digits) % 4 == 1 or padding not in (0, -len(digits) % 4):
-        raise ValueError("padding is there in part, or too much")
+        raise ValueError("incomplete or excess padding")
     return pybase64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 

@@ -1,8 +1,8 @@
-"""The requests a SavedModel carries along to be warmed up with, run before it is announced.
+"""Runs the warm-up requests in a SavedModel before it becomes available.
 
-`assets.extra/tf_serving_warmup_requests` is a TFRecord of TensorFlow Serving's PredictionLog.
-What is needed of that message is declared here, field numbers as in `prediction_log.proto` and
-what it imports, so that no package has to be installed for it.
+`assets.extra/tf_serving_warmup_requests` is a TFRecord of TensorFlow Serving's PredictionLog. The
+needed fields of that message are declared here, with the numbers of `prediction_log.proto` and its
+imports, so that no further package is needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import (  # type: ignore[import-untyped]  # its types are a package apart
+from google.protobuf import (  # type: ignore[import-untyped]  # its types are a separate package
     descriptor_pb2,
     descriptor_pool,
     message_factory,
@@ -18,15 +18,15 @@ from google.protobuf import (  # type: ignore[import-untyped]  # its types are a
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from petbox.serving.model_server import inference
-from petbox.serving.model_server.model import Model, graph_refusal
-from petbox.serving.model_server.refusal import Refusal
+from petbox.serving.model_server.model import Model, graph_error
 from petbox.serving.model_server.signature import DEFAULT, Signature
+from petbox.serving.model_server.status import StatusError
 from petbox.tf import tf
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
-MOST_RECORDS = 1000  # TensorFlow Serving's own limit
+MAX_RECORDS = 1000  # TensorFlow Serving's own limit
 
-# message: {field: (number, type)}; a type in capitals is a message above it, "*" means several.
+# message: {field: (number, type)}; a capitalized type is a message above, "*" means repeated.
 MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ModelSpec": {"signature_name": (3, "string")},
     "Named": {"key": (1, "string"), "value": (2, "bytes")},  # a TensorProto, parsed later
@@ -49,7 +49,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 
 def warm_up(model: Model, folder: Path, times: int = 1) -> int:
-    """Runs the requests in `folder`, a version of `model`; a failing one fails the load."""
+    """Runs the requests in `folder`, if any; returns how many. One that fails fails the load."""
     path = folder / FILE
     if not times or not path.exists():
         return 0
@@ -57,39 +57,39 @@ def warm_up(model: Model, folder: Path, times: int = 1) -> int:
     count = 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(str(path)):
-            if count == MOST_RECORDS:
-                raise Refusal(f"Number of warmup records exceeds the maximum ({MOST_RECORDS})")
+            if count == MAX_RECORDS:
+                raise StatusError(f"Number of warmup records exceeds the maximum ({MAX_RECORDS})")
             for _ in range(times):
                 _run(model, log.FromString(record))
             count += 1
     except tf.errors.DataLossError as error:
-        raise Refusal(
+        raise StatusError(
             f"{error.message}. Please verify your warmup data is in TFRecord format.", "DATA_LOSS"
         ) from error
     except tf.errors.OpError as error:
-        raise graph_refusal(error) from error
+        raise graph_error(error) from error
     except DecodeError as error:
-        raise Refusal(f"Failed to parse warmup record: {path}: record {count}") from error
-    except Refusal as refusal:
-        raise Refusal(f"{refusal.message} (warm-up request {count})", refusal.code) from refusal
+        raise StatusError(f"Failed to parse warmup record: {path}: record {count}") from error
+    except StatusError as error:
+        raise StatusError(f"{error.message} (warm-up request {count})", error.code) from error
     return count
 
 
 def _run(model: Model, log: Any) -> None:
     kind = next((name for name in MESSAGES["PredictionLog"] if log.HasField(name)), None)
     if kind is None:
-        raise Refusal("Unsupported log_type for warmup", "UNIMPLEMENTED")
+        raise StatusError("Unsupported log_type for warmup", "UNIMPLEMENTED")
     request = getattr(log, kind).request
     name = request.model_spec.signature_name or DEFAULT
     if name not in model.signatures:
-        raise Refusal(f'Serving signature name: "{name}" not found in signature def')
+        raise StatusError(f'Serving signature name: "{name}" not found in signature def')
     signature: Signature = model.signatures[name]
     if kind == "predict_log":
         tensors = {item.key: _tensor(item.value) for item in request.inputs}
         model.run(signature, tensors)
     else:
-        act = inference.classify if kind == "classify_log" else inference.regress
-        act(signature, _examples(request.input), model.run)
+        infer = inference.classify if kind == "classify_log" else inference.regress
+        infer(signature, _examples(request.input), model.run)
 
 
 def _tensor(serialized: bytes) -> Any:
@@ -106,7 +106,7 @@ def _examples(given: Any) -> list[bytes]:
 
 
 def _prediction_log() -> Any:
-    """The class of PredictionLog. Fields not declared are skipped in parsing, as ever."""
+    """The class of PredictionLog; parsing skips fields that are not declared."""
     file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package="warmup")
     field = descriptor_pb2.FieldDescriptorProto
     types = {"string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}

@@ -1,8 +1,8 @@
-"""JSON numbers as RapidJSON 1.1 reads them, which is not always to the nearest double.
+"""JSON numbers as RapidJSON 1.1 parses them, which is not always to the nearest double.
 
-Without its full-precision flag, which TensorFlow Serving does not set, RapidJSON collects the
-digits in 64 bits, goes on in a double when they no longer fit, and then multiplies or divides by
-a power of ten once. The last digit may come out one off, and clients see that.
+Without its full-precision flag, which TensorFlow Serving does not set, RapidJSON collects digits in
+64 bits, continues in a double when they no longer fit, and then multiplies or divides by a power of
+ten once. The last digit may be off by one, which clients can see.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import re
 PARTS = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([-+]?)([0-9]+))?")
 ALWAYS_EXACT = 16  # characters with a point and no exponent: 15 digits fit a double
 LARGEST_EXACT = 2**53 - 1
-MOST_DIGITS = 17
-OVERFLOWS = 1.7976931348623157e307  # times ten is more than a double holds
+MAX_DIGITS = 17
+OVERFLOWS = 1.7976931348623157e307  # times ten overflows a double
 POWERS = [float(f"1e{n}") for n in range(309)]
 
 
 class TooBig(ValueError):
-    """More than a double holds."""
+    """Too large for a double."""
 
 
 def integer(text: str) -> int | float:
-    """A number without point and exponent; one that does not fit 64 bits becomes a double."""
+    """A number without point and exponent; one too large for 64 bits becomes a double."""
     if len(text) < 19:
         return int(text)
     if len(text) <= 20 and -(2**63) <= (value := int(text)) < 2**64:
@@ -42,7 +42,7 @@ def double(text: str) -> float:
     for digit in map(int, fraction or ""):
         if isinstance(value, int) and value > LARGEST_EXACT:
             value = float(value)
-        if isinstance(value, float) and counted >= MOST_DIGITS:
+        if isinstance(value, float) and counted >= MAX_DIGITS:
             break
         value = value * 10 + digit
         taken += 1
@@ -53,7 +53,7 @@ def double(text: str) -> float:
 
 
 def _whole(digits: str, negative: bool) -> tuple[int | float, int]:
-    """The digits before the point, and how many count; the first does not, nor what overflows."""
+    """The digits before the point, and how many count: not the first, nor those that overflow."""
     limit = 2**63 + 1 if negative else 2**64
     value = int(digits[:20])
     if len(digits) <= 20 and value < limit:
@@ -81,6 +81,6 @@ def _exponent(digits: str | None, negative: bool, most: int) -> int:
 def _scaled(value: float, power: int) -> float:
     if power >= 0:
         return value * POWERS[power]
-    if power < -308:  # in two steps, since ten to the 309 is no double
+    if power < -308:  # in two steps, since 1e309 overflows a double
         value, power = value / POWERS[308], power + 308
     return value / POWERS[-power] if power >= -308 else 0.0

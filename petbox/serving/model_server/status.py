@@ -1,11 +1,8 @@
-"""A request that is refused: TensorFlow's canonical error code and the sentence that says why.
-
-The status of each code is that of TensorFlow Serving's `http_server.cc`.
-"""
+"""Errors as TensorFlow statuses (a canonical code and a message), and their HTTP statuses."""
 
 from __future__ import annotations
 
-STATUS = {
+HTTP_STATUS = {  # as in TensorFlow Serving's `http_server.cc`
     "CANCELLED": 499,
     "UNKNOWN": 500,
     "INVALID_ARGUMENT": 400,
@@ -25,8 +22,8 @@ STATUS = {
 }
 
 
-class Refusal(Exception):
-    """An error of the request or of the graph, as the client is to read it."""
+class StatusError(Exception):
+    """An error in the request or in the graph, as sent to the client."""
 
     def __init__(self, message: str, code: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message)
@@ -35,8 +32,8 @@ class Refusal(Exception):
 
     @property
     def status(self) -> int:
-        return STATUS[self.code]
+        return HTTP_STATUS[self.code]
 
     def __str__(self) -> str:
-        """As TensorFlow prints a status inside another error's text."""
+        """As TensorFlow prints a status inside another error message."""
         return f"{self.code}: {self.message}"

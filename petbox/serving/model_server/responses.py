@@ -1,7 +1,7 @@
-"""Values to JSON text, letter for letter as TensorFlow Serving writes it.
+"""Response bodies, byte for byte as TensorFlow Serving writes them.
 
-Rows (`predictions`) have their inner lists on one line, columns (`outputs`) every number on its
-own. NaN and Infinity are written bare, as the original does, though JSON has no such words.
+Rows (`predictions`) have their inner lists on one line, columns (`outputs`) one number per line.
+NaN and Infinity are written bare as in the original, although that is not valid JSON.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from petbox.serving.model_server.json_text import string
-from petbox.serving.model_server.refusal import Refusal
+from petbox.serving.model_server.json_writer import string
+from petbox.serving.model_server.status import StatusError
 
 Tensor = np.ndarray[Any, Any]
 
@@ -26,19 +26,19 @@ INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 SIX_DIGITS = "%.6g"
 LARGEST_EXACT = 22
 TENS = np.array([float(f"1e{power}") for power in range(LARGEST_EXACT + 1)])
-# By NumPy's letters for float32 and float64, which it tells sooner than their names: what every
-# value of the type can be read from.
+# By NumPy's character for float32 and float64, which is faster to get than the name: a format that
+# keeps every value of the type.
 FLOATS = {"f": "%.9g", "d": "%.17g"}
 TINY = {kind: float(np.finfo(kind).tiny) for kind in FLOATS}
-BITS = {"f": "I", "d": "Q"}  # letters of integers of the same size
+SAME_SIZE = {"f": "I", "d": "Q"}  # characters of integers of the same size
 ZERO = "0.0"
-FEW = 64  # numbers, which are written sooner one by one
-WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+FEW = 64  # numbers that are faster to write one by one
+NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 SINGLE = struct.Struct("f")
 
 
 def rows(outputs: Mapping[str, Tensor]) -> bytes:
-    """`{"predictions": [...]}`: a value a row, or an object a row if there are several outputs."""
+    """`{"predictions": [...]}`: one value per row, or an object if there are several outputs."""
     count = _batch_size(outputs)
     if not count:
         return b'{\n    "predictions": []\n}'
@@ -76,7 +76,7 @@ def columns(outputs: Mapping[str, Tensor]) -> bytes:
 
 
 def classes(labels: Tensor | None, scores: Tensor | None) -> bytes:
-    """`{"results": [[["label", score], ...], ...]}`; what the model does not tell is "" or 0."""
+    """`{"results": [[["label", score], ...], ...]}`; missing labels are "", missing scores 0."""
     shape = next(tensor.shape for tensor in (labels, scores) if tensor is not None)
     words = iter(_others("", np.full(shape, b"", object) if labels is None else labels, 0))
     numbers = _and_zeros([] if scores is None else floats(scores)[0])
@@ -88,7 +88,7 @@ def classes(labels: Tensor | None, scores: Tensor | None) -> bytes:
 
 
 def values(numbers: Tensor) -> bytes:
-    """`{"results": [number, ...]}`, a number an example."""
+    """`{"results": [number, ...]}`, one number per example."""
     texts = islice(_and_zeros(floats(numbers)[0]), numbers.size)
     return _encoded('{\n    "results": [' + ", ".join(texts) + "]\n}")
 
@@ -98,7 +98,7 @@ def error(message: str) -> bytes:
 
 
 def status(versions: Sequence[tuple[int, str, str, str]]) -> bytes:
-    """Model status: version, state, error code and error message of each."""
+    """Model status from version, state, error code and error message."""
     states = [
         {
             "version": str(version),
@@ -111,7 +111,7 @@ def status(versions: Sequence[tuple[int, str, str, str]]) -> bytes:
 
 
 def metadata(name: str, version: int, signatures: Mapping[str, Any]) -> bytes:
-    """The original pastes the JSON of two messages together; so the layout is this odd."""
+    """The original concatenates the JSON of two messages, hence the odd layout."""
     spec = _one_space({"name": name, "version": str(version), "signature_name": ""})
     definition = _one_space({"signature_def": signatures})
     return (
@@ -121,7 +121,7 @@ def metadata(name: str, version: int, signatures: Mapping[str, Any]) -> bytes:
 
 def _one_space(value: Any) -> bytes:
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    return _encoded(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # protobuf's habit
+    return _encoded(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # as protobuf does
 
 
 def _encoded(text: str) -> bytes:
@@ -132,12 +132,12 @@ def _batch_size(outputs: Mapping[str, Tensor]) -> int:
     sizes = {}
     for name, tensor in outputs.items():
         if not tensor.ndim:
-            raise Refusal(f"Tensor name: {name} has no shape information ")
+            raise StatusError(f"Tensor name: {name} has no shape information ")
         sizes[name] = len(tensor)
     expected = next(iter(sizes.values()))
     for name, size in sizes.items():
         if size != expected:
-            raise Refusal(
+            raise StatusError(
                 f"Tensor name: {name} has inconsistent batch size: {size} expecting: {expected}"
             )
     return expected
@@ -148,25 +148,25 @@ def _and_zeros(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _on_one_line(texts: Iterator[str], shape: Sequence[int]) -> str:
-    """The next values of `texts`, as many as `shape` holds; when they end, zeros."""
+    """As many of `texts` as `shape` holds, then zeros."""
     if not shape:
         return next(texts, ZERO)
     values = tuple(islice(texts, math.prod(shape)))
     if len(values) == math.prod(shape):
-        return _form(tuple(shape)) % values
-    item, size = _form(tuple(shape[1:])), math.prod(shape[1:])
+        return _format(tuple(shape)) % values
+    item, size = _format(tuple(shape[1:])), math.prod(shape[1:])
     values += (ZERO,) * (-len(values) % size)
     items = [item % values[at : at + size] for at in range(0, len(values), size)]
     items += [item % ((ZERO,) * size)] * (shape[0] - len(items))
     return f"[{', '.join(items)}]"
 
 
-@lru_cache(32)  # one may be as long as its answer
-def _form(shape: tuple[int, ...]) -> str:
-    form = "%s"
+@lru_cache(32)  # few, since one may be as long as a response
+def _format(shape: tuple[int, ...]) -> str:
+    text = "%s"
     for size in reversed(shape):
-        form = f"[{', '.join([form] * size)}]"
-    return form
+        text = f"[{', '.join([text] * size)}]"
+    return text
 
 
 def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
@@ -180,11 +180,11 @@ def _spread(texts: Iterator[str], shape: Sequence[int], depth: int) -> str:
 
 
 def _texts(outputs: Mapping[str, Tensor], depth: int) -> dict[str, list[str]]:
-    """The elements as text, of floats without the zeros at the end; each would be `depth` deep."""
+    """The elements as text, at `depth`; floats without trailing zeros."""
     texts: dict[str, list[str]] = {}
-    kinds: dict[str, list[str]] = {}  # the names of the floats of each
+    kinds: dict[str, list[str]] = {}  # by type, the names of the float outputs
     for name, tensor in outputs.items():
-        texts[name] = []  # in this order
+        texts[name] = []  # keeps the order
         if tensor.dtype.char in FLOATS:
             kinds.setdefault(tensor.dtype.char, []).append(name)
         else:
@@ -203,25 +203,25 @@ def _others(name: str, tensor: Tensor, depth: int) -> list[str]:
     if kind == "object":
         write = _base64_object if name.endswith("_bytes") else _plain_string
         return [write(value, depth) for value in tensor.ravel().tolist()]
-    word = {"float16": "half"}.get(kind, kind)
-    raise Refusal(f"Failed to write JSON value for tensor type: {word}")
+    name = {"float16": "half"}.get(kind, kind)
+    raise StatusError(f"Failed to write JSON value for tensor type: {name}")
 
 
 def floats(*tensors: Tensor) -> list[list[str]]:
-    """Of each tensor of one type the values as text, as far as not only zeros follow.
+    """The values of tensors of one type as text, without trailing zeros.
 
-    Six digits where they say it all, else as many as any value of the type needs. Each value
-    once, since most of a detector's answer is filler; few without NumPy, since some twenty calls to
-    it would take longer than a small model does.
+    Six digits where these are exact, else as many as any value of the type needs. Each distinct
+    value is written once, since most of a detector's response is padding. A few values are written
+    without NumPy, since some twenty calls to it would take longer than a small model.
     """
     kind, size = tensors[0].dtype.char, tensors[0].itemsize
     heads = []
     for tensor in tensors:
         data = tensor.tobytes()
         count = -(-len(data.rstrip(b"\0")) // size)
-        heads.append(struct.unpack_from(f"{count}{BITS[kind]}", data))
+        heads.append(struct.unpack_from(f"{count}{SAME_SIZE[kind]}", data))
     distinct = [*set().union(*heads)]
-    same = struct.pack(f"{len(distinct)}{BITS[kind]}", *distinct)
+    same = struct.pack(f"{len(distinct)}{SAME_SIZE[kind]}", *distinct)
     write = _one_by_one if len(distinct) <= FEW else _all_at_once
     text = dict(zip(distinct, write(same, kind), strict=True))
     return [[*map(text.__getitem__, head)] for head in heads]
@@ -234,7 +234,7 @@ def _one_by_one(data: bytes, kind: str) -> list[str]:
 
 def _alone(number: float, kind: str) -> str:
     if not math.isfinite(number):
-        return WORDS[str(number)]
+        return NOT_FINITE[str(number)]
     if abs(number) < TINY[kind]:
         number = math.copysign(0, number)
     text = SIX_DIGITS % number
@@ -248,22 +248,22 @@ def _all_at_once(data: bytes, kind: str) -> list[str]:
     flat: Tensor = np.frombuffer(data, kind)
     tiny = np.abs(flat) < TINY[kind]
     if tiny.any():
-        flat = np.where(tiny, np.copysign(0, flat), flat)  # the original flushes denormals to zero
+        flat = np.where(tiny, np.copysign(0, flat), flat)  # like the original
     numbers = flat.tolist()
-    # All at once, which takes a third of the time of one by one.
-    forms = [SIX_DIGITS if fits else FLOATS[kind] for fits in _fit(flat).tolist()]
-    texts = (" ".join(forms) % tuple(numbers)).split()
+    # One format for all takes a third of the time.
+    formats = [SIX_DIGITS if fits else FLOATS[kind] for fits in _fit(flat).tolist()]
+    texts = (" ".join(formats) % tuple(numbers)).split()
     texts = [text if "." in text or "e" in text else text + ".0" for text in texts]
     for i in np.flatnonzero(~np.isfinite(flat)):
-        texts[i] = WORDS[str(numbers[i])]
+        texts[i] = NOT_FINITE[str(numbers[i])]
     return texts
 
 
 def _fit(flat: Tensor) -> Tensor:
-    """Which of the numbers six digits say all of.
+    """Which numbers are exact in six digits.
 
-    A power of ten up to the 22nd is exact, and so is a number of six digits, so that the one by
-    the other comes out as the double that the text would be read as.
+    Powers of ten up to the 22nd are exact, and so are numbers of six digits, so their product or
+    quotient is the double that the text would be parsed as.
     """
     with np.errstate(all="ignore"):
         wide = flat.astype(np.float64)
@@ -272,7 +272,7 @@ def _fit(flat: Tensor) -> Tensor:
         up = TENS[np.where(exact, np.maximum(power, 0), 0).astype(int)]
         down = TENS[np.where(exact, np.maximum(-power, 0), 0).astype(int)]
         fit: Tensor = (np.rint(wide * up / down) * down / up).astype(flat.dtype) == flat
-        for i in np.flatnonzero(~exact):  # too large, too small, or none at all
+        for i in np.flatnonzero(~exact):  # too large, too small, or not a number
             fit[i] = flat.dtype.type(SIX_DIGITS % wide[i]) == flat[i]
     return fit
 
