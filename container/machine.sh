@@ -1,14 +1,14 @@
-# What of the machine may be used. Sourced by serve.
+# Counts the CPUs and GPUs that may be used. Sourced by serve.
 # shellcheck shell=bash
-# shellcheck disable=SC2034  # the others read what is found here
+# shellcheck disable=SC2034  # used by other files
 
-# `cpus`: the machine's, or fewer where affinity or a quota says so. An inference component, like
-# `docker run --cpus`, has a share of a host and sees all of it.
-count_cpus() { # FOLDER of the cgroups
+# Sets `cpus`: those of the machine, or fewer if CPU affinity or a quota limits them. An inference
+# component, like `docker run --cpus`, sees all CPUs of the host but may use only some.
+count_cpus() { # CGROUP_ROOT
     local root=$1 own quota='' period=1
-    cpus=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which it would believe
+    cpus=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which nproc would return
     own=$(sed -n 's/^0:://p' /proc/self/cgroup)
-    if [[ -r $root$own/cpu.max ]]; then # version 2, and the whole host's tree is shown
+    if [[ -r $root$own/cpu.max ]]; then # version 2, with the host's whole tree visible
         read -r quota period <"$root$own/cpu.max"
     elif [[ -r $root/cpu.max ]]; then
         read -r quota period <"$root/cpu.max"
@@ -16,14 +16,14 @@ count_cpus() { # FOLDER of the cgroups
         read -r quota <"$root/cpu/cpu.cfs_quota_us"
         read -r period <"$root/cpu/cpu.cfs_period_us"
     fi
-    # no bound is "max" in version 2, -1 in version 1
+    # without a limit it is "max" in version 2, -1 in version 1
     if [[ $quota =~ ^[0-9]+$ ]] && (((quota + period - 1) / period < cpus)); then
         cpus=$(((quota + period - 1) / period))
     fi
 }
 
-# `gpus`: what CUDA calls them, one an element. The device files come first, because nvidia-smi
-# takes seconds where no driver is awake; it knows where there are no such files (WSL).
+# Sets `gpus`: their CUDA ids. The device files are tried first, because nvidia-smi takes seconds
+# when the driver is not loaded; it works where there are no device files (WSL).
 count_gpus() {
     local found
     if [[ -v CUDA_VISIBLE_DEVICES ]]; then

@@ -1,69 +1,70 @@
-# The models to serve, found in whatever layout they lie. Sourced by serve.
+# Finds the models to serve, in any of the known folder layouts. Sourced by serve.
 # shellcheck shell=bash
-# shellcheck disable=SC2034  # the others read what is found here
-# shellcheck disable=SC2154  # environment.sh has read
+# shellcheck disable=SC2034  # used by other files
+# shellcheck disable=SC2154  # set by environment.sh
 
-# `names`, the default first; by name its `folder`, and its `versions` as the engine's configuration
-# has them, empty where it lies bare. Two of one name, and names that no address can hold, are refused.
+# Sets `names`, the default model first; for each its `folder`, and its `versions` in the syntax of the
+# model server's configuration, empty if the folder itself is the SavedModel. Rejects duplicate names
+# and names that do not fit into a URL.
 find_models() {
     local file at name number
     declare -gA folder=() versions=()
     find_saved_models
     for file in "${saved_models[@]}"; do
         number='' at=${file%/*}
-        if [[ $at != "$place" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
+        if [[ $at != "$model_root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
             number=$((10#${at##*/})) # 00007 is version 7
             at=${at%/*}
         fi
         name=${at##*/}
-        [[ $at != "$place" ]] || name=model
+        [[ $at != "$model_root" ]] || name=model
         [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
-            wrong_models "$at: no name for a model; take letters, digits and . _ -"
+            reject_models "$at: not a valid model name; use letters, digits and . _ -"
         if [[ -n ${folder[$name]:-} ]] &&
             [[ ${folder[$name]} != "$at" || -z $number || -z ${versions[$name]:-} ]]; then
-            wrong_models "two models are called $name: ${folder[$name]} and $at"
+            reject_models "two models are named $name: ${folder[$name]} and $at"
         fi
         if [[ -n $number && " ${versions[$name]:-} " == *" $number "* ]]; then
-            wrong_models "two folders in $at are version $number"
+            reject_models "two folders in $at are version $number"
         fi
         folder[$name]=$at
         [[ -z $number ]] || versions[$name]+="${versions[$name]:+ versions: }$number"
     done
     default_model=${default_model:-$(sorted "${!folder[@]}" | head -n 1)}
     if [[ -z ${folder[$default_model]:-} ]]; then
-        wrong_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: no model is called so"
+        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name"
     fi
     mapfile -t names < <(echo "$default_model" && sorted "${!folder[@]}" | grep -vxF "$default_model")
 }
 
 sorted() { printf '%s\n' "$@" | LC_ALL=C sort; }
 
-# `saved_models`, and `place`, the first of `places` that holds anything at all: a model that was
-# sent and cannot be read is never passed over for the one in the image.
+# Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
+# provided but cannot be read is never replaced by the one in the image.
 find_saved_models() {
-    for place in "${places[@]}"; do
-        place=$(readlink -m -- "$place")
-        mapfile -d '' saved_models < <(find -L "$place" -maxdepth 6 -type f \
+    for model_root in "${model_roots[@]}"; do
+        model_root=$(readlink -m -- "$model_root")
+        mapfile -d '' saved_models < <(find -L "$model_root" -maxdepth 6 -type f \
             \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
         if ((${#saved_models[@]})); then
             return
         fi
-        if [[ -n $(find -L "$place" -mindepth 1 2>/dev/null | head -n 1) ]] ||
-            [[ -d $place && ! -r $place ]]; then
-            wrong_models "no SavedModel in $place"
+        if [[ -n $(find -L "$model_root" -mindepth 1 2>/dev/null | head -n 1) ]] ||
+            [[ -d $model_root && ! -r $model_root ]]; then
+            reject_models "no SavedModel in $model_root"
         fi
     done
-    wrong_models "no SavedModel in ${places[*]}"
+    reject_models "no SavedModel in ${model_roots[*]}"
 }
 
-wrong_models() { # why; the tree found and the tree wanted, and the end
+reject_models() { # REASON: prints it with the actual and the expected files, and exits
     say "$1"
     say "found:"
-    find -L "${places[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
-    say "wanted, in ${places[0]}:"
-    say "  1/saved_model.pb                 one model and the number of its version"
-    say "  NAME/1/saved_model.pb            one or several, each with its name"
-    say "  export/Servo/1/saved_model.pb    as TensorFlow's estimators leave it"
-    say "  saved_model.pb                   bare, taken as version 1"
+    find -L "${model_roots[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
+    say "expected, in ${model_roots[0]}:"
+    say "  1/saved_model.pb                 one model and its version number"
+    say "  NAME/1/saved_model.pb            one or several models by name"
+    say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
+    say "  saved_model.pb                   without a version folder; served as version 1"
     exit 1
 }

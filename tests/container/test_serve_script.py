@@ -209,7 +209,7 @@ def test_it_serves_what_was_baked_in(tmp_path: Path, baked: Path, words: tuple[s
         serve.stop()
         code, errors = serve.ended()
     assert code == 0
-    assert f"by 1 x {tmp_path}/engine/tensorflow_model_server" in errors
+    assert f"with 1 x {tmp_path}/engine/tensorflow_model_server" in errors
     assert "the engine says that it is there" in errors
     lines = [json.loads(line) for line in serve.requests.read_text().splitlines()]
     assert lines[-1]["path"] == "/invocations", "requests are all there is on stdout"
@@ -218,7 +218,9 @@ def test_it_serves_what_was_baked_in(tmp_path: Path, baked: Path, words: tuple[s
 @pytest.mark.parametrize("words", [("train",), ("serve", "now"), ("--help",)])
 def test_an_unknown_word_is_misuse(tmp_path: Path, words: tuple[str, ...]) -> None:
     with serving(tmp_path, *words) as serve:
-        said = f"serve: {' '.join(words)}: not understood; usage: docker run IMAGE [serve|check]\n"
+        said = (
+            f"serve: {' '.join(words)}: unknown argument; usage: docker run IMAGE [serve|check]\n"
+        )
         assert serve.ended() == (2, said)
 
 
@@ -227,7 +229,7 @@ def test_a_check_says_what_would_be_served(tmp_path: Path, baked: Path) -> None:
         code, errors = serve.ended()
         assert (code, errors) == (0, "")
         said = serve.requests.read_text()
-        assert said.startswith(f"port {serve.port}: model from {tmp_path}/models by 1 x ")
+        assert said.startswith(f"port {serve.port}: model from {tmp_path}/models with 1 x ")
 
 
 def test_the_port_is_open_while_the_model_loads(tmp_path: Path, baked: Path) -> None:
@@ -349,10 +351,10 @@ def test_nothing_at_all_names_the_places_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "complaint"),
     [
-        (["a/pets/1", "b/pets/1"], "two models are called pets: "),
-        (["1", "."], "two models are called model: "),
+        (["a/pets/1", "b/pets/1"], "two models are named pets: "),
+        (["1", "."], "two models are named model: "),
         (["1", "007", "7"], "are version 7"),
-        (["my pets/1"], "my pets: no name for a model; "),
+        (["my pets/1"], "my pets: not a valid model name; "),
     ],
 )
 def test_models_that_cannot_be_told_apart_are_refused(
@@ -372,7 +374,9 @@ def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> 
     with serving(tmp_path, SAGEMAKER_TFS_DEFAULT_MODEL_NAME="cars") as serve:
         code, errors = serve.ended()
     assert code == 1
-    assert errors.startswith("serve: SAGEMAKER_TFS_DEFAULT_MODEL_NAME=cars: no model is called so")
+    assert errors.startswith(
+        "serve: SAGEMAKER_TFS_DEFAULT_MODEL_NAME=cars: there is no model of this name"
+    )
 
 
 # The environment
@@ -386,10 +390,10 @@ def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> 
             for port in ("http", "0", "65536", "-1", "80 80")
         ],
         ("SAGEMAKER_SAFE_PORT_RANGE", "9000", "two ports"),
-        ("SAGEMAKER_SAFE_PORT_RANGE", "9001-9000", "no 1 free port"),
-        ("SAGEMAKER_SAFE_PORT_RANGE", "70000-70005", "no 1 free port"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9001-9000", "fewer than 1 free port"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "70000-70005", "fewer than 1 free port"),
         ("SAGEMAKER_BATCH", "perhaps", "true or false"),
-        ("SAGEMAKER_MULTI_MODEL", "true", "multi-model endpoints are not served"),
+        ("SAGEMAKER_MULTI_MODEL", "true", "multi-model endpoints are not supported"),
         ("SAGEMAKER_TFS_ENABLE_BATCHING", "on", "true or false"),
         ("SAGEMAKER_TFS_MAX_BATCH_SIZE", "0", "from 1 to"),
         ("SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", "1ms", "from 0 to"),
@@ -442,7 +446,7 @@ def test_a_variable_without_effect_is_named(tmp_path: Path, baked: Path, name: s
         code, errors = serve.ended()
     assert (code, errors.splitlines()) == (
         0,
-        [f"serve: {name}: has no effect here; docs/contract.md lists what has"],
+        [f"serve: {name}: has no effect; docs/contract.md lists the supported variables"],
     )
 
 
@@ -623,7 +627,7 @@ def test_threads_can_be_named(tmp_path: Path, baked: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "status", "why"),
     [
-        (signal.SIGKILL, 137, "killed by SIGKILL; the likeliest reason is that memory ran out"),
+        (signal.SIGKILL, 137, "killed by SIGKILL, probably because memory ran out"),
         (signal.SIGSEGV, 139, "killed by SIGSEGV"),
         (signal.SIGTERM, 143, "killed by SIGTERM"),
     ],
@@ -638,7 +642,7 @@ def test_a_dead_engine_ends_the_container(
         code, errors = serve.ended()
         assert time.monotonic() - begin < 2
     assert code == status
-    assert last_line(errors).startswith("serve: engine 2 of 2 died, and with it the container: ")
+    assert last_line(errors).startswith("serve: model server 2 of 2 died, so the container exits: ")
     assert why in last_line(errors)
 
 
@@ -650,8 +654,8 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_engines_words(
     with serving(tmp_path) as serve:
         code, errors = serve.ended()
     assert code == 255
-    assert last_line(errors).startswith("serve: engine 1 of 1 died, and with it the container: ")
-    assert f"it left with 255; its last words: the engine says that it is there / {said}" in errors
+    assert last_line(errors).startswith("serve: model server 1 of 1 died, so the container exits: ")
+    assert f"exit code 255; its last log lines: the engine says that it is there / {said}" in errors
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -663,7 +667,7 @@ def test_a_dead_nginx_ends_the_container(tmp_path: Path, baked: Path, how: signa
         code, errors = serve.ended()
         assert time.monotonic() - begin < 2
     assert code == (137 if how == signal.SIGKILL else 1)  # to leave unasked is to fail
-    assert last_line(errors).startswith("serve: nginx died, and with it the container: ")
+    assert last_line(errors).startswith("serve: nginx died, so the container exits: ")
 
 
 def test_a_port_that_is_taken_is_told_in_nginxs_words(tmp_path: Path, baked: Path) -> None:
@@ -769,7 +773,7 @@ def test_without_room_for_a_file_nobody_is_dropped(tmp_path: Path, holding: None
             (run,) = serve.temporary.iterdir()
             (run / "stopping").mkdir()  # where the file would be
             serve.stop()
-            until(lambda: "asked to stop" in serve.errors.read_text())
+            until(lambda: "serve: stopping" in serve.errors.read_text())
         code, errors = serve.ended()
         assert (code, statuses) == (0, [200])
         assert "stopping: cannot be written" in errors
@@ -783,7 +787,7 @@ def test_what_takes_longer_than_it_has_is_dropped(tmp_path: Path, holding: None)
             code, errors = serve.ended()
         assert code == 0
         assert statuses != [200]
-        assert "not finished within 1 s: dropped" in errors
+        assert "requests not completed within 1 s are dropped" in errors
 
 
 def test_asked_twice_it_drops_all_at_once(tmp_path: Path, holding: None) -> None:
@@ -797,7 +801,7 @@ def test_asked_twice_it_drops_all_at_once(tmp_path: Path, holding: None) -> None
             code, errors = serve.ended()
             assert time.monotonic() - begin < 2
         assert (code, statuses) == (143, [0])
-        assert "asked again: all is dropped" in errors
+        assert "second signal: requests in flight are dropped" in errors
 
 
 def test_an_engine_that_dies_while_stopping_is_told_of(tmp_path: Path, holding: None) -> None:
@@ -809,4 +813,4 @@ def test_an_engine_that_dies_while_stopping_is_told_of(tmp_path: Path, holding: 
             os.kill(serve.engines()[0], signal.SIGKILL)
             code, errors = serve.ended()
         assert code == 137
-        assert "engine 1 of 1 died" in last_line(errors)
+        assert "model server 1 of 1 died" in last_line(errors)
