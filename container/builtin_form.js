@@ -1,6 +1,6 @@
-/* application/x-image: what clients of SageMaker's built-in algorithm "Object Detection -
-   TensorFlow" send, and the form they read the answer in. Boxes are xmin, ymin, xmax, ymax, as
-   AWS's notebooks take them, whatever its page says. */
+/* application/x-image: the content type and response format of SageMaker's built-in algorithm "Object
+   Detection - TensorFlow". Boxes are xmin, ymin, xmax, ymax, as AWS's notebooks read them; its
+   documentation has another order. */
 
 import engine from 'engine.js';
 import pictures from 'pictures.js';
@@ -20,18 +20,18 @@ async function answer(r) {
     }
     const found = prediction(reply.responseText);
     if (!found) {
-        return refusals.fail(r, 500, 'the model found what JSON has no word for (NaN, Infinity); ' +
-            'send the picture as image/jpeg to see it');
+        return refusals.fail(r, 500, 'the response has NaN or Infinity, which JSON does not allow; ' +
+            'send the image as image/jpeg to see it');
     }
     if (!found.detection_boxes) {
-        return refusals.fail(r, 415, 'Content-Type application/x-image: this model is no ' +
-            'detector, it gives no detection_boxes; send the picture under its own type');
+        return refusals.fail(r, 415, 'Content-Type application/x-image: this model is not a ' +
+            'detector, it returns no detection_boxes; send the image with its own content type');
     }
     r.headersOut['Content-Type'] = 'application/json';
     r.return(200, JSON.stringify(rewritten(found, wanted)));
 }
 
-/* Of the signature with names, or, in somebody else's model, of the only one. */
+/* From the signature with names, or from the default one in third-party models. */
 async function detections(r) {
     const named = await pictures.ask(r, 'detect');
     return named && pictures.lacks(named, 'detect') ? pictures.ask(r) : named;
@@ -48,7 +48,7 @@ function prediction(text) {
 function rewritten(found, wanted) {
     const scores = found.detection_scores;
     const best = found.detection_boxes.map((_, i) => i)
-        .slice(0, found.num_detections) // the rest is filler
+        .slice(0, found.num_detections) // the rest is padding
         .sort((a, b) => scores[b] - scores[a])
         .slice(0, wanted.most);
     const form = {
@@ -62,7 +62,7 @@ function rewritten(found, wanted) {
     return form;
 }
 
-/* Clients look a name up by its class, so that its place in the list must be that number. */
+/* Clients use the class number as index into the list. */
 function labels(best, found) {
     const names = [];
     best.forEach((i) => {

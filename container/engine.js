@@ -1,22 +1,22 @@
-/* A request to an engine. Each takes so many at once (max_conns in engine.conf); whoever comes later
-   waits for a place until wait_seconds are over. nginx wakes nobody when one becomes free, so that a
-   request that waits asks again and again, more and more seldom. */
+/* A request to a model server. Each has a number of slots (max_conns in engine.conf); further requests
+   queue for at most wait_seconds. nginx does not notify them when a slot becomes free, so a queued
+   request retries with exponential backoff. */
 
 import refusals from 'refusals.js';
 
 const FIRST_PAUSE = 4; // ms
 const LONGEST_PAUSE = 400;
-const BROKEN_OFF = { // what nginx gives as 200
+const BROKEN_OFF = { // reported by nginx as 200
     status: 502,
     headersOut: {},
     variables: {},
     responseText: '',
-    why: 'the model server broke off in the middle of its answer; GET /ping says whether it is there',
+    why: 'the model server closed the connection in the middle of its response; check GET /ping',
 };
 
-/* Gives `done` the reply to what nginx.conf has in `location`; if no place became free, that of the
-   last try. A callback, because JSON Lines ask thousands of times: what a promise takes is given back
-   only when the whole request is over. */
+/* Calls `done` with the reply of `location` in nginx.conf; without a free slot, that of the last
+   attempt. A callback, because JSON Lines send thousands of requests, and a promise's memory is only
+   freed when the whole request is over. */
 function ask(r, location, options, done) {
     const begin = Date.now();
     const until = begin + 1000 * r.variables.wait_seconds;
@@ -30,7 +30,7 @@ function ask(r, location, options, done) {
 
     function decide(reply) {
         if (is_busy(reply) && asked < until) {
-            // By chance a little sooner or later: who came together shall not stay together.
+            // With jitter, so that requests that arrived together do not retry together.
             setTimeout(attempt, Math.min(pause * (0.5 + Math.random()), until - asked));
             pause = Math.min(pause * 1.6, LONGEST_PAUSE);
             return;
@@ -47,7 +47,7 @@ function ask(r, location, options, done) {
     attempt();
 }
 
-/* The engine's answer as it is, or why there is none. */
+/* Sends the model server's response unchanged, or the reason why there is none. */
 function pass_on(r, reply) {
     if (is_missing(reply)) {
         return refuse(r, reply);
@@ -58,34 +58,34 @@ function pass_on(r, reply) {
 
 function refuse(r, reply) {
     if (is_busy(reply)) {
-        const waited = `${r.variables.wait_seconds} s passed without a free place`;
-        return refusals.fail(r, 503, `the model is busy: ${waited}; try again in ` +
+        const waited = `no free slot within ${r.variables.wait_seconds} s`;
+        return refusals.fail(r, 503, `the model is busy: ${waited}; retry in ` +
             `${refusals.RETRY_AFTER} s, or add instances`);
     }
     refusals.fail(r, reply.status, reply.why || refusals.sentence(r, reply.status));
 }
 
-/* What nginx.conf does when it could not pass JSON on: nobody is there, or nobody has a place. */
+/* When nginx.conf could not proxy JSON: no model server is running, or none has a free slot. */
 function turn(r) {
     if (!is_busy(r)) {
         return refusals.fail(r, 502, refusals.sentence(r, 502));
     }
-    // Without a body of its own, a subrequest has that of the request.
+    // Without its own body, a subrequest gets the body of the request.
     ask(r, '/json_again', {method: 'POST'}, (reply) => pass_on(r, reply));
 }
 
-/* An engine that dies, or hangs, may have begun to answer. */
+/* A model server that dies or hangs may have sent a part of its response. */
 function is_whole(reply) {
     const told = reply.headersOut['Content-Length'];
     return told === undefined || Number(told) === (reply.responseBuffer || '').length;
 }
 
-/* The engine speaks JSON only; pages are nginx's. */
+/* The model server sends JSON only; HTML comes from nginx. */
 function is_missing(reply) {
     return !(reply.headersOut['Content-Type'] || '').startsWith('application/json');
 }
 
-/* Of all that nginx tried last came the group as a whole, which had no place. */
+/* The last address that nginx tried is the upstream itself when no slot was free. */
 function is_busy(r) {
     return (r.variables.upstream_addr || '').endsWith('engine');
 }

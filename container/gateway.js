@@ -1,5 +1,5 @@
-/* The routes of nginx.conf that directives cannot answer. Each is a function of the request; what
-   they have in common is in the files beside this one. Runs on njs 0.7.9 and later. */
+/* The routes of nginx.conf that need more than directives: one function each. Runs on njs 0.7.9 and
+   later. */
 
 import builtin_form from 'builtin_form.js';
 import engine from 'engine.js';
@@ -10,13 +10,13 @@ import readiness from 'readiness.js';
 import refusals from 'refusals.js';
 import zero_rows from 'zero_rows.js';
 
-/* What answers a client: only one that asks for it without conditions. */
+/* A route for clients, which rejects conditional requests. */
 function answering(route) {
     return ending((r) => refusals.is_conditional(r) ?
         refusals.fail(r, 412, refusals.sentence(r, 412)) : route(r));
 }
 
-/* The route, with an end to every request, whatever happens in it. */
+/* The route with a response to every request, even after an exception. */
 function ending(route) {
     return async (r) => {
         try {

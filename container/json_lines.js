@@ -1,13 +1,13 @@
-/* JSON Lines: each record is a request of its own, some of them at the engine at the same time (the
-   model puts them into batches), and has one line in the answer. Lines are cut off the body one
-   after the other, so that other requests have their turn in between. */
+/* JSON Lines: each record is its own request and has one line in the response. Several are in flight
+   at a time, so that the model can batch them. The body is split line by line, so that other requests
+   are handled in between. */
 
 import engine from 'engine.js';
 import refusals from 'refusals.js';
 
 const NEWLINE = 10;
-const MOST = 50000; // records; each holds some 13 kB until the request is over
-const PORTION = 100000; // characters read before others have their turn
+const MOST = 50000; // records; each uses some 13 kB until the request is over
+const PORTION = 100000; // characters read before other requests are handled
 const NOT_ASCII = /[^\x00-\x7f]/;
 const BASE64 = /^[A-Za-z0-9+\/]+={0,2}$/;
 
@@ -16,7 +16,7 @@ function answer(r) {
     const answers = [];
     let in_flight = 0;
     let paused = false;
-    let failed = null; // a reply that is no record's fault
+    let failed = null; // a reply that is not the fault of a record
 
     function go_on() {
         let taken = 0;
@@ -60,7 +60,7 @@ function answer(r) {
     }
 
     if (lines.count() > MOST) {
-        return refusals.fail(r, 413, `the body holds more than ${MOST} records; send it in parts ` +
+        return refusals.fail(r, 413, `the body has more than ${MOST} records; split it ` +
             '(Batch Transform: a smaller MaxPayloadInMB)');
     }
     go_on();
@@ -71,17 +71,17 @@ function finish(r, answers, failed) {
         return engine.pass_on(r, failed);
     }
     if (!answers.length) {
-        return refusals.fail(r, 400, 'the body holds no record; send a line of JSON for each');
+        return refusals.fail(r, 400, 'the body has no records; send one JSON line per record');
     }
     r.headersOut['Content-Type'] = 'application/jsonlines';
     r.return(200, answers.join('\n') + '\n');
 }
 
-/* Gives one line after the other; what follows the last newline is one if it is not empty. */
+/* Returns one line after the other; text after the last newline is a line if not empty. */
 function reader(r) {
     const body = r.requestBuffer || Buffer.from('');
     const text = r.requestText || '';
-    // Then both count alike, and a part of the text is had for nothing; njs is slow in UTF-8.
+    // Then bytes and characters are the same, and slices are cheap; njs is slow with UTF-8.
     const is_ascii = !NOT_ASCII.test(text);
     let at = 0;
 
@@ -108,14 +108,14 @@ function reader(r) {
     return {count: count, left: () => at < body.length, next: next};
 }
 
-/* A line without the mark that some editors begin a file with; '' if it is no text. */
+/* A line without a byte order mark; '' if it is not UTF-8. */
 function utf8(bytes) {
     const text = bytes.toString();
     const is_text = !text.includes('\ufffd') || Buffer.from(text).equals(bytes);
     return is_text ? text.replace('\ufeff', '') : '';
 }
 
-/* The predict request for a record; '' if it is none. */
+/* The predict request for a record; '' if it is not JSON. */
 function request(text) {
     let record;
     try {
@@ -127,17 +127,17 @@ function request(text) {
 }
 
 function error_line(place) {
-    return JSON.stringify({error: `line ${place + 1} is no JSON; send one record a line: ` +
-        '{"b64": "..."}, a string of base64, or an instance of the model\'s'});
+    return JSON.stringify({error: `line ${place + 1} is not JSON; send one record per line: ` +
+        '{"b64": "..."}, a base64 string, or an instance for the model'});
 }
 
-/* The model or the engine is not there, or has no place: that the next record finds it otherwise
-   would be chance, and who sends the whole again has lost nothing. */
+/* The model or model server is missing or busy: the next record would fail as well, and the client can
+   retry the whole request. */
 function is_fatal(reply) {
     return engine.is_missing(reply) || [404, 503, 504].includes(reply.status);
 }
 
-/* TensorFlow Serving lays its JSON out in lines; within a string there is no newline. */
+/* TensorFlow Serving's JSON has line breaks, but never inside a string. */
 function on_one_line(text) {
     return text.split('\n').map((line) => line.trim()).join('');
 }

@@ -1,5 +1,5 @@
-/* The log: one line of JSON a request, without anything of its payload. Where a namespace is named,
-   it is in CloudWatch's Embedded Metric Format too, so that the log alone makes the metrics. */
+/* The log: one JSON line per request, without its payload. With a metrics namespace the line is also
+   in CloudWatch's Embedded Metric Format, so that CloudWatch derives metrics from the log. */
 
 import sent from 'sent.js';
 
@@ -54,7 +54,7 @@ function add_metrics(said, v) {
     };
 }
 
-/* null for a request that no engine has seen; of several tries the last one counts. */
+/* null for a request that reached no model server; of several attempts the last one counts. */
 function engine_ms(v) {
     const tries = (v.upstream_response_time || '').split(/[,:] /);
     const last = tries[tries.length - 1].trim();

@@ -1,4 +1,4 @@
-/* GET /ping: asks every engine for every model, all at once, beside the places that requests take. */
+/* GET /ping: requests the status of every model from every model server, outside of their slots. */
 
 import refusals from 'refusals.js';
 
@@ -7,7 +7,8 @@ const LOADING = ['START', 'LOADING'];
 
 async function ping(r) {
     if (is_stopping()) {
-        return refusals.fail(r, 503, 'the container is stopping; requests in flight are finished');
+        return refusals.fail(r, 503, 'the container is stopping; requests in flight are being ' +
+            'completed');
     }
     const models = r.variables.models.split(' ');
     const questions = [];
@@ -21,7 +22,7 @@ async function ping(r) {
     refusals.fail(r, 503, which + reasons[failed]);
 }
 
-/* The supervisor leaves this file when it is told to stop. */
+/* The supervisor creates this file when it stops. */
 function is_stopping() {
     try {
         fs.accessSync(ngx.conf_prefix + 'stopping');
@@ -31,8 +32,7 @@ function is_stopping() {
     }
 }
 
-/* Where they are is said once, in engine.conf; the group that nginx makes of it cannot be asked for
-   its members. */
+/* The addresses in engine.conf; nginx has no way to list the members of an upstream. */
 function engines() {
     const text = fs.readFileSync(ngx.conf_prefix + 'engine.conf', 'utf8');
     return text.match(/\bserver\s+[^\s;]+/g).map((words) => words.split(/\s+/)[1]);
@@ -41,21 +41,21 @@ function engines() {
 async function not_ready(r, engine, model) {
     const reply = await r.subrequest('/status', {args: `engine=${engine}&model=${model}`});
     if (reply.status === 502) {
-        return 'the model server is not there yet, or no longer; its log says why';
+        return 'the model server is not running, or still loading; see its log';
     }
     if (reply.status !== 200) {
-        return `the model server does not answer (${reply.status})`;
+        return `the model server does not respond (${reply.status})`;
     }
     try {
         return missing(JSON.parse(reply.responseText).model_version_status);
     } catch (e) {
-        return 'the model server gave no model status';
+        return 'the model server returned no model status';
     }
 }
 
-/* What is not there of the versions of a model; '' if nothing. The engine answers as soon as one of
-   them is ready, with an older one while the newest loads. One that has END without an error was taken
-   away, by whoever keeps the engine. */
+/* Why a model is not ready; '' if it is. The model server responds as soon as one version is ready,
+   with an older one while the newest loads. A version in state END without an error was unloaded on
+   purpose. */
 function missing(versions) {
     const states = versions.map((v) => v.state);
     const failed = versions.find((v) => v.state === 'END' && v.status && v.status.error_code !== 'OK');

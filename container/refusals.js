@@ -1,37 +1,37 @@
-/* Errors: always JSON, always with a sentence that says what to do, never a page of nginx's. */
+/* Errors: always JSON with a message that says what to do, never nginx's HTML pages. */
 
 import sent from 'sent.js';
 
 const ROUTES = 'POST /invocations, GET /ping, GET /execution-parameters';
 const TYPES = 'application/json (TensorFlow Serving\'s predict request), application/jsonlines, ' +
-    'a bare picture as image/jpeg, image/png, image/gif, image/bmp or image/webp, or ' +
+    'a bare image as image/jpeg, image/png, image/gif, image/bmp or image/webp, or ' +
     'application/x-image';
 const RETRY_AFTER = '1'; // seconds
 const CONDITIONS = ['If-Match', 'If-None-Match', 'If-Unmodified-Since'];
 
-// The keys are strings: in njs 0.7.9 a number that is a key compares wrongly elsewhere.
+// String keys, because njs 0.7.9 has a bug with number keys.
 const SENTENCES = {
-    '400': () => 'the request is not proper HTTP/1.1; look at its request line and headers',
-    '404': (r) => `${path(r)}: no such route; there are ${ROUTES}`,
+    '400': () => 'malformed HTTP/1.1; check the request line and headers',
+    '404': (r) => `${path(r)}: no such route; use ${ROUTES}`,
     '405': (r) => `${path(r)}: method not allowed; use ${allowed(r)}`,
-    '406': (r) => `Accept ${sent.text(r, 'http_accept')}: cannot be given for Content-Type ` +
-        `${sent.text(r, 'content_type')}; application/json can, and image/jpeg for a bare picture`,
-    '412': () => 'If-Match, If-None-Match, If-Unmodified-Since: an answer has no version to compare; ' +
-        'leave the header out',
+    '406': (r) => `Accept ${sent.text(r, 'http_accept')}: not available for Content-Type ` +
+        `${sent.text(r, 'content_type')}; use application/json, or image/jpeg for a bare image`,
+    '412': () => 'If-Match, If-None-Match, If-Unmodified-Since: responses have no version to compare; ' +
+        'remove the header',
     '413': (r) => `the body is larger than ${r.variables.payload_megabytes} MB; send a smaller ` +
-        'picture, or fewer in one request',
-    '414': () => 'the address is longer than 8 kB; what is asked belongs into the body',
-    '415': (r) => `Content-Type ${sent.text(r, 'content_type') || '(none)'}: not understood; ` +
+        'image, or fewer per request',
+    '414': () => 'the URL is longer than 8 kB; send the data in the body',
+    '415': (r) => `Content-Type ${sent.text(r, 'content_type') || '(none)'}: not supported; ` +
         `send ${TYPES}`,
-    '431': () => 'a header is longer than 8 kB, or all of them are longer than 32 kB; send less',
-    '501': () => 'Transfer-Encoding: only chunked is understood',
-    '502': () => 'the model server is not there; GET /ping says when it is back',
-    '503': () => `too many requests with large bodies at once; try again in ${RETRY_AFTER} s`,
-    '504': () => 'the model server did not answer within 60 s; send fewer or smaller pictures',
-    '505': () => 'only HTTP/1.0 and HTTP/1.1 are understood',
+    '431': () => 'a header is over 8 kB, or all headers together are over 32 kB; send less',
+    '501': () => 'Transfer-Encoding: only chunked is supported',
+    '502': () => 'the model server is not running; check GET /ping',
+    '503': () => `too many requests with large bodies at once; retry in ${RETRY_AFTER} s`,
+    '504': () => 'the model server did not respond within 60 s; send fewer or smaller images',
+    '505': () => 'only HTTP/1.0 and HTTP/1.1 are supported',
 };
 
-/* What nginx itself refused; the location said why, or the status does. */
+/* An error of nginx itself; the reason comes from the location, or from the status. */
 function error(r) {
     const status = Number(r.variables.status);
     if (status === 405) {
@@ -49,24 +49,24 @@ function fail(r, status, why) {
     r.return(status, JSON.stringify({error: why}));
 }
 
-/* Whether there is a header that is a 412, even an empty one: nginx would refuse the ready answer for
-   it, from within r.return, and the worker die of that. */
+/* Whether there is a conditional header, even an empty one: nginx would reject the response inside
+   r.return, and the worker would crash. */
 function is_conditional(r) {
     return CONDITIONS.some((name) => r.headersIn[name] !== undefined);
 }
 
-/* An exception, which would leave the client waiting; not one of the sending itself, after which a
-   second answer would end the worker. */
+/* An exception, after which the client would wait forever; except one while sending, after which a
+   second response would crash the worker. */
 function broken(r, e) {
     if (String(e).includes('failed to send response')) {
         return;
     }
-    fail(r, 500, `the front failed, which is its own mistake: ${e}`);
+    fail(r, 500, `internal error in the gateway: ${e}`);
 }
 
 function sentence(r, status) {
     const known = SENTENCES[status];
-    return known ? known(r) : 'nginx failed; its log says why';
+    return known ? known(r) : 'nginx failed; see its log';
 }
 
 function path(r) {

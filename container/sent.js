@@ -1,6 +1,6 @@
-/* What a client sent need not be UTF-8; what is said of it in JSON must be. */
+/* Client input need not be UTF-8, but JSON must be. */
 
-/* A variable of nginx's, with a mark for each byte that is none. */
+/* An nginx variable, with a replacement character for each invalid byte. */
 function text(r, name) {
     return r.variables[name] ? r.rawVariables[name].toString() : '';
 }

@@ -1,9 +1,9 @@
-/* With batching on, TensorFlow Serving never answers {"inputs": []} and loses the thread that read
-   it. Where batching is on, nginx.conf sends JSON that may be so short here first. */
+/* With batching on, TensorFlow Serving never answers {"inputs": []} and loses a thread to it, so
+   nginx.conf sends short JSON here first. */
 
 import refusals from 'refusals.js';
 
-const SHORT = 100000; // bytes; nothing that long has no rows by mistake
+const SHORT = 100000; // bytes; a longer body has rows
 const NO_ROWS = /"inputs"\s*:\s*(\[\s*\]|\{[^}]*:\s*\[\s*\])/;
 
 function inspect(r) {
@@ -11,10 +11,10 @@ function inspect(r) {
     if (body && body.length < SHORT) {
         if (r.headersIn['Content-Encoding']) {
             return refusals.fail(r, 415, 'Content-Encoding: with batching on, JSON below 100 kB ' +
-                'is to be sent as it is');
+                'must not be compressed');
         }
         if (has_no_rows(body.toString())) {
-            return refusals.fail(r, 400, '"inputs" holds no rows; send at least one');
+            return refusals.fail(r, 400, '"inputs" has no rows; send at least one');
         }
     }
     r.internalRedirect('/json');
@@ -25,7 +25,7 @@ function has_no_rows(text) {
     try {
         inputs = JSON.parse(text).inputs;
     } catch (e) {
-        return NO_ROWS.test(text); // TensorFlow Serving takes more for JSON than JSON is
+        return NO_ROWS.test(text); // TensorFlow Serving accepts more than JSON
     }
     if (Array.isArray(inputs)) {
         return !inputs.length;

@@ -23,12 +23,12 @@ function prediction(text) {
     try {
         answer = JSON.parse(text);
     } catch (e) {
-        throw new Trouble('The answer is no proper JSON, as where a score is NaN. It can be copied as it is.');
+        throw new Trouble('The response is not valid JSON (a score may be NaN). It can still be copied.');
     }
     const found = answer && answer.predictions && answer.predictions[0];
     const wanted = ['detection_boxes', 'detection_classes', 'detection_scores'];
     if (!found || !wanted.every((name) => Array.isArray(found[name]))) {
-        throw new Trouble('The model answers, but not with boxes: it is no detector. The JSON has what it says.');
+        throw new Trouble('The response has no boxes: the model is not a detector. See its JSON.');
     }
     return found;
 }

@@ -21,7 +21,7 @@ export async function ask(picture, signal, tell) {
         if (response.status !== 503 || !seconds || tries === MOST_TRIES) {
             throw new Trouble(words(response.status, text), MAY_PASS.includes(response.status));
         }
-        tell(`The model is busy. Asking again in ${seconds} s (${tries} of ${MOST_TRIES - 1}).`);
+        tell(`The model is busy. Retrying in ${seconds} s (${tries} of ${MOST_TRIES - 1}).`);
         await pause(seconds, signal);
     }
 }
@@ -33,7 +33,7 @@ async function post(picture, signal) {
         return {response: response, text: await response.text()};
     } catch (e) {
         signal.throwIfAborted();
-        throw new Trouble(`No answer from ${location.origin}. Is the server still running?`, true);
+        throw new Trouble(`No response from ${location.origin}. Is the server still running?`, true);
     }
 }
 
@@ -46,11 +46,11 @@ function words(status, text) {
     }
     const flaw = OF_PICTURE.exec(said);
     if (flaw) {
-        return `The model refused it: ${flaw[1].replace(/^\w+ \d+ of the request/, 'this image')}.`;
+        return `The model rejected it: ${flaw[1].replace(/^\w+ \d+ of the request/, 'this image')}.`;
     }
     said = said.replace(OF_GRAPH, '');
     const short = said.length > LONGEST_WORDS ? `${said.slice(0, LONGEST_WORDS)}…` : said;
-    return `The server said ${status}: ${short}`;
+    return `The server returned ${status}: ${short}`;
 }
 
 function pause(seconds, signal) {

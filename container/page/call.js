@@ -40,7 +40,7 @@ export function call_panel(panel) {
         try {
             await copy(whole);
         } catch (e) {
-            said = 'Not copied: select it';
+            said = 'Not copied: select the text';
         }
         button.textContent = said;
         clearTimeout(timer);

@@ -3,7 +3,7 @@
 
 const BEST = {video: {facingMode: 'environment', width: {ideal: 1920}}};
 const REASONS = {
-    NotAllowedError: 'The browser was not allowed to use the camera. Allow it beside the address.',
+    NotAllowedError: 'The browser was not allowed to use the camera. Allow it in the address bar.',
     NotFoundError: 'There is no camera here. Choose a picture instead.',
     NotReadableError: 'Another program is using the camera. Close it and try again.',
 };

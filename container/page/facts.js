@@ -16,7 +16,7 @@ export function list_facts(list, picture) {
         add('Picture sent', pixels + size(picture.sent.size));
     }
     if (picture.changes && picture.changes.length) {
-        add('Before that', picture.changes.join(', '));
+        add('Changed', picture.changes.join(', '));
     }
 }
 

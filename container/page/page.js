@@ -54,7 +54,7 @@ async function fetched(address, name) {
         const response = await fetch(address);
         return new File([await response.blob()], name);
     } catch (e) {
-        throw new Trouble(`No answer from ${location.origin}. Is the server still running?`, true);
+        throw new Trouble(`No response from ${location.origin}. Is the server still running?`, true);
     }
 }
 
@@ -86,7 +86,7 @@ async function work() {
 async function answer(picture) {
     forget(picture);
     picture.state = 'asking';
-    picture.said = 'Asking the model…';
+    picture.said = 'Waiting for the model…';
     picture.stop = new AbortController();
     const signal = picture.stop.signal;
     changed(picture);
@@ -104,7 +104,7 @@ async function answer(picture) {
     } catch (e) {
         picture.state = 'failed';
         picture.trouble = e instanceof Trouble ? e :
-            new Trouble(`This page failed, which is its own mistake: ${e}`);
+            new Trouble(`This page failed with an internal error: ${e}`);
     }
     if (signal.aborted) { // to be asked anew, unless it is removed
         forget(picture);

@@ -8,7 +8,7 @@ export function summary(detections, least) {
         return 'The model found nothing in this picture.';
     }
     if (!sure.length) {
-        return `Nothing is that sure. The surest is ${detections[0].name}, ${percent(detections[0].score)}.`;
+        return `Nothing reaches this score. The highest is ${detections[0].name}, ${percent(detections[0].score)}.`;
     }
     const counts = new Map();
     for (const found of sure) {

@@ -158,7 +158,7 @@ def test_other_methods_are_for_json_only(watched: tuple[Ask, list[Asked]], kind:
     ask, requests_seen = watched
     answer = ask("tfs-method=classify", kind=kind)
     assert answer.status_code == 400
-    assert "tfs-method=classify goes with application/json only" in answer.json()["error"]
+    assert "tfs-method=classify works with application/json only" in answer.json()["error"]
     assert requests_seen == []
 
 

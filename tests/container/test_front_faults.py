@@ -314,7 +314,7 @@ def test_an_answer_that_breaks_off_is_never_passed_for_a_whole_one(tmp_path: Pat
         for kind in ("image/png", "application/x-image", "application/jsonlines"):
             answer = post(port, b"1", kind)
             assert answer.status_code == 502
-            assert "broke off in the middle of its answer" in answer.json()["error"]
+            assert "closed the connection in the middle of its response" in answer.json()["error"]
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             post(port, ONE, JSON)
         ping = requests.get(f"http://127.0.0.1:{port}/ping", timeout=2)
@@ -335,7 +335,7 @@ def test_requests_of_a_killed_engine_are_told_so(tmp_path: Path) -> None:
         os.kill(engine.pid, signal.SIGKILL)
         for answer in [c.result() for c in coming] + [post(port, ONE, JSON)]:
             assert answer.status_code == 502
-            assert "the model server is not there" in answer.json()["error"]
+            assert "the model server is not running" in answer.json()["error"]
 
 
 def _connections_to(port: int) -> int:
@@ -352,7 +352,7 @@ def test_a_stopped_engine_is_a_504_and_recovers(tmp_path: Path, engine: Engine) 
             for kind in (JSON, "application/jsonlines"):
                 answer = post(port, b"1", kind)
                 assert answer.status_code == 504
-                assert "did not answer within 60 s" in answer.json()["error"]
+                assert "did not respond within 60 s" in answer.json()["error"]
         finally:
             os.kill(engine.pid, signal.SIGCONT)
         assert answers(port)

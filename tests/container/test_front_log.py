@@ -189,4 +189,4 @@ def test_a_dead_engine_is_a_server_error(tmp_path: Path) -> None:
         post(running.port, b"{}", "application/json")
         line = running.log()
     assert emf(line)["Invocation5XXErrors"] == 1
-    assert "the model server is not there" in line["error"]
+    assert "the model server is not running" in line["error"]

@@ -61,7 +61,7 @@ def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> 
     ):
         assert ping(port).status_code == 200
         with stopped(engine.pid):
-            assert "does not answer" in reason(port)
+            assert "does not respond" in reason(port)
         assert ping(port).status_code == 200
         os.kill(engine.pid, signal.SIGKILL)
         assert "not there yet, or no longer" in reason(port)
@@ -90,7 +90,7 @@ def test_every_engine_is_asked(tmp_path: Path) -> None:
         ({"a": "AVAILABLE", "b": "AVAILABLE"}, None),
         ({"a": "AVAILABLE", "b": "LOADING"}, "b: the model is not ready: LOADING"),
         ({"a": "END", "b": "AVAILABLE"}, "a: the model is not ready: END"),
-        ({"a": "AVAILABLE"}, "b: the model server does not answer (404)"),
+        ({"a": "AVAILABLE"}, "b: the model server does not respond (404)"),
     ],
 )
 def test_every_model_is_asked_for(tmp_path: Path, states: dict[str, str], said: str | None) -> None:

@@ -45,7 +45,7 @@ def test_no_rows_are_refused(batching: tuple[int, list[Asked]], body: bytes, chu
     sent = iter([body]) if chunked else body
     answer = requests.post(url, data=sent, headers={"Content-Type": JSON}, timeout=LONG)
     assert answer.status_code == 400
-    assert '"inputs" holds no rows' in answer.json()["error"]
+    assert '"inputs" has no rows' in answer.json()["error"]
     assert asked == []
 
 

@@ -241,7 +241,7 @@ def test_an_empty_chunked_body_is_no_picture(served: Served) -> None:
     request += "Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     answer = raw(served.port, request.encode())
     assert b"400 Bad Request" in answer
-    assert b'{"error":"the body is empty; send the picture"}' in answer
+    assert b'{"error":"the body is empty; send the image"}' in answer
 
 
 def test_a_compressed_picture_is_refused(served: Served) -> None:
@@ -343,7 +343,7 @@ def test_no_engine_is_a_502_and_no_ping(tmp_path: Path) -> None:
         for kind in ("application/json", "image/png"):
             answer = post(port, PICTURE, kind)
             assert answer.status_code == 502
-            assert "the model server is not there" in error(answer)
+            assert "the model server is not running" in error(answer)
         answer = requests.get(f"http://127.0.0.1:{port}/ping", timeout=LONG)
         assert answer.status_code == 503
         assert "not there" in error(answer)

@@ -187,4 +187,4 @@ def test_a_temporary_folder_without_room_is_named(engine: Engine, image: str) ->
     flags = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp:size=4k")
     done = engine("run", *flags, image, "serve", check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("serve: /tmp: cannot be written; ")
+    assert done.stderr.splitlines()[-1].startswith("serve: /tmp: not writable; ")

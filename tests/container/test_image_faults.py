@@ -82,7 +82,7 @@ def test_a_hanging_engine_turns_ping_off_in_time_and_a_dead_one_ends_it(
         answer = container.ping()
         assert time.monotonic() - begin < 2
         assert answer.status_code == 503
-        assert "does not answer" in answer.json()["error"]
+        assert "does not respond" in answer.json()["error"]
         container.kill("CONT", engine)
         until(lambda: container.status() == 200, container.said)
         begin = time.monotonic()

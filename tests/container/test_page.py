@@ -366,7 +366,7 @@ def test_the_slider_filters_without_asking_again(tab: Tab, spotted: Path) -> Non
     assert tab.run("document.querySelectorAll('#findings li:not([hidden])').length") == 1
     tab.press("End")
     assert shown_names(tab) == []
-    assert text(tab, "#said") == "Nothing is that sure. The surest is <b>red</b> & 'co', 90 %."
+    assert text(tab, "#said") == "Nothing reaches this score. The highest is <b>red</b> & 'co', 90 %."
     tab.press("Home")
     assert len(shown_names(tab)) == 3
     assert tab.requests("/invocations") == 1
@@ -596,7 +596,7 @@ def test_a_broken_picture_is_told_of_in_words(window: Chromium, url: str, spotte
     with looking_at(window, url) as tab:
         tab.drop("#stage", cut)
         why = "this image is corrupt or truncated; send the whole file"
-        assert trouble(tab) == f"The model refused it: {why}."
+        assert trouble(tab) == f"The model rejected it: {why}."
         assert tab.run("document.querySelector('#again').hidden")
         tab.drop("#stage", spotted)
         tab.until(f"{SHOWN}.length === 2")
@@ -683,7 +683,7 @@ def test_a_busy_model_is_asked_again(window: Chromium, tmp_path: Path, spotted: 
         with looking_at(window, url) as tab:
             tab.drop("#stage", spotted)
             tab.until("document.querySelector('#said').textContent.startsWith('The model is')")
-            assert text(tab, "#said") == "The model is busy. Asking again in 1 s (1 of 4)."
+            assert text(tab, "#said") == "The model is busy. Retrying in 1 s (1 of 4)."
             free.set()
             tab.until(DONE)
         holding.join()
@@ -717,7 +717,7 @@ def test_a_server_that_is_gone_is_told_of_and_can_be_tried_again(
         program.process.terminate()
         program.process.wait(LONG)
         tab.drop("#stage", spotted)
-        assert trouble(tab) == f"No answer from {url}. Is the server still running?"
+        assert trouble(tab) == f"No response from {url}. Is the server still running?"
         tab.click("#again")
         tab.until(f"performance.getEntriesByName('{url}/invocations').length > 1 && {TROUBLE}")
 
@@ -725,10 +725,10 @@ def test_a_server_that_is_gone_is_told_of_and_can_be_tried_again(
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (b'{"predictions": [[1.5]]}', 200, "not with boxes"),
-        (b'{"predictions": [{"detection_boxes": NaN}]}', 200, "no proper JSON"),
-        (b'{"error": "<img src=x onerror=alert(1)>"}', 400, "said 400: <img src=x onerror=alert"),
-        (b"<html>", 500, "said 500: <html>"),
+        (b'{"predictions": [[1.5]]}', 200, "has no boxes"),
+        (b'{"predictions": [{"detection_boxes": NaN}]}', 200, "not valid JSON"),
+        (b'{"error": "<img src=x onerror=alert(1)>"}', 400, "returned 400: <img src=x onerror=alert"),
+        (b"<html>", 500, "returned 500: <html>"),
     ],
 )
 def test_an_answer_without_boxes_is_told_of(
@@ -750,7 +750,7 @@ def test_a_model_server_that_is_gone_is_told_of(
         shutil.copytree(PAGE, front.folder / "page")
         with looking_at(window, f"http://localhost:{front.port}") as tab:
             tab.drop("#stage", spotted)
-            assert trouble(tab).startswith("The server said 502: the model server is not there;")
+            assert trouble(tab).startswith("The server returned 502: the model server is not running;")
             assert not tab.run("document.querySelector('#again').hidden")
 
 
@@ -898,7 +898,7 @@ def test_what_can_be_used_has_a_name(tab: Tab, spotted: Path) -> None:
         if not node["ignored"] and node["role"]["value"] in roles - {"list"}
     ]
     assert [role for role, name in named if not name] == []
-    assert ("slider", "Show what is at least this sure") in named
+    assert ("slider", "Minimum score") in named
     assert ("region", "Answer") in named
     assert tab.run("document.querySelector('#said').role") == "status"
 

@@ -327,7 +327,7 @@ def test_what_is_no_model_shows_the_tree_found_and_the_tree_wanted(tmp_path: Pat
         code, errors = serve.ended()
     assert code == 1
     assert errors.splitlines()[0] == f"serve: no SavedModel in {tmp_path}/models"
-    found, wanted = errors.split("serve: wanted")
+    found, wanted = errors.split("serve: expected")
     assert f"{tmp_path}/models/deep/notes.txt" in found
     assert WANTED in wanted
 
@@ -691,7 +691,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_named(tmp_path: Path, bake
         code = serve.process.wait(LONG)
         errors = serve.errors.read_text()
     assert code == 1
-    assert f"{tmp_path}/absent: cannot be written" in last_line(errors)
+    assert f"{tmp_path}/absent: not writable" in last_line(errors)
 
 
 # Stopping
