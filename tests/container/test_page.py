@@ -366,7 +366,9 @@ def test_the_slider_filters_without_asking_again(tab: Tab, spotted: Path) -> Non
     assert tab.run("document.querySelectorAll('#findings li:not([hidden])').length") == 1
     tab.press("End")
     assert shown_names(tab) == []
-    assert text(tab, "#said") == "Nothing reaches this score. The highest is <b>red</b> & 'co', 90 %."
+    assert (
+        text(tab, "#said") == "Nothing reaches this score. The highest is <b>red</b> & 'co', 90 %."
+    )
     tab.press("Home")
     assert len(shown_names(tab)) == 3
     assert tab.requests("/invocations") == 1
@@ -727,7 +729,11 @@ def test_a_server_that_is_gone_is_told_of_and_can_be_tried_again(
     [
         (b'{"predictions": [[1.5]]}', 200, "has no boxes"),
         (b'{"predictions": [{"detection_boxes": NaN}]}', 200, "not valid JSON"),
-        (b'{"error": "<img src=x onerror=alert(1)>"}', 400, "returned 400: <img src=x onerror=alert"),
+        (
+            b'{"error": "<img src=x onerror=alert(1)>"}',
+            400,
+            "returned 400: <img src=x onerror=alert",
+        ),
         (b"<html>", 500, "returned 500: <html>"),
     ],
 )
@@ -750,7 +756,9 @@ def test_a_model_server_that_is_gone_is_told_of(
         shutil.copytree(PAGE, front.folder / "page")
         with looking_at(window, f"http://localhost:{front.port}") as tab:
             tab.drop("#stage", spotted)
-            assert trouble(tab).startswith("The server returned 502: the model server is not running;")
+            assert trouble(tab).startswith(
+                "The server returned 502: the model server is not running;"
+            )
             assert not tab.run("document.querySelector('#again').hidden")
 
 

@@ -130,7 +130,7 @@ def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> N
     ("rule", "line", "seen"),
     [
         ("listens on another port", "port", "it listens on 9000, "),
-        ("listens on loopback", "port", "loopback only"),
+        ("listens on loopback", "port", "loopback interface only"),
         ("is never ready", "ping", "503 the weights are still on their way"),
         ("answers the ping slowly", "ping-in-time", "/ping is slow: it took 2."),
         ("wants no argument", "serve", "rejects the argument `serve`"),

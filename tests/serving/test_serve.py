@@ -164,7 +164,7 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
         code, errors = program.ended()
     assert code == 1
     assert errors.splitlines() == [
-        f"error: port {port}: there are 1 to 65535; choose one by --port"
+        f"error: port {port}: must be from 1 to 65535; choose one with --port"
     ]
 
 
