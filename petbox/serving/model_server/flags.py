@@ -45,50 +45,24 @@ class Flags:
 # Accepted without effect: this server has no gRPC, batching, metrics or accelerators, and one
 # thread per connection.
 NO_EFFECT: dict[str, type] = {
-    **dict.fromkeys(
-        (
-            "enable_grpc_healthcheck_service",
-            "enable_per_model_batching_parameters",
-            "enable_profiler",
-            "enable_serialization_as_tensor_content",
-            "enable_signature_method_name_check",
-            "flush_filesystem_caches",
-            "prefer_tflite_model",
-            "remove_unused_fields_from_bundle_metagraph",
-            "skip_initialize_tpu",
-            "use_alts_credentials",
-            "xla_cpu_compilation_enabled",
-            "xla_gpu_compilation_enabled",
-        ),
-        bool,
-    ),
-    **dict.fromkeys(
-        (
-            "grpc_max_threads",
-            "num_load_threads",
-            "num_tflite_interpreters_per_pool",
-            "num_tflite_pools",
-            "num_unload_threads",
-            "rest_api_num_threads",
-        ),
-        int,
-    ),
-    **dict.fromkeys(
-        (
-            "grpc_channel_arguments",
-            "grpc_socket_path",
-            "mixed_precision",
-            "monitoring_config_file",
-            "platform_config_file",
-            "ssl_config_file",
-            "tensorflow_session_config_file",
-            "thread_pool_factory_config_file",
-        ),
-        str,
-    ),
-    "per_process_gpu_memory_fraction": float,
-    "enable_batching": bool,
-    "batching_parameters_file": str,
+    name: kind
+    for kind, names in {
+        bool: """
+            enable_batching enable_grpc_healthcheck_service enable_per_model_batching_parameters
+            enable_profiler enable_serialization_as_tensor_content
+            enable_signature_method_name_check flush_filesystem_caches prefer_tflite_model
+            remove_unused_fields_from_bundle_metagraph skip_initialize_tpu use_alts_credentials
+            xla_cpu_compilation_enabled xla_gpu_compilation_enabled""",
+        int: """
+            grpc_max_threads num_load_threads num_tflite_interpreters_per_pool num_tflite_pools
+            num_unload_threads rest_api_num_threads""",
+        float: "per_process_gpu_memory_fraction",
+        str: """
+            batching_parameters_file grpc_channel_arguments grpc_socket_path mixed_precision
+            monitoring_config_file platform_config_file ssl_config_file
+            tensorflow_session_config_file thread_pool_factory_config_file""",
+    }.items()
+    for name in names.split()
 }
 BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
