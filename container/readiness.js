@@ -4,11 +4,11 @@ import refusals from 'refusals.js';
 
 const fs = require('fs');
 const LOADING = ['START', 'LOADING'];
+const STOPPING = 'the container is stopping; requests in flight are being completed';
 
 async function ping(r) {
     if (is_stopping()) {
-        return refusals.fail(r, 503, 'the container is stopping; requests in flight are being ' +
-            'completed');
+        return refusals.fail(r, 503, STOPPING);
     }
     const models = r.variables.models.split(' ');
     const questions = [];
