@@ -284,9 +284,9 @@ def test_a_picture_is_read_sooner_and_not_otherwise(
     monkeypatch: pytest.MonkeyPatch, written: str, held: str
 ) -> None:
     body = written.encode("latin-1").replace(b"%s", f'"{held}"'.encode())
-    monkeypatch.setattr(json_parser, "PICTURE", 4)
+    monkeypatch.setattr(json_parser, "MIN_IMAGE", 4)
     sooner = ask(body)
-    monkeypatch.setattr(json_parser, "PICTURE", 10**6)
+    monkeypatch.setattr(json_parser, "MIN_IMAGE", 10**6)
     assert sooner == ask(body)
 
 
@@ -299,7 +299,7 @@ def test_a_picture_in_an_example_is_read_sooner_and_not_otherwise(
     body = f'{{"signature_name": "{name}", "examples": [{example}]}}' % '"YWJj"'
     responses = []
     for picture in (4, 10**6):
-        monkeypatch.setattr(json_parser, "PICTURE", picture)
+        monkeypatch.setattr(json_parser, "MIN_IMAGE", picture)
         responses.append(ask(body.encode(), f"/v1/models/model:{path}"))
     assert responses[0] == responses[1] and responses[0].status == 200
 
