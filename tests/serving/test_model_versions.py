@@ -105,13 +105,13 @@ def test_a_configuration_file_names_models_versions_and_labels(tmp_path: Path) -
     [
         ("", "Invalid argument"),
         ("garbage: 1", "line 1: no field named garbage here"),
-        ("model_config_list: 5", "model_config_list wants braces"),
+        ("model_config_list: 5", "model_config_list needs braces"),
         ("model_config_list {", "never closed"),
         ("model_config_list { config { name: 'a' nope: 1 } }", "no field named nope"),
         ("model_config_list { config { name: 'a' base_path: '/a' } }", "Illegal setting neither"),
         (GOOD.replace('"/m/a"', '"m/a"'), "Expected model a to have an absolute path"),
         (GOOD.replace('"c"', '"a"'), "Illegal to list model a multiple times"),
-        (GOOD.replace("value: 3", "value: three"), "'three' is no whole number"),
+        (GOOD.replace("value: 3", "value: three"), "'three' is not a whole number"),
         (GOOD.replace('"/m/a" model_platform: "tensorflow"', '"/a" model_platform: "x"'), "only"),
     ],
 )
@@ -304,7 +304,7 @@ def test_models_come_and_go_with_the_configuration(tmp_path: Path, start: Start)
     assert eventually(lambda: states(servables) == {3: "END", 2: "AVAILABLE", 1: "END"})
     with pytest.raises(StatusError, match="assign label to version 1 of model adder, which is not"):
         servables.label([fewer])
-    servables.label([fewer], unavailable_too=True)
+    servables.label([fewer], allow_unavailable=True)
     with pytest.raises(StatusError, match=r"Specific\(adder, 1\)"):
         answer(servables, label="stable")
 
