@@ -35,7 +35,7 @@ function is_stopping() {
 /* The addresses in engine.conf; nginx has no way to list the members of an upstream. */
 function engines() {
     const text = fs.readFileSync(ngx.conf_prefix + 'engine.conf', 'utf8');
-    return text.match(/\bserver\s+[^\s;]+/g).map((words) => words.split(/\s+/)[1]);
+    return text.replace(/#.*/g, '').match(/\bserver\s+[^\s;]+/g).map((words) => words.split(/\s+/)[1]);
 }
 
 async function not_ready(r, engine, model) {

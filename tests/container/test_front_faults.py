@@ -280,7 +280,7 @@ def test_a_condition_is_refused_by_other_routes_as_well(running: Front, conditio
     ]
     for answer in refused:
         assert answer.status_code == 412
-        assert "leave the header out" in answer.json()["error"]
+        assert "remove the header" in answer.json()["error"]
 
 
 # Engines

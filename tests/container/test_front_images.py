@@ -186,7 +186,7 @@ def test_a_model_that_detects_nothing_says_so(tmp_path: Path) -> None:
     with peer(adder) as engine, front(tmp_path / "front", engine.port) as port:
         answer = ask(port, PICTURE, "application/x-image", "application/json")
         assert answer.status_code == 415
-        assert "no detector" in answer.json()["error"]
+        assert "not a detector" in answer.json()["error"]
 
 
 def test_numbers_that_are_none_are_told_of(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_bad_record_costs_only_its_own_line(port: int, bad: bytes) -> None:
 
 def test_a_line_that_is_no_json_is_named(port: int) -> None:
     (_, second) = answers(post(port, b'"YQ=="\n{broken\n', LINES))
-    assert second["error"].startswith("line 2 is no JSON")
+    assert second["error"].startswith("line 2 is not JSON")
 
 
 def test_text_beyond_ascii_is_passed_on_as_it_is(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> 
             assert "does not respond" in reason(port)
         assert ping(port).status_code == 200
         os.kill(engine.pid, signal.SIGKILL)
-        assert "not there yet, or no longer" in reason(port)
+        assert "not running, or still loading" in reason(port)
         answer = post(port, b'{"instances": [1]}', "application/json")
         assert answer.status_code == 502
 

@@ -54,7 +54,7 @@ def put(url: str, description: Path, folder: Path, *more: str) -> subprocess.Com
     """Runs schemathesis with this description on that server."""
     env = {
         **os.environ,
-        "SCHEMATHESIS_HOOKS": "openapi_bodies",
+        "SCHEMATHESIS_HOOKS": "support.openapi_bodies",
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")]),
     }
     command = [*RUN, "--url", url, *more, str(description)]
