@@ -346,7 +346,7 @@ def test_no_engine_is_a_502_and_no_ping(tmp_path: Path) -> None:
             assert "the model server is not running" in error(answer)
         answer = requests.get(f"http://127.0.0.1:{port}/ping", timeout=LONG)
         assert answer.status_code == 503
-        assert "not there" in error(answer)
+        assert "not running" in error(answer)
 
 
 def test_a_slow_engine_is_a_504(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_with_a_full_disk_it_answers_and_at_a_stop_loses_none_of_two_hundred(
 def test_asked_to_stop_while_loading_it_goes_at_once(start: Callable[..., Any]) -> None:
     with start() as container:
         until(lambda: container.status() == 503)
-        assert "not there yet" in container.ping().json()["error"]
+        assert "still loading" in container.ping().json()["error"]
         begin = time.monotonic()
         container.engine("stop", "--time=30", container.name)
         assert container.ended() == 0

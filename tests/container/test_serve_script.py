@@ -239,7 +239,7 @@ def test_the_port_is_open_while_the_model_loads(tmp_path: Path, baked: Path) -> 
             until(lambda: is_open(serve.port))
             answer = serve.ping()
             assert answer.status_code == 503
-            assert "not there yet" in answer.json()["error"]
+            assert "still loading" in answer.json()["error"]
         serve.ready()
 
 

@@ -133,7 +133,7 @@ def test_the_configuration_is_read_again(server: Server, tmp_path: Path) -> None
     before = config.read_text()
     adder(tmp_path / "1", 11.0)
     config.write_text("nonsense")
-    assert said(server.program, "the models stay as they are")
+    assert said(server.program, "the models are unchanged")
     assert server.sum("adder") == [2.0]
     config.write_text(before.replace("value: 1", "value: 3"))
     assert said(server.program, "not currently available for inference; the labels stay as they")
@@ -198,8 +198,8 @@ def ended(folder: Path, *flags: str) -> tuple[int, str]:
         (["--rest_api_port=8_501"], "Couldn't interpret value 8_501 for flag rest_api_port."),
         (["--enable_batching=maybe"], "Couldn't interpret value maybe for flag enable_batching."),
         (["--model_config_file=/nosuch"], "NOT_FOUND: /nosuch; No such file or directory"),
-        (["--model_base_path=/x"], "--rest_api_port=0: name a port"),
-        (["--model_base_path=/x", "--rest_api_port=8500"], "--port names it already"),
+        (["--model_base_path=/x"], "--rest_api_port=0: give a port"),
+        (["--model_base_path=/x", "--rest_api_port=8500"], "also given as --port"),
         (
             ["--model_base_path=/x", "--batching_parameters_file=/x"],
             "server_options.batching_parameters_file is set without setting server_options.",
@@ -228,8 +228,8 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
 def test_flags_without_effect_and_unknown_ones_are_named(tmp_path: Path) -> None:
     flags = ["--enable_batching", "--rest_api_num_threads=8", "--nosuch=1", "--model_name", "--x"]
     assert ended(tmp_path, *flags)[1].splitlines()[:5] == [
-        "--enable_batching: makes no difference here",
-        "--rest_api_num_threads=8: makes no difference here",
+        "--enable_batching: has no effect here",
+        "--rest_api_num_threads=8: has no effect here",
         "unknown argument: --nosuch=1",
         "unknown argument: --model_name",
         "unknown argument: --x",

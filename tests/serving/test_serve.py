@@ -100,7 +100,7 @@ def test_ping_says_no_until_the_model_is_loaded(tmp_path: Path) -> None:
             await_port(port)
             answer = ping(port)
             assert answer.status_code == 503
-            assert "not there yet" in answer.json()["error"]
+            assert "still loading" in answer.json()["error"]
         assert program.line() == f"http://localhost:{port}/"
         assert ping(port).status_code == 200
 
@@ -218,7 +218,7 @@ def test_a_hanging_engine_turns_ping_off_in_time(tmp_path: Path) -> None:
         answer = ping(port)
         assert time.monotonic() - begin < 2.0
         assert answer.status_code == 503
-        assert "does not answer" in answer.json()["error"]
+        assert "does not respond" in answer.json()["error"]
         os.kill(engine, signal.SIGCONT)
         assert ping(port).status_code == 200
 
