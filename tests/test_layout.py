@@ -53,8 +53,7 @@ GROUND = {"", "__main__", "errors", "outputs", "tf", "wire"}  # "" is petbox/__i
 LAZY = {"petbox", "petbox.__main__", "petbox.cli.main"}  # name any room in functions
 ANY_ROOM = {*LAZY, "petbox.cli.train_photos"}  # the last is itself imported when it is typed
 MOST_LINES = 350
-TOO_LONG: set[str] = {
-}
+TOO_LONG: set[str] = {}
 
 # What may import more than the standard library when it is itself imported, and why. All else
 # does it in the function that needs it, so that commands start fast and extras stay optional.

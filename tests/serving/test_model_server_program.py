@@ -136,7 +136,7 @@ def test_the_configuration_is_read_again(server: Server, tmp_path: Path) -> None
     assert said(server.program, "the models are unchanged")
     assert server.sum("adder") == [2.0]
     config.write_text(before.replace("value: 1", "value: 3"))
-    assert said(server.program, "not currently available for inference; the labels stay as they")
+    assert said(server.program, "not currently available for inference; the labels are unchanged")
     assert server.sum("adder/labels/stable") == [1.0]
     config.write_text(before.replace("model_config_list {", listed(entry("late", tmp_path))[:-2]))
     assert said(server.program, "version 1 of late is ready")
