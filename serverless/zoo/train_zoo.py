@@ -1,13 +1,13 @@
-"""Trains a softmax classifier of the UCI zoo data, and puts its weights into S3 as JSON.
+"""Trains a softmax classifier of the UCI zoo data, and writes its weights to S3 as JSON.
 
     python serverless/zoo/train_zoo.py --data zoo.csv --out s3://bucket/zoo
 
-Under --out lie `weights.json`, which serverless/zoo/zoo_front.py answers with, `evaluation.json`,
-and `checkpoints/`, from which the same command goes on when it was interrupted. Other data or
-options have checkpoints of their own, so nothing is ever mixed.
+Writes to --out `weights.json`, which serverless/zoo/zoo_front.py loads, `evaluation.json`, and
+`checkpoints/`, from which the same command resumes after an interruption. Checkpoints are kept
+apart by data and options, so they never mix.
 
-The models of the cross-validation are trained in the same steps as the one that is exported: it
-sees all rows, each of the others all but its fold.
+The models of the cross-validation are trained together with the exported one: that sees all rows,
+each of the others all but its fold.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from petbox.cli.signals import StopRequest
 from petbox.errors import DataError, ModelError
 
 YES_NO = (0, 1)
-# The columns, as the UCI repository describes them. Legs are kinds here, not an amount: six say
-# insect, and neither four nor eight say half of it.
+# The columns, as the UCI repository describes them. Legs are categories here, not an amount: six
+# mean insect, and neither four nor eight mean half of one.
 INPUTS = {
     "hair": YES_NO,
     "feathers": YES_NO,
@@ -63,12 +63,12 @@ Ints = NDArray[np.int64]
 class Options:
     data: Annotated[str, "UCI zoo data as CSV: a file, or s3://bucket/key"]
     out: Annotated[str, "s3://bucket/prefix for weights, evaluation and checkpoints"]
-    steps: Annotated[int, "updates to make, each with all rows"] = 500
+    steps: Annotated[int, "training steps, each with all rows"] = 500
     learning_rate: Annotated[float, "of gradient descent with momentum"] = 0.5
-    decay: Annotated[float, "weight of the weights' squares in the loss"] = 0.01
+    decay: Annotated[float, "L2 regularization"] = 0.01
     folds: Annotated[int, "of the cross-validation"] = 10
-    repeats: Annotated[int, "how often to cross-validate, each time with other folds"] = 5
-    seed: Annotated[int, "of the folds; training itself leaves nothing to chance"] = 0
+    repeats: Annotated[int, "repetitions of the cross-validation, each with different folds"] = 5
+    seed: Annotated[int, "of the folds; training itself is deterministic"] = 0
     checkpoint_every: Annotated[int, "steps between checkpoints"] = 100
 
 
@@ -80,7 +80,8 @@ def main(options: Options) -> None:
         traits, kinds = table(text, options.data)
         if (count := len(set(animals(traits).tolist()))) < options.folds:
             raise DataError(
-                f"{options.data}: {count} animals are too few for {options.folds} folds"
+                f"{options.data}: {count} animals are too few for {options.folds} folds; "
+                "lower --folds"
             )
         rounds = left_out(traits, kinds, options)
         used = np.concatenate([np.ones((1, len(kinds)), bool), ~rounds])
@@ -125,14 +126,14 @@ def read(place: str, scratch: Path) -> str:
     path = Path(place)
     if is_s3(place):
         if aws_s3.fetch(aws_s3.folder_at(place), scratch) != 1:
-            raise DataError(f"{place}: must be one file in S3; name it with its whole key")
+            raise DataError(f"{place}: must be one file in S3; give its full key")
         (path,) = (found for found in scratch.rglob("*") if found.is_file())
     if not path.is_file():
-        raise DataError(f"{place}: there is no such file")
+        raise DataError(f"{place}: no such file; check the path")
     try:
         return path.read_text()
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not a text file; name the zoo data as CSV") from error
+        raise DataError(f"{place}: not a text file; give the zoo data as CSV") from error
 
 
 def table(text: str, place: str) -> tuple[Ints, Ints]:
@@ -147,17 +148,19 @@ def table(text: str, place: str) -> tuple[Ints, Ints]:
             raise DataError(f"{place}: line {number} has {len(cells)} cells, not {len(allowed)}")
         for cell, (name, values) in zip(cells, allowed.items(), strict=True):
             if cell.strip() not in map(str, values):
-                wanted = ", ".join(map(str, values))
-                raise DataError(f"{place}: line {number}: {name} is {cell!r}, not one of {wanted}")
+                allowed_here = ", ".join(map(str, values))
+                raise DataError(
+                    f"{place}: line {number}: {name} is {cell!r}, not one of {allowed_here}"
+                )
         rows.append([int(cell) for cell in cells])
     if not rows:
-        raise DataError(f"{place}: no animals in it; name the zoo data as CSV")
+        raise DataError(f"{place}: contains no animals; give the zoo data as CSV")
     found = np.array(rows, np.int64)
     return found[:, :-1], found[:, -1]
 
 
 def columns(traits: Ints) -> Floats:
-    """What the model sees: a yes or no as it is, of more values a column for each."""
+    """The model's inputs: yes/no as it is, other traits one-hot encoded."""
     parts = []
     for values, column in zip(INPUTS.values(), traits.T, strict=True):
         parts += [column == value for value in (values[1:] if len(values) == 2 else values)]
@@ -165,57 +168,57 @@ def columns(traits: Ints) -> Floats:
 
 
 def animals(traits: Ints) -> Ints:
-    """A number for each row, the same for rows that cannot be told apart."""
+    """A number for each row, equal for identical rows."""
     return np.unique(traits, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def left_out(traits: Ints, kinds: Ints, options: Options) -> NDArray[np.bool_]:
-    """For each model of the cross-validation the rows that it does not see [models, rows].
+    """The held-out rows of each model of the cross-validation [models, rows].
 
-    The first half deals out rows, the second animals: with rows, most that are left out have a
-    twin among those that are seen.
+    The first half splits rows, the second animals: with rows, most held-out rows have a duplicate
+    among the training rows.
     """
-    chance = np.random.default_rng(options.seed)
+    generator = np.random.default_rng(options.seed)
     rounds = []
     for of in (np.arange(len(kinds)), animals(traits)):
         for _ in range(options.repeats):
-            fold = folds(of, kinds, options.folds, chance)
+            fold = folds(of, kinds, options.folds, generator)
             rounds += [fold == number for number in range(options.folds)]
     return np.array(rounds)
 
 
-def folds(of: Ints, kinds: Ints, count: int, chance: np.random.Generator) -> Ints:
-    """Deals out the numbers in `of`, each kind evenly; gives each row's fold."""
-    # By kind, and by chance within it. Rows alike are of one kind, so that the first tells it.
+def folds(of: Ints, kinds: Ints, count: int, generator: np.random.Generator) -> Ints:
+    """Each row's fold: the numbers in `of` are split, stratified by kind."""
+    # Sorted by kind, at random within it. Identical rows have one kind, so the first has it.
     numbers, first = np.unique(of, return_index=True)
-    order = np.lexsort((chance.random(len(numbers)), kinds[first]))
+    order = np.lexsort((generator.random(len(numbers)), kinds[first]))
     fold = np.empty(len(numbers), np.int64)
     fold[order] = np.arange(len(numbers)) % count
     return fold[np.searchsorted(numbers, of)]
 
 
 def digest_of(text: str, options: Options) -> str:
-    """A short word for all that the result depends on."""
-    told: list[object] = [INPUTS, NAMES, MOMENTUM, options.steps, options.learning_rate]
-    told += [options.decay, options.folds, options.repeats, options.seed]
-    return hashlib.sha256(repr((text, told)).encode()).hexdigest()[:12]
+    """A short digest of everything that the result depends on."""
+    parts: list[object] = [INPUTS, NAMES, MOMENTUM, options.steps, options.learning_rate]
+    parts += [options.decay, options.folds, options.repeats, options.seed]
+    return hashlib.sha256(repr((text, parts)).encode()).hexdigest()[:12]
 
 
 # Training
 
 
 class Models:
-    """Softmax classifiers side by side, each fitted to the rows that it may use.
+    """Softmax classifiers trained together, each on its own rows.
 
-    The loss has one least value, so nothing is drawn by lot; in float64 Lambda's arithmetic is the
-    same.
+    The loss is convex, so training is deterministic; float64 gives the same results as Lambda's
+    arithmetic.
     """
 
     def __init__(self, x: Floats, kinds: Ints, used: NDArray[np.bool_], options: Options) -> None:
         from petbox.tf import tf
 
         self.x = x
-        self.wanted = np.broadcast_to(np.eye(len(NAMES))[kinds], (*used.shape, len(NAMES)))
+        self.targets = np.broadcast_to(np.eye(len(NAMES))[kinds], (*used.shape, len(NAMES)))
         self.share = used / used.sum(1, keepdims=True)
         self.options = options
         shape = (len(used), x.shape[1], len(NAMES))
@@ -242,19 +245,19 @@ class Models:
         """One step of gradient descent with momentum, for all models."""
         tf, options = self.tf, self.options
         with tf.GradientTape() as tape:
-            losses = tf.nn.softmax_cross_entropy_with_logits(self.wanted, self.logits())
+            losses = tf.nn.softmax_cross_entropy_with_logits(self.targets, self.logits())
             squares = tf.reduce_sum(self.weights**2)
             loss = tf.reduce_sum(losses * self.share) + options.decay / 2 * squares
-        slopes = tape.gradient(loss, [self.weights, self.bias])
+        gradients = tape.gradient(loss, [self.weights, self.bias])
         pairs = ((self.weights, self.weights_speed), (self.bias, self.bias_speed))
-        for (variable, speed), slope in zip(pairs, slopes, strict=True):
-            speed.assign(MOMENTUM * speed - options.learning_rate * slope)
+        for (variable, speed), gradient in zip(pairs, gradients, strict=True):
+            speed.assign(MOMENTUM * speed - options.learning_rate * gradient)
             variable.assign_add(speed)
         self.step.assign_add(1)
 
 
 def train(models: Models, folder: Path, place: S3Address, options: Options) -> None:
-    """Takes the steps that are left, with checkpoints in `folder` and at `place`."""
+    """Trains the remaining steps, with checkpoints in `folder` and at `place`."""
     tf, step = models.tf, models.step
     aws_s3.fetch(place, folder)
     manager = tf.train.CheckpointManager(models.checkpoint, str(folder), max_to_keep=2)
@@ -262,33 +265,33 @@ def train(models: Models, folder: Path, place: S3Address, options: Options) -> N
         try:
             models.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"{place}: no checkpoint that can be read; remove it") from error
+            raise ModelError(f"{place}: cannot read its checkpoint; delete it") from error
     mirror = aws_s3.Mirror(folder, place)
     kept = tuple(f"{Path(path).name}." for path in manager.checkpoints)
     for path in folder.glob("ckpt-*"):
-        if not path.name.startswith(kept):  # one that was killed had no time to remove
+        if not path.name.startswith(kept):  # left over by a process that was killed
             path.unlink()
 
     def save() -> None:
         manager.save(int(step))
-        mirror.update()  # here, not beside the training: a step takes less than to send one
+        mirror.update()  # not in the background: a step takes less time than an upload
 
     stop = StopRequest()
     with stop.heeded():
-        if begun := int(step):
-            program.say(f"going on at step {begun}")
+        if resumed := int(step):
+            program.say(f"resuming at step {resumed}")
         while int(step) < options.steps and not stop.code:
             models.update()
             if int(step) % options.checkpoint_every == 0:
                 save()
         save()
     if stop.code:
-        program.say(f"stopped at step {int(step)}, which is saved; the same command goes on there")
+        program.say(f"stopped at step {int(step)}, which is saved; the same command resumes there")
         sys.exit(stop.code)
     if not np.isfinite(models.weights).all():
         raise ModelError(
             f"--learning-rate {options.learning_rate}: too high, the weights are not finite; "
-            "take a smaller one"
+            "use a smaller one"
         )
 
 
@@ -298,7 +301,7 @@ def train(models: Models, folder: Path, place: S3Address, options: Options) -> N
 def evaluated(
     right: NDArray[np.bool_], rounds: NDArray[np.bool_], traits: Ints, options: Options
 ) -> dict[str, Any]:
-    """The share of rows told right by the model that had not seen them, by both ways of folding."""
+    """The accuracy on held-out rows, for both ways of splitting."""
     shape = (2, options.repeats, options.folds * len(traits))
     shares = (right & rounds).reshape(shape).sum(2) / len(traits)
     by: dict[str, dict[str, float]] = {}

@@ -1,12 +1,11 @@
-"""The smallest model behind API Gateway: which kind of animal has these sixteen traits?
+"""The smallest model behind API Gateway: the kind of animal that has these sixteen traits.
 
     GET /zoo?X=[0,0,1,0,0,0,1,1,1,1,1,0,0,1,0,0]   {"answer": 2, "rating": [...], "name": "reptile"}
 
-Standard library and boto3 only, and no word about animals: what the inputs may be and what the
-answers are called is in the weights that train_zoo.py exports. They are read from S3 once, and
-again when the object there is another (its ETag); it is asked after at most every
-ZOO_REFRESH_SECONDS, so that all other calls touch no network. Anything that cannot be read leaves
-the weights in use as they are.
+Uses the standard library and boto3 only, and knows nothing of animals: the weights that
+train_zoo.py exports hold the inputs' values and the classes' names. They are read from S3 once, and
+again when the object's ETag changes; S3 is called at most every ZOO_REFRESH_SECONDS, so all other
+calls use no network. If new weights cannot be read, those in use stay.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 MOST_SHOWN = 40  # characters of a caller's value in a message
 MOST_BYTES = 1_000_000  # of a file that may be weights; they are a few thousand
-# What reading a file that is no weights may end with.
+# What parsing an invalid file may raise.
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 NOT_MODIFIED = "304"
-# S3 says AccessDenied of an object that is not there to whoever may not list the bucket.
+# S3 answers AccessDenied for a missing object to callers without permission to list the bucket.
 GONE = ("NoSuchKey", "NoSuchBucket", "AccessDenied", "404", "403")
 
 
 class BadRequest(Exception):
-    """The caller's X is not what the model takes."""
+    """X is not a valid input of the model."""
 
 
 class NoWeights(Exception):
-    """There is nothing to answer with."""
+    """There are no weights to predict with."""
 
 
 class Model:
@@ -47,7 +46,7 @@ class Model:
         rows = [_numbers(row, len(self.names)) for row in exported["weights"]]
         self.inputs: list[tuple[str, dict[float, list[float]]]] = []
         for one in exported["inputs"]:
-            # Of two values the second has a row of weights, of more each one has.
+            # A binary input has one row of weights, for its second value; others have one for each.
             unweighted = one["values"][:1] if len(one["values"]) == 2 else []
             weighted = one["values"][len(unweighted) :]
             by_value = {value: [0.0] * len(self.names) for value in unweighted}
@@ -71,15 +70,15 @@ class Model:
             names = ", ".join(name for name, _ in self.inputs)
             raise BadRequest(f"X has {len(x)} numbers, not {len(self.inputs)}: {names}")
         for at, (value, (name, by_value)) in enumerate(zip(x, self.inputs, strict=True)):
-            # In Python true is 1; in JSON it is no number.
+            # In Python True equals 1; in JSON it is not a number.
             if type(value) not in (int, float) or value not in by_value:
                 *others, last = map(str, by_value)
-                wanted = f"{', '.join(others)} or {last}"
-                raise BadRequest(f"X[{at}] ({name}) is {_shown(value)}; it must be {wanted}")
+                valid = f"{', '.join(others)} or {last}"
+                raise BadRequest(f"X[{at}] ({name}) is {_shown(value)}; it must be {valid}")
 
 
 def softmax(logits: list[float]) -> list[float]:
-    highest = max(logits)  # or exp would leave the numbers there are
+    highest = max(logits)  # subtracted, so that exp does not overflow
     powers = [math.exp(logit - highest) for logit in logits]
     total = math.fsum(powers)
     return [power / total for power in powers]
@@ -87,7 +86,7 @@ def softmax(logits: list[float]) -> list[float]:
 
 def _numbers(row: list[float], count: int) -> list[float]:
     if len(row) != count or not all(math.isfinite(number) for number in row):
-        raise ValueError(f"{count} finite numbers should be in {_shown(row)}")
+        raise ValueError(f"expected {count} finite numbers in {_shown(row)}")
     return row
 
 
@@ -97,29 +96,29 @@ def _shown(value: Any) -> str:
 
 
 class Weights:
-    """The model whose weights lie at an address in S3, as new as `refresh` seconds ago."""
+    """The model whose weights are at an address in S3, at most `refresh` seconds old."""
 
     def __init__(self, address: str, refresh: float) -> None:
         self.bucket, _, self.key = address.removeprefix("s3://").partition("/")
         if not address.startswith("s3://") or not self.key:
             raise ValueError(f"ZOO_WEIGHTS is {address!r}; write it like s3://bucket/weights.json")
         self.address, self.refresh = address, refresh
-        # The caller waits as long, so that it must end before the function's own time does.
+        # The client waits meanwhile, so this must end before the function's timeout.
         waits = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
         self.s3 = boto3.client("s3", config=waits)
         self.model: Model | None = None
-        self.etag, self.looked = "", -math.inf
+        self.etag, self.checked_at = "", -math.inf
 
     def current(self) -> Model:
         now = time.time()  # a frozen container's monotonic clock may stand still
-        if self.model is None or abs(now - self.looked) >= self.refresh:
-            self.looked = now
-            self._look()
+        if self.model is None or abs(now - self.checked_at) >= self.refresh:
+            self.checked_at = now
+            self._refresh()
         if self.model is None:
             raise NoWeights("the model has no weights yet; train it with serverless/zoo")
         return self.model
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         known = {"IfNoneMatch": self.etag} if self.model else {}
         try:
             found = self.s3.get_object(Bucket=self.bucket, Key=self.key, **known)
@@ -134,34 +133,34 @@ class Weights:
                 return
             if code in GONE:
                 self.model = None
-            print(f"{self.address}: {code}, {self._left()}")
+            print(f"{self.address}: {code}, {self._state()}")
         except BotoCoreError as error:
-            print(f"{self.address}: {error}, {self._left()}")
+            print(f"{self.address}: {error}, {self._state()}")
         except UNREADABLE as error:
             why = f"{type(error).__name__}: {error}"
-            print(f"{self.address}: not weights of train_zoo.py ({why}), {self._left()}")
+            print(f"{self.address}: not weights of train_zoo.py ({why}), {self._state()}")
 
-    def _left(self) -> str:
-        return f"{self.etag} goes on" if self.model else "there is no model to answer with"
+    def _state(self) -> str:
+        return f"{self.etag} stays in use" if self.model else "there is no model"
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answers API Gateway's events, payload 1.0 (REST) and 2.0 (HTTP API, function URL)."""
     try:
-        return _response(200, WEIGHTS.current().answer(_numbers_asked_about(event)))
+        return _response(200, WEIGHTS.current().answer(_parsed_x(event)))
     except BadRequest as error:
         return _response(400, {"error": str(error)})
     except NoWeights as error:
         return _response(503, {"error": str(error)})
 
 
-def _numbers_asked_about(event: dict[str, Any]) -> Any:
+def _parsed_x(event: dict[str, Any]) -> Any:
     one = (event.get("queryStringParameters") or {}).get("X")
     several = (event.get("multiValueQueryStringParameters") or {}).get("X") or [one]  # 1.0 only
     if len(several) > 1:
         raise BadRequest(f"X is given {len(several)} times; give it once")
     if one is None:
-        raise BadRequest("X is missing; ask like /zoo?X=[0,0,1,...]")
+        raise BadRequest("X is missing; call it like /zoo?X=[0,0,1,...]")
     try:
         return json.loads(one, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -169,7 +168,7 @@ def _numbers_asked_about(event: dict[str, Any]) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:

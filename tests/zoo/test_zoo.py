@@ -104,7 +104,7 @@ def trained(aws: Aws, table: Path) -> Trained:
 
     stopped = start(aws, *flags, *often)
     assert stopped.stderr
-    begin = next((line for line in stopped.stderr if "going on" in line), "")
+    begin = next((line for line in stopped.stderr if "resuming" in line), "")
     stopped.terminate()
     said.append(begin + stopped.communicate(timeout=120)[1])
     codes.append(stopped.returncode)
@@ -138,7 +138,7 @@ def keys(s3: Any) -> list[str]:
 
 def test_a_training_that_is_killed_goes_on_from_s3(trained: Trained) -> None:
     assert trained.codes[0] == -signal.SIGKILL
-    at = re.search(r"^going on at step (\d+)$", trained.said[1], re.M)
+    at = re.search(r"^resuming at step (\d+)$", trained.said[1], re.M)
     assert at and int(at[1]) >= 1, trained.said
 
 
@@ -146,7 +146,7 @@ def test_a_training_that_is_asked_to_stop_saves_its_step(trained: Trained) -> No
     assert trained.codes[1] == 128 + signal.SIGTERM
     at = re.search(r"^stopped at step (\d+), which is saved", trained.said[1], re.M)
     assert at, trained.said[1]
-    assert f"going on at step {at[1]}\n" in trained.said[2]
+    assert f"resuming at step {at[1]}\n" in trained.said[2]
     assert "error" not in trained.said[1]
 
 
@@ -216,7 +216,7 @@ def best(rating: list[float]) -> int:
         ("1,0,0\n", "line 1 has 3 cells, not 17"),
         (f"# zoo\n{'1,' * 16}9\n", "line 2: legs is '1', not one of 0, 2, 4, 5, 6, 8"),
         (f"{'0,' * 16}7\n", "line 1: type is '7', not one of 0, 1, 2, 3, 4, 5, 6"),
-        ("# zoo\n\n", "no animals in it"),
+        ("# zoo\n\n", "contains no animals"),
         (f"{'0,' * 16}6\n", "1 animals are too few for 10 folds"),
     ],
 )
@@ -364,8 +364,8 @@ def with_(at: int, value: str) -> str:
         ("[]", "X has 0 numbers, not 16: hair, feathers, eggs, milk"),
         (json.dumps(SNAKE[:-1]), "X has 15 numbers, not 16"),
         (json.dumps([*SNAKE, 0]), "X has 17 numbers, not 16"),
-        (with_(3, "NaN"), "X is not JSON: NaN is no number"),
-        (with_(3, "-Infinity"), "X is not JSON: -Infinity is no number"),
+        (with_(3, "NaN"), "X is not JSON: NaN is not a number"),
+        (with_(3, "-Infinity"), "X is not JSON: -Infinity is not a number"),
         (with_(3, "1e999"), "X[3] (milk) is Infinity; it must be 0 or 1"),
         (with_(3, "1" * 5000), "X is not JSON"),
         (with_(0, "true"), "X[0] (hair) is true; it must be 0 or 1"),
@@ -387,7 +387,7 @@ def test_a_bad_x_is_refused_with_the_reason(zoo: Lambda, text: str, why: str) ->
 
 def test_an_x_that_is_missing_or_given_twice_is_refused(zoo: Lambda) -> None:
     for event in (v1(), v2()):
-        assert zoo(event) == (400, {"error": "X is missing; ask like /zoo?X=[0,0,1,...]"})
+        assert zoo(event) == (400, {"error": "X is missing; call it like /zoo?X=[0,0,1,...]"})
     assert zoo(v1(json.dumps(SNAKE), json.dumps(SNAKE)))[0] == 400
     assert zoo(v2(json.dumps(SNAKE), json.dumps(SNAKE)))[0] == 400
 
