@@ -1,4 +1,4 @@
-"""Evaluation: COCO's numbers, what is said where there is nothing to say, and what is drawn."""
+"""Evaluation: COCO's metrics, undefined values, and the plots and sheets."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_sheet_without_mistakes_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of eleven pictures, a crowd among them, and one to train on."""
+    """Records of eleven images, one with a crowd, and one to train on."""
     from petbox.data import record_writer
 
     folder = tmp_path_factory.mktemp("evaluation")
@@ -226,7 +226,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def untrained(folder: Path) -> Path:
-    """A run as training begins with it."""
+    """A run before its first training step."""
     from petbox.training import config as training_config
     from petbox.training.tfvision import tf
 

@@ -1,4 +1,4 @@
-"""Pictures decoded in the graph: read, or refused by their place."""
+"""Images decoded in the graph: read, or rejected by index."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_limit_is_the_models_own() -> None:
 
 
 def test_a_bomb_is_refused_by_its_header(decode: Any) -> None:
-    """4 GB of pixels in a file of some hundred bytes: the pixels are never asked for."""
+    """4 GB of pixels in a file of a few hundred bytes: they are never decoded."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -90,14 +90,14 @@ def test_a_bomb_is_refused_by_its_header(decode: Any) -> None:
 
 
 def test_a_webp_without_the_name_of_its_first_part_is_refused(decode: Any) -> None:
-    """The decoder reads it, 12000x12000; where the size should stand there is a small one."""
+    """The decoder reads 12000x12000; the header's usual place has a small size."""
     pixels = bytes.fromhex("2fdfeeb70b07d0842634a1ff8188e87f6400") + bytes(40)
     said = refusal(decode, b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels)
     assert "[image 0 of the request is corrupt or truncated" in said
 
 
 def test_a_gif_is_read_whole_however_long_it_is(decode: Any) -> None:
-    """More of it than is looked at in one step, in parts of one length and of many."""
+    """Longer than one step reads, in sub-blocks of one length and of many."""
     rng = np.random.default_rng(0)
     file = io.BytesIO()
     noise = Image.fromarray(rng.integers(0, 255, (400, 500), np.uint8))

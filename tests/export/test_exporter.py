@@ -1,7 +1,7 @@
 """The exported model as its clients see it, and the exporter as its user does.
 
-The weights are chance (tests/support/exporting.py): what is found is worth nothing, that it is
-the same by every way is what is tested. Models are loaded as a model server loads them.
+The weights are random (tests/support/exporting.py): detections are meaningless, but must be the
+same by every path. Models are loaded as by a model server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts in fewer steps give what the Model Garden's own give."""
+"""Parts with fewer ops return the same as the Model Garden's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_proposals(batched: bool, smallest: float) -> None:
 
 
 def test_crops() -> None:
-    """Of boxes of all levels, within the picture, at its edges, over them, and of no size."""
+    """Boxes of all levels: inside the image, at its edges, beyond them, and of size zero."""
     from petbox.export.rewrite import fast_rois
     from petbox.training.tfvision import tf
 

@@ -1,7 +1,7 @@
-"""Files made to harm, and files harmed by chance: pixels or one clear sentence, and no more memory.
+"""Malicious and damaged files: pixels or one clear sentence, with limited memory.
 
-A seeded fuzzer turns bits, cuts ends, swaps headers and splices files; each of its two thousand
-goes through the graph that models decode with.
+A seeded fuzzer flips bits, truncates, swaps headers and splices files; the graph of exported
+models decodes each of its two thousand files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MB = 2**20
 
 @pytest.fixture(scope="module")
 def decode() -> Any:
-    """The pixels of a file, or the text that a client would be sent."""
+    """The pixels of a file, or the error that a client gets."""
     from petbox.export.decode import files as decode_files
     from petbox.tf import tf
 
@@ -219,7 +219,7 @@ READ = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
 
 
 def _as_stored(path: Path) -> tuple[int, int]:
-    """Height and width of the first frame, not turned as EXIF says."""
+    """Height and width of the first frame, without EXIF orientation."""
     with Image.open(path) as picture:
         return picture.height, picture.width
 

@@ -1,4 +1,4 @@
-"""A SavedModel does the same after what only costs time has been taken out of it."""
+"""A slimmed SavedModel does the same as before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIVEN = np.array([1.0, 2.0, 3.0], np.float32)
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Any:
-    """Saves a module and gives its folder."""
+    """Saves a module and returns its folder."""
     from petbox.tf import tf
 
     def save(module: Any, call: Any) -> Path:
@@ -25,7 +25,7 @@ def saved(tmp_path: Path) -> Any:
 
 
 def answers(folder: Path) -> list[Any]:
-    """Of a session, as TensorFlow Serving has one, and of the objects that Python loads."""
+    """Results by a session, as in TensorFlow Serving, and by the objects that Python loads."""
     from petbox.tf import tf
 
     second = tf.saved_model.load(str(folder)).signatures["serving_default"](x=tf.constant(GIVEN))
@@ -113,7 +113,7 @@ def test_what_would_save_and_what_starts_nothing_is_left_out(saved: Any, tmp_pat
 
 
 def test_tables_are_still_filled_when_the_model_starts(saved: Any) -> None:
-    """As a model of somebody else's may have them."""
+    """As in third-party models."""
     from petbox.export.rewrite.slim import INIT_SIGNATURE, slim
     from petbox.tf import tf
 
@@ -128,7 +128,7 @@ def test_tables_are_still_filled_when_the_model_starts(saved: Any) -> None:
 
 
 def test_a_session_asks_calls_that_find_their_variables(saved: Any) -> None:
-    """And all on one device, for a variable is of one."""
+    """All on one device, because a variable is on one."""
     from petbox.export.rewrite.grappler import Sealed
     from petbox.export.rewrite.slim import slim
     from petbox.tf import tf
@@ -202,7 +202,7 @@ def test_a_function_has_the_variables_of_each_call(saved: Any) -> None:
 
 
 def test_what_orders_steps_stays(saved: Any) -> None:
-    """An identity is left out only where nothing waits for it and it waits for nothing."""
+    """An Identity is removed only without control dependencies."""
     from petbox.export.rewrite.slim import slim
     from petbox.tf import tf
 

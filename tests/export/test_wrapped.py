@@ -1,7 +1,7 @@
-"""A detection SavedModel of somebody's, wrapped: it says what it said, behind our signatures.
+"""A third-party detection SavedModel, wrapped: the same results behind our signatures.
 
-The one wrapped finds coloured rectangles, in plain TensorFlow. Its form is that of the Object
-Detection API's zoo: names, shapes and types of what it takes and gives, a vocabulary among its
+The wrapped one detects colored rectangles, in plain TensorFlow. It has the form of the Object
+Detection API's zoo: names, shapes and types of inputs and outputs, and a vocabulary among its
 assets.
 """
 
@@ -28,7 +28,7 @@ GRAY = (128, 128, 128)
 
 
 def zoo_model(folder: Path, **changes: Any) -> Path:
-    """Saves the detector of rectangles; `changes` make it one that is not of the zoo's form."""
+    """Saves the detector of rectangles; `changes` give it another form than the zoo's."""
     from petbox.tf import tf
 
     vocabulary = folder.with_name(f"{folder.name}.classes.txt")
@@ -116,7 +116,7 @@ def zoo_model(folder: Path, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As it is unpacked: the model in saved_model, its label map elsewhere."""
+    """As unpacked: the model in saved_model, its label map elsewhere."""
     folder = tmp_path_factory.mktemp("zoo") / "rectangles_v2"
     folder.mkdir()
     zoo_model(folder / "saved_model")
@@ -146,7 +146,7 @@ def wrap(model: Path, out: Path, names: dict[int, str] = NAMES) -> Exported:
 
 
 def scene(width: int, height: int, *rectangles: tuple[int, tuple[int, int, int, int]]) -> bytes:
-    """A PNG with (class, its left, top, right, bottom) on grey."""
+    """A PNG with (class, its left, top, right, bottom) on gray."""
     picture = Image.new("RGB", (width, height), GRAY)
     for label, (left, top, right, bottom) in rectangles:
         corners = (left, top, right - 1, bottom - 1)
@@ -220,7 +220,7 @@ def test_a_wrapped_model_can_be_wrapped_with_the_label_map_inside(tmp_path: Path
 
 
 def test_the_model_gardens_form_and_lists_of_any_length_are_taken_too(tmp_path: Path) -> None:
-    """Boxes that reach beyond the picture end with it."""
+    """Boxes that reach beyond the image are clipped."""
     zoo = zoo_model(tmp_path / "garden", scale=0.7, info=True, open_ended=True, reach=0.9)
     found = wrap(zoo, tmp_path / "1")(NONE, THREE, ONE)
     assert found["num_detections"].tolist() == [0, 3, 1]
@@ -231,7 +231,7 @@ def test_the_model_gardens_form_and_lists_of_any_length_are_taken_too(tmp_path: 
 
 
 def test_classes_that_turn_up_later_go_by_their_ids(tmp_path: Path) -> None:
-    """The drawn scenes show nothing blue, so that could not be refused."""
+    """The drawn scenes show nothing blue, so it could not be rejected."""
     names = {2: "red", 6: "green"}
     model = wrap(zoo_model(tmp_path / "more", classes=2), tmp_path / "1", names)
     short = model(THREE, signature="detect")
@@ -267,7 +267,7 @@ def test_a_model_of_another_form_is_refused_by_name(
 
 
 def _made(changes: dict[str, Any]) -> dict[str, Any]:
-    """The changes that take TensorFlow to make."""
+    """The changes that need TensorFlow."""
     from petbox.tf import tf
 
     if "taken" in changes:

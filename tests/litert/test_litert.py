@@ -1,6 +1,6 @@
-"""The detector converted to LiteRT: only its own operations, and the SavedModel's answers.
+"""The detector converted to LiteRT: only its own ops, and the SavedModel's results.
 
-The weights are chance (tests/support/exporting.py). Both detectors are of one run and canvas.
+The weights are random (tests/support/exporting.py). Both detectors have the same run and canvas.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ OTHERWISE = {"no_palette.gif", "decompression_bomb.gif"}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose proposals differ in score, as those of a trained network do.
+    """A run whose proposals differ in score, like those of a trained network.
 
-    By chance alone three of four have the very same, and which of two comes first is anybody's.
+    Without, three of four proposals tie, and their order is undefined.
     """
     folder = random_run(tmp_path_factory.mktemp("trained") / "run")
     from petbox.training import checkpoints, runs
@@ -66,7 +66,7 @@ def saved(trained: Path) -> Exported:
 
 @pytest.fixture(scope="module")
 def folder(trained: Path, run: Callable[..., Any]) -> Path:
-    """The run converted, as its user does it."""
+    """The run, converted by the command."""
     out = trained.with_name("lite")
     done = run("export/to_litert.py", f"--run={trained}", f"--out={out}", "--form=float32")
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_only_builtin_operations_are_in_it(form: str, request: pytest.FixtureReq
 
 
 def operations(path: Path) -> set[str]:
-    """The names in the file itself, a foreign one by its own."""
+    """The names of the ops in the file, including custom ones."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
@@ -124,7 +124,7 @@ def test_the_folder_says_what_it_is(folder: Path, smaller: Path) -> None:
 
 @pytest.mark.parametrize("each", [True, False])
 def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
-    """Of three classes, with boxes of their own or without; too few of them, none, too many."""
+    """Three classes, with boxes of their own or shared; too few, none, too many."""
     from petbox.litert.nms import for_one_image
     from petbox.tf import tf
 
@@ -214,7 +214,7 @@ def of_saved(saved: Exported, picture: bytes) -> list[Detection]:
 
 
 def by_place(found: list[Detection]) -> list[Detection]:
-    """Two of nearly one score may come in either order."""
+    """Detections of nearly the same score may be in either order."""
     return sorted(found, key=lambda one: (one.label, *(round(edge, 2) for edge in one.box)))
 
 
@@ -356,7 +356,7 @@ def test_pixels_are_those_of_tensorflow(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_pixels_of_a_jpeg_are_those_of_the_more_exact_way(mode: str) -> None:
-    """TensorFlow's default way is another, and so the SavedModel's."""
+    """TensorFlow's default decoder is the other one, and so is the SavedModel's."""
     from petbox.litert import decode as litert_decode
     from petbox.tf import tf
 

@@ -1,4 +1,4 @@
-"""First weights of the Model Garden's making: found, fetched, each tensor where it should be."""
+"""Initial weights from the Model Garden: found, downloaded, each tensor in its place."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PIXELS = tf_keras.layers.InputSpec(shape=[None, 128, 128, 3])
 
 
 def backbone(layers: int = 10, width: float = 0.25) -> Any:
-    """A ResNet, as the Model Garden's classifiers have one, none of whose tensors is like another.
+    """A ResNet like those of the Model Garden's classifiers; all of its tensors differ.
 
-    Fresh averages and factors are all 0 or all 1, which would hide one in another's place.
+    New statistics and factors are all 0 or all 1, which would hide one in another's place.
     """
     made = resnet.ResNet(layers, PIXELS, depth_multiplier=width)
     for number, variable in enumerate(made.variables):
@@ -43,7 +43,7 @@ def saved(prefix: Path, **parts: Any) -> Path:
 
 
 def classifier(prefix: Path, network: Any) -> Path:
-    """As the Model Garden's trainer writes one: the backbone inside the model, and beside it."""
+    """As written by the Model Garden's trainer: the backbone inside the model, and beside it."""
     model = ClassificationModel(network, num_classes=3, input_specs=PIXELS)
     return saved(prefix, model=model, global_step=tf.Variable(9), **model.checkpoint_items)
 
@@ -232,7 +232,7 @@ def test_what_is_no_weights_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
-    """A folder, its address, and the paths that were asked for."""
+    """A folder, its URL, and the requested paths."""
     folder, asked = tmp_path / "served", []
     folder.mkdir()
 

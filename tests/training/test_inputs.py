@@ -1,4 +1,4 @@
-"""The training batches: pictures, boxes and targets as the Model Garden would have them."""
+"""The training batches: the same images, boxes and targets as the Model Garden's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RED = (250, 5, 5)
 
 @pytest.fixture(params=["kept in memory", "of unknown size"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Trains on twelve grey pictures with a red cat in each, but for one that has only a crowd."""
+    """Twelve gray images with a red cat in each, except for one that has only a crowd."""
     known = request.param == "kept in memory"
     with tf.io.TFRecordWriter(str(tmp_path / "train.record-00000-of-00001")) as shard:
         for number in range(12):

@@ -1,4 +1,4 @@
-"""Keras' ImageNet weights in the Model Garden's MobileNetV2: each tensor where it should be."""
+"""Keras' ImageNet weights in the Model Garden's MobileNetV2: each tensor in its place."""
 
 from __future__ import annotations
 

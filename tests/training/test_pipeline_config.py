@@ -1,4 +1,4 @@
-"""The Object Detection API's configurations, mapped to ours or refused."""
+"""The Object Detection API's configurations, converted to ours or rejected."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def momentum(rate: str) -> str:
 
 
 def schedule(rate: str) -> dict[str, Any]:
-    """What a learning rate became, under short names."""
+    """The result of a learning rate, under short names."""
     changes = mapped(train=momentum(rate)).changes
     ours = "trainer.optimizer_config."
     kinds = ("learning_rate.", "warmup.")
@@ -509,7 +509,7 @@ def test_the_text_format_is_read_in_all_its_forms() -> None:
 
 @pytest.fixture(scope="module")
 def garden() -> Any:
-    """TensorFlow is waited for only by the tests that need it."""
+    """Imports TensorFlow only for the tests that need it."""
     return pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
 

@@ -1,4 +1,4 @@
-"""The presets, and what a run's flags make of them."""
+"""The presets, and the flags that change them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training that is interrupted, goes wrong or is shared out, by the real command."""
+"""Training that is interrupted, fails or is distributed, by the real command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run that nothing happened to, and what it said."""
+    """An uninterrupted run, and its stderr."""
     out = tmp_path_factory.mktemp("whole") / "run"
     done = trained(records, out, "--evaluate-every", "3")
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def saved(run: Path) -> set[int]:
 
 
 def scalars(run: Path, tag: str) -> dict[int, float]:
-    """What TensorBoard was told, by step."""
+    """The scalars in TensorBoard's logs, by step."""
     return scalars_of(sorted(run.glob("train/events.*")), tag)
 
 
@@ -284,7 +284,7 @@ def workers(records: Path, out: Path, *more: str) -> Iterator[tuple[Process, Pro
 
 
 def ended(*processes: Process) -> list[str]:
-    """What each said; none takes longer than a host that is taken away has."""
+    """Each one's stderr; none takes longer than a host gets before it is stopped."""
     deadline = time.monotonic() + 120
     return [
         process.communicate(timeout=max(1, deadline - time.monotonic()))[1] for process in processes
@@ -308,7 +308,7 @@ def test_two_workers_learn_what_one_learns_with_the_whole_batch(
 
 
 def test_workers_end_together_and_go_on(records: Path, tmp_path: Path) -> None:
-    """The first one is killed; later one is told to stop."""
+    """The first one is killed; later one is asked to stop."""
     out, more = tmp_path / "two", ("--steps", "24")
     run = unfinished(out)
     with workers(records, out, *more) as (first, other):
