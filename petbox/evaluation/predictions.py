@@ -11,7 +11,7 @@ from petbox.data.records import Example
 from petbox.errors import DataError, ModelError
 from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
 from petbox.export.inputs import request
-from petbox.export.model_folder import OUTPUTS, ModelFolder
+from petbox.export.model_folder import OUTPUTS, SIGNATURE, ModelFolder
 from petbox.tf import as_written
 from petbox.training import checkpoints
 from petbox.training import config as training_config
@@ -81,7 +81,7 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
     where = model.folder
     try:
         loaded = tf.saved_model.load(str(where))
-        signature = loaded.signatures["serving_default"]
+        signature = loaded.signatures[SIGNATURE]
         ((key, spec),) = signature.structured_input_signature[1].items()
         missing = set(OUTPUTS) - signature.structured_outputs.keys()
     except (tf.errors.OpError, OSError, KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A SavedModel's folder, read once: where it lies, its class names, its exporter's report.
+"""A SavedModel's folder, read once: its path, signatures, class names, its exporter's report.
 
 Never imports TensorFlow, so a wrong path is reported at once.
 """
@@ -6,7 +6,7 @@ Never imports TensorFlow, so a wrong path is reported at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from petbox.errors import ModelError
 FILE = "saved_model.pb"
 EXTRA = "assets.extra"
 REPORT = "export.json"
+SIGNATURE = "serving_default"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 MOST_LEVELS = 3  # as in export/Servo/1
 
@@ -24,6 +25,7 @@ MOST_LEVELS = 3  # as in export/Servo/1
 @dataclass(frozen=True)
 class ModelFolder:
     folder: Path  # the one with saved_model.pb
+    signatures: tuple[str, ...]
     label_map: Path
     label_map_text: bytes
     names: Mapping[int, str]
@@ -41,7 +43,7 @@ class ModelFolder:
 
 
 def read(path: Path, label_map: Path | None = None) -> ModelFolder:
-    """The SavedModel at or below `path`; its class names are from `label_map`, or its own."""
+    """The detector at or below `path`; its class names are from `label_map`, or its own."""
     folder = newest_version(path)
     own = folder / "assets" / labels.FILE_NAME
     if not label_map and not own.is_file():
@@ -54,7 +56,12 @@ def read(path: Path, label_map: Path | None = None) -> ModelFolder:
         text = label_map.read_bytes()
     except OSError as error:
         raise ModelError(f"{label_map}: cannot be read ({error.strerror})") from error
-    return ModelFolder(folder, label_map, text, labels.parse(text, str(label_map)), _report(folder))
+    signatures = _signatures((folder / FILE).read_bytes())
+    if signatures is not None and SIGNATURE not in signatures:
+        others = ", ".join(sorted(signatures)) or "none at all"
+        raise ModelError(f"{folder}: has no signature {SIGNATURE}, but {others}; export it again")
+    names = labels.parse(text, str(label_map))
+    return ModelFolder(folder, signatures or (), label_map, text, names, _report(folder))
 
 
 def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
@@ -73,6 +80,43 @@ def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
         if folders:
             return max(folders, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
     raise ModelError(f"{path}: no model; found: {_contents(path)}; {expected}")
+
+
+def _signatures(content: bytes) -> tuple[str, ...] | None:
+    """The keys of SavedModel.meta_graphs.signature_def, or None if the file is corrupt."""
+    try:
+        return tuple(
+            key.decode()
+            for meta_graph in _fields(content, 2)
+            for entry in _fields(meta_graph, 5)
+            for key in _fields(entry, 1)
+            if not key.startswith(b"__")  # TensorFlow's own
+        )
+    except (IndexError, ValueError):
+        return None
+
+
+def _fields(message: bytes, number: int) -> Iterator[bytes]:
+    """The contents of a protobuf's fields of bytes with that number."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        if tag % 8 == 0:
+            _, at = _varint(message, at)
+            continue
+        length, at = _varint(message, at) if tag % 8 == 2 else ({1: 8, 5: 4}.get(tag % 8, -1), at)
+        if not 0 <= length <= len(message) - at:
+            raise ValueError("no such field")
+        if tag == number * 8 + 2:
+            yield message[at : at + length]
+        at += length
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while message[at] > 127:
+        value, shift, at = value + (message[at] % 128 << shift), shift + 7, at + 1
+    return value + (message[at] << shift), at + 1
 
 
 def _contents(folder: Path) -> str:

@@ -14,10 +14,9 @@ from typing import Any
 
 from petbox.data import labels
 from petbox.errors import ModelError
-from petbox.export.model_folder import OUTPUTS
+from petbox.export.model_folder import OUTPUTS, SIGNATURE
 from petbox.tf import tf
 
-SIGNATURE = "serving_default"
 IMAGE_INFO = "image_info"  # [1,4,2]: the image's size, the canvas, the scale, the offset
 MOST_DETECTIONS = 300  # of a model that does not state its own limit
 LARGEST_FRACTION = 2.0  # larger boxes are in pixels
@@ -32,7 +31,7 @@ class WrappedNetwork:
     def __init__(self, folder: Path, classes: int) -> None:
         self.classes = classes
         self._loaded = _loaded(folder)
-        self._call = _signature(folder, self._loaded)
+        self._call = self._loaded.signatures[SIGNATURE]
         self._input = _input(folder, self._call)
         shapes = _outputs(folder, self._call)
         self._most = shapes["detection_boxes"].shape[1] or MOST_DETECTIONS
@@ -93,13 +92,6 @@ def _loaded(folder: Path) -> Any:
         raise ModelError(
             f"{folder}: cannot be loaded ({cause}); name an intact SavedModel"
         ) from error
-
-
-def _signature(folder: Path, loaded: Any) -> Any:
-    if SIGNATURE not in loaded.signatures:
-        others = ", ".join(sorted(loaded.signatures)) or "none at all"
-        raise ModelError(f"{folder}: has no signature {SIGNATURE}, but {others}; export it again")
-    return loaded.signatures[SIGNATURE]
 
 
 def _input(folder: Path, signature: Any) -> str:

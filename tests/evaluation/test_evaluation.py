@@ -402,13 +402,19 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
         ((), "--run or --model: give one of them, not 0"),
         (("--model", "{run}"), "{run}: no model; found:"),
         (("--model", "{bare}"), "{bare}: has no assets/label_map.pbtxt; pass --label-map"),
+        (("--model", "{other}"), "{other}: has no signature serving_default, but predict; export"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(
     words: tuple[str, ...], told: str, untrained: Path, tmp_path: Path, folder: Path, run: Any
 ) -> None:
     (tmp_path / "saved_model.pb").touch()
-    places = {"run": str(untrained), "bare": str(tmp_path)}
+    other = tmp_path / "other"
+    (other / "assets").mkdir(parents=True)
+    labels.write(other / "assets" / labels.FILE_NAME, NAMES)
+    # A protobuf of one meta graph with one signature.
+    (other / "saved_model.pb").write_bytes(b"\x12\x0b\x2a\x09\x0a\x07predict")
+    places = {"run": str(untrained), "bare": str(tmp_path), "other": str(other)}
     words = tuple(word.format(**places) for word in words)
     done = run("train/evaluate.py", "--records", folder / "records", *words)
     assert done.returncode == 1
