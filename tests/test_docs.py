@@ -41,6 +41,7 @@ SERVED = "tests/serving/test_serve.py::test_a_model_is_found"
 ELSEWHERE = {
     "make demo": "Makefile",
     "make test": ".ci/run",
+    "petbox train photos/": "tests/cli/test_train_photos.py",
     "petbox serve model/mine": f"{SERVED}_however_it_is_named",
     "petbox serve model/zoo": f"{SERVED}_however_it_is_named",
     "petbox-model-server --rest_api_port": "tests/serving/test_model_server"
@@ -64,7 +65,7 @@ ELSEWHERE = {
     "PETBOX_SAGEMAKER_SDK=": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
 PYTHON_ELSEWHERE = {
-    "README.md": "tests/test_chain.py::test_the_readme_asks_with_boto3_as_it_is_written",
+    "README.md": "tests/test_chain.py::test_the_readmes_python_is_run_as_it_is_written",
     "litert.md": "tests/litert/test_litert.py::test_neither_tensorflow_nor_boto3_is_wanted",
     "sagemaker-sdk.md": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
