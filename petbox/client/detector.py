@@ -131,8 +131,8 @@ class Detector:
             from petbox.images.photos import list_images
 
             images = list_images([os.fspath(images)])
-        elif isinstance(images, (bytes, bytearray)):
-            raise TypeError("detect_many takes several images; put the bytes into a list")
+        elif isinstance(images, (bytes, bytearray)) or getattr(images, "ndim", 1) in (2, 3):
+            raise TypeError("detect_many takes several images; put a single one into a list")
         copies: dict[str, Path] = {}
         if draw is not None:
             from petbox.images import drawn_copies

@@ -91,8 +91,11 @@ class Http:
         self._kind: type[http.client.HTTPConnection] = kinds[parts.scheme]
         self._headers = {"Content-Type": "application/json", "User-Agent": f"petbox/{__version__}"}
         self._idle: deque[http.client.HTTPConnection] = deque()
+        self._process = os.getpid()
 
     def send(self, body: bytes) -> bytes:
+        if self._process != os.getpid():  # a fork must not use its parent's connections
+            self._idle, self._process = deque(), os.getpid()
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:

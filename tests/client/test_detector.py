@@ -6,6 +6,7 @@ import base64
 import copy
 import io
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -382,6 +383,22 @@ def test_one_detector_serves_many_threads_and_keeps_its_connections(server: Peer
         assert len({asked.connection for asked in server.asked}) == before + 1
 
 
+def test_a_fork_makes_connections_of_its_own(server: Peer) -> None:
+    detector = Detector(server.url)
+    detector.detect(CAT)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if len(detector.detect(CAT)) == 2 else 1
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    detector.detect(CAT)
+    ours, forked, still_ours = (asked.connection for asked in server.asked)
+    assert ours == still_ours != forked
+
+
 # What comes back
 
 
@@ -631,8 +648,16 @@ def test_a_folder_without_images_is_named_before_anything_is_done(tmp_path: Path
     detector = Detector(engine=Echo())
     with pytest.raises(errors.DataError, match=f"^{tmp_path}: no image in this folder"):
         detector.detect_many(tmp_path)
-    with pytest.raises(TypeError, match="put the bytes into a list"):
-        detector.detect_many(JPEG)  # type: ignore[arg-type]
+    for single in (JPEG, np.zeros((16, 24, 3), np.uint8), np.zeros((16, 24), np.uint8)):
+        with pytest.raises(TypeError, match="put a single one into a list"):
+            detector.detect_many(single)  # type: ignore[arg-type]
+
+
+def test_a_stack_of_arrays_is_several_images() -> None:
+    engine = Echo()
+    frames = np.zeros((3, 16, 24, 3), np.uint8)
+    results = [found for _, found in Detector(engine=engine).detect_many(frames)]
+    assert [(found.width, found.height) for found in results] == [(24, 16)] * 3
 
 
 def test_copies_are_drawn_into_a_folder(server: Peer, album: Path, tmp_path: Path) -> None:
