@@ -1,4 +1,4 @@
-"""A program run as a child: its output is passed on, its death is announced, its end is sure."""
+"""A child process: its output is passed on, its exit is reported, and it never outlives us."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from petbox.cli.program import say
 
 LINES_KEPT = 20
 PR_SET_PDEATHSIG = 1
-# What TensorFlow says to everyone before it can be told to be quiet; nobody can act on it.
+# TensorFlow prints this before it can be silenced; users cannot act on it.
 CHATTER = re.compile(r"WARNING: All log messages before absl|[IW]0000 00:00:")
 
 
 class Child:
-    """Started at once, in a session of its own, so that Ctrl-C reaches it only through us.
+    """Started at once, in its own session, so that Ctrl-C reaches it only through us.
 
-    On Linux it leaves when we are killed without a chance to stop it.
+    On Linux it also exits if we are killed and cannot stop it.
     """
 
     def __init__(self, name: str, command: list[str], died: Callable[[Child], object]) -> None:
@@ -43,10 +43,10 @@ class Child:
         self._reader.start()
         threading.Thread(target=self._announce, args=(died,), daemon=True).start()
 
-    def stop(self, farewell: signal.Signals, seconds: float) -> None:
-        """Asks it to leave and waits; whoever is not gone by then, or on Ctrl-C, is killed."""
+    def stop(self, number: signal.Signals, seconds: float) -> None:
+        """Sends the signal and waits; kills the child if it is still there then, or on Ctrl-C."""
         if self._process.poll() is None:
-            self._process.send_signal(farewell)
+            self._process.send_signal(number)
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -55,16 +55,16 @@ class Child:
             self._kill_session()
             self._reader.join(1.0)
 
-    def obituary(self) -> str:
-        """One line: who died, how, and its last words."""
-        self._reader.join(1.0)  # the last words may still be under way
+    def exit_reason(self) -> str:
+        """One line: which program exited, how, and its last output."""
+        self._reader.join(1.0)  # the last lines may still be in the pipe
         code = self._process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         words = " / ".join(line for line in list(self._last_lines)[-3:])
-        return f"{self.name} {how}; its last words: {words or '(none)'}"
+        return f"{self.name} {how}; its last output: {words or '(none)'}"
 
     def _kill_session(self) -> None:
-        """Whatever it has started as well: nginx's workers outlive a killed master."""
+        """Including its children: nginx's workers outlive a killed master."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -74,7 +74,7 @@ class Child:
         for line in self._process.stdout:
             if line.strip() and not CHATTER.match(line):
                 self._last_lines.append(line.strip())
-                with contextlib.suppress(OSError):  # nobody reads us any more; the child goes on
+                with contextlib.suppress(OSError):  # our reader is gone; the child continues
                     say(line.rstrip())
 
     def _announce(self, died: Callable[[Child], object]) -> None:

@@ -27,7 +27,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
     """Docstrings as they are written, and each default beside its flag."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, (), []):  # "default: None" tells nobody anything
+        if action.default in (None, False, (), []):  # "default: None" says nothing
             return action.help
         return super()._get_help_string(action)
 

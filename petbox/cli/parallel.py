@@ -1,8 +1,7 @@
-"""Doing something to many things at once, with the results in the things' order.
+"""Runs a function over many items in threads, and yields the results in order.
 
-No more than so many are under way, and none is begun far ahead of the oldest that is not done, so
-that memory has a bound however many there are. The first failure ends it. Knows nothing of what
-is done; threads, for it is meant for waiting on networks.
+At most `parallel` items are in progress, and none starts far ahead of the oldest unfinished one, so
+memory is bounded. The first failure ends it. Threads, because the work is waiting for networks.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Generic, TypeVar
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 
-AHEAD = 8  # results that may wait for an older one, for each that is under way
-GRACE = 5.0  # seconds that a failure leaves to what is under way; it is paid for
+AHEAD = 8  # results that may wait for an older one, per thread
+GRACE = 5.0  # seconds for requests in progress to finish after a failure
 
 
 def in_order(
@@ -27,10 +26,10 @@ def in_order(
     parallel: int,
     stop: threading.Event,
 ) -> Generator[Result, None, None]:
-    """What `act` makes of each thing, `parallel` of them at a time.
+    """The result of `act` for each thing, `parallel` of them at a time.
 
-    What it raises is raised here, once all that was done nevertheless has been given. `stop` is
-    set when no result is wanted any more, for an `act` that waits.
+    An exception is raised here after the results that were finished anyway. `stop` is set when no
+    more results are needed, for an `act` that waits.
     """
     if isinstance(things, Sized):
         parallel = min(parallel, len(things))
@@ -66,9 +65,9 @@ class _Failed(Exception):
 
 
 class _Crew(Generic[Thing, Result]):
-    """Threads that take one thing after the other, until there is none or they shall stop.
+    """Threads that take one thing after the other until none is left or `stop` is set.
 
-    Daemons: a program that is interrupted does not wait for a server that hangs.
+    Daemons: an interrupted program does not wait for a server that hangs.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class _Crew(Generic[Thing, Result]):
         return done
 
     def last_done(self) -> dict[int, Result]:
-        """What comes in after a failure, which is the end of it; further failures are not told."""
+        """Results that arrive after a failure; further failures are dropped."""
         self.end(GRACE)
         found = {}
         while not self._done.empty():
@@ -104,7 +103,7 @@ class _Crew(Generic[Thing, Result]):
         return found
 
     def end(self, seconds: float) -> None:
-        """Begins nothing new, and waits so long for what is under way."""
+        """Starts nothing new, and waits up to `seconds` for what is in progress."""
         self._stop.set()
         self.room.release()
         until = time.monotonic() + seconds

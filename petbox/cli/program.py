@@ -1,7 +1,7 @@
-"""The one frame around every program: options in, exit code out, talk on stderr.
+"""What every program shares: options in, exit code out, messages on stderr.
 
-Exit 0 is done, 1 failed (one line says what and what to do), 2 misused (argparse), 130 and 143
-interrupted. What is ours to mend keeps its traceback.
+Exit code 0: done. 1: failed, with one line that says why and what to do. 2: wrong usage (argparse).
+130 and 143: interrupted. Bugs of ours keep their traceback.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from petbox.errors import PetboxError
 
 T = TypeVar("T")
 
-# What the system says of a disk or a path of the user's; other numbers may be our own mistakes.
+# The user's disk or path is the cause; other numbers may be bugs of ours.
 OUTSIDE = (
     errno.EACCES,
     errno.EDQUOT,
@@ -42,22 +42,22 @@ def run(
 
 
 def guarded(act: Callable[[], object]) -> int:
-    """The exit code of `act`, whose mendable errors become one line on stderr."""
+    """The exit code of `act`; an error that the user can fix becomes one line on stderr."""
     signal.signal(signal.SIGTERM, _leave)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         act()
-        sys.stdout.flush()  # while a reader that left can still be told from a mistake
+        sys.stdout.flush()  # so that a closed pipe is noticed here
         return 0
     except PetboxError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it can")
+        say("interrupted; the same command continues where it can")
         return 130
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except BrokenPipeError:  # the reader has exited, as `head` does
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # or the interpreter flushes into the pipe again
         return 1
@@ -69,15 +69,15 @@ def guarded(act: Callable[[], object]) -> int:
 
 
 def report(made: Path, as_json: bool, /, **facts: object) -> None:
-    """Prints on stdout what was made: its path, or all that a program may want to know."""
+    """Prints the product on stdout: its path, or with --json one object with more facts."""
     print(json.dumps({"path": str(made), **facts}, ensure_ascii=False) if as_json else made)
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal; stdout is kept for the product."""
+    """Prints one line for the user; stdout is for the product."""
     print(text, file=sys.stderr, flush=True)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """TERM unwinds the stack as Ctrl-C does, so that nothing half-written stays."""
+    """TERM unwinds the stack as Ctrl-C does, so that nothing half-written is left."""
     sys.exit(143)

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 15.0
 def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], None]]:
     """Yields `advance(by, note)`; `note` is a few words shown beside the bar, such as the loss.
 
-    `done` is what an earlier, interrupted run had finished already.
+    `done` was finished by an earlier, interrupted run.
     """
     follow = _bar if sys.stderr.isatty() else _lines
     with follow(title, total, done) as advance:
@@ -88,9 +88,9 @@ def megabytes(size: int) -> str:
 
 @contextmanager
 def meter(title: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yields `at(position)`, to be called with the bytes behind us so far.
+    """Yields `at(position)`, to be called with the bytes done so far.
 
-    Where the `total` is not known there is nothing to show, and nothing is.
+    Shows nothing if the `total` is unknown.
     """
     if total is None:
         yield lambda _position: None

@@ -1,8 +1,8 @@
-"""Signals that ask to stop, heeded also while the main thread waits for a lock.
+"""Stop signals that are handled even while the main thread waits for a lock.
 
-Of a signal that comes to another thread, or just before such a wait begins, Python only makes a
-note, and looks at it when the wait is over: never, where the signal was to end it. A byte in a
-pipe, which C writes as the signal comes, wakes whoever reads there.
+Python runs signal handlers between bytecodes of the main thread, so a signal that should end a wait
+would be handled only after it. A byte in a wake-up pipe, which C writes when the signal arrives,
+wakes the thread that reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 @contextmanager
 def heard(numbers: Iterable[signal.Signals], act: Callable[[], object]) -> Iterator[None]:
-    """Until the end of this, each of these signals calls `act`, in a thread."""
+    """Within the block, each of these signals calls `act` in a thread."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
@@ -41,20 +41,20 @@ def heard(numbers: Iterable[signal.Signals], act: Callable[[], object]) -> Itera
 
 
 class StopRequest:
-    """Whether somebody has asked."""
+    """Whether a stop was requested."""
 
     def __init__(self) -> None:
-        self.code = 0  # what the process is to exit with, once it was asked
+        self.code = 0  # the exit code, once a stop was requested
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Until the end of this, the two signals do no more than to set `code`."""
+        """Within the block, the two signals only set `code`."""
         with signals_go_to(self._note):
             yield
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.code:
-            raise KeyboardInterrupt  # somebody at a terminal has no patience for the last step
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the last step
         self.code = 128 + number
 
 

@@ -39,7 +39,7 @@ class Photo:
 
     path: Path
     number: int  # unique in its split, for COCO's metrics
-    breed: str  # its breed or its first animal's class: a division by chance is fair to each
+    breed: str  # its breed or its first animal's class: a random split is fair to each
     width: int
     height: int
     animals: tuple[Animal, ...]
@@ -62,7 +62,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Division:
-    """How photos become two splits: by lists, or a share of them held out by chance."""
+    """How photos become two splits: by lists, or a share held out at random."""
 
     train_list: Path | None = None
     test_list: Path | None = None
@@ -78,7 +78,7 @@ class Division:
             raise DataError("--test-list and --test-share both say what is held out; give one")
 
 
-TRIMMED = "box trimmed to its picture, by less than a pixel"
+TRIMMED = "box trimmed to its image, by less than a pixel"
 
 
 def trimmed(edges: Edges, width: int, height: int) -> Edges:
@@ -99,12 +99,10 @@ def box(where: str, edges: Edges, width: int, height: int, advice: str = "") -> 
     shown = f"box {xmin:g},{ymin:g} to {xmax:g},{ymax:g}"
     if min(edges) < 0 or max(xmin, xmax) > width or max(ymin, ymax) > height:
         raise DataError(
-            f"{where}: {shown} reaches out of its {width}x{height} picture; correct it{advice}"
+            f"{where}: {shown} reaches out of its {width}x{height} image; correct it{advice}"
         )
     if xmin >= xmax or ymin >= ymax:
-        raise DataError(
-            f"{where}: {shown} is empty or turned around; min must be less than max{advice}"
-        )
+        raise DataError(f"{where}: {shown} is empty or inverted; min must be less than max{advice}")
     return ymin / height, xmin / width, ymax / height, xmax / width
 
 

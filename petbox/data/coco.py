@@ -7,7 +7,7 @@
                annotations.json with images/ beside it
 
 The form of the boxes is the one that goes with the file, or `bbox` says it; a box that does not
-fit its picture in that form stops the reading. A picture without a box is left out and told of.
+fit its image in that form stops the reading. An image without a box is left out and reported.
 Masks are ignored. Opens no image.
 
 Category ids are kept, with their gaps, unless 0 is used, which is the background's: then all are
@@ -33,14 +33,14 @@ from petbox.errors import DataError
 BoxForm = Literal["by-file", "xywh", "corners"]
 MEANING = {"xywh": "x, y, width, height", "corners": "xmin, ymin, xmax, ymax"}
 _FORM = "give --coco a COCO file, or annotations.json of SageMaker's form"
-ANEW = "category ids numbered anew, for 0 is the background's"
+ANEW = "category ids renumbered, because 0 is the background's"
 ANNOTATIONS = ("annotations", "labels")  # usual names of the folder of such files
 Found = defaultdict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class _File:
-    """One JSON file whose lists have been looked through, and where its pictures are."""
+    """One JSON file whose lists have been looked through, and where its images are."""
 
     path: Path
     images: list[dict[str, Any]]
@@ -159,7 +159,7 @@ def _picture(file: _File, name: str) -> Path:
             return path
     raise DataError(
         f"{file.folder / name}: no such file, but {file.path} names it; put it there, or say "
-        "with --images where the pictures are"
+        "with --images where the images are"
     )
 
 
@@ -171,7 +171,7 @@ def _remark_on_the_rest(files: Sequence[_File], found: Found) -> None:
         for path in file.folder.glob("[!.]*")
         if path.suffix.lower() in PICTURES
     }
-    found["picture that no file names, passed over"].extend(path.name for path in lying - named)
+    found["image that no file names, ignored"].extend(path.name for path in lying - named)
 
 
 # The file
@@ -191,7 +191,7 @@ def _file(path: Path, folder: Path | None, bbox: BoxForm) -> _File:
     if bbox == "by-file":
         bbox = "corners" if names is None else "xywh"
     if folder is not None and not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give --images the folder of the pictures")
+        raise DataError(f"{folder}: no such folder; give --images the folder of the images")
     folder = folder or _folder(path, images[0]["file_name"])
     return _File(path, images, annotations, names, folder, bbox)
 
@@ -313,7 +313,7 @@ def _together(stated: Mapping[str, Mapping[int, str] | None]) -> dict[int, str] 
                 other for n, other in together.items() if n != number
             }:
                 raise DataError(
-                    f"{path}: category {number} is {name!r}, otherwise than in the other file; "
+                    f"{path}: category {number} is {name!r}, not as in the other file; "
                     "give each name one id"
                 )
     return together or None

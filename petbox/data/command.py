@@ -60,14 +60,14 @@ class Options:
     label_map: Annotated[Path | None, "class ids to use (default: the source's own)", "FILE"] = None
     train_list: Annotated[Path | None, "photos to train on (default: the source's)", "FILE"] = None
     test_list: Annotated[Path | None, "photos held out (default: the source's)", "FILE"] = None
-    test_share: Annotated[float | None, "hold out this share by chance instead", "S"] = None
+    test_share: Annotated[float | None, "hold out this share at random instead", "S"] = None
     turned: Annotated[
         Literal["by-size", "follow", "ignore"],
         "whether boxes follow a photo's EXIF orientation; by-size: as its stated size tells",
     ] = "by-size"
-    leave_out_broken: Annotated[bool, "leave out pictures that cannot be decoded"] = False
-    workers: Annotated[int | None, "pictures at a time (default: one a core)", "N"] = None
-    seed: Annotated[int, "of the order of the pictures, and of --test-share"] = 1
+    leave_out_broken: Annotated[bool, "leave out images that cannot be decoded"] = False
+    workers: Annotated[int | None, "images at a time (default: one per core)", "N"] = None
+    seed: Annotated[int, "of the order of the images, and of --test-share"] = 1
     json: Json = False
 
 
@@ -170,7 +170,7 @@ def source(options: Options) -> str:
 def report(info: records.RecordsInfo) -> None:
     for split, pictures in info.pictures.items():
         animals = sum(info.animals[split].values())
-        program.say(f"{split}: {pictures} pictures, {animals} animals")
+        program.say(f"{split}: {pictures} images, {animals} objects")
     for what, names in info.remarks.items():
         more = ", …" if len(names) > NAMES_SHOWN else ""
         program.say(f"{what}: {len(names)} ({', '.join(names[:NAMES_SHOWN])}{more})")

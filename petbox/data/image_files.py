@@ -1,4 +1,4 @@
-"""Picture files as records keep them: JPEG or plain PNG that decode, all else made JPEG.
+"""Image files as records keep them: valid JPEG or plain PNG, all else converted to JPEG.
 
 A file goes in byte for byte where it can. Cameras store a photo as it fell and note in EXIF how
 to turn it; TensorFlow does not look there, so what the boxes were drawn on must be what is
@@ -8,7 +8,7 @@ stored. `turned` says it:
     follow     boxes are of the photo as people see it
     by-size    the annotation's width and height tell; where they cannot, the run stops
 
-What cannot be decoded is refused, never mended.
+What cannot be decoded is rejected, never fixed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TURNED = "turned upright as its EXIF says"
 
 @dataclass(frozen=True)
 class Stored:
-    """A picture's file as its record holds it, and what was done to it, if anything."""
+    """An image file as its record holds it, and what was changed, if anything."""
 
     encoded: bytes
     format: str  # jpeg or png
@@ -120,7 +120,7 @@ def _to_be_turned(photo: Photo, size: tuple[int, int], orientation: int, turned:
         width, height = upright if turn else size
         raise DataError(
             f"{photo.annotation}: says {photo.width}x{photo.height}, but {photo.path} is "
-            f"{width}x{height}; its boxes are of another picture: fetch both again"
+            f"{width}x{height}; its boxes belong to another image; fetch both again"
         )
     return turn
 
@@ -145,10 +145,10 @@ def _broken(photo: Photo, encoded: bytes, error: Exception) -> DataError:
 
 
 class Undecodable(DataError):
-    """A picture that is no picture; the one trouble that may be left out when it is asked for."""
+    """An invalid image; the one kind of error that --leave-out-broken skips."""
 
 
 def _one_line(error: Exception) -> str:
     """Pillow's reason; without the address of the buffer it was read from."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"cannot identify image file .*", "it is no picture", text)
+    return re.sub(r"cannot identify image file .*", "it is not an image", text)

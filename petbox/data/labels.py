@@ -7,7 +7,7 @@
 
 Numbers start at 1; 0 is the background. Standard library only, for the map is also read where
 there is nothing else, and from the inside of a SavedModel. Not a reader of text protobufs in
-general: fields it does not know are passed over, not understood.
+general: fields it does not know are ignored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read(path: Path) -> dict[int, str]:
         return parse(path.read_bytes(), str(path))
     except OSError as error:
         raise DataError(
-            f"{path}: no label map can be read here ({error.strerror}); train/make_records.py "
+            f"{path}: no label map can be read here ({error.strerror}); `petbox records` "
             "writes one beside its records"
         ) from error
 

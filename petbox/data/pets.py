@@ -7,8 +7,8 @@
     annotations/trainval.txt, test.txt    the same lines for each split
 
 The real set has its oddities: a test split without XML, XMLs on no list, two animals in a photo,
-a trimap that is all background, stray files. Each is dealt with here on purpose and told of in
-`remarks`; whatever else contradicts itself stops the reading with the file's name. Never writes.
+a trimap that is all background, stray files. Each is handled on purpose and reported in
+`remarks`; any other contradiction stops the reading and names the file. Never writes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPECIES = {1: "cat", 2: "dog"}
 _BACKGROUND = 2  # of a trimap's pixels
 _LAYOUT = (
     "give --pets a folder with images/ and annotations/ as Oxford-IIIT Pet has them "
-    "(train/fetch_pets.py fetches it, train/make_toy_pets.py draws one)"
+    "(`petbox fetch` downloads it, `petbox toy` draws one)"
 )
 
 
@@ -112,7 +112,7 @@ def read(
         if not found:
             raise DataError(
                 f"{lists[split]}: not one of its photos has boxes in {pets.drawn_in}; hold others "
-                f"out by chance with --test-share 0.2, or name another list with --{split}-list"
+                f"out at random with --test-share 0.2, or name another list with --{split}-list"
             )
     if division.test_share is not None:
         photos = data_annotations.by_chance(photos["train"], division.test_share, division.seed)
@@ -240,13 +240,13 @@ def _jpegs(folder: Path) -> dict[str, Path]:
 def _remark_on_the_rest(pets: _Pets, chosen: set[str]) -> None:
     """What lies in the folder and is in no record."""
     pets.found["on list.txt but in neither split"].extend(pets.numbers.keys() - chosen)
-    pets.found["picture on no list"].extend(pets.images.keys() - pets.numbers.keys())
+    pets.found["image on no list"].extend(pets.images.keys() - pets.numbers.keys())
     ending = {"face": ".xml", "body": ".png"}[pets.boxes]
     drawn = {path.name for path in _shown(pets.drawn_in) if path.suffix == ending}
     pets.found[f"{pets.drawn_in.name} of a photo on no list"].extend(
         drawn - {name + ending for name in pets.numbers}
     )
-    pets.found["file that is no .jpg, passed over"].extend(
+    pets.found["file that is not a .jpg, ignored"].extend(
         path.name for path in _shown(pets.root / "images") if path.suffix != ".jpg"
     )
 

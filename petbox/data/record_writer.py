@@ -22,7 +22,7 @@ from petbox.data import labels, records
 from petbox.data.annotations import Dataset, Photo
 from petbox.errors import DataError
 
-if TYPE_CHECKING:  # Pillow is asked for when there is something to write
+if TYPE_CHECKING:  # Pillow is needed only when there is something to write
     from petbox.data.image_files import Stored
 
 PICTURES_A_SHARD = 256
@@ -112,7 +112,7 @@ class _Written:
 
     def check(self, split: str) -> None:
         if not self._pictures[split]:
-            raise DataError(f"{split}: not one of its pictures can be decoded; fetch them again")
+            raise DataError(f"{split}: none of its images can be decoded; fetch them again")
 
     def info(self, source: str, seed: int, shards: dict[str, int]) -> records.RecordsInfo:
         names = self._dataset.labels
@@ -141,7 +141,7 @@ def _write_shard(
 def _in_order(
     pool: Executor, recorded: Callable[[Photo], _Record], photos: Sequence[Photo], ahead: int
 ) -> Iterator[_Record]:
-    """Several at a time and never more than a few ahead, for pictures are large."""
+    """Several at a time and never more than a few ahead, because images are large."""
     waiting: deque[Future[_Record]] = deque()
     for photo in photos:
         waiting.append(pool.submit(recorded, photo))

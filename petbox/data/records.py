@@ -60,10 +60,10 @@ def read_info(folder: Path) -> RecordsInfo:
         wanted = [p for split, n in info.shards.items() for p in shard_paths(folder, split, n)]
     except FileNotFoundError as error:
         raise DataError(
-            f"{folder}: no records (there is no {INFO}); make them with train/make_records.py"
+            f"{folder}: no records (there is no {INFO}); make them with `petbox records`"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not as train/make_records.py writes it; run it again") from error
+        raise DataError(f"{path}: not as `petbox records` writes it; run it again") from error
     for shard in wanted:
         if not shard.exists():
             raise DataError(f"{shard}: no such file, but {INFO} counts it; make the records again")
@@ -133,5 +133,5 @@ def _read_back(path: Path, example: Any) -> Example:
     except (IndexError, ValueError) as error:
         raise DataError(
             f"{path}: a record in it has not the Object Detection API's keys; write it with "
-            "train/make_records.py"
+            "`petbox records`"
         ) from error

@@ -18,7 +18,7 @@ HELD_OUT = 0.2  # unless the data or an option says otherwise
 TRAIN = ("train", "trainval", "training")
 TEST = ("test", "val", "valid", "validation")  # the first that there is
 UNUSED = "not used, for {} is held out"
-BY_CHANCE = "held out by chance, for no list says what is"
+BY_CHANCE = "held out at random, because no list says what is"
 
 
 def folders(

@@ -136,7 +136,7 @@ def _picture(
     files: Mapping[str, Path],
     stems: Mapping[str, list[Path]],
 ) -> Path:
-    """The picture with the XML's own name, or else with the `<filename>` in it."""
+    """The image with the XML's own name, or else with the `<filename>` in it."""
     own, named = stems.get(xml.stem, []), files.get(said.filename)
     if named in own:
         return named
@@ -144,24 +144,24 @@ def _picture(
     if not candidates:
         or_named = f" nor {said.filename}" if said.filename else ""
         raise DataError(
-            f"{xml}: its picture is missing, there is no {xml.stem}.jpg{or_named} in JPEGImages/, "
+            f"{xml}: its image is missing, there is no {xml.stem}.jpg{or_named} in JPEGImages/, "
             "images/ or beside it; put it there, or take the XML away"
         )
     if len(candidates) > 1:
         raise DataError(
-            f"{xml}: its picture may be {candidates[0]} or {candidates[1]}; "
+            f"{xml}: its image may be {candidates[0]} or {candidates[1]}; "
             "say which in <filename>, and let the other have another name"
         )
     return candidates[0]
 
 
 def _refuse_shared(xmls: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
-    """Two XMLs of one picture, of which one tells but a part."""
+    """Two XMLs of one image, each of which would describe only a part."""
     described: dict[Path, str] = {}
     for name, path in paths.items():
         if path in described:
             raise DataError(
-                f"{xmls[name]}: {path} is {xmls[described[path]]}'s picture already; "
+                f"{xmls[name]}: {path} is {xmls[described[path]]}'s image already; "
                 "correct its <filename>, or make the two one"
             )
         described[path] = name
@@ -187,7 +187,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What an XML says of its picture."""
+    """What an XML says about its image."""
 
     filename: str  # empty where it says none
     width: int

@@ -201,7 +201,7 @@ def _until_stopped(
             continue
         if died is None:
             return
-        raise ServiceError(died.obituary())
+        raise ServiceError(died.exit_reason())
 
 
 def _is_open(port: int) -> bool:

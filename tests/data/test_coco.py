@@ -105,7 +105,7 @@ def test_cocos_boxes_become_records(root: Path, tmp_path: Path, run: Any) -> Non
     assert info.labels == {17: "cat", 90: "dog"}
     assert info.pictures == {"train": 6, "test": 3}
     assert "left out, no box: 1 (1.jpg)\n" in done.stderr
-    assert "picture that no file names, passed over: 1 (unnamed.png)\n" in done.stderr
+    assert "image that no file names, ignored: 1 (unnamed.png)\n" in done.stderr
     assert "boxes read as x, y, width, height: 1 (annotations.json)\n" in done.stderr
     for example in chain(examples(out, "train"), examples(out, "test")):
         number = int(example.name.removesuffix(".jpg"))
@@ -141,7 +141,7 @@ def test_a_category_0_in_use_numbers_all_anew(root: Path) -> None:
         annotation["category_id"] -= 1
     dataset = read(root, stated)
     assert dataset.labels == {1: "class_0", 2: "class_1"}
-    anew = dataset.remarks["category ids numbered anew, for 0 is the background's"]
+    anew = dataset.remarks["category ids renumbered, because 0 is the background's"]
     assert anew == ("class_0: 0 is 1", "class_1: 1 is 2")
     assert [animal.label for animal in animals(dataset)] == [1, 2] * 5
 
@@ -170,7 +170,7 @@ def test_a_box_less_than_a_pixel_outside_is_trimmed_and_told_of(root: Path) -> N
     stated["annotations"][0]["bbox"] = [-0.3, 10, 60.7, 30.01]
     dataset = read(root, stated)
     assert animals(dataset)[0].box == (10 / 40, 0, 1, 1)
-    assert dataset.remarks["box trimmed to its picture, by less than a pixel"] == ("0.jpg",)
+    assert dataset.remarks["box trimmed to its image, by less than a pixel"] == ("0.jpg",)
 
 
 def test_two_files_are_two_splits(root: Path) -> None:
@@ -223,10 +223,10 @@ def with_box(*bbox: object) -> Json:
 @pytest.mark.parametrize(
     ("bbox", "why"),
     [
-        ((50, 10, 45, 20), "box 50,10 to 95,30 reaches out of its 60x40 picture"),
-        ((-2, 10, 30, 20), "box -2,10 to 28,30 reaches out of its 60x40 picture"),
-        ((20, 10, 0, 20), "box 20,10 to 20,30 is empty or turned around"),
-        ((20, 10, 30, -5), "box 20,10 to 50,5 is empty or turned around"),
+        ((50, 10, 45, 20), "box 50,10 to 95,30 reaches out of its 60x40 image"),
+        ((-2, 10, 30, 20), "box -2,10 to 28,30 reaches out of its 60x40 image"),
+        ((20, 10, 0, 20), "box 20,10 to 20,30 is empty or inverted"),
+        ((20, 10, 30, -5), "box 20,10 to 50,5 is empty or inverted"),
     ],
 )
 def test_a_box_that_cannot_be(bbox: tuple[float, ...], why: str, refused: Refused) -> None:
@@ -369,7 +369,7 @@ def test_two_files_that_name_a_category_differently(root: Path) -> None:
     path = put(root, of_coco())
     other = root / "other.json"
     other.write_text(json.dumps(spoiled("categories", 1, name="lynx")))
-    with pytest.raises(DataError, match=r"other\.json: category 17 is 'lynx', otherwise than in"):
+    with pytest.raises(DataError, match=r"other\.json: category 17 is 'lynx', not as in"):
         coco.read([path, other])
 
 

@@ -227,7 +227,7 @@ def test_what_is_there_already_is_not_fetched_again(
     part(out).parent.mkdir()  # as after a KILL at the very end
     done = fetched(mirror.url)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
     assert mirror.asked == [] and is_whole(out)
 
 
@@ -287,7 +287,7 @@ def test_a_server_that_sends_another_piece_starts_over(
     mirror.script["/images.tar.gz"] = [breaks_at(100_000), other_piece]
     done = fetched(mirror.url)
     assert done.returncode == 0, done.stderr
-    assert "sends another piece than it was asked for (bytes 7-" in done.stderr
+    assert "sends another range than requested (bytes 7-" in done.stderr
     assert is_whole(out)
 
 
@@ -441,7 +441,7 @@ def test_a_disk_that_fills_up_is_named_and_the_rest_comes_later(
     limit = (100_000, resource.RLIM_INFINITY)
     done = fetched(mirror.url, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert refused(done, out) == (
-        f"{part(out)}: cannot be written (File too large); mend that, and the same command goes on"
+        f"{part(out)}: cannot be written (File too large); fix that, then run the command again"
     )
     assert fetched(mirror.url).returncode == 0
     assert is_whole(out)

@@ -262,7 +262,7 @@ def test_a_box_outside_its_picture(edge: dict[str, int], pets: Path, refused: Re
 @pytest.mark.parametrize("xmin", [30, 31])
 def test_a_box_that_is_empty_or_turned_around(xmin: int, pets: Path, refused: Refused) -> None:
     with_box(pets, xmin=xmin, ymin=20, xmax=30, ymax=60)
-    assert f"box {xmin},20 to 30,60 is empty or turned around" in refused()
+    assert f"box {xmin},20 to 30,60 is empty or inverted" in refused()
 
 
 @pytest.mark.parametrize("value", ["wide", "nan", "inf", ""])
@@ -296,7 +296,7 @@ def test_an_empty_picture(pets: Path, refused: Refused) -> None:
 
 def test_a_picture_that_is_text(pets: Path, refused: Refused) -> None:
     image(pets).write_text("<html>404</html>")
-    assert "cannot be decoded (it is no picture)" in refused()
+    assert "cannot be decoded (it is not an image)" in refused()
 
 
 def test_a_picture_that_breaks_off(pets: Path, refused: Refused) -> None:
@@ -409,8 +409,8 @@ def test_all_of_them_are_told_of_and_listed(pets: Path, tmp_path: Path, run: Any
         "left out, cannot be decoded": chosen[2].name,
         "left out of train, no XML": chosen[3].stem,
         "xmls of a photo on no list": "Bombay_11.xml",
-        "picture on no list": "Bombay_12",
-        "file that is no .jpg, passed over": "Abyssinian_100.mat",
+        "image on no list": "Bombay_12",
+        "file that is not a .jpg, ignored": "Abyssinian_100.mat",
     }
     for what, name in told.items():
         assert info.remarks[what] == (name,)
@@ -478,7 +478,7 @@ def test_a_split_without_a_picture_that_can_be_decoded(pets: Path, refused: Refu
     for line in (pets / "annotations" / "test.txt").read_text().splitlines():
         image(pets, line.split()[0]).write_bytes(b"gone")
     message = refused("--leave-out-broken")
-    assert message == "test: not one of its pictures can be decoded; fetch them again"
+    assert message == "test: none of its images can be decoded; fetch them again"
 
 
 def test_a_damaged_jpeg_that_only_tensorflow_refuses_is_refused(pets: Path) -> None:

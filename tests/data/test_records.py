@@ -194,14 +194,14 @@ def test_counts_are_read_without_tensorflow(records: Path, run: Any) -> None:
 
 
 def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no records .* make them with train/make_records\.py"):
+    with pytest.raises(DataError, match=r"no records .* make them with `petbox records`"):
         read_info(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pictures": {}}', "{"])
 def test_counts_of_another_form_are_refused(text: str, spoiled: Path) -> None:
     (spoiled / "records.json").write_text(text)
-    with pytest.raises(DataError, match=r"records\.json: not as train/make_records\.py writes it"):
+    with pytest.raises(DataError, match=r"records\.json: not as `petbox records` writes it"):
         read_info(spoiled)
 
 

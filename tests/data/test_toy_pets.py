@@ -134,5 +134,5 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == 130
-    assert said == "interrupted; the same command goes on where it can\n"
+    assert said == "interrupted; the same command continues where it can\n"
     assert list(tmp_path.iterdir()) == []

@@ -165,7 +165,7 @@ def test_without_lists_a_fifth_is_held_out_and_told_of(voc: Path) -> None:
     splits = split_names(read)
     assert (len(splits["train"]), len(splits["test"])) == (8, 2)
     held = tuple(f"{name}.jpg" for name in sorted(splits["test"]))
-    assert read.remarks == {"held out by chance, for no list says what is": held}
+    assert read.remarks == {"held out at random, because no list says what is": held}
     assert splits == split_names(data_voc.read(voc))
 
 
@@ -270,14 +270,14 @@ def test_xmls_without_a_single_object(voc: Path, refused: Refused) -> None:
 def test_an_xml_whose_picture_is_missing(voc: Path, refused: Refused) -> None:
     picture(voc).unlink()
     message = refused()
-    assert message.startswith(f"{xml(voc)}: its picture is missing, there is no {NAMES[0]}.jpg")
+    assert message.startswith(f"{xml(voc)}: its image is missing, there is no {NAMES[0]}.jpg")
 
 
 def test_an_xml_with_two_pictures(voc: Path, refused: Refused) -> None:
     draw(voc / "JPEGImages" / f"{NAMES[0]}.png")
     annotate(xml(voc), thing())
     message = refused()
-    assert message.startswith(f"{xml(voc)}: its picture may be ")
+    assert message.startswith(f"{xml(voc)}: its image may be ")
     assert f"{NAMES[0]}.jpg" in message and f"{NAMES[0]}.png" in message
 
 
@@ -285,7 +285,7 @@ def test_two_xmls_of_one_picture(voc: Path, refused: Refused) -> None:
     picture(voc).unlink()
     annotate(xml(voc), thing(), filename=f"{NAMES[1]}.jpg")
     message = refused()
-    assert f"{picture(voc, NAMES[1])} is " in message and "picture already" in message
+    assert f"{picture(voc, NAMES[1])} is " in message and "image already" in message
 
 
 def test_an_xml_that_is_none(voc: Path, refused: Refused) -> None:
@@ -301,10 +301,10 @@ def test_an_object_without_a_name(voc: Path, refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("box", "why"),
     [
-        ((6, 10, 61, 20), "box 6,10 to 61,20 reaches out of its 60x40 picture"),
-        ((6, -1, 30, 20), "box 6,-1 to 30,20 reaches out of its 60x40 picture"),
-        ((30, 10, 6, 20), "box 30,10 to 6,20 is empty or turned around"),
-        ((6, 10, 6, 20), "box 6,10 to 6,20 is empty or turned around"),
+        ((6, 10, 61, 20), "box 6,10 to 61,20 reaches out of its 60x40 image"),
+        ((6, -1, 30, 20), "box 6,-1 to 30,20 reaches out of its 60x40 image"),
+        ((30, 10, 6, 20), "box 30,10 to 6,20 is empty or inverted"),
+        ((6, 10, 6, 20), "box 6,10 to 6,20 is empty or inverted"),
     ],
 )
 def test_a_box_that_cannot_be(box: tuple[int, ...], why: str, voc: Path, refused: Refused) -> None:

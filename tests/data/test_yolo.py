@@ -121,7 +121,7 @@ def test_photos_without_a_box_are_left_out_and_named(flat: Path) -> None:
 def test_rounding_out_of_the_image_is_trimmed_and_named(flat: Path) -> None:
     (flat / "one.txt").write_text("0 0.25 0.5 0.51 1\n")
     dataset = read(flat, division=Division(test_share=0.5))
-    assert dataset.remarks["box trimmed to its picture, by less than a pixel"] == ("one.jpg",)
+    assert dataset.remarks["box trimmed to its image, by less than a pixel"] == ("one.jpg",)
 
 
 def test_a_label_map_is_matched_by_name(flat: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_label_map_is_matched_by_name(flat: Path) -> None:
         ("0 nan 0.5 0.1 0.1", "one.txt: line 2: '0 nan 0.5 0.1 0.1' is not in fractions"),
         ("5 0.5 0.5 0.2 0.2", "one.txt: line 2: class 5 has no name; there are 0 to 1"),
         ("-1 0.5 0.5 0.2 0.2", "one.txt: line 2: '-1 0.5 0.5 0.2 0.2' is not CLASS"),
-        ("0 0.5 0.5 0 0.2", "one.txt: line 2: box 20,8 to 20,12 is empty or turned around"),
+        ("0 0.5 0.5 0 0.2", "one.txt: line 2: box 20,8 to 20,12 is empty or inverted"),
         ("0 0.9 0.5 0.9 0.2", "one.txt: line 2: box 18,8 to 54,12 reaches out of its 40x20"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_broken_model_ends_the_embedded_server_at_once(tmp_path: Path) -> None
         code, errors = program.ended()
     assert code == 1
     last = errors.splitlines()[-1]
-    assert last.startswith("error: the model server left with 255; ")
+    assert last.startswith("error: the model server exited with 255; ")
     assert "DATA_LOSS: Can't parse" in last
 
 
@@ -183,7 +183,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -
         code, errors = program.ended()
         assert code == 1
         last = errors.splitlines()[-1]
-        assert last.startswith("error: the model server left with 1; ")
+        assert last.startswith("error: the model server exited with 1; ")
         assert "this model is broken" in last
         assert program.line() == ""
         assert not is_open(port)

@@ -59,7 +59,7 @@ def _one(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: 
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error.strerror or error}) while unpacking {path}; "
-            "mend that, and the same command goes on"
+            "fix that, and the same command continues"
         ) from error
 
 

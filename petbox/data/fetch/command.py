@@ -51,7 +51,7 @@ class Options:
         str, "what images.tar.gz must be; 'any' for a mirror with other bytes", "HEX"
     ] = IMAGES
     annotations_sha256: Annotated[str, "the same for annotations.tar.gz", "HEX"] = ANNOTATIONS
-    timeout: Annotated[float, "seconds without a byte until a connection is given up", "S"] = 30.0
+    timeout: Annotated[float, "seconds without a byte before a connection is dropped", "S"] = 30.0
 
 
 def main(options: Options) -> None:
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
     downloads = options.out.with_name(f"{options.out.name}.download")
     if options.out.exists():
         _refuse_other(options.out, f"{options.out}: exists, but")
-        program.say(f"{options.out}: is there already; remove it to fetch it anew")
+        program.say(f"{options.out}: exists already; remove it to download it again")
         outputs.remove(downloads)  # of a run that was killed when all was done but this
     elif is_url(options.from_):
         with _alone(downloads):
@@ -187,6 +187,6 @@ def _refuse_other(folder: Path, who: str) -> None:
     for wanted in ("images", "annotations/list.txt"):
         if not (folder / wanted).exists():
             raise DataError(
-                f"{who} {wanted} is missing; wanted are images/ and annotations/ as "
+                f"{who} {wanted} is missing; expected images/ and annotations/ as "
                 "Oxford-IIIT Pet has them"
             )

@@ -154,7 +154,7 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be written ({error.strerror}); mend that, and the same command goes on"
+            f"{path}: cannot be written ({error.strerror}); fix that, then run the command again"
         ) from error
 
 
@@ -280,7 +280,7 @@ def _total_of_rest(answer: http.client.HTTPResponse, part: _Part) -> int | None:
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", ranges)
     if match is None or int(match[1]) != part.size:
         part.clear()
-        raise _Again(f"sends another piece than it was asked for ({ranges})", wait=0)
+        raise _Again(f"sends another range than requested ({ranges})", wait=0)
     return None if match[2] == "*" else int(match[2])
 
 

@@ -29,9 +29,9 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and
 @dataclass(frozen=True)
 class Options:
     out: Annotated[Path, "folder to make; it must not exist yet"] = Path("data/toy")
-    train: Annotated[int, "pictures to train on"] = 600
-    test: Annotated[int, "pictures held out"] = 100
-    seed: Annotated[int, "another number draws other pictures"] = 1
+    train: Annotated[int, "images to train on"] = 600
+    test: Annotated[int, "images held out"] = 100
+    seed: Annotated[int, "another number draws other images"] = 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def main(options: Options) -> None:
         (folder / "annotations" / "xmls").mkdir(parents=True)
         _write_lists(folder / "annotations", pictures[: options.train], pictures[options.train :])
         _draw_all(folder, options.seed, pictures)
-    program.say(f"drew {options.train} pictures to train on and {options.test} to hold out")
+    program.say(f"drew {options.train} images to train on and {options.test} to hold out")
     print(options.out)
 
 

@@ -1,7 +1,7 @@
 """Toy scenes: one to three animals of one breed on a noisy background, and their boxes.
 
 All chance comes from the generator handed in, so a scene is the same wherever and whenever it
-is drawn. Says nothing of files and lists: `train/make_toy_pets.py` lays those out.
+is drawn. `petbox.data.toy.command` writes the files and lists.
 """
 
 from __future__ import annotations
