@@ -193,7 +193,7 @@ def test_an_array_that_is_a_view_is_sent_as_it_is_seen() -> None:
             r"^nowhere.jpg: cannot be read \(no such file or directory\); check the path",
         ),
         ("https://", "not the address"),
-        ("s3://bucket", "not the address of an object"),
+        ("s3://bucket", "has no key; write it like s3://"),
     ],
 )
 def test_what_is_no_image_raises_one_clear_sentence(array: Any, why: str) -> None:
