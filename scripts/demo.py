@@ -1,8 +1,8 @@
-"""The whole chain, small: draw pets, train, export, serve, ask three ways, look.
+"""The whole chain on drawn pets: train, export, serve, call it in three ways, draw the results.
 
     python scripts/demo.py [--port 8080]
 
-Each step is a command of its own and is skipped when its product is there. Prints the path of the
+Each step is a command of its own and is skipped if its output exists. Prints the path of the
 contact sheet.
 """
 
