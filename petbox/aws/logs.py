@@ -1,6 +1,6 @@
-"""What containers on SageMaker write, as CloudWatch has it: each line once, in order of time.
+"""Reads the logs of SageMaker's containers from CloudWatch, each line once, ordered by time.
 
-Reads only what is new since it last looked, and never waits: when to look again is the caller's.
+Never waits: the caller decides when to read again.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from petbox.aws import session
+
+MOST_STREAMS = 10  # an instance has one or two
+OVERLAP = 60_000  # milliseconds in which a late line may still come
 
 
 class Line(NamedTuple):
@@ -17,30 +20,29 @@ class Line(NamedTuple):
 
 
 class LogTail:
-    """The streams of a log group whose names begin with `prefix`; there may be none yet."""
+    """Follows the streams of a log group from their start; there may be none yet."""
 
     def __init__(self, logs: Any, group: str, prefix: str = "") -> None:
         self._logs = logs
         self._group = group
         self._prefix = prefix
         self._read_to: dict[str, str] = {}  # by stream, where its next page begins
-        self._unsaid: list[Line] = []  # read before something went wrong
+        self._unread: list[Line] = []  # read before an error
 
     @property
     def streams(self) -> list[str]:
-        """Those seen so far."""
         return sorted(self._read_to)
 
     def new(self) -> list[Line]:
-        """The lines that have come since the last call."""
+        """The lines written since the last call."""
         with session.calling(f"log group {self._group}"):
             try:
                 self._find_streams()
                 for stream in self._read_to:
                     self._read(stream)
             except self._logs.exceptions.ResourceNotFoundException:
-                pass  # the group is made with its first line
-        lines, self._unsaid = self._unsaid, []
+                pass  # the group is created with its first line
+        lines, self._unread = self._unread, []
         return sorted(lines, key=lambda line: line.time)  # and as read, where times are the same
 
     def _find_streams(self) -> None:
@@ -61,7 +63,72 @@ class LogTail:
             )
             for event in page["events"]:
                 line = Line(event["timestamp"], stream, event["message"].rstrip())
-                self._unsaid.append(line)
+                self._unread.append(line)
             self._read_to[stream] = page["nextForwardToken"]
             if page["nextForwardToken"] == here:  # an empty page alone does not mean the end
                 return
+
+
+def last_lines(logs: Any, group: str, count: int, since: int = 0) -> list[Line]:
+    """At most `count` lines of the newest streams begun after `since`; there may be none yet."""
+    lines: list[Line] = []
+    with session.calling(f"log group {group}"):
+        try:
+            streams = logs.describe_log_streams(
+                logGroupName=group, orderBy="LastEventTime", descending=True, limit=MOST_STREAMS
+            )["logStreams"]
+            for stream in streams:
+                if stream["creationTime"] >= since:
+                    lines += _of_stream(logs, group, stream["logStreamName"], count)
+        except logs.exceptions.ResourceNotFoundException:
+            return []  # the group is created with its first line
+    return sorted(lines, key=lambda line: line.time)[-count:]
+
+
+def _of_stream(logs: Any, group: str, stream: str, count: int) -> list[Line]:
+    """Reads pages backwards; any but the first may be empty before the start is reached."""
+    lines: list[Line] = []
+    token: str | None = None
+    while len(lines) < count:
+        page = logs.get_log_events(
+            logGroupName=group,
+            logStreamName=stream,
+            startFromHead=False,
+            limit=min(count, 10_000),
+            **({"nextToken": token} if token else {}),
+        )
+        events = [Line(e["timestamp"], stream, e["message"].rstrip()) for e in page["events"]]
+        lines = events + lines
+        if page["nextBackwardToken"] == token:
+            break
+        token = page["nextBackwardToken"]
+    return lines[-count:]
+
+
+class NewLines:
+    """Follows all streams of a log group from a moment on."""
+
+    def __init__(self, logs: Any, group: str, since: int) -> None:
+        self._logs = logs
+        self._group = group
+        self._newest = since
+        self._seen: dict[str, int] = {}  # times of recent lines, by id
+
+    def new(self) -> list[Line]:
+        found: list[Line] = []
+        start = max(self._newest - OVERLAP, 0)
+        with session.calling(f"log group {self._group}"):
+            pages = self._logs.get_paginator("filter_log_events")
+            try:
+                for page in pages.paginate(logGroupName=self._group, startTime=start):
+                    fresh = (e for e in page["events"] if e["eventId"] not in self._seen)
+                    found += [self._line(event) for event in fresh]
+            except self._logs.exceptions.ResourceNotFoundException:
+                return []
+        self._seen = {key: time for key, time in self._seen.items() if time >= start}
+        return sorted(found, key=lambda line: line.time)
+
+    def _line(self, event: Any) -> Line:
+        self._seen[event["eventId"]] = event["timestamp"]
+        self._newest = max(self._newest, event["timestamp"])
+        return Line(event["timestamp"], event["logStreamName"], event["message"].rstrip())

@@ -25,13 +25,13 @@ TAG = re.compile(r"[\w\s.:/=+@-]*")
 
 
 def check_name(text: str) -> None:
-    """The name of a job, a model, an endpoint or its configuration."""
+    """Checks the name of a job, a model, an endpoint or its configuration."""
     if len(text) > 63:
-        raise ValueError(f"{text!r} has {len(text)} characters, and 63 are the most")
+        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is 63")
     if not NAME.fullmatch(text):
         raise ValueError(
             f"{text!r} is not a name for SageMaker; "
-            "take letters, digits, and hyphens between them, as in pets-2"
+            "use letters, digits, and hyphens between them, as in pets-2"
         )
 
 
@@ -120,7 +120,7 @@ def _check_resource(text: str, kind: str) -> None:
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
-    """What KEY=VALUE words say; a value may hold more of `=`."""
+    """Parses KEY=VALUE arguments; a value may contain `=`."""
     found: dict[str, str] = {}
     for text in texts:
         key, sign, value = text.partition("=")
@@ -135,11 +135,11 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
 def check_tags(texts: Sequence[str]) -> None:
     tags = pairs(texts)
     if len(tags) > MOST_TAGS:
-        raise ValueError(f"{len(tags)} tags are given, and {MOST_TAGS} are the most")
+        raise ValueError(f"{len(tags)} tags are given; the maximum is {MOST_TAGS}")
     for key, value in tags.items():
         if key.lower().startswith("aws:"):
-            raise ValueError(f"{key!r} begins with aws:, which AWS keeps for itself")
+            raise ValueError(f"{key!r} begins with aws:, which is reserved for AWS")
         if len(key) > 128 or len(value) > 256:
             raise ValueError(f"{key!r}: a key has at most 128 characters, a value 256")
         if not TAG.fullmatch(key) or not TAG.fullmatch(value):
-            raise ValueError(f"{key}={value}: letters, digits, spaces and _.:/=+-@ may be in it")
+            raise ValueError(f"{key}={value}: only letters, digits, spaces, _.:/=+-@ allowed")

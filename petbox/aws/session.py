@@ -1,7 +1,7 @@
-"""AWS as petbox speaks with it: boto3's clients, and one line for whatever goes wrong there.
+"""boto3's clients, and a one-line error for every failed call.
 
-Account and region come from AWS's own settings (environment, files, roles) and are kept nowhere
-else. boto3 is imported when an account is first asked for, never before.
+Account and region come from AWS's own settings (environment, files, roles). boto3 is imported when
+an account is first needed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from petbox import __version__
+from petbox.aws import names
 from petbox.errors import ServiceError, needs
 
 LOG_IN = "log in again (aws sso login, aws configure), or set AWS_PROFILE to another"
-ALLOW = "ask whoever keeps the account to allow it, or set AWS_PROFILE to another"
+ALLOW = "ask the account's administrator to allow it, or set AWS_PROFILE to another"
 ADVICE = {
     "AccessDenied": ALLOW,
     "AccessDeniedException": ALLOW,
@@ -26,16 +27,16 @@ ADVICE = {
     "InvalidSignatureException": LOG_IN,
     "SignatureDoesNotMatch": LOG_IN,
     "UnrecognizedClientException": LOG_IN,
-    "NoSuchBucket": "make it, or name another",
+    "NoSuchBucket": "create it, or choose another",
 }
 
 
 class Trouble(ServiceError):
-    """A call to AWS that came to nothing."""
+    """A call to AWS that failed."""
 
 
 class Refused(Trouble):
-    """AWS answered, and said no; `code` is its word for why."""
+    """AWS rejected the call with `code`."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -43,17 +44,17 @@ class Refused(Trouble):
 
 
 class Unavailable(Trouble):
-    """No answer came, or one that asks for patience; a later call may fare better."""
+    """AWS did not respond, or is overloaded; a later call may succeed."""
 
 
 class Account:
-    """The account and region that AWS's own settings name."""
+    """The account and region of AWS's own settings."""
 
     def __init__(self) -> None:
         boto3 = needs("boto3", "aws")
         from boto3.compat import filter_python_deprecation_warnings
 
-        filter_python_deprecation_warnings()  # which Python is fit is for petbox to say
+        filter_python_deprecation_warnings()  # petbox decides which Pythons it supports
         with calling("AWS"):
             # AWS's other tools prefer AWS_REGION, which boto3 alone does not know.
             self._session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
@@ -61,6 +62,15 @@ class Account:
     @property
     def region(self) -> str | None:
         return self._session.region_name  # type: ignore[no-any-return]
+
+    def check_image_region(self, image: str) -> None:
+        """Rejects an image in another region, which SageMaker cannot pull."""
+        region = names.region_of_image(image)
+        if self.region not in (None, region):
+            raise ServiceError(
+                f"{image}: the image is in {region}, but AWS_REGION is {self.region}; "
+                f"set AWS_REGION={region}, or push the image to {self.region} as well"
+            )
 
     def client(self, service: str) -> Any:
         """boto3's client; what is called on it belongs inside `calling`."""
@@ -81,7 +91,7 @@ class Account:
 
 @contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Turns what botocore raises into one line about `what`."""
+    """Turns botocore's exceptions into a one-line error about `what`."""
     needs("boto3", "aws")
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -96,17 +106,17 @@ def calling(what: str) -> Iterator[None]:
 def _refused(what: str, response: Mapping[str, Any]) -> Trouble:
     code = response["Error"]["Code"]
     text = _one_line(response["Error"].get("Message") or "no reason given").rstrip(".")
-    told = f"{what}: {code}: {text}"
+    message = f"{what}: {code}: {text}"
     if "Throttling" in code or response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-        return Unavailable(f"{told}; try again in a while")
-    return Refused(f"{told}; {ADVICE[code]}" if code in ADVICE else told, code)
+        return Unavailable(f"{message}; try again later")
+    return Refused(f"{message}; {ADVICE[code]}" if code in ADVICE else message, code)
 
 
 def _failed(what: str, error: Exception) -> Trouble:
-    """What became of a call that never got to AWS, or never came back."""
+    """The error of a call without a response from AWS."""
     from botocore import exceptions as of
 
-    if isinstance(error, (of.ConnectionError, of.HTTPClientError)):  # before or after it stood
+    if isinstance(error, (of.ConnectionError, of.HTTPClientError)):  # while connecting or later
         why = _one_line(error).rstrip(".")
         return Unavailable(f"{what}: {why}; is the network up, and the region right?")
     if isinstance(error, of.NoCredentialsError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import tarfile
@@ -68,9 +69,16 @@ def test_a_model_is_packed_and_sent_once(aws: Aws, tmp_path: Path) -> None:
         ]
         graph = tar.extractfile("1/saved_model.pb")
         assert graph is not None and graph.read() == (model / "saved_model.pb").read_bytes()
+    as_json = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to, "--json"))
+    assert json.loads(as_json.stdout) == {
+        "address": address,
+        "sha256": told[2],
+        "files": 4,
+        "bytes": len(archive),
+    }
     again = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to))
     assert again.stdout == first.stdout
-    assert f"{address}: is there already" in again.stderr
+    assert f"{address}: already uploaded" in again.stderr
 
 
 def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(

@@ -19,28 +19,28 @@ from support.endpoint_aws import IMAGE, REPOSITORY, ROLE
 
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.apply import Apply
-from petbox.sagemaker.endpoint.found import Found
+from petbox.sagemaker.endpoint.desired import Desired, desired
+from petbox.sagemaker.endpoint.expiry import duration
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import GONE, IN_SERVICE, Call, Step, Wait, plan, removal
-from petbox.sagemaker.endpoint.ttl import duration
-from petbox.sagemaker.endpoint.wanted import Wanted, wanted
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/pets"
 TOPIC = f"arn:aws:sns:{REGION}:123456789012:pets"
 
 
-def wish(**flags: Any) -> Wanted:
-    return wanted(UpOptions("pets", IMAGE, ROLE, **flags), NOW)
+def wish(**flags: Any) -> Desired:
+    return desired(UpOptions("pets", IMAGE, ROLE, **flags), NOW)
 
 
-def variant(wish: Wanted) -> dict[str, Any]:
+def variant(wish: Desired) -> dict[str, Any]:
     (one,) = wish.config["ProductionVariants"]
     return dict(one)
 
 
-def found(wish: Wanted, status: str = "InService", **more: Any) -> Found:
+def found(wish: Desired, status: str = "InService", **more: Any) -> Actual:
     """All of `wish`, as AWS describes it."""
     endpoint = {
         "EndpointName": "pets",
@@ -48,7 +48,7 @@ def found(wish: Wanted, status: str = "InService", **more: Any) -> Found:
         "EndpointStatus": status,
         "EndpointConfigName": wish.config_name,
     }
-    state = Found(
+    state = Actual(
         endpoint=endpoint,
         tags=wish.tags,
         config=wish.config,
@@ -121,7 +121,7 @@ WISHES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("flags", WISHES.values(), ids=WISHES)
 def test_every_request_is_as_aws_wants_it(flags: dict[str, Any]) -> None:
     this = wish(**flags)
-    validate(plan(this, Found()))
+    validate(plan(this, Actual()))
     if "serverless" not in flags:  # which no instances become
         validate(plan(this, found(wish(env=("OLD=1",), autoscale="2..3", target=1.0))))
     validate(removal("pets", found(this)))
@@ -205,7 +205,7 @@ def test_the_same_wish_has_the_same_names_and_another_has_another() -> None:
 
 def test_the_longest_name_still_has_room_for_what_is_added() -> None:
     name = "a" * names.LONGEST
-    this = wanted(UpOptions(name, IMAGE, ROLE, ttl="2h"), NOW)
+    this = desired(UpOptions(name, IMAGE, ROLE, ttl="2h"), NOW)
     assert len(this.model_name) == len(this.config_name) == 63
     assert this.schedule is not None and len(this.schedule["Name"]) <= 64
     assert names.endpoint_of(this.model_name) == name
@@ -295,7 +295,7 @@ def test_scaling_that_outlived_its_endpoint_is_removed_first() -> None:
     this = wish()
     scaled = wish(autoscale="1..4", target=70.0)
     assert scaled.policy is not None
-    left = Found(scaling=scaled.scaling, policies=(scaled.policy,))
+    left = Actual(scaling=scaled.scaling, policies=(scaled.policy,))
     assert said(plan(this, left))[:2] == ["delete_scaling_policy", "deregister_scalable_target"]
 
 
@@ -307,7 +307,7 @@ def test_scaling_is_taken_away_where_it_is_no_longer_wanted() -> None:
 
 
 def test_an_update_whose_undoing_failed_is_left_to_people() -> None:
-    with pytest.raises(ServiceError, match="an update failed, and so did its undoing"):
+    with pytest.raises(ServiceError, match="an update and its rollback failed"):
         plan(wish(), found(wish(), "UpdateRollbackFailed"))
 
 
@@ -417,7 +417,7 @@ def only(**clients: Any) -> Callable[[str], Any]:
 
 
 def test_the_plan_is_in_the_order_of_what_must_be_there_first() -> None:
-    steps = said(plan(wish(ttl="2h", autoscale="1..4", target=1.0), Found()))
+    steps = said(plan(wish(ttl="2h", autoscale="1..4", target=1.0), Actual()))
     assert steps == [
         "create_schedule",
         "create_model",
@@ -430,7 +430,7 @@ def test_the_plan_is_in_the_order_of_what_must_be_there_first() -> None:
 
 
 def test_images_differ_by_their_tags() -> None:
-    one = wanted(UpOptions("pets", f"{REPOSITORY}:1", ROLE), NOW)
-    other = wanted(UpOptions("pets", f"{REPOSITORY}:2", ROLE), NOW)
+    one = desired(UpOptions("pets", f"{REPOSITORY}:1", ROLE), NOW)
+    other = desired(UpOptions("pets", f"{REPOSITORY}:2", ROLE), NOW)
     assert one.model_name != other.model_name
     assert re.fullmatch("pets-[0-9a-f]{10}", one.model_name)

@@ -94,11 +94,11 @@ def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
     aws.asked.clear()
     again = done(up(aws, "life", *scaled))
     assert (again.stdout, aws.changes()) == ("life\n", [])
-    assert "life is as wanted already" in again.stderr
+    assert "life is unchanged" in again.stderr
 
     unasked = command(aws.env, "endpoint", "down", "life")
     refused = subprocess.run(**unasked, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    assert "nobody is there to be asked; give --yes" in failed(refused)
+    assert "stdin is not a terminal; pass --yes to confirm" in failed(refused)
     assert aws.changes() == []
     gone = done(down(aws, "life", "--yes"))
     assert aws.changes() == [
@@ -108,11 +108,27 @@ def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
         "DeleteEndpointConfig",
         "DeleteModel",
     ]
-    assert f"left: the image {IMAGE}" in gone.stderr
+    assert f"kept: the image {IMAGE}" in gone.stderr
 
     aws.asked.clear()
     twice = done(down(aws, "life", "--yes"))
     assert (twice.stderr, aws.changes()) == ("life: nothing of it is there\n", [])
+
+
+def test_with_json_up_and_down_print_one_object(aws: Door) -> None:
+    assert json.loads(done(up(aws, "facts", "--json")).stdout) == {
+        "endpoint": "facts",
+        "changed": True,
+        "expires": None,
+    }
+    assert json.loads(done(up(aws, "facts", "--json")).stdout)["changed"] is False
+    expires = json.loads(done(up(aws, "facts", "--ttl", "2h", "--json")).stdout)["expires"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", expires)
+    gone = json.loads(done(down(aws, "facts", "--json", "-y")).stdout)
+    assert gone["endpoint"] == "facts"
+    assert {"endpoint facts", "schedule petbox-facts"} <= set(gone["deleted"])
+    nothing = json.loads(done(down(aws, "facts", "--json", "-y")).stdout)
+    assert nothing == {"endpoint": "facts", "deleted": []}
 
 
 def test_a_dry_run_shows_every_call_and_makes_none(aws: Door) -> None:
@@ -145,7 +161,7 @@ def test_down_removes_what_interrupted_commands_left(aws: Door) -> None:
     line = failed(result)
     assert "ResourceLimitExceeded: limit is 0" in line and "Service Quotas" in line
     assert re.search(
-        "made so far: schedule petbox-parts, model parts-.{10}, endpoint configuration parts-",
+        "created so far: schedule petbox-parts, model parts-.{10}, endpoint configuration parts-",
         result.stderr,
     )
     aws.asked.clear()
@@ -167,8 +183,8 @@ def test_whoever_sits_at_a_terminal_is_asked(aws: Door) -> None:
             os.close(theirs)
 
     refused = answered(b"n")
-    assert "nothing was removed" in failed(refused)
-    assert "  endpoint asked\n" in refused.stderr and "remove all this? [y/N]" in refused.stderr
+    assert "nothing was deleted" in failed(refused)
+    assert "  endpoint asked\n" in refused.stderr and "delete all of these? [y/N]" in refused.stderr
     assert "DeleteEndpoint" not in aws.names()
     done(answered(b"y"))
     assert "DeleteEndpoint" in aws.names()
@@ -275,7 +291,7 @@ def test_an_update_that_fails_is_told_and_the_endpoint_serves_on(aws: Door) -> N
     assert told == ["no SavedModel; found: nothing"]
     assert line == (
         "error: endpoint undone: the update failed: The primary container did not pass the ping "
-        "health check; it serves as before; mend that, and type the same command again"
+        "health check; it still serves as before; fix that, and run the same command again"
     )
     assert "DeleteModel" not in aws.names()
 
@@ -342,8 +358,8 @@ def test_what_petbox_did_not_make_is_left_as_it_is(aws: Door) -> None:
     sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[one])
     sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
     aws.asked.clear()
-    assert "was not made by petbox" in failed(up(aws, "theirs"))
-    assert "was not made by petbox" in failed(down(aws, "theirs", "--yes"))
+    assert "was not created by petbox" in failed(up(aws, "theirs"))
+    assert "was not created by petbox" in failed(down(aws, "theirs", "--yes"))
     assert aws.changes() == []
     assert "theirs" not in done(petbox(aws.env, "endpoint", "list")).stdout
 
@@ -382,11 +398,11 @@ def test_the_containers_last_lines_are_told_when_it_does_not_come_up(aws: Door) 
     line = failed(result)
     assert line.startswith(
         "error: endpoint sick: failed: The primary container for production variant AllTraffic did "
-        "not pass the ping check; mend that and type the same command again"
+        "not pass the ping check; fix that and run the same command again"
     )
     told = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
     assert told == texts[-20:]
-    assert re.search("made so far: .*endpoint sick", result.stderr)
+    assert re.search("created so far: .*endpoint sick", result.stderr)
 
 
 def test_whose_log_may_not_be_read_is_told_the_reason_alone(aws: Door) -> None:
@@ -415,9 +431,9 @@ def test_ctrl_c_leaves_it_to_sagemaker_and_says_how_to_go_on(aws: Door) -> None:
         said, talk = running.communicate(timeout=30)
     assert (running.returncode, said) == (130, "")
     assert re.match(
-        "interrupted here, not there; made so far: model patience-.*, endpoint patience; "
-        "an endpoint costs money while it exists; go on: the same command, look: petbox endpoint "
-        "status patience, remove: petbox endpoint down patience\n$",
+        "interrupted here; SageMaker continues; created so far: model patience-.*, endpoint "
+        "patience; an endpoint costs money while it exists; continue: the same command, "
+        "see: petbox endpoint status patience, delete: petbox endpoint down patience\n$",
         talk,
     )
     aws.amended.clear()
@@ -433,12 +449,12 @@ def test_who_may_not_see_schedules_and_scaling_may_have_an_endpoint(aws: Door) -
     result = done(up(aws, "blind"))
     assert result.stderr.count("User: pets is not authorized") == 2
     result = done(down(aws, "blind", "--yes"))
-    assert result.stderr.count("whether some is left is not known") == 2
+    assert result.stderr.count("so there may be some left") == 2
 
 
 def test_an_image_of_another_region_is_told_before_anything_is_asked(aws: Door) -> None:
     result = petbox({**aws.env, "AWS_REGION": "eu-west-1"}, "endpoint", "up", "far", *UP)
-    assert f"{IMAGE}: lies in us-east-1, and would run in eu-west-1" in failed(result)
+    assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(result)
     assert not aws.asked
 
 
@@ -465,7 +481,7 @@ def test_an_end_is_set_before_costs_begin_moved_and_taken_away(aws: Door) -> Non
     end = datetime.strptime(made["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)")
     wait = end.replace(tzinfo=timezone.utc) - before
     assert timedelta(hours=2) <= wait <= timedelta(hours=2, minutes=2)
-    assert f"end is deleted at {end:%Y-%m-%d %H:%M} UTC" in result.stderr
+    assert f"end expires at {end:%Y-%m-%d %H:%M} UTC" in result.stderr
 
     aws.asked.clear()
     other = "arn:aws:iam::123456789012:role/Ender"

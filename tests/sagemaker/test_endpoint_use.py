@@ -76,7 +76,7 @@ def test_status_tells_what_it_runs_on_how_it_is_used_and_when_it_ends(aws: Door)
     assert facts["captured"] == "100 % to s3://pets-bucket/seen"
     assert facts["ends"].endswith("UTC")
     assert facts["use"].startswith(
-        "12 calls in 24 hours, 3 answered with 4xx, 1 with 5xx; the last before "
+        "12 calls in 24 hours, 3 failed with 4xx, 1 with 5xx; the last one before "
     )
     last = datetime.strptime(facts["use"][-20:], "%Y-%m-%d %H:%M UTC").replace(tzinfo=timezone.utc)
     assert abs(last - called) <= timedelta(minutes=6)
@@ -96,20 +96,20 @@ def test_status_of_one_that_is_changing_tells_both(aws: Door) -> None:
     aws.amended["DescribeEndpoint"] = describe
     facts = status(aws, "pets")
     assert facts["status"] == "Updating"
-    assert facts["runs on"] == "1 of ml.m5.xlarge, 3 wanted"
+    assert facts["runs on"] == "1 of ml.m5.xlarge, 3 desired"
     assert facts["on its way to"] == "pets-next"
 
 
 def test_status_of_a_serverless_one_without_an_end(aws: Door) -> None:
     facts = status(aws, "light")
     assert facts["runs on"] == "serverless, 4096 MB, 5 calls at once"
-    assert facts["ends"] == "never by itself"
+    assert facts["ends"] == "no expiry"
     assert facts["use"] == "no calls in 24 hours"
 
 
 def test_status_goes_without_metrics_that_may_not_be_seen(aws: Door) -> None:
     aws.instead["GetMetricData"] = lambda _: refusal("AccessDeniedException", "not yours", 403)
-    assert status(aws, "light")["use"].startswith("not known (metrics of endpoint light: ")
+    assert status(aws, "light")["use"].startswith("unknown (metrics of endpoint light: ")
 
 
 def test_status_is_json_if_wanted(aws: Door) -> None:
@@ -119,10 +119,10 @@ def test_status_is_json_if_wanted(aws: Door) -> None:
 
 def test_status_of_none_says_what_is_left_of_it(aws: Door) -> None:
     line = failed(petbox(aws.env, "endpoint", "status", "none"))
-    assert "there is none in this account and region; see: petbox endpoint list" in line
+    assert "not found in this account and region; see: petbox endpoint list" in line
     aws.instead["DescribeEndpoint"] = lambda _: GONE  # as its --ttl leaves it
     line = failed(petbox(aws.env, "endpoint", "status", "pets"))
-    assert "of it are left: pets-" in line and "petbox endpoint down pets" in line
+    assert "remaining: pets-" in line and "petbox endpoint down pets" in line
 
 
 # List
@@ -131,9 +131,9 @@ def test_status_of_none_says_what_is_left_of_it(aws: Door) -> None:
 def test_list_finds_all_that_petbox_made(aws: Door) -> None:
     result = done(petbox(aws.env, "endpoint", "list"))
     light, pets = (line.split("\t") for line in result.stdout.splitlines())
-    assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "stays"]
+    assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "no expiry"]
     assert pets[:3] == ["pets", "InService", "1 of ml.m5.xlarge"]
-    assert pets[3].startswith("deleted 20")
+    assert pets[3].startswith("expires 20")
     assert result.stderr == f"2 endpoints of petbox's in {REGION}\n"
 
 
@@ -145,14 +145,14 @@ def test_list_finds_what_is_left_of_an_endpoint_that_is_gone(aws: Door) -> None:
     assert rows["pets"]["status"] is None
     kinds = [part.split()[0] for part in rows["pets"]["parts"]]
     assert kinds == ["configuration", "model", "schedule", "scaling"]
-    assert "remove: petbox endpoint down" in result.stderr
+    assert "delete them: petbox endpoint down" in result.stderr
 
 
 def test_list_goes_without_schedules_that_may_not_be_seen(aws: Door) -> None:
     denied = refusal("AccessDeniedException", "not yours", status=403)
     aws.instead["GET /schedules"] = lambda _: denied
     result = done(petbox(aws.env, "endpoint", "list"))
-    assert "going on without the schedules" in result.stderr
+    assert "continuing without the schedules" in result.stderr
     assert len(result.stdout.splitlines()) == 2
 
 
@@ -204,7 +204,7 @@ def test_logs_are_followed_until_the_endpoint_is_gone(aws: Door) -> None:
 
 def test_no_log_and_no_endpoint_is_an_error(aws: Door) -> None:
     line = failed(petbox(aws.env, "endpoint", "logs", "none"))
-    assert "there is none in this account and region, and no log of one" in line
+    assert "not found in this account and region, and neither is its log" in line
 
 
 # Invoke
@@ -253,9 +253,9 @@ def test_what_the_container_refuses_is_told_in_its_own_words(
     wrong.write_bytes(b"no picture")
     asked.write_bytes(golden("request_detect.json"))
     line = failed(petbox(local, "endpoint", "invoke", "toy", wrong, "--content-type", "text/html"))
-    assert "the container answered 415: " in line and "ModelError" not in line
+    assert "the container returned 415: " in line and "ModelError" not in line
     line = failed(petbox(local, "endpoint", "invoke", "toy", asked))
-    assert "the container answered 400: " in line and 'signature name: "' in line
+    assert "the container returned 400: " in line and 'signature name: "' in line
 
 
 def test_the_containers_words_are_found_inside_sagemakers(aws: Door, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_containers_words_are_found_inside_sagemakers(aws: Door, tmp_path: P
     path = "POST /endpoints/pets/invocations"
     aws.instead[path] = lambda _: Answer(424, json.dumps(told).encode())
     line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
-    assert line == "error: endpoint pets: the container answered 400: picture 0: not a picture"
+    assert line == "error: endpoint pets: the container returned 400: picture 0: not a picture"
     refused = {"code": "ValidationError", "Message": "Endpoint pets not found."}
     aws.instead[path] = lambda _: Answer(400, json.dumps(refused).encode())
     line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))

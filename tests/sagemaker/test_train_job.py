@@ -195,7 +195,7 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
         (("--image", IMAGE), "are required: --data, --output, --role"),
         ((*REQUIRED, "--name", "my_job"), "argument --name: 'my_job' is not a name for SageMaker"),
         ((*REQUIRED, "--name", "a-"), "argument --name: 'a-' is not a name"),
-        ((*REQUIRED, "--name", "a" * 64), "has 64 characters, and 63 are the most"),
+        ((*REQUIRED, "--name", "a" * 64), "has 64 characters; the maximum is 63"),
         ((*REQUIRED, "--image", "petbox-train:1"), "argument --image: 'petbox-train:1' is not an"),
         ((*REQUIRED, "--role", "SageMaker"), "argument --role: 'SageMaker' is not a role's ARN"),
         ((*REQUIRED, "--output", "out/"), "argument --output: 'out/' is not an S3 address"),
@@ -217,7 +217,7 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
         ((*REQUIRED, "--hyperparameter", f"a={'b' * 2501}"), "values of up to 2500"),
         ((*REQUIRED, *(f"--hyperparameter={n}=1" for n in range(101))), "101 are given"),
         ((*REQUIRED, "--tag", "aws:x=1"), "begins with aws:"),
-        ((*REQUIRED, "--tag", "a=<b>"), "argument --tag: a=<b>: letters"),
+        ((*REQUIRED, "--tag", "a=<b>"), "argument --tag: a=<b>: only letters"),
         ((*REQUIRED, "--subnet", "subnet-1"), "are given together or not at all"),
         ((*REQUIRED, "--subnet", "1", "--security-group", "sg-1"), "argument --subnet: '1' is not"),
         ((*REQUIRED, "--every", "0"), "argument --every: 0 is not from"),
@@ -242,7 +242,7 @@ def test_what_is_no_folder_of_records_is_not_uploaded(
     done = train_job(nowhere, *REQUIRED, "--data", tmp_path)
     assert f"{tmp_path}: no records" in failed(done)
     done = train_job(nowhere, *REQUIRED, "--init", tmp_path / "none.h5")
-    assert "none.h5: no such file or folder" in failed(done)
+    assert "none.h5: no such file or directory" in failed(done)
 
 
 # With an account: moto's
@@ -273,6 +273,18 @@ def test_a_job_is_started_and_followed_to_its_model(aws: Aws) -> None:
     made = aws.client("sagemaker").describe_training_job(TrainingJobName="pets-a")
     assert made["RoleArn"] == ROLE
     assert made["InputDataConfig"][0]["ChannelName"] == "training"
+
+
+def test_with_json_the_result_is_one_object(aws: Aws) -> None:
+    put_log(aws, "pets-json/algo-1-1700000000", "train: 40/40 loss 0.9")
+    detached = train_job(aws.env, *REQUIRED, "--name", "pets-json", "--detach", "--json")
+    assert json.loads(detached.stdout) == {"job": "pets-json", "status": "InProgress"}
+    followed = train_job(aws.env, "--follow", "pets-json", "--json", *SOON)
+    result = json.loads(followed.stdout)
+    assert result["model"] == f"{OUTPUT}/pets-json/output/model.tar.gz"
+    assert (result["job"], result["status"]) == ("pets-json", "Completed")
+    assert result["metrics"] == {"train:progress": 100.0}
+    assert {"training_seconds", "billable_seconds"} <= result.keys()
 
 
 def test_several_hosts_are_told_apart(aws: Aws) -> None:
@@ -338,9 +350,9 @@ def test_a_folder_is_uploaded_once_under_a_name_made_of_its_content(aws: Aws, da
     s3.delete_object(Bucket="pets-bucket", Key=prefix + shard.name)  # as if it had broken off
     again = train_job(aws.env, *local, "--name", "pets-local-2", "--detach")
     assert f"uploading 5 files, 0.1 MB, to {address}" in again.stderr
-    assert f"{at}: is there already" in again.stderr
+    assert f"{at}: already uploaded" in again.stderr
     third = train_job(aws.env, *local, "--name", "pets-local-3", "--detach")
-    assert f"{address}: is there already" in third.stderr
+    assert f"{address}: already uploaded" in third.stderr
 
 
 def keys(s3: Any, address: str) -> list[str]:
@@ -389,7 +401,7 @@ def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> Non
 def test_an_image_of_another_region_is_told_before_anything_is_sent() -> None:
     with recorded() as aws:
         done = train_job({**aws.env, "AWS_REGION": "eu-west-1"}, *REQUIRED)
-        assert f"{IMAGE}: lies in us-east-1, and the job would run in eu-west-1" in failed(done)
+        assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(done)
         assert not aws.calls
 
 
@@ -480,7 +492,7 @@ def test_a_job_that_takes_its_time_is_told_step_by_step_and_each_line_once() -> 
     assert (done.returncode, done.stdout) == (0, f"{OUTPUT}/pets-1/output/model.tar.gz\n")
     told = done.stderr.splitlines()
     (throttled,) = (line for line in told if "Rate exceeded" in line)
-    assert throttled.endswith("try again in a while; trying on")
+    assert throttled.endswith("try again later; retrying")
     assert [line for line in told if line.startswith("[")] == [
         "[Starting] Launching",
         "[Downloading] Downloading the data",
@@ -519,11 +531,14 @@ def test_lines_that_come_after_the_end_are_told_too() -> None:
     ("last", "told"),
     [
         (job("Stopped"), "training job pets-1: was stopped"),
-        (job("Stopped", "MaxRuntimeExceeded:"), "its time was over (--max-hours)"),
-        (job("Stopped", "MaxWaitTimeExceeded:"), "did not come in time (--max-wait-hours)"),
+        (job("Stopped", "MaxRuntimeExceeded:"), "stopped at its time limit (--max-hours)"),
+        (
+            job("Stopped", "MaxWaitTimeExceeded:"),
+            "no instances were available in time (--max-wait-hours)",
+        ),
         (
             job("Stopped", CheckpointConfig={"S3Uri": "s3://pets-bucket/kept"}),
-            "goes on from its checkpoints with --checkpoints s3://pets-bucket/kept",
+            "resumes from its checkpoints with --checkpoints s3://pets-bucket/kept",
         ),
     ],
 )
@@ -553,7 +568,7 @@ def test_without_leave_to_read_the_log_the_metrics_are_told() -> None:
         done = follow(aws)
     assert done.returncode == 0
     assert done.stderr.count("not allowed to call DescribeLogStreams") == 1
-    assert "going on without the log" in done.stderr
+    assert "continuing without the log" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("train:loss")] == [
         "train:loss 2.5",
         "train:loss 1.5",
@@ -595,7 +610,7 @@ def test_whose_credentials_run_out_is_told_that_the_job_goes_on() -> None:
     ) as aws:
         line = failed(follow(aws))
     assert "ExpiredTokenException: The token is expired; log in again" in line
-    assert line.endswith("; the job itself goes on: petbox train-job --follow pets-1")
+    assert line.endswith("; the job itself continues: petbox train-job --follow pets-1")
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_so() -> None:
@@ -615,7 +630,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so() -> None:
             said, talk = running.communicate(timeout=30)
         assert (running.returncode, said) == (130, "")
         assert talk == (
-            "interrupted here, not there; follow the job: petbox train-job --follow pets-1, "
+            "interrupted here; the job continues; follow it: petbox train-job --follow pets-1, "
             "stop it: petbox train-job --stop pets-1\n"
         )
         assert "StopTrainingJob" not in aws.names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -87,9 +88,9 @@ def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) 
     assert result.stdout == f"{OUT}\n"
     told = result.stderr.splitlines()
     assert told[0] == f"s3://{BUCKET}/photos/: 2 files, 0.0 MB, image/jpeg"
-    assert re.fullmatch("making model job-1-transform-[0-9a-f]{10}", told[1])
+    assert re.fullmatch("creating model job-1-transform-[0-9a-f]{10}", told[1])
     assert told[2:6] == [
-        "making transform job job-1",
+        "creating transform job job-1",
         "[InProgress] job-1",
         "serving",
         "[Completed] job-1",
@@ -118,6 +119,14 @@ def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) 
     }
 
 
+def test_with_json_the_result_is_one_object(aws: Door) -> None:
+    result = json.loads(done(photos(aws, *MODEL, "--name", "job-json", "--json")).stdout)
+    assert (result["job"], result["status"], result["output"]) == ("job-json", "Completed", OUT)
+    assert isinstance(result["files"], int)
+    followed = done(transform(aws, "--follow", "job-json", "--json"))
+    assert json.loads(followed.stdout) == result
+
+
 def test_json_lines_are_split_and_put_together_again(aws: Door) -> None:
     words = (f"s3://{BUCKET}/lines", OUT, *MODEL, "--concurrency", "3", "--dry-run")
     (_, job) = (request for _, request in shown(transform(aws, *words)))
@@ -140,7 +149,7 @@ def test_the_model_of_an_endpoint_is_asked_and_stays(aws: Door) -> None:
     done(photos(aws, "--endpoint", "pets", "--name", "pets"))
     assert aws.changes() == ["CreateTransformJob"]
     assert aws.requests("CreateTransformJob")[0]["ModelName"] == model
-    assert "endpoint none: there is none" in failed(photos(aws, "--endpoint", "none"))
+    assert "endpoint none: not found" in failed(photos(aws, "--endpoint", "none"))
 
 
 def test_every_request_is_as_aws_wants_it() -> None:
@@ -170,9 +179,9 @@ def test_every_request_is_as_aws_wants_it() -> None:
 
 def test_what_would_fail_the_job_is_told_before_it_is_made(aws: Door) -> None:
     for folder, told in {
-        "notes": f"s3://{BUCKET}/notes/readme.txt: neither a picture nor .jsonl nor .json",
+        "notes": f"s3://{BUCKET}/notes/readme.txt: not an image, .jsonl or .json file",
         "mixed": f"s3://{BUCKET}/mixed/cat.jpg and s3://{BUCKET}/mixed/one.jsonl: of different",
-        "empty": f"s3://{BUCKET}/empty/: nothing is there; upload pictures",
+        "empty": f"s3://{BUCKET}/empty/: no objects; upload images",
     }.items():
         line = failed(transform(aws, f"s3://{BUCKET}/{folder}/", OUT, *MODEL))
         assert line.startswith(f"error: {told}")
@@ -216,7 +225,7 @@ def test_a_job_that_did_not_end_well_is_told(
 def test_without_leave_to_read_the_log_the_job_is_followed(aws: Door) -> None:
     aws.instead["DescribeLogStreams"] = lambda _: refusal("AccessDeniedException", "not yours")
     result = done(photos(aws, *MODEL, "--name", "job-deaf"))
-    assert result.stderr.count("going on without the log") == 1
+    assert result.stderr.count("continuing without the log") == 1
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
@@ -236,7 +245,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
         said, talk = running.communicate(timeout=30)
     assert (running.returncode, said) == (130, "")
     assert talk == (
-        "interrupted here, not there; follow the job: petbox transform --follow job-long, "
+        "interrupted here; the job continues; follow it: petbox transform --follow job-long, "
         "stop it: petbox transform --stop job-long\n"
     )
     assert "DeleteModel" not in aws.changes()
@@ -256,7 +265,7 @@ def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
     text = "Could not find requested job with name: none"
     aws.instead["DescribeTransformJob"] = lambda _: refusal("ValidationException", text)
     for verb in ("--stop", "--follow"):
-        assert "there is none in this account and region" in failed(transform(aws, verb, "none"))
+        assert "not found in this account and region" in failed(transform(aws, verb, "none"))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +277,10 @@ def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
         (("s3://b12/in", "s3://b12/in/out", *MODEL), "DESTINATION lies under SOURCE"),
         (("s3://b12/in/", "s3://b12/in", *MODEL), "DESTINATION lies under SOURCE"),
         (("s3://b12/a", "s3://b12/b", "--endpoint", "x", *MODEL), "--endpoint and --image exclude"),
-        (("s3://b12/a", "s3://b12/b", *MODEL, "--name", "a" * 43), "has 43 characters, and 42"),
+        (
+            ("s3://b12/a", "s3://b12/b", *MODEL, "--name", "a" * 43),
+            "has 43 characters; the maximum is 42",
+        ),
         (("--follow", "x", "--stop", "x"), "--follow and --stop exclude each other"),
         (("s3://b12/a", "s3://b12/b", "--follow", "x"), "--follow and SOURCE exclude each other"),
     ],

@@ -1,6 +1,6 @@
-"""Acts on a plan: the only place where petbox changes anything about endpoints at AWS.
+"""Makes the calls of a plan: the only place where petbox changes anything about endpoints.
 
-Keeps account of what is done, for whoever is interrupted or fails half-way.
+Records the calls made, to report them after an interruption or failure.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from collections.abc import Callable, Iterable
 
 from petbox.aws import session
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint.found import Clients, unless_absent
+from petbox.sagemaker.endpoint.actual import Clients, unless_absent
 from petbox.sagemaker.endpoint.plan import GONE, Call, Step, Wait
 from petbox.sagemaker.endpoint.wait import gone, in_service, settled
 
 DOES = {
     "add": "tagging",
-    "create": "making",
-    "delete": "removing",
-    "deregister": "removing",
+    "create": "creating",
+    "delete": "deleting",
+    "deregister": "deleting",
     "put": "setting",
     "register": "setting",
     "update": "updating",
 }
 MAKES = ("create", "register", "update")
 UNDOES = ("delete", "deregister")
-LIMIT = "take another --instance-type, or ask for more: console, Service Quotas, SageMaker"
+LIMIT = "choose another --instance-type, or ask for more: console, Service Quotas, SageMaker"
 ASSUMED = (
     "the role must trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint; "
     "name one that does with --ttl-role, or leave --ttl out"
@@ -32,7 +32,7 @@ ASSUMED = (
 
 
 class Apply:
-    """`wait` returns when it is time to look again; `done` are the calls made, one may be begun."""
+    """`wait` returns when it is time to poll again; `done` are the calls that succeeded."""
 
     def __init__(self, clients: Clients, name: str, wait: Callable[[], object]) -> None:
         self._clients = clients
@@ -60,7 +60,7 @@ class Apply:
         if call.operation == "delete_endpoint":
             self._delete_endpoint(call)
         elif call.operation.startswith(UNDOES):
-            with unless_absent():  # somebody was faster
+            with unless_absent():  # it may be gone already
                 self._make(call)
         else:
             self._make(call)
@@ -84,13 +84,13 @@ class Apply:
         except session.Refused as error:
             if "in-progress" not in str(error) and "Updating" not in str(error):
                 raise
-            say(f"{error}; waiting until SageMaker is done with it")
+            say(f"{error}; waiting until SageMaker allows it")
             settled(self._clients("sagemaker"), self._name, self._wait)
             with unless_absent():
                 self._make(call)
 
     def made(self) -> list[str]:
-        """What the calls have made, and the one that was broken off may have."""
+        """What the calls created; an interrupted call may have, too."""
         made = [call for call in self.done if call.operation.startswith(MAKES)]
         perhaps = [call for call in self._begun if call.operation.startswith(MAKES)]
         return [call.what for call in made] + [f"perhaps {call.what}" for call in perhaps]

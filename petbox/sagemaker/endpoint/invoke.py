@@ -26,7 +26,7 @@ from petbox.cli.progress import megabytes
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.outputs import product
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.checks import check_all
+from petbox.sagemaker.option_checks import check_all
 
 KINDS = {
     ".bmp": "image/bmp",
@@ -43,37 +43,37 @@ MOST_BYTES = 25 * 1024 * 1024  # of a call; 4 MB where the endpoint is serverles
 
 @dataclass(frozen=True)
 class InvokeOptions:
-    name: Annotated[str, "of the endpoint", POSITIONAL]
-    file: Annotated[
-        str, "a picture, a .json or a .jsonl; - for stdin; s3://… where --async", POSITIONAL
-    ]
-    content_type: Annotated[str | None, "what the file is (default: by its name)", "TYPE"] = None
-    accept: Annotated[str | None, "what to answer with, as image/jpeg", "TYPE"] = None
-    out: Annotated[Path | None, "write the answer here (default: stdout)", "FILE"] = None
+    name: Annotated[str, "name of the endpoint", POSITIONAL]
+    file: Annotated[str, "image, .json or .jsonl; - for stdin; s3://… with --async", POSITIONAL]
+    content_type: Annotated[
+        str | None, "content type of the file (default: by its name)", "TYPE"
+    ] = None
+    accept: Annotated[str | None, "content type of the response, as in image/jpeg", "TYPE"] = None
+    out: Annotated[Path | None, "write the response here (default: stdout)", "FILE"] = None
 
     def __post_init__(self) -> None:
         check_all(self, {"name": names.check})
         if aws_names.is_s3(self.file):
             aws_names.check_s3(self.file)
             if self.out is not None:
-                raise ValueError("--out goes with a local file only; the answer to this is in S3")
+                raise ValueError("--out goes with a local file only; the response to this is in S3")
 
 
 def invoke(options: InvokeOptions) -> None:
     kind = _kind(options)
     headers = {"ContentType": kind, **({"Accept": options.accept} if options.accept else {})}
     if aws_names.is_s3(options.file):
-        print(_later(options, headers))
+        print(_asynchronous(options, headers))
         return
     body = _read(options.file)
-    answer, answered = _now(options.name, body, headers)
+    answer, answered = _synchronous(options.name, body, headers)
     _write(answer, answered, options.out)
 
 
 def _kind(options: InvokeOptions) -> str:
     kind = options.content_type or KINDS.get(Path(options.file).suffix.lower())
     if kind is None:
-        raise DataError(f"{options.file}: what it is its name does not say; give --content-type")
+        raise DataError(f"{options.file}: unknown content type; pass --content-type")
     return kind
 
 
@@ -83,21 +83,21 @@ def _read(file: str) -> bytes:
     else:
         path = Path(file)
         if not path.is_file():
-            raise DataError(f"{file}: no such file")
+            raise DataError(f"{file}: no such file or directory; check the path")
         body = path.read_bytes()
     if len(body) > MOST_BYTES:
         raise DataError(
-            f"{file}: has {megabytes(len(body))}, and SageMaker passes on 25 MB; make it smaller, "
+            f"{file}: has {megabytes(len(body))}, but SageMaker's limit is 25 MB; make it smaller, "
             "or use an endpoint with --async and a file in S3"
         )
     return body
 
 
-def _now(name: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, str]:
-    """The answer, and what kind it is."""
+def _synchronous(name: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, str]:
+    """The response and its content type."""
     runtime = Account().client("sagemaker-runtime")
-    # A container asked directly, by AWS_ENDPOINT_URL, answers in words that boto3 would drop.
-    runtime.meta.events.register("after-call.sagemaker-runtime.InvokeEndpoint", _judge_directly)
+    # boto3 drops the error text of a container that is called directly, with AWS_ENDPOINT_URL.
+    runtime.meta.events.register("after-call.sagemaker-runtime.InvokeEndpoint", _raise_directly)
     with session.calling(f"endpoint {name}"):
         try:
             answer = runtime.invoke_endpoint(EndpointName=name, Body=body, **headers)
@@ -105,26 +105,26 @@ def _now(name: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, str]:
             said = error.response
             status = int(said.get("OriginalStatusCode", 500))
             text = said.get("OriginalMessage") or said["Error"].get("Message", "")
-            raise _judgement(f"endpoint {name}", status, text.encode()) from error
+            raise _error(f"endpoint {name}", status, text.encode()) from error
         return bytes(answer["Body"].read()), str(answer.get("ContentType", ""))
 
 
-def _judge_directly(http_response: Any, parsed: Any, **_: Any) -> None:
+def _raise_directly(http_response: Any, parsed: Any, **_: Any) -> None:
     status = http_response.status_code
-    if status >= 400 and parsed.get("Error", {}).get("Code") == str(status):  # so none of AWS's
-        raise _judgement(http_response.url, status, http_response.content)
+    if status >= 400 and parsed.get("Error", {}).get("Code") == str(status):  # so not from AWS
+        raise _error(http_response.url, status, http_response.content)
 
 
-def _judgement(where: str, status: int, body: bytes) -> PetboxError:
-    """What the container said, in its own words."""
+def _error(where: str, status: int, body: bytes) -> PetboxError:
+    """The container's own error."""
     said = wire.error(body) or body.decode("utf-8", "replace")
     text = " ".join(said.split())[:1000] or "no reason given"
     kind = WireError if status < 500 else ServiceError
-    return kind(f"{where}: the container answered {status}: {text}")
+    return kind(f"{where}: the container returned {status}: {text}")
 
 
-def _later(options: InvokeOptions, headers: dict[str, str]) -> str:
-    """Where the answer will be in S3."""
+def _asynchronous(options: InvokeOptions, headers: dict[str, str]) -> str:
+    """The address in S3 where the response will be."""
     runtime = Account().client("sagemaker-runtime")
     with session.calling(f"endpoint {options.name}"):
         answer = runtime.invoke_endpoint_async(
@@ -140,7 +140,7 @@ def _write(answer: bytes, kind: str, out: Path | None) -> None:
         print(out)
         return
     if kind.startswith("image/") and sys.stdout.isatty():
-        raise DataError("the answer is a picture; name a file for it with --out")
+        raise DataError("the response is an image; pass --out FILE")
     sys.stdout.buffer.write(answer)
     if answer[-1:] != b"\n" and not kind.startswith("image/"):
         sys.stdout.buffer.write(b"\n")

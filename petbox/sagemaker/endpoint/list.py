@@ -19,9 +19,8 @@ from typing import Annotated, Any
 from petbox.aws import session
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint import ttl as endpoint_ttl
-from petbox.sagemaker.endpoint.found import (
+from petbox.sagemaker.endpoint import expiry, names
+from petbox.sagemaker.endpoint.actual import (
     Clients,
     configs,
     describe_config,
@@ -40,7 +39,7 @@ class ListOptions:
 
 
 def list_all(options: ListOptions) -> None:
-    """Prints a line for each endpoint, or for what is left of one."""
+    """Prints a line for each endpoint, or for what remains of one."""
     account = Account()
     rows = _rows(cache(account.client))
     for name, row in sorted(rows.items()):
@@ -49,9 +48,9 @@ def list_all(options: ListOptions) -> None:
         else:
             print("\t".join([name, *(str(value) for value in _shown(row))]))
     running = sum(row["status"] is not None for row in rows.values())
-    say(f"{running} endpoint{'s' * (running != 1)} of petbox's in {account.region}")
+    say(f"{running} endpoint{'s' * (running != 1)} made by petbox in {account.region}")
     if left := [name for name, row in rows.items() if row["status"] is None]:
-        say(f"of {', '.join(left)} parts are left; remove: petbox endpoint down {left[0]}")
+        say(f"parts of {', '.join(left)} remain; delete them: petbox endpoint down {left[0]}")
 
 
 def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
@@ -86,7 +85,7 @@ def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
 
 
 def _schedules(clients: Clients) -> dict[str, str]:
-    """When which endpoint is to be deleted."""
+    """The expiry of each endpoint that has one."""
     scheduler = clients("scheduler")
     found: dict[str, str] = {}
     try:
@@ -94,18 +93,18 @@ def _schedules(clients: Clients) -> dict[str, str]:
             pages = scheduler.get_paginator("list_schedules").paginate(NamePrefix=names.SCHEDULE)
             listed = [one["Name"] for page in pages for one in page["Schedules"]]
     except session.Refused as error:
-        say(f"{error}; going on without the schedules")
+        say(f"{error}; continuing without the schedules")
         return {}
     for schedule in listed:
         name = schedule.removeprefix(names.SCHEDULE)
         details = find_schedule(scheduler, name)
         if details is not None and "deleteEndpoint" in details["Target"]["Arn"]:
-            found[name] = endpoint_ttl.end_of(details)
+            found[name] = expiry.end_of(details)
     return found
 
 
 def _scaled(clients: Clients) -> list[str]:
-    """The endpoints, there or gone, that petbox set scaling for; its alarms are paid for."""
+    """The endpoints, existing or not, that petbox set scaling for; its alarms cost money."""
     client = clients("application-autoscaling")
     try:
         with session.calling("scaling"):
@@ -114,7 +113,7 @@ def _scaled(clients: Clients) -> list[str]:
             )
             policies = [one for page in pages for one in page["ScalingPolicies"]]
     except session.Refused as error:
-        say(f"{error}; going on without the scaling")
+        say(f"{error}; continuing without the scaling")
         return []
     ours = [one["ResourceId"] for one in policies if one["PolicyName"] == names.POLICY]
     return [id_.split("/")[1] for id_ in ours]
@@ -122,6 +121,6 @@ def _scaled(clients: Clients) -> list[str]:
 
 def _shown(row: Mapping[str, Any]) -> list[str]:
     if row["status"] is None:
-        return ["no endpoint, left:", ", ".join(row["parts"])]
-    end = f"deleted {row['deleted']}" if row["deleted"] else "stays"
+        return ["no endpoint, remaining:", ", ".join(row["parts"])]
+    end = f"expires {row['deleted']}" if row["deleted"] else "no expiry"
     return [row["status"], row["runs_on"], end]

@@ -13,24 +13,23 @@ from functools import cache
 from typing import Annotated
 
 from petbox.aws import session
-from petbox.aws.logs import Line
+from petbox.aws.logs import Line, NewLines, last_lines
 from petbox.aws.session import Account
 from petbox.aws.wait import until
 from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.checks import EVERY, between, check_all
-from petbox.sagemaker.endpoint.found import Clients, describe_endpoint
-from petbox.sagemaker.endpoint.lines import NewLines, last_lines
+from petbox.sagemaker.endpoint.actual import Clients, describe_endpoint
+from petbox.sagemaker.option_checks import EVERY, between, check_all
 
 
 @dataclass(frozen=True)
 class LogsOptions:
-    name: Annotated[str, "of the endpoint", POSITIONAL]
-    lines: Annotated[int, "how many of the last lines", "N"] = 100
-    follow: Annotated[bool, "go on with what comes, until Ctrl-C or the endpoint is gone"] = False
-    every: Annotated[float, "with --follow, seconds between two looks", "S"] = 5.0
+    name: Annotated[str, "name of the endpoint", POSITIONAL]
+    lines: Annotated[int, "number of lines", "N"] = 100
+    follow: Annotated[bool, "keep printing new lines, until Ctrl-C or the endpoint is gone"] = False
+    every: Annotated[float, "with --follow: seconds between polls", "S"] = 5.0
 
     def __post_init__(self) -> None:
         checks = {"name": names.check, "lines": between(0, 10_000), "every": EVERY}
@@ -38,40 +37,40 @@ class LogsOptions:
 
 
 def logs(options: LogsOptions) -> None:
-    """Prints lines; which instance wrote them is said where there are several."""
+    """Prints lines, with the instance's name if there are several."""
     clients: Clients = cache(Account().client)
     group = names.log_group(options.name)
     began = int(time.time() * 1000)
     lines = last_lines(clients("logs"), group, options.lines) if options.lines else []
     if not lines and describe_endpoint(clients("sagemaker"), options.name) is None:
         raise ServiceError(
-            f"endpoint {options.name}: there is none in this account and region, and no log of "
-            "one; see: petbox endpoint list"
+            f"endpoint {options.name}: not found in this account and region, and neither is "
+            "its log; see: petbox endpoint list"
         )
     printer = _Printer()
     printer.print(lines)
     if options.follow:
         _follow(clients, options, NewLines(clients("logs"), group, began), printer, lines)
     elif not lines:
-        say(f"the container of {options.name} has written nothing yet")
+        say(f"the container of {options.name} has logged nothing yet")
 
 
 def _follow(
     clients: Clients, options: LogsOptions, tail: NewLines, printer: _Printer, old: list[Line]
 ) -> None:
-    told = set(old)
+    printed = set(old)
 
     def over() -> bool:
-        """Whether the endpoint was gone already when its log was read."""
+        """Whether the endpoint was gone before its log was read."""
         gone = describe_endpoint(clients("sagemaker"), options.name) is None
-        printer.print([line for line in tail.new() if line not in told])
+        printer.print([line for line in tail.new() if line not in printed])
         return gone
 
     try:
         until(bool, over, lambda: time.sleep(options.every))
     except session.Trouble as error:
         raise ServiceError(
-            f"{error}; go on: petbox endpoint logs {options.name} --follow"
+            f"{error}; continue: petbox endpoint logs {options.name} --follow"
         ) from error
     say(f"{options.name} is gone")
 

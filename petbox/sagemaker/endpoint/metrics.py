@@ -1,6 +1,6 @@
-"""How an endpoint was used of late, as CloudWatch counts it: calls, and errors by whose fault.
+"""An endpoint's calls and errors of the last day, from CloudWatch.
 
-CloudWatch counts minutes after they are over; the last one or two are not in yet.
+CloudWatch is a minute or two behind.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ MINUTES = 5  # of one count
 
 @dataclass(frozen=True)
 class Use:
-    """Of the last day; `last` is the end of the last five minutes with a call."""
+    """Counts of the last day; `last` is the end of the last five minutes with a call."""
 
     invocations: int
-    refused: int  # 4xx: the caller's mistakes
-    failed: int  # 5xx: the container's
+    refused: int  # 4xx: the client's errors
+    failed: int  # 5xx: the container's errors
     last: datetime | None
 
     def __str__(self) -> str:
         if self.last is None:
             return f"no calls in {HOURS} hours"
         return (
-            f"{self.invocations} calls in {HOURS} hours, {self.refused} answered with 4xx, "
-            f"{self.failed} with 5xx; the last before {self.last:%Y-%m-%d %H:%M} UTC"
+            f"{self.invocations} calls in {HOURS} hours, {self.refused} failed with 4xx, "
+            f"{self.failed} with 5xx; the last one before {self.last:%Y-%m-%d %H:%M} UTC"
         )
 
 

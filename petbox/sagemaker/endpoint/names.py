@@ -1,7 +1,7 @@
-"""What petbox's things on SageMaker are called, and the tag by which they are known again.
+"""The names of petbox's resources on SageMaker, and the tag that identifies them.
 
-The model and the configuration of an endpoint carry a fingerprint of what is in them, so that the
-same wish has the same name, and another has another. Asks nobody.
+The names of an endpoint's model and configuration contain a digest of their content: the same
+options have the same names, and other options have other names.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ POLICY = "petbox"  # of scaling
 
 
 def check(text: str) -> None:
-    """An endpoint's name, which leaves room for the fingerprint."""
+    """Checks an endpoint's name, which must leave room for the fingerprint."""
     aws_names.check_name(text)
     if len(text) > LONGEST:
-        raise ValueError(f"{text!r} has {len(text)} characters, and {LONGEST} are the most")
+        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST}")
 
 
 def with_fingerprint(name: str, content: Mapping[str, Any]) -> str:
@@ -36,7 +36,7 @@ def with_fingerprint(name: str, content: Mapping[str, Any]) -> str:
 
 
 def endpoint_of(text: str) -> str | None:
-    """The endpoint whose model or configuration is called so; a tag must agree."""
+    """The endpoint whose model or configuration has this name; check the tag as well."""
     match = re.fullmatch(rf"(?P<name>.+)-[0-9a-f]{{{DIGITS}}}", text)
     return match["name"] if match else None
 
@@ -50,7 +50,7 @@ def log_group(name: str) -> str:
 
 
 def scaled(name: str) -> dict[str, str]:
-    """The endpoint's number of instances, in Application Auto Scaling's words."""
+    """The endpoint's number of instances, as Application Auto Scaling names it."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{name}/variant/{VARIANT}",

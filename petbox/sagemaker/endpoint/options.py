@@ -1,7 +1,4 @@
-"""`petbox endpoint up`'s options: what one may want of an endpoint.
-
-Whatever is wrong with a wish is told here, before anything is called. Imports no boto3.
-"""
+"""The options of `petbox endpoint up`, and all checks of them before anything is called."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, Json
+from petbox.sagemaker.endpoint import expiry
 from petbox.sagemaker.endpoint import names as endpoint_names
-from petbox.sagemaker.endpoint import ttl as endpoint_ttl
-from petbox.sagemaker.endpoint.checks import (
+from petbox.sagemaker.option_checks import (
     EVERY,
     Check,
     between,
@@ -22,67 +19,73 @@ from petbox.sagemaker.endpoint.checks import (
     check_model_data,
     check_tags,
     check_topic,
+    check_vpc,
     each,
     flag,
     one_or_more,
 )
 
-INSTANCE_TYPE = "ml.m5.xlarge"  # a CPU that new accounts may have, too
+INSTANCE_TYPE = "ml.m5.xlarge"  # new accounts have quota for it
 MEMORIES = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_CONCURRENCY = 200
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    name: Annotated[str, "of the endpoint", POSITIONAL]
-    image: Annotated[str, "the serving image in ECR, best with its digest (@sha256:…)", "URI"]
-    role: Annotated[str, "the role that the container runs under", "ARN"]
+    name: Annotated[str, "name of the endpoint", POSITIONAL]
+    image: Annotated[str, "serving image in ECR, best with its digest (@sha256:…)", "URI"]
+    role: Annotated[str, "role that the container runs under", "ARN"]
     model_data: Annotated[
         str | None,
         "s3://…/model.tar.gz of `petbox endpoint package` (default: the model in the image)",
         "S3",
     ] = None
-    env: Annotated[tuple[str, ...], "for the container", "KEY=VALUE"] = ()
-    instance_type: Annotated[str | None, f"what to serve on (default: {INSTANCE_TYPE})", "TYPE"] = (
-        None
-    )
-    instance_count: Annotated[int | None, "how many of them (default: 1)", "N"] = None
+    env: Annotated[tuple[str, ...], "environment variable of the container", "KEY=VALUE"] = ()
+    instance_type: Annotated[str | None, f"instance type (default: {INSTANCE_TYPE})", "TYPE"] = None
+    instance_count: Annotated[int | None, "number of instances (default: 1)", "N"] = None
     ami: Annotated[str | None, "SageMaker's host image, for a newer GPU driver", "NAME"] = None
     serverless: Annotated[
         str | None,
-        "no instances: memory in MB and most calls at once, as 4096,5",
+        "serverless: memory in MB and maximum concurrency, as in 4096,5",
         "MEMORY,CONCURRENCY",
     ] = None
-    async_: Annotated[str | None, "take calls from S3, answer to this s3://…", "S3"] = None
-    async_errors: Annotated[str | None, "with --async, s3://… for failures", "S3"] = None
-    async_concurrency: Annotated[
-        int | None, "with --async, calls at once on each instance", "N"
+    async_: Annotated[
+        str | None, "asynchronous: requests from S3, responses to this s3://…", "S3"
     ] = None
-    notify_success: Annotated[str | None, "with --async, SNS topic to tell", "ARN"] = None
-    notify_error: Annotated[str | None, "with --async, SNS topic to tell", "ARN"] = None
+    async_errors: Annotated[str | None, "with --async: s3://… for failures", "S3"] = None
+    async_concurrency: Annotated[
+        int | None, "with --async: concurrent calls for each instance", "N"
+    ] = None
+    notify_success: Annotated[str | None, "with --async: SNS topic of successes", "ARN"] = None
+    notify_error: Annotated[str | None, "with --async: SNS topic of errors", "ARN"] = None
     autoscale: Annotated[
-        str | None, "between so many instances, as 1..4 (--async: from 0)", "MIN..MAX"
+        str | None, "bounds of the number of instances, as in 1..4 (--async: from 0)", "MIN..MAX"
     ] = None
     target: Annotated[
         float | None,
-        "with --autoscale, calls a minute for each instance; with --async, calls waiting",
+        "with --autoscale: calls a minute for each instance; with --async: queued calls",
         "N",
     ] = None
-    capture: Annotated[str | None, "keep requests and answers under this s3://…", "S3"] = None
-    capture_percent: Annotated[int | None, "how many of them (default: 100)", "N"] = None
+    capture: Annotated[str | None, "store requests and responses under this s3://…", "S3"] = None
+    capture_percent: Annotated[int | None, "percentage of calls to store (default: 100)", "N"] = (
+        None
+    )
     health_timeout: Annotated[
-        int | None, "seconds for the container to answer /ping (default: 480)", "S"
+        int | None, "seconds until /ping must succeed (default: 480)", "S"
     ] = None
-    download_timeout: Annotated[int | None, "seconds for the model to arrive", "S"] = None
-    subnet: Annotated[tuple[str, ...], "reach into a VPC", "ID"] = ()
-    security_group: Annotated[tuple[str, ...], "reach into a VPC", "ID"] = ()
-    tag: Annotated[tuple[str, ...], "labels for the bill", "KEY=VALUE"] = ()
-    ttl: Annotated[str | None, "delete it after so long, as 2h, 90m or 1d", "TIME"] = None
+    download_timeout: Annotated[int | None, "seconds for downloading the model", "S"] = None
+    subnet: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
+    security_group: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
+    tag: Annotated[tuple[str, ...], "tag of all resources", "KEY=VALUE"] = ()
+    ttl: Annotated[
+        str | None, "delete the endpoint after this time, as in 2h, 90m or 1d", "TIME"
+    ] = None
     ttl_role: Annotated[
-        str | None, "the role that the schedule deletes it under (default: --role)", "ARN"
+        str | None, "role of the schedule that deletes the endpoint (default: --role)", "ARN"
     ] = None
-    every: Annotated[float, "seconds between two looks at the endpoint", "S"] = 10.0
-    dry_run: Annotated[bool, "print the calls as JSON; look, but change nothing"] = False
+    every: Annotated[float, "seconds between polls", "S"] = 10.0
+    json: Json = False
+    dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
 
     def __post_init__(self) -> None:
         check_all(self, CHECKS)
@@ -95,8 +98,7 @@ class UpOptions:
                     raise ValueError(
                         f"{flag(self, name)} and {flag(self, other)} exclude each other"
                     )
-        if bool(self.subnet) != bool(self.security_group):
-            raise ValueError("--subnet and --security-group are given together or not at all")
+        check_vpc(self)
         if self.autoscale is not None:
             self._check_scaling(self.autoscale)
 
@@ -183,7 +185,7 @@ CHECKS: dict[str, Check] = {
     "subnet": each(aws_names.check_subnet),
     "security_group": each(aws_names.check_security_group),
     "tag": check_tags,
-    "ttl": endpoint_ttl.duration,
+    "ttl": expiry.duration,
     "ttl_role": aws_names.check_role,
     "every": EVERY,
 }

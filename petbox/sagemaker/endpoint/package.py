@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -20,22 +21,23 @@ from typing import IO, Annotated, cast
 from petbox.aws import names as aws_names
 from petbox.aws.s3_upload import Upload, send, upload
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.program import say
 from petbox.cli.progress import MB, megabytes, meter
 from petbox.errors import ModelError
-from petbox.sagemaker.endpoint.checks import check_all
+from petbox.sagemaker.option_checks import check_all
 
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"
-LEVEL = 1  # weights are noise: more work saves nothing
+LEVEL = 1  # weights hardly compress
 
 
 @dataclass(frozen=True)
 class PackageOptions:
-    model: Annotated[Path, "a SavedModel, or a folder of numbered versions of one", POSITIONAL]
-    to: Annotated[str, "s3://… under which it goes", POSITIONAL]
-    dry_run: Annotated[bool, "make it, print its address, and upload nothing"] = False
+    model: Annotated[Path, "SavedModel, or a folder of its numbered versions", POSITIONAL]
+    to: Annotated[str, "s3://… to upload it to", POSITIONAL]
+    json: Json = False
+    dry_run: Annotated[bool, "make the archive and print its address, but upload nothing"] = False
 
     def __post_init__(self) -> None:
         check_all(self, {"to": aws_names.check_s3})
@@ -52,11 +54,12 @@ def package(options: PackageOptions) -> None:
         say(f"{ARCHIVE}: {len(members)} files, {megabytes(size)}, sha256 {digest}")
         if not options.dry_run:
             send(Upload(address, {address: archive}, size), Account().client("s3"))
-    print(address)
+    facts = {"address": address, "sha256": digest, "files": len(members), "bytes": size}
+    print(json.dumps(facts) if options.json else address)
 
 
 def _address(model: Path, to: str) -> str:
-    """Where it goes; a version's number alone would say little."""
+    """The archive's address; of a version's folder it has the parent's name too."""
     *under, folder = upload(model, to).address.rstrip("/").split("/")
     named = f"{model.parent.name}-{folder}" if model.name.isdecimal() else folder
     return "/".join([*under, named, ARCHIVE])
@@ -65,7 +68,7 @@ def _address(model: Path, to: str) -> str:
 def files(model: Path) -> dict[str, Path]:
     """The archive's members by name, in order: what lies under `1/`, `2/`, …"""
     if not model.is_dir():
-        raise ModelError(f"{model}: no such folder; name one with a {SAVED_MODEL} in it")
+        raise ModelError(f"{model}: no such folder; give one with a {SAVED_MODEL} in it")
     versions = {"1": model}
     if not (model / SAVED_MODEL).is_file():
         numbered = (path for path in model.iterdir() if path.name.isdecimal())
@@ -73,7 +76,7 @@ def files(model: Path) -> dict[str, Path]:
     if not versions:
         raise ModelError(
             f"{model}: has neither a {SAVED_MODEL} nor numbered versions of one; make a model: "
-            "python export/exporter_savedmodel.py --run RUN --out model/NAME/1"
+            "petbox export --run RUN --out model/NAME/1"
         )
     found = {
         f"{version}/{path.relative_to(folder).as_posix()}": path

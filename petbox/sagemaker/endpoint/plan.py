@@ -1,6 +1,6 @@
-"""From what is wanted and what is found to the calls that make the one into the other.
+"""Plans the calls that bring an endpoint from its actual to its desired state.
 
-Pure: `--dry-run` is this, printed. What cannot be reached from here is refused.
+Calls nothing; `--dry-run` prints the plan. Rejects changes that SageMaker cannot make.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.found import BUSY, Described, Found
-from petbox.sagemaker.endpoint.wanted import Request, Wanted
+from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
+from petbox.sagemaker.endpoint.desired import Desired, Request
 
-ENDED = ("Failed", "OutOfService", "Deleting")  # such an endpoint can only be deleted
+ENDED = ("Failed", "OutOfService", "Deleting")  # an endpoint that can only be deleted
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of boto3; `what` it is about, for people."""
+    """A call of boto3; `what` says in words what it is about."""
 
     service: str
     operation: str
@@ -47,126 +47,126 @@ IN_SERVICE, GONE = "until the endpoint is in service", "until the endpoint is go
 Step = Call | Wait
 
 
-def plan(wanted: Wanted, found: Found) -> list[Step]:
-    """What is to be done for `wanted` to be, and nothing that petbox made for it besides."""
-    _refuse(wanted, found)
+def plan(desired: Desired, actual: Actual) -> list[Step]:
+    """The steps to `desired`, and to delete what petbox created for it before."""
+    _refuse(desired, actual)
     steps: list[Step] = []
-    if found.endpoint is None or found.status in ENDED:
-        steps += _bury(wanted.name, found)
-        found = replace(found, endpoint=None, tags={}, config=None, scaling=None, policies=())
-    elif found.status in BUSY and found.heading != wanted.config_name:
+    if actual.endpoint is None or actual.status in ENDED:
+        steps += _delete_endpoint(desired.name, actual)
+        actual = replace(actual, endpoint=None, tags={}, config=None, scaling=None, policies=())
+    elif actual.status in BUSY and actual.target_config != desired.config_name:
         steps.append(Wait(IN_SERVICE))  # SageMaker makes one change at a time
     return [
         *steps,
-        *_schedule(wanted, found),  # first, so that the end is sure before the costs begin
-        *_parts(wanted, found),
-        *_endpoint(wanted, found),
-        *_tags(wanted, found),
-        *_scale(wanted, found),
-        *_replaced(wanted, found),
+        *_schedule(desired, actual),  # first, so that expiry is set before costs begin
+        *_parts(desired, actual),
+        *_endpoint(desired, actual),
+        *_tags(desired, actual),
+        *_scale(desired, actual),
+        *_replaced(desired, actual),
     ]
 
 
-def removal(name: str, found: Found) -> list[Step]:
-    """What is to be done for nothing that petbox made to be left."""
-    if found.endpoint is not None:
-        _refuse_foreign(name, found)
-    steps = [*_bury(name, found), *_delete_parts(found.configs, found.models)]
-    if found.schedule is not None:
+def removal(name: str, actual: Actual) -> list[Step]:
+    """The steps that delete all that petbox created."""
+    if actual.endpoint is not None:
+        _refuse_foreign(name, actual)
+    steps = [*_delete_endpoint(name, actual), *_delete_parts(actual.configs, actual.models)]
+    if actual.schedule is not None:
         steps.append(_delete_schedule(name))
     return steps
 
 
-def _bury(name: str, found: Found) -> Iterator[Step]:
-    """An end to the endpoint, and to what scales it."""
-    yield from _unscale(name, found)
-    if found.endpoint is None:
+def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
+    """Deletes the endpoint and its scaling."""
+    yield from _unscale(name, actual)
+    if actual.endpoint is None:
         return
-    if found.status != "Deleting":
+    if actual.status != "Deleting":
         request = {"EndpointName": name}
         yield Call("sagemaker", "delete_endpoint", request, f"endpoint {name}")
     yield Wait(GONE)
 
 
-def _refuse(wanted: Wanted, found: Found) -> None:
-    if found.endpoint is None:
+def _refuse(desired: Desired, actual: Actual) -> None:
+    if actual.endpoint is None:
         return
-    _refuse_foreign(wanted.name, found)
-    if found.status == "UpdateRollbackFailed":
+    _refuse_foreign(desired.name, actual)
+    if actual.status == "UpdateRollbackFailed":
         raise ServiceError(
-            f"endpoint {wanted.name}: an update failed, and so did its undoing; "
-            f"remove it (petbox endpoint down {wanted.name}), or mend it as SageMaker's guide says "
+            f"endpoint {desired.name}: an update and its rollback failed; "
+            f"delete it (petbox endpoint down {desired.name}), or fix it as SageMaker's guide says "
             "under Rolling deployments"
         )
-    if found.status in ENDED:
+    if actual.status in ENDED:
         return
-    if _is_serverless(wanted.config) and not _is_serverless(found.config or {}):
+    if _is_serverless(desired.config) and not _is_serverless(actual.config or {}):
         raise ServiceError(
-            f"endpoint {wanted.name}: has instances, and SageMaker makes no such endpoint "
-            f"serverless; take another name, or first: petbox endpoint down {wanted.name}"
+            f"endpoint {desired.name}: has instances, and SageMaker cannot make such an endpoint "
+            f"serverless; choose another name, or first: petbox endpoint down {desired.name}"
         )
 
 
-def _refuse_foreign(name: str, found: Found) -> None:
-    if found.tags.get(names.OWNER) != name:
+def _refuse_foreign(name: str, actual: Actual) -> None:
+    if actual.tags.get(names.OWNER) != name:
         raise ServiceError(
-            f"endpoint {name}: was not made by petbox (no tag {names.OWNER}={name}), and is left "
-            "as it is; take another name"
+            f"endpoint {name}: was not created by petbox (no tag {names.OWNER}={name}) "
+            "and is left unchanged; choose another name"
         )
 
 
 # The endpoint and its parts
 
 
-def _parts(wanted: Wanted, found: Found) -> Iterator[Call]:
-    if wanted.model_name not in found.models:
-        what = f"model {wanted.model_name}"
-        yield Call("sagemaker", "create_model", wanted.model, what)
-    if wanted.config_name not in found.configs:
-        what = f"endpoint configuration {wanted.config_name}"
-        yield Call("sagemaker", "create_endpoint_config", wanted.config, what)
+def _parts(desired: Desired, actual: Actual) -> Iterator[Call]:
+    if desired.model_name not in actual.models:
+        what = f"model {desired.model_name}"
+        yield Call("sagemaker", "create_model", desired.model, what)
+    if desired.config_name not in actual.configs:
+        what = f"endpoint configuration {desired.config_name}"
+        yield Call("sagemaker", "create_endpoint_config", desired.config, what)
 
 
-def _endpoint(wanted: Wanted, found: Found) -> Iterator[Step]:
+def _endpoint(desired: Desired, actual: Actual) -> Iterator[Step]:
     request: dict[str, Any] = {
-        "EndpointName": wanted.name,
-        "EndpointConfigName": wanted.config_name,
+        "EndpointName": desired.name,
+        "EndpointConfigName": desired.config_name,
     }
-    if found.endpoint is None:
-        request["Tags"] = names.tag_list(wanted.tags)
-        yield Call("sagemaker", "create_endpoint", request, f"endpoint {wanted.name}")
-    elif found.heading != wanted.config_name:
-        if _stays_scaled(wanted, found):
-            # As many instances as the load has called for; all else is as the flags say.
+    if actual.endpoint is None:
+        request["Tags"] = names.tag_list(desired.tags)
+        yield Call("sagemaker", "create_endpoint", request, f"endpoint {desired.name}")
+    elif actual.target_config != desired.config_name:
+        if _stays_scaled(desired, actual):
+            # Keep the number of instances that scaling chose; the flags set all else.
             request["RetainAllVariantProperties"] = True
             request["ExcludeRetainedVariantProperties"] = [
                 {"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")
             ]
         else:
-            yield from _unscale(wanted.name, found)
-        yield Call("sagemaker", "update_endpoint", request, f"endpoint {wanted.name}")
-    elif found.status not in BUSY:
+            yield from _unscale(desired.name, actual)
+        yield Call("sagemaker", "update_endpoint", request, f"endpoint {desired.name}")
+    elif actual.status not in BUSY:
         return
-    yield Wait(IN_SERVICE, wanted.config_name)
+    yield Wait(IN_SERVICE, desired.config_name)
 
 
 def _is_serverless(config: Described) -> bool:
     return any("ServerlessConfig" in one for one in config.get("ProductionVariants", ()))
 
 
-def _tags(wanted: Wanted, found: Found) -> Iterator[Call]:
-    if found.endpoint is None:
+def _tags(desired: Desired, actual: Actual) -> Iterator[Call]:
+    if actual.endpoint is None:
         return
-    new = {key: value for key, value in wanted.tags.items() if found.tags.get(key) != value}
+    new = {key: value for key, value in desired.tags.items() if actual.tags.get(key) != value}
     if new:
-        request = {"ResourceArn": found.endpoint["EndpointArn"], "Tags": names.tag_list(new)}
-        yield Call("sagemaker", "add_tags", request, f"tags of endpoint {wanted.name}")
+        request = {"ResourceArn": actual.endpoint["EndpointArn"], "Tags": names.tag_list(new)}
+        yield Call("sagemaker", "add_tags", request, f"tags of endpoint {desired.name}")
 
 
-def _replaced(wanted: Wanted, found: Found) -> Iterator[Call]:
+def _replaced(desired: Desired, actual: Actual) -> Iterator[Call]:
     yield from _delete_parts(
-        [name for name in found.configs if name != wanted.config_name],
-        [name for name in found.models if name != wanted.model_name],
+        [name for name in actual.configs if name != desired.config_name],
+        [name for name in actual.models if name != desired.model_name],
     )
 
 
@@ -181,63 +181,65 @@ def _delete_parts(configs: Iterable[str], models: Iterable[str]) -> Iterator[Cal
 # Scaling
 
 
-def _stays_scaled(wanted: Wanted, found: Found) -> bool:
+def _stays_scaled(desired: Desired, actual: Actual) -> bool:
     """Application Auto Scaling allows an update that keeps the type of instance."""
-    if wanted.scaling is None or found.scaling is None:
+    if desired.scaling is None or actual.scaling is None:
         return False
-    return _instance_type(wanted.config) == _instance_type(found.config or {})
+    return _instance_type(desired.config) == _instance_type(actual.config or {})
 
 
 def _instance_type(config: Described) -> str | None:
     return next((one.get("InstanceType") for one in config.get("ProductionVariants", ())), None)
 
 
-def _scale(wanted: Wanted, found: Found) -> Iterator[Call]:
-    stays = found.heading == wanted.config_name
-    if wanted.scaling is None or wanted.policy is None:
+def _scale(desired: Desired, actual: Actual) -> Iterator[Call]:
+    stays = actual.target_config == desired.config_name
+    if desired.scaling is None or desired.policy is None:
         if stays:  # else it was removed before the update
-            yield from _unscale(wanted.name, found)
+            yield from _unscale(desired.name, actual)
         return
-    if not stays and not _stays_scaled(wanted, found):  # it was removed
-        found = replace(found, scaling=None, policies=())
-    what = f"scaling of endpoint {wanted.name}"
-    if not _says(found.scaling, wanted.scaling):
-        yield Call("application-autoscaling", "register_scalable_target", wanted.scaling, what)
+    if not stays and not _stays_scaled(desired, actual):  # it was removed
+        actual = replace(actual, scaling=None, policies=())
+    what = f"scaling of endpoint {desired.name}"
+    if not _matches(actual.scaling, desired.scaling):
+        yield Call("application-autoscaling", "register_scalable_target", desired.scaling, what)
     what = f"policy of {what}"
-    name = wanted.policy["PolicyName"]
-    policy = next((one for one in found.policies if one["PolicyName"] == name), None)
-    if not _says(policy, wanted.policy):
-        yield Call("application-autoscaling", "put_scaling_policy", wanted.policy, what)
+    name = desired.policy["PolicyName"]
+    policy = next((one for one in actual.policies if one["PolicyName"] == name), None)
+    if not _matches(policy, desired.policy):
+        yield Call("application-autoscaling", "put_scaling_policy", desired.policy, what)
 
 
-def _unscale(name: str, found: Found) -> Iterator[Call]:
+def _unscale(name: str, actual: Actual) -> Iterator[Call]:
     of, what = names.scaled(name), f"scaling of endpoint {name}"
-    for policy in found.policies:
+    for policy in actual.policies:
         request = {**of, "PolicyName": policy["PolicyName"]}
         yield Call("application-autoscaling", "delete_scaling_policy", request, f"policy of {what}")
-    if found.scaling is not None:
+    if actual.scaling is not None:
         yield Call("application-autoscaling", "deregister_scalable_target", of, what)
 
 
-def _says(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is found; AWS adds its own defaults."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(_says(found.get(k), v) for k, v in wanted.items())
-    if isinstance(wanted, float) and isinstance(found, (int, float)):
-        return math.isclose(found, wanted)
-    return bool(found == wanted)
+def _matches(actual: Any, desired: Any) -> bool:
+    """Whether `actual` has all of `desired`; AWS adds its own defaults."""
+    if isinstance(desired, Mapping):
+        return isinstance(actual, Mapping) and all(
+            _matches(actual.get(k), v) for k, v in desired.items()
+        )
+    if isinstance(desired, float) and isinstance(actual, (int, float)):
+        return math.isclose(actual, desired)
+    return bool(actual == desired)
 
 
 # The schedule
 
 
-def _schedule(wanted: Wanted, found: Found) -> Iterator[Call]:
-    if wanted.schedule is not None:
-        operation = "create_schedule" if found.schedule is None else "update_schedule"
-        what = f"schedule {names.schedule(wanted.name)}"
-        yield Call("scheduler", operation, wanted.schedule, what)
-    elif found.schedule is not None:
-        yield _delete_schedule(wanted.name)
+def _schedule(desired: Desired, actual: Actual) -> Iterator[Call]:
+    if desired.schedule is not None:
+        operation = "create_schedule" if actual.schedule is None else "update_schedule"
+        what = f"schedule {names.schedule(desired.name)}"
+        yield Call("scheduler", operation, desired.schedule, what)
+    elif actual.schedule is not None:
+        yield _delete_schedule(desired.name)
 
 
 def _delete_schedule(name: str) -> Call:

@@ -18,19 +18,18 @@ from petbox.aws import session
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint import ttl as endpoint_ttl
-from petbox.sagemaker.endpoint.checks import check_all
-from petbox.sagemaker.endpoint.found import Clients, Described, Found, look
+from petbox.sagemaker.endpoint import expiry, names
+from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe
 from petbox.sagemaker.endpoint.metrics import use
 from petbox.sagemaker.endpoint.wait import reason
+from petbox.sagemaker.option_checks import check_all
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 
 
 @dataclass(frozen=True)
 class StatusOptions:
-    name: Annotated[str, "of the endpoint", POSITIONAL]
+    name: Annotated[str, "name of the endpoint", POSITIONAL]
     json: Annotated[bool, "print one JSON object"] = False
 
     def __post_init__(self) -> None:
@@ -41,13 +40,13 @@ def status(options: StatusOptions) -> None:
     name = options.name
     account = Account()
     clients: Clients = cache(account.client)
-    found = look(clients, name)
-    if found.endpoint is None:
-        raise absent(name, found)
+    actual = describe(clients, name)
+    if actual.endpoint is None:
+        raise absent(name, actual)
     facts = {
         "endpoint": name,
         "region": account.region,
-        **_facts(found.endpoint, found),
+        **_facts(actual.endpoint, actual),
         "use": _use(clients, name),
         "price": PRICES,
     }
@@ -59,40 +58,39 @@ def status(options: StatusOptions) -> None:
         print(f"{key:<{width}}  {value}")
 
 
-def absent(name: str, found: Found) -> ServiceError:
-    left = ", ".join((*found.configs, *found.models))
-    besides = f"; of it are left: {left} (petbox endpoint down {name})" if left else ""
+def absent(name: str, actual: Actual) -> ServiceError:
+    left = ", ".join((*actual.configs, *actual.models))
+    besides = f"; remaining: {left} (petbox endpoint down {name})" if left else ""
     return ServiceError(
-        f"endpoint {name}: there is none in this account and region{besides}; "
-        "see: petbox endpoint list"
+        f"endpoint {name}: not found in this account and region{besides}; see: petbox endpoint list"
     )
 
 
-def _facts(endpoint: Described, found: Found) -> dict[str, str]:
+def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
     facts = {
         "status": str(endpoint["EndpointStatus"]),
         "since": f"{endpoint['LastModifiedTime'].astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        "runs on": runs_on(endpoint, found.config),
+        "runs on": runs_on(endpoint, actual.config),
         "configuration": str(endpoint.get("EndpointConfigName", "none")),
     }
     if "FailureReason" in endpoint:
         facts["reason"] = reason(endpoint)
-    if found.heading != endpoint.get("EndpointConfigName"):
-        facts["on its way to"] = str(found.heading)
-    container = (found.model or {}).get("PrimaryContainer", {})
-    facts["image"] = next(_images(endpoint), container.get("Image", "not known"))
+    if actual.target_config != endpoint.get("EndpointConfigName"):
+        facts["on its way to"] = str(actual.target_config)
+    container = (actual.model or {}).get("PrimaryContainer", {})
+    facts["image"] = next(_images(endpoint), container.get("Image", "unknown"))
     if data := container.get("ModelDataUrl"):
         facts["model"] = data
-    facts.update(_of_config(found.config or {}))
-    if found.scaling is not None:
-        facts["scaling"] = _scaling(found)
-    schedule = found.schedule
-    facts["ends"] = endpoint_ttl.end_of(schedule) if schedule else "never by itself"
+    facts.update(_of_config(actual.config or {}))
+    if actual.scaling is not None:
+        facts["scaling"] = _scaling(actual)
+    schedule = actual.schedule
+    facts["ends"] = expiry.end_of(schedule) if schedule else "no expiry"
     return facts
 
 
 def runs_on(endpoint: Described, config: Described | None) -> str:
-    """Instances there are and shall be, by type; or a serverless endpoint's bounds."""
+    """Actual and desired instances by type, or a serverless endpoint's limits."""
     types = {one["VariantName"]: one for one in (config or {}).get("ProductionVariants", ())}
     texts = []
     for variant in endpoint.get("ProductionVariants", ()):
@@ -104,7 +102,7 @@ def runs_on(endpoint: Described, config: Described | None) -> str:
             continue
         now, then = variant.get("CurrentInstanceCount", 0), variant.get("DesiredInstanceCount", 0)
         kind = types.get(variant["VariantName"], {}).get("InstanceType", "instances")
-        texts.append(f"{now} of {kind}" + (f", {then} wanted" if then != now else ""))
+        texts.append(f"{now} of {kind}" + (f", {then} desired" if then != now else ""))
     return "; ".join(texts) or "nothing yet"
 
 
@@ -115,8 +113,8 @@ def _images(endpoint: Described) -> Iterator[str]:
 
 
 def _of_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if told := config.get("AsyncInferenceConfig"):
-        yield "answers go to", told["OutputConfig"].get("S3OutputPath", "")
+    if async_ := config.get("AsyncInferenceConfig"):
+        yield "responses go to", async_["OutputConfig"].get("S3OutputPath", "")
     if (capture := config.get("DataCaptureConfig")) and capture.get("EnableCapture"):
         yield (
             "captured",
@@ -124,12 +122,12 @@ def _of_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _scaling(found: Found) -> str:
-    assert found.scaling is not None
-    text = f"{found.scaling['MinCapacity']}..{found.scaling['MaxCapacity']}"
-    for policy in found.policies:
+def _scaling(actual: Actual) -> str:
+    assert actual.scaling is not None
+    text = f"{actual.scaling['MinCapacity']}..{actual.scaling['MaxCapacity']}"
+    for policy in actual.policies:
         tracked = policy.get("TargetTrackingScalingPolicyConfiguration", {})
-        metric = "calls waiting" if "CustomizedMetricSpecification" in tracked else "calls a minute"
+        metric = "queued calls" if "CustomizedMetricSpecification" in tracked else "calls a minute"
         if "TargetValue" in tracked:
             text += f", to {tracked['TargetValue']:g} {metric} for each instance"
     return text
@@ -139,4 +137,4 @@ def _use(clients: Clients, name: str) -> str:
     try:
         return str(use(clients("cloudwatch"), name, datetime.now(timezone.utc)))
     except session.Refused as error:
-        return f"not known ({error})"
+        return f"unknown ({error})"

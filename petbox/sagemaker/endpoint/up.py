@@ -27,80 +27,72 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 
-from petbox.aws import names as aws_names
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.errors import PetboxError, ServiceError
-from petbox.sagemaker.endpoint import ttl as endpoint_ttl
+from petbox.errors import PetboxError
+from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint.actual import Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply
-from petbox.sagemaker.endpoint.found import Clients, look
+from petbox.sagemaker.endpoint.desired import desired
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import Step, plan
-from petbox.sagemaker.endpoint.wanted import wanted
 
 
 def up(options: UpOptions) -> None:
     """Prints the endpoint's name, once it is in service."""
     account = Account()
-    refuse_other_region(options.image, account.region)
+    account.check_image_region(options.image)
     clients: Clients = cache(account.client)
-    name, wish = options.name, wanted(options, datetime.now(timezone.utc))
-    found = look(clients, name)
-    for why in found.unseen:
-        say(f"{why}; taken as not there")
-    steps = plan(wish, found)
+    name, wish = options.name, desired(options, datetime.now(timezone.utc))
+    actual = describe(clients, name)
+    for why in actual.unseen:
+        say(f"{why}; assuming that there is none")
+    steps = plan(wish, actual)
     if options.dry_run:
         show(steps)
         return
-    _tell_moving_tag(options.image)
+    _warn_without_digest(options.image)
     apply = Apply(clients, name, lambda: time.sleep(options.every))
-    with _going_on(name, apply):
+    with _reporting_progress(name, apply):
         apply.all(steps)
-    if wish.schedule is not None:
-        say(f"{name} is deleted at {endpoint_ttl.end_of(wish.schedule)}")
+    expires = None if wish.schedule is None else expiry.end_of(wish.schedule)
+    if expires:
+        say(f"{name} expires at {expires} and is deleted then")
     say(
-        f"{name} is {'in service' if apply.done else 'as wanted already'}; "
-        f"ask it: petbox detect --endpoint {name} PICTURE, "
-        f"remove it: petbox endpoint down {name}"
+        f"{name} is {'in service' if apply.done else 'unchanged'}; "
+        f"use it: petbox detect --endpoint {name} IMAGE, "
+        f"delete it: petbox endpoint down {name}"
     )
-    print(name)
+    facts = {"endpoint": name, "changed": bool(apply.done), "expires": expires}
+    print(json.dumps(facts) if options.json else name)
 
 
 def show(steps: list[Step]) -> None:
     print(json.dumps([step.shown() for step in steps], indent=2))
 
 
-def refuse_other_region(image: str, region: str | None) -> None:
-    lies_in = aws_names.region_of_image(image)
-    if region is not None and region != lies_in:
-        raise ServiceError(
-            f"{image}: lies in {lies_in}, and would run in {region}; "
-            f"set AWS_REGION={lies_in}, or push the image there as well"
-        )
-
-
-def _tell_moving_tag(image: str) -> None:
+def _warn_without_digest(image: str) -> None:
     if "@sha256:" not in image:
         say(
-            f"{image}: has no digest, so that a newer image under the same tag goes unseen; "
-            "scripts/push_ecr.sh prints the address with it"
+            f"{image}: no digest, so a newer image under the same tag is not noticed; "
+            "scripts/push_ecr.sh prints the address with its digest"
         )
 
 
 @contextmanager
-def _going_on(name: str, apply: Apply) -> Iterator[None]:
-    """Says, when the work breaks off, what there is and how it goes on."""
+def _reporting_progress(name: str, apply: Apply) -> Iterator[None]:
+    """On an interruption or failure, reports what was created and how to continue."""
     try:
         yield
     except PetboxError:
         if made := apply.made():
-            say(f"made so far: {', '.join(made)}")
+            say(f"created so far: {', '.join(made)}")
         raise
     except (KeyboardInterrupt, SystemExit) as interruption:
-        there = f"made so far: {', '.join(apply.made()) or 'nothing'}"
+        created = ", ".join(apply.made()) or "nothing"
         say(
-            f"interrupted here, not there; {there}; an endpoint costs money while it exists; "
-            f"go on: the same command, look: petbox endpoint status {name}, "
-            f"remove: petbox endpoint down {name}"
+            f"interrupted here; SageMaker continues; created so far: {created}; an endpoint costs "
+            f"money while it exists; continue: the same command, "
+            f"see: petbox endpoint status {name}, delete: petbox endpoint down {name}"
         )
         sys.exit(130 if isinstance(interruption, KeyboardInterrupt) else interruption.code)

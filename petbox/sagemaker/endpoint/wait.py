@@ -1,7 +1,6 @@
-"""Waiting for an endpoint, and what became of it: told on stderr as it changes.
+"""Waits for an endpoint and reports its status on stderr; changes nothing.
 
-Looks only. What an endpoint that failed has to say for itself is SageMaker's reason and the last
-lines of its container.
+For an endpoint that failed, reports SageMaker's reason and the last lines of the container's log.
 """
 
 from __future__ import annotations
@@ -12,60 +11,62 @@ from datetime import datetime
 from typing import Any
 
 from petbox.aws import session
+from petbox.aws.logs import last_lines
 from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.found import BUSY, Clients, Described, describe_endpoint
-from petbox.sagemaker.endpoint.lines import last_lines
+from petbox.sagemaker.endpoint.actual import BUSY, Clients, Described, describe_endpoint
 
 BROKEN = ("Failed", "OutOfService", "UpdateRollbackFailed")
-FIRST_LOOKS = 3
-SECONDS_BETWEEN_LINES = 60.0  # while nothing changes
+FIRST_POLLS = 3
+SECONDS_BETWEEN_LINES = 60.0  # while the status stays the same
 LAST_LINES = 20
 
 
 def in_service(
     clients: Clients, name: str, config: str | None, wait: Callable[[], object]
 ) -> Described:
-    """Returns when the endpoint is in service with `config`, if one is named; else raises."""
-    seen = _Seen(clients("sagemaker"), name)
+    """Returns when the endpoint is in service, with `config` if given; raises if that fails."""
+    seen = _Poller(clients("sagemaker"), name)
 
     def settled(endpoint: Described | None) -> bool:
         if _status(endpoint) in BUSY:
             return False
-        # What was called a moment ago may not show at once.
-        early = not seen.busy and seen.looks < FIRST_LOOKS and _status(endpoint) not in BROKEN
-        return not early or _is_as_wanted(endpoint, config)
+        # A call may take a moment to become visible.
+        early = not seen.busy and seen.polls < FIRST_POLLS and _status(endpoint) not in BROKEN
+        return not early or _is_as_desired(endpoint, config)
 
-    endpoint = until(settled, seen.look, wait)
+    endpoint = until(settled, seen.poll, wait)
     if endpoint is None or endpoint["EndpointStatus"] == "Deleting":
-        raise ServiceError(f"endpoint {name}: was deleted meanwhile, by somebody or its --ttl")
-    if not _is_as_wanted(endpoint, config):
+        raise ServiceError(
+            f"endpoint {name}: was deleted meanwhile, by someone or at its expiry (--ttl)"
+        )
+    if not _is_as_desired(endpoint, config):
         raise _failed(clients, endpoint, seen.update_began or endpoint["CreationTime"])
     return endpoint
 
 
-def _is_as_wanted(endpoint: Described | None, config: str | None) -> bool:
+def _is_as_desired(endpoint: Described | None, config: str | None) -> bool:
     if endpoint is None or endpoint["EndpointStatus"] != "InService":
         return False
     return config in (None, endpoint.get("EndpointConfigName"))
 
 
 def gone(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
-    """Returns when there is no such endpoint; one that failed before may show as that at first."""
-    seen = _Seen(sagemaker, name)
+    """Returns when the endpoint is gone; at first an old failure may still be visible."""
+    seen = _Poller(sagemaker, name)
 
     def over(endpoint: Described | None) -> bool:
         return endpoint is None or (seen.deleting and _status(endpoint) in BROKEN)
 
-    if (endpoint := until(over, seen.look, wait)) is not None:
+    if (endpoint := until(over, seen.poll, wait)) is not None:
         raise ServiceError(f"endpoint {name}: could not be deleted: {reason(endpoint)}")
 
 
 def settled(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
-    """Returns when SageMaker is no longer at work on the endpoint, however that ended."""
-    until(lambda seen: _status(seen) not in BUSY, _Seen(sagemaker, name).look, wait)
+    """Returns when SageMaker has finished changing the endpoint, with success or not."""
+    until(lambda seen: _status(seen) not in BUSY, _Poller(sagemaker, name).poll, wait)
 
 
 def _status(endpoint: Described | None) -> str | None:
@@ -78,24 +79,24 @@ def reason(endpoint: Described) -> str:
 
 def _failed(clients: Clients, endpoint: Described, since: datetime) -> ServiceError:
     name, status = endpoint["EndpointName"], endpoint["EndpointStatus"]
-    _tell_last_lines(clients, name, since)
-    if status == "InService":  # SageMaker undoes an update that does not work out
+    _show_last_lines(clients, name, since)
+    if status == "InService":  # SageMaker rolls back a failed update
         return ServiceError(
-            f"endpoint {name}: the update failed: {reason(endpoint)}; it serves as before; "
-            "mend that, and type the same command again"
+            f"endpoint {name}: the update failed: {reason(endpoint)}; it still serves as before; "
+            "fix that, and run the same command again"
         )
     return ServiceError(
-        f"endpoint {name}: {status.lower()}: {reason(endpoint)}; mend that and type the same "
-        f"command again, which starts anew, or remove it: petbox endpoint down {name}"
+        f"endpoint {name}: {status.lower()}: {reason(endpoint)}; fix that and run the same "
+        f"command again, which recreates it, or delete it: petbox endpoint down {name}"
     )
 
 
-def _tell_last_lines(clients: Clients, name: str, since: datetime) -> None:
-    """Of the containers that were started then, not of those that serve on."""
+def _show_last_lines(clients: Clients, name: str, since: datetime) -> None:
+    """Of the containers started since then, not of those that still serve."""
     began = int(since.timestamp() * 1000)
     try:
         lines = last_lines(clients("logs"), names.log_group(name), LAST_LINES, began)
-    except session.Trouble as error:  # who may deploy may not always read the log
+    except session.Trouble as error:  # permission to deploy may come without logs
         say(f"{error}; its container's last lines are not shown")
         return
     if not lines:
@@ -106,30 +107,30 @@ def _tell_last_lines(clients: Clients, name: str, since: datetime) -> None:
         say(f"  {line.text}")
 
 
-class _Seen:
-    """Looks at the endpoint; says its status when it changes, and now and then that it does not."""
+class _Poller:
+    """Describes the endpoint; prints its status when it changes, and at times when not."""
 
     def __init__(self, sagemaker: Any, name: str) -> None:
         self._sagemaker = sagemaker
         self._name = name
         self._status = ""
         self._began = self._said = time.monotonic()
-        self.looks = 0
-        self.busy = self.deleting = False  # at one of them
+        self.polls = 0
+        self.busy = self.deleting = False  # ever seen so
         self.update_began: datetime | None = None
 
-    def look(self) -> Described | None:
+    def poll(self) -> Described | None:
         endpoint = describe_endpoint(self._sagemaker, self._name)
         status = _status(endpoint)
-        self._tell(status or "gone")
-        self.looks += 1
+        self._show(status or "gone")
+        self.polls += 1
         self.busy = self.busy or status in BUSY
         self.deleting = self.deleting or status == "Deleting"
         pending = (endpoint or {}).get("PendingDeploymentSummary", {})
         self.update_began = pending.get("StartTime", self.update_began)
         return endpoint
 
-    def _tell(self, status: str) -> None:
+    def _show(self, status: str) -> None:
         now = time.monotonic()
         if status != self._status or now - self._said >= SECONDS_BETWEEN_LINES:
             seconds = now - self._began

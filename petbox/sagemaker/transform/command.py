@@ -13,71 +13,70 @@ examples:
 
 from __future__ import annotations
 
-import time
-from datetime import datetime, timezone
+import json
 from functools import cache
 
-from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.aws.wait import outlived_by
 from petbox.cli.program import say
 from petbox.errors import PetboxError, ServiceError
-from petbox.sagemaker.endpoint.apply import Apply
-from petbox.sagemaker.endpoint.found import (
+from petbox.sagemaker.endpoint.actual import (
     Clients,
+    Described,
     describe_config,
     describe_endpoint,
     made_for,
     models,
 )
+from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.plan import Call
-from petbox.sagemaker.endpoint.up import refuse_other_region, show
-from petbox.sagemaker.transform import watch as watching
-from petbox.sagemaker.transform.input import count, look
+from petbox.sagemaker.endpoint.up import show
+from petbox.sagemaker.jobs import Kind, named_by_time
+from petbox.sagemaker.transform.input import count, describe
 from petbox.sagemaker.transform.options import TransformOptions
 from petbox.sagemaker.transform.request import owner, plan
 
-FOLLOW = "petbox transform --follow"
-STOP = "petbox transform --stop"
+JOBS = Kind(
+    "transform",
+    "petbox transform",
+    "/aws/sagemaker/TransformJobs",
+    lambda line: line.stream.split("/")[-1],
+)
 
 
 def transform(options: TransformOptions) -> None:
     account = Account()
     clients: Clients = cache(account.client)
     if options.follow is not None:
-        with outlived_by(options.follow, FOLLOW, STOP):
-            _follow(clients, options.follow, options.every)
+        with JOBS.left_running(options.follow):
+            _follow(clients, options.follow, options)
     elif options.stop is not None:
-        _stop(clients, options.stop)
+        JOBS.stop(clients, options.stop)
     else:
-        _start(clients, options, account.region)
+        if options.image is not None:
+            account.check_image_region(options.image)
+        _start(clients, options)
 
 
-def _start(clients: Clients, wanted: TransformOptions, region: str | None) -> None:
-    job = wanted.name or f"petbox-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-    if wanted.image is not None:
-        refuse_other_region(wanted.image, region)
-    if found := watching.find(clients("sagemaker"), job):
-        raise ServiceError(
-            f"transform job {job}: exists already ({found['TransformJobStatus']}); "
-            f"follow it: {FOLLOW} {job}, or choose another --name"
-        )
-    model = None if wanted.endpoint is None else _model_of(clients, wanted.endpoint)
-    given = look(clients("s3"), str(wanted.source))
-    calls = plan(wanted, job, given.kind, model)
-    say(f"{wanted.source}: {given}")
-    if wanted.dry_run:
+def _start(clients: Clients, options: TransformOptions) -> None:
+    name = options.name or named_by_time()
+    if job := JOBS.find(clients, name):
+        raise JOBS.exists(name, JOBS.status(job))
+    model = None if options.endpoint is None else _model_of(clients, options.endpoint)
+    given = describe(clients("s3"), str(options.source))
+    calls = plan(options, name, given.kind, model)
+    say(f"{options.source}: {given}")
+    if options.dry_run:
         show(list(calls))
         return
-    apply = Apply(clients, job, lambda: None)
+    apply = Apply(clients, name, lambda: None)
     try:
         apply.all(calls)
     except (PetboxError, KeyboardInterrupt):
-        if len(apply.done) < len(calls):  # no job has come of it
-            _remove_model(clients, job)
+        if len(apply.done) < len(calls):  # the job was not created
+            _delete_model(clients, name)
         raise
-    with outlived_by(job, FOLLOW, STOP):
-        _follow(clients, job, wanted.every)
+    with JOBS.left_running(name):
+        _follow(clients, name, options)
 
 
 def _model_of(clients: Clients, name: str) -> str:
@@ -86,37 +85,43 @@ def _model_of(clients: Clients, name: str) -> str:
     config = describe_config(sagemaker, endpoint.get("EndpointConfigName")) if endpoint else None
     if config is None:
         raise ServiceError(
-            f"endpoint {name}: there is none in this account and region; see: petbox endpoint list"
+            f"endpoint {name}: not found in this account and region; see: petbox endpoint list"
         )
     return str(config["ProductionVariants"][0]["ModelName"])
 
 
-def _follow(clients: Clients, name: str, seconds: float) -> None:
-    """Prints where the answers lie, once they are there."""
-    try:
-        job = watching.watch(clients, name, lambda: time.sleep(seconds))
-    except session.Trouble as error:
-        raise ServiceError(f"{error}; the job itself goes on: {FOLLOW} {name}") from error
-    _remove_model(clients, name)
-    address = watching.result(job)
-    say(f"{count(clients('s3'), address.rstrip('/') + '/')} files are in {address}/")
-    print(address)
+def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
+    shown = ""
+
+    def show_status(job: Described, _log_readable: bool) -> None:
+        nonlocal shown
+        if (status := JOBS.status(job)) != shown:
+            shown = status
+            say(f"[{status}] {name}")
+
+    job = JOBS.follow(clients, name, options.every, show_status)
+    _delete_model(clients, name)
+    address = _result(job)
+    files = count(clients("s3"), f"{address.rstrip('/')}/")
+    say(f"{files} files are in {address}/")
+    facts = {"job": name, "status": JOBS.status(job), "output": address, "files": files}
+    print(json.dumps(facts) if options.json else address)
 
 
-def _remove_model(clients: Clients, job: str) -> None:
-    """That which was made for the job alone."""
+def _result(job: Described) -> str:
+    """The address of a completed job's responses; raises for one that failed or was stopped."""
+    name, status = job["TransformJobName"], JOBS.status(job)
+    if status == "Completed":
+        return str(job["TransformOutput"]["S3OutputPath"])
+    if status == "Failed":
+        reason = " ".join((job.get("FailureReason") or "no reason given").split()).rstrip(".")
+        raise ServiceError(f"transform job {name}: failed: {reason}")
+    raise ServiceError(f"transform job {name}: was stopped")
+
+
+def _delete_model(clients: Clients, job: str) -> None:
+    """Deletes the model that was created for this job."""
     sagemaker = clients("sagemaker")
     made = made_for(owner(job), models(sagemaker, owner(job)))
     calls = [Call("sagemaker", "delete_model", {"ModelName": one}, f"model {one}") for one in made]
     Apply(clients, job, lambda: None).all(calls)
-
-
-def _stop(clients: Clients, name: str) -> None:
-    sagemaker = clients("sagemaker")
-    status = watching.must_find(sagemaker, name)["TransformJobStatus"]
-    if status in watching.ENDED:
-        say(f"transform job {name}: has ended already ({status})")
-    else:
-        with session.calling(f"transform job {name}"):
-            sagemaker.stop_transform_job(TransformJobName=name)
-        say(f"stopping {name}; follow it: {FOLLOW} {name}")

@@ -1,7 +1,7 @@
-"""What lies in S3 for a transform job to ask about: files of one kind, or a refusal by name.
+"""Checks a transform job's input in S3: all files must be of one kind that the container reads.
 
-Batch Transform sends every object whose key begins with the address, and one that the container
-does not understand fails the job when hours may have gone by.
+Batch Transform sends every object whose key begins with the address, and a single one that the
+container rejects fails the job, perhaps after hours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from petbox.errors import DataError
 from petbox.sagemaker.endpoint.invoke import KINDS, MOST_BYTES
 
 LINES = "application/jsonlines"
-MIXED = "image/jpeg"  # the model looks at the picture itself
+MIXED = "image/jpeg"  # the container detects the format itself
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Input:
         return f"{self.files} file{'s' * (self.files != 1)}, {megabytes(self.size)}, {self.kind}"
 
 
-def look(s3: Any, source: str) -> Input:
-    """What is at `source`; raises for what no job should be given."""
+def describe(s3: Any, source: str) -> Input:
+    """What is at `source`; raises if a job with it would fail."""
     kinds: dict[str, S3Address] = {}  # by kind, a file of it
     files = size = 0
     for address, bytes_ in objects(s3, S3Address.parse(source)):
@@ -40,19 +40,21 @@ def look(s3: Any, source: str) -> Input:
         kind = KINDS.get(PurePosixPath(address.key).suffix.lower())
         if kind is None:
             raise DataError(
-                f"{address}: neither a picture nor .jsonl nor .json, and would fail the job; "
-                "move it elsewhere, or name a folder without it"
+                f"{address}: not an image, .jsonl or .json file, and would fail the job; "
+                "move it, or name a folder without it"
             )
         if bytes_ > MOST_BYTES and kind != LINES:
-            raise DataError(f"{address}: has {megabytes(bytes_)}, and 25 MB are the most")
+            raise DataError(f"{address}: has {megabytes(bytes_)}, but the limit is 25 MB")
         kinds.setdefault("image" if kind.startswith("image/") else kind, address)
         files, size = files + 1, size + bytes_
         last = kind
     if not files:
-        raise DataError(f"{source}: nothing is there; upload pictures: aws s3 sync DIR {source}")
+        raise DataError(f"{source}: no objects; upload images: aws s3 sync DIR {source}")
     if len(kinds) > 1:
         one, other, *_ = kinds.values()
-        raise DataError(f"{one} and {other}: of different kinds; a job takes one, make two folders")
+        raise DataError(
+            f"{one} and {other}: of different kinds; a job takes one kind, so make two folders"
+        )
     return Input(MIXED if "image" in kinds else last, files, size)
 
 

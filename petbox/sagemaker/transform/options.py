@@ -1,68 +1,67 @@
-"""`petbox transform`'s options: a folder in S3, where its answers go, and the model to ask.
-
-Whatever is wrong with a wish is told here, before anything is called. Imports no boto3.
-"""
+"""The options of `petbox transform`, and all checks of them before anything is called."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, Json
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.checks import (
+from petbox.sagemaker.endpoint.options import INSTANCE_TYPE
+from petbox.sagemaker.option_checks import (
     EVERY,
     Check,
     check_all,
     check_environment,
     check_model_data,
+    check_other_action,
     check_tags,
+    check_vpc,
     each,
     flag,
     one_or_more,
 )
-from petbox.sagemaker.endpoint.options import INSTANCE_TYPE
 
-LONGEST_NAME = names.LONGEST - len("-transform")  # which its model's name has besides
+LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
 NEEDED = ("image", "role")
 OF_A_MODEL = ("image", "role", "model_data", "env", "subnet", "security_group")
-OTHER_VERBS = ("follow", "stop")
-SHARED = ("every",)
+OTHER_ACTIONS = ("follow", "stop")
+SHARED = ("every", "json")
 
 
 @dataclass(frozen=True)
 class TransformOptions:
     source: Annotated[
-        str | None, "s3://… with pictures, JSON Lines (.jsonl) or requests (.json)", POSITIONAL
+        str | None, "s3://… with images, JSON Lines (.jsonl) or requests (.json)", POSITIONAL
     ] = None
-    destination: Annotated[str | None, "s3://… for the answers, FILE.out each", POSITIONAL] = None
-    endpoint: Annotated[str | None, "ask the model of this endpoint", "NAME"] = None
-    image: Annotated[str | None, "or else: the serving image in ECR", "URI"] = None
-    role: Annotated[str | None, "the role that the container runs under", "ARN"] = None
+    destination: Annotated[str | None, "s3://… for the responses, FILE.out each", POSITIONAL] = None
+    endpoint: Annotated[str | None, "use the model of this endpoint", "NAME"] = None
+    image: Annotated[str | None, "or else: serving image in ECR", "URI"] = None
+    role: Annotated[str | None, "role that the container runs under", "ARN"] = None
     model_data: Annotated[str | None, "s3://…/model.tar.gz of `petbox endpoint package`", "S3"] = (
         None
     )
-    env: Annotated[tuple[str, ...], "for the container", "KEY=VALUE"] = ()
-    subnet: Annotated[tuple[str, ...], "reach into a VPC", "ID"] = ()
-    security_group: Annotated[tuple[str, ...], "reach into a VPC", "ID"] = ()
-    name: Annotated[str | None, "of the job (default: petbox- and the time)"] = None
-    accept: Annotated[str | None, "what to answer with, as image/jpeg", "TYPE"] = None
-    instance_type: Annotated[str, "what to run on", "TYPE"] = INSTANCE_TYPE
-    instance_count: Annotated[int, "how many of them; they share the files out", "N"] = 1
+    env: Annotated[tuple[str, ...], "environment variable of the container", "KEY=VALUE"] = ()
+    subnet: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
+    security_group: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
+    name: Annotated[str | None, "name of the job (default: petbox- and the time)"] = None
+    accept: Annotated[str | None, "content type of the responses, as in image/jpeg", "TYPE"] = None
+    instance_type: Annotated[str, "instance type", "TYPE"] = INSTANCE_TYPE
+    instance_count: Annotated[int, "number of instances; they divide the files", "N"] = 1
     concurrency: Annotated[
-        int | None, "calls at once on each (default: as the container says)", "N"
+        int | None, "concurrent calls for each instance (default: the container's)", "N"
     ] = None
-    tag: Annotated[tuple[str, ...], "labels for the bill", "KEY=VALUE"] = ()
-    every: Annotated[float, "seconds between two looks at the job", "S"] = 10.0
-    dry_run: Annotated[bool, "print the calls as JSON; look, but change nothing"] = False
-    follow: Annotated[str | None, "follow a job that is there already", "NAME"] = None
+    tag: Annotated[tuple[str, ...], "tag of all resources", "KEY=VALUE"] = ()
+    every: Annotated[float, "seconds between polls", "S"] = 10.0
+    json: Json = False
+    dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
+    follow: Annotated[str | None, "follow an existing job", "NAME"] = None
     stop: Annotated[str | None, "stop a job", "NAME"] = None
 
     def __post_init__(self) -> None:
-        verb = next((verb for verb in OTHER_VERBS if getattr(self, verb) is not None), None)
-        if verb:
-            self._refuse_beside(verb)
+        if check_other_action(self, OTHER_ACTIONS, SHARED):
+            pass
         elif self.source is None or self.destination is None:
             raise ValueError("the following arguments are required: SOURCE, DESTINATION")
         elif self.endpoint is None:
@@ -74,18 +73,9 @@ class TransformOptions:
                 if getattr(self, name) not in (None, ()):
                     raise ValueError(f"--endpoint and {flag(self, name)} exclude each other")
         check_all(self, CHECKS)
-        if bool(self.subnet) != bool(self.security_group):
-            raise ValueError("--subnet and --security-group are given together or not at all")
+        check_vpc(self)
         if self.source and self.destination and _under(self.destination, self.source):
-            raise ValueError("DESTINATION lies under SOURCE, and a later job would ask it again")
-
-    def _refuse_beside(self, verb: str) -> None:
-        """An option that would be ignored is one that was misunderstood."""
-        for field in fields(self):
-            if field.name not in (verb, *SHARED) and getattr(self, field.name) != field.default:
-                raise ValueError(
-                    f"{flag(self, verb)} and {flag(self, field.name)} exclude each other"
-                )
+            raise ValueError("DESTINATION is inside SOURCE, so a later job would read it as input")
 
 
 def _under(one: str, other: str) -> bool:
@@ -95,7 +85,7 @@ def _under(one: str, other: str) -> bool:
 def _check_job(text: str) -> None:
     aws_names.check_name(text)
     if len(text) > LONGEST_NAME:
-        raise ValueError(f"{text!r} has {len(text)} characters, and {LONGEST_NAME} are the most")
+        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST_NAME}")
 
 
 CHECKS: dict[str, Check] = {

@@ -1,7 +1,4 @@
-"""From what is wanted of a transform job to the calls that start it.
-
-Pure: looks at nothing and calls nothing.
-"""
+"""Plans the calls that start a transform job; calls nothing."""
 
 from __future__ import annotations
 
@@ -9,21 +6,21 @@ from typing import Any
 
 from petbox.aws import names as aws_names
 from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.desired import model_request
 from petbox.sagemaker.endpoint.plan import Call
-from petbox.sagemaker.endpoint.wanted import model_request
 from petbox.sagemaker.transform.input import LINES
 from petbox.sagemaker.transform.options import TransformOptions
 
 
-def plan(wanted: TransformOptions, job: str, kind: str, model: str | None) -> list[Call]:
-    """The calls for a job on files of one `kind`; `model` is there already, or is made first."""
-    tags = aws_names.pairs(wanted.tag)
+def plan(options: TransformOptions, job: str, kind: str, model: str | None) -> list[Call]:
+    """The calls for a job on files of one `kind`; `model` exists, or is created first."""
+    tags = aws_names.pairs(options.tag)
     calls = []
     if model is None:
-        request = _model(wanted, job)
+        request = _model(options, job)
         model = str(request["ModelName"])
         calls.append(Call("sagemaker", "create_model", request, f"model {model}"))
-    request = _job(wanted, job, kind, model)
+    request = _job(options, job, kind, model)
     if tags:
         request["Tags"] = names.tag_list(tags)
     calls.append(Call("sagemaker", "create_transform_job", request, f"transform job {job}"))
@@ -31,50 +28,50 @@ def plan(wanted: TransformOptions, job: str, kind: str, model: str | None) -> li
 
 
 def owner(job: str) -> str:
-    """Whose model it is by its tag, so that no endpoint's is taken for it."""
+    """The tag of the job's model, which no endpoint's model has."""
     return f"{job}-transform"
 
 
-def _model(wanted: TransformOptions, job: str) -> dict[str, Any]:
-    assert wanted.image is not None and wanted.role is not None  # the options see to it
+def _model(options: TransformOptions, job: str) -> dict[str, Any]:
+    assert options.image is not None and options.role is not None  # the options see to it
     request = model_request(
         owner(job),
-        image=wanted.image,
-        role=wanted.role,
-        model_data=wanted.model_data,
-        env=wanted.env,
-        subnets=wanted.subnet,
-        security_groups=wanted.security_group,
+        image=options.image,
+        role=options.role,
+        model_data=options.model_data,
+        env=options.env,
+        subnets=options.subnet,
+        security_groups=options.security_group,
     )
-    tags = {**aws_names.pairs(wanted.tag), names.OWNER: owner(job)}
+    tags = {**aws_names.pairs(options.tag), names.OWNER: owner(job)}
     return {**request, "Tags": names.tag_list(tags)}
 
 
-def _job(wanted: TransformOptions, job: str, kind: str, model: str) -> dict[str, Any]:
+def _job(options: TransformOptions, job: str, kind: str, model: str) -> dict[str, Any]:
     lines = kind == LINES
     # Strategy and size of a call are the container's own (GET /execution-parameters).
     output: dict[str, Any] = {
-        "S3OutputPath": str(wanted.destination).rstrip("/"),
+        "S3OutputPath": str(options.destination).rstrip("/"),
         "AssembleWith": "Line" if lines else "None",
     }
-    if accept := wanted.accept or (LINES if lines else None):
+    if accept := options.accept or (LINES if lines else None):
         output["Accept"] = accept
     request: dict[str, Any] = {
         "TransformJobName": job,
         "ModelName": model,
         "TransformInput": {
             "DataSource": {
-                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": wanted.source},
+                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": options.source},
             },
             "ContentType": kind,
             "SplitType": "Line" if lines else "None",
         },
         "TransformOutput": output,
         "TransformResources": {
-            "InstanceType": wanted.instance_type,
-            "InstanceCount": wanted.instance_count,
+            "InstanceType": options.instance_type,
+            "InstanceCount": options.instance_count,
         },
     }
-    if wanted.concurrency is not None:
-        request["MaxConcurrentTransforms"] = wanted.concurrency
+    if options.concurrency is not None:
+        request["MaxConcurrentTransforms"] = options.concurrency
     return request

@@ -1,7 +1,6 @@
-"""An endpoint's end, set when it is made: an EventBridge schedule that deletes it.
+"""An endpoint's expiry: an EventBridge schedule that deletes the endpoint, and then itself.
 
-Written down at AWS, so that it comes whether or not this machine is still on. The schedule
-deletes itself when it has run. Pure.
+It runs at AWS, so this machine may be off by then.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 def duration(text: str) -> timedelta:
     """`2h`, `90m`, `1d12h`."""
     if not re.fullmatch(r"(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?", text) or not text:
-        raise ValueError(f"{text!r} is not a time; write it like 2h, 90m or 1d12h")
+        raise ValueError(f"{text!r} is not a duration; write it like 2h, 90m or 1d12h")
     parts = re.findall(r"(\d+)([dhm])", text)
     found = timedelta(**{UNITS[unit]: int(number) for number, unit in parts})
     if not SHORTEST <= found <= LONGEST:
@@ -48,6 +47,6 @@ def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
 
 
 def end_of(found: Mapping[str, Any]) -> str:
-    """When a schedule runs, as a person reads it; as it is written, if it was written elsewhere."""
+    """A schedule's time as text; its expression unchanged if petbox did not write it."""
     match = re.fullmatch(r"at\((.+)T(\d\d:\d\d):\d\d\)", found["ScheduleExpression"])
     return f"{match[1]} {match[2]} UTC" if match else str(found["ScheduleExpression"])

@@ -1,7 +1,6 @@
-"""The state that `petbox endpoint up` is to bring about, as the requests that would make it.
+"""The desired state of an endpoint, as the requests that create it.
 
-Pure: looks at nothing and calls nothing. The model's and the configuration's names follow from
-what is in them.
+Calls nothing. The names of the model and the configuration contain a digest of their content.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from petbox.aws import names as aws_names
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint import ttl as endpoint_ttl
+from petbox.sagemaker.endpoint import expiry, names
 from petbox.sagemaker.endpoint.options import (
     INSTANCE_TYPE,
     UpOptions,
@@ -27,7 +25,7 @@ JSON = ("application/json", "application/jsonlines")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Desired:
     name: str
     tags: Mapping[str, str]
     model: Request  # CreateModel's
@@ -45,7 +43,7 @@ class Wanted:
         return str(self.config["EndpointConfigName"])
 
 
-def wanted(options: UpOptions, now: datetime) -> Wanted:
+def desired(options: UpOptions, now: datetime) -> Desired:
     tags = {**aws_names.pairs(options.tag), names.OWNER: options.name}
     model = model_request(
         options.name,
@@ -58,10 +56,10 @@ def wanted(options: UpOptions, now: datetime) -> Wanted:
     )
     schedule = None
     if options.ttl is not None:
-        end = now + endpoint_ttl.duration(options.ttl)
-        schedule = endpoint_ttl.schedule(options.name, end, options.ttl_role or options.role)
+        end = now + expiry.duration(options.ttl)
+        schedule = expiry.schedule(options.name, end, options.ttl_role or options.role)
     scaled = options.autoscale is not None
-    return Wanted(
+    return Desired(
         name=options.name,
         tags=tags,
         model={**model, "Tags": names.tag_list(tags)},
@@ -82,7 +80,7 @@ def model_request(
     subnets: tuple[str, ...],
     security_groups: tuple[str, ...],
 ) -> dict[str, Any]:
-    """CreateModel's request but for its tags; `name` and a fingerprint are its name."""
+    """CreateModel's request without tags; the model's name is `name` and a fingerprint."""
     container: dict[str, Any] = {"Image": image}
     if model_data is not None:
         container["ModelDataUrl"] = model_data
@@ -112,7 +110,7 @@ def _config(options: UpOptions, model: str) -> dict[str, Any]:
         content["AsyncInferenceConfig"] = _async(options, options.async_)
     name = names.with_fingerprint(options.name, content)
     if options.autoscale is not None:
-        # Not in the fingerprint: other bounds are no other configuration.
+        # Not in the fingerprint: changing the bounds needs no new configuration.
         variant["InitialInstanceCount"] = max(1, bounds(options.autoscale)[0])
     return {"EndpointConfigName": name, **content}
 
@@ -131,7 +129,7 @@ def _variant(options: UpOptions, model: str) -> dict[str, Any]:
     if options.autoscale is None:
         variant["InitialInstanceCount"] = options.instance_count or 1
     if options.async_ is None:
-        # Pictures differ in what they cost; by chance, one instance has a queue and one has none.
+        # Images differ in cost; at random, one instance queues while another is idle.
         variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     for key, value in {
         "InferenceAmiVersion": options.ami,
@@ -169,7 +167,7 @@ def _policy(options: UpOptions) -> dict[str, Any]:
                 "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
             }
         }
-    else:  # what waits, for what is done says nothing of a queue
+    else:  # the backlog: counts of completed calls do not show a queue
         metric = {
             "CustomizedMetricSpecification": {
                 "MetricName": "ApproximateBacklogSizePerInstance",

@@ -1,6 +1,6 @@
-"""Checks of options that several of the endpoint's commands have.
+"""Checks of options that several commands have.
 
-Each check returns nothing, or raises a ValueError that says what is wrong and how it is written.
+Each check returns nothing, or raises a ValueError that says what is wrong and what is right.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from petbox.aws import names as aws_names
@@ -22,7 +23,7 @@ TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[\w.-]+", re.ASCII)
 
 
 def flag(options: Any, name: str) -> str:
-    """An option as it is typed, or as `--help` calls it."""
+    """The option as it is typed, or as `--help` calls it."""
     hints = typing.get_type_hints(type(options), include_extras=True)
     if POSITIONAL in typing.get_args(hints[name]):
         return name.upper()
@@ -30,13 +31,31 @@ def flag(options: Any, name: str) -> str:
 
 
 def check_all(options: Any, checks: Mapping[str, Check]) -> None:
-    """Each option by its own check; one that was not given passes."""
+    """Checks each option that was given."""
     for name, check in checks.items():
         if (value := getattr(options, name)) is not None:
             try:
                 check(value)
             except ValueError as error:
                 raise ValueError(f"argument {flag(options, name)}: {error}") from error
+
+
+def check_vpc(options: Any) -> None:
+    if bool(options.subnet) != bool(options.security_group):
+        raise ValueError("--subnet and --security-group are given together or not at all")
+
+
+def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[str]) -> bool:
+    """Whether an action such as --follow was chosen; rejects options that it would ignore."""
+    chosen = next((name for name in actions if getattr(options, name) is not None), None)
+    if chosen is None:
+        return False
+    for field in fields(options):
+        if field.name not in (chosen, *shared) and getattr(options, field.name) != field.default:
+            raise ValueError(
+                f"{flag(options, chosen)} and {flag(options, field.name)} exclude each other"
+            )
+    return True
 
 
 def each(check: Callable[[str], None]) -> Check:
@@ -79,7 +98,7 @@ def check_environment(texts: tuple[str, ...]) -> None:
     given = aws_names.pairs(texts)
     for key, value in given.items():
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", key):
-            raise ValueError(f"{key!r} is not a variable's name")
+            raise ValueError(f"{key!r} is not the name of a variable")
         if max(len(key), len(value)) > LONGEST_VARIABLE:
             raise ValueError(f"{key[:40]}: has more than {LONGEST_VARIABLE} characters")
     size = sum(len(key.encode()) + len(value.encode()) for key, value in given.items())
@@ -94,10 +113,10 @@ def check_tags(texts: tuple[str, ...]) -> None:
     aws_names.check_tags(texts)
     tags = aws_names.pairs(texts)
     if len(tags) >= aws_names.MOST_TAGS:
-        raise ValueError(f"{len(tags)} are given, and {aws_names.MOST_TAGS - 1} are the most")
+        raise ValueError(f"{len(tags)} are given; the maximum is {aws_names.MOST_TAGS - 1}")
     for key in tags:
         if key.lower().startswith(endpoint_names.RESERVED):
-            raise ValueError(f"{key!r} begins with petbox:, which petbox keeps for itself")
+            raise ValueError(f"{key!r} begins with petbox:, which is reserved for petbox")
 
 
-EVERY = between(0.1, 3600)  # seconds between two looks
+EVERY = between(0.1, 3600)  # seconds between polls

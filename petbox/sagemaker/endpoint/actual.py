@@ -1,6 +1,6 @@
-"""What there is of an endpoint at AWS: itself, and all that petbox made for it.
+"""The actual state of an endpoint at AWS: itself, and all that petbox created for it.
 
-Reads only. What is not petbox's own is seen, so that it is left alone.
+Reads only. Third-party resources are described as well, so that they are left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Described = Mapping[str, Any]  # as AWS describes a thing
 
 BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 DENIED = ("AccessDenied", "AccessDeniedException")
-# What SageMaker and Application Auto Scaling say of what they have not, and EventBridge.
+# Error codes for a missing thing: SageMaker's, Application Auto Scaling's, EventBridge's.
 ABSENT = (
     "ValidationException",
     "ValidationError",
@@ -31,8 +31,8 @@ ABSENT_WORDS = re.compile("not find|not found|not exist|No scal", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The state of things; `unseen` are those that we may not look at, and why."""
+class Actual:
+    """`unseen` has a message for each kind of thing that we have no permission to describe."""
 
     endpoint: Described | None = None
     tags: Mapping[str, str] = field(default_factory=dict)  # of the endpoint
@@ -50,15 +50,15 @@ class Found:
         return None if self.endpoint is None else str(self.endpoint["EndpointStatus"])
 
     @property
-    def heading(self) -> str | None:
-        """The name of the configuration that the endpoint has, or is about to have."""
+    def target_config(self) -> str | None:
+        """The configuration that the endpoint has, or is being updated to."""
         if self.endpoint is None:
             return None
         told = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
         return told.get("EndpointConfigName")
 
 
-def look(clients: Clients, name: str) -> Found:
+def describe(clients: Clients, name: str) -> Actual:
     sagemaker = clients("sagemaker")
     unseen: list[str] = []
     endpoint = describe_endpoint(sagemaker, name) or {}
@@ -70,7 +70,7 @@ def look(clients: Clients, name: str) -> Found:
     with _if_allowed(unseen):
         schedule = find_schedule(clients("scheduler"), name)
     config = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
-    return Found(
+    return Actual(
         endpoint=endpoint or None,
         tags=tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {},
         config=config,
@@ -100,16 +100,16 @@ def _if_allowed(unseen: list[str]) -> Iterator[None]:
 
 @contextmanager
 def unless_absent() -> Iterator[None]:
-    """Goes on where a thing is not there."""
+    """Continues after the block if the thing does not exist."""
     try:
         yield
     except session.Refused as error:
-        # SageMaker's word for it is also its word for what is wrong with a request.
+        # SageMaker has the same code for a missing thing and for an invalid request.
         if error.code not in ABSENT or not ABSENT_WORDS.search(str(error)):
             raise
 
 
-# One thing each
+# One thing
 
 
 def describe_endpoint(sagemaker: Any, name: str) -> Described | None:
@@ -158,7 +158,7 @@ def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described,
     return next(iter(targets), None), tuple(policies)
 
 
-# All of a kind, with the endpoint that each was made for
+# All things of a kind, with the endpoint that each was created for
 
 
 def configs(sagemaker: Any, name: str = "") -> dict[str, str]:
@@ -175,7 +175,7 @@ def _owned(sagemaker: Any, operation: str, kind: str, name: str) -> dict[str, st
     for summary in every(sagemaker, operation, f"{kind}s", name):
         of = names.endpoint_of(summary[f"{kind}Name"])
         if of is None or name not in ("", of):
-            continue  # so that each of an account's models need not be asked for its tags
+            continue  # saves a request for the tags of every model in the account
         if (owner := tags_of(sagemaker, summary[f"{kind}Arn"]).get(names.OWNER)) is not None:
             found[summary[f"{kind}Name"]] = owner
     return found
