@@ -1,9 +1,8 @@
-"""ECR for scripts/push_ecr.sh: which registry, its password, its repositories, what lies in them.
+"""ECR for scripts/push_ecr.sh: the registry, its password, repositories and digests.
 
     python -m petbox.aws.ecr registry | password | repository NAME [--keep N] | digest NAME TAG
 
-What the script goes on with is on stdout, what was done on stderr. Images themselves are pushed by
-Docker.
+Prints results to stdout and progress to stderr. Docker pushes the images.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def registry(ecr: Any) -> str:
 
 
 def password(ecr: Any) -> str:
-    """For the user AWS, for the next twelve hours."""
+    """The password of the user AWS, valid for twelve hours."""
     token = base64.b64decode(_authorization(ecr)["authorizationToken"]).decode()
     return token.partition(":")[2]
 
@@ -68,7 +67,7 @@ def _authorization(ecr: Any) -> Any:
 
 
 def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
-    """Makes the repository if it is missing, and sets how many images it keeps."""
+    """Creates the repository if it is missing, and sets how many images it keeps."""
     if not (2 <= len(name) <= 256 and NAME.fullmatch(name)):
         raise ServiceError(
             f"--repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
@@ -112,7 +111,7 @@ def _newest(count: int) -> str:
 
 
 def pushed(ecr: Any, name: str, tag: str) -> str:
-    """The digest of an image that is there, else nothing."""
+    """The digest of an image, or an empty text if there is none."""
     try:
         with session.calling(f"{name}:{tag}"):
             (image,) = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])[

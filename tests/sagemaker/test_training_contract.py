@@ -22,7 +22,7 @@ from support.aws import Aws, moto
 from petbox.aws import s3 as aws_s3
 from petbox.data import voc
 from petbox.errors import DataError, ServiceError
-from petbox.sagemaker.training_container import contract as training_container_contract
+from petbox.sagemaker.training_container import contract
 from petbox.sagemaker.training_container import hosts as training_container_hosts
 from petbox.sagemaker.training_container.job import JobOptions, Training
 from petbox.training.options import TrainOptions
@@ -121,7 +121,7 @@ def refused(ml: Path, *flags: str, env: dict[str, str] | None = None) -> str:
 
 
 def words(**told: str) -> list[str]:
-    return training_container_contract.words(told, JobOptions, Training)
+    return contract.arguments(told, JobOptions, Training)
 
 
 def test_every_option_of_training_is_a_hyperparameter() -> None:
@@ -164,7 +164,7 @@ def test_hyperparameters_are_the_flags(told: dict[str, str], flags: list[str]) -
 def test_an_unknown_hyperparameter_is_refused_beside_the_known_ones(ml: Path) -> None:
     config(ml, "hyperparameters", {"stepz": "600"})
     reason = refused(ml)
-    assert reason.startswith("hyperparameter stepz: unknown; there are ")
+    assert reason.startswith("hyperparameter stepz: unknown; known are ")
     assert {"steps", "set", "min_score", "classes"} <= set(re.findall(r"\w+", reason))
     assert not {"out", "records"} & set(re.findall(r"\w+", reason)), "the contract says those"
 
@@ -203,7 +203,7 @@ def test_without_a_channel_those_found_are_named(ml: Path) -> None:
 def test_what_is_in_no_known_form_is_shown_beside_what_is(ml: Path) -> None:
     channel(ml, "train", "photos/cat.jpg", "cat.txt")
     reason = refused(ml)
-    assert "/train: nothing to train on; found: cat.txt, photos/cat.jpg; wanted: rec" in reason
+    assert "/train: nothing to train on; found: cat.txt, photos/cat.jpg; expected: rec" in reason
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_is_in_no_known_form_is_shown_beside_what_is(ml: Path) -> None:
     [
         ({"TrainingInputMode": "Pipe"}, "channel training: is in Pipe mode"),
         ({"S3DistributionType": "ShardedByS3Key"}, "channel training: ShardedByS3Key"),
-        ({"RecordWrapperType": "RecordIO"}, "channel training: RecordIO is not read"),
+        ({"RecordWrapperType": "RecordIO"}, "channel training: RecordIO is not supported"),
     ],
 )
 def test_a_channel_that_is_given_otherwise_is_refused(
@@ -270,7 +270,7 @@ def test_one_file_in_its_channel_is_what_training_begins_with(at_training: Path,
 
 def test_weights_that_are_several_files_are_shown(at_training: Path) -> None:
     channel(at_training, "init", "a.h5", "b.h5")
-    assert "/init: not weights; found: a.h5, b.h5; wanted: one file" in refused(at_training)
+    assert "/init: not weights; found: a.h5, b.h5; expected: one file" in refused(at_training)
 
 
 def test_records_are_not_made_of_records(at_training: Path) -> None:
@@ -334,7 +334,7 @@ def test_hosts_without_this_one_are_refused(ml: Path) -> None:
 
 def test_an_address_with_nothing_there_is_refused(ml: Path, aws: Aws) -> None:
     reason = refused(ml, "--training", f"s3://{BUCKET}/nothing", env=aws.env)
-    assert reason.startswith(f"s3://{BUCKET}/nothing: there is nothing; name a prefix")
+    assert reason.startswith(f"s3://{BUCKET}/nothing: no objects; name a prefix")
 
 
 @pytest.mark.parametrize("flag", ["--training", "--output"])

@@ -1,11 +1,11 @@
-"""What a training job was given, told by the files in it: records, photos in a known form, weights.
+"""Recognizes a channel's content by its files: records, photos in a known layout, or weights.
 
     records.json                     records of train/make_records.py, taken as they are
     images/ and annotations.json     SageMaker's "Object Detection - TensorFlow", or COCO
     images/ and annotations/         Oxford-IIIT Pet
     Annotations/ with XMLs           PASCAL VOC
 
-Opens no picture and changes nothing; what is in none of these forms is shown beside them.
+Opens no image. For any other content, the error lists the files that were found.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from petbox.data import records
 from petbox.errors import DataError
 
 FILES_SHOWN = 8
-WANTED = (
+EXPECTED = (
     "records.json with its records, or images/ and annotations.json, or images/ and "
     "annotations/list.txt, or Annotations/*.xml and JPEGImages/"
 )
 
 
 def photos(folder: Path, validation: Path | None) -> list[str]:
-    """What train/make_records.py must be told of `folder`; nothing where it holds records."""
+    """The arguments of `petbox records` for `folder`; none if it holds records."""
     if (folder / records.INFO).is_file():
         found = []
     elif (folder / "annotations.json").is_file():
@@ -34,11 +34,13 @@ def photos(folder: Path, validation: Path | None) -> list[str]:
     elif _has_xml(folder / "Annotations") or _has_xml(folder):
         found = ["--voc", str(folder)]
     else:
-        raise DataError(f"{folder}: nothing to train on; found: {seen(folder)}; wanted: {WANTED}")
+        raise DataError(
+            f"{folder}: nothing to train on; found: {seen(folder)}; expected: {EXPECTED}"
+        )
     if validation:
         raise DataError(
-            f"{validation}: a channel of pictures to hold out goes with images/ and "
-            f"annotations.json only; {folder} says itself what is held out, so leave it out"
+            f"{validation}: a validation channel goes with images/ and annotations.json "
+            f"only; {folder} has its own split, so leave the channel out"
         )
     return found
 
@@ -55,14 +57,14 @@ def _has_xml(folder: Path) -> bool:
 
 
 def weights(folder: Path) -> Path:
-    """What a channel of weights holds: the one file in it, or the folder of a checkpoint."""
+    """The weights in a channel: its only file, or the folder of a checkpoint."""
     files = list(_files(folder))
     if len(files) == 1:
         return files[0]
     if any(path.suffix == ".index" for path in files):
         return folder
     raise DataError(
-        f"{folder}: not weights; found: {seen(folder)}; wanted: one file, as MobileNetV2's .h5, "
+        f"{folder}: not weights; found: {seen(folder)}; expected: one file, as MobileNetV2's .h5, "
         "or one checkpoint, ckpt-*.index with its data"
     )
 

@@ -1,4 +1,4 @@
-"""SageMaker's training contract: what lies under /opt/ml, read once and refused by name.
+"""SageMaker's training contract: the files under /opt/ml.
 
     input/config/hyperparameters.json     every value a string
     input/config/inputdataconfig.json     the channels, and how they are given
@@ -9,8 +9,7 @@
     output/data/                          becomes output.tar.gz
     output/failure                        why the job failed
 
-A plain `docker run` has none of the configuration; its channels are the folders that were mounted.
-Knows nothing of training.
+A plain `docker run` has no configuration; its channels are the mounted folders.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Places:
         return found
 
     def fail(self, reason: str) -> None:
-        """Leaves `reason` where SageMaker looks for it, if anything can be written at all."""
+        """Writes `reason` where SageMaker reads it, if the disk can be written to."""
         path = self.root / "output/failure"
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +76,8 @@ class Places:
 # Hyperparameters
 
 
-def words(given: Mapping[str, Any], *configs: type[Any]) -> list[str]:
-    """Hyperparameters as the command line's flags; `configs` are the options that there are."""
+def arguments(given: Mapping[str, Any], *configs: type[Any]) -> list[str]:
+    """Hyperparameters as command-line flags of the options in `configs`."""
     known = {f.name.rstrip("_"): (f, config) for config in configs for f in fields(config)}
     found: list[str] = []
     for name, text in given.items():
@@ -86,13 +85,13 @@ def words(given: Mapping[str, Any], *configs: type[Any]) -> list[str]:
             continue
         field, config = known.get(name.replace("-", "_"), (None, None))
         if field is None or config is None:
-            raise DataError(f"hyperparameter {name}: unknown; there are {', '.join(sorted(known))}")
+            raise DataError(f"hyperparameter {name}: unknown; known are {', '.join(sorted(known))}")
         found += _flag(name.replace("_", "-"), _decoded(text), field, get_type_hints(config))
     return found
 
 
 def _decoded(text: object) -> object:
-    """SageMaker's SDK writes each value as JSON inside the string; people write it bare."""
+    """SageMaker's SDK writes each value as JSON in a string; people write it without quotes."""
     if not isinstance(text, str):
         return text
     try:
@@ -108,7 +107,7 @@ def _flag(name: str, value: object, field: Field[Any], hints: Mapping[str, Any])
     if hints[field.name] is bool:
         return _switch(name, str(value), field.default)
     if isinstance(field.default, tuple):
-        several = value if isinstance(value, (list, tuple)) else _apart(str(value))
+        several = value if isinstance(value, (list, tuple)) else _split(str(value))
         return [f"--{name}={one}" for one in several]
     return [f"--{name}={value}"]
 
@@ -120,8 +119,8 @@ def _switch(name: str, value: str, default: object) -> list[str]:
     return [] if wanted == default else [f"--{name}" if wanted else f"--no-{name}"]
 
 
-def _apart(text: str) -> list[str]:
-    """`A=1 B=2` or `A=1,B=2`; a comma inside a value parts nothing."""
+def _split(text: str) -> list[str]:
+    """Splits `A=1 B=2` or `A=1,B=2`; a comma inside a value does not split."""
     return [part for part in re.split(r"\s+|,(?=[\w.]+=)", text) if part]
 
 
@@ -129,7 +128,7 @@ def _apart(text: str) -> list[str]:
 
 
 def channels(places: Places) -> dict[str, Path]:
-    """The folders of the job's channels, by name."""
+    """The folders of the channels, by name."""
     stated = places.config("inputdataconfig")
     if stated is None:
         folders = places.data.iterdir() if places.data.is_dir() else ()
@@ -137,19 +136,21 @@ def channels(places: Places) -> dict[str, Path]:
     for name, channel in stated.items():
         mode = channel.get("TrainingInputMode", "File")
         if mode not in ("File", "FastFile"):
-            raise DataError(f"channel {name}: is in {mode} mode; petbox reads files, so say File")
+            raise DataError(f"channel {name}: is in {mode} mode, but petbox reads files; use File")
         if channel.get("S3DistributionType") == "ShardedByS3Key":
             raise DataError(
-                f"channel {name}: ShardedByS3Key gives each host a part of the files, and petbox "
-                "shares out the pictures itself; say FullyReplicated"
+                f"channel {name}: ShardedByS3Key gives each host a part of the files, but petbox "
+                "divides the images itself; use FullyReplicated"
             )
         if channel.get("RecordWrapperType", "None") not in ("None", None):
-            raise DataError(f"channel {name}: RecordIO is not read; say RecordWrapperType None")
+            raise DataError(
+                f"channel {name}: RecordIO is not supported; use RecordWrapperType None"
+            )
     return {name: places.data / name for name in stated}
 
 
 def channel(found: Mapping[str, Path], names: Sequence[str]) -> Path | None:
-    """The one channel that goes by one of `names`."""
+    """The channel with one of the `names`."""
     given = [name for name in names if name in found]
     if len(given) > 1:
         raise DataError(f"channels {' and '.join(given)} mean the same; give one of them")

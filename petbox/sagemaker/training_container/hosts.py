@@ -1,7 +1,7 @@
-"""The hosts of a training job, as SageMaker lists them and as TensorFlow wants to be told of them.
+"""The hosts of a training job: from SageMaker's list to TensorFlow's configuration.
 
-A host may be named before its name can be looked up, so that is tried again. The first of the
-sorted names leads: it evaluates and exports, and the others stop when training does.
+A host may be listed before its name resolves, so lookups are retried. The first of the sorted names
+leads: it evaluates and exports, while the others stop after training.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from petbox.cli.program import say
 from petbox.errors import DataError, ServiceError
 
-PORT = 2222  # TensorFlow's own choice in its documents; nothing else runs on these hosts
+PORT = 2222  # as in TensorFlow's documentation
 SECONDS_TO_APPEAR = 600.0
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_POLLS = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Hosts:
         return self.index == 0
 
     def environment(self) -> dict[str, str]:
-        """The variables by which TensorFlow finds the others; none for a single host."""
+        """The variables by which TensorFlow finds the other hosts; none for a single host."""
         if len(self.names) == 1:
             return {}
         config = {
@@ -43,25 +43,25 @@ class Hosts:
         return {"TF_CONFIG": json.dumps(config), **device}
 
     def wait(self, seconds: float = SECONDS_TO_APPEAR) -> None:
-        """Until every host's name can be looked up."""
+        """Waits until every host's name resolves."""
         give_up = time.monotonic() + seconds
         for name in self.names if len(self.names) > 1 else ():
             if not _known(name):
-                say(f"host {name}: not there yet; waiting for it")
+                say(f"host {name}: not available yet; waiting for it")
             while not _known(name):
                 if time.monotonic() > give_up:
                     raise ServiceError(
                         f"host {name}: its name cannot be looked up after {seconds:.0f} s; "
                         "start the job again"
                     )
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_POLLS)
 
 
 ALONE = Hosts(("localhost",), 0)
 
 
 def read(resources: Mapping[str, Any] | None) -> Hosts:
-    """The hosts in resourceconfig.json; without it there is this one."""
+    """The hosts in resourceconfig.json; only this one if there is no such file."""
     if resources is None:
         return ALONE
     try:
@@ -69,8 +69,8 @@ def read(resources: Mapping[str, Any] | None) -> Hosts:
         index = names.index(str(resources["current_host"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"resourceconfig.json: {json.dumps(resources)}: does not say current_host and, among "
-            "hosts, the same name"
+            f"resourceconfig.json: {json.dumps(resources)}: must have current_host, and that name "
+            "in hosts"
         ) from error
     return Hosts(names, index, resources.get("network_interface_name"))
 

@@ -1,7 +1,7 @@
-"""A whole training job as its container does it: every stage of the chain, from channel to model.
+"""A training job inside its container: runs every stage, from the channels to the model.
 
-The stages are run as the programs that they are. What a stage has finished is not done again, so
-a job that was interrupted goes on where its checkpoints are. Trains nothing itself.
+Each stage is a program of its own. A finished stage is not run again, so an interrupted job resumes
+from its checkpoints.
 """
 
 from __future__ import annotations
@@ -25,39 +25,34 @@ from petbox.cli import options
 from petbox.cli.program import say
 from petbox.data import records
 from petbox.errors import DataError, PetboxError
-from petbox.sagemaker.training_container import channels as training_container_channels
-from petbox.sagemaker.training_container import contract as training_container_contract
-from petbox.sagemaker.training_container import hosts as training_container_hosts
-from petbox.sagemaker.training_container import stage
+from petbox.sagemaker.training_container import channels as channel_files
+from petbox.sagemaker.training_container import contract, stage
+from petbox.sagemaker.training_container import hosts as job_hosts
 from petbox.sagemaker.training_container.contract import Places
 from petbox.sagemaker.training_container.hosts import Hosts
 from petbox.training import runs
 from petbox.training.options import TrainOptions
 
 ROOT = "PETBOX_ML"  # the variable that moves /opt/ml
-NOTE = "job.json"  # beside the checkpoints: what the job was told
-VERSION = "1"  # of the model, as TensorFlow Serving announces it
-OWN = (
-    "out",
-    "records",
-    "json",
-)  # of train/train.py's options: what the contract says, not the user
-CHANGEABLE = ("min_score", "output", "report_every")  # also while a job is under way
+NOTE = "job.json"  # beside the checkpoints: the job's options
+VERSION = "1"  # of the model, in TensorFlow Serving
+OWN = ("out", "records", "json")  # options of training that the contract sets, not the user
+CHANGEABLE = ("min_score", "output", "report_every")  # options that may change when a job resumes
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What there is to say beside train/train.py's own options."""
+    """The options in addition to those of training."""
 
     training: Annotated[str | None, "photos or records, instead of the channel", "DIR|S3"] = None
     output: Annotated[
-        str | None, "send model, metrics and checkpoints there, and go on from those", "S3"
+        str | None, "send model, metrics and checkpoints there, and resume from them", "S3"
     ] = None
-    boxes: Annotated[Literal["face", "body"], "of photos, as make_records.py has it"] = "face"
-    classes: Annotated[Literal["breed", "species"], "of photos: the same"] = "breed"
-    test_share: Annotated[float | None, "of photos: the same", "S"] = None
-    leave_out_broken: Annotated[bool, "of photos: the same"] = False
-    min_score: Annotated[float, "of the model, as exporter_savedmodel.py has it", "S"] = 0.05
+    boxes: Annotated[Literal["face", "body"], "of photos: as in petbox records"] = "face"
+    classes: Annotated[Literal["breed", "species"], "of photos: as in petbox records"] = "breed"
+    test_share: Annotated[float | None, "of photos: as in petbox records", "S"] = None
+    leave_out_broken: Annotated[bool, "of photos: as in petbox records"] = False
+    min_score: Annotated[float, "of the model: as in petbox export", "S"] = 0.05
 
 
 def _without(config: type[Any], names: Sequence[str]) -> type[Any]:
@@ -73,10 +68,8 @@ PHOTOS = ("boxes", "classes", "test_share", "leave_out_broken")  # for train/mak
 
 @dataclass(frozen=True)
 class Job:
-    """The job as it was told."""
-
     places: Places
-    stages: Path  # where the programs lie
+    stages: Path  # the folder of the programs
     own: JobOptions
     trainer: Any  # a Training
     hosts: Hosts
@@ -85,18 +78,17 @@ class Job:
     def run(self) -> Path:
         return self.places.checkpoints / "run"
 
-    def stage(self, program: str, *words: object, **environment: str) -> None:
+    def stage(self, program: str, *arguments: object, **environment: str) -> None:
         scratch().mkdir(parents=True, exist_ok=True)
-        given = [str(word) for word in words]
-        # Where a stage may write whatever it fetches.
+        given = [str(argument) for argument in arguments]
         stage.run(self.stages / program, given, folder=scratch(), environment=environment)
 
 
 def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:
-    """Does the job under /opt/ml; the reason of a failure is left there for SageMaker."""
+    """Does the job under /opt/ml; writes the reason of a failure there for SageMaker."""
     places = Places(Path(os.environ.get(ROOT, "/opt/ml")))
     try:
-        job = told(places, argv, stages, about)
+        job = parse(places, argv, stages, about)
         work(job)
     except Exception as error:
         kind = "" if isinstance(error, PetboxError) else f"{type(error).__name__}: "
@@ -110,10 +102,10 @@ def work(job: Job) -> None:
         raise DataError("--output: is for one host; for several, SageMaker sends what was made")
     if job.hosts.leads:
         outputs.refuse_existing(job.places.model / VERSION)
-    channels = training_container_contract.channels(job.places)
-    source = pictures(job, channels)
-    held_out = training_container_contract.channel(channels, ("validation",))
-    photos = training_container_channels.photos(source, held_out)
+    channels = contract.channels(job.places)
+    source = images(job, channels)
+    held_out = contract.channel(channels, ("validation",))
+    photos = channel_files.photos(source, held_out)
     weights = initial(job, channels)
     checkpoints = job.places.checkpoints
     if target and not any(checkpoints.glob("*")):
@@ -131,36 +123,36 @@ def work(job: Job) -> None:
         print(job.places.model / VERSION)
 
 
-# What was told
+# Options
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong as every other failure is said, for SageMaker shows no usage."""
+    """Reports errors as a job's failure, because SageMaker shows no usage text."""
 
     def error(self, message: str) -> NoReturn:
         raise DataError(message)
 
 
-def told(places: Places, argv: Sequence[str], stages: Path, about: str) -> Job:
+def parse(places: Places, argv: Sequence[str], stages: Path, about: str) -> Job:
     parser = Parser(
         "train", description=about, formatter_class=options.HelpFormatter, allow_abbrev=False
     )
     for config in (JobOptions, Training):
         options.add_arguments(parser, config)
     stated = places.config("hyperparameters") or {}
-    hyperparameters = training_container_contract.words(stated, JobOptions, Training)
-    flags = argv[1:] if argv[:1] == ["train"] else argv  # what SageMaker starts every image with
-    found = parser.parse_args([*hyperparameters, *flags])
-    hosts = training_container_hosts.read(places.config("resourceconfig"))
-    own, trainer = options.filled(JobOptions, found), options.filled(Training, found)
+    hyperparameters = contract.arguments(stated, JobOptions, Training)
+    flags = argv[1:] if argv[:1] == ["train"] else argv  # SageMaker starts every image with it
+    given = parser.parse_args([*hyperparameters, *flags])
+    hosts = job_hosts.read(places.config("resourceconfig"))
+    own, trainer = options.filled(JobOptions, given), options.filled(Training, given)
     return Job(places, stages, own, trainer, hosts)
 
 
-def pictures(job: Job, channels: dict[str, Path]) -> Path:
+def images(job: Job, channels: dict[str, Path]) -> Path:
     """The folder to train on."""
     place = job.own.training
     if place is None:
-        folder = training_container_contract.channel(channels, ("training", "train"))
+        folder = contract.channel(channels, ("training", "train"))
         if folder is None:
             raise DataError(
                 f"{job.places.data}: no channel `training`; found: "
@@ -171,40 +163,40 @@ def pictures(job: Job, channels: dict[str, Path]) -> Path:
         return Path(place).absolute()
     folder = scratch() / "training"
     if not s3.fetch(s3.folder_at(place), folder):
-        raise DataError(f"{place}: there is nothing; name a prefix with photos or records")
+        raise DataError(f"{place}: no objects; name a prefix with photos or records")
     return folder
 
 
 def initial(job: Job, channels: dict[str, Path]) -> str | None:
-    """The weights to begin with: those that were named, or the channel's."""
+    """The initial weights: those of --init, or the channel's."""
     place: str | None = job.trainer.init
-    folder = training_container_contract.channel(channels, ("init", "model"))
+    folder = contract.channel(channels, ("init", "model"))
     if place is None:
-        return str(training_container_channels.weights(folder)) if folder else None
+        return str(channel_files.weights(folder)) if folder else None
     if folder:
-        raise DataError(f"init {place}: and a channel {folder.name} as well; give one of them")
+        raise DataError(f"init {place}: there is a channel {folder.name} as well; give one of them")
     if not is_s3(place):
         return place
     folder = scratch() / "init"
     if not s3.fetch(s3.folder_at(place), folder):
-        raise DataError(f"{place}: there is nothing; name weights, or a prefix with a checkpoint")
-    return str(training_container_channels.weights(folder))
+        raise DataError(f"{place}: no objects; name weights, or a prefix with a checkpoint")
+    return str(channel_files.weights(folder))
 
 
 # The stages
 
 
 def same_job(job: Job) -> None:
-    """Refuses to go on with another job than the one whose checkpoints are there."""
+    """Rejects the checkpoints of a job with other options."""
     begun = job.places.checkpoints / NOTE
     if not begun.is_file():
         return
-    found, wanted = json.loads(begun.read_text(encoding="utf-8")), noted(job)
-    for name in wanted.keys() & found.keys():
-        if wanted[name] != found[name]:
+    saved, given = json.loads(begun.read_text(encoding="utf-8")), noted(job)
+    for name in given.keys() & saved.keys():
+        if given[name] != saved[name]:
             raise DataError(
-                f"{job.places.checkpoints}: holds a job with {name.rstrip('_')} {found[name]}, "
-                f"not {wanted[name]}; tell it the same, or keep the new job's checkpoints elsewhere"
+                f"{job.places.checkpoints}: holds a job with {name.rstrip('_')} {saved[name]}, "
+                f"not {given[name]}; set the same, or keep the new job's checkpoints elsewhere"
             )
 
 
@@ -214,46 +206,46 @@ def noted(job: Job) -> dict[str, str]:
 
 
 def made_records(job: Job, source: Path, photos: list[str]) -> Path:
-    """The folder of records: the one that was given, or one made of photos."""
-    given = {name: value for name, value in said(job.own).items() if name in PHOTOS}
+    """The folder of records: the given one, or one made of photos."""
+    given = {name: value for name, value in changed(job.own).items() if name in PHOTOS}
     if not photos:
         if given:
             raise DataError(f"{next(iter(given))}: {source} holds records already; leave it out")
         records.read_info(source)
         return source
     folder = scratch() / "records"
-    if not folder.is_dir():  # or this very container was stopped and started again
-        flags = training_container_contract.words(given, JobOptions)
+    if not folder.is_dir():  # or this container was stopped and started again
+        flags = contract.arguments(given, JobOptions)
         job.stage("train/make_records.py", *photos, *flags, "--out", folder)
     return folder
 
 
 def train(job: Job, folder: Path, weights: str | None) -> None:
     if (job.run / "checkpoint").is_file():
-        say("trained already; going on with what follows")
+        say("training is finished already; continuing with the next stage")
         return
     if job.hosts.leads:
-        outputs.remove(job.run)  # without its list, which comes last, it was sent only in part
+        outputs.remove(job.run)  # without its list, which is sent last, it is incomplete
         with outputs.product(job.places.checkpoints / NOTE, replace=True) as partial:
             partial.write_text(json.dumps(noted(job), indent=1) + "\n", encoding="utf-8")
     job.hosts.wait()
-    given = said(job.trainer) | {"init": weights, "pipeline_config": configuration(job)}
+    given = changed(job.trainer) | {"init": weights, "pipeline_config": configuration(job)}
     job.stage(
         "train/train.py",
         *("--records", folder, "--out", job.run),
-        *training_container_contract.words(given, Training),
+        *contract.arguments(given, Training),
         **job.hosts.environment(),
     )
 
 
-def said(chosen: Any) -> dict[str, Any]:
-    """Those options that are not as they are by default."""
+def changed(chosen: Any) -> dict[str, Any]:
+    """The options whose values differ from the defaults."""
     values = {f: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
     return {f.name.rstrip("_"): value for f, value in values.items() if value != f.default}
 
 
 def configuration(job: Job) -> Path | None:
-    """The pipeline.config that was named, by its path or as CHANNEL/FILE."""
+    """The given pipeline.config: a path, or CHANNEL/FILE."""
     named: Path | None = job.trainer.pipeline_config
     if named is None:
         return None
@@ -266,7 +258,7 @@ def finish(job: Job, folder: Path) -> None:
     if records.read_info(folder).pictures.get("test"):
         job.stage("train/evaluate.py", "--run", job.run, "--records", folder)
     else:
-        say("no pictures were held out, so there are no metrics")
+        say("no images were held out, so there are no metrics")
     job.places.results.mkdir(parents=True, exist_ok=True)
     for pattern in (runs.evaluation(), "*.png"):
         for file in job.run.glob(pattern):
@@ -279,5 +271,5 @@ def finish(job: Job, folder: Path) -> None:
 
 
 def scratch() -> Path:
-    """What is made on the way, and made again where it is gone."""
+    """The folder of intermediate files, which can be made again."""
     return Path(tempfile.gettempdir(), "petbox")

@@ -1,7 +1,7 @@
-"""A stage of the chain, run as the program that it is, by a process that may be PID 1.
+"""Runs a stage as a program of its own, from a process that may be PID 1.
 
-Its words are passed on to stderr and the last of them kept, so that a failure can be told in its
-own. TERM and Ctrl-C are passed on as well, and then waited for: training saves a checkpoint first.
+The program's output goes to stderr, and its last lines become the reason of a failure. SIGTERM and
+Ctrl-C are forwarded, and the program is waited for: training saves a checkpoint first.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from typing import Any
 from petbox.cli.program import say
 from petbox.errors import PetboxError
 
-SECONDS_TO_STOP = 100  # of the 120 that SageMaker gives; what is left is for sending files away
+SECONDS_TO_STOP = 100  # of SageMaker's 120; the rest is for uploads
 LINES_KEPT = 20
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-ERROR = "error: "  # how `petbox.cli.program` begins the line that says why
+ERROR = "error: "  # the start of `petbox.cli.program`'s error lines
 
 
 class StageFailed(PetboxError):
-    """A stage said why it could not be finished, or died."""
+    """A stage reported an error, or died."""
 
 
 def run(
     program: Path,
-    words: list[str],
+    arguments: list[str],
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs `program` to its end; leaves this process as soon as it is asked to stop."""
-    asked: list[int] = []
+    """Runs `program` to its end; exits this process if a stop is requested meanwhile."""
+    stops: list[int] = []
     process: subprocess.Popen[str] | None = None
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
+        stops.append(number)
         if process is not None:
-            say(f"{program.name}: asked to stop")
+            say(f"{program.name}: stop requested")
             process.terminate()
-            if len(asked) == 1:  # asking again gives no more time
+            if len(stops) == 1:  # a second request does not extend the time
                 signal.alarm(SECONDS_TO_STOP)
 
     def kill(_number: int, _frame: FrameType | None) -> None:
         assert process is not None
-        say(f"{program.name}: did not stop within {SECONDS_TO_STOP} s and is killed")
+        say(f"{program.name}: did not stop within {SECONDS_TO_STOP} s; killing it")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
     with _handled({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGALRM: kill}):
         process = subprocess.Popen(
-            [sys.executable, "-u", str(program), *words],
+            [sys.executable, "-u", str(program), *arguments],
             cwd=folder,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches it through us alone
+            start_new_session=True,  # so that only we forward Ctrl-C
             text=True,
             errors="replace",
         )
-        if asked:  # while it was being started
+        if stops:  # while it was being started
             process.terminate()
             signal.alarm(SECONDS_TO_STOP)
         last: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
@@ -77,10 +77,10 @@ def run(
         reader.start()
         code = process.wait()
         signal.alarm(0)
-        reader.join(1.0)  # whoever it started may hold the pipe open for longer
-    if asked:
-        sys.exit(128 + asked[0])
-    if code in INTERRUPTED:  # where hosts train together, one that is asked to stop stops all
+        reader.join(1.0)  # its children may keep the pipe open
+    if stops:
+        sys.exit(128 + stops[0])
+    if code in INTERRUPTED:  # one host that stops ends training on all
         sys.exit(code)
     if code:
         raise StageFailed(f"{program.name}: {_reason(code, list(last))}")
@@ -88,11 +88,11 @@ def run(
 
 def _reason(code: int, last: list[str]) -> str:
     if code == -signal.SIGKILL:
-        return "was killed; the likeliest reason is that memory ran out, so take a larger machine"
+        return "was killed, probably out of memory; use a larger machine"
     if code < 0:
         return f"died of {signal.Signals(-code).name}"
-    said = [line for line in last if line.startswith(ERROR)]
-    reason = (said or last or [f"left with {code} and said nothing"])[-1]
+    errors = [line for line in last if line.startswith(ERROR)]
+    reason = (errors or last or [f"exited with {code} without output"])[-1]
     return re.sub(r"^(\S+\.py: )?error: ", "", reason)  # argparse begins with its own name
 
 
