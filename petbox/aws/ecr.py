@@ -46,8 +46,8 @@ def _act(chosen: argparse.Namespace) -> None:
         print(password(ecr))
     elif chosen.action == "repository":
         ensure(ecr, chosen.name, chosen.keep, act=not chosen.dry_run)
-    elif found := pushed(ecr, chosen.name, chosen.tag):
-        print(found)
+    elif image := pushed(ecr, chosen.name, chosen.tag):
+        print(image)
 
 
 def registry(ecr: Any) -> str:
@@ -93,7 +93,7 @@ def _exists(ecr: Any, name: str) -> bool:
     try:
         with session.calling(f"repository {name}"):
             ecr.describe_repositories(repositoryNames=[name])
-    except session.Refused as error:
+    except session.Rejected as error:
         if error.code != "RepositoryNotFoundException":
             raise
         return False
@@ -117,7 +117,7 @@ def pushed(ecr: Any, name: str, tag: str) -> str:
             (image,) = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])[
                 "imageDetails"
             ]
-    except session.Refused as error:
+    except session.Rejected as error:
         if error.code not in ("ImageNotFoundException", "RepositoryNotFoundException"):
             raise
         return ""

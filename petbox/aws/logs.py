@@ -115,18 +115,18 @@ class NewLines:
         self._seen: dict[str, int] = {}  # times of recent lines, by id
 
     def new(self) -> list[Line]:
-        found: list[Line] = []
+        lines: list[Line] = []
         start = max(self._newest - OVERLAP, 0)
         with session.calling(f"log group {self._group}"):
             pages = self._logs.get_paginator("filter_log_events")
             try:
                 for page in pages.paginate(logGroupName=self._group, startTime=start):
                     fresh = (e for e in page["events"] if e["eventId"] not in self._seen)
-                    found += [self._line(event) for event in fresh]
+                    lines += [self._line(event) for event in fresh]
             except self._logs.exceptions.ResourceNotFoundException:
                 return []
         self._seen = {key: time for key, time in self._seen.items() if time >= start}
-        return sorted(found, key=lambda line: line.time)
+        return sorted(lines, key=lambda line: line.time)
 
     def _line(self, event: Any) -> Line:
         self._seen[event["eventId"]] = event["timestamp"]

@@ -30,7 +30,7 @@ def check_name(text: str) -> None:
         raise ValueError(f"{text!r} has {len(text)} characters; the maximum is 63")
     if not NAME.fullmatch(text):
         raise ValueError(
-            f"{text!r} is not a name for SageMaker; "
+            f"{text!r} is not a valid SageMaker name; "
             "use letters, digits, and hyphens between them, as in pets-2"
         )
 
@@ -51,10 +51,10 @@ class S3Address:
 
     @classmethod
     def parse_object(cls, text: str) -> S3Address:
-        found = cls.parse(text)
-        if not found.key:
+        address = cls.parse(text)
+        if not address.key:
             raise ValueError(f"{text!r} has no key; write it like s3://bucket/pets/cat.jpg")
-        return found
+        return address
 
     @property
     def folder(self) -> S3Address:
@@ -81,7 +81,7 @@ def check_s3(text: str) -> None:
 def check_role(text: str) -> None:
     if not ROLE.fullmatch(text):
         raise ValueError(
-            f"{text!r} is not a role's ARN; "
+            f"{text!r} is not the ARN of a role; "
             "write it like arn:aws:iam::123456789012:role/service-role/SageMaker"
         )
 
@@ -103,7 +103,7 @@ def region_of_image(text: str) -> str:
 def check_instance_type(text: str) -> None:
     if not INSTANCE.fullmatch(text):
         hint = f"ml.{text}" if INSTANCE.fullmatch(f"ml.{text}") else "ml.g4dn.xlarge"
-        raise ValueError(f"{text!r} is not an instance type of SageMaker; write it like {hint}")
+        raise ValueError(f"{text!r} is not a SageMaker instance type; write it like {hint}")
 
 
 def check_subnet(text: str) -> None:
@@ -121,15 +121,15 @@ def _check_resource(text: str, kind: str) -> None:
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
     """Parses KEY=VALUE arguments; a value may contain `=`."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts:
         key, sign, value = text.partition("=")
         if not key or not sign:
             raise ValueError(f"{text!r} is not of the form KEY=VALUE")
-        if key in found:
+        if key in values:
             raise ValueError(f"{key!r} is given twice")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def check_tags(texts: Sequence[str]) -> None:

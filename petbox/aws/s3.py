@@ -142,12 +142,12 @@ class Mirror:
         self._sent = {name: mark for name, mark in self._sent.items() if name in marks}
 
     def _marks(self) -> dict[str, tuple[int, int]]:
-        found = {}
+        marks = {}
         for path in _files(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                found[path.relative_to(self._folder).as_posix()] = stat.st_size, stat.st_mtime_ns
-        return found
+                marks[path.relative_to(self._folder).as_posix()] = stat.st_size, stat.st_mtime_ns
+        return marks
 
 
 class ByteCount:

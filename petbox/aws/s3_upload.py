@@ -49,8 +49,8 @@ def upload(source: Path, under: str) -> Upload:
 
 def _files(folder: Path) -> list[Path]:
     """All files but hidden ones, which are the system's or unfinished."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return [p for p in found if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return [p for p in paths if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
 
 
 def _digest(title: str, names: dict[Path, str], size: int) -> str:

@@ -31,11 +31,11 @@ ADVICE = {
 }
 
 
-class Trouble(ServiceError):
+class CallFailed(ServiceError):
     """A call to AWS that failed."""
 
 
-class Refused(Trouble):
+class Rejected(CallFailed):
     """AWS rejected the call with `code`."""
 
     def __init__(self, message: str, code: str) -> None:
@@ -43,7 +43,7 @@ class Refused(Trouble):
         self.code = code
 
 
-class Unavailable(Trouble):
+class Unavailable(CallFailed):
     """AWS did not respond, or is overloaded; a later call may succeed."""
 
 
@@ -86,7 +86,7 @@ class Account:
             try:
                 return self._session.client(service, config=config)
             except ValueError as error:
-                raise Trouble(f"AWS: {_one_line(error)}; is AWS_ENDPOINT_URL right?") from error
+                raise CallFailed(f"AWS: {_one_line(error)}; check AWS_ENDPOINT_URL") from error
 
 
 @contextmanager
@@ -98,38 +98,38 @@ def calling(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _refused(what, error.response) from error
+        raise _rejected(what, error.response) from error
     except BotoCoreError as error:
         raise _failed(what, error) from error
 
 
-def _refused(what: str, response: Mapping[str, Any]) -> Trouble:
+def _rejected(what: str, response: Mapping[str, Any]) -> CallFailed:
     code = response["Error"]["Code"]
     text = _one_line(response["Error"].get("Message") or "no reason given").rstrip(".")
     message = f"{what}: {code}: {text}"
     if "Throttling" in code or response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
         return Unavailable(f"{message}; try again later")
-    return Refused(f"{message}; {ADVICE[code]}" if code in ADVICE else message, code)
+    return Rejected(f"{message}; {ADVICE[code]}" if code in ADVICE else message, code)
 
 
-def _failed(what: str, error: Exception) -> Trouble:
+def _failed(what: str, error: Exception) -> CallFailed:
     """The error of a call without a response from AWS."""
     from botocore import exceptions as of
 
     if isinstance(error, (of.ConnectionError, of.HTTPClientError)):  # while connecting or later
         why = _one_line(error).rstrip(".")
-        return Unavailable(f"{what}: {why}; is the network up, and the region right?")
+        return Unavailable(f"{what}: {why}; check the network and the region")
     if isinstance(error, of.NoCredentialsError):
-        return Trouble(
+        return CallFailed(
             f"{what}: no AWS credentials; log in (aws sso login, aws configure), or set AWS_PROFILE"
         )
     if isinstance(error, of.NoRegionError):
-        return Trouble(f"{what}: no AWS region is set; set AWS_REGION, as to us-east-1")
+        return CallFailed(f"{what}: no AWS region is set; set AWS_REGION, for example to us-east-1")
     if isinstance(error, of.ProfileNotFound):
-        return Trouble(f"{what}: {_one_line(error)}; set AWS_PROFILE to one of ~/.aws/config")
+        return CallFailed(f"{what}: {_one_line(error)}; set AWS_PROFILE to one of ~/.aws/config")
     if isinstance(error, (of.SSOError, of.TokenRetrievalError, of.CredentialRetrievalError)):
-        return Trouble(f"{what}: {_one_line(error).rstrip('.')}; {LOG_IN}")
-    return Trouble(f"{what}: {_one_line(error)}")
+        return CallFailed(f"{what}: {_one_line(error).rstrip('.')}; {LOG_IN}")
+    return CallFailed(f"{what}: {_one_line(error)}")
 
 
 def _one_line(text: object) -> str:

@@ -62,7 +62,7 @@ def of_endpoint(name: str) -> FindLimit:
 def _look_up(name: str) -> Limit:
     try:
         serverless = _is_serverless(name)
-    except session.Trouble as error:
+    except session.CallFailed as error:
         logging.getLogger(__name__).warning(
             "%s; assuming a limit of 25 MB; for a serverless endpoint use --limit 4", error
         )

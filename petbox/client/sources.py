@@ -77,7 +77,7 @@ class Reader:
                             f"{address}: larger than {MOST_BYTES / 1e6:.0f} MB; scale it down"
                         )
                     return bytes(response["Body"].read())
-            except session.Refused as error:  # the next object may be there
+            except session.Rejected as error:  # the next object may be there
                 raise DataError(str(error)) from error
 
     @functools.cached_property

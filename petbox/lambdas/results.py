@@ -66,7 +66,7 @@ def image(s3: Any, arrival: Arrival, most: int) -> bytes | None:
                     f"{most / 1e6:.0f} MB; scale it down"
                 )
             return bytes(there["Body"].read())
-    except session.Refused as error:
+    except session.Rejected as error:
         if error.code in (*ABSENT, *CHANGED):
             return None
         raise
@@ -116,7 +116,7 @@ class Results:
                         **unless,
                     )
                     return True
-            except session.Refused as error:
+            except session.Rejected as error:
                 if error.code not in (*ABSENT, *CHANGED):
                     raise
         raise ServiceError(
@@ -129,7 +129,7 @@ class Results:
                 return self._s3.head_object(
                     Bucket=arrival.bucket, Key=result_key(self._prefix, arrival.key)
                 )
-        except session.Refused as error:
+        except session.Rejected as error:
             if error.code in ABSENT:
                 return None
             raise

@@ -138,7 +138,7 @@ class S3Events:
                     MessageBody=body,
                     MessageAttributes={NAME_OF_REASON: attribute},
                 )
-        except session.Trouble as error:
+        except session.CallFailed as error:
             raise ServiceError(f"{error}; so this record stays in the queue: {reason}") from error
 
     def _count(self, name: str) -> None:

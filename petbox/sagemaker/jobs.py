@@ -80,7 +80,7 @@ class Kind:
 
         try:
             return until(lambda job: self.status(job) in ENDED, poll, lambda: time.sleep(seconds))
-        except session.Trouble as error:
+        except session.CallFailed as error:
             raise ServiceError(
                 f"{error}; the job itself continues: {self.command} --follow {name}"
             ) from error
@@ -126,7 +126,7 @@ class _Log:
             return
         try:
             lines = self._tail.new()
-        except session.Refused as error:  # permission to start jobs may come without logs
+        except session.Rejected as error:  # permission to start jobs may come without logs
             say(f"{error}; continuing without the log")
             self._tail = None
             return

@@ -170,9 +170,9 @@ def test_a_setting_that_makes_no_sense_is_reported(
 
 
 def test_what_s3_says_is_reported(s3: Any, tmp_path: Path) -> None:
-    from petbox.aws.session import Refused
+    from petbox.aws.session import Rejected
 
-    with pytest.raises(Refused, match=f"s3://{BUCKET}/none: NoSuchKey"):
+    with pytest.raises(Rejected, match=f"s3://{BUCKET}/none: NoSuchKey"):
         model_archive.fetched(f"s3://{BUCKET}/none", sha256(WHOLE), tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_download_that_stalls_is_no_fault_of_the_storage(tmp_path: Path) -> No
         )
         answer = client.get_object(Bucket=BUCKET, Key="stalls")
         digest = model_archive.Digest(bytes(32))
-        with pytest.raises(Unavailable, match=r"models/stalls: .*[Tt]ime.*is the network up"):
+        with pytest.raises(Unavailable, match=r"models/stalls: .*[Tt]ime.*check the network"):
             model_archive.download("s3://models/stalls", answer, digest, tmp_path / "archive")
 
 

@@ -508,10 +508,10 @@ def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aw
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("my_pets",), "argument NAME: 'my_pets' is not a name for SageMaker"),
+        (("my_pets",), "argument NAME: 'my_pets' is not a valid SageMaker name"),
         (("a" * 53,), "argument NAME: 'aaa"),
         (("pets", "--image", "petbox:1"), "argument --image: 'petbox:1' is not an image in ECR"),
-        (("pets", "--role", "SageMaker"), "argument --role: 'SageMaker' is not a role's ARN"),
+        (("pets", "--role", "SageMaker"), "argument --role: 'SageMaker' is not the ARN of a role"),
         (("pets", "--model-data", "s3://b12/m.zip"), "argument --model-data: 's3://b12/m.zip'"),
         (("pets", "--env", "1A=b"), "argument --env: '1A' is not a variable's name"),
         (("pets", "--env", f"A={'b' * 1025}"), "argument --env: A: has more than 1024"),

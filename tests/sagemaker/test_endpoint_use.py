@@ -304,8 +304,8 @@ def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("status", "a_b"), "argument NAME: 'a_b' is not a name"),
-        (("down", "a_b"), "argument NAME: 'a_b' is not a name"),
+        (("status", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
+        (("down", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
         (("logs", "pets", "--lines", "-1"), "argument --lines: -1 is not from 0"),
         (("logs", "pets", "--every", "0"), "argument --every: 0 is not from"),
         (("invoke", "pets", "s3://B/x"), "'s3://B/x' is not an S3 address"),

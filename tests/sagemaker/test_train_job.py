@@ -193,11 +193,17 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
     ("words", "told"),
     [
         (("--image", IMAGE), "are required: --data, --output, --role"),
-        ((*REQUIRED, "--name", "my_job"), "argument --name: 'my_job' is not a name for SageMaker"),
-        ((*REQUIRED, "--name", "a-"), "argument --name: 'a-' is not a name"),
+        (
+            (*REQUIRED, "--name", "my_job"),
+            "argument --name: 'my_job' is not a valid SageMaker name",
+        ),
+        ((*REQUIRED, "--name", "a-"), "argument --name: 'a-' is not a valid SageMaker name"),
         ((*REQUIRED, "--name", "a" * 64), "has 64 characters; the maximum is 63"),
         ((*REQUIRED, "--image", "petbox-train:1"), "argument --image: 'petbox-train:1' is not an"),
-        ((*REQUIRED, "--role", "SageMaker"), "argument --role: 'SageMaker' is not a role's ARN"),
+        (
+            (*REQUIRED, "--role", "SageMaker"),
+            "argument --role: 'SageMaker' is not the ARN of a role",
+        ),
         ((*REQUIRED, "--output", "out/"), "argument --output: 'out/' is not an S3 address"),
         ((*REQUIRED, "--output", "s3://B/x"), "argument --output: 's3://B/x' is not an S3"),
         ((*REQUIRED, "--data", "https://b/x"), "argument --data: 'https://b/x' is not an S3"),
@@ -225,7 +231,7 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
         ((*REQUIRED, "--follow", "pets-1"), "--follow and --image exclude each other"),
         (("--follow", "pets-1", "--stop", "pets-1"), "--follow and --stop exclude each other"),
         (("--follow", "pets-1", "--dry-run"), "nothing to show"),
-        (("--stop", "pets_1"), "argument --stop: 'pets_1' is not a name"),
+        (("--stop", "pets_1"), "argument --stop: 'pets_1' is not a valid SageMaker name"),
     ],
 )
 def test_what_cannot_be_is_told_and_exits_with_2(
@@ -390,7 +396,7 @@ def test_no_credentials_is_one_line(nowhere: dict[str, str]) -> None:
 
 def test_no_region_is_one_line(nowhere: dict[str, str]) -> None:
     line = failed(train_job(nowhere, "--follow", "pets-1"))
-    assert line == "error: AWS: no AWS region is set; set AWS_REGION, as to us-east-1"
+    assert line == "error: AWS: no AWS region is set; set AWS_REGION, for example to us-east-1"
 
 
 def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> None:
@@ -409,7 +415,7 @@ def test_nobody_listening_is_one_line(nowhere: dict[str, str], aws: Aws) -> None
     env = {**aws.env, "AWS_ENDPOINT_URL": nowhere["AWS_ENDPOINT_URL"]}
     line = failed(train_job(env, "--stop", "pets-1"))
     assert "Could not connect to the endpoint URL" in line
-    assert "is the network up" in line
+    assert "check the network and the region" in line
 
 
 def test_what_is_not_allowed_is_told_in_awss_words_and_with_advice() -> None:

@@ -92,7 +92,7 @@ def made_for(name: str, owned: Mapping[str, str]) -> Iterator[str]:
 def _if_allowed(unseen: list[str]) -> Iterator[None]:
     try:
         yield
-    except session.Refused as error:
+    except session.Rejected as error:
         if error.code not in DENIED:
             raise
         unseen.append(str(error))
@@ -103,7 +103,7 @@ def unless_absent() -> Iterator[None]:
     """Continues after the block if the thing does not exist."""
     try:
         yield
-    except session.Refused as error:
+    except session.Rejected as error:
         # SageMaker has the same code for a missing thing and for an invalid request.
         if error.code not in ABSENT or not ABSENT_WORDS.search(str(error)):
             raise

@@ -71,17 +71,17 @@ class Apply:
         try:
             with session.calling(call.what):
                 getattr(self._clients(call.service), call.operation)(**call.request)
-        except session.Refused as error:
+        except session.Rejected as error:
             self._begun = []
             if advice := _advice(call, error):
-                raise session.Refused(f"{error}; {advice}", error.code) from error
+                raise session.Rejected(f"{error}; {advice}", error.code) from error
             raise
 
     def _delete_endpoint(self, call: Call) -> None:
         try:
             with unless_absent():
                 self._make(call)
-        except session.Refused as error:
+        except session.Rejected as error:
             if "in-progress" not in str(error) and "Updating" not in str(error):
                 raise
             say(f"{error}; waiting until SageMaker allows it")
@@ -96,7 +96,7 @@ class Apply:
         return [call.what for call in made] + [f"perhaps {call.what}" for call in perhaps]
 
 
-def _advice(call: Call, error: session.Refused) -> str:
+def _advice(call: Call, error: session.Rejected) -> str:
     if error.code == "ResourceLimitExceeded":
         return LIMIT
     if call.operation.endswith("_schedule") and "role" in str(error).lower():

@@ -89,7 +89,7 @@ def _has_log(clients: Clients, group: str) -> bool:
     try:
         with session.calling(f"log group {group}"):
             groups = clients("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-    except session.Refused:  # nor is there permission to delete it
+    except session.Rejected:  # nor is there permission to delete it
         return False
     return any(one["logGroupName"] == group for one in groups)
 

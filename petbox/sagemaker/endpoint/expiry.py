@@ -22,10 +22,10 @@ def duration(text: str) -> timedelta:
     if not re.fullmatch(r"(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?", text) or not text:
         raise ValueError(f"{text!r} is not a duration; write it like 2h, 90m or 1d12h")
     parts = re.findall(r"(\d+)([dhm])", text)
-    found = timedelta(**{UNITS[unit]: int(number) for number, unit in parts})
-    if not SHORTEST <= found <= LONGEST:
+    chosen = timedelta(**{UNITS[unit]: int(number) for number, unit in parts})
+    if not SHORTEST <= chosen <= LONGEST:
         raise ValueError(f"{text!r} is not from 10m to 365d")
-    return found
+    return chosen
 
 
 def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
     }
 
 
-def end_of(found: Mapping[str, Any]) -> str:
+def end_of(schedule: Mapping[str, Any]) -> str:
     """A schedule's time as text; its expression unchanged if petbox did not write it."""
-    match = re.fullmatch(r"at\((.+)T(\d\d:\d\d):\d\d\)", found["ScheduleExpression"])
-    return f"{match[1]} {match[2]} UTC" if match else str(found["ScheduleExpression"])
+    match = re.fullmatch(r"at\((.+)T(\d\d:\d\d):\d\d\)", schedule["ScheduleExpression"])
+    return f"{match[1]} {match[2]} UTC" if match else str(schedule["ScheduleExpression"])

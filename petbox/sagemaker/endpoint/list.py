@@ -92,7 +92,7 @@ def _schedules(clients: Clients) -> dict[str, str]:
         with session.calling("schedules"):
             pages = scheduler.get_paginator("list_schedules").paginate(NamePrefix=names.SCHEDULE)
             listed = [one["Name"] for page in pages for one in page["Schedules"]]
-    except session.Refused as error:
+    except session.Rejected as error:
         say(f"{error}; continuing without the schedules")
         return {}
     for schedule in listed:
@@ -112,7 +112,7 @@ def _scaled(clients: Clients) -> list[str]:
                 ServiceNamespace="sagemaker"
             )
             policies = [one for page in pages for one in page["ScalingPolicies"]]
-    except session.Refused as error:
+    except session.Rejected as error:
         say(f"{error}; continuing without the scaling")
         return []
     ours = [one["ResourceId"] for one in policies if one["PolicyName"] == names.POLICY]

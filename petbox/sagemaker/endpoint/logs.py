@@ -68,7 +68,7 @@ def _follow(
 
     try:
         until(bool, over, lambda: time.sleep(options.every))
-    except session.Trouble as error:
+    except session.CallFailed as error:
         raise ServiceError(
             f"{error}; continue: petbox endpoint logs {options.name} --follow"
         ) from error

@@ -136,5 +136,5 @@ def _scaling(actual: Actual) -> str:
 def _use(clients: Clients, name: str) -> str:
     try:
         return str(use(clients("cloudwatch"), name, datetime.now(timezone.utc)))
-    except session.Refused as error:
+    except session.Rejected as error:
         return f"unknown ({error})"

@@ -96,7 +96,7 @@ def _show_last_lines(clients: Clients, name: str, since: datetime) -> None:
     began = int(since.timestamp() * 1000)
     try:
         lines = last_lines(clients("logs"), names.log_group(name), LAST_LINES, began)
-    except session.Trouble as error:  # permission to deploy may come without logs
+    except session.CallFailed as error:  # permission to deploy may come without logs
         say(f"{error}; its container's last lines are not shown")
         return
     if not lines:

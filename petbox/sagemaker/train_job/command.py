@@ -104,7 +104,7 @@ def _create(sagemaker: Any, name: str, request: dict[str, Any]) -> None:
     try:
         with session.calling(f"training job {name}"):
             sagemaker.create_training_job(**request)
-    except session.Refused as error:
+    except session.Rejected as error:
         if error.code == "ResourceInUse":
             raise JOBS.exists(name, "created a moment ago") from error
         raise

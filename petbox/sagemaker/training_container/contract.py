@@ -115,8 +115,8 @@ def _flag(name: str, value: object, field: Field[Any], hints: Mapping[str, Any])
 def _switch(name: str, value: str, default: object) -> list[str]:
     if value.lower() not in (*YES, *NO):
         raise DataError(f"hyperparameter {name}: {value!r} is neither true nor false")
-    wanted = value.lower() in YES
-    return [] if wanted == default else [f"--{name}" if wanted else f"--no-{name}"]
+    on = value.lower() in YES
+    return [] if on == default else [f"--{name}" if on else f"--no-{name}"]
 
 
 def _split(text: str) -> list[str]:
