@@ -17,7 +17,7 @@ from petbox.aws.logs import Line, LogTail
 from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint.actual import Clients, Described, unless_absent
+from petbox.sagemaker.endpoint.actual import Clients, Described, describe_or_none
 
 ENDED = ("Completed", "Failed", "Stopped")
 
@@ -40,11 +40,7 @@ class Kind:
 
     def find(self, clients: Clients, name: str) -> Described | None:
         describe = getattr(clients("sagemaker"), f"describe_{self.word}_job")
-        found: Described
-        with unless_absent(), session.calling(f"{self.word} job {name}"):
-            found = describe(**{f"{self._field}Name": name})
-            return found
-        return None
+        return describe_or_none(describe, f"{self.word} job {name}", **{f"{self._field}Name": name})
 
     def get(self, clients: Clients, name: str) -> Described:
         if (job := self.find(clients, name)) is None:

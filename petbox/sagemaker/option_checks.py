@@ -42,7 +42,7 @@ def check_all(options: Any, checks: Mapping[str, Check]) -> None:
 
 def check_vpc(options: Any) -> None:
     if bool(options.subnet) != bool(options.security_group):
-        raise ValueError("--subnet and --security-group are given together or not at all")
+        raise ValueError("--subnet and --security-group require each other")
 
 
 def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[str]) -> bool:
@@ -69,7 +69,7 @@ def each(check: Callable[[str], None]) -> Check:
 def between(least: float, most: float) -> Check:
     def check(number: float) -> None:
         if not (math.isfinite(number) and least <= number <= most):
-            raise ValueError(f"{number:g} is not from {least:g} to {most:g}")
+            raise ValueError(f"{number:g} is not between {least:g} and {most:g}")
 
     return check
 
@@ -82,7 +82,8 @@ def one_or_more(number: int) -> None:
 def check_topic(text: str) -> None:
     if not TOPIC.fullmatch(text):
         raise ValueError(
-            f"{text!r} is not a topic's ARN; write it like arn:aws:sns:us-east-1:123456789012:pets"
+            f"{text!r} is not the ARN of a topic; "
+            "write it like arn:aws:sns:us-east-1:123456789012:pets"
         )
 
 
@@ -104,8 +105,8 @@ def check_environment(texts: tuple[str, ...]) -> None:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in given.items())
     if len(given) > MOST_VARIABLES or size > LARGEST_ENVIRONMENT:
         raise ValueError(
-            f"{len(given)} variables of {size} bytes; SageMaker takes {MOST_VARIABLES} "
-            f"of {LARGEST_ENVIRONMENT} bytes in all"
+            f"{len(given)} variables, {size} bytes; SageMaker allows {MOST_VARIABLES} variables "
+            f"and {LARGEST_ENVIRONMENT} bytes"
         )
 
 

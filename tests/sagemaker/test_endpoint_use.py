@@ -306,10 +306,10 @@ def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
     [
         (("status", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
         (("down", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
-        (("logs", "pets", "--lines", "-1"), "argument --lines: -1 is not from 0"),
-        (("logs", "pets", "--every", "0"), "argument --every: 0 is not from"),
+        (("logs", "pets", "--lines", "-1"), "argument --lines: -1 is not between 0"),
+        (("logs", "pets", "--every", "0"), "argument --every: 0 is not between"),
         (("invoke", "pets", "s3://B/x"), "'s3://B/x' is not an S3 address"),
-        (("invoke", "pets", "s3://b12/x.jpg", "--out", "x"), "--out goes with a local file only"),
+        (("invoke", "pets", "s3://b12/x.jpg", "--out", "x"), "--out requires a local file"),
     ],
 )
 def test_what_cannot_be_is_told_and_exits_with_2(

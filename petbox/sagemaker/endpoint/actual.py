@@ -112,38 +112,33 @@ def unless_absent() -> Iterator[None]:
 # One thing
 
 
-def describe_endpoint(sagemaker: Any, name: str) -> Described | None:
-    found: Described
-    with unless_absent(), session.calling(f"endpoint {name}"):
-        found = sagemaker.describe_endpoint(EndpointName=name)
-        return found
+def describe_or_none(call: Callable[..., Described], what: str, **name: str) -> Described | None:
+    with unless_absent(), session.calling(what):
+        return call(**name)
     return None
+
+
+def describe_endpoint(sagemaker: Any, name: str) -> Described | None:
+    return describe_or_none(sagemaker.describe_endpoint, f"endpoint {name}", EndpointName=name)
 
 
 def describe_config(sagemaker: Any, name: str | None) -> Described | None:
-    found: Described
-    if name is not None:  # a failed endpoint may have none
-        with unless_absent(), session.calling(f"endpoint configuration {name}"):
-            found = sagemaker.describe_endpoint_config(EndpointConfigName=name)
-            return found
-    return None
+    if name is None:  # a failed endpoint may have none
+        return None
+    what = f"endpoint configuration {name}"
+    return describe_or_none(sagemaker.describe_endpoint_config, what, EndpointConfigName=name)
 
 
 def _model(sagemaker: Any, config: Described) -> Described | None:
     name = config["ProductionVariants"][0].get("ModelName")
-    found: Described
-    if name is not None:  # an endpoint of inference components has none
-        with unless_absent(), session.calling(f"model {name}"):
-            found = sagemaker.describe_model(ModelName=name)
-            return found
-    return None
+    if name is None:  # an endpoint of inference components has none
+        return None
+    return describe_or_none(sagemaker.describe_model, f"model {name}", ModelName=name)
 
 
-def find_schedule(scheduler: Any, name: str) -> dict[str, Any] | None:
+def find_schedule(scheduler: Any, name: str) -> Described | None:
     schedule = names.schedule(name)
-    with unless_absent(), session.calling(f"schedule {schedule}"):
-        return dict(scheduler.get_schedule(Name=schedule))
-    return None
+    return describe_or_none(scheduler.get_schedule, f"schedule {schedule}", Name=schedule)
 
 
 def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described, ...]]:

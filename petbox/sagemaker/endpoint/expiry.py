@@ -24,7 +24,7 @@ def duration(text: str) -> timedelta:
     parts = re.findall(r"(\d+)([dhm])", text)
     chosen = timedelta(**{UNITS[unit]: int(number) for number, unit in parts})
     if not SHORTEST <= chosen <= LONGEST:
-        raise ValueError(f"{text!r} is not from 10m to 365d")
+        raise ValueError(f"{text!r} is not between 10m and 365d")
     return chosen
 
 

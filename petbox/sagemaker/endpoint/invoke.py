@@ -56,7 +56,7 @@ class InvokeOptions:
         if aws_names.is_s3(self.file):
             aws_names.check_s3(self.file)
             if self.out is not None:
-                raise ValueError("--out goes with a local file only; the response to this is in S3")
+                raise ValueError("--out requires a local file; this response is written to S3")
 
 
 def invoke(options: InvokeOptions) -> None:

@@ -91,7 +91,7 @@ class UpOptions:
         check_all(self, CHECKS)
         for name, needed in GOES_WITH.items():
             if getattr(self, name) is not None and getattr(self, needed) is None:
-                raise ValueError(f"{flag(self, name)} goes with {flag(self, needed)} only")
+                raise ValueError(f"{flag(self, name)} requires {flag(self, needed)}")
         for name, others in EXCLUDES.items():
             for other in others:
                 if getattr(self, name) is not None and getattr(self, other) not in (None, ()):
@@ -104,7 +104,7 @@ class UpOptions:
 
     def _check_scaling(self, text: str) -> None:
         if self.target is None:
-            raise ValueError("--autoscale goes with --target only")
+            raise ValueError("--autoscale requires --target")
         if bounds(text)[0] == 0 and self.async_ is None:
             raise ValueError("argument --autoscale: only an endpoint with --async may go down to 0")
 
@@ -143,7 +143,7 @@ def memory_and_concurrency(text: str) -> tuple[int, int]:
     if memory not in MEMORIES:
         raise ValueError(f"{memory} is not a size of memory; take one of {MEMORIES}")
     if not 1 <= concurrency <= MOST_CONCURRENCY:
-        raise ValueError(f"a concurrency of {concurrency} is not from 1 to {MOST_CONCURRENCY}")
+        raise ValueError(f"a concurrency of {concurrency} is not between 1 and {MOST_CONCURRENCY}")
     return memory, concurrency
 
 

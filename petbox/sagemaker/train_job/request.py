@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
 from petbox.cli.options import Json
+from petbox.sagemaker.endpoint.names import tag_list
 from petbox.sagemaker.option_checks import (
     EVERY,
     Check,
@@ -84,9 +85,9 @@ class TrainJobOptions:
         if self.follow is not None and self.dry_run:
             raise ValueError("--follow changes nothing, so --dry-run has nothing to show")
         if self.max_wait_hours is not None and not self.spot:
-            raise ValueError("--max-wait-hours goes with --spot only")
+            raise ValueError("--max-wait-hours requires --spot")
         if self.max_wait_hours is not None and self.max_wait_hours < self.max_hours:
-            raise ValueError("--max-wait-hours counts the training too; give --max-hours or more")
+            raise ValueError("--max-wait-hours includes the training; pass at least --max-hours")
         if self.detach and self.dry_run:
             raise ValueError("--detach and --dry-run exclude each other")
 
@@ -98,7 +99,7 @@ def _check_place(text: str) -> None:
 
 def _check_hours(hours: float) -> None:
     if not (math.isfinite(hours) and 1 / 60 <= hours <= MOST_HOURS):
-        raise ValueError(f"{hours:g} is not from a minute (0.02) to 28 days ({MOST_HOURS:g})")
+        raise ValueError(f"{hours:g} is not between a minute (0.02) and 28 days ({MOST_HOURS:g})")
 
 
 def _check_wait(hours: float) -> None:
@@ -109,12 +110,12 @@ def _check_wait(hours: float) -> None:
 def _check_hyperparameters(texts: tuple[str, ...]) -> None:
     given = aws_names.pairs(texts)
     if len(given) > MOST_HYPERPARAMETERS:
-        raise ValueError(f"{len(given)} are given, and SageMaker takes {MOST_HYPERPARAMETERS}")
+        raise ValueError(f"{len(given)} are given; the maximum is {MOST_HYPERPARAMETERS}")
     for key, value in given.items():
         if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
             raise ValueError(
-                f"{key[:LONGEST_KEY]!r}: SageMaker takes names of up to {LONGEST_KEY} characters "
-                f"and values of up to {LONGEST_VALUE}"
+                f"{key[:LONGEST_KEY]!r}: SageMaker allows names of {LONGEST_KEY} characters "
+                f"and values of {LONGEST_VALUE}"
             )
 
 
@@ -145,7 +146,7 @@ CHECKS: dict[str, Check] = {
 
 
 def plan(options: TrainJobOptions, name: str, data: str, init: str | None = None) -> dict[str, Any]:
-    """CreateTrainingJob's request; `data` and `init` are where those lie in S3."""
+    """CreateTrainingJob's request; `data` and `init` are S3 addresses."""
     assert options.output is not None  # checked by the options
     output = options.output.rstrip("/")
     channels = [_channel("training", data if data.endswith("/") else f"{data}/")]
@@ -181,8 +182,7 @@ def plan(options: TrainJobOptions, name: str, data: str, init: str | None = None
             "SecurityGroupIds": list(options.security_group),
         }
     if options.tag:
-        tags = aws_names.pairs(options.tag)
-        request["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+        request["Tags"] = tag_list(aws_names.pairs(options.tag))
     return request
 
 
