@@ -76,7 +76,7 @@ def test_it_is_fetched_once(s3: Any, tmp_path: Path) -> None:
 
 def test_one_with_another_hash_is_rejected_and_leaves_nothing(s3: Any, tmp_path: Path) -> None:
     s3.put_object(Bucket=BUCKET, Key="other", Body=archive(model=b"another"))
-    with pytest.raises(ModelError, match=f"should be {sha256(WHOLE)}; nothing of it is used"):
+    with pytest.raises(ModelError, match=f"expected {sha256(WHOLE)}; nothing of it is used"):
         model_archive.fetched(f"s3://{BUCKET}/other", sha256(WHOLE), tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -112,7 +112,7 @@ def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
 
     aws.asked.clear()
     twice = done(down(aws, "life", "--yes"))
-    assert (twice.stderr, aws.changes()) == ("life: nothing of it is there\n", [])
+    assert (twice.stderr, aws.changes()) == ("life: nothing to delete\n", [])
 
 
 def test_with_json_up_and_down_print_one_object(aws: Door) -> None:
@@ -332,14 +332,14 @@ def test_down_waits_until_sagemaker_lets_go(aws: Door) -> None:
     aws.instead["DeleteEndpoint"] = delete
     result = done(down(aws, "held", "--yes"))
     assert len(tries) == 2
-    assert "waiting until SageMaker is done with it" in result.stderr
+    assert "waiting until SageMaker allows it" in result.stderr
 
 
 def test_instances_are_not_made_serverless(aws: Door) -> None:
     done(up(aws, "solid"))
     aws.asked.clear()
     line = failed(up(aws, "solid", "--serverless", "4096,5"))
-    assert "has instances, and SageMaker makes no such endpoint serverless" in line
+    assert "has instances, and SageMaker cannot make such an endpoint serverless" in line
     assert "petbox endpoint down solid" in line
     assert aws.changes() == []
 
@@ -513,7 +513,7 @@ def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aw
         (("pets", "--image", "petbox:1"), "argument --image: 'petbox:1' is not an image in ECR"),
         (("pets", "--role", "SageMaker"), "argument --role: 'SageMaker' is not the ARN of a role"),
         (("pets", "--model-data", "s3://b12/m.zip"), "argument --model-data: 's3://b12/m.zip'"),
-        (("pets", "--env", "1A=b"), "argument --env: '1A' is not a variable's name"),
+        (("pets", "--env", "1A=b"), "argument --env: '1A' is not the name of a variable"),
         (("pets", "--env", f"A={'b' * 1025}"), "argument --env: A: has more than 1024"),
         (("pets", "--instance-type", "m5.large"), "write it like ml.m5.large"),
         (("pets", "--instance-count", "0"), "argument --instance-count: 0 is less than 1"),
@@ -539,7 +539,7 @@ def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aw
         (("pets", "--capture", "s3://b12/x", "--capture-percent", "101"), "not between 1 and 100"),
         (("pets", "--health-timeout", "10"), "argument --health-timeout: 10 is not between 60"),
         (("pets", "--subnet", "subnet-1"), "require each other"),
-        (("pets", "--tag", "petbox:x=1"), "which petbox keeps for itself"),
+        (("pets", "--tag", "petbox:x=1"), "which is reserved for petbox"),
         (("pets", "--ttl", "2"), "argument --ttl: '2' is not a duration; write it like 2h"),
         (("pets", "--ttl", ""), "argument --ttl: '' is not a duration"),
         (("pets", "--ttl", "9m"), "argument --ttl: '9m' is not between 10m and 365d"),

@@ -134,7 +134,7 @@ def test_list_finds_all_that_petbox_made(aws: Door) -> None:
     assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "no expiry"]
     assert pets[:3] == ["pets", "InService", "1 of ml.m5.xlarge"]
     assert pets[3].startswith("expires 20")
-    assert result.stderr == f"2 endpoints of petbox's in {REGION}\n"
+    assert result.stderr == f"2 endpoints made by petbox in {REGION}\n"
 
 
 def test_list_finds_what_is_left_of_an_endpoint_that_is_gone(aws: Door) -> None:
@@ -290,8 +290,8 @@ def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
     with large.open("r+b") as file:
         file.truncate(25 * 1024 * 1024 + 1)
     for file, told in (
-        (strange, "cat.xyz: what it is its name does not say; give --content-type"),
-        (large, "large.jpg: has 26.2 MB, and SageMaker passes on 25 MB"),
+        (strange, "cat.xyz: unknown content type; pass --content-type"),
+        (large, "large.jpg: has 26.2 MB, but SageMaker's limit is 25 MB"),
         (tmp_path / "none.jpg", "none.jpg: no such file"),
     ):
         assert told in failed(petbox(aws.env, "endpoint", "invoke", "pets", file))

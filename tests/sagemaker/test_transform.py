@@ -274,8 +274,8 @@ def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
         ((), "the following arguments are required: SOURCE, DESTINATION"),
         (("s3://b12/in", "s3://b12/out"), "give --endpoint, or the model: --image, --role"),
         (("in", "s3://b12/out", *MODEL), "argument SOURCE: 'in' is not an S3 address"),
-        (("s3://b12/in", "s3://b12/in/out", *MODEL), "DESTINATION lies under SOURCE"),
-        (("s3://b12/in/", "s3://b12/in", *MODEL), "DESTINATION lies under SOURCE"),
+        (("s3://b12/in", "s3://b12/in/out", *MODEL), "DESTINATION is inside SOURCE"),
+        (("s3://b12/in/", "s3://b12/in", *MODEL), "DESTINATION is inside SOURCE"),
         (("s3://b12/a", "s3://b12/b", "--endpoint", "x", *MODEL), "--endpoint and --image exclude"),
         (
             ("s3://b12/a", "s3://b12/b", *MODEL, "--name", "a" * 43),
