@@ -132,7 +132,7 @@ def test_what_is_no_model_is_told(aws: Aws, tmp_path: Path) -> None:
     assert "none: no such folder" in line
     model = saved_model(tmp_path / "toy")
     line = failed(petbox(aws.env, "endpoint", "package", model, "s3://no-such-bucket"))
-    assert "NoSuchBucket" in line and "make it, or name another" in line
+    assert "NoSuchBucket" in line and "create it, or choose another" in line
     wrong = petbox(aws.env, "endpoint", "package", model, "bucket/models")
     assert wrong.returncode == 2
     assert "argument TO: 'bucket/models' is not an S3 address" in wrong.stderr

@@ -237,7 +237,7 @@ def test_another_image_is_put_in_place_and_the_replaced_is_removed(aws: Door) ->
     assert aws.requests("DeleteModel") == [{"ModelName": old_model}]
     assert aws.requests("DeleteEndpointConfig") == [{"EndpointConfigName": old}]
     assert "[Updating] change" in result.stderr and "[InService] change" in result.stderr
-    assert f"{REPOSITORY}:2: has no digest" in result.stderr
+    assert f"{REPOSITORY}:2: no digest" in result.stderr
 
 
 def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: Door) -> None:

@@ -386,7 +386,7 @@ def test_a_bucket_that_is_not_there_is_named(aws: Aws, data: Path) -> None:
     words = (*REQUIRED, "--data", data, "--output", "s3://no-such-bucket/x", "--name", "pets-b")
     line = failed(train_job(aws.env, *words))
     assert line.startswith("error: s3://no-such-bucket/x/data/my-records-")
-    assert "NoSuchBucket" in line and "make it, or name another" in line
+    assert "NoSuchBucket" in line and "create it, or choose another" in line
 
 
 # Without one
@@ -427,7 +427,7 @@ def test_what_is_not_allowed_is_told_in_awss_words_and_with_advice() -> None:
         line = failed(train_job(aws.env, *REQUIRED, "--name", "pets-1"))
     assert line == (
         "error: training job pets-1: AccessDeniedException: not allowed to call "
-        "DescribeTrainingJob; ask whoever keeps the account to allow it, or set AWS_PROFILE to "
+        "DescribeTrainingJob; ask the account's administrator to allow it, or set AWS_PROFILE to "
         "another"
     )
 
