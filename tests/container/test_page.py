@@ -954,8 +954,8 @@ def test_on_a_desktop_the_page_is_opened(tmp_path: Path) -> None:
 # Shows an address, and waits for all that this has started.
 SHOW = """
 import os, threading
-from petbox import desktop
-desktop.show("http://localhost/")
+from petbox.cli import browser
+browser.show("http://localhost/")
 for thread in threading.enumerate():
     if thread is not threading.current_thread():
         thread.join()
