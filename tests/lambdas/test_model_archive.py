@@ -231,7 +231,7 @@ def test_a_full_storage_is_reported(s3: Any) -> None:
 
 
 def test_what_a_killed_download_left_is_removed(s3: Any, tmp_path: Path) -> None:
-    fetch = "import sys; from pathlib import Path; from petbox import model_archive as m; "
+    fetch = "import sys; from pathlib import Path; from petbox.lambdas import model_archive as m; "
     fetch += "m.fetched(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
     address = f"s3://{BUCKET}/cut"
     with stalling() as url:
