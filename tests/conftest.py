@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.warm_python import WarmPython
 
 pytest_plugins = tuple(
     f"support.{name}"
@@ -17,6 +19,13 @@ pytest_plugins = tuple(
 )
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+WITH_TENSORFLOW = (
+    "export/exporter_savedmodel.py",
+    "export/to_litert.py",
+    "train/evaluate.py",
+    "train/make_records.py",
+    "train/train.py",
+)
 # They are begun first, so that no core is left alone with one of them in the end.
 LONGEST = (
     "test_training",
@@ -65,12 +74,16 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+def run() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs one of the project's programs as a user would."""
+    warm = WarmPython()
 
-    def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, *map(str, command)]
-        settings: dict[str, object] = {"cwd": CHECKOUT, "timeout": 600, **options}
-        return subprocess.run(words, capture_output=True, text=True, **settings)  # type: ignore[call-overload,no-any-return]
+    def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, command))
+        settings = {"cwd": CHECKOUT, "timeout": 600, **options}
+        if words[0] in WITH_TENSORFLOW and settings.keys() == {"cwd", "timeout"}:
+            return warm.run(*words, **settings)
+        return subprocess.run([sys.executable, *words], capture_output=True, text=True, **settings)
 
-    return run
+    yield run
+    warm.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT
+from support.warm_python import WarmPython
 
 
 def test_programs_that_tests_start_can_be_interrupted() -> None:
@@ -29,3 +31,56 @@ def test_so_they_can_where_the_shell_ignores_ctrl_c(workers: str, tmp_path: Path
         ["sh", "-c", script, "-", *words, test], cwd=CHECKOUT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+SCRIPT = """
+import atexit, os, sys
+atexit.register(print, "goodbye")
+print(sys.argv, os.getcwd(), os.environ.get("PETBOX_TEST_WARM"), sys.stdin.read(), __name__)
+print("tensorflow" in sys.modules, file=sys.stderr)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmPython]:
+    warm = WarmPython()
+    yield warm
+    warm.close()
+
+
+@pytest.mark.parametrize("code", ["0", "3"])
+def test_a_warm_program_is_as_one_that_python_starts(
+    warm: WarmPython, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETBOX_TEST_WARM", code)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = warm.run(str(script), code, "ä", cwd=tmp_path, timeout=120)
+    assert done.stdout == f"{[str(script), code, 'ä']} {tmp_path} {code}  __main__\ngoodbye\n"
+    assert (done.returncode, done.stderr) == (int(code), "True\n")
+
+
+def test_a_warm_program_that_raises_shows_where_and_leaves_the_next_alone(
+    warm: WarmPython, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import json\njson.loads('{')\n")
+    done = warm.run(str(script), cwd=tmp_path, timeout=120)
+    assert done.returncode == 1 and not done.stdout
+    assert f'File "{script}", line 2' in done.stderr and "JSONDecodeError" in done.stderr
+    script.write_text("import os; os.abort()")
+    assert warm.run(str(script), cwd=tmp_path, timeout=120).returncode == -signal.SIGABRT
+    script.write_text("print('next')")
+    assert warm.run(str(script), cwd=tmp_path, timeout=120).stdout == "next\n"
+
+
+def test_a_warm_program_that_takes_too_long_is_killed(warm: WarmPython, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import time\ntime.sleep(0)")
+    assert warm.run(str(script), cwd=tmp_path, timeout=120).returncode == 0  # it is warm
+    script.write_text("import time\ntime.sleep(60)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm.run(str(script), cwd=tmp_path, timeout=2)
+    script.write_text("print('next')")
+    assert warm.run(str(script), cwd=tmp_path, timeout=120).stdout == "next\n"
