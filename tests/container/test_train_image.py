@@ -14,17 +14,31 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT
+from support import locks
 from support.aws import moto
 from support.docker_engine import MINE, Engine
 
 DOCKERFILE = CHECKOUT / "container/train.Dockerfile"
 # Large, and never opened by what runs here; pip asks only what is installed.
-UNUSED = ("clang/native", "googleapiclient/discovery_cache", "moto", "mypy", "tensorflow/include")
+UNUSED = ("clang/native", "googleapiclient/discovery_cache", "tensorflow/include")
+
+
+def others() -> set[str]:
+    """What is installed here and not locked for training."""
+    training = {top for name in locks.packages("train") for top in tops(name)}
+    development = {top for name in locks.packages("dev") for top in tops(name)}
+    return development - training
+
+
+def tops(name: str) -> set[str]:
+    """A distribution's entries in site-packages."""
+    return {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +52,7 @@ def base(engine: Engine, debian_tar: Path) -> str:
         subprocess.run(["tar", "-xf", debian_tar, "-C", root], check=True)
         if not Path(root, "usr/bin", python).exists():
             pytest.skip(f"{debian_tar.stem} has another Python than .venv, which has {python}")
-        excluded = " ".join(f"--exclude={packages.name}/{part}" for part in UNUSED)
+        excluded = " ".join(f"--exclude={packages.name}/{part}" for part in (*UNUSED, *others()))
         packing = (
             f"tar -c --exclude='*petbox*' --exclude=./{Path(target).parent} {excluded} "
             f"--transform='s#^{packages.name}#{target}#' -C $1 . -C $2 {packages.name}"

@@ -36,7 +36,9 @@ def records(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def whole(
+    records: Path, tmp_path_factory: pytest.TempPathFactory, trained: Any
+) -> tuple[Path, str]:
     """An uninterrupted run, and its stderr."""
     out = tmp_path_factory.mktemp("whole") / "run"
     done = trained(records, out, "--evaluate-every", "3")
@@ -49,9 +51,9 @@ def command(records: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, *words]
 
 
-def trained(records: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = command(records, out, *more)
-    return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def trained(run: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda records, out, *more: run(*command(records, out, *more)[1:])
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def test_a_run_says_its_losses_and_its_evaluations(whole: tuple[Path, str]) -> N
 
 
 def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
-    records: Path, tmp_path: Path, whole: tuple[Path, str]
+    records: Path, tmp_path: Path, whole: tuple[Path, str], trained: Any
 ) -> None:
     broken = tmp_path / "broken"
     with training(command(records, broken)) as process:
@@ -162,7 +164,9 @@ def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
     assert scalars(broken, "learning_rate") == pytest.approx(rates)
 
 
-def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(records: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(
+    records: Path, tmp_path: Path, run: Any
+) -> None:
     out, steps = tmp_path / "run", 40
     words = command(records, out, "--steps", str(steps), "--checkpoint-every", "1000")
     words += ["--report-every", "5"]
@@ -175,7 +179,7 @@ def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(records: Path, tmp_
     at = stopped_at(said, steps)
     assert 5 <= at < steps
     assert max(saved(unfinished(out))) == at
-    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    done = run(*words[1:])
     assert done.returncode == 0, done.stderr
     assert max(saved(out)) == steps
     rates = scalars(out, "learning_rate")
@@ -204,7 +208,7 @@ def schedule(steps: int, step: int) -> float:
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
-    records: Path, tmp_path: Path
+    records: Path, tmp_path: Path, trained: Any
 ) -> None:
     out = tmp_path / "run"
     done = trained(records, out, "--learning-rate", "1e12")
@@ -229,7 +233,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
-    records: Path, tmp_path: Path, options: tuple[str, ...], says: str
+    records: Path, tmp_path: Path, options: tuple[str, ...], says: str, trained: Any
 ) -> None:
     done = trained(records, tmp_path / "run", *options)
     assert done.returncode == 1
@@ -238,7 +242,7 @@ def test_what_cannot_be_is_refused_at_once(
 
 
 def test_a_run_begins_with_the_weights_of_another(
-    records: Path, tmp_path: Path, whole: tuple[Path, str]
+    records: Path, tmp_path: Path, whole: tuple[Path, str], trained: Any
 ) -> None:
     out = tmp_path / "run"
     weights = ("--init", str(whole[0]), "--init-parts", "backbone+decoder")
