@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.warm_python import WarmPython
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = tuple(
     f"support.{name}"
@@ -26,27 +27,55 @@ WITH_TENSORFLOW = (
     "train/make_records.py",
     "train/train.py",
 )
-# They are begun first, so that no core is left alone with one of them in the end.
+# Files whose tests run in one worker of xdist, so that its Docker engine and images serve them all.
+TOGETHER = (
+    (
+        "test_conform_image",
+        "test_conform_petbox",
+        "test_image",
+        "test_image_faults",
+        "test_local",
+        "test_push_ecr",
+    ),
+    ("test_lambda_detector", "test_train_image", "test_zoo"),
+)
+# These start first, so that the last minutes do not wait for one worker.
 LONGEST = (
+    *TOGETHER[0],
+    *TOGETHER[1],
     "test_training",
-    "test_train_image",
-    "test_conform_image",
-    "test_zoo",
     "test_training_contract",
     "test_chain",
+    "test_serve",
     "test_export_speed_options",
-    "test_evaluation",
     "test_exporter",
-    "test_pets",
-    "test_lambda_detector",
+    "test_endpoint_up",
+    "test_evaluation",
     "test_keras_mobilenet",
     "test_s3_front",
+    "test_train_job",
     "test_litert",
-    "test_push_ecr",
-    "test_image_faults",
+    "test_pets",
+    "test_lambda_zips",
+    "test_serve_script",
     "test_replay",
+    "test_notebook",
     "test_wrapped",
+    "test_page",
+    "test_conform",
 )
+
+
+class ByFile(LoadFileScheduling):
+    """The tests of a file, or of files that are TOGETHER, go to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return next((together[0] for together in TOGETHER if Path(file).stem in together), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+from conftest import CHECKOUT, LONGEST, TOGETHER
 from support.warm_python import WarmPython
 
 
@@ -19,6 +19,12 @@ def test_programs_that_tests_start_can_be_interrupted() -> None:
     ignored = int(shown.split()[1], 16)
     for number in (signal.SIGINT, signal.SIGQUIT):
         assert not ignored >> (number - 1) & 1, f"{number.name} is ignored: {shown}"
+
+
+def test_every_file_that_is_scheduled_by_its_name_exists() -> None:
+    files = [path.stem for path in (CHECKOUT / "tests").rglob("test_*.py")]
+    for name in (*LONGEST, *sum(TOGETHER, ())):
+        assert files.count(name) == 1, name
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
