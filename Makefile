@@ -1,4 +1,4 @@
-# Everything a developer or a stranger types. `make demo` and `make test` do all their own set-up.
+# The commands for developers. `make demo` and `make test` install what they need.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -Eeuo pipefail -c
 .DELETE_ON_ERROR:
@@ -9,9 +9,9 @@ MODEL ?= model/toy
 BASE ?=
 export PYTHON
 BIN := .venv/bin
-# One more than there are cores, since some tests wait; each may take a gigabyte or two.
+# One more than there are cores, since some tests wait; each may use a gigabyte or two.
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
-# Libraries that keep caches keep them in the checkout.
+# Libraries write their caches into the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 export KERAS_HOME := $(CURDIR)/build/cache/keras
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help demo test check format bench replay image lock clean
 
-help: ## what can be made
+help: ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .venv/ready: locks/dev.txt pyproject.toml scripts/install_python.sh
@@ -27,37 +27,37 @@ help: ## what can be made
 	@scripts/install_python.sh
 	@touch $@
 
-demo: .venv/ready ## train, export, serve and ask a small detector (minutes; PORT=8080)
+demo: .venv/ready ## train, export, serve and try a small detector (minutes; PORT=8080)
 	@scripts/install_system.sh nginx
 	@$(BIN)/python scripts/demo.py --port $(PORT)
 
-test: check ## every test, the whole chain and the images included
+test: check ## check, then every test, the images' included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: .venv/ready ## the inner loop: style, types, scripts, nginx (under a minute)
+check: .venv/ready ## style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck
 	@scripts/check.sh
 
-format: .venv/ready ## lay out the Python as the check wants it
+format: .venv/ready ## format the Python code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: .venv/ready ## measure all, and rewrite the tables of bench/RESULTS.md (hours)
+bench: .venv/ready ## run every benchmark and update bench/RESULTS.md (hours)
 	@scripts/install_system.sh nginx hey
 	@bench/all
 
-replay: .venv/ready ## compare the embedded model server with recorded answers of TensorFlow Serving
+replay: .venv/ready ## compare the embedded model server with recorded responses of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py
 
 image: ## build the serving image (MODEL=model/toy; BASE=tensorflow/serving:2.20.0 needs no GPU)
 	@[ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || \
-	    { echo >&2 "make image: $(MODEL) holds no SavedModel; make demo exports model/toy"; exit 1; }
+	    { echo >&2 "make image: $(MODEL) contains no SavedModel; make demo exports model/toy"; exit 1; }
 	docker build --file container/Dockerfile --tag petbox --build-arg MODEL=$(MODEL) \
 	    $(if $(BASE),--build-arg BASE=$(BASE)) .
 
-clean: ## remove what the demo made; downloads stay
+clean: ## remove what the demo and the tests created; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build
 
 lock: ## write locks/ from pyproject.toml (needs the package index)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reads everything without running it: style, types, shell, Dockerfile, templates, nginx. usage: scripts/check.sh
+# Checks style, types, shell scripts, Dockerfiles, templates and nginx.conf. usage: scripts/check.sh
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,10 +10,10 @@ git ls-files -z -- '*.sh' container/serve bench/all .ci/run | xargs -0 shellchec
 hadolint container/Dockerfile container/train.Dockerfile serverless/detector.Dockerfile \
   serverless/zoo/Dockerfile
 cfn-lint serverless/template.yaml
-if command -v sam >/dev/null; then # it brings a gigabyte of its own, so it is not in .venv
+if command -v sam >/dev/null; then # it takes a gigabyte, so it is not in .venv
   SAM_CLI_TELEMETRY=0 sam validate --lint --region us-east-1 --template serverless/template.yaml >/dev/null
 fi
-# As it lies; what nginx would write goes under build/.
+# The file as it is; nginx writes under build/.
 mkdir -p build/nginx
 nginx -t -q -p "$PWD/build/nginx" -c "$PWD/container/nginx.conf"
 pytest --quiet tests/test_layout.py

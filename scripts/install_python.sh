@@ -14,7 +14,7 @@ for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
 done
 if [ -z "$python" ]; then
   echo >&2 "install_python: no Python 3.10, 3.11 or 3.12 with venv found" \
-    "(${PYTHON:-python3 is $(python3 --version 2>&1)}); install one and type: PYTHON=python3.12 make demo"
+    "(${PYTHON:-python3 is $(python3 --version 2>&1)}); install one and run: PYTHON=python3.12 make demo"
   exit 1
 fi
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian or Ubuntu packages behind the commands named, as far as they are missing.
+# Installs the Debian or Ubuntu packages of the named commands, if they are missing.
 # usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|chromium|hey ...
 set -Eeuo pipefail
 
@@ -19,7 +19,7 @@ for thing in "$@"; do
         missing+=(python3 python3-venv)
       ;;
     docker)
-      # an engine that answers will do; without one the client alone is of no use
+      # any engine that responds is enough; the client alone is not
       if ! docker info >/dev/null 2>&1; then
         PATH="$PATH:/usr/sbin:/sbin" command -v dockerd >/dev/null || missing+=(docker.io)
       fi
@@ -32,7 +32,7 @@ for thing in "$@"; do
       command -v "$thing" >/dev/null || missing+=("$thing")
       ;;
     *)
-      echo >&2 "install_system: knows nginx, shellcheck, python, docker, registry, chromium and hey, not $thing"
+      echo >&2 "install_system: $thing: unknown; choose from nginx, shellcheck, python, docker, registry, chromium, hey"
       exit 2
       ;;
   esac
@@ -45,14 +45,14 @@ if [ "$(id -u)" -ne 0 ]; then
   if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
     as_root=(sudo)
   else
-    echo >&2 "install_system: not installed: ${missing[*]}; as root type: apt-get install ${missing[*]}"
+    echo >&2 "install_system: not installed: ${missing[*]}; run as root: apt-get install ${missing[*]}"
     exit 1
   fi
 fi
 if ! command -v apt-get >/dev/null; then
   echo >&2 "install_system: not installed: ${missing[*]} (Debian's names); this system has no apt-get," \
     "so install nginx 1.22 or later with its njs module (ngx_http_js_module), Python 3.10 to 3.12" \
-    "with venv, shellcheck, docker.io and debootstrap by its own means"
+    "with venv, shellcheck, docker.io and debootstrap in its own way"
   exit 1
 fi
 
@@ -62,13 +62,13 @@ install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --ye
 for package in "${missing[@]}"; do
   if ! apt-cache show "$package" >/dev/null 2>&1; then
     echo >&2 "install_system: this release has no package $package (Debian 12, Ubuntu 24.04 and later" \
-      "have); on Ubuntu 22.04 take nginx and nginx-module-njs from nginx.org's repository"
+      "have); on Ubuntu 22.04 install nginx and nginx-module-njs from nginx.org's repository"
     exit 1
   fi
 done
 "${install[@]}" "${missing[@]}" >&2
 
-# Debian starts a web server on port 80 with the package; petbox runs its own and wants no other.
+# Debian's package starts a web server on port 80, which petbox does not need.
 case " ${missing[*]} " in
   *" nginx "*)
     if [ -d /run/systemd/system ]; then

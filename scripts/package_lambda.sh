@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Builds the zips of the Lambda functions, each with what it imports and nothing else.
+# Builds the zips of the Lambda functions. Each contains what the function imports and nothing else.
 # usage: scripts/package_lambda.sh [option ...] [http_front|s3_front|detector|zoo ...]   (default: all)
-#   --model DIR           with a model.tflite, to go into detector.zip (default: none, it is in S3)
+#   --model DIR           folder with model.tflite, added to detector.zip (default: none, it is in S3)
 #   --python VERSION      of Lambda's runtime (default: 3.12)
 #   --architecture ARCH   x86_64 (default) or arm64, as Architecture in serverless/template.yaml
 #   --out DIR             where NAME.zip goes (default: build/lambda)
-# PYTHON names a Python with pip (default: the checkout's .venv). boto3 is not in them: Lambda has it.
-# Where there is a Python of the runtime's version, the zips are compiled, and start sooner.
+# PYTHON names a Python with pip (default: the checkout's .venv). boto3 is left out: Lambda has it.
+# If a Python of the runtime's version is installed, the code is compiled, and functions start faster.
 set -Eeuo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 readonly here
 runner=${PYTHON:-$here/.venv/bin/python}
-readonly most=262144000 # bytes of a function unpacked, which Lambda calls 250 MB
+readonly most=262144000 # Lambda's limit for an unpacked function, in bytes
 
 fail() { echo >&2 "package_lambda: $1" && exit 1; }
 usage() {
@@ -25,22 +25,22 @@ model='' python=3.12 architecture=x86_64 out=$here/build/lambda
 while [[ $# -gt 0 ]]; do
   case $1 in
     --model | --python | --architecture | --out)
-      [[ $# -gt 1 ]] || usage "$1 wants a value"
+      [[ $# -gt 1 ]] || usage "$1 needs a value"
       printf -v "${1#--}" %s "$2"
       shift 2
       ;;
     --help) sed -nE '2,/^set /s/^# ?//p' "$0" && exit ;;
-    -*) usage "$1: not understood" ;;
+    -*) usage "$1: unknown option" ;;
     *) break ;;
   esac
 done
 case $architecture in
   x86_64) platform=x86_64 ;;
   arm64) platform=aarch64 ;;
-  *) usage "--architecture $architecture: Lambda has x86_64 and arm64" ;;
+  *) usage "--architecture $architecture: must be x86_64 or arm64" ;;
 esac
 [[ -z $model || -f $model/model.tflite ]] ||
-  fail "$model: no model.tflite in it; make one with export/to_litert.py"
+  fail "$model: contains no model.tflite; create one with petbox convert"
 
 # The rooms of petbox, or single files of one, that each function imports;
 # tests/lambdas/test_lambda_zips.py compares.
@@ -50,7 +50,7 @@ rooms() {
     detector) echo aws cli client data images lambdas litert {export,serving}/__init__.py \
       export/model_folder.py serving/in_process.py ;;
     zoo) ;;
-    *) usage "$1: no such function; there are http_front, s3_front, detector and zoo" ;;
+    *) usage "$1: no such function; choose http_front, s3_front, detector or zoo" ;;
   esac
 }
 lock() { # of locks/
@@ -80,7 +80,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 compiler=$(compiler)
 [[ -n $compiler ]] ||
-  echo >&2 "package_lambda: no python$python here to compile with; each container starts some 0.2 s later"
+  echo >&2 "package_lambda: python$python is not installed, so the code is not compiled; each container starts some 0.2 s later"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -107,11 +107,11 @@ packages() {
   fi
   echo "$tree"
 }
-strip() { # what no function here imports: tests, and LiteRT's tools and accelerators
+strip() { # removes what no function imports: tests, and LiteRT's tools and accelerators
   find "$1" -type d -name tests -prune -exec rm -r {} +
   rm -rf "$1"/ai_edge_litert/{aot,tools,vendors} "$1"/ai_edge_litert/*Accelerator.so
 }
-compile() { # Lambda cannot write what Python would keep
+compile() { # Lambda's file system is read-only, so Python cannot keep what it compiles there
   [[ -z $compiler ]] ||
     "$compiler" -m compileall -q --invalidation-mode unchecked-hash -s "$1" -p /var/task "$1" >&2
 }
@@ -134,7 +134,7 @@ for name; do
   if [[ $name == detector && -n $model ]]; then
     cp -RL "$model" "$tree/model"
   fi
-  # The same content makes the same zip, so that what did not change is not deployed again.
+  # The same content gives the same zip, so that an unchanged function is not deployed again.
   unpacked=$("$runner" - "$tree" "$work/$name.zip" <<'PYTHON'
 import pathlib, sys, zipfile
 
@@ -151,7 +151,7 @@ print(unpacked)
 PYTHON
   )
   ((unpacked <= most)) ||
-    fail "$name: has $((unpacked / 1000000)) MB unpacked, and Lambda takes 262; leave the model in S3, or take the image"
+    fail "$name: $((unpacked / 1000000)) MB unpacked, and Lambda's limit is 262 MB; leave the model in S3, or use the image"
   mv "$work/$name.zip" "$out/$name.zip"
   echo >&2 "package_lambda: $name.zip has $(($(stat --format=%s "$out/$name.zip") / 1000)) kB, $((unpacked / 1000)) kB unpacked"
   echo "$out/$name.zip"

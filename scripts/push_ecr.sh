@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds the serving image and pushes it to ECR; its address with its digest is what stdout gets.
+# Builds the serving image and pushes it to ECR. Prints its URI with its digest.
 # usage: scripts/push_ecr.sh [option ...] [-- option of docker build ...]
-#   --repository NAME     in ECR, made if it is missing (default: petbox)
-#   --model DIR           folder of versions to bake in (default: model/toy)
-#   --base IMAGE          what it is built on (default: the one that container/Dockerfile names)
-#   --image IMAGE         push this one, built already, instead of building
-#   --architecture ARCH   amd64 (default) or arm64, as the endpoint's instances are
-#   --keep N              let ECR delete all but the newest N images
-#   --allow-dirty         build from a checkout with changes that are not committed
-#   --dry-run             say what would be done and change nothing
-# Account and region are those of AWS's own settings (AWS_PROFILE, AWS_REGION, aws configure).
+#   --repository NAME     in ECR, created if it is missing (default: petbox)
+#   --model DIR           model to copy into the image, a folder of versions (default: model/toy)
+#   --base IMAGE          base image (default: the one in container/Dockerfile)
+#   --image IMAGE         push this image instead of building one
+#   --architecture ARCH   of the endpoint's instances: amd64 (default) or arm64
+#   --keep N              set a lifecycle policy that keeps only the newest N images
+#   --allow-dirty         build from a checkout with uncommitted changes
+#   --dry-run             print what would be done and change nothing
+# Account and region come from the AWS configuration (AWS_PROFILE, AWS_REGION, aws configure).
 # PYTHON names a Python that has petbox (default: the checkout's .venv).
 set -Eeuo pipefail
 trap 'exit 130' INT
@@ -34,7 +34,7 @@ repository=petbox model=model/toy base='' image='' architecture=amd64 keep='' al
 while [[ $# -gt 0 ]]; do
   case $1 in
     --repository | --model | --base | --image | --architecture | --keep)
-      [[ $# -gt 1 ]] || usage "$1 wants a value"
+      [[ $# -gt 1 ]] || usage "$1 needs a value"
       name=${1#--}
       printf -v "$name" %s "$2"
       shift 2
@@ -43,24 +43,24 @@ while [[ $# -gt 0 ]]; do
     --dry-run) dry_run=1 && shift ;;
     --) shift && break ;;
     --help) sed -nE '2,/^set /s/^# ?//p' "$0" && exit ;;
-    *) usage "$1: not understood" ;;
+    *) usage "$1: unknown option" ;;
   esac
 done
 [[ $architecture == amd64 || $architecture == arm64 ]] ||
-  usage "--architecture $architecture: SageMaker has amd64 and arm64"
-[[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: wants a whole number from 1"
+  usage "--architecture $architecture: must be amd64 or arm64"
+[[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: must be a whole number from 1"
 
-# What is asked, before anything is done
+# Checks, before anything is done
 
 "$python" -c 'import petbox' 2>/dev/null ||
-  fail "$python: has no petbox; type make check, or set PYTHON to one that has"
+  fail "$python: petbox is not installed there; run make check, or set PYTHON to a Python that has it"
 why=$(docker info --format '{{.ServerVersion}}' 2>&1 >/dev/null) ||
-  fail "no Docker engine answers (${why%%$'\n'*}); start one, or set DOCKER_HOST"
+  fail "Docker does not respond (${why%%$'\n'*}); start it, or set DOCKER_HOST"
 
-built='' # what the image holds, in letters that a tag may have
+built='' # the tag: what the image contains
 if [[ -n $image ]]; then
   id=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null) ||
-    fail "--image $image: not here; build or pull it first"
+    fail "--image $image: no such image; build or pull it first"
   revision=$(docker image inspect \
     --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
   id=${id#sha256:}
@@ -68,18 +68,18 @@ if [[ -n $image ]]; then
 else
   version=$(find "$here/$model" "$model" -maxdepth 2 -path '*/[0-9]*/saved_model.pb' 2>/dev/null |
     sort -V | tail -n 1) || true
-  [[ -n $version ]] || fail "--model $model: no version in it (1/saved_model.pb); export one, or type make demo"
+  [[ -n $version ]] || fail "--model $model: contains no version (1/saved_model.pb); export one, or run make demo"
   version=$(dirname "$version")
   [[ $(readlink -f "$version") == "$here"/* ]] ||
-    fail "--model $model: lies outside $here, which is all that docker build sees; move or export it there"
+    fail "--model $model: is outside $here, the build context; move or export it there"
   model=$(realpath --relative-to="$here" "$(dirname "$version")")
   content=$(cd "$version" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
   commit=$(git -C "$here" rev-parse --short=12 HEAD 2>/dev/null) ||
-    fail "$here: no commit to name the image by; push from a git checkout, or an --image"
+    fail "$here: not a git checkout, so the image has no tag; push from a checkout, or pass --image"
   changes=$(git -C "$here" status --porcelain)
   if [[ -n $changes ]]; then
     [[ -n $allow_dirty ]] ||
-      fail "not committed: $(head -n 3 <<<"$changes" | paste -sd ' ') ...; commit, or say --allow-dirty"
+      fail "uncommitted changes: $(head -n 3 <<<"$changes" | paste -sd ' ') ...; commit them, or pass --allow-dirty"
     state=$({ git -C "$here" diff HEAD && echo "$changes"; } | sha256sum)
     commit+=-dirty-${state:0:8}
   fi
@@ -93,7 +93,7 @@ settle() { ecr repository "$repository" ${keep:+--keep "$keep"} ${dry_run:+--dry
 there=$(ecr digest "$repository" "$built")
 if [[ -n $there ]]; then
   settle
-  say "is there already"
+  say "already pushed"
   echo "$uri@$there"
   exit
 fi
@@ -114,25 +114,25 @@ if [[ -z $image ]]; then
     --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
 fi
 
-# An image that the endpoint could not run is refused here, not ten minutes later.
+# An image that the endpoint could not run is rejected here, not ten minutes later.
 for_what=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$image")
 [[ $for_what == "linux/$architecture" ]] ||
-  fail "$image: is for $for_what, not linux/$architecture; build it for that, or say --architecture ${for_what#*/}"
-# By the label of TensorFlow Serving's own images: their GPU ones do not start where there is no GPU.
+  fail "$image: is for $for_what, not linux/$architecture; build it for linux/$architecture, or pass --architecture ${for_what#*/}"
+# From the label of TensorFlow Serving's own images: the GPU ones do not start without a GPU.
 serves=$(docker image inspect \
   --format '{{index .Config.Labels "tensorflow_serving_github_branchtag"}}' "$image")
-# shellcheck disable=SC2016  # it is the image's shell that reads it
+# shellcheck disable=SC2016  # the image's shell expands it
 inside=$(docker run --rm --network=none --entrypoint /bin/sh "$image" -c \
   'cat /models/*/*/assets.extra/export.json 2>/dev/null; tensorflow_model_server --version 2>&1 || true') ||
-  fail "$image: has no /bin/sh to look inside with; is it a serving image?"
+  fail "$image: has no /bin/sh; is it a serving image?"
 [[ -n $serves ]] || serves=$(sed -nE 's/.*TensorFlow (Library|ModelServer): */\1 /p' <<<"$inside" | tail -n 1)
 serves=$(grep -oE '[0-9]+\.[0-9]+' <<<"$serves" | head -n 1) || true
 wanted=$(sed -nE 's/^ *"tensorflow": *"([0-9]+\.[0-9]+).*/\1/p' <<<"$inside" | sort -uV | paste -sd ' ')
-[[ -n $wanted ]] || # what is pinned here, where no model of ours is in it
+[[ -n $wanted ]] || # without a model that petbox exported, the pinned version
   wanted=$(sed -nE 's/.*"tensorflow>=([0-9]+\.[0-9]+).*/\1/p' "$here/pyproject.toml" | head -n 1)
 for one in $wanted; do
   [[ $one == "$serves" ]] ||
-    fail "$image: serves with TensorFlow ${serves:-of no known version}, its model is of $one; take a --base of TensorFlow $one"
+    fail "$image: serves with TensorFlow ${serves:-of an unknown version}, but its model needs $one; pass a --base with TensorFlow $one"
 done
 
 # Pushing

@@ -113,14 +113,14 @@ def test_what_lambda_would_not_take_is_rejected(tmp_path: Path) -> None:
         file.truncate(MOST_UNPACKED)  # with what else is in the zip it is more
     done = packed("--out", tmp_path, "--model", model, "detector")
     assert done.returncode == 1 and not done.stdout
-    assert "MB unpacked, and Lambda takes 262; leave the model in S3" in done.stderr
+    assert "MB unpacked, and Lambda's limit is 262 MB; leave the model in S3" in done.stderr
     assert not list(tmp_path.glob("*.zip"))
 
 
 def test_a_folder_without_a_litert_model_is_rejected(tmp_path: Path) -> None:
     done = packed("--out", tmp_path, "--model", tmp_path, "detector")
     assert done.returncode == 1
-    assert "no model.tflite in it; make one with export/to_litert.py" in done.stderr
+    assert "contains no model.tflite; create one with petbox convert" in done.stderr
 
 
 def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--architecture", "riscv"], "Lambda has x86_64 and arm64"),
+        (["--architecture", "riscv"], "must be x86_64 or arm64"),
         (["no_front"], "no such function"),
-        (["--python"], "wants a value"),
-        (["--fast"], "not understood"),
+        (["--python"], "needs a value"),
+        (["--fast"], "unknown option"),
     ],
 )
 def test_a_misused_script_says_how_it_is_used(words: list[str], why: str) -> None:

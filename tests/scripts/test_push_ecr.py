@@ -192,7 +192,7 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     ecr.put_image(repositoryName="petbox", imageManifest=manifest.text, imageTag=tag)
     again = push(*options, "--", "--network=host")
     assert again.returncode == 0, again.stderr
-    assert "is there already" in again.stderr and "Step" not in again.stderr
+    assert "already pushed" in again.stderr and "Step" not in again.stderr
     assert re.fullmatch(
         re.escape(f"{REGISTRY_HOST}/petbox@sha256:") + "[0-9a-f]{64}\n", again.stdout
     )
@@ -206,8 +206,11 @@ def test_an_image_that_does_not_fit_is_not_pushed(
             ("--image", serving_base, "--architecture", "arm64"),
             "is for linux/amd64, not linux/arm64",
         ),
-        (("--image", debian), "serves with TensorFlow of no known version, its model is of 2.20"),
-        (("--image", "petbox-that-is-nowhere"), "not here; build or pull it first"),
+        (
+            ("--image", debian),
+            "serves with TensorFlow of an unknown version, but its model needs 2.20",
+        ),
+        (("--image", "petbox-that-is-nowhere"), "no such image; build or pull it first"),
     ):
         done = push(*words, "--repository", "other")
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
@@ -225,7 +228,7 @@ def test_a_model_of_another_tensorflow_is_not_pushed(
     finally:
         told_by_exporter(version, "2.20.0")
     assert done.returncode == 1
-    assert "serves with TensorFlow 2.20, its model is of 2.19" in done.stderr.splitlines()[-1]
+    assert "serves with TensorFlow 2.20, but its model needs 2.19" in done.stderr.splitlines()[-1]
 
 
 def test_what_is_not_committed_is_refused_unless_it_is_meant(
@@ -240,7 +243,7 @@ def test_what_is_not_committed_is_refused_unless_it_is_meant(
     finally:
         path.write_text(before)
     assert refused.returncode == 1
-    assert "not committed:  M container/gateway.js" in refused.stderr
+    assert "uncommitted changes:  M container/gateway.js" in refused.stderr
     assert meant.returncode == 0 and re.search(r"-dirty-[0-9a-f]{8}-adder-7-", meant.stderr)
 
 
@@ -251,14 +254,14 @@ def test_what_is_missing_is_said_in_a_line(
     for words, env, code, what in (
         (options, {**nobody(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
         (options, {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}, 1, "no AWS region is set"),
-        (options, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "no Docker engine answers"),
-        (("--model", "model/none"), {}, 1, "--model model/none: no version in it"),
-        (("--model", str(tmp_path)), {}, 1, "no version in it"),
+        (options, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
+        (("--model", "model/none"), {}, 1, "--model model/none: contains no version"),
+        (("--model", str(tmp_path)), {}, 1, "contains no version"),
         ((*options, "--repository", "Pets!", "--dry-run"), {}, 1, "--repository Pets!: ECR takes"),
-        ((*options, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: wants a whole number from 1"),
-        (("--architecture", "mips"), {}, 2, "--architecture mips: SageMaker has"),
-        (("--push",), {}, 2, "--push: not understood"),
-        (("--model",), {}, 2, "--model wants a value"),
+        ((*options, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: must be a whole number from 1"),
+        (("--architecture", "mips"), {}, 2, "--architecture mips: must be amd64"),
+        (("--push",), {}, 2, "--push: unknown option"),
+        (("--model",), {}, 2, "--model needs a value"),
     ):
         done = push(*words, **env)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
