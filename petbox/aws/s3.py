@@ -17,7 +17,8 @@ from typing import Any
 from petbox.aws import session
 from petbox.aws.names import S3Address
 from petbox.cli.program import say
-from petbox.cli.progress import megabytes, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import megabytes
 from petbox.errors import DataError, PetboxError
 
 LIST = "checkpoint"  # TensorFlow's file that lists the checkpoints

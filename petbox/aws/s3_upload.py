@@ -16,7 +16,8 @@ from petbox.aws import session
 from petbox.aws.names import S3Address
 from petbox.aws.s3 import ByteCount, objects
 from petbox.cli.program import say
-from petbox.cli.progress import MB, megabytes, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import MB, megabytes
 from petbox.errors import DataError
 
 

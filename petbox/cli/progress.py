@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from petbox.cli.program import say
+from petbox.cli.sizes import MB
 from petbox.errors import needs
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -76,14 +77,6 @@ def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int, str], N
             line(note)
 
     yield advance
-
-
-MB, MIB = 1_000_000, 2**20  # as disks and networks count, and as memory does
-
-
-def megabytes(size: int) -> str:
-    """A size as a person reads it."""
-    return f"{size / MB:.1f} MB" if size < 100 * MB else f"{size // MB} MB"
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from typing import Annotated, Any, Literal
 from petbox import outputs
 from petbox.cli import child, options, program, signals
 from petbox.cli.options import POSITIONAL
-from petbox.cli.progress import MIB
+from petbox.cli.sizes import MIB
 from petbox.data import command as records_command
 from petbox.data import formats, records
 from petbox.data.annotations import Dataset

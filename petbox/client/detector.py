@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import petbox
 from petbox import wire
 from petbox.cli.parallel import in_order
+from petbox.cli.sizes import MIB
 from petbox.client import limits, retry, transport
 from petbox.client.detections import Detections
 from petbox.errors import DataError, WireError
@@ -187,7 +188,7 @@ class Detector:
             return photo.encoded
         if not self._fit:
             raise DataError(
-                f"{photo.name}: makes a request of {size / limits.MB:.1f} MB, and {limit}; "
+                f"{photo.name}: makes a request of {size / MIB:.1f} MB, and {limit}; "
                 "use --fit (in Python fit=True) to send a smaller copy"
             )
         from petbox.images.shrink import shrink

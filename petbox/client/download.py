@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from petbox import __version__
+from petbox.cli.sizes import megabytes
 from petbox.errors import DataError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -236,7 +237,7 @@ def _content(url: str, response: http.client.HTTPResponse, most: int) -> bytes:
 
 
 def _too_large(url: str, most: int) -> TooLarge:
-    return TooLarge(f"{url}: has more than {most / 1e6:g} MB; give a smaller image")
+    return TooLarge(f"{url}: has more than {megabytes(most)}; give a smaller image")
 
 
 def _why(error: Exception, clock: _Clock) -> str:

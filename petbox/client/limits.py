@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from petbox.aws import session
 from petbox.aws.session import Account
+from petbox.cli.sizes import MIB
 
-MB = 1024 * 1024  # as SageMaker and nginx count
-REAL_TIME = 25 * MB
-SERVERLESS = 4 * MB
+REAL_TIME = 25 * MIB
+SERVERLESS = 4 * MIB
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Limit:
     whose: str
 
     def __str__(self) -> str:
-        return f"{self.whose} takes {self.most / MB:g} MB"
+        return f"{self.whose} takes {self.most / MIB:g} MB"
 
 
 FindLimit = Callable[[int], Limit]  # the limit that counts for a request of so many bytes
 
 
 def fixed(megabytes: float) -> FindLimit:
-    limit = Limit(int(megabytes * MB), "the server, by --limit,")
+    limit = Limit(int(megabytes * MIB), "the server, by --limit,")
     return lambda _size: limit
 
 

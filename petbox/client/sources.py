@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from petbox.aws import session
 from petbox.aws.names import S3Address
+from petbox.cli.sizes import MIB, megabytes
 from petbox.client import download
 from petbox.errors import DataError
 from petbox.images import photos
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Source: TypeAlias = str | Path | bytes | Image | numpy.typing.NDArray[numpy.uint8]
 
-MOST_BYTES = 100 * 1024 * 1024  # of an image that is fetched
+MOST_BYTES = 100 * MIB  # of an image that is fetched
 AT_ONCE = 10  # boto3's own number of connections
 
 
@@ -74,7 +75,7 @@ class Reader:
                     if response["ContentLength"] > MOST_BYTES:
                         response["Body"].close()
                         raise DataError(
-                            f"{address}: larger than {MOST_BYTES / 1e6:.0f} MB; scale it down"
+                            f"{address}: larger than {megabytes(MOST_BYTES)}; scale it down"
                         )
                     return bytes(response["Body"].read())
             except session.Rejected as error:  # the next object may be there

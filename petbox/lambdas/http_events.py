@@ -25,17 +25,17 @@ from pybase64 import b64decode  # in a tenth of the time of Python's own
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import FormParser, parse_options_header
 
+from petbox.cli.sizes import MIB
 from petbox.client import download, sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detections import Detections
 from petbox.client.detector import Detector
-from petbox.client.limits import MB
 from petbox.errors import Busy, DataError, InvalidImage, PetboxError
 from petbox.lambdas import settings
 from petbox.lambdas.answer import answer
 
 PATH = "/detect"
 FIELD = "img"
-MOST_RETURNED = 6 * MB - 64 * 1024  # Lambda's own limit, less what goes around the body
+MOST_RETURNED = 6 * MIB - 64 * 1024  # Lambda's own limit, less what goes around the body
 DOWNLOAD = download.Limits(seconds=8.0)
 ACCEPTED = "send a form with the field img, a bare image (image/jpeg), or JSON with url or b64"
 
@@ -234,7 +234,7 @@ def _within_lambdas_limit(found: Detections) -> bytes:
     if 4 * len(drawn) / 3 > MOST_RETURNED:  # in base64
         raise BadRequest(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the drawn image has {len(drawn) / MB:.1f} MB, and Lambda returns at most 6 MB, in "
+            f"the drawn image has {len(drawn) / MIB:.1f} MB, and Lambda returns at most 6 MB, in "
             "base64; send a smaller image, or leave out draw",
         )
     return drawn

@@ -17,11 +17,12 @@ from typing import Any
 from petbox.aws import session
 from petbox.aws.names import S3Address
 from petbox.cli.program import say
+from petbox.cli.sizes import MIB, megabytes
 from petbox.data.fetch import archives
 from petbox.errors import DataError, ModelError
 from petbox.outputs import product, remove
 
-CHUNK = 1 << 20
+CHUNK = MIB
 MODEL, ARCHIVE = "model", "model.tar.gz"  # within the folder of one archive
 UNUSED = "nothing of it is used"
 # S3's own: base64 of the digest, and of how many parts' digests it is the digest.
@@ -102,7 +103,7 @@ def _fetch(address: str, response: Any, expected: Digest, folder: Path) -> None:
 
 def download(address: str, response: Any, expected: Digest, archive: Path) -> None:
     """Writes S3's response to `archive`; raises if its digest is not the expected one."""
-    say(f"fetching {address}: {response['ContentLength'] / 1e6:.1f} MB")
+    say(f"fetching {address}: {megabytes(response['ContentLength'])}")
     actual = _Digests(expected.part)
     try:
         with archive.open("wb") as file:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from petbox.aws import session
+from petbox.cli.sizes import megabytes
 from petbox.errors import DataError, ServiceError
 
 ABSENT = ("404", "NoSuchKey", "NotFound")
@@ -62,8 +63,8 @@ def image(s3: Any, arrival: Arrival, most: int) -> bytes | None:
             there = s3.get_object(Bucket=arrival.bucket, Key=arrival.key, **same)
             if there["ContentLength"] > most:
                 raise DataError(
-                    f"{arrival}: has {there['ContentLength'] / 1e6:.0f} MB, and the limit is "
-                    f"{most / 1e6:.0f} MB; scale it down"
+                    f"{arrival}: has {megabytes(there['ContentLength'])}, and the limit is "
+                    f"{megabytes(most)}; scale it down"
                 )
             return bytes(there["Body"].read())
     except session.Rejected as error:

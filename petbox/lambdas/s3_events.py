@@ -21,16 +21,16 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from petbox.aws import session
+from petbox.cli.sizes import MIB
 from petbox.client import sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detector import Detector
-from petbox.client.limits import MB
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.lambdas import results as lambdas_results
 from petbox.lambdas import settings
 from petbox.lambdas.answer import answer
 from petbox.lambdas.results import Arrival, Results
 
-MOST_BYTES = 100 * MB  # of an image, which the function holds in memory
+MOST_BYTES = 100 * MIB  # of an image, which the function holds in memory
 NAME_OF_REASON = "reason"
 LONGEST_REASON = 1000
 

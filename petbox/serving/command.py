@@ -29,6 +29,7 @@ from petbox.cli import browser, signals
 from petbox.cli.child import Child
 from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
+from petbox.cli.sizes import MIB
 from petbox.data import labels
 from petbox.errors import MissingExtra, ServiceError
 from petbox.export.model_folder import newest_version
@@ -42,7 +43,7 @@ MAX_IN_FLIGHT = 32  # requests at the model server at the same time; later ones 
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.05
-KEPT_BYTES = 32 * 2**20  # freed memory that each nginx worker keeps
+KEPT_BYTES = 32 * MIB  # freed memory that each nginx worker keeps
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from petbox.cli.progress import MB, megabytes, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import MB, MIB, megabytes
 from petbox.errors import DataError
 
 MOST_MEMBERS = 50_000  # Oxford-IIIT Pet has about half of that, with what macOS left in it
 MOST_BYTES = 8_000 * MB  # unpacked; ten times Oxford-IIIT Pet
-LARGEST_READ = 1 << 20  # more at once is a header that wants our memory
+LARGEST_READ = MIB  # more at once is a header that wants our memory
 REFUSED = "nothing of it is used; get it from another place"
 
 

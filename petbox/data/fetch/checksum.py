@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from petbox.cli.progress import MB, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import MB
 from petbox.errors import DataError
 
 ANY = "any"

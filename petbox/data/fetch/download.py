@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 
 from petbox import __version__
 from petbox.cli.program import say
-from petbox.cli.progress import megabytes, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import MIB, megabytes
 from petbox.data.fetch.checksum import Fingerprint, difference
 from petbox.errors import DataError, ServiceError
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # by any other status, asking again is useless
 LONGEST_WAIT = 60.0
-ENOUGH = 1 << 20  # bytes that make an attempt fruitful, whatever became of it then
+ENOUGH = MIB  # bytes that make an attempt fruitful, whatever became of it then
 CHUNK = 1 << 18
 
 

@@ -22,7 +22,7 @@ from petbox.aws import names as aws_names
 from petbox.aws import session
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL
-from petbox.cli.progress import megabytes
+from petbox.cli.sizes import MIB, megabytes
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.outputs import product
 from petbox.sagemaker.endpoint import names
@@ -38,7 +38,7 @@ KINDS = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
-MOST_BYTES = 25 * 1024 * 1024  # of a call; 4 MB where the endpoint is serverless
+MOST_BYTES = 25 * MIB  # of a call; 4 MB where the endpoint is serverless
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from petbox.aws.s3_upload import Upload, send, upload
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.program import say
-from petbox.cli.progress import MB, megabytes, meter
+from petbox.cli.progress import meter
+from petbox.cli.sizes import MB, megabytes
 from petbox.errors import ModelError
 from petbox.sagemaker.option_checks import check_all
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from petbox.aws.names import S3Address
 from petbox.aws.s3 import objects
-from petbox.cli.progress import megabytes
+from petbox.cli.sizes import megabytes
 from petbox.errors import DataError
 from petbox.sagemaker.endpoint.invoke import KINDS, MOST_BYTES
 

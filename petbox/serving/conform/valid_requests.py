@@ -7,11 +7,12 @@ import gzip
 import json
 from collections.abc import Iterable, Mapping
 
+from petbox.cli.sizes import MIB
 from petbox.serving.conform.contract import Result, fails, holds, holds_if, not_tried
 from petbox.serving.conform.payload import HOST, Payload
 from petbox.serving.http_client import Address, Response, request, send_raw
 
-MAX_PAYLOAD = 25 * 1024 * 1024  # bytes that SageMaker sends in one request
+MAX_PAYLOAD = 25 * MIB  # bytes that SageMaker sends in one request
 NOT_JSON = not_tried("the given request is not JSON")
 NO_IMAGE = not_tried("with --request the model may not take images")
 JPEG_MAGIC = b"\xff\xd8\xff"
