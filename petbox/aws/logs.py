@@ -70,7 +70,7 @@ class LogTail:
 
 
 def last_lines(logs: Any, group: str, count: int, since: int = 0) -> list[Line]:
-    """At most `count` lines of the newest streams begun after `since`; there may be none yet."""
+    """At most `count` lines of the newest streams started after `since`; there may be none yet."""
     lines: list[Line] = []
     with session.calling(f"log group {group}"):
         try:

@@ -130,26 +130,26 @@ def _chain(given: Options) -> None:
 
 def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
     """The stages, as planned when this command was first typed: what was chosen stays."""
-    asked = {
+    requested = {
         field.name: str(getattr(given, field.name))
         for field in dataclasses.fields(given)
         if field.name not in ("json", "report_every") and getattr(given, field.name)
     }
     if plan.is_file():
         noted = json.loads(plan.read_text(encoding="utf-8"))
-        for key in sorted(asked.keys() | noted["asked"].keys()):
-            before, now = noted["asked"].get(key), asked.get(key)
+        for key in sorted(requested.keys() | noted["requested"].keys()):
+            before, now = noted["requested"].get(key), requested.get(key)
             if before != now:
                 raise DataError(
-                    f"{plan}: {name} was begun with {key} {before}, not {now}; repeat that, choose "
-                    "another --name, or remove this file and what it made"
+                    f"{plan}: {name} was started with {key} {before}, not {now}; repeat that, "
+                    "choose another --name, or remove this file and what it made"
                 )
         stages: list[tuple[list[str], str]] = noted["stages"]
         return stages
     stages = list(_stages(given, name, out))
     plan.parent.mkdir(parents=True, exist_ok=True)
     with outputs.product(plan) as partial:
-        partial.write_text(json.dumps({"asked": asked, "stages": stages}, indent=1) + "\n")
+        partial.write_text(json.dumps({"requested": requested, "stages": stages}, indent=1) + "\n")
     return stages
 
 
@@ -164,11 +164,11 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
         trained, held_out, drawn = info.pictures["train"], info.pictures.get("test", 0), False
     else:
         folder = out / "data" / f"{name}-records"
-        asked = records_command.Options(out=folder, photos=given.photos, **of_records)
-        dataset = records_command.read(records_command.recognized(asked))
+        of_photos = records_command.Options(out=folder, photos=given.photos, **of_records)
+        dataset = records_command.read(records_command.recognized(of_photos))
         trained, held_out = len(dataset.photos["train"]), len(dataset.photos["test"])
         drawn = _is_drawn(dataset)
-        flags = options.words(asked, OF_RECORDS)
+        flags = options.words(of_photos, OF_RECORDS)
         yield ["records", str(given.photos), "--out", str(folder), *flags], str(folder)
     chosen = _chosen(given, trained, drawn)
     training = dataclasses.replace(given, **chosen)
@@ -182,7 +182,7 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
 
 
 def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:
-    """Preset, batch size and steps, each as asked for or else chosen and said aloud."""
+    """Preset, batch size and steps, each as given, or else chosen and printed."""
     preset = given.preset
     if given.pipeline_config:
         return {"preset": preset or "toy"}
@@ -227,11 +227,11 @@ def _is_drawn(dataset: Dataset) -> bool:
 def _run(command: list[str]) -> None:
     """Runs a stage as a program of its own, so that its memory is free after it."""
     program.say(f"$ petbox {shlex.join(command)}")
-    asked: list[int] = []
+    received: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
+        received.append(number)
         if process:
             process.send_signal(number)
 
@@ -244,10 +244,10 @@ def _run(command: list[str]) -> None:
             start_new_session=True,  # Ctrl-C reaches it only through us
             preexec_fn=child.die_with_parent,
         )
-        if asked:
-            process.send_signal(asked[0])
+        if received:
+            process.send_signal(received[0])
         code = process.wait()
-    if asked:  # also if the stage was finished by then
-        sys.exit(128 + asked[0])
+    if received:  # also if the stage was finished by then
+        sys.exit(128 + received[0])
     if code:
         sys.exit(code if code > 0 else 128 - code)

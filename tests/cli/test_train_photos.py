@@ -99,7 +99,7 @@ def test_what_was_chosen_stays_and_what_was_asked_is_compared(photos: Path) -> N
     for number in range(30, 40):
         (photos / f"{number}.jpg").unlink()
     assert stages(photos, steps=9) == first
-    with pytest.raises(train_photos.DataError, match="was begun with steps 9, not None; repeat"):
+    with pytest.raises(train_photos.DataError, match="was started with steps 9, not None; repeat"):
         stages(photos)
 
 

@@ -499,7 +499,10 @@ def test_a_busy_endpoint_is_retried(refused: Answer) -> None:
         (model_error(500, "Traceback ..."), "responded 500, not in JSON: Traceback"),
         (aws_refusal("InternalFailure", "sorry", 500), "InternalFailure: sorry"),
         (aws_refusal("ValidationError", "Endpoint pets not found.", 400), "not found"),
-        (aws_refusal("AccessDeniedException", "no", 403), "AccessDeniedException: no; ask the account's administrator"),
+        (
+            aws_refusal("AccessDeniedException", "no", 403),
+            "AccessDeniedException: no; ask the account's administrator",
+        ),
     ],
 )
 def test_an_endpoint_that_rejects_is_not_retried(refused: Answer, told: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from petbox.data.fetch.checksum import Fingerprint
-from petbox.data.fetch.download import Patience, fetch
+from petbox.data.fetch.download import RetryPolicy, fetch
 from petbox.errors import DataError, ServiceError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -489,7 +489,7 @@ def attempts(url: str, path: Path) -> list[float]:
     """How long was waited between the attempts, all of which failed."""
     waits: list[float] = []
     with pytest.raises(ServiceError, match="5 times in a row; the same command goes on"):
-        fetch(url, path, patience=Patience(seconds=5, attempts=5, sleep=waits.append))
+        fetch(url, path, patience=RetryPolicy(seconds=5, attempts=5, sleep=waits.append))
     return waits
 
 
@@ -527,7 +527,7 @@ def test_progress_wins_new_patience(mirror: Mirror, tmp_path: Path) -> None:
     breaks = [breaks_at((i << 20) + 1) for i in range(1, 12)]
     mirror.script["/images.tar.gz"] = list(breaks)
     waits: list[float] = []
-    patience = Patience(attempts=3, sleep=waits.append)
+    patience = RetryPolicy(attempts=3, sleep=waits.append)
     fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file", patience=patience)
     assert (tmp_path / "file").read_bytes() == content
     assert waits == [0] * len(breaks)

@@ -1,4 +1,4 @@
-"""What a file must be, to the byte: its SHA-256, and its size where that is known too."""
+"""The expected SHA-256 of a file, and its size where known."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Fingerprint:
         return self.sha256 != ANY
 
 
-def difference(path: Path, wanted: Fingerprint) -> str | None:
-    """How the file differs from the one wanted, if it does."""
+def difference(path: Path, expected: Fingerprint) -> str | None:
+    """How the file differs from the one expected, if it does."""
     size = path.stat().st_size
-    if wanted.size not in (None, size):
-        return f"it has {size} bytes, not {wanted.size}"
-    if not wanted.known:
+    if expected.size not in (None, size):
+        return f"it has {size} bytes, not {expected.size}"
+    if not expected.known:
         return None
     found = _sha256(path, size)
-    return None if found == wanted.sha256 else f"its SHA-256 is {found}, not {wanted.sha256}"
+    return None if found == expected.sha256 else f"its SHA-256 is {found}, not {expected.sha256}"
 
 
 def _sha256(path: Path, size: int) -> str:

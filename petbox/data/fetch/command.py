@@ -30,7 +30,7 @@ from petbox.cli import program
 from petbox.cli.progress import progress
 from petbox.data.fetch import archives
 from petbox.data.fetch.checksum import Fingerprint, difference
-from petbox.data.fetch.download import Patience, fetch, is_url
+from petbox.data.fetch.download import RetryPolicy, fetch, is_url
 from petbox.errors import DataError
 
 # This address has stayed, and redirects to wherever the files are; the hashes are of 2012 to 2026.
@@ -57,24 +57,24 @@ class Options:
 def main(options: Options) -> None:
     if options.timeout <= 0:
         raise DataError("--timeout must be above 0")
-    wanted = _wanted(options)
+    expected = _expected(options)
     downloads = options.out.with_name(f"{options.out.name}.download")
     if options.out.exists():
-        _refuse_other(options.out, f"{options.out}: exists, but")
+        _check_layout(options.out, f"{options.out}: exists, but")
         program.say(f"{options.out}: exists already; remove it to download it again")
-        outputs.remove(downloads)  # of a run that was killed when all was done but this
+        outputs.remove(downloads)  # left by a run that was killed before this step
     elif is_url(options.from_):
-        with _alone(downloads):
-            parts = _downloaded(options.from_, downloads, wanted, Patience(options.timeout))
+        with _locked(downloads):
+            parts = _downloaded(options.from_, downloads, expected, RetryPolicy(options.timeout))
             _make(options.out, parts)
             outputs.remove(downloads)
     else:
-        _make(options.out, _found(Path(options.from_).expanduser(), wanted))
+        _make(options.out, _found(Path(options.from_).expanduser(), expected))
     print(options.out)
 
 
-def _wanted(options: Options) -> dict[str, Fingerprint]:
-    """What each archive must be; the small one first, for a wrong address shows sooner."""
+def _expected(options: Options) -> dict[str, Fingerprint]:
+    """Each archive's checksum; the small archive first, so that a wrong address shows sooner."""
     stated = {"annotations": options.annotations_sha256, "images": options.images_sha256}
     return {
         name: Fingerprint(
@@ -90,7 +90,7 @@ def _wanted(options: Options) -> dict[str, Fingerprint]:
 
 
 def _downloaded(
-    url: str, folder: Path, wanted: dict[str, Fingerprint], patience: Patience
+    url: str, folder: Path, expected: dict[str, Fingerprint], patience: RetryPolicy
 ) -> list[Path]:
     """The archives at `url`, whole and checked, in `folder`."""
     name = url.partition("?")[0].rpartition("/")[2]
@@ -99,22 +99,22 @@ def _downloaded(
     else:
         sources = {
             folder / f"{name}.tar.gz": (f"{url.rstrip('/')}/{name}.tar.gz", fingerprint)
-            for name, fingerprint in wanted.items()
+            for name, fingerprint in expected.items()
         }
     for archive, (address, fingerprint) in sources.items():
         if archive.exists() and difference(archive, fingerprint):
-            archive.unlink()  # of an earlier run, which expected something else
+            archive.unlink()  # from an earlier run with another checksum
         if not archive.exists():
             fetch(address, archive, fingerprint, patience)
     return list(sources)
 
 
-def _found(place: Path, wanted: dict[str, Fingerprint]) -> list[Path]:
+def _found(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
     """The archive at `place`, or what the folder there holds: archives, or folders."""
     if place.is_file():
         return [place]
     parts = []
-    for name, fingerprint in wanted.items():
+    for name, fingerprint in expected.items():
         archive, unpacked = place / f"{name}.tar.gz", place / name
         if archive.is_file():
             if trouble := difference(archive, fingerprint):
@@ -131,8 +131,8 @@ def _found(place: Path, wanted: dict[str, Fingerprint]) -> list[Path]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps `folder` to this process; the lock goes with it, however it ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks `folder` for this process, until it exits."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -147,7 +147,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-# What becomes of them
+# Unpacking
 
 
 def _make(out: Path, parts: list[Path]) -> None:
@@ -157,8 +157,8 @@ def _make(out: Path, parts: list[Path]) -> None:
                 _copy(part, folder / part.name)
             else:
                 archives.unpack(part, folder)
-        _lift(folder)
-        _refuse_other(folder, " and ".join(map(str, parts)) + ":")
+        _strip_top_folder(folder)
+        _check_layout(folder, " and ".join(map(str, parts)) + ":")
         photos = len(list((folder / "images").glob("*.jpg")))
     program.say(f"{out}: {photos} photos")
 
@@ -173,8 +173,8 @@ def _copy(source: Path, target: Path) -> None:
             advance(1, "files")
 
 
-def _lift(folder: Path) -> None:
-    """Takes away a folder that lies around the whole, as `tar` puts it."""
+def _strip_top_folder(folder: Path) -> None:
+    """Removes a single folder around the content, as `tar` creates it."""
     around = [path for path in folder.iterdir() if path.is_dir()]
     if len(around) == 1 and (around[0] / "images").is_dir():
         for path in sorted(around[0].iterdir()):
@@ -182,11 +182,11 @@ def _lift(folder: Path) -> None:
         around[0].rmdir()
 
 
-def _refuse_other(folder: Path, who: str) -> None:
-    """The layout, as far as it takes to know another data set, or half of this one."""
-    for wanted in ("images", "annotations/list.txt"):
-        if not (folder / wanted).exists():
+def _check_layout(folder: Path, who: str) -> None:
+    """Enough of the layout to detect another data set, or half of this one."""
+    for expected in ("images", "annotations/list.txt"):
+        if not (folder / expected).exists():
             raise DataError(
-                f"{who} {wanted} is missing; expected images/ and annotations/ as "
+                f"{who} {expected} is missing; expected images/ and annotations/ as "
                 "Oxford-IIIT Pet has them"
             )

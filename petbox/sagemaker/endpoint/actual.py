@@ -54,8 +54,8 @@ class Actual:
         """The configuration that the endpoint has, or is being updated to."""
         if self.endpoint is None:
             return None
-        told = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
-        return told.get("EndpointConfigName")
+        source = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
+        return source.get("EndpointConfigName")
 
 
 def describe(clients: Clients, name: str) -> Actual:

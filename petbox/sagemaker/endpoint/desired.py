@@ -142,13 +142,13 @@ def _variant(options: UpOptions, model: str) -> dict[str, Any]:
 
 
 def _async(options: UpOptions, output: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"S3OutputPath": output}
+    output_config: dict[str, Any] = {"S3OutputPath": output}
     if options.async_errors is not None:
-        told["S3FailurePath"] = options.async_errors
+        output_config["S3FailurePath"] = options.async_errors
     topics = {"SuccessTopic": options.notify_success, "ErrorTopic": options.notify_error}
     if chosen := {key: topic for key, topic in topics.items() if topic is not None}:
-        told["NotificationConfig"] = chosen
-    config: dict[str, Any] = {"OutputConfig": told}
+        output_config["NotificationConfig"] = chosen
+    config: dict[str, Any] = {"OutputConfig": output_config}
     if options.async_concurrency is not None:
         config["ClientConfig"] = {"MaxConcurrentInvocationsPerInstance": options.async_concurrency}
     return config

@@ -98,12 +98,12 @@ def _kept(actual: Actual) -> list[str]:
     """What the endpoint read and wrote, according to its configuration."""
     config = actual.config or {}
     container = (actual.model or {}).get("PrimaryContainer", {})
-    told = config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    output_config = config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
     capture = config.get("DataCaptureConfig", {})
     places = {
         "captured requests and responses in": capture.get("DestinationS3Uri"),
-        "responses in": told.get("S3OutputPath"),
-        "failures in": told.get("S3FailurePath"),
+        "responses in": output_config.get("S3OutputPath"),
+        "failures in": output_config.get("S3FailurePath"),
         "the model": container.get("ModelDataUrl"),
         "the image": container.get("Image"),
     }

@@ -188,10 +188,10 @@ def initial(job: Job, channels: dict[str, Path]) -> str | None:
 
 def same_job(job: Job) -> None:
     """Rejects the checkpoints of a job with other options."""
-    begun = job.places.checkpoints / NOTE
-    if not begun.is_file():
+    note = job.places.checkpoints / NOTE
+    if not note.is_file():
         return
-    saved, given = json.loads(begun.read_text(encoding="utf-8")), noted(job)
+    saved, given = json.loads(note.read_text(encoding="utf-8")), noted(job)
     for name in given.keys() & saved.keys():
         if given[name] != saved[name]:
             raise DataError(

@@ -48,8 +48,8 @@ def parse(body: bytes) -> Any:
     """The first JSON value in `body`."""
     if not body:
         raise StatusError("JSON Parse error: The document is empty")
-    begun = BOM.match(body)
-    skipped = begun.end() if begun else 0
+    bom = BOM.match(body)
+    skipped = bom.end() if bom else 0
     escapes = b"\\" in body
     short, images = (body, {}) if escapes else _without_images(body)
     text = short[skipped:].decode("utf-8", "surrogateescape")
