@@ -129,7 +129,7 @@ def test_a_finished_chain_is_not_run_again(trained: Done, petbox: Callable[..., 
 def test_another_option_does_not_continue_it(trained: Done, petbox: Callable[..., Done]) -> None:
     done = petbox("train", "photos", "--name", "pets", *QUICK, "--seed", "7")
     assert done.returncode == 1
-    assert "pets was begun with seed 1, not 7; repeat that, choose another --name" in done.stderr
+    assert "pets was started with seed 1, not 7; repeat that, choose another --name" in done.stderr
 
 
 def test_the_run_is_converted(trained: Done, petbox: Callable[..., Done], folder: Path) -> None:
