@@ -76,7 +76,7 @@ def main(options: Options) -> None:
     options = recognized(options)
     dataset = read(options)
     program.say("loading TensorFlow ...")
-    import petbox.tf  # noqa: F401  # now, so that the bar counts only pictures
+    import petbox.tf  # noqa: F401  # now, so that the bar counts only images
 
     total = sum(len(photos) for photos in dataset.photos.values())
     with outputs.product(options.out) as folder, progress("records", total) as advance:

@@ -54,7 +54,7 @@ def stored(photo: Photo, turned: str) -> Stored:
         return Stored(_jpeg(photos.from_bytes(str(photo.path), encoded)), "jpeg", TURNED)
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         _check_with_tensorflow(photo, encoded)
-        return Stored(encoded, "jpeg")  # an MPO is a JPEG with more pictures behind it
+        return Stored(encoded, "jpeg")  # an MPO is a JPEG with more images behind it
     if image.format == "PNG" and _plain(image) and photo.path.suffix.lower() == ".png":
         _check_with_tensorflow(photo, encoded)
         return Stored(encoded, "png")

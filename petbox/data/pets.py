@@ -88,7 +88,7 @@ def read(
     """The data set in `root`; `labels` replaces the class ids of its list.txt.
 
     It is divided as trainval.txt and test.txt have it, unless `division` says otherwise. No
-    picture is opened.
+    image is opened.
     """
     division = division or Division()
     annotations = root / "annotations"

@@ -1,6 +1,6 @@
 """Writes records: photos decoded to see that they can be, several at a time, and put into shards.
 
-Pictures go in as the files they are where TensorFlow decodes these (`petbox.data.image_files`);
+Images go in as the files they are where TensorFlow decodes these (`petbox.data.image_files`);
 nothing is scaled. The same photos and seed give the same bytes, whatever the number of workers.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # Pillow is needed only when there is something to write
     from petbox.data.image_files import Stored
 
 PICTURES_A_SHARD = 256
-AHEAD = 4  # pictures in memory for each worker
+AHEAD = 4  # images in memory for each worker
 BROKEN = "left out, cannot be decoded"
 
 
@@ -40,9 +40,9 @@ def write(
     workers: int | None = None,
     leave_out_broken: bool = False,
 ) -> None:
-    """Makes `folder` of `dataset`; calls `advance` after each picture.
+    """Makes `folder` of `dataset`; calls `advance` after each image.
 
-    Pictures are shuffled, for lists are sorted by breed and training draws from a window.
+    Images are shuffled, for lists are sorted by breed and training draws from a window.
     """
     folder.mkdir(parents=True)
     shards = {

@@ -1,6 +1,6 @@
 """Records: photos and boxes as TFRecords with the Object Detection API's keys, in one folder.
 
-    train.record-00000-of-00003   …   a few hundred pictures a shard
+    train.record-00000-of-00003   …   a few hundred images a shard
     test.record-00000-of-00001
     label_map.pbtxt               class ids and names
     records.json                  what was counted while writing, from what, and what was done to it
@@ -38,7 +38,7 @@ class RecordsInfo:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture read back from its record."""
+    """An image read back from its record."""
 
     name: str
     source_id: int | None  # None where it is no number, as in records of `create_pet_tf_record.py`
@@ -80,13 +80,13 @@ def shards(records: Path, split: str) -> str:
 
 
 def examples(folder: Path, split: str) -> Iterator[Example]:
-    """The pictures of a split, in the order they were written."""
+    """The images of a split, in the order they were written."""
     for path in shard_paths(folder, split, read_info(folder).shards[split]):
         yield from read(path)
 
 
 def read(path: Path) -> Iterator[Example]:
-    """The pictures of one TFRecord file, ours or the Object Detection API's."""
+    """The images of one TFRecord file, ours or the Object Detection API's."""
     from petbox.tf import tf
 
     try:

@@ -116,7 +116,7 @@ def _photo(
     return Photo(path, number, animals[0].name, said.width, said.height, animals, str(xml))
 
 
-# Pictures
+# Images
 
 
 def _files(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:

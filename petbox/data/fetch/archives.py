@@ -2,7 +2,7 @@
 
 Plain files and folders below the target are all that is ever made, with our own permissions;
 `tarfile` only reads, and its extraction, which would also make links, devices and owners, is not
-used. Whatever an honest archive of pictures does not hold stops the unpacking by name.
+used. Whatever an honest archive of images does not hold stops the unpacking by name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The toy breeds: five that differ in shape and coat, drawn from ovals, strokes and chance.
 
 An animal is drawn on a tile of its own, part by part from tail to whiskers. Knows nothing of
-backgrounds or of pictures with several animals: `petbox.data.toy.scenes` sets those up.
+backgrounds or of images with several animals: `petbox.data.toy.scenes` sets those up.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def _picture_size(rng: Random) -> tuple[int, int]:
 
 
 def _shares(rng: Random) -> list[float]:
-    """How much of the picture's side each animal takes: fewer animals are larger ones."""
+    """How much of the image's side each animal takes: fewer animals are larger ones."""
     count = int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2]))
     low, high = {1: (0.45, 0.72), 2: (0.38, 0.54), 3: (0.33, 0.44)}[count]
     return sorted(rng.uniform(low, high, count).tolist(), reverse=True)
@@ -45,9 +45,9 @@ def _shares(rng: Random) -> list[float]:
 def _free_place(
     size: tuple[int, int], pet: tuple[int, int], taken: list[Box], rng: Random
 ) -> Box | None:
-    """Where the animal hides nothing of the others; None when the picture is full.
+    """Where the animal hides nothing of the others; None when the image is full.
 
-    The first one always finds room, for it is smaller than the picture.
+    The first one always finds room, for it is smaller than the image.
     """
     for _ in range(60):
         left = int(rng.integers(0, size[0] - pet[0] + 1))
