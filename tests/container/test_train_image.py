@@ -117,7 +117,7 @@ def test_what_cannot_be_trained_on_is_shown_beside_what_can(
     assert done.returncode == 1
     failure = (ml / "output/failure").read_text()
     assert failure in done.stderr
-    assert "/opt/ml/input/data/training: nothing to train on; found: cat.jpg; wanted:" in failure
+    assert "/opt/ml/input/data/training: nothing to train on; found: cat.jpg; expected:" in failure
     assert not (ml / "model").exists()
 
 
