@@ -100,7 +100,10 @@ def fish(script: Path, typed: str) -> list[str]:
         ("petbox detect --min", ["--min-score"]),
         ("petbox records --bbox cor", ["corners"]),
         ("petbox completion ", ["bash", "fish", "zsh"]),
-        ("petbox endpoint down pets -", ["-h", "-y", "--help", "--yes", "--every", "--dry-run"]),
+        (
+            "petbox endpoint down pets -",
+            ["-h", "-y", "--help", "--yes", "--json", "--every", "--dry-run"],
+        ),
     ],
 )
 def test_fish_offers_what_fits(scripts: dict[str, Path], typed: str, words: list[str]) -> None:
