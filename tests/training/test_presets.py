@@ -147,7 +147,7 @@ def test_the_last_of_two_settings_wins(toy: Any) -> None:
             "did you mean task.model.roi_generator.num_prop",
         ),
         ("task.model.input_size.height=3", "no such field"),
-        ("xyzzy=3", "no such field; params.yaml"),
+        ("xyzzy=3", "no such field; a run's params.yaml"),
         ("=3", "no such field"),
         ("task.model.roi_generator.num_proposals", "write it as field=value"),
         ("task.model.roi_generator.num_proposals=3.5", "'3.5' is not a whole number"),
