@@ -26,7 +26,7 @@ def main() -> None:
     first, second = demo(), demo()
     rows = [[title, seconds(first, title), seconds(second, title)] for title in first["steps"]]
     rows.append(["all", f"{first['all']:.1f}", f"{second['all']:.1f}"])
-    rows.append(["mAP@0.5 on held-out pictures", f"{first['mAP@0.5']:.3f}", ""])
+    rows.append(["mAP@0.5 on held-out images", f"{first['mAP@0.5']:.3f}", ""])
     rows.append(
         [
             "one detection over HTTP, p50, ms",
@@ -51,7 +51,7 @@ def demo() -> dict[str, Any]:
 
 def seconds(run: dict[str, Any], title: str) -> str:
     taken = run["steps"][title]
-    return "was there" if taken is None else f"{taken:.1f}"
+    return "exists" if taken is None else f"{taken:.1f}"
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ from petbox.training import runs
 DATA, RECORDS, RUN, MODEL = "data/toy", "data/toy-records", "runs/toy", "model/toy"
 SHEET = Path("demo/contact_sheet.png")
 TIMING, SERVER_LOG = Path("demo/timing.json"), Path("demo/serve.log")
-ON_THE_SHEET, ASKED_FOR_SPEED = 12, 60
-SURE = 0.5
+ON_THE_SHEET, TIMED_REQUESTS = 12, 60
+MIN_SCORE = 0.5
 
 
 @dataclass(frozen=True)
 class Options:
-    port: Annotated[int, "where the detector answers"] = 8080
+    port: Annotated[int, "port of the detector"] = 8080
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ def main(options: Options) -> None:
     took = {step.title: make(step) for step in STEPS}
     heading("serve")
     with serving(options.port) as (url, took["serve"]):
-        pictures = held_out()
-        heading(f"ask three ways ({url})")
-        took["ask three ways"], found = timed(lambda: ask_three_ways(url, pictures))
-        p50 = statistics.median(seconds_a_picture(url, pictures))
+        images = held_out()
+        heading(f"detect 3 ways ({url})")
+        took["detect 3 ways"], found = timed(lambda: detect_three_ways(url, images))
+        p50 = statistics.median(seconds_per_image(url, images))
     heading("draw the contact sheet")
-    took["contact sheet"], _ = timed(lambda: draw_sheet(pictures, found))
+    took["contact sheet"], _ = timed(lambda: draw_sheet(images, found))
     total = time.monotonic() - start
     quality = json.loads((Path(RUN) / runs.evaluation()).read_text())["mAP@0.5"]
     timing = {"steps": took, "all": total, "p50": p50, "mAP@0.5": quality}
@@ -98,22 +98,22 @@ def main(options: Options) -> None:
 
 
 def make(step: Step) -> float | None:
-    """Runs a step's command; the seconds it took, or None if its product was there."""
+    """Runs a step's command; the seconds it took, or None if its product exists."""
     if step.product.exists():
-        heading(f"{step.title}: {step.product} is there")
+        heading(f"{step.title}: {step.product} exists")
         return None
     heading(f"{step.title}: python {' '.join(step.command)}")
     seconds, code = timed(lambda: run([sys.executable, *step.command]))
     if code != 0:
         raise PetboxError(
             f"step '{step.title}' failed (exit code {code}); the lines above say why, "
-            "and `make demo` goes on from here"
+            "and `make demo` resumes here"
         )
     return seconds
 
 
 def run(command: Sequence[str]) -> int:
-    """The exit code of a child that is never left behind, however we are ended."""
+    """The exit code of a child, which is stopped if this process is."""
     with subprocess.Popen(command, stdout=sys.stderr) as child:
         try:
             return child.wait()
@@ -134,7 +134,7 @@ def serving(port: int) -> Iterator[tuple[str, float]]:
     ):
         assert server.stdout is not None
         try:
-            url = server.stdout.readline().strip().rstrip("/")  # printed when /ping says 200
+            url = server.stdout.readline().strip().rstrip("/")  # printed when /ping is 200
             if not url:
                 last = (SERVER_LOG.read_text().splitlines() or ["(nothing)"])[-1]
                 raise ServiceError(f"petbox serve did not start: {last.removeprefix('error: ')}")
@@ -145,7 +145,7 @@ def serving(port: int) -> Iterator[tuple[str, float]]:
 
 
 def held_out() -> list[Path]:
-    """Pictures the detector has not seen."""
+    """Images that the detector was not trained on."""
     names = [
         line.split()[0] for line in Path(DATA, "annotations/test.txt").read_text().splitlines()
     ]
@@ -153,69 +153,73 @@ def held_out() -> list[Path]:
     return [Path(DATA, "images", f"{name}.jpg") for name in evenly]
 
 
-def ask_three_ways(url: str, pictures: Sequence[Path]) -> list[list[wire.Detection]]:
-    """The detections in each picture, the same by every door."""
+def detect_three_ways(url: str, images: Sequence[Path]) -> list[list[wire.Detection]]:
+    """The detections in each image, equal for every kind of request."""
     found = []
-    with progress("ask", len(pictures)) as advance:
-        for path in pictures:
-            answers = {way: ask(url, path.read_bytes()) for way, ask in WAYS.items()}
-            first, *rest = answers.values()
+    with progress("detect", len(images)) as advance:
+        for path in images:
+            responses = {way: call(url, path.read_bytes()) for way, call in WAYS.items()}
+            first, *rest = responses.values()
             if any(other != first for other in rest):
-                raise ServiceError(f"{path}: the answers differ: {answers}; please report this")
+                raise ServiceError(f"{path}: the responses differ: {responses}; please report this")
             found.append(first)
             advance(1, "")
     return found
 
 
-def ask_as_the_tutorials_do(url: str, picture: bytes) -> list[wire.Detection]:
-    b64 = {"b64": base64.b64encode(picture).decode()}
-    named = _json_answer(url, {"instances": [{"inputs": b64}]})
-    bare = _json_answer(url, {"instances": [b64]})
+def call_as_tutorials_do(url: str, image: bytes) -> list[wire.Detection]:
+    b64 = {"b64": base64.b64encode(image).decode()}
+    named = _json_response(url, {"instances": [{"inputs": b64}]})
+    bare = _json_response(url, {"instances": [b64]})
     if named != bare:
-        raise ServiceError("a named and a bare instance are answered differently; report this")
+        raise ServiceError(
+            "a named and a bare instance give different responses; please report this"
+        )
     return named
 
 
-def _json_answer(url: str, body: Any) -> list[wire.Detection]:
+def _json_response(url: str, body: Any) -> list[wire.Detection]:
     return _detections(requests.post(f"{url}/invocations", json=body, timeout=60))
 
 
-def ask_with_the_bare_picture(url: str, picture: bytes) -> list[wire.Detection]:
+def call_with_bare_image(url: str, image: bytes) -> list[wire.Detection]:
     headers = {"Content-Type": "image/jpeg"}
-    answer = requests.post(f"{url}/invocations", data=picture, headers=headers, timeout=60)
-    return _detections(answer)
+    response = requests.post(f"{url}/invocations", data=image, headers=headers, timeout=60)
+    return _detections(response)
 
 
-def ask_with_boto3(url: str, picture: bytes) -> list[wire.Detection]:
+def call_with_boto3(url: str, image: bytes) -> list[wire.Detection]:
     runtime = boto3.client(
         "sagemaker-runtime",
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106  # signs requests that nobody checks
+        aws_secret_access_key="local",  # noqa: S106  # signs requests that nothing checks
     )
-    body = wire.request([picture])
-    answer = runtime.invoke_endpoint(EndpointName="toy", ContentType="application/json", Body=body)
-    return wire.detections(answer["Body"].read())[0]
+    body = wire.request([image])
+    response = runtime.invoke_endpoint(
+        EndpointName="toy", ContentType="application/json", Body=body
+    )
+    return wire.detections(response["Body"].read())[0]
 
 
 WAYS: dict[str, Callable[[str, bytes], list[wire.Detection]]] = {
-    "requests, JSON": ask_as_the_tutorials_do,
-    "requests, bare picture": ask_with_the_bare_picture,
-    "boto3": ask_with_boto3,
+    "requests, JSON": call_as_tutorials_do,
+    "requests, bare image": call_with_bare_image,
+    "boto3": call_with_boto3,
 }
 
 
-def _detections(answer: requests.Response) -> list[wire.Detection]:
-    return wire.detections(answer.content)[0]
+def _detections(response: requests.Response) -> list[wire.Detection]:
+    return wire.detections(response.content)[0]
 
 
-def seconds_a_picture(url: str, pictures: Sequence[Path]) -> list[float]:
+def seconds_per_image(url: str, images: Sequence[Path]) -> list[float]:
     with requests.Session() as session:
-        bodies = [path.read_bytes() for path in pictures]
+        bodies = [path.read_bytes() for path in images]
         headers = {"Content-Type": "image/jpeg"}
         seconds = []
-        for turn in range(ASKED_FOR_SPEED):
+        for turn in range(TIMED_REQUESTS):
             body = bodies[turn % len(bodies)]
             taken, _ = timed(
                 lambda body=body: session.post(  # type: ignore[misc]
@@ -226,13 +230,13 @@ def seconds_a_picture(url: str, pictures: Sequence[Path]) -> list[float]:
     return seconds
 
 
-def draw_sheet(pictures: Sequence[Path], found: Sequence[Sequence[wire.Detection]]) -> None:
+def draw_sheet(images: Sequence[Path], found: Sequence[Sequence[wire.Detection]]) -> None:
     names = labels.read(Path(MODEL, "1", "assets", labels.FILE_NAME))
     drawn = []
-    for path, detections in zip(pictures, found, strict=True):
-        with Image.open(path) as picture:
-            sure = [one for one in detections if one.score >= SURE]
-            drawn.append(draw.drawn(picture, sure, names))
+    for path, detections in zip(images, found, strict=True):
+        with Image.open(path) as image:
+            shown = [one for one in detections if one.score >= MIN_SCORE]
+            drawn.append(draw.drawn(image, shown, names))
     with outputs.product(SHEET, replace=True) as partial:
         draw.contact_sheet(drawn, columns=4).save(partial, format="PNG")
 
@@ -242,7 +246,7 @@ def summary(
 ) -> str:
     made = {step.title: str(step.product) for step in STEPS} | {"contact sheet": str(SHEET)}
     rows = [
-        f"  {title:<16} {'was there' if seconds is None else f'{seconds:7.1f} s':>11}   "
+        f"  {title:<16} {'exists' if seconds is None else f'{seconds:7.1f} s':>11}   "
         f"{made.get(title, '')}".rstrip()
         for title, seconds in took.items()
     ]
@@ -252,8 +256,8 @@ def summary(
             *rows,
             f"  {'all':<16} {total:9.1f} s",
             "",
-            f"mAP@0.5 {quality:.3f} on held-out pictures; "
-            f"a detection takes {1000 * p50:.0f} ms (p50 of {ASKED_FOR_SPEED} over HTTP)",
+            f"mAP@0.5 {quality:.3f} on held-out images; "
+            f"a detection takes {1000 * p50:.0f} ms (p50 of {TIMED_REQUESTS} over HTTP)",
             f"look at {SHEET}; then type:",
             "",
             f"  .venv/bin/petbox serve {MODEL}{'' if port == 8080 else f' --port {port}'}",
