@@ -79,13 +79,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 
 def pytest_configure() -> None:
-    """Lets Ctrl-C interrupt the tests' programs, even if the shell started them without it.
+    """Lets Ctrl-C and a hangup reach the tests' programs, even if the shell started pytest without.
 
-    A shell ignores SIGINT and SIGQUIT for a command in the background (`make test &`), every child
-    inherits that, and Python then installs no handler.
+    A shell ignores SIGINT and SIGQUIT for a command in the background (`make test &`), `nohup`
+    ignores SIGHUP, every child inherits that, and Python then installs no handler. A handler of our
+    own is not inherited: pytest goes on ignoring a hangup, its children do not.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _signal, _frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

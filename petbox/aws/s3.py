@@ -24,6 +24,7 @@ from petbox.errors import DataError, PetboxError
 LIST = "checkpoint"  # TensorFlow's file that lists the checkpoints
 SECONDS_BETWEEN_POLLS = 1.0
 AT_A_TIME = 1000  # objects that one request deletes
+CHANGED = (-1, -1)  # no size and time of any file
 
 
 def folder_at(text: str) -> S3Address:
@@ -115,10 +116,11 @@ class Mirror:
         self._folder, self._target = folder, target
         self._s3 = session.Account().client("s3")
         there = dict(_files_under(self._s3, target))  # fetched from there
-        self._sent = {  # sizes and times, by name
-            name: mark
+        # Sizes and times, by name. A list's size does not show a change, so it is sent again.
+        self._sent = {
+            name: mark if there[name] == mark[0] and Path(name).name != LIST else CHANGED
             for name, mark in self._marks().items()
-            if there.get(name) == mark[0] and Path(name).name != LIST
+            if name in there
         }
 
     def lists(self) -> dict[str, tuple[int, int]]:

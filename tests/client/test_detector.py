@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import CHECKOUT
 from PIL import Image
 from support.aws import Aws, moto
 from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
@@ -106,8 +107,9 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
         "reveal_type(found[0].box.pixels)\n"
         "reveal_type(found[0].name)\n"
     )
-    command = [sys.executable, "-m", "mypy", "--strict", "use.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "use.py"]
+    env = {**os.environ, "MYPYPATH": str(CHECKOUT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert "petbox.client.detections.Detections" in done.stdout, done.stdout
     assert re.search(r"tuple\[(builtins\.)?int, ", done.stdout)
     assert re.search(r'type is "(builtins\.)?str"', done.stdout)

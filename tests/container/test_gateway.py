@@ -16,7 +16,6 @@ from support.peer import Answer, Asked, golden, peer
 from support.serving import (
     CONTAINER,
     LONG,
-    SERVE,
     Program,
     free_port,
     front,
@@ -24,8 +23,7 @@ from support.serving import (
     post,
     predict_json,
     raw,
-    started,
-    tiny_detector,
+    served_detector,
 )
 
 PICTURE = golden("picture.jpg")
@@ -49,12 +47,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`petbox serve` with the embedded model server and a tiny detector."""
-    folder = tmp_path_factory.mktemp("served")
-    model = tiny_detector(folder / "tiny" / "1").parent
-    port = free_port()
-    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
+    with served_detector(tmp_path_factory.mktemp("served")) as (port, program):
         yield Served(port, program)
 
 

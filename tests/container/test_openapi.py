@@ -18,7 +18,7 @@ import pytest
 import requests
 from conftest import CHECKOUT
 from support.peer import golden
-from support.serving import LONG, SERVE, free_port, predict_json, started, tiny_detector
+from support.serving import LONG, predict_json, served_detector
 
 from petbox import __version__
 
@@ -42,11 +42,7 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("served")
-    model = tiny_detector(folder / "tiny" / "1").parent
-    port = free_port()
-    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
+    with served_detector(tmp_path_factory.mktemp("served")) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -392,6 +392,18 @@ def test_a_mirror_follows_its_folder_and_leaves_others_alone(at_moto: Aws, tmp_p
     assert body.read() == b"22"
 
 
+def test_a_run_that_ends_before_its_mirror_looks_leaves_nothing_of_its_former_name(
+    at_moto: Aws, tmp_path: Path
+) -> None:
+    for name in ("checkpoint", "ckpt-1.index"):
+        at_moto.client("s3").put_object(Bucket=BUCKET, Key=f"job/run.unfinished/{name}", Body=b"1")
+    target = aws_s3.folder_at(f"s3://{BUCKET}/job")
+    aws_s3.fetch(target, tmp_path)
+    with aws_s3.mirrored(tmp_path, target):
+        (tmp_path / "run.unfinished").rename(tmp_path / "run")
+    assert keys(at_moto) == ["job/run/checkpoint", "job/run/ckpt-1.index"]
+
+
 def test_a_task_that_was_stopped_goes_on_elsewhere(
     aws: Aws, built_in: Path, tmp_path: Path
 ) -> None:

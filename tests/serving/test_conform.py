@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from support.conforming import CONFORM, failing, outcomes
-from support.serving import SERVE, await_port, free_port, started, tiny_detector
+from support.serving import await_port, free_port, served_detector, started
 
 from petbox.serving.conform.contract import CONTRACT
 from petbox.serving.conform.diagnosis import ListeningPort, parse_tcp_table
@@ -50,11 +50,7 @@ def await_engine(pid: int) -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("served")
-    model = tiny_detector(folder / "tiny" / "1").parent
-    port = free_port()
-    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
+    with served_detector(tmp_path_factory.mktemp("served")) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 

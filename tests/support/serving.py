@@ -341,6 +341,16 @@ def png(width: int, height: int) -> bytes:
     )
 
 
+@contextmanager
+def served_detector(folder: Path) -> Iterator[tuple[int, Program]]:
+    """`petbox serve` with the embedded model server and a tiny detector, and its port."""
+    model = tiny_detector(folder / "tiny" / "1").parent
+    port = free_port()
+    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
+        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
+        yield port, program
+
+
 def tiny_detector(folder: Path, named: bool = False) -> Path:
     """A SavedModel with the exporter's signature whose boxes follow from the picture's size.
 
