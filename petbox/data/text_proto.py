@@ -38,6 +38,9 @@ class Field:
     quoted: bool = False
     message: tuple[Field, ...] | None = None
 
+    def wrong(self, source: str, why: str) -> DataError:
+        return DataError(f"{source}: line {self.line}: {why}")
+
     def __str__(self) -> str:
         """The field on one line."""
         if self.message is not None:

@@ -57,7 +57,7 @@ def test_protobufs_octal_utf8_is_read() -> None:
     [
         ("", "without a single item"),
         (b"\xff\xd8\xff\xe0", "not a text file"),
-        ("item {\n  id: 1\n  name: Abyssinian\n}", "line 3: Abyssinian must stand in quotes"),
+        ("item {\n  id: 1\n  name: Abyssinian\n}", "line 3: Abyssinian must be in quotes"),
         ("item { id: 1 name: 'a' }\n\nitem { id: 1 name: 'b' }", "line 3: the id 1 is used twice"),
         (
             "item { id: 1 name: 'a' }\nitem { id: 2 name: 'a' }",
@@ -69,12 +69,13 @@ def test_protobufs_octal_utf8_is_read() -> None:
         ("\nitem { name: 'a' }", "line 2: this item has no id"),
         ("item { id: 1 }", "line 1: this item has no name"),
         ("item { id: 1 name: '' }", "line 1: this item has no name"),
-        ("item { id: 1 name: 'a'", "line 1: this item is not closed"),
+        ("item { id: 1 name: 'a'", "line 1: this { is never closed; add a }"),
         ("item { id: 1 name: 'a }", 'line 1: cannot be read at "\'a }"'),
-        ("item { id: 1 k { name: 'a' }", "line 1: this item is not closed"),
-        ("item { id: 1 k { name: 'a' ] }", "line 1: this { is not closed"),
-        ("item { id 1 name: 'a' }", "line 1: 'id' is not followed by a value"),
-        ("Abyssinian\n", "line 1: 'Abyssinian' is not the start of an item"),
+        ("item { id: 1 k { name: 'a' }", "line 1: this { is never closed"),
+        ("item { id: 1 k { name: 'a' ] }", "line 1: ']' stands where a field's name should be"),
+        ("item { id 1 name: 'a' }", "line 1: id has no value"),
+        ("Abyssinian\n", "line 1: Abyssinian has no value; put ':' or '{'"),
+        ("breed { id: 1 name: 'a' }", "line 1: 'breed' is not an item"),
     ],
 )
 def test_a_bad_map_is_refused_by_line(text: bytes | str, why: str) -> None:

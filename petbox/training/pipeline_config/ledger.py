@@ -115,7 +115,7 @@ class Ledger:
         return id(field) in self._read or any(map(self._partly_read, field.message or ()))
 
     def wrong(self, field: Field, why: str) -> DataError:
-        return DataError(f"{self.source}: line {field.line}: {why}")
+        return field.wrong(self.source, why)
 
     def groups(self, path: str, names: Sequence[str]) -> Iterator[Field]:
         """The groups at `path` with one of the names; marks them as read."""
