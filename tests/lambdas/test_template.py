@@ -86,7 +86,9 @@ def listed(value: Any) -> list[Any]:
 
 def test_no_permission_is_given_on_everything(resources: dict[str, Any]) -> None:
     allowed: dict[str, set[str]] = {}
-    for name, role in of_kind(resources, "AWS::IAM::Role").items():
+    arrivals = resources["ArrivalsPermissions"]["Properties"]
+    roles = {"ArrivalsPermissions": {"Policies": [arrivals]}}
+    for name, role in (roles | of_kind(resources, "AWS::IAM::Role")).items():
         assert "ManagedPolicyArns" not in role
         for condition, statement in statements(role):
             actions = listed(statement["Action"])
@@ -99,10 +101,15 @@ def test_no_permission_is_given_on_everything(resources: dict[str, Any]) -> None
             allowed.setdefault(name, set()).update(actions)
     assert allowed == {
         "HttpFrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
-        "S3FrontRole": {*LOGS, "sagemaker:InvokeEndpoint", *BUCKET, *QUEUE},
-        "DetectorRole": {*LOGS, *BUCKET, *QUEUE, "kms:Decrypt"},
+        "S3FrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
+        "DetectorRole": {*LOGS, "s3:GetObject", "s3:ListBucket", "kms:Decrypt"},
+        "ArrivalsPermissions": {*BUCKET, *QUEUE},
         "ZooRole": {*LOGS, "s3:GetObject"},
     }
+    (chosen,) = arrivals["Roles"]
+    assert chosen["Fn::If"] == ["ByEndpoint", {"Ref": "S3FrontRole"}, {"Ref": "DetectorRole"}]
+    wake = resources["ArrivalsWake"]
+    assert wake["DependsOn"] == "ArrivalsPermissions", "Lambda checks them when it is created"
 
 
 def test_the_detector_may_read_its_model_and_nothing_beside_it(resources: dict[str, Any]) -> None:
@@ -204,7 +211,7 @@ IMAGE = {"DetectorImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/detector
 ZIP = {"DetectorZip": "true"}
 ZOO = {"Zoo": "true"}
 HTTP = {"HttpApi", "HttpApiMayCall", "ApiKey"}
-S3 = {"Pictures", "Arrivals", "ArrivalsWake", "DeadLetters"}
+S3 = {"Pictures", "Arrivals", "ArrivalsPermissions", "ArrivalsWake", "DeadLetters"}
 OF_THE_ZOO = {"ZooFunction", "ZooRole", "ZooLog", "ZooApi", "ZooBucket", "ZooBucketPolicy"}
 CHOSEN = [
     (ENDPOINT, {"HttpFront", "HttpFrontRole", "S3Front", "S3FrontRole", *HTTP, *S3}),
