@@ -43,7 +43,7 @@ ACCEPTED = "send a form with the field img, a bare image (image/jpeg), or JSON w
 class BadRequest(DataError):
     """A request that is rejected with `status`."""
 
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
+    def __init__(self, reason: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(reason)
         self.status = status
 
@@ -129,14 +129,14 @@ def _score(query: Mapping[str, str], default: float) -> float:
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"min_score={text}: not a number from 0 to 1")
+        raise BadRequest(f"min_score={text}: not a number from 0 to 1")
     return score
 
 
 def _switch(query: Mapping[str, str], name: str) -> bool:
     text = query.get(name, "0").lower()
     if text not in ("0", "1", "true", "false"):
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"{name}={text}: neither 0 nor 1")
+        raise BadRequest(f"{name}={text}: neither 0 nor 1")
     return text in ("1", "true")
 
 
@@ -151,15 +151,14 @@ def _image(event: Mapping[str, Any]) -> bytes:
         return _from_form(_bytes(event), content_type)
     if kind.startswith("image/") or kind == "application/x-image":
         return _bytes(event)
-    raise BadRequest(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type {kind or 'is missing'}: {ACCEPTED}"
-    )
+    reason = f"Content-Type {kind or 'is missing'}: {ACCEPTED}"
+    raise BadRequest(reason, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
     body = event.get("body") or ""
     if not body:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"no body; {ACCEPTED}")
+        raise BadRequest(f"no body; {ACCEPTED}")
     return b64decode(body, validate=True) if event.get("isBase64Encoded") else str(body).encode()
 
 
@@ -167,7 +166,6 @@ def _bytes(event: Mapping[str, Any]) -> bytes:
     body = _body(event)
     if not event.get("isBase64Encoded"):
         raise BadRequest(
-            HTTPStatus.BAD_REQUEST,
             "the image came as text, which damages it; add */* to API Gateway's binary media types",
         )
     return body
@@ -176,7 +174,7 @@ def _bytes(event: Mapping[str, Any]) -> bytes:
 def _from_form(body: bytes, content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, "the form's Content-Type has no boundary")
+        raise BadRequest("the form's Content-Type has no boundary")
     images: list[bytes] = []
 
     def file(part: Any) -> None:
@@ -194,11 +192,9 @@ def _from_form(body: bytes, content_type: str) -> bytes:
         form.write(body)
         form.finalize()
     except FormParserError as error:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"not a proper form: {error}") from error
+        raise BadRequest(f"not a proper form: {error}") from error
     if len(images) != 1:
-        raise BadRequest(
-            HTTPStatus.BAD_REQUEST, f"the form has {len(images)} fields {FIELD}; send one"
-        )
+        raise BadRequest(f"the form has {len(images)} fields {FIELD}; send one")
     return images[0]
 
 
@@ -206,18 +202,16 @@ def _from_json(body: bytes) -> bytes:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"the body is not JSON; {ACCEPTED}") from error
+        raise BadRequest(f"the body is not JSON; {ACCEPTED}") from error
     given = [key for key in ("url", "b64") if isinstance(fields, dict) and key in fields]
     if len(given) != 1 or not isinstance(fields[given[0]], str):
-        raise BadRequest(
-            HTTPStatus.BAD_REQUEST, 'the JSON must be {"url": "https://…"} or {"b64": "…"}'
-        )
+        raise BadRequest('the JSON must be {"url": "https://…"} or {"b64": "…"}')
     if given == ["url"]:
         return download.fetch(fields["url"], DOWNLOAD)
     try:
         return b64decode("".join(fields["b64"].split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"b64: not base64 ({error})") from error
+        raise BadRequest(f"b64: not base64 ({error})") from error
 
 
 # Responses
@@ -233,9 +227,9 @@ def _within_lambdas_limit(found: Detections) -> bytes:
     drawn = found.jpeg()
     if 4 * len(drawn) / 3 > MOST_RETURNED:  # in base64
         raise BadRequest(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"the drawn image has {len(drawn) / MIB:.1f} MB, and Lambda returns at most 6 MB, in "
             "base64; send a smaller image, or leave out draw",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         )
     return drawn
 
