@@ -6,7 +6,7 @@ Each check returns nothing, or raises a ValueError that says what is wrong and w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MOST_TAGS = 50
@@ -14,7 +14,6 @@ MOST_TAGS = 50
 NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 S3 = "s3://"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", re.ASCII)
 IMAGE = re.compile(
     r"[0-9]{12}\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
     r"/[a-z0-9][a-z0-9._/-]*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
@@ -78,20 +77,33 @@ def check_s3(text: str) -> None:
     S3Address.parse(text)
 
 
-def check_role(text: str) -> None:
-    if not ROLE.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not the ARN of a role; "
-            "write it like arn:aws:iam::123456789012:role/service-role/SageMaker"
-        )
+def matches(pattern: str | re.Pattern[str], what: str, example: str) -> Callable[[str], None]:
+    """A check of a text's form."""
+
+    def check(text: str) -> None:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not {what}; write it like {example}")
+
+    return check
 
 
-def check_image(text: str) -> None:
-    if not IMAGE.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not an image in ECR; "
-            "write it like 123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox-train:1"
-        )
+check_role = matches(
+    r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[a-zA-Z0-9_+=,.@/-]+",
+    "the ARN of a role",
+    "arn:aws:iam::123456789012:role/service-role/SageMaker",
+)
+check_topic = matches(
+    r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_.-]+",
+    "the ARN of a topic",
+    "arn:aws:sns:us-east-1:123456789012:pets",
+)
+check_image = matches(
+    IMAGE,
+    "an image in ECR",
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox-train:1",
+)
+check_subnet = matches("subnet-[0-9a-z]+", "an id", "subnet-0123456789abcdef0")
+check_security_group = matches("sg-[0-9a-z]+", "an id", "sg-0123456789abcdef0")
 
 
 def region_of_image(text: str) -> str:
@@ -104,19 +116,6 @@ def check_instance_type(text: str) -> None:
     if not INSTANCE.fullmatch(text):
         hint = f"ml.{text}" if INSTANCE.fullmatch(f"ml.{text}") else "ml.g4dn.xlarge"
         raise ValueError(f"{text!r} is not a SageMaker instance type; write it like {hint}")
-
-
-def check_subnet(text: str) -> None:
-    _check_resource(text, "subnet")
-
-
-def check_security_group(text: str) -> None:
-    _check_resource(text, "sg")
-
-
-def _check_resource(text: str, kind: str) -> None:
-    if not re.fullmatch(f"{kind}-[0-9a-z]+", text):
-        raise ValueError(f"{text!r} is not an id; write it like {kind}-0123456789abcdef0")
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

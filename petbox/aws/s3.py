@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,13 @@ def folder_at(text: str) -> S3Address:
         raise DataError(str(error)) from error
 
 
-def objects(s3: Any, address: S3Address) -> Iterator[tuple[S3Address, int]]:
-    """All objects whose keys begin with the address's, and their sizes."""
+def objects(s3: Any, address: S3Address) -> Iterator[tuple[S3Address, Mapping[str, Any]]]:
+    """All objects whose keys begin with the address's, with their Size and ETag."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=address.bucket, Prefix=address.key)
     with session.calling(str(address)):
         for page in pages:
             for item in page.get("Contents", ()):
-                yield S3Address(address.bucket, item["Key"]), item["Size"]
+                yield S3Address(address.bucket, item["Key"]), item
 
 
 def fetch(source: S3Address, folder: Path) -> int:
@@ -175,9 +175,9 @@ def _send(
 
 def _files_under(s3: Any, folder: S3Address, name: str = "") -> Iterator[tuple[str, int]]:
     """The files in `folder` whose names begin with `name`, and their sizes."""
-    for one, size in objects(s3, S3Address(folder.bucket, folder.key + name)):
+    for one, item in objects(s3, S3Address(folder.bucket, folder.key + name)):
         if not one.key.endswith("/"):  # the console's marker of an empty folder
-            yield one.key.removeprefix(folder.key), size
+            yield one.key.removeprefix(folder.key), item["Size"]
 
 
 def _inside(folder: Path, key: str) -> Path:

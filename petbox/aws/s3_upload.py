@@ -37,7 +37,7 @@ class Upload:
 def upload(source: Path, under: str) -> Upload:
     """Plans the upload of `source` to somewhere below the address `under`."""
     folder = source.is_dir()
-    paths = sorted(_files(source)) if folder else [source]
+    paths = sorted(visible_files(source)) if folder else [source]
     names = {path: path.relative_to(source).as_posix() if folder else path.name for path in paths}
     if not paths:
         raise DataError(f"{source}: the folder is empty; name one with something in it")
@@ -48,7 +48,7 @@ def upload(source: Path, under: str) -> Upload:
     return Upload(prefix if folder else prefix + names[source], files, size)
 
 
-def _files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
     """All files but hidden ones, which are the system's or unfinished."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return [p for p in paths if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
@@ -71,7 +71,8 @@ def _digest(title: str, names: dict[Path, str], size: int) -> str:
 
 def send(planned: Upload, s3: Any) -> None:
     """Uploads what is not there yet, with progress."""
-    there = {str(one): size for one, size in objects(s3, S3Address.parse(planned.address))}
+    under = objects(s3, S3Address.parse(planned.address))
+    there = {str(one): item["Size"] for one, item in under}
     # An object appears only when it is complete, so comparing sizes is enough.
     missing = {to: p for to, p in planned.files.items() if there.get(to) != p.stat().st_size}
     if not missing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from petbox import __version__
@@ -58,6 +59,7 @@ class Account:
         with calling("AWS"):
             # AWS's other tools prefer AWS_REGION, which boto3 alone does not know.
             self._session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+        self.client = cache(self._new_client)  # what is called on a client belongs in `calling`
 
     @property
     def region(self) -> str | None:
@@ -72,8 +74,7 @@ class Account:
                 f"set AWS_REGION={region}, or push the image to {self.region} as well"
             )
 
-    def client(self, service: str) -> Any:
-        """boto3's client; what is called on it belongs inside `calling`."""
+    def _new_client(self, service: str) -> Any:
         from botocore.config import Config
 
         config = Config(

@@ -3,7 +3,8 @@
 A field is `name: Annotated[type, "help"] = default`; flags, types, defaults and `--help` follow.
 One marked `POSITIONAL` is a plain argument. A flag of type `tuple[X, ...]` may be repeated, with
 one value each time, so that it never takes the positional argument behind it. `X | None` is
-optional without a default. Any other mark is what `--help` calls the value.
+optional without a default. Any other mark is what `--help` calls the value: a string, or a
+`Value` that checks it as well.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, TypeVar
 
 T = TypeVar("T")
 POSITIONAL = "positional"
 SHORT = {"out": "-o", "output": "-o", "draw": "-o", "yes": "-y", "verbose": "-v"}
 Json = Annotated[bool, "print the result as JSON on stdout"]  # the type of a field `json`
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """What `--help` calls a value, and a check that raises a ValueError for an invalid one."""
+
+    name: str
+    check: Callable[[Any], object]
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -52,16 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         kind, text, *marks = typing.get_args(hints[field.name])
         needed = field.default is dataclasses.MISSING
         details: dict[str, Any] = {"help": text, **_details(kind, field.default)}
-        for metavar in set(marks) - {POSITIONAL}:
-            details["metavar"] = metavar
         if POSITIONAL in marks:
             if not needed:
                 details |= {"default": field.default, "nargs": details.get("nargs", "?")}
-            parser.add_argument(field.name, **{"metavar": field.name.upper(), **details})
+            parser.add_argument(field.name, metavar=field.name.upper(), **details)
         else:
-            names = [
-                "--" + field.name.rstrip("_").replace("_", "-")
-            ]  # `from_`: Python keeps `from`
+            for mark in marks:
+                details["metavar"] = mark.name if isinstance(mark, Value) else mark
+            names = [_long_flag(field.name)]
             if field.name in SHORT:
                 names.insert(0, SHORT[field.name])
             default = argparse.SUPPRESS if needed else field.default
@@ -85,15 +92,40 @@ def words(chosen: Any, names: Collection[str]) -> list[str]:
     """Those options of `chosen` that differ from their defaults, as they are typed."""
     typed: list[str] = []
     for field in dataclasses.fields(chosen):
-        value, flag = getattr(chosen, field.name), field.name.rstrip("_").replace("_", "-")
+        value, long = getattr(chosen, field.name), _long_flag(field.name)
         if field.name not in names or value == field.default:
             continue
         if isinstance(value, bool):
-            typed.append(f"--{flag}" if value else f"--no-{flag}")
+            typed.append(long if value else long.replace("--", "--no-", 1))
         else:
             several = value if isinstance(value, tuple) else (value,)
-            typed += [f"--{flag}={one}" for one in several]
+            typed += [f"{long}={one}" for one in several]
     return typed
+
+
+def _long_flag(name: str) -> str:
+    return "--" + name.rstrip("_").replace("_", "-")  # `from_`: Python keeps `from`
+
+
+def flag(chosen: Any, name: str) -> str:
+    """The option as it is typed, or as `--help` calls it."""
+    return name.upper() if POSITIONAL in _marks(chosen)[name] else _long_flag(name)
+
+
+def check(chosen: Any) -> None:
+    """Calls the `Value.check` of each option that was given."""
+    for name, marks in _marks(chosen).items():
+        for mark in marks:
+            if isinstance(mark, Value) and (value := getattr(chosen, name)) is not None:
+                try:
+                    mark.check(value)
+                except ValueError as error:
+                    raise ValueError(f"argument {flag(chosen, name)}: {error}") from error
+
+
+def _marks(chosen: Any) -> dict[str, Sequence[Any]]:
+    hints = typing.get_type_hints(type(chosen), include_extras=True)
+    return {name: typing.get_args(hint)[2:] for name, hint in hints.items()}
 
 
 def _details(kind: Any, default: Any) -> dict[str, Any]:

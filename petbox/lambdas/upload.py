@@ -131,10 +131,11 @@ def _results(
     seen: dict[str, str] = {}
     until = time.monotonic() + options.patience
     while awaited:
-        for key, etag in _listed(s3, S3Address(to.bucket, options.results + to.key)):
-            if key not in awaited or seen.get(key) == etag:
+        for address, item in aws_s3.objects(s3, S3Address(to.bucket, options.results + to.key)):
+            key = address.key
+            if key not in awaited or seen.get(key) == item["ETag"]:
                 continue
-            seen[key] = etag
+            seen[key] = item["ETag"]
             result = _read(s3, to.bucket, key, awaited[key].etag)
             if result is not None:
                 yield awaited.pop(key), result
@@ -147,15 +148,6 @@ def _results(
             )
         if awaited:
             time.sleep(min(SECONDS_BETWEEN_POLLS, options.patience))
-
-
-def _listed(s3: Any, place: S3Address) -> Iterator[tuple[str, str]]:
-    """Keys and ETags of the objects under a prefix."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.key)
-    with session.calling(str(place)):
-        for page in pages:
-            for item in page.get("Contents", ()):
-                yield item["Key"], item["ETag"]
 
 
 def _read(s3: Any, bucket: str, key: str, etag: str) -> dict[str, Any] | None:

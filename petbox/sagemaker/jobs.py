@@ -17,7 +17,7 @@ from petbox.aws.logs import Line, LogTail
 from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint.actual import Clients, Described, describe_or_none
+from petbox.sagemaker.endpoint.actual import Clients, Described, describe_or_none, reason
 
 ENDED = ("Completed", "Failed", "Stopped")
 
@@ -80,6 +80,12 @@ class Kind:
             raise ServiceError(
                 f"{error}; the job itself continues: {self.command} --follow {name}"
             ) from error
+
+    def check_completed(self, job: Described, stopped: str = "was stopped", hint: str = "") -> None:
+        """Raises for a job that failed or was stopped."""
+        if (status := self.status(job)) != "Completed":
+            why = f"failed: {reason(job)}" if status == "Failed" else stopped
+            raise ServiceError(f"{self.word} job {job[f'{self._field}Name']}: {why}{hint}")
 
     def stop(self, clients: Clients, name: str) -> None:
         if (status := self.status(self.get(clients, name))) in ENDED:

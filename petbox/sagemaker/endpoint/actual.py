@@ -153,6 +153,10 @@ def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described,
     return next(iter(targets), None), tuple(policies)
 
 
+def reason(failed: Described) -> str:
+    return " ".join((failed.get("FailureReason") or "no reason given").split()).rstrip(".")
+
+
 # All things of a kind, with the endpoint that each was created for
 
 
@@ -167,7 +171,8 @@ def models(sagemaker: Any, name: str = "") -> dict[str, str]:
 def _owned(sagemaker: Any, operation: str, kind: str, name: str) -> dict[str, str]:
     """The things of a kind that petbox made for the endpoint `name`, or for any."""
     found: dict[str, str] = {}
-    for summary in every(sagemaker, operation, f"{kind}s", name):
+    narrowed = {"NameContains": name} if name else {}
+    for summary in every(sagemaker, operation, f"{kind}s", **narrowed):
         of = names.endpoint_of(summary[f"{kind}Name"])
         if of is None or name not in ("", of):
             continue  # saves a request for the tags of every model in the account
@@ -176,15 +181,17 @@ def _owned(sagemaker: Any, operation: str, kind: str, name: str) -> dict[str, st
     return found
 
 
-def every(sagemaker: Any, operation: str, key: str, name: str = "") -> Iterator[Described]:
-    with session.calling(operation.replace("_", " ")):
-        narrowed = {"NameContains": name} if name else {}
-        for page in sagemaker.get_paginator(operation).paginate(**narrowed):
+def every(
+    client: Any, operation: str, key: str, what: str = "", **query: str
+) -> Iterator[Described]:
+    with session.calling(what or operation.replace("_", " ")):
+        for page in client.get_paginator(operation).paginate(**query):
             yield from page[key]
 
 
 def tags_of(sagemaker: Any, arn: str) -> dict[str, str]:
-    with unless_absent(), session.calling(f"tags of {arn.split(':', 5)[-1]}"):
-        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+    what = f"tags of {arn.split(':', 5)[-1]}"
+    with unless_absent():
+        tags = every(sagemaker, "list_tags", "Tags", what, ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for tag in tags}
     return {}  # deleted since it was listed

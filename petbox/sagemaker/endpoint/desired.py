@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from petbox.aws import names as aws_names
 from petbox.sagemaker.endpoint import expiry, names
 from petbox.sagemaker.endpoint.options import (
-    INSTANCE_TYPE,
+    INSTANCE,
     UpOptions,
     bounds,
     memory_and_concurrency,
 )
+from petbox.sagemaker.model_request import model_request
 
 Request = Mapping[str, Any]
 
@@ -44,16 +44,8 @@ class Desired:
 
 
 def desired(options: UpOptions, now: datetime) -> Desired:
-    tags = {**aws_names.pairs(options.tag), names.OWNER: options.name}
-    model = model_request(
-        options.name,
-        image=options.image,
-        role=options.role,
-        model_data=options.model_data,
-        env=options.env,
-        subnets=options.subnet,
-        security_groups=options.security_group,
-    )
+    tags = names.tags(options.name, options.tag)
+    model = model_request(options.name, options)
     schedule = None
     if options.ttl is not None:
         end = now + expiry.duration(options.ttl)
@@ -62,37 +54,12 @@ def desired(options: UpOptions, now: datetime) -> Desired:
     return Desired(
         name=options.name,
         tags=tags,
-        model={**model, "Tags": names.tag_list(tags)},
+        model=model,
         config={**_config(options, model["ModelName"]), "Tags": names.tag_list(tags)},
         scaling=_scaling(options) if scaled else None,
         policy=_policy(options) if scaled else None,
         schedule=schedule,
     )
-
-
-def model_request(
-    name: str,
-    *,
-    image: str,
-    role: str,
-    model_data: str | None,
-    env: tuple[str, ...],
-    subnets: tuple[str, ...],
-    security_groups: tuple[str, ...],
-) -> dict[str, Any]:
-    """CreateModel's request without tags; the model's name is `name` and a fingerprint."""
-    container: dict[str, Any] = {"Image": image}
-    if model_data is not None:
-        container["ModelDataUrl"] = model_data
-    if env:
-        container["Environment"] = aws_names.pairs(env)
-    content: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": role}
-    if subnets:
-        content["VpcConfig"] = {
-            "Subnets": list(subnets),
-            "SecurityGroupIds": list(security_groups),
-        }
-    return {"ModelName": names.with_fingerprint(name, content), **content}
 
 
 def _config(options: UpOptions, model: str) -> dict[str, Any]:
@@ -125,7 +92,7 @@ def _variant(options: UpOptions, model: str) -> dict[str, Any]:
         memory, concurrency = memory_and_concurrency(options.serverless)
         variant["ServerlessConfig"] = {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}
         return variant
-    variant["InstanceType"] = options.instance_type or INSTANCE_TYPE
+    variant["InstanceType"] = options.instance_type or INSTANCE
     if options.autoscale is None:
         variant["InitialInstanceCount"] = options.instance_count or 1
     if options.async_ is None:

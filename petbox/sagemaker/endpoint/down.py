@@ -15,12 +15,11 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated
 
 from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL, Json
+from petbox.cli.options import Json
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
@@ -28,24 +27,21 @@ from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.plan import Call, removal
 from petbox.sagemaker.endpoint.up import show
-from petbox.sagemaker.option_checks import EVERY, check_all
+from petbox.sagemaker.shared_options import Checked, EndpointName, Every
 
 
 @dataclass(frozen=True)
-class DownOptions:
-    name: Annotated[str, "name of the endpoint", POSITIONAL]
+class DownOptions(Checked):
+    name: EndpointName
     yes: Annotated[bool, "do not ask for confirmation"] = False
     json: Json = False
-    every: Annotated[float, "seconds between polls", "S"] = 5.0
+    every: Every = 5.0
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
-
-    def __post_init__(self) -> None:
-        check_all(self, {"name": names.check, "every": EVERY})
 
 
 def down(options: DownOptions) -> None:
     name = options.name
-    clients: Clients = cache(Account().client)
+    clients = Account().client
     actual = describe(clients, name)
     steps = removal(name, actual)
     if options.dry_run:

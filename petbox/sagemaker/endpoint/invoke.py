@@ -21,12 +21,11 @@ from petbox import wire
 from petbox.aws import names as aws_names
 from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, check
 from petbox.cli.sizes import MIB, megabytes
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.outputs import product
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.option_checks import check_all
+from petbox.sagemaker.shared_options import EndpointName
 
 KINDS = {
     ".bmp": "image/bmp",
@@ -43,7 +42,7 @@ MOST_BYTES = 25 * MIB  # of a call; 4 MB where the endpoint is serverless
 
 @dataclass(frozen=True)
 class InvokeOptions:
-    name: Annotated[str, "name of the endpoint", POSITIONAL]
+    name: EndpointName
     file: Annotated[str, "image, .json or .jsonl; - for stdin; s3://… with --async", POSITIONAL]
     content_type: Annotated[
         str | None, "content type of the file (default: by its name)", "TYPE"
@@ -52,7 +51,7 @@ class InvokeOptions:
     out: Annotated[Path | None, "write the response here (default: stdout)", "FILE"] = None
 
     def __post_init__(self) -> None:
-        check_all(self, {"name": names.check})
+        check(self)
         if aws_names.is_s3(self.file):
             aws_names.check_s3(self.file)
             if self.out is not None:

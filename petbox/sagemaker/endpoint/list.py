@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any
 
 from petbox.aws import session
@@ -22,6 +21,7 @@ from petbox.cli.program import say
 from petbox.sagemaker.endpoint import expiry, names
 from petbox.sagemaker.endpoint.actual import (
     Clients,
+    Described,
     configs,
     describe_config,
     describe_endpoint,
@@ -41,7 +41,7 @@ class ListOptions:
 def list_all(options: ListOptions) -> None:
     """Prints a line for each endpoint, or for what remains of one."""
     account = Account()
-    rows = _rows(cache(account.client))
+    rows = _rows(account.client)
     for name, row in sorted(rows.items()):
         if options.json:
             print(json.dumps({"endpoint": name, **row}))
@@ -88,15 +88,9 @@ def _schedules(clients: Clients) -> dict[str, str]:
     """The expiry of each endpoint that has one."""
     scheduler = clients("scheduler")
     found: dict[str, str] = {}
-    try:
-        with session.calling("schedules"):
-            pages = scheduler.get_paginator("list_schedules").paginate(NamePrefix=names.SCHEDULE)
-            listed = [one["Name"] for page in pages for one in page["Schedules"]]
-    except session.Rejected as error:
-        say(f"{error}; continuing without the schedules")
-        return {}
-    for schedule in listed:
-        name = schedule.removeprefix(names.SCHEDULE)
+    query = {"NamePrefix": names.SCHEDULE}
+    for schedule in _if_allowed(scheduler, "list_schedules", "Schedules", "schedules", **query):
+        name = schedule["Name"].removeprefix(names.SCHEDULE)
         details = find_schedule(scheduler, name)
         if details is not None and "deleteEndpoint" in details["Target"]["Arn"]:
             found[name] = expiry.end_of(details)
@@ -105,18 +99,17 @@ def _schedules(clients: Clients) -> dict[str, str]:
 
 def _scaled(clients: Clients) -> list[str]:
     """The endpoints, existing or not, that petbox set scaling for; its alarms cost money."""
-    client = clients("application-autoscaling")
+    client, query = clients("application-autoscaling"), {"ServiceNamespace": "sagemaker"}
+    found = _if_allowed(client, "describe_scaling_policies", "ScalingPolicies", "scaling", **query)
+    return [one["ResourceId"].split("/")[1] for one in found if one["PolicyName"] == names.POLICY]
+
+
+def _if_allowed(client: Any, operation: str, key: str, what: str, **query: str) -> list[Described]:
     try:
-        with session.calling("scaling"):
-            pages = client.get_paginator("describe_scaling_policies").paginate(
-                ServiceNamespace="sagemaker"
-            )
-            policies = [one for page in pages for one in page["ScalingPolicies"]]
+        return list(every(client, operation, key, what, **query))
     except session.Rejected as error:
-        say(f"{error}; continuing without the scaling")
+        say(f"{error}; continuing without the {what}")
         return []
-    ours = [one["ResourceId"] for one in policies if one["PolicyName"] == names.POLICY]
-    return [id_.split("/")[1] for id_ in ours]
 
 
 def _shown(row: Mapping[str, Any]) -> list[str]:

@@ -9,36 +9,31 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated
 
 from petbox.aws import session
 from petbox.aws.logs import Line, NewLines, last_lines
 from petbox.aws.session import Account
 from petbox.aws.wait import until
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import Value
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Clients, describe_endpoint
-from petbox.sagemaker.option_checks import EVERY, between, check_all
+from petbox.sagemaker.shared_options import Checked, EndpointName, Every, between
 
 
 @dataclass(frozen=True)
-class LogsOptions:
-    name: Annotated[str, "name of the endpoint", POSITIONAL]
-    lines: Annotated[int, "number of lines", "N"] = 100
+class LogsOptions(Checked):
+    name: EndpointName
+    lines: Annotated[int, "number of lines", Value("N", between(0, 10_000))] = 100
     follow: Annotated[bool, "keep printing new lines, until Ctrl-C or the endpoint is gone"] = False
-    every: Annotated[float, "with --follow: seconds between polls", "S"] = 5.0
-
-    def __post_init__(self) -> None:
-        checks = {"name": names.check, "lines": between(0, 10_000), "every": EVERY}
-        check_all(self, checks)
+    every: Every = 5.0
 
 
 def logs(options: LogsOptions) -> None:
     """Prints lines, with the instance's name if there are several."""
-    clients: Clients = cache(Account().client)
+    clients = Account().client
     group = names.log_group(options.name)
     began = int(time.time() * 1000)
     lines = last_lines(clients("logs"), group, options.lines) if options.lines else []

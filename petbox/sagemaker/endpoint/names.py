@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petbox.aws import names as aws_names
@@ -56,6 +56,10 @@ def scaled(name: str) -> dict[str, str]:
         "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
+
+
+def tags(owner: str, given: Sequence[str]) -> dict[str, str]:
+    return {**aws_names.pairs(given), OWNER: owner}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

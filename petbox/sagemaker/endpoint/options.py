@@ -6,89 +6,112 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL, Json
+from petbox.aws.names import matches
+from petbox.cli.options import Json, Value, check, flag
+from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import expiry
-from petbox.sagemaker.endpoint import names as endpoint_names
-from petbox.sagemaker.option_checks import (
-    EVERY,
-    Check,
-    between,
-    check_all,
-    check_environment,
-    check_model_data,
-    check_tags,
-    check_topic,
-    check_vpc,
-    each,
-    flag,
-    one_or_more,
-)
 
-INSTANCE_TYPE = "ml.m5.xlarge"  # new accounts have quota for it
+INSTANCE = "ml.m5.xlarge"  # new accounts have quota for it
 MEMORIES = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_CONCURRENCY = 200
 
 
+def memory_and_concurrency(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
+    if not match:
+        raise ValueError(f"{text!r} is not of the form MEMORY,CONCURRENCY; write it like 4096,5")
+    memory, concurrency = int(match[1]), int(match[2])
+    if memory not in MEMORIES:
+        raise ValueError(f"{memory} is not a size of memory; take one of {MEMORIES}")
+    if not 1 <= concurrency <= MOST_CONCURRENCY:
+        raise ValueError(f"a concurrency of {concurrency} is not between 1 and {MOST_CONCURRENCY}")
+    return memory, concurrency
+
+
+def bounds(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text)
+    if not match or int(match[2]) < max(1, int(match[1])):
+        raise ValueError(f"{text!r} is not of the form MIN..MAX; write it like 1..4")
+    return int(match[1]), int(match[2])
+
+
+AMI = Value(
+    "NAME",
+    matches("[a-z0-9]+(-[a-z0-9]+)*", "a host image", "al2-ami-sagemaker-inference-gpu-3-1"),
+)
+BOUNDS = Value("MIN..MAX", bounds)
+SERVERLESS = Value("MEMORY,CONCURRENCY", memory_and_concurrency)
+TIME = Value("TIME", expiry.duration)
+TIMEOUT = Value("S", shared.between(60, 3600))
+
+
 @dataclass(frozen=True)
 class UpOptions:
-    name: Annotated[str, "name of the endpoint", POSITIONAL]
-    image: Annotated[str, "serving image in ECR, best with its digest (@sha256:…)", "URI"]
-    role: Annotated[str, "role that the container runs under", "ARN"]
+    name: shared.EndpointName
+    image: Annotated[str, "serving image in ECR, best with its digest (@sha256:…)", shared.IMAGE]
+    role: Annotated[str, "role that the container runs under", shared.ROLE]
     model_data: Annotated[
         str | None,
         "s3://…/model.tar.gz of `petbox endpoint package` (default: the model in the image)",
-        "S3",
+        shared.MODEL_DATA,
     ] = None
-    env: Annotated[tuple[str, ...], "environment variable of the container", "KEY=VALUE"] = ()
-    instance_type: Annotated[str | None, f"instance type (default: {INSTANCE_TYPE})", "TYPE"] = None
-    instance_count: Annotated[int | None, "number of instances (default: 1)", "N"] = None
-    ami: Annotated[str | None, "SageMaker's host image, for a newer GPU driver", "NAME"] = None
+    env: shared.Environment = ()
+    instance_type: Annotated[
+        str | None, f"instance type (default: {INSTANCE})", shared.INSTANCE_TYPE
+    ] = None
+    instance_count: Annotated[int | None, "number of instances (default: 1)", shared.COUNT] = None
+    ami: Annotated[str | None, "SageMaker's host image, for a newer GPU driver", AMI] = None
     serverless: Annotated[
-        str | None,
-        "serverless: memory in MB and maximum concurrency, as in 4096,5",
-        "MEMORY,CONCURRENCY",
+        str | None, "serverless: memory in MB and maximum concurrency, as in 4096,5", SERVERLESS
     ] = None
     async_: Annotated[
-        str | None, "asynchronous: requests from S3, responses to this s3://…", "S3"
+        str | None, "asynchronous: requests from S3, responses to this s3://…", shared.S3
     ] = None
-    async_errors: Annotated[str | None, "with --async: s3://… for failures", "S3"] = None
+    async_errors: Annotated[str | None, "with --async: s3://… for failures", shared.S3] = None
     async_concurrency: Annotated[
-        int | None, "with --async: concurrent calls for each instance", "N"
+        int | None,
+        "with --async: concurrent calls for each instance",
+        Value("N", shared.between(1, 1000)),
     ] = None
-    notify_success: Annotated[str | None, "with --async: SNS topic of successes", "ARN"] = None
-    notify_error: Annotated[str | None, "with --async: SNS topic of errors", "ARN"] = None
+    notify_success: Annotated[str | None, "with --async: SNS topic of successes", shared.TOPIC] = (
+        None
+    )
+    notify_error: Annotated[str | None, "with --async: SNS topic of errors", shared.TOPIC] = None
     autoscale: Annotated[
-        str | None, "bounds of the number of instances, as in 1..4 (--async: from 0)", "MIN..MAX"
+        str | None, "bounds of the number of instances, as in 1..4 (--async: from 0)", BOUNDS
     ] = None
     target: Annotated[
         float | None,
         "with --autoscale: calls a minute for each instance; with --async: queued calls",
-        "N",
+        Value("N", shared.between(0.001, 1e9)),
     ] = None
-    capture: Annotated[str | None, "store requests and responses under this s3://…", "S3"] = None
-    capture_percent: Annotated[int | None, "percentage of calls to store (default: 100)", "N"] = (
+    capture: Annotated[str | None, "store requests and responses under this s3://…", shared.S3] = (
         None
     )
+    capture_percent: Annotated[
+        int | None,
+        "percentage of calls to store (default: 100)",
+        Value("N", shared.between(1, 100)),
+    ] = None
     health_timeout: Annotated[
-        int | None, "seconds until /ping must succeed (default: 480)", "S"
+        int | None, "seconds until /ping must succeed (default: 480)", TIMEOUT
     ] = None
-    download_timeout: Annotated[int | None, "seconds for downloading the model", "S"] = None
-    subnet: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
-    security_group: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
-    tag: Annotated[tuple[str, ...], "tag of all resources", "KEY=VALUE"] = ()
-    ttl: Annotated[
-        str | None, "delete the endpoint after this time, as in 2h, 90m or 1d", "TIME"
-    ] = None
+    download_timeout: Annotated[int | None, "seconds for downloading the model", TIMEOUT] = None
+    subnet: shared.Subnets = ()
+    security_group: shared.SecurityGroups = ()
+    tag: shared.Tags = ()
+    ttl: Annotated[str | None, "delete the endpoint after this time, as in 2h, 90m or 1d", TIME] = (
+        None
+    )
     ttl_role: Annotated[
-        str | None, "role of the schedule that deletes the endpoint (default: --role)", "ARN"
+        str | None, "role of the schedule that deletes the endpoint (default: --role)", shared.ROLE
     ] = None
-    every: Annotated[float, "seconds between polls", "S"] = 10.0
+    every: shared.Every = 10.0
     json: Json = False
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
 
     def __post_init__(self) -> None:
-        check_all(self, CHECKS)
+        check(self)
         for name, needed in GOES_WITH.items():
             if getattr(self, name) is not None and getattr(self, needed) is None:
                 raise ValueError(f"{flag(self, name)} requires {flag(self, needed)}")
@@ -98,7 +121,7 @@ class UpOptions:
                     raise ValueError(
                         f"{flag(self, name)} and {flag(self, other)} exclude each other"
                     )
-        check_vpc(self)
+        shared.check_vpc(self)
         if self.autoscale is not None:
             self._check_scaling(self.autoscale)
 
@@ -132,60 +155,4 @@ EXCLUDES = {
         "subnet",
     ),
     "autoscale": ("instance_count",),
-}
-
-
-def memory_and_concurrency(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
-    if not match:
-        raise ValueError(f"{text!r} is not of the form MEMORY,CONCURRENCY; write it like 4096,5")
-    memory, concurrency = int(match[1]), int(match[2])
-    if memory not in MEMORIES:
-        raise ValueError(f"{memory} is not a size of memory; take one of {MEMORIES}")
-    if not 1 <= concurrency <= MOST_CONCURRENCY:
-        raise ValueError(f"a concurrency of {concurrency} is not between 1 and {MOST_CONCURRENCY}")
-    return memory, concurrency
-
-
-def bounds(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text)
-    if not match or int(match[2]) < max(1, int(match[1])):
-        raise ValueError(f"{text!r} is not of the form MIN..MAX; write it like 1..4")
-    return int(match[1]), int(match[2])
-
-
-def _check_ami(text: str) -> None:
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text):
-        raise ValueError(
-            f"{text!r} is not a host image; write it like al2-ami-sagemaker-inference-gpu-3-1"
-        )
-
-
-CHECKS: dict[str, Check] = {
-    "name": endpoint_names.check,
-    "image": aws_names.check_image,
-    "role": aws_names.check_role,
-    "model_data": check_model_data,
-    "env": check_environment,
-    "instance_type": aws_names.check_instance_type,
-    "instance_count": one_or_more,
-    "ami": _check_ami,
-    "serverless": memory_and_concurrency,
-    "async_": aws_names.check_s3,
-    "async_errors": aws_names.check_s3,
-    "async_concurrency": between(1, 1000),
-    "notify_success": check_topic,
-    "notify_error": check_topic,
-    "autoscale": bounds,
-    "target": between(0.001, 1e9),
-    "capture": aws_names.check_s3,
-    "capture_percent": between(1, 100),
-    "health_timeout": between(60, 3600),
-    "download_timeout": between(60, 3600),
-    "subnet": each(aws_names.check_subnet),
-    "security_group": each(aws_names.check_security_group),
-    "tag": check_tags,
-    "ttl": expiry.duration,
-    "ttl_role": aws_names.check_role,
-    "every": EVERY,
 }

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, cast
 
-from petbox.aws import names as aws_names
-from petbox.aws.s3_upload import Upload, send, upload
+from petbox.aws.s3_upload import Upload, send, upload, visible_files
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
 from petbox.errors import ModelError
-from petbox.sagemaker.option_checks import check_all
+from petbox.sagemaker.shared_options import S3, Checked
 
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"
@@ -34,14 +33,11 @@ LEVEL = 1  # weights hardly compress
 
 
 @dataclass(frozen=True)
-class PackageOptions:
+class PackageOptions(Checked):
     model: Annotated[Path, "SavedModel, or a folder of its numbered versions", POSITIONAL]
-    to: Annotated[str, "s3://… to upload it to", POSITIONAL]
+    to: Annotated[str, "s3://… to upload it to", POSITIONAL, S3]
     json: Json = False
     dry_run: Annotated[bool, "make the archive and print its address, but upload nothing"] = False
-
-    def __post_init__(self) -> None:
-        check_all(self, {"to": aws_names.check_s3})
 
 
 def package(options: PackageOptions) -> None:
@@ -82,8 +78,7 @@ def files(model: Path) -> dict[str, Path]:
     found = {
         f"{version}/{path.relative_to(folder).as_posix()}": path
         for version, folder in versions.items()
-        for path in folder.rglob("*")
-        if path.is_file() and not any(x.startswith(".") for x in path.relative_to(folder).parts)
+        for path in visible_files(folder)
     }
     return dict(sorted(found.items()))
 

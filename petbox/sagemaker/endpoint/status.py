@@ -11,35 +11,29 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache
 from typing import Annotated, Any
 
 from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import expiry, names
-from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe
+from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
 from petbox.sagemaker.endpoint.metrics import use
-from petbox.sagemaker.endpoint.wait import reason
-from petbox.sagemaker.option_checks import check_all
+from petbox.sagemaker.shared_options import Checked, EndpointName
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 
 
 @dataclass(frozen=True)
-class StatusOptions:
-    name: Annotated[str, "name of the endpoint", POSITIONAL]
+class StatusOptions(Checked):
+    name: EndpointName
     json: Annotated[bool, "print one JSON object"] = False
-
-    def __post_init__(self) -> None:
-        check_all(self, {"name": names.check})
 
 
 def status(options: StatusOptions) -> None:
     name = options.name
     account = Account()
-    clients: Clients = cache(account.client)
+    clients = account.client
     actual = describe(clients, name)
     if actual.endpoint is None:
         raise absent(name, actual)

@@ -25,13 +25,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import cache
 
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError
 from petbox.sagemaker.endpoint import expiry
-from petbox.sagemaker.endpoint.actual import Clients, describe
+from petbox.sagemaker.endpoint.actual import describe
 from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.desired import desired
 from petbox.sagemaker.endpoint.options import UpOptions
@@ -42,7 +41,7 @@ def up(options: UpOptions) -> None:
     """Prints the endpoint's name, once it is in service."""
     account = Account()
     account.check_image_region(options.image)
-    clients: Clients = cache(account.client)
+    clients = account.client
     name, wish = options.name, desired(options, datetime.now(timezone.utc))
     actual = describe(clients, name)
     for why in actual.unseen:

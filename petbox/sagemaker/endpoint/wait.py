@@ -16,7 +16,7 @@ from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.actual import BUSY, Clients, Described, describe_endpoint
+from petbox.sagemaker.endpoint.actual import BUSY, Clients, Described, describe_endpoint, reason
 
 BROKEN = ("Failed", "OutOfService", "UpdateRollbackFailed")
 FIRST_POLLS = 3
@@ -71,10 +71,6 @@ def settled(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
 
 def _status(endpoint: Described | None) -> str | None:
     return None if endpoint is None else str(endpoint["EndpointStatus"])
-
-
-def reason(endpoint: Described) -> str:
-    return " ".join(endpoint.get("FailureReason", "no reason given").split()).rstrip(".")
 
 
 def _failed(clients: Clients, endpoint: Described, since: datetime) -> ServiceError:

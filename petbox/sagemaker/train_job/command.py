@@ -16,7 +16,6 @@ examples:
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from petbox.sagemaker.train_job.request import TrainJobOptions, plan
 def train_job(options: TrainJobOptions) -> None:
     if options.follow is not None:
         with JOBS.left_running(options.follow):
-            _follow(cache(Account().client), options.follow, options)
+            _follow(Account().client, options.follow, options)
     elif options.stop is not None:
         _stop(options.stop, dry_run=options.dry_run)
     else:
@@ -53,7 +52,7 @@ def _start(options: TrainJobOptions) -> None:
         print(json.dumps(request, indent=2))
         return
     account = Account()
-    clients: Clients = cache(account.client)
+    clients = account.client
     sagemaker = clients("sagemaker")  # fails if there is no region
     account.check_image_region(str(options.image))
     if job := JOBS.find(clients, name):
@@ -122,4 +121,4 @@ def _stop(name: str, *, dry_run: bool) -> None:
     if dry_run:
         print(json.dumps({"TrainingJobName": name}, indent=2))
     else:
-        JOBS.stop(cache(Account().client), name)
+        JOBS.stop(Account().client, name)

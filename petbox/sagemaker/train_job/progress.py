@@ -6,7 +6,6 @@ from typing import Any
 
 from petbox.aws.logs import Line
 from petbox.cli.program import say
-from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint.actual import Described
 from petbox.sagemaker.jobs import Kind
 
@@ -17,31 +16,25 @@ def _host(line: Line) -> str:
 
 
 JOBS = Kind("training", "petbox train-job", "/aws/sagemaker/TrainingJobs", _host)
+STOPPED = {  # by the secondary status
+    "MaxRuntimeExceeded": "stopped at its time limit (--max-hours)",
+    "MaxWaitTimeExceeded": "stopped because no instances were available in time (--max-wait-hours)",
+}
 
 
 def result(job: Described) -> dict[str, Any]:
     """The facts of a completed job; raises for one that failed or was stopped."""
-    name, status = job["TrainingJobName"], job["TrainingJobStatus"]
-    if status == "Completed":
-        return {
-            "job": name,
-            "status": status,
-            "model": job["ModelArtifacts"]["S3ModelArtifacts"],
-            "metrics": _metrics(job),
-            "training_seconds": job.get("TrainingTimeInSeconds"),
-            "billable_seconds": job.get("BillableTimeInSeconds"),
-        }
-    if status == "Failed":
-        why = "failed: " + " ".join(job.get("FailureReason", "no reason given").split())
-    elif job.get("SecondaryStatus") == "MaxRuntimeExceeded":
-        why = "stopped at its time limit (--max-hours)"
-    elif job.get("SecondaryStatus") == "MaxWaitTimeExceeded":
-        why = "stopped because no instances were available in time (--max-wait-hours)"
-    else:
-        why = "was stopped"
     kept = job.get("CheckpointConfig", {}).get("S3Uri")
     hint = f"; a new job resumes from its checkpoints with --checkpoints {kept}" if kept else ""
-    raise ServiceError(f"training job {name}: {why.rstrip('.')}{hint}")
+    JOBS.check_completed(job, STOPPED.get(job.get("SecondaryStatus", ""), "was stopped"), hint)
+    return {
+        "job": job["TrainingJobName"],
+        "status": JOBS.status(job),
+        "model": job["ModelArtifacts"]["S3ModelArtifacts"],
+        "metrics": _metrics(job),
+        "training_seconds": job.get("TrainingTimeInSeconds"),
+        "billable_seconds": job.get("BillableTimeInSeconds"),
+    }
 
 
 def summary(job: Described) -> list[str]:

@@ -10,18 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import Json
+from petbox.cli.options import Json, Value, check, flag
+from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint.names import tag_list
-from petbox.sagemaker.option_checks import (
-    EVERY,
-    Check,
-    check_all,
-    check_other_action,
-    check_vpc,
-    each,
-    flag,
-    one_or_more,
-)
 from petbox.training.log_lines import METRICS
 
 MOST_HYPERPARAMETERS = 100
@@ -33,63 +24,6 @@ CHECKPOINTS = "/opt/ml/checkpoints"  # where the training image keeps them
 NEEDED = ("image", "data", "output", "role")
 OTHER_ACTIONS = ("follow", "stop")
 SHARED = ("every", "dry_run", "json")  # options of those actions too
-
-
-@dataclass(frozen=True)
-class TrainJobOptions:
-    image: Annotated[str | None, "training image in ECR", "URI"] = None
-    data: Annotated[
-        str | None, "records: s3://…, or a folder to upload to OUTPUT/data/", "RECORDS"
-    ] = None
-    output: Annotated[str | None, "s3://… for the job's folder with the model", "S3"] = None
-    role: Annotated[str | None, "role that the job runs under", "ARN"] = None
-    name: Annotated[str | None, "name of the job (default: petbox- and the time)"] = None
-    hyperparameter: Annotated[
-        tuple[str, ...], "an option of petbox train, as in steps=2000", "KEY=VALUE"
-    ] = ()
-    init: Annotated[
-        str | None, "initial weights: s3://…, or a file or folder to upload", "WEIGHTS"
-    ] = None
-    instance_type: Annotated[str, "instance type", "TYPE"] = "ml.g4dn.xlarge"
-    instance_count: Annotated[int, "number of instances", "N"] = 1
-    volume_gb: Annotated[int, "disk of each instance, for data and checkpoints", "GB"] = 50
-    max_hours: Annotated[float, "stop training after this time", "H"] = 24.0
-    spot: Annotated[bool, "use spot instances: cheaper, with interruptions"] = False
-    max_wait_hours: Annotated[
-        float | None, "with --spot: limit of waiting and training (default: a day more)", "H"
-    ] = None
-    checkpoints: Annotated[
-        str | None,
-        "s3://… for checkpoints to resume from (default with --spot: in the job's folder)",
-        "S3",
-    ] = None
-    tag: Annotated[tuple[str, ...], "tag of the job", "KEY=VALUE"] = ()
-    subnet: Annotated[tuple[str, ...], "of a VPC to run in", "ID"] = ()
-    security_group: Annotated[tuple[str, ...], "of a VPC to run in", "ID"] = ()
-    every: Annotated[float, "seconds between polls", "S"] = 5.0
-    detach: Annotated[bool, "start the job, print its name, and exit"] = False
-    json: Json = False
-    dry_run: Annotated[bool, "print the request as JSON and call nothing"] = False
-    follow: Annotated[str | None, "follow an existing job", "NAME"] = None
-    stop: Annotated[str | None, "stop a job", "NAME"] = None
-
-    def __post_init__(self) -> None:
-        missing = [flag(self, name) for name in NEEDED if getattr(self, name) is None]
-        if not check_other_action(self, OTHER_ACTIONS, SHARED) and missing:
-            raise ValueError(f"the following arguments are required: {', '.join(missing)}")
-        check_all(self, CHECKS)
-        self._check_together()
-
-    def _check_together(self) -> None:
-        check_vpc(self)
-        if self.follow is not None and self.dry_run:
-            raise ValueError("--follow changes nothing, so --dry-run has nothing to show")
-        if self.max_wait_hours is not None and not self.spot:
-            raise ValueError("--max-wait-hours requires --spot")
-        if self.max_wait_hours is not None and self.max_wait_hours < self.max_hours:
-            raise ValueError("--max-wait-hours includes the training; pass at least --max-hours")
-        if self.detach and self.dry_run:
-            raise ValueError("--detach and --dry-run exclude each other")
 
 
 def _check_place(text: str) -> None:
@@ -119,27 +53,74 @@ def _check_hyperparameters(texts: tuple[str, ...]) -> None:
             )
 
 
-CHECKS: dict[str, Check] = {
-    "image": aws_names.check_image,
-    "data": _check_place,
-    "output": aws_names.check_s3,
-    "role": aws_names.check_role,
-    "name": aws_names.check_name,
-    "hyperparameter": _check_hyperparameters,
-    "init": _check_place,
-    "instance_type": aws_names.check_instance_type,
-    "instance_count": one_or_more,
-    "volume_gb": one_or_more,
-    "max_hours": _check_hours,
-    "max_wait_hours": _check_wait,
-    "checkpoints": aws_names.check_s3,
-    "tag": aws_names.check_tags,
-    "subnet": each(aws_names.check_subnet),
-    "security_group": each(aws_names.check_security_group),
-    "every": EVERY,
-    "follow": aws_names.check_name,
-    "stop": aws_names.check_name,
-}
+HYPERPARAMETERS = Value("KEY=VALUE", _check_hyperparameters)
+
+
+@dataclass(frozen=True)
+class TrainJobOptions:
+    image: Annotated[str | None, "training image in ECR", shared.IMAGE] = None
+    data: Annotated[
+        str | None,
+        "records: s3://…, or a folder to upload to OUTPUT/data/",
+        Value("RECORDS", _check_place),
+    ] = None
+    output: Annotated[str | None, "s3://… for the job's folder with the model", shared.S3] = None
+    role: Annotated[str | None, "role that the job runs under", shared.ROLE] = None
+    name: Annotated[str | None, "name of the job (default: petbox- and the time)", shared.JOB] = (
+        None
+    )
+    hyperparameter: Annotated[
+        tuple[str, ...], "an option of petbox train, as in steps=2000", HYPERPARAMETERS
+    ] = ()
+    init: Annotated[
+        str | None,
+        "initial weights: s3://…, or a file or folder to upload",
+        Value("WEIGHTS", _check_place),
+    ] = None
+    instance_type: Annotated[str, "instance type", shared.INSTANCE_TYPE] = "ml.g4dn.xlarge"
+    instance_count: Annotated[int, "number of instances", shared.COUNT] = 1
+    volume_gb: Annotated[
+        int, "disk of each instance, for data and checkpoints", Value("GB", shared.one_or_more)
+    ] = 50
+    max_hours: Annotated[float, "stop training after this time", Value("H", _check_hours)] = 24.0
+    spot: Annotated[bool, "use spot instances: cheaper, with interruptions"] = False
+    max_wait_hours: Annotated[
+        float | None,
+        "with --spot: limit of waiting and training (default: a day more)",
+        Value("H", _check_wait),
+    ] = None
+    checkpoints: Annotated[
+        str | None,
+        "s3://… for checkpoints to resume from (default with --spot: in the job's folder)",
+        shared.S3,
+    ] = None
+    tag: Annotated[tuple[str, ...], "tag of the job", Value("KEY=VALUE", aws_names.check_tags)] = ()
+    subnet: shared.Subnets = ()
+    security_group: shared.SecurityGroups = ()
+    every: shared.Every = 5.0
+    detach: Annotated[bool, "start the job, print its name, and exit"] = False
+    json: Json = False
+    dry_run: Annotated[bool, "print the request as JSON and call nothing"] = False
+    follow: Annotated[str | None, "follow an existing job", shared.JOB] = None
+    stop: Annotated[str | None, "stop a job", shared.JOB] = None
+
+    def __post_init__(self) -> None:
+        missing = [flag(self, name) for name in NEEDED if getattr(self, name) is None]
+        if not shared.check_other_action(self, OTHER_ACTIONS, SHARED) and missing:
+            raise ValueError(f"the following arguments are required: {', '.join(missing)}")
+        check(self)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        shared.check_vpc(self)
+        if self.follow is not None and self.dry_run:
+            raise ValueError("--follow changes nothing, so --dry-run has nothing to show")
+        if self.max_wait_hours is not None and not self.spot:
+            raise ValueError("--max-wait-hours requires --spot")
+        if self.max_wait_hours is not None and self.max_wait_hours < self.max_hours:
+            raise ValueError("--max-wait-hours includes the training; pass at least --max-hours")
+        if self.detach and self.dry_run:
+            raise ValueError("--detach and --dry-run exclude each other")
 
 
 # The request
@@ -170,17 +151,13 @@ def plan(options: TrainJobOptions, name: str, data: str, init: str | None = None
         },
         "StoppingCondition": _stopping(options),
         "EnableManagedSpotTraining": options.spot,
+        **shared.vpc_config(options),
     }
     checkpoints = options.checkpoints
     if checkpoints is None and options.spot:  # or an interruption would lose everything
         checkpoints = f"{output}/{name}/checkpoints/"
     if checkpoints is not None:
         request["CheckpointConfig"] = {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS}
-    if options.subnet:
-        request["VpcConfig"] = {
-            "Subnets": list(options.subnet),
-            "SecurityGroupIds": list(options.security_group),
-        }
     if options.tag:
         request["Tags"] = tag_list(aws_names.pairs(options.tag))
     return request

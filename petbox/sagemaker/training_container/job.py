@@ -161,10 +161,7 @@ def images(job: Job, channels: dict[str, Path]) -> Path:
         return folder
     if not is_s3(place):
         return Path(place).absolute()
-    folder = scratch() / "training"
-    if not s3.fetch(s3.folder_at(place), folder):
-        raise DataError(f"{place}: no objects; name a prefix with photos or records")
-    return folder
+    return _fetched(place, "training", "name a prefix with photos or records")
 
 
 def initial(job: Job, channels: dict[str, Path]) -> str | None:
@@ -177,10 +174,15 @@ def initial(job: Job, channels: dict[str, Path]) -> str | None:
         raise DataError(f"init {place}: there is a channel {folder.name} as well; give one of them")
     if not is_s3(place):
         return place
-    folder = scratch() / "init"
-    if not s3.fetch(s3.folder_at(place), folder):
-        raise DataError(f"{place}: no objects; name weights, or a prefix with a checkpoint")
+    folder = _fetched(place, "init", "name weights, or a prefix with a checkpoint")
     return str(channel_files.weights(folder))
+
+
+def _fetched(address: str, name: str, hint: str) -> Path:
+    folder = scratch() / name
+    if not s3.fetch(s3.folder_at(address), folder):
+        raise DataError(f"{address}: no objects; {hint}")
+    return folder
 
 
 # The stages

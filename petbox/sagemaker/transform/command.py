@@ -14,7 +14,6 @@ examples:
 from __future__ import annotations
 
 import json
-from functools import cache
 
 from petbox.aws.session import Account
 from petbox.cli.program import say
@@ -45,7 +44,7 @@ JOBS = Kind(
 
 def transform(options: TransformOptions) -> None:
     account = Account()
-    clients: Clients = cache(account.client)
+    clients = account.client
     if options.follow is not None:
         with JOBS.left_running(options.follow):
             _follow(clients, options.follow, options)
@@ -101,22 +100,12 @@ def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
 
     job = JOBS.follow(clients, name, options.every, show_status)
     _delete_model(clients, name)
-    address = _result(job)
+    JOBS.check_completed(job)
+    address = str(job["TransformOutput"]["S3OutputPath"])
     files = count(clients("s3"), f"{address.rstrip('/')}/")
     say(f"{files} files are in {address}/")
     facts = {"job": name, "status": JOBS.status(job), "output": address, "files": files}
     print(json.dumps(facts) if options.json else address)
-
-
-def _result(job: Described) -> str:
-    """The address of a completed job's responses; raises for one that failed or was stopped."""
-    name, status = job["TransformJobName"], JOBS.status(job)
-    if status == "Completed":
-        return str(job["TransformOutput"]["S3OutputPath"])
-    if status == "Failed":
-        reason = " ".join((job.get("FailureReason") or "no reason given").split()).rstrip(".")
-        raise ServiceError(f"transform job {name}: failed: {reason}")
-    raise ServiceError(f"transform job {name}: was stopped")
 
 
 def _delete_model(clients: Clients, job: str) -> None:

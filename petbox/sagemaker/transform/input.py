@@ -34,7 +34,7 @@ def describe(s3: Any, source: str) -> Input:
     """What is at `source`; raises if a job with it would fail."""
     kinds: dict[str, S3Address] = {}  # by kind, a file of it
     files = size = 0
-    for address, bytes_ in objects(s3, S3Address.parse(source)):
+    for address, item in objects(s3, S3Address.parse(source)):
         if address.key.endswith("/"):
             continue  # the console's marker of an empty folder; it has no content
         kind = KINDS.get(PurePosixPath(address.key).suffix.lower())
@@ -43,10 +43,10 @@ def describe(s3: Any, source: str) -> Input:
                 f"{address}: not an image, .jsonl or .json file, and would fail the job; "
                 "move it, or name a folder without it"
             )
-        if bytes_ > MOST_BYTES and kind != LINES:
-            raise DataError(f"{address}: has {megabytes(bytes_)}, but the limit is 25 MB")
+        if item["Size"] > MOST_BYTES and kind != LINES:
+            raise DataError(f"{address}: has {megabytes(item['Size'])}, but the limit is 25 MB")
         kinds.setdefault("image" if kind.startswith("image/") else kind, address)
-        files, size = files + 1, size + bytes_
+        files, size = files + 1, size + item["Size"]
         last = kind
     if not files:
         raise DataError(f"{source}: no objects; upload images: aws s3 sync DIR {source}")

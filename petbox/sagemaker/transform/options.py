@@ -6,22 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL, Json
+from petbox.cli.options import POSITIONAL, Json, Value, check, flag
+from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.options import INSTANCE_TYPE
-from petbox.sagemaker.option_checks import (
-    EVERY,
-    Check,
-    check_all,
-    check_environment,
-    check_model_data,
-    check_other_action,
-    check_tags,
-    check_vpc,
-    each,
-    flag,
-    one_or_more,
-)
+from petbox.sagemaker.endpoint.options import INSTANCE
 
 LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
 NEEDED = ("image", "role")
@@ -30,37 +18,52 @@ OTHER_ACTIONS = ("follow", "stop")
 SHARED = ("every", "json")
 
 
+def _check_name(text: str) -> None:
+    aws_names.check_name(text)
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST_NAME}")
+
+
 @dataclass(frozen=True)
 class TransformOptions:
     source: Annotated[
-        str | None, "s3://… with images, JSON Lines (.jsonl) or requests (.json)", POSITIONAL
+        str | None,
+        "s3://… with images, JSON Lines (.jsonl) or requests (.json)",
+        POSITIONAL,
+        shared.S3,
     ] = None
-    destination: Annotated[str | None, "s3://… for the responses, FILE.out each", POSITIONAL] = None
-    endpoint: Annotated[str | None, "use the model of this endpoint", "NAME"] = None
-    image: Annotated[str | None, "or else: serving image in ECR", "URI"] = None
-    role: Annotated[str | None, "role that the container runs under", "ARN"] = None
-    model_data: Annotated[str | None, "s3://…/model.tar.gz of `petbox endpoint package`", "S3"] = (
-        None
-    )
-    env: Annotated[tuple[str, ...], "environment variable of the container", "KEY=VALUE"] = ()
-    subnet: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
-    security_group: Annotated[tuple[str, ...], "of a VPC that the container may reach", "ID"] = ()
-    name: Annotated[str | None, "name of the job (default: petbox- and the time)"] = None
+    destination: Annotated[
+        str | None, "s3://… for the responses, FILE.out each", POSITIONAL, shared.S3
+    ] = None
+    endpoint: Annotated[
+        str | None, "use the model of this endpoint", Value("NAME", names.check)
+    ] = None
+    image: Annotated[str | None, "or else: serving image in ECR", shared.IMAGE] = None
+    role: Annotated[str | None, "role that the container runs under", shared.ROLE] = None
+    model_data: Annotated[
+        str | None, "s3://…/model.tar.gz of `petbox endpoint package`", shared.MODEL_DATA
+    ] = None
+    env: shared.Environment = ()
+    subnet: shared.Subnets = ()
+    security_group: shared.SecurityGroups = ()
+    name: Annotated[
+        str | None, "name of the job (default: petbox- and the time)", Value("NAME", _check_name)
+    ] = None
     accept: Annotated[str | None, "content type of the responses, as in image/jpeg", "TYPE"] = None
-    instance_type: Annotated[str, "instance type", "TYPE"] = INSTANCE_TYPE
-    instance_count: Annotated[int, "number of instances; they divide the files", "N"] = 1
+    instance_type: Annotated[str, "instance type", shared.INSTANCE_TYPE] = INSTANCE
+    instance_count: Annotated[int, "number of instances; they divide the files", shared.COUNT] = 1
     concurrency: Annotated[
-        int | None, "concurrent calls for each instance (default: the container's)", "N"
+        int | None, "concurrent calls for each instance (default: the container's)", shared.COUNT
     ] = None
-    tag: Annotated[tuple[str, ...], "tag of all resources", "KEY=VALUE"] = ()
-    every: Annotated[float, "seconds between polls", "S"] = 10.0
+    tag: shared.Tags = ()
+    every: shared.Every = 10.0
     json: Json = False
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
-    follow: Annotated[str | None, "follow an existing job", "NAME"] = None
-    stop: Annotated[str | None, "stop a job", "NAME"] = None
+    follow: Annotated[str | None, "follow an existing job", shared.JOB] = None
+    stop: Annotated[str | None, "stop a job", shared.JOB] = None
 
     def __post_init__(self) -> None:
-        if check_other_action(self, OTHER_ACTIONS, SHARED):
+        if shared.check_other_action(self, OTHER_ACTIONS, SHARED):
             pass
         elif self.source is None or self.destination is None:
             raise ValueError("the following arguments are required: SOURCE, DESTINATION")
@@ -72,38 +75,11 @@ class TransformOptions:
             for name in OF_A_MODEL:
                 if getattr(self, name) not in (None, ()):
                     raise ValueError(f"--endpoint and {flag(self, name)} exclude each other")
-        check_all(self, CHECKS)
-        check_vpc(self)
+        check(self)
+        shared.check_vpc(self)
         if self.source and self.destination and _under(self.destination, self.source):
             raise ValueError("DESTINATION is inside SOURCE, so a later job would read it as input")
 
 
 def _under(one: str, other: str) -> bool:
     return f"{one.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
-
-
-def _check_job(text: str) -> None:
-    aws_names.check_name(text)
-    if len(text) > LONGEST_NAME:
-        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST_NAME}")
-
-
-CHECKS: dict[str, Check] = {
-    "source": aws_names.check_s3,
-    "destination": aws_names.check_s3,
-    "endpoint": names.check,
-    "image": aws_names.check_image,
-    "role": aws_names.check_role,
-    "model_data": check_model_data,
-    "env": check_environment,
-    "subnet": each(aws_names.check_subnet),
-    "security_group": each(aws_names.check_security_group),
-    "name": _check_job,
-    "instance_type": aws_names.check_instance_type,
-    "instance_count": one_or_more,
-    "concurrency": one_or_more,
-    "tag": check_tags,
-    "every": EVERY,
-    "follow": aws_names.check_name,
-    "stop": aws_names.check_name,
-}

@@ -6,23 +6,22 @@ from typing import Any
 
 from petbox.aws import names as aws_names
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.desired import model_request
 from petbox.sagemaker.endpoint.plan import Call
+from petbox.sagemaker.model_request import model_request
 from petbox.sagemaker.transform.input import LINES
 from petbox.sagemaker.transform.options import TransformOptions
 
 
 def plan(options: TransformOptions, job: str, kind: str, model: str | None) -> list[Call]:
     """The calls for a job on files of one `kind`; `model` exists, or is created first."""
-    tags = aws_names.pairs(options.tag)
     calls = []
     if model is None:
-        request = _model(options, job)
+        request = model_request(owner(job), options)
         model = str(request["ModelName"])
         calls.append(Call("sagemaker", "create_model", request, f"model {model}"))
     request = _job(options, job, kind, model)
-    if tags:
-        request["Tags"] = names.tag_list(tags)
+    if options.tag:
+        request["Tags"] = names.tag_list(aws_names.pairs(options.tag))
     calls.append(Call("sagemaker", "create_transform_job", request, f"transform job {job}"))
     return calls
 
@@ -30,21 +29,6 @@ def plan(options: TransformOptions, job: str, kind: str, model: str | None) -> l
 def owner(job: str) -> str:
     """The tag of the job's model, which no endpoint's model has."""
     return f"{job}-transform"
-
-
-def _model(options: TransformOptions, job: str) -> dict[str, Any]:
-    assert options.image is not None and options.role is not None  # the options see to it
-    request = model_request(
-        owner(job),
-        image=options.image,
-        role=options.role,
-        model_data=options.model_data,
-        env=options.env,
-        subnets=options.subnet,
-        security_groups=options.security_group,
-    )
-    tags = {**aws_names.pairs(options.tag), names.OWNER: owner(job)}
-    return {**request, "Tags": names.tag_list(tags)}
 
 
 def _job(options: TransformOptions, job: str, kind: str, model: str) -> dict[str, Any]:

@@ -7,42 +7,35 @@ from __future__ import annotations
 
 import math
 import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, Value, check, flag
 from petbox.sagemaker.endpoint import names as endpoint_names
 
-Check = Callable[[Any], object]
-
 MOST_VARIABLES, LONGEST_VARIABLE, LARGEST_ENVIRONMENT = 100, 1024, 32 * 1024
-TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[\w.-]+", re.ASCII)
 
 
-def flag(options: Any, name: str) -> str:
-    """The option as it is typed, or as `--help` calls it."""
-    hints = typing.get_type_hints(type(options), include_extras=True)
-    if POSITIONAL in typing.get_args(hints[name]):
-        return name.upper()
-    return "--" + name.rstrip("_").replace("_", "-")
+class Checked:
+    """Options that are checked when they are made."""
 
-
-def check_all(options: Any, checks: Mapping[str, Check]) -> None:
-    """Checks each option that was given."""
-    for name, check in checks.items():
-        if (value := getattr(options, name)) is not None:
-            try:
-                check(value)
-            except ValueError as error:
-                raise ValueError(f"argument {flag(options, name)}: {error}") from error
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def check_vpc(options: Any) -> None:
     if bool(options.subnet) != bool(options.security_group):
         raise ValueError("--subnet and --security-group require each other")
+
+
+def vpc_config(options: Any) -> dict[str, Any]:
+    """The part of a request that names the VPC."""
+    if not options.subnet:
+        return {}
+    groups = list(options.security_group)
+    return {"VpcConfig": {"Subnets": list(options.subnet), "SecurityGroupIds": groups}}
 
 
 def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[str]) -> bool:
@@ -58,33 +51,25 @@ def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[st
     return True
 
 
-def each(check: Callable[[str], None]) -> Check:
+def each(check_one: Callable[[str], None]) -> Callable[[tuple[str, ...]], None]:
     def all_of(texts: tuple[str, ...]) -> None:
         for text in texts:
-            check(text)
+            check_one(text)
 
     return all_of
 
 
-def between(least: float, most: float) -> Check:
-    def check(number: float) -> None:
+def between(least: float, most: float) -> Callable[[float], None]:
+    def check_bounds(number: float) -> None:
         if not (math.isfinite(number) and least <= number <= most):
             raise ValueError(f"{number:g} is not between {least:g} and {most:g}")
 
-    return check
+    return check_bounds
 
 
 def one_or_more(number: int) -> None:
     if number < 1:
         raise ValueError(f"{number} is less than 1")
-
-
-def check_topic(text: str) -> None:
-    if not TOPIC.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not the ARN of a topic; "
-            "write it like arn:aws:sns:us-east-1:123456789012:pets"
-        )
 
 
 def check_model_data(text: str) -> None:
@@ -120,4 +105,24 @@ def check_tags(texts: tuple[str, ...]) -> None:
             raise ValueError(f"{key!r} begins with petbox:, which is reserved for petbox")
 
 
-EVERY = between(0.1, 3600)  # seconds between polls
+# What the value of an option may be, and options of several commands
+
+COUNT = Value("N", one_or_more)
+IMAGE = Value("URI", aws_names.check_image)
+INSTANCE_TYPE = Value("TYPE", aws_names.check_instance_type)
+JOB = Value("NAME", aws_names.check_name)
+MODEL_DATA = Value("S3", check_model_data)
+ROLE = Value("ARN", aws_names.check_role)
+S3 = Value("S3", aws_names.check_s3)
+TOPIC = Value("ARN", aws_names.check_topic)
+_ENVIRONMENT = Value("KEY=VALUE", check_environment)
+_GROUPS = Value("ID", each(aws_names.check_security_group))
+_NAME = Value("NAME", endpoint_names.check)
+_SUBNETS = Value("ID", each(aws_names.check_subnet))
+
+EndpointName = Annotated[str, "name of the endpoint", POSITIONAL, _NAME]
+Environment = Annotated[tuple[str, ...], "environment variable of the container", _ENVIRONMENT]
+Every = Annotated[float, "seconds between polls", Value("S", between(0.1, 3600))]
+SecurityGroups = Annotated[tuple[str, ...], "of a VPC that the container may reach", _GROUPS]
+Subnets = Annotated[tuple[str, ...], "of a VPC that the container may reach", _SUBNETS]
+Tags = Annotated[tuple[str, ...], "tag of all resources", Value("KEY=VALUE", check_tags)]

@@ -1,0 +1,27 @@
+"""CreateModel's request, for an endpoint or a transform job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from petbox.aws import names as aws_names
+from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.options import UpOptions
+from petbox.sagemaker.shared_options import vpc_config
+from petbox.sagemaker.transform.options import TransformOptions
+
+
+def model_request(owner: str, options: UpOptions | TransformOptions) -> dict[str, Any]:
+    """The model's name is that of its owner and a fingerprint."""
+    container: dict[str, Any] = {"Image": options.image}
+    if options.model_data is not None:
+        container["ModelDataUrl"] = options.model_data
+    if options.env:
+        container["Environment"] = aws_names.pairs(options.env)
+    content = {
+        "PrimaryContainer": container,
+        "ExecutionRoleArn": options.role,
+        **vpc_config(options),
+    }
+    tags = names.tag_list(names.tags(owner, options.tag))
+    return {"ModelName": names.with_fingerprint(owner, content), **content, "Tags": tags}
