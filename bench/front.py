@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -23,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from model_server import TOY, free_port, half_plus_two, is_open
 from PIL import Image
 from timing import TURNS, Call, medians, rate, seconds
 
-from petbox.serving import command as serving_command
+from petbox.serving import requirements
 
 PINGS = 300
 STARTS = 7
@@ -140,26 +141,11 @@ def start() -> list[str]:
     """The container's entrypoint, until its port takes a connection; the model loads meanwhile."""
     taken = []
     for _ in range(STARTS):
-        port = free_port()
-        with tempfile.TemporaryDirectory() as folder:
-            ours = {
-                "TMPDIR": folder,
-                "PETBOX_MODELS": str(TOY),
-                "SAGEMAKER_BIND_TO_PORT": str(port),
-            }
-            begin = time.perf_counter()
-            program = subprocess.Popen(
-                [report.CHECKOUT / "container" / "serve"],
-                env={**os.environ, **ours},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            while not is_open(port):
-                assert program.poll() is None, "container/serve did not start"
-                time.sleep(0.005)
+        front = free_port()
+        begin = time.perf_counter()
+        with supervisor({"toy": TOY}, free_port(), front):
+            await_open(front)
             taken.append(time.perf_counter() - begin)
-            program.terminate()
-            program.wait()
     title = f"container/serve until its port is open, p50 of {STARTS}, s"
     return [title, "", f"{statistics.median(taken):.2f}", f"slowest {max(taken):.2f}", "0.5"]
 
@@ -283,44 +269,47 @@ def peak(master: int) -> int:
 @contextmanager
 def served(models: dict[str, Path]) -> Iterator[Served]:
     engine, front = free_port(), free_port()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petbox-bench-")))
-        (folder / "models.config").write_text(
-            "model_config_list {\n"
-            + "".join(
-                f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
-                for name, base in models.items()
-            )
-            + "}\n"
-        )
-        flags = [
-            f"--rest_api_port={engine}",
-            f"--port={free_port()}",
-            f"--model_config_file={folder / 'models.config'}",
-        ]
-        stack.enter_context(running([*serving_command.model_server_command(), *flags], engine))
-        run = folder / "run"
-        run.mkdir()
-        serving_command.write_run_folder(run, TOY / "1", f"127.0.0.1:{front}", engine)
-        settings = run / "settings.conf"
-        names = f'map "" $models {{ default "{" ".join(models)}"; }}'
-        settings.write_text(re.sub(r'map "" \$models .*', lambda _: names, settings.read_text()))
-        command = serving_command.nginx_command(serving_command.find_nginx(), run)
-        nginx = stack.enter_context(running(command, front))
-        yield Served(engine, front, nginx.pid)
+    with supervisor(models, engine, front) as run:
+        await_open(engine)
+        (pid,) = run.glob("*/nginx.pid")
+        yield Served(engine, front, int(pid.read_text()))
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not is_open(port):
-            assert program.poll() is None, f"{command[0]} did not start"
-            time.sleep(0.02)
-        yield program
-    finally:
-        program.terminate()
-        program.wait()
+def supervisor(models: dict[str, Path], engine: int, front: int) -> Iterator[Path]:
+    """container/serve and the folder in which it runs."""
+    with tempfile.TemporaryDirectory(prefix="petbox-bench-") as folder:
+        run, served_models = Path(folder), Path(folder, "models")
+        run.chmod(0o755)  # nginx's workers do not run as root
+        served_models.mkdir()
+        for name, base in models.items():
+            (served_models / name).symlink_to(base)
+        env = {
+            "PETBOX_MODELS": str(served_models),
+            "PETBOX_MODEL_SERVER": " ".join(requirements.model_server_command()),
+            "SAGEMAKER_BIND_TO_PORT": str(front),
+            "SAGEMAKER_SAFE_PORT_RANGE": f"{engine}-65535",
+            "TMPDIR": folder,
+        }
+        program = subprocess.Popen(
+            [report.CHECKOUT / "container" / "serve"],
+            env={**os.environ, **env},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield run
+            assert program.poll() is None, "container/serve exited"
+        finally:
+            program.send_signal(signal.SIGINT)
+            program.wait()
+
+
+def await_open(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while not is_open(port):
+        assert time.monotonic() < deadline, f"port {port} does not open"
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from pathlib import Path
 import report
 from model_server import TOY, free_port, jpeg
 
-from petbox.serving import command as serving_command
+from petbox.serving import requirements
 
 OUT = report.CHECKOUT / "build" / "peers"
 SERVERS = report.CHECKOUT / "bench" / "peer_servers"
@@ -188,7 +188,7 @@ def running(peer: Peer, model: Path, picture: bytes) -> Iterator[Running]:
         )
     version = model / "1"  # other things may lie beside it
     words = peer.command.format(
-        port=port, model=version, folder=folder, nginx=serving_command.find_nginx()
+        port=port, model=version, folder=folder, nginx=requirements.find_nginx()
     ).split()
     python = OUT / slug(peer) / "bin" / "python" if peer.packages else Path(sys.executable)
     environment = {

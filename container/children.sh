@@ -97,9 +97,9 @@ workers() { # PARENT: its child processes, from /proc, because not every base im
 
 wait_for_exit() { # PID DEADLINE
     while alive "$1"; do
-        if ((stop_requests > 1)); then
+        if ((${#signals[@]} > 1)); then
             say "second signal: requests in flight are dropped"
-            exit 143
+            exit $((128 + $(kill -l "${signals[-1]}")))
         fi
         ((SECONDS < $2)) || return 1
         reap_children

@@ -46,6 +46,7 @@ text() { # NAME PATTERN ADVICE: by default empty
 read_environment() {
     local share default_in_flight
     number SAGEMAKER_BIND_TO_PORT 8080 1 65535; port=$REPLY
+    text PETBOX_HOST '^[A-Za-z0-9.-]+$' "give an address or a host name, such as 127.0.0.1"; listen=${REPLY:+$REPLY:}$port
     number SAGEMAKER_TFS_INSTANCE_COUNT "$((${#gpus[@]} ? ${#gpus[@]} : 1))" 1 64; server_count=$REPLY
     text SAGEMAKER_SAFE_PORT_RANGE '^[0-9]{1,5}-[0-9]{1,5}$' "give two ports, such as 9000-9999"
     choose_ports "${REPLY:-8502-65535}" # 8501 is exposed by TensorFlow Serving's image: docker run -P
@@ -78,13 +79,19 @@ read_environment() {
         "give at most 255 letters, digits and . / _ # : -"; namespace=$REPLY
     text SAGEMAKER_TFS_DEFAULT_MODEL_NAME '^[A-Za-z0-9][A-Za-z0-9._-]*$' \
         "give the name of a model's folder"; default_model=$REPLY
-    text PETBOX_MODELS '.' ''
-    read -ra model_roots <<<"${REPLY:-/opt/ml/model /models}"
-
-    model_server=$(command -v tensorflow_model_server || command -v petbox-model-server) || {
-        say "no model server: neither tensorflow_model_server nor petbox-model-server is on PATH"
-        invalid=1
+    # shellcheck disable=SC2162  # without -r, a backslash keeps a space inside a path
+    {
+        text PETBOX_MODELS '.' ''
+        read -a model_roots <<<"${REPLY:-/opt/ml/model /models}"
+        text PETBOX_MODEL_SERVER '.' ''
+        read -a model_server <<<"$REPLY"
     }
+    if ((${#model_server[@]} == 0)); then
+        model_server=("$(command -v tensorflow_model_server || command -v petbox-model-server)") || {
+            say "no model server: neither tensorflow_model_server nor petbox-model-server is on PATH"
+            invalid=1
+        }
+    fi
     warn_unknown
     if ((invalid)); then
         exit 1

@@ -7,17 +7,21 @@
 # model server's configuration, empty if the folder itself is the SavedModel. Rejects duplicate names
 # and names that do not fit into a URL.
 find_models() {
-    local file at name number
+    local file at name number root
     declare -gA folder=() versions=()
     find_saved_models
+    root=$model_root
+    if [[ ${root##*/} =~ ^[0-9]+$ && ${saved_models[0]%/*} == "$root" ]]; then
+        root=${root%/*} # PETBOX_MODELS names one version of a model
+    fi
     for file in "${saved_models[@]}"; do
         number='' at=${file%/*}
-        if [[ $at != "$model_root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
+        if [[ $at != "$root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
             number=$((10#${at##*/})) # 00007 is version 7
             at=${at%/*}
         fi
         name=${at##*/}
-        [[ $at != "$model_root" ]] || name=model
+        [[ $at != "$root" ]] || name=model
         [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
             reject_models "$at: not a valid model name; use letters, digits and . _ -"
         if [[ -n ${folder[$name]:-} ]] &&
@@ -43,7 +47,7 @@ sorted() { printf '%s\n' "$@" | LC_ALL=C sort; }
 # provided but cannot be read is never replaced by the one in the image.
 find_saved_models() {
     for model_root in "${model_roots[@]}"; do
-        model_root=$(readlink -m -- "$model_root")
+        model_root=$(realpath -ms -- "$model_root")
         mapfile -d '' saved_models < <(find -L "$model_root" -maxdepth 6 -type f \
             \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
         if ((${#saved_models[@]})); then

@@ -9,7 +9,7 @@ write_run_folder() {
     run=$(mktemp -d "${TMPDIR:-/tmp}/petbox.XXXXXX")
     chmod 755 "$run" # nginx's workers do not run as root
     cp -- "$here"/nginx.conf "$here"/*.js "$run"
-    echo "listen $port;" >"$run/listen.conf"
+    echo "listen $listen;" >"$run/listen.conf"
     write_upstream >"$run/engine.conf"
     write_settings >"$run/settings.conf"
     if ((page)); then
@@ -109,7 +109,7 @@ model_server_command() { # INDEX
         command+=(env "CUDA_VISIBLE_DEVICES=${gpus[$1 % ${#gpus[@]}]}")
     fi
     command+=(
-        "$model_server"
+        "${model_server[@]}"
         --rest_api_port="${ports[$1]}"
         --rest_api_num_threads=$((in_flight + 16)) # so that some are always left for /ping
         --rest_api_timeout_in_ms=60000             # SageMaker's limit; the default is 30 s

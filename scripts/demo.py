@@ -31,7 +31,7 @@ from petbox.cli.progress import progress
 from petbox.data import labels
 from petbox.errors import PetboxError, ServiceError
 from petbox.images import draw
-from petbox.serving import command as serving_command
+from petbox.serving import requirements
 from petbox.training import runs
 
 DATA, RECORDS, RUN, MODEL = "data/toy", "data/toy-records", "runs/toy", "model/toy"
@@ -75,7 +75,7 @@ STEPS = (
 def main(options: Options) -> None:
     os.chdir(Path(__file__).resolve().parent.parent)
     try:
-        serving_command.check_port_free("127.0.0.1", options.port)  # minutes before it is needed
+        requirements.check_port_free("127.0.0.1", options.port)  # minutes before it is needed
     except ServiceError as error:
         raise ServiceError(f"{error}: make demo PORT=8081") from error
     start = time.monotonic()
@@ -137,7 +137,8 @@ def serving(port: int) -> Iterator[tuple[str, float]]:
             url = server.stdout.readline().strip().rstrip("/")  # printed when /ping is 200
             if not url:
                 last = (SERVER_LOG.read_text().splitlines() or ["(nothing)"])[-1]
-                raise ServiceError(f"petbox serve did not start: {last.removeprefix('error: ')}")
+                why = last.removeprefix("error: ").removeprefix("serve: ")
+                raise ServiceError(f"petbox serve did not start: {why}")
             yield url, time.monotonic() - start
         finally:
             server.terminate()

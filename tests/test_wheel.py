@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 from PIL import Image
+from support.serving import empty_model, free_port, stand_in_engine, started
 
 Done = subprocess.CompletedProcess[str]
 LONG = 600.0
@@ -97,6 +98,15 @@ def trained(petbox: Callable[..., Done], interrupted: str) -> Done:
     """The same command again."""
     assert "stop" not in interrupted
     return petbox("train", "photos", "--name", "pets", *QUICK, "--json")
+
+
+def test_a_model_is_served(folder: Path, program: list[str]) -> None:
+    model = empty_model(folder / "empty" / "1")
+    engine = stand_in_engine(folder / "engine")
+    command = [*program, "serve", str(model), f"--port={free_port()}"]
+    path = f"{engine}:{os.environ['PATH']}"
+    with started(command, folder / "run", PATH=path, PYTHONPATH="") as server:
+        assert server.line() == f"http://localhost:{command[-1].removeprefix('--port=')}/"
 
 
 def test_what_is_chosen_is_said_aloud(interrupted: str) -> None:

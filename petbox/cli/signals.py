@@ -17,8 +17,10 @@ from typing import Any
 
 
 @contextmanager
-def heard(numbers: Iterable[signal.Signals], act: Callable[[], object]) -> Iterator[None]:
-    """Within the block, each of these signals calls `act` in a thread."""
+def heard(
+    numbers: Iterable[signal.Signals], act: Callable[[signal.Signals], object]
+) -> Iterator[None]:
+    """Within the block, `act` is called with each of these signals, in a thread."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
@@ -28,7 +30,7 @@ def heard(numbers: Iterable[signal.Signals], act: Callable[[], object]) -> Itera
         with ours:
             while number := ours.recv(1):
                 if number[0] in before:
-                    act()
+                    act(signal.Signals(number[0]))
 
     threading.Thread(target=listen, daemon=True).start()
     try:

@@ -21,11 +21,11 @@ from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.serving import docker
-from petbox.serving.command import check_port_free
 from petbox.serving.conform.diagnosis import diagnose
 from petbox.serving.conform.ping import PERIOD, TIMEOUT, Ping, pings, wait_until_healthy
 from petbox.serving.docker import LOOPBACK, STOP_LIMIT, Container, Image
 from petbox.serving.http_client import Address, NoResponse, request
+from petbox.serving.requirements import check_port_free
 
 ENDPOINT = "local"  # any name works
 

@@ -12,8 +12,8 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,72 +25,20 @@ from typing import Any
 
 import pytest
 import requests
-from support.serving import CONTAINER, LONG, empty_model, free_port, is_open, post
+from support.serving import (
+    CONTAINER,
+    LONG,
+    empty_model,
+    free_port,
+    is_open,
+    post,
+    stand_in_engine,
+)
 from support.serving_image import many_in_flight, until
 
 SERVE = CONTAINER / "serve"
 JSON = "application/json"
 WANTED = "1/saved_model.pb"
-
-# Files beside it steer it: while the pipe `load` is there it waits for a word from it before it
-# opens its port, a request that says "hold" waits for the pipe `hold`, and with `broken` it leaves.
-STAND_IN = """#!{python}
-import json, os, pathlib, re, sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-here = pathlib.Path(__file__).parent
-flags = dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[1:])
-names = ("CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH")
-config = pathlib.Path(flags["model_config_file"]).read_text()
-models = {{}}
-for name, base, versions in re.findall(
-    r'name: "(.*)"\\n *base_path: "(.*)"\\n.*\\n.*specific \\{{ (.*) \\}} \\}}', config
-):
-    numbers = re.findall(r"versions: ([0-9]+)", versions)
-    models[name] = {{n: str((pathlib.Path(base) / n).resolve()) for n in numbers}}
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_GET(self):
-        self.answer({{"model_version_status": [{{"state": "AVAILABLE"}}]}})
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        if "hold" in body:
-            (here / "hold").read_text()
-        if "slow" in body:
-            time.sleep(0.2)
-        env = {{name: os.environ[name] for name in names if name in os.environ}}
-        batching = flags.get("batching_parameters_file")
-        self.answer({{
-            "path": self.path, "flags": flags, "env": env, "models": models, "body": len(body),
-            "batching": batching and pathlib.Path(batching).read_text(),
-        }})
-
-    def answer(self, value):
-        text = json.dumps(value)
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *args):
-        pass
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 1024
-
-print("the engine says that it is there", file=sys.stderr)
-if (here / "load").exists():
-    (here / "load").read_text()
-if (here / "broken").exists():
-    print((here / "broken").read_text())
-    sys.exit(255)
-Server(("127.0.0.1", int(flags["rest_api_port"])), Handler).serve_forever()
-"""
 
 
 class Serve:
@@ -149,14 +97,6 @@ def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def stand_in(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    program = folder / "tensorflow_model_server"
-    program.write_text(STAND_IN.format(python=sys.executable))
-    program.chmod(0o755)
-    return folder
-
-
 @contextmanager
 def serving(folder: Path, *words: str, port: int = 0, **env: str) -> Iterator[Serve]:
     """`serve` with models in folder/opt and folder/models; `env` is its own environment."""
@@ -167,7 +107,7 @@ def serving(folder: Path, *words: str, port: int = 0, **env: str) -> Iterator[Se
     inherited = {"LANG", "HOME", "LD_LIBRARY_PATH"} & set(os.environ)
     settings = {
         **{name: os.environ[name] for name in inherited},
-        "PATH": f"{stand_in(folder / 'engine')}:{os.environ['PATH']}",
+        "PATH": f"{stand_in_engine(folder / 'engine')}:{os.environ['PATH']}",
         "PETBOX_MODELS": f"{folder / 'opt'} {folder / 'models'}",
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_SAFE_PORT_RANGE": "{}-{}".format(*some_ports()),
@@ -233,7 +173,7 @@ def test_a_check_says_what_would_be_served(tmp_path: Path, baked: Path) -> None:
 
 
 def test_the_port_is_open_while_the_model_loads(tmp_path: Path, baked: Path) -> None:
-    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    os.mkfifo(stand_in_engine(tmp_path / "engine") / "load")
     with serving(tmp_path) as serve:
         with (tmp_path / "engine" / "load").open("w"):  # opened when the engine reads it
             until(lambda: is_open(serve.port))
@@ -244,7 +184,9 @@ def test_the_port_is_open_while_the_model_loads(tmp_path: Path, baked: Path) -> 
 
 
 def test_the_embedded_server_stands_in_where_there_is_no_other(tmp_path: Path, baked: Path) -> None:
-    (stand_in(tmp_path / "engine") / "petbox-model-server").symlink_to("tensorflow_model_server")
+    (stand_in_engine(tmp_path / "engine") / "petbox-model-server").symlink_to(
+        "tensorflow_model_server"
+    )
     (tmp_path / "alone").mkdir()
     path = f"{tmp_path}/alone:/usr/bin:/bin"
     (tmp_path / "alone" / "petbox-model-server").symlink_to(tmp_path / "engine/petbox-model-server")
@@ -252,6 +194,27 @@ def test_the_embedded_server_stands_in_where_there_is_no_other(tmp_path: Path, b
         serve.ready()
         assert "1 x " in serve.errors.read_text()
         assert "petbox-model-server" in serve.errors.read_text()
+
+
+def test_a_model_server_can_be_named_with_its_arguments(tmp_path: Path, baked: Path) -> None:
+    other = stand_in_engine(tmp_path / "an other")
+    escaped = str(other / "tensorflow_model_server").replace(" ", "\\ ")
+    with serving(tmp_path, PETBOX_MODEL_SERVER=f"{escaped} --version_of=mine") as serve:
+        assert serve.ready().ask()["flags"]["version_of"] == "mine"
+        assert f"with 1 x {other}/tensorflow_model_server --version_of=mine; " in (
+            serve.errors.read_text()
+        )
+
+
+def test_it_listens_on_the_address_that_is_named(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, PETBOX_HOST="127.0.0.2") as serve:
+        until(lambda: answers("127.0.0.2", serve.port))
+        assert not answers("127.0.0.1", serve.port)
+
+
+def answers(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def test_without_any_engine_it_says_so(tmp_path: Path, baked: Path) -> None:
@@ -295,6 +258,14 @@ def test_every_layout_is_understood(
             for n, versions in found.items()
         }
         assert told == there
+
+
+def test_one_version_can_be_named(tmp_path: Path) -> None:
+    for number in ("7", "8"):
+        empty_model(tmp_path / "my models" / number)
+    named = str(tmp_path / "my models" / "7")
+    with serving(tmp_path, PETBOX_MODELS=named.replace(" ", "\\ ")) as serve:
+        assert serve.ready().ask()["models"] == {"model": {"7": named}}
 
 
 def test_a_version_half_copied_is_left_alone(tmp_path: Path) -> None:
@@ -389,6 +360,7 @@ def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> 
             ("SAGEMAKER_BIND_TO_PORT", port, "from 1 to 65535")
             for port in ("http", "0", "65536", "-1", "80 80")
         ],
+        ("PETBOX_HOST", "127.0.0.1:80", "an address or a host name"),
         ("SAGEMAKER_SAFE_PORT_RANGE", "9000", "two ports"),
         ("SAGEMAKER_SAFE_PORT_RANGE", "9001-9000", "fewer than 1 free port"),
         ("SAGEMAKER_SAFE_PORT_RANGE", "70000-70005", "fewer than 1 free port"),
@@ -484,7 +456,7 @@ def setting(serve: Serve, name: str) -> str:
 def test_what_the_environment_says_reaches_nginx(
     tmp_path: Path, baked: Path, env: dict[str, str], name: str, value: str
 ) -> None:
-    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    os.mkfifo(stand_in_engine(tmp_path / "engine") / "load")
     with serving(tmp_path, **env) as serve:
         until(lambda: is_open(serve.port))
         assert setting(serve, name) == value
@@ -528,7 +500,7 @@ def test_batching_writes_the_engines_file(tmp_path: Path, baked: Path) -> None:
 
 
 def test_each_gpu_has_its_engine(tmp_path: Path, baked: Path) -> None:
-    smi = stand_in(tmp_path / "engine") / "nvidia-smi"
+    smi = stand_in_engine(tmp_path / "engine") / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho 'GPU 0: A10G (UUID: a)'\necho 'GPU 1: A10G (UUID: b)'\n")
     smi.chmod(0o755)
     with serving(tmp_path) as serve:
@@ -650,7 +622,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_engines_words(
     tmp_path: Path, baked: Path
 ) -> None:
     said = "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available"
-    (stand_in(tmp_path / "engine") / "broken").write_text(said)
+    (stand_in_engine(tmp_path / "engine") / "broken").write_text(said)
     with serving(tmp_path) as serve:
         code, errors = serve.ended()
     assert code == 255
@@ -709,7 +681,7 @@ def test_an_idle_container_leaves_at_once_and_leaves_nothing(
 
 
 def test_stopping_while_loading_takes_no_loading_time(tmp_path: Path, baked: Path) -> None:
-    os.mkfifo(stand_in(tmp_path / "engine") / "load")
+    os.mkfifo(stand_in_engine(tmp_path / "engine") / "load")
     with serving(tmp_path) as serve, (tmp_path / "engine" / "load").open("w"):
         serve.stop()
         begin = time.monotonic()
@@ -739,7 +711,7 @@ def held(serve: Serve, count: int = 1) -> Iterator[list[int]]:
 
 @pytest.fixture
 def holding(tmp_path: Path, baked: Path) -> None:
-    os.mkfifo(stand_in(tmp_path / "engine") / "hold")
+    os.mkfifo(stand_in_engine(tmp_path / "engine") / "hold")
 
 
 def test_while_it_stops_ping_says_so_and_nobody_is_refused(tmp_path: Path, holding: None) -> None:

@@ -29,9 +29,10 @@ from support.serving import (
     stand_in_engine,
     started,
 )
+from support.serving_image import until
 
 from petbox.errors import ServiceError
-from petbox.serving import command as serving_command
+from petbox.serving import requirements
 
 
 @contextmanager
@@ -65,7 +66,10 @@ def test_the_address_is_all_there_is_on_stdout(tmp_path: Path) -> None:
         program.send(signal.SIGTERM)
         assert program.line() == ""
         model, engine = tmp_path / "model" / "1", tmp_path / "engine" / "tensorflow_model_server"
-        assert f"serving {model} by TensorFlow Serving ({engine})\n" in program.ended()[1]
+        errors = program.ended()[1]
+        first = errors.splitlines()[0]
+        assert first.startswith(f"serve: port {port}: model from {model} with 1 x {engine}; ")
+        assert "has no effect" not in errors
 
 
 def test_without_tensorflow_serving_the_embedded_server_answers(tmp_path: Path) -> None:
@@ -75,20 +79,21 @@ def test_without_tensorflow_serving_the_embedded_server_answers(tmp_path: Path) 
     with started(command, tmp_path / "run") as program:
         assert program.line() == f"http://localhost:{port}/"
         answer = post(port, b'{"instances": [1]}', "application/json")
-        assert answer.content == b'{\n    "predictions": [3.5\n    ]\n}'
-        program.send(signal.SIGTERM)
+        assert answer.json() == {"predictions": [3.5]}
+        program.send(signal.SIGINT)
         code, errors = program.ended()
     assert code == 0
-    assert f"serving {model} by the embedded model server (there is no tensorflow_" in errors
+    assert errors.startswith("there is no tensorflow_model_server on PATH; the embedded model ")
+    assert "has no effect" not in errors
 
 
 def test_a_broken_model_ends_the_embedded_server_at_once(tmp_path: Path) -> None:
     model = corrupt(tmp_path / "1")
     with started([*SERVE, str(model), f"--port={free_port()}"], tmp_path / "run") as program:
         code, errors = program.ended()
-    assert code == 1
+    assert code == 255
     last = errors.splitlines()[-1]
-    assert last.startswith("error: the model server exited with 255; ")
+    assert last.startswith("serve: model server 1 of 1 died")
     assert "DATA_LOSS: Can't parse" in last
 
 
@@ -106,17 +111,18 @@ def test_ping_says_no_until_the_model_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("toy", "toy/12"), ("toy/2", "toy/2"), ("bare", "bare")]
+    ("typed", "meant"),
+    [("toy", "toy/12"), ("toy/2", "toy/2"), ("bare", "bare"), ("a \\ b", "a \\ b")],
 )
 def test_a_model_is_found_however_it_is_named(tmp_path: Path, typed: str, meant: str) -> None:
-    for name in ("toy/2", "toy/12", "bare"):
+    for name in ("toy/2", "toy/12", "bare", "a \\ b"):
         empty_model(tmp_path / name)
     (tmp_path / "toy" / "13").mkdir()  # half copied
     with serving(tmp_path, tmp_path / typed) as (program, port):
         assert program.line()
-        (seen,) = post(port, b"{}", "application/json").json()["predictions"]
+        seen = post(port, b"{}", "application/json").json()["models"]
         number = meant.removeprefix("toy/") if "/" in meant else "1"
-        assert seen == {number: str(tmp_path / meant)}
+        assert seen == {"model": {number: str(tmp_path / meant)}}
 
 
 @pytest.mark.parametrize(
@@ -171,9 +177,9 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
 def test_a_missing_module_of_nginx_is_answered_with_the_apt_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_command, "NJS", tmp_path / "absent.so")
+    monkeypatch.setattr(requirements, "NJS", tmp_path / "absent.so")
     with pytest.raises(ServiceError, match="apt-get install nginx libnginx-mod-http-js"):
-        serving_command.find_nginx()
+        requirements.find_nginx()
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -> None:
@@ -181,12 +187,18 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -
     (engine / "broken").write_text("this model is broken")
     with serving(tmp_path) as (program, port):
         code, errors = program.ended()
-        assert code == 1
+        assert code == 255
         last = errors.splitlines()[-1]
-        assert last.startswith("error: the model server exited with 1; ")
+        assert last.startswith("serve: model server 1 of 1 died")
         assert "this model is broken" in last
         assert program.line() == ""
         assert not is_open(port)
+
+
+def test_elsewhere_than_on_linux_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ServiceError, match=r"Linux only; use the image .* petbox.Detector\(model="):
+        requirements.check_platform()
 
 
 def test_serving_itself_imports_no_tensorflow() -> None:
@@ -197,15 +209,16 @@ def test_serving_itself_imports_no_tensorflow() -> None:
 # Dying
 
 
-@pytest.mark.parametrize(("who", "name"), [("engine", "the model server"), ("nginx", "nginx")])
+@pytest.mark.parametrize(("who", "name"), [("engine", "model server 1 of 1"), ("nginx", "nginx")])
 def test_when_one_dies_so_does_the_other(tmp_path: Path, who: str, name: str) -> None:
     with serving(tmp_path) as (program, port):
         assert program.line()
         engine_port = program.engine_port()
         os.kill(program.children()[who], signal.SIGKILL)
         code, errors = program.ended()
-        assert code == 1
-        assert f"error: {name} was killed by SIGKILL" in errors
+        assert code == 137
+        assert f"serve: {name} died" in errors.splitlines()[-1]
+        assert "killed by SIGKILL" in errors.splitlines()[-1]
         assert nothing_is_left(program, port, engine_port)
 
 
@@ -308,7 +321,7 @@ def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
         assert program.line()
         with a_request_in_flight(engine, port) as statuses:
             program.send(signal.SIGTERM)
-            await_port(port, opened=False)
+            until(lambda: "serve: stopping" in program.errors.read_text())
             assert statuses == []
         assert statuses == [200]
         assert program.ended()[0] == 0
@@ -322,7 +335,7 @@ def test_a_second_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
         engine_port = program.engine_port()
         with a_request_in_flight_that_fails(engine, port):
             program.send(signal.SIGINT)
-            await_port(port, opened=False)
+            until(lambda: "serve: stopping" in program.errors.read_text())
             program.send(signal.SIGINT)
             assert program.ended()[0] == 130
             assert nothing_is_left(program, port, engine_port)

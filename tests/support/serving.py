@@ -14,10 +14,12 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -35,17 +37,22 @@ LONG = 30.0  # seconds no healthy program needs
 SERVE = [sys.executable, "-m", "petbox", "serve"]
 
 # Files beside the stand-in steer it: while the pipe `load` is there it waits for a word from it
-# before it opens its port, a predict request with `hold` in it waits for the pipe `hold`, and
-# `state` is what it says of its model.
+# before it opens its port, a request with `hold` in it waits for the pipe `hold`, `state` is what
+# it says of its models, and with `broken` it leaves.
 STAND_IN = """#!{python}
-import json, pathlib, sys
+import json, os, pathlib, re, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 here = pathlib.Path(__file__).parent
 flags = dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[1:])
-
-def status(*states):
-    return json.dumps({{"model_version_status": [{{"state": s}} for s in states]}})
+names = ("CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH")
+config = pathlib.Path(flags["model_config_file"]).read_text()
+models = {{}}
+for name, base, versions in re.findall(
+    r'name: "(.*)"\\n *base_path: "(.*)"\\n.*\\n.*specific \\{{ (.*) \\}} \\}}', config
+):
+    numbers = re.findall(r"versions: ([0-9]+)", versions)
+    models[name] = {{n: str((pathlib.Path(base) / n).resolve()) for n in numbers}}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -53,15 +60,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         state = here / "state"
-        self.answer(state.read_text() if state.exists() else status("AVAILABLE"))
+        available = json.dumps({{"model_version_status": [{{"state": "AVAILABLE"}}]}})
+        self.answer(state.read_text() if state.exists() else available)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if "hold" in body:
             (here / "hold").read_text()
-        folder = pathlib.Path(flags["model_base_path"])
-        seen = {{str(p.relative_to(folder)): str(p.resolve()) for p in folder.iterdir()}}
-        self.answer(json.dumps({{"predictions": [seen]}}))
+        if "slow" in body:
+            time.sleep(0.2)
+        env = {{name: os.environ[name] for name in names if name in os.environ}}
+        batching = flags.get("batching_parameters_file")
+        self.answer(json.dumps({{
+            "path": self.path, "flags": flags, "env": env, "models": models, "body": len(body),
+            "batching": batching and pathlib.Path(batching).read_text(),
+        }}))
 
     def answer(self, text):
         self.send_response(200)
@@ -73,16 +86,21 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+
+print("the engine says that it is there", file=sys.stderr)
 if (here / "load").exists():
     (here / "load").read_text()
 if (here / "broken").exists():
-    sys.exit((here / "broken").read_text())
-ThreadingHTTPServer(("127.0.0.1", int(flags["rest_api_port"])), Handler).serve_forever()
+    print((here / "broken").read_text())
+    sys.exit(255)
+Server(("127.0.0.1", int(flags["rest_api_port"])), Handler).serve_forever()
 """
 
 
 def stand_in_engine(folder: Path) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     program = folder / "tensorflow_model_server"
     program.write_text(STAND_IN.format(python=sys.executable))
     program.chmod(0o755)
@@ -101,9 +119,9 @@ class Program:
 
     def __init__(self, command: list[str], folder: Path, **env: str) -> None:
         self.errors = folder / "stderr"
-        temporary = folder / "tmp"
-        temporary.mkdir()
-        self.temporary = temporary
+        # Not in pytest's own folder, which is root's alone: nginx's workers read in theirs.
+        self.temporary = Path(tempfile.mkdtemp(prefix="petbox-test-"))
+        self.temporary.chmod(0o755)
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -114,7 +132,7 @@ class Program:
                 env={
                     **os.environ,
                     "PYTHONPATH": str(CHECKOUT),
-                    "TMPDIR": str(temporary),
+                    "TMPDIR": str(self.temporary),
                     **env,
                 },
             )
@@ -144,16 +162,22 @@ class Program:
         assert ctypes.CDLL(None).tgkill(pid, beside, number) == 0
 
     def children(self) -> dict[str, int]:
-        """Process ids of the children, by `nginx` and `engine`."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        lines = {int(c): Path(f"/proc/{c}/cmdline").read_bytes() for c in children}
-        return {"nginx" if b"nginx" in line else "engine": c for c, line in lines.items()}
+        """Process ids of the supervisor's nginx and model server, by `nginx` and `engine`."""
+        pids = [child for one in _children(self.process.pid) for child in _children(one)]
+        lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+        names = {"nginx": b"nginx: master", "engine": b"--rest_api_port="}
+        return {
+            name: pid for name, sign in names.items() for pid, line in lines.items() if sign in line
+        }
 
     def engine_port(self) -> int:
         """The port behind the front, from the file nginx was given."""
         (file,) = self.temporary.glob("*/engine.conf")
         return int(file.read_text().split("127.0.0.1:")[1].split()[0])
+
+
+def _children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager
@@ -170,6 +194,7 @@ def started(command: list[str], folder: Path, **env: str) -> Iterator[Program]:
             program.process.kill()
             assert program.process.stdout
             program.process.stdout.close()
+            shutil.rmtree(program.temporary)
 
 
 class Front(NamedTuple):
@@ -187,8 +212,7 @@ class Front(NamedTuple):
 
     def workers(self) -> list[int]:
         """Process ids of those that do the work."""
-        pid = self.program.process.pid
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return _children(self.program.process.pid)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def serve(flags: Flags) -> int:
     stop = threading.Event()
     models = ServedModels(_loader(flags), _load_options(flags))
 
-    def shut_down() -> None:
+    def shut_down(_signal: signal.Signals) -> None:
         models.stop()
         stop.set()
 

@@ -64,6 +64,8 @@ NO_EFFECT: dict[str, type] = {
     }.items()
     for name in names.split()
 }
+# No client notices that they have no effect, and container/serve always passes them.
+UNNOTICED = {"grpc_socket_path", "rest_api_num_threads"}
 BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
@@ -83,7 +85,7 @@ def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
         value = _value(match[1], match[2] or "", kind)
         if match[1] in ours:
             values[match[1]] = value
-        if match[1] in NO_EFFECT:
+        if match[1] in NO_EFFECT and match[1] not in UNNOTICED:
             warnings.append(f"{argument}: has no effect here")
     return Flags(**values), warnings
 

@@ -1,0 +1,67 @@
+"""What `petbox serve` needs of this machine: each function finds it, or says how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from petbox.cli.program import say
+from petbox.errors import MissingExtra, ServiceError
+
+NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")  # as loaded by container/nginx.conf
+
+
+def check_platform() -> None:
+    if sys.platform != "linux":
+        raise ServiceError(
+            "petbox serve runs on Linux only; use the image (make image, then petbox local "
+            'petbox), or call the model in Python: petbox.Detector(model="model/toy")'
+        )
+
+
+def find_nginx() -> str:
+    # On Debian it is not on an ordinary user's PATH.
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    missing = "nginx" if nginx is None else "nginx's njs module" if not NJS.exists() else None
+    if nginx is None or missing:
+        raise ServiceError(
+            f"{missing} is not installed; type: sudo apt-get install nginx libnginx-mod-http-js"
+        )
+    return nginx
+
+
+def model_server_command() -> list[str]:
+    """TensorFlow Serving if it is installed, else the embedded server."""
+    real = shutil.which("tensorflow_model_server")
+    if real:
+        return [real]
+    if importlib.util.find_spec("tensorflow") is None:  # faster than importing it
+        raise MissingExtra(
+            "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
+        )
+    say("there is no tensorflow_model_server on PATH; the embedded model server replaces it")
+    return [sys.executable, "-m", "petbox.serving.model_server"]
+
+
+def check_port_free(host: str, port: int) -> None:
+    if not 0 < port < 2**16:
+        raise ServiceError(f"port {port}: must be from 1 to 65535; choose one with --port")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise ServiceError(
+            f"port {port} on {host}: {error.strerror}; choose another with --port or --host"
+        ) from error
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
