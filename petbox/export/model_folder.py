@@ -79,7 +79,7 @@ def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
             raise ModelError(f"{path}: more than one model ({names}); name one of them")
         if folders:
             return max(folders, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
-    raise ModelError(f"{path}: no model; found: {_contents(path)}; {expected}")
+    raise ModelError(f"{path}: no model; found: {contents(path)}; {expected}")
 
 
 def _signatures(content: bytes) -> tuple[str, ...] | None:
@@ -119,12 +119,11 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     return value + (message[at] << shift), at + 1
 
 
-def _contents(folder: Path) -> str:
-    names = sorted(
-        str(p.relative_to(folder)) + "/" * p.is_dir()
-        for p in [*folder.glob("*"), *folder.glob("*/*")]
-    )
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+def contents(folder: Path) -> str:
+    """The first files and folders in it, for messages."""
+    paths = [path for level in range(MOST_LEVELS) for path in folder.glob("*/" * level + "*")]
+    names = sorted(str(path.relative_to(folder)) + "/" * path.is_dir() for path in paths)
+    return ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names else "nothing"
 
 
 def _report(folder: Path) -> Mapping[str, Any]:

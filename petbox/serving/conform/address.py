@@ -9,38 +9,27 @@ from collections.abc import Callable
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.serving.conform import invalid_requests, invocations, ping, valid_requests
-from petbox.serving.conform.contract import Result, Results, fails, holds
+from petbox.serving.conform.contract import Results, fails, holds, result_of
 from petbox.serving.conform.diagnosis import diagnose_pings
 from petbox.serving.conform.payload import Payload
-from petbox.serving.http_client import Address, NoResponse
+from petbox.serving.http_client import Address
 
-ADDRESS_CHECKS: dict[str, Callable[[Address], Result]] = {
+ADDRESS_CHECKS: dict[str, Callable[[Address], str]] = {
     "ping-empty": ping.empty_body,
     "many-connections": ping.beside_idle_connections,
-    "unknown-path": invalid_requests.unknown_path,
     "wrong-method": invalid_requests.wrong_method,
     "head": invalid_requests.head,
-    "no-body": invalid_requests.no_body,
-    "broken-json": invalid_requests.broken_json,
     "empty-batch": invalid_requests.empty_batch,
-    "too-large": invalid_requests.too_large,
-    "long-header": invalid_requests.long_header,
-    "long-address": invalid_requests.long_address,
     "malformed": invalid_requests.malformed,
     "no-banner": invalid_requests.no_banner,
     "execution-parameters": valid_requests.execution_parameters,
 }
 
-REQUEST_CHECKS: dict[str, Callable[[Address, Payload], Result]] = {
+REQUEST_CHECKS: dict[str, Callable[[Address, Payload], str]] = {
     "unknown-type": invalid_requests.unknown_type,
-    "large-body": valid_requests.large_body,
     "chunked": valid_requests.chunked,
-    "gzip": valid_requests.gzipped,
-    "query-string": valid_requests.query_string,
     "conditional": valid_requests.conditional,
     "type-spelling": valid_requests.type_spelling,
-    "endpoint-route": valid_requests.endpoint_route,
-    "picture": valid_requests.image,
     "picture-drawn": valid_requests.image_drawn,
     "built-in-form": valid_requests.built_in_form,
     "json-lines": valid_requests.json_lines,
@@ -54,6 +43,8 @@ TESTABLE = {
     *("ping", "ping-in-time", "ping-under-load", "invocations", "headers"),
     *ADDRESS_CHECKS,
     *REQUEST_CHECKS,
+    *invalid_requests.REJECTED,
+    *valid_requests.SAME_RESPONSE,
 }
 
 
@@ -72,34 +63,25 @@ def check_address(at: Address, payload: Payload, *, sagemaker_only: bool) -> Res
     results = dict(requirements(at, payload))
     yield from results.items()
     if first.healthy and results["invocations"].outcome == "holds":
-        yield from under_load(at, payload)
+        yield from ping.under_load(at, payload)
     if not sagemaker_only:
         say("conform: checking petbox's guarantees")
         yield from guarantees(at, payload)
 
 
 def requirements(at: Address, payload: Payload) -> Results:
-    answered = _checked(lambda: invocations.answered(at, payload))
+    answered = result_of(invocations.answered, at, payload)
     yield "invocations", answered
     if answered.outcome == "holds":
-        yield "headers", _checked(lambda: invocations.with_headers(at, payload))
-
-
-def under_load(at: Address, payload: Payload) -> Results:
-    required, guaranteed = ping.under_load(at, payload)
-    yield "ping-in-time", required
-    yield "ping-under-load", guaranteed
+        yield "headers", result_of(invocations.with_headers, at, payload)
 
 
 def guarantees(at: Address, payload: Payload) -> Results:
     for name, address_check in ADDRESS_CHECKS.items():
-        yield name, _checked(lambda check=address_check: check(at))  # type: ignore[misc]
+        yield name, result_of(address_check, at)
     for name, request_check in REQUEST_CHECKS.items():
-        yield name, _checked(lambda check=request_check: check(at, payload))  # type: ignore[misc]
-
-
-def _checked(check: Callable[[], Result]) -> Result:
-    try:
-        return check()
-    except NoResponse as error:
-        return fails(str(error))
+        yield name, result_of(request_check, at, payload)
+    for name, (data, status) in invalid_requests.REJECTED.items():
+        yield name, result_of(invalid_requests.rejects, at, data, status)
+    for name, send in valid_requests.SAME_RESPONSE.items():
+        yield name, result_of(valid_requests.sent_as, at, payload, send)

@@ -6,10 +6,13 @@ other files; every line has one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, ParamSpec
 
+from petbox.serving.http_client import NoResponse
+
+P = ParamSpec("P")
 Level = Literal["sagemaker", "petbox"]
 Outcome = Literal["holds", "fails", "not tried"]
 
@@ -116,5 +119,32 @@ def not_tried(why: str) -> Result:
     return Result("not tried", why)
 
 
-def holds_if(condition: bool, detail: object) -> Result:
-    return Result("holds" if condition else "fails", str(detail))
+def holds_if(condition: bool, detail: str) -> Result:
+    return holds(detail) if condition else fails(detail)
+
+
+# A check is a function that returns what it observed if the line holds, and raises if not.
+
+
+class Failed(Exception):
+    """The line does not hold; the message is what was observed."""
+
+
+class NotTried(Exception):
+    """The line cannot be tested; the message says why."""
+
+
+def require(condition: bool, detail: object) -> str:
+    """The detail; Failed if the condition does not hold."""
+    if not condition:
+        raise Failed(detail)
+    return str(detail)
+
+
+def result_of(check: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> Result:
+    try:
+        return holds(check(*args, **kwargs))
+    except (Failed, NoResponse) as error:
+        return fails(str(error))
+    except NotTried as error:
+        return not_tried(str(error))

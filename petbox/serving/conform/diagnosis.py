@@ -12,9 +12,9 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
+from petbox.export.model_folder import contents
 from petbox.serving.conform.ping import Ping, pings
 from petbox.serving.docker import MODEL, PORT, Container, ContainerSpec, Image, running
 
@@ -130,17 +130,8 @@ def _no_model(log: str, spec: ContainerSpec) -> Diagnosis:
     versions = spec.model.rglob("saved_model.pb")
     numbered = any(path.parent.name.isdecimal() for path in versions)
     missing = "no model" if numbered else "no folder whose name is a number, with a model in it"
-    problem = f"it finds {missing}; in {MODEL}: {_listing(spec.model)}"
+    problem = f"it finds {missing}; in {MODEL}: {contents(spec.model)}"
     return Diagnosis("model-found", problem, advice)
-
-
-def _listing(folder: Path, limit: int = 8) -> str:
-    names = sorted(
-        str(path.relative_to(folder)) + "/" * path.is_dir()
-        for depth in ("*", "*/*", "*/*/*")
-        for path in folder.glob(depth)
-    )
-    return ", ".join(names[:limit]) + ", …" * (len(names) > limit) if names else "nothing"
 
 
 def _needs_root(image: Image, log_line: str = "") -> Diagnosis:

@@ -8,19 +8,28 @@ the first one does not start, its problem is diagnosed and no other is run.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from petbox.cli.program import say
 from petbox.serving.conform import address
-from petbox.serving.conform.contract import Result, Results, fails, holds, holds_if, not_tried
+from petbox.serving.conform.contract import (
+    Result,
+    Results,
+    fails,
+    holds,
+    holds_if,
+    not_tried,
+    result_of,
+)
 from petbox.serving.conform.diagnosis import diagnose
 from petbox.serving.conform.failures import on_death, on_hang
 from petbox.serving.conform.invocations import invoke, works_once_healthy
 from petbox.serving.conform.no_network import without_network
 from petbox.serving.conform.payload import Payload
-from petbox.serving.conform.ping import SERVERLESS_START_LIMIT, Ping, wait_until_healthy
+from petbox.serving.conform.ping import SERVERLESS_START_LIMIT, Ping, under_load, wait_until_healthy
 from petbox.serving.conform.stop import stop
 from petbox.serving.docker import (
     BIND_TO_PORT,
@@ -119,19 +128,18 @@ def _first_run(target: Target) -> Generator[tuple[str, Result], None, float | No
                 yield "ping", fails(f"never 200; see {why.line}")
             return None
         at, payload = first.container.at, target.payload
-        yield "ping-at-start", works_once_healthy(at, payload, first.started)
+        yield "ping-at-start", result_of(works_once_healthy, at, payload, first.started)
         yield from _started(target, first)
         results = dict(address.requirements(at, payload))
         yield from results.items()
         works = results["invocations"].outcome == "holds"
         yield "model-found", _model_found(target, works)
         if works:
-            yield from address.under_load(at, payload)
+            yield from under_load(at, payload)
             yield "ping-on-hang", on_hang(first.container, payload, target.model_server)
-        stopped = stop(first.container, target.image, payload)
-        yield "term", stopped.in_time
-        yield "term-loses-none", stopped.loses_none if works else not_tried(INVOCATIONS_FAIL)
-        yield "term-exits-0", stopped.exits_0
+        yield from stop(first.container, target.image, payload)
+        if not works:
+            yield "term-loses-none", not_tried(INVOCATIONS_FAIL)
         return first.seconds if works else None
 
 
@@ -199,15 +207,12 @@ def _arguments(target: Target) -> Results:
     say("conform: running it with an unknown argument")
     with running(replace(target.spec, arguments=("no-such-command",))) as container:
         if container.start_error:
-            outcome, code, output = "it is run as a program", None, container.start_error
+            code, detail = None, f"it is run as a program: {container.start_error}"
         else:
             code = container.wait(USAGE_WITHIN)
             outcome = "still running" if code is None else f"exit code {code}"
-            output = " / ".join(container.log(3)) or "(no output)"
-    yield (
-        "unknown-argument",
-        holds_if(code == 2 and "usage" in output.lower(), f"{outcome}: {output}"),
-    )
+            detail = f"{outcome}: {' / '.join(container.log(3)) or '(no output)'}"
+    yield "unknown-argument", holds_if(code == 2 and "usage" in detail.lower(), detail)
 
 
 def _stop_under_load(target: Target, bare: Run) -> Result:
@@ -215,23 +220,25 @@ def _stop_under_load(target: Target, bare: Run) -> Result:
     response = invoke(bare.container.at, target.payload)
     each = response.seconds if isinstance(response, Response) else STOP_BUDGET
     in_flight = max(4, min(IN_FLIGHT, int(STOP_BUDGET / each)))
-    return stop(bare.container, target.image, target.payload, in_flight).loses_none
+    return dict(stop(bare.container, target.image, target.payload, in_flight))["term-loses-none"]
 
 
 def _restricted(target: Target) -> Results:
     """All restrictions at once; one by one only if that fails."""
-    everything = tuple(flag for flags in RESTRICTIONS.values() for flag in flags)
-    spec = replace(target.spec, flags=(*target.spec.flags, *everything))
-    with run(target, spec, f"running it with {' '.join(everything)}") as all_at_once:
+    with _run_with(target, *itertools.chain(*RESTRICTIONS.values())) as all_at_once:
         if all_at_once.healthy:
             for name, flags in RESTRICTIONS.items():
                 seconds = f"healthy after {all_at_once.seconds:.1f} s"
                 yield name, holds(f"{seconds} with {' '.join(flags)}")
             return
     for name, flags in RESTRICTIONS.items():
-        spec = replace(target.spec, flags=(*target.spec.flags, *flags))
-        with run(target, spec, f"running it with {' '.join(flags)}") as one:
+        with _run_with(target, *flags) as one:
             yield name, _healthy(target, one)
+
+
+def _run_with(target: Target, *flags: str) -> contextlib.AbstractContextManager[Run]:
+    spec = replace(target.spec, flags=(*target.spec.flags, *flags))
+    return run(target, spec, f"running it with {' '.join(flags)}")
 
 
 def _healthy(target: Target, started: Run) -> Result:

@@ -6,132 +6,107 @@ import contextlib
 import http.client
 import json
 
-from petbox.serving.conform.contract import Result, fails, holds, holds_if, not_tried
+from petbox.serving.conform.contract import Failed, require
 from petbox.serving.conform.payload import HOST, JSON, Payload
 from petbox.serving.http_client import Address, Response, request, request_on, send_raw
 
 TIMEOUT = 5.0  # seconds
 POST = b"POST /invocations HTTP/1.1\r\n" + HOST
+POST_JSON = POST + b"Content-Type: application/json\r\nContent-Length: "
+
+# By the line's name: what is sent, and the status of the response.
+REJECTED = {
+    "unknown-path": (b"GET /no/such/path HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+    "no-body": (POST_JSON + b"0\r\n\r\n", 400),
+    "broken-json": (POST_JSON + b'15\r\n\r\n{"instances": [', 400),
+    "too-large": (POST_JSON + b"1073741824\r\n\r\n", 413),
+    "long-header": (b"GET /ping HTTP/1.1\r\n" + HOST + b"X-Long: %065536d\r\n\r\n" % 0, 431),
+    "long-address": (b"GET /%065536d HTTP/1.1\r\n" % 0 + HOST + b"\r\n", 414),
+}
 
 
-def rejected(response: Response, *statuses: int) -> Result:
-    """Holds if it is one of these statuses with an `{"error": …}` body."""
+def rejected(response: Response, *statuses: int, sent: str = "") -> str:
+    """The response to what was `sent`: one of these statuses with an `{"error": …}` body."""
     if response.status not in statuses:
-        return fails(f"expected {' or '.join(map(str, statuses))}, got {response}")
+        raise Failed(f"{sent}expected {' or '.join(map(str, statuses))}, got {response}")
     content_type = response.headers.get("content-type", "")
     if response.error() is None or not content_type.startswith(JSON):
         kind = content_type or "no type"
-        return fails(f'{response.status}, but {kind} instead of {{"error": …}}: {response}')
-    return holds(str(response))
+        raise Failed(f'{sent}{response.status}, but {kind} instead of {{"error": …}}: {response}')
+    return f"{sent}{response}"
 
 
-def _get(at: Address, path: str) -> Response:
-    return request(at, "GET", path, seconds=TIMEOUT)
+def rejects(at: Address, data: bytes, status: int) -> str:
+    return rejected(send_raw(at, data, TIMEOUT), status)
 
 
 def _post(at: Address, body: bytes, content_type: str = JSON) -> Response:
     return request(at, "POST", "/invocations", body, {"Content-Type": content_type}, TIMEOUT)
 
 
-def unknown_path(at: Address) -> Result:
-    return rejected(_get(at, "/no/such/path"), 404)
-
-
-def wrong_method(at: Address) -> Result:
+def wrong_method(at: Address) -> str:
     for method, path, allowed in (("GET", "/invocations", "POST"), ("POST", "/ping", "GET")):
         response = request(at, method, path, seconds=TIMEOUT)
-        result = rejected(response, 405)
-        if result.outcome != "holds":
-            return fails(f"{method} {path}: {result.detail}")
-        if allowed not in response.headers.get("allow", ""):
-            return fails(f"{method} {path}: 405 with Allow: {response.headers.get('allow')}")
-    return holds("GET /invocations and POST /ping return 405 with the right Allow")
+        rejected(response, 405, sent=f"{method} {path}: ")
+        allow = response.headers.get("allow", "")
+        require(allowed in allow, f"{method} {path}: 405 with Allow: {allow or None}")
+    return "GET /invocations and POST /ping return 405 with the right Allow"
 
 
-def head(at: Address) -> Result:
+def head(at: Address) -> str:
     """A body after HEAD would be read as the start of the next response."""
     for path in ("/invocations", "/ping"):
         connection = http.client.HTTPConnection(at.host, at.port, timeout=TIMEOUT)
         with contextlib.closing(connection):
             first = request_on(connection, "HEAD", path)
             second = request_on(connection, "GET", "/ping")
-        if second.status != 200:
-            return fails(f"after HEAD {path} ({first.status}), GET /ping returned {second}")
-        if first.status >= 500:
-            return fails(f"HEAD {path}: {first}")
-    return holds(f"HEAD {path} returned {first.status}, and the next request its own response")
+        after = f"after HEAD {path} ({first.status}), GET /ping returned {second}"
+        require(second.status == 200, after)
+        require(first.status < 500, f"HEAD {path}: {first}")
+    return f"HEAD {path} returned {first.status}, and the next request its own response"
 
 
-def unknown_type(at: Address, payload: Payload) -> Result:
+def unknown_type(at: Address, payload: Payload) -> str:
     return rejected(_post(at, payload.body, "application/x-no-such-type"), 415)
 
 
-def no_body(at: Address) -> Result:
-    return rejected(_post(at, b""), 400)
-
-
-def broken_json(at: Address) -> Result:
-    return rejected(_post(at, b'{"instances": ['), 400)
-
-
-def empty_batch(at: Address) -> Result:
+def empty_batch(at: Address) -> str:
     """With batching, TensorFlow Serving never answers `inputs: []` and loses a thread to it."""
     for key in ("inputs", "instances"):
         body = json.dumps({key: []}).encode()
         response = _post(at, body)
-        if response.status >= 500:
-            return fails(f"{body.decode()}: {response}")
-    return holds(f"{body.decode()}: {response}")
+        detail = require(response.status < 500, f"{body.decode()}: {response}")
+    return detail
 
 
-def too_large(at: Address) -> Result:
-    length = b"Content-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n"
-    return rejected(send_raw(at, POST + length, TIMEOUT), 413)
-
-
-def long_header(at: Address) -> Result:
-    header = b"X-Long: " + b"x" * 65536 + b"\r\n\r\n"
-    return rejected(send_raw(at, b"GET /ping HTTP/1.1\r\n" + HOST + header, TIMEOUT), 431)
-
-
-def long_address(at: Address) -> Result:
-    line = b"GET /" + b"x" * 65536 + b" HTTP/1.1\r\n"
-    return rejected(send_raw(at, line + HOST + b"\r\n", TIMEOUT), 414)
-
-
-def malformed(at: Address) -> Result:
+def malformed(at: Address) -> str:
     for data in (b"GARBAGE\r\n\r\n", POST + b"Content-Length: much\r\n\r\n"):
-        result = rejected(send_raw(at, data, TIMEOUT), 400)
-        if result.outcome != "holds":
-            return fails(f"{data[:40]!r}: {result.detail}")
-    return result
+        detail = rejected(send_raw(at, data, TIMEOUT), 400, sent=f"{data[:40]!r}: ")
+    return detail
 
 
-def no_banner(at: Address) -> Result:
-    server = _get(at, "/no/such/path").headers.get("server")
+def no_banner(at: Address) -> str:
+    server = request(at, "GET", "/no/such/path", seconds=TIMEOUT).headers.get("server")
     if server is None:
-        return holds("there is no Server header")
-    return holds_if(not any(letter.isdigit() for letter in server), f"Server: {server}")
+        return "there is no Server header"
+    return require(not any(letter.isdigit() for letter in server), f"Server: {server}")
 
 
-def bad_attributes(at: Address, payload: Payload) -> Result:
+def bad_attributes(at: Address, payload: Payload) -> str:
     bad = ("tfs-model-version=999999999", "tfs-model-version=../../x", "tfs-method=sing")
     for attribute in bad:
-        result = rejected(_with_attributes(at, payload, attribute), 400, 404)
-        if result.outcome != "holds":
-            return fails(f"{attribute}: {result.detail}")
-    return holds(f"{attribute}: {result.detail}")
+        response = _with_attributes(at, payload, attribute)
+        detail = rejected(response, 400, 404, sent=f"{attribute}: ")
+    return detail
 
 
-def attributes(at: Address, payload: Payload) -> Result:
-    if not payload.is_json:
-        return not_tried("the given request is not JSON")
+def attributes(at: Address, payload: Payload) -> str:
+    payload.json()  # not tried if it is not
     response = _with_attributes(at, payload, " TFS-Method = predict , trace=1")
-    if response.status != 200:
-        return fails(f"TFS-Method = predict: {response}")
+    require(response.status == 200, f"TFS-Method = predict: {response}")
     # An ignored valid method looks like a working one; an ignored invalid method does not.
-    result = rejected(_with_attributes(at, payload, "trace=1, TFS-Method = sing"), 400, 404)
-    return holds(f"TFS-Method = sing: {result.detail}") if result.outcome == "holds" else result
+    response = _with_attributes(at, payload, "trace=1, TFS-Method = sing")
+    return rejected(response, 400, 404, sent="TFS-Method = sing: ")
 
 
 def _with_attributes(at: Address, payload: Payload, attributes: str) -> Response:

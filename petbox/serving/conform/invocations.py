@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from petbox.serving.conform.contract import Result, fails, holds, holds_if, not_tried
+from petbox.serving.conform.contract import Failed, NotTried, require
 from petbox.serving.conform.payload import Payload
 from petbox.serving.http_client import Address, NoResponse, Response, request
 
@@ -63,29 +63,28 @@ def load(at: Address, payload: Payload, clients: int) -> Iterator[None]:
             thread.join()
 
 
-def answered(at: Address, payload: Payload) -> Result:
+def answered(at: Address, payload: Payload) -> str:
     response = invoke(at, payload)
     if isinstance(response, NoResponse):
-        return fails(f"POST /invocations: {response}")
+        raise Failed(f"POST /invocations: {response}")
     if response.status == 200:
-        return holds_if(response.seconds < TIMEOUT, f"200 after {response.seconds * 1000:.0f} ms")
+        return require(response.seconds < TIMEOUT, f"200 after {response.seconds * 1000:.0f} ms")
     if response.status in NO_ROUTE:
-        return fails(f"there is no POST /invocations: {response}")
+        raise Failed(f"there is no POST /invocations: {response}")
     if response.status < 500:
         advice = "give a request that the model accepts: --request FILE --content-type TYPE"
-        return fails(f"{response}; {advice}")
-    return fails(f"POST /invocations: {response}")
+        raise Failed(f"{response}; {advice}")
+    raise Failed(f"POST /invocations: {response}")
 
 
-def with_headers(at: Address, payload: Payload) -> Result:
+def with_headers(at: Address, payload: Payload) -> str:
     headers = {**HEADERS, "Content-Type": payload.content_type}
     response = request(at, "POST", "/invocations", payload.body, headers)
-    if response.status == 200:
-        return holds(f"200 with {len(HEADERS)} of them")
-    return fails(f"with {', '.join(HEADERS)}: {response}")
+    require(response.status == 200, f"with {', '.join(HEADERS)}: {response}")
+    return f"200 with {len(HEADERS)} of them"
 
 
-def works_once_healthy(at: Address, payload: Payload, start: float) -> Result:
+def works_once_healthy(at: Address, payload: Payload, start: float) -> str:
     """Whether /invocations works at the first healthy ping."""
     healthy_at = time.monotonic() - start
     first = last = invoke(at, payload)
@@ -96,13 +95,13 @@ def works_once_healthy(at: Address, payload: Payload, start: float) -> Result:
         time.sleep(RETRY_PAUSE)
         last = invoke(at, payload)
     if succeeded(first):
-        return holds(f"healthy after {healthy_at:.1f} s, and the model responded at once")
+        return f"healthy after {healthy_at:.1f} s, and the model responded at once"
     if succeeded(last):
         seconds = time.monotonic() - start
-        return fails(
+        raise Failed(
             f"/ping returned 200 at {healthy_at:.1f} s while /invocations returned: {first}; "
             f"it works since {seconds:.1f} s"
         )
     if isinstance(last, NoResponse) or last.status in NO_MODEL_SERVER:
-        return fails(f"/ping returns 200, and /invocations never works: {last}")
-    return not_tried(f"/invocations rejects the request: {last}")
+        raise Failed(f"/ping returns 200, and /invocations never works: {last}")
+    raise NotTried(f"/invocations rejects the request: {last}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from petbox import wire
 from petbox.errors import DataError
+from petbox.serving.conform.contract import NotTried
 
 JSON = "application/json"
 HOST = b"Host: model.aws.local:8080\r\n"  # as SageMaker sends it
@@ -25,9 +26,15 @@ class Payload:
     content_type: str
     image: bytes | None = None
 
-    @property
-    def is_json(self) -> bool:
-        return self.content_type.partition(";")[0].strip().lower() == JSON
+    def json(self) -> bytes:
+        if self.content_type.partition(";")[0].strip().lower() != JSON:
+            raise NotTried("the given request is not JSON")
+        return self.body
+
+    def known_image(self) -> bytes:
+        if self.image is None:
+            raise NotTried("with --request the model may not take images")
+        return self.image
 
     def raw_request(self) -> bytes:
         """The whole POST /invocations as bytes."""

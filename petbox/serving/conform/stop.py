@@ -9,9 +9,8 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from petbox.serving.conform.contract import Result, fails, holds, holds_if
+from petbox.serving.conform.contract import Results, fails, holds, holds_if
 from petbox.serving.conform.invocations import TIMEOUT, succeeded
 from petbox.serving.conform.payload import Payload
 from petbox.serving.docker import STOP_LIMIT, Container, Image
@@ -27,14 +26,7 @@ PAUSE = 0.5  # seconds for the halves to arrive, and for the signal
 SHELLS = ("/bin/sh", "/bin/bash", "sh", "bash")
 
 
-@dataclass(frozen=True)
-class StopResults:
-    in_time: Result
-    loses_none: Result
-    exits_0: Result
-
-
-def stop(container: Container, image: Image, payload: Payload, in_flight: int = 1) -> StopResults:
+def stop(container: Container, image: Image, payload: Payload, in_flight: int = 1) -> Results:
     """Sends SIGTERM with `in_flight` requests half sent, and waits as long as SageMaker does."""
     request = payload.raw_request()
     half = len(request) - len(payload.body) // 2
@@ -51,13 +43,15 @@ def stop(container: Container, image: Image, payload: Payload, in_flight: int = 
         seconds = time.monotonic() - start
     lost = [response for response in responses if not succeeded(response)]
     detail = f"{in_flight} in flight, {len(lost) or 'none'} lost"
-    loses_none = fails(f"{detail}: {lost[0]}") if lost else holds(detail)
+    yield "term-loses-none", fails(f"{detail}: {lost[0]}") if lost else holds(detail)
     if code is None:
         why = _why_ignored(image)
         late = f"still running {STOP_LIMIT:.0f} s after SIGTERM, when SageMaker kills it{why}"
-        return StopResults(fails(late), loses_none, fails("it did not exit"))
-    in_time = holds_if(seconds <= STOP_LIMIT, f"it exited after {seconds:.1f} s")
-    return StopResults(in_time, loses_none, holds_if(code == 0, f"exit code {code}"))
+        yield "term", fails(late)
+        yield "term-exits-0", fails("it did not exit")
+    else:
+        yield "term", holds_if(seconds <= STOP_LIMIT, f"it exited after {seconds:.1f} s")
+        yield "term-exits-0", holds_if(code == 0, f"exit code {code}")
 
 
 @contextlib.contextmanager

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from petbox.cli.sizes import MIB
-from petbox.serving.conform.contract import Result, fails, holds, holds_if, not_tried
+from petbox.serving.conform.contract import Failed, NotTried, require
 from petbox.serving.conform.payload import HOST, Payload
 from petbox.serving.http_client import Address, Response, request, send_raw
 
 MAX_PAYLOAD = 25 * MIB  # bytes that SageMaker sends in one request
-NOT_JSON = not_tried("the given request is not JSON")
-NO_IMAGE = not_tried("with --request the model may not take images")
+GZIP = {"Content-Encoding": "gzip"}
 JPEG_MAGIC = b"\xff\xd8\xff"
 
 
@@ -28,14 +27,13 @@ def post(
     return request(at, "POST", path, body, {"Content-Type": content_type, **(headers or {})})
 
 
-def same(at: Address, payload: Payload, response: Response) -> Result:
-    """Holds if it equals the response to the plain request, or if those differ among themselves."""
-    if response.status != 200:
-        return fails(str(response))
+def same(at: Address, payload: Payload, response: Response, sent: str = "") -> str:
+    """It must equal the response to the plain request, unless those differ among themselves."""
+    require(response.status == 200, f"{sent}{response}")
     plain, again = (_parsed(post(at, payload.body, payload.content_type)) for _ in range(2))
     if _parsed(response) != plain == again:
-        return fails(f"{response}: differs from the response to the plain request")
-    return holds(str(response))
+        raise Failed(f"{sent}{response}: differs from the response to the plain request")
+    return f"{sent}{response}"
 
 
 def _parsed(response: Response) -> object:
@@ -44,138 +42,106 @@ def _parsed(response: Response) -> object:
     return response.body if document is None else document
 
 
-def large_body(at: Address, payload: Payload) -> Result:
-    """JSON may be followed by blanks."""
-    if not payload.is_json:
-        return NOT_JSON
-    body = payload.body.ljust(MAX_PAYLOAD)
-    return same(at, payload, post(at, body, payload.content_type))
+# Other forms of the plain request, by the line's name: body, content type, path, headers.
+Post = tuple[bytes, str] | tuple[bytes, str, str] | tuple[bytes, str, str, dict[str, str]]
+PATH = "/invocations"
+SAME_RESPONSE: dict[str, Callable[[Payload], Post]] = {
+    # JSON may be followed by blanks.
+    "large-body": lambda plain: (plain.json().ljust(MAX_PAYLOAD), plain.content_type),
+    "gzip": lambda plain: (gzip.compress(plain.json()), plain.content_type, PATH, GZIP),
+    "query-string": lambda plain: (plain.body, plain.content_type, f"{PATH}?a=1&b=%2F"),
+    "endpoint-route": lambda plain: (plain.body, plain.content_type, f"/endpoints/any-name{PATH}"),
+    "picture": lambda plain: (plain.known_image(), "image/png"),
+}
 
 
-def chunked(at: Address, payload: Payload) -> Result:
+def sent_as(at: Address, payload: Payload, form: Callable[[Payload], Post]) -> str:
+    return same(at, payload, post(at, *form(payload)))
+
+
+def chunked(at: Address, payload: Payload) -> str:
     half = len(payload.body) // 2
     response = post(at, (payload.body[:half], payload.body[half:]), payload.content_type)
-    result = same(at, payload, response)
-    if result.outcome != "holds":
-        return fails(f"in two chunks: {result.detail}")
+    same(at, payload, response, "in two chunks: ")
     size = f"{len(payload.body):x};name=value\r\n".encode()
     head = f"Content-Type: {payload.content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     line = b"POST /invocations HTTP/1.1\r\n" + HOST
     response = send_raw(at, line + head + size + payload.body + b"\r\n0\r\n\r\n", 60)
-    return holds_if(response.status == 200, f"with a chunk extension: {response}")
+    return require(response.status == 200, f"with a chunk extension: {response}")
 
 
-def gzipped(at: Address, payload: Payload) -> Result:
-    if not payload.is_json:
-        return NOT_JSON
-    body, headers = gzip.compress(payload.body), {"Content-Encoding": "gzip"}
-    return same(at, payload, post(at, body, payload.content_type, headers=headers))
-
-
-def conditional(at: Address, payload: Payload) -> Result:
+def conditional(at: Address, payload: Payload) -> str:
     """One such header crashes a worker of nginx 1.22 that answers from a script."""
     for header in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
         response = post(at, payload.body, payload.content_type, headers={header: "*"})
-        if response.status >= 500:
-            return fails(f"{header}: {response}")
-    return holds(f"{header}: {response.status}")
+        require(response.status < 500, f"{header}: {response}")
+    return f"{header}: {response.status}"
 
 
-def query_string(at: Address, payload: Payload) -> Result:
-    path = "/invocations?a=1&b=%2F"
-    return same(at, payload, post(at, payload.body, payload.content_type, path))
-
-
-def endpoint_route(at: Address, payload: Payload) -> Result:
-    path = "/endpoints/any-name/invocations"
-    return same(at, payload, post(at, payload.body, payload.content_type, path))
-
-
-def type_spelling(at: Address, payload: Payload) -> Result:
-    if not payload.is_json:
-        return NOT_JSON
+def type_spelling(at: Address, payload: Payload) -> str:
+    body = payload.json()
     for content_type in ("application/json; charset=utf-8", "Application/JSON"):
-        response = post(at, payload.body, content_type)
-        result = same(at, payload, response)
-        if result.outcome != "holds":
-            return fails(f"{content_type}: {result.detail}")
-    return holds(f"{content_type}: {response}")
+        response = post(at, body, content_type)
+        detail = same(at, payload, response, f"{content_type}: ")
+    return detail
 
 
-def execution_parameters(at: Address) -> Result:
+def execution_parameters(at: Address) -> str:
     response = request(at, "GET", "/execution-parameters", seconds=5)
     keys = {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
     document = response.json()
     ok = response.status == 200 and isinstance(document, dict) and keys <= document.keys()
-    return holds_if(ok, response)
+    return require(ok, response)
 
 
-def image(at: Address, payload: Payload) -> Result:
-    if payload.image is None:
-        return NO_IMAGE
-    return same(at, payload, post(at, payload.image, "image/png"))
-
-
-def image_drawn(at: Address, payload: Payload) -> Result:
-    if payload.image is None:
-        return NO_IMAGE
-    response = post(at, payload.image, "image/png", headers={"Accept": "image/jpeg"})
+def image_drawn(at: Address, payload: Payload) -> str:
+    response = post(at, payload.known_image(), "image/png", headers={"Accept": "image/jpeg"})
     if response.status == 200 and response.body.startswith(JPEG_MAGIC):
-        return holds(f"a JPEG of {len(response.body)} bytes")
+        return f"a JPEG of {len(response.body)} bytes"
     if response.status < 500 and "draw" in (response.error() or ""):
-        return not_tried(f"the model cannot draw: {response}")
-    return fails(f"{response.headers.get('content-type')}: {response}")
+        raise NotTried(f"the model cannot draw: {response}")
+    raise Failed(f"{response.headers.get('content-type')}: {response}")
 
 
-def built_in_form(at: Address, payload: Payload) -> Result:
+def built_in_form(at: Address, payload: Payload) -> str:
     """The response format of SageMaker's "Object Detection - TensorFlow"."""
-    if payload.image is None:
-        return NO_IMAGE
-    response = post(at, payload.image, "application/x-image")
+    response = post(at, payload.known_image(), "application/x-image")
     document = response.json()
     keys = ("normalized_boxes", "classes", "scores")
     lists = [document.get(key) for key in keys] if isinstance(document, dict) else []
     lengths = {len(one) if isinstance(one, list) else None for one in lists}
     ok = response.status == 200 and len(lengths) == 1 and None not in lengths
-    return holds_if(ok, response)
+    return require(ok, response)
 
 
-def json_lines(at: Address, payload: Payload) -> Result:
+def json_lines(at: Address, payload: Payload) -> str:
     """Three records of the same image, in the three forms that a record may have."""
-    if payload.image is None:
-        return NO_IMAGE
-    text = base64.b64encode(payload.image).decode()
+    text = base64.b64encode(payload.known_image()).decode()
     records = ({"b64": text}, text, {"inputs": {"b64": text}})
     lines = _json_lines(at, "\n".join(map(json.dumps, records)))
-    if isinstance(lines, Result):
-        return lines
+    detail = f"{len(records)} records, {len(lines)} lines"
     if len(lines) != len(records) or any("error" in line for line in lines):
-        return fails(f"{len(records)} records, {len(lines)} lines: {_kinds(lines)}")
-    return holds(f"{len(records)} records, {len(lines)} lines")
+        raise Failed(f"{detail}: {_kinds(lines)}")
+    return detail
 
 
-def json_lines_bad(at: Address, payload: Payload) -> Result:
-    if payload.image is None:
-        return NO_IMAGE
-    good = json.dumps({"b64": base64.b64encode(payload.image).decode()})
+def json_lines_bad(at: Address, payload: Payload) -> str:
+    good = json.dumps({"b64": base64.b64encode(payload.known_image()).decode()})
     lines = _json_lines(at, "\n".join((good, '{"b64": "bm8gcGljdHVyZQ=="}', "{broken", good)))
-    if isinstance(lines, Result):
-        return lines
     bad = ["error" in line for line in lines]
-    return holds_if(bad == [False, True, True, False], f"of 4, 2 are bad: {_kinds(lines)}")
+    return require(bad == [False, True, True, False], f"of 4, 2 are bad: {_kinds(lines)}")
 
 
-def _json_lines(at: Address, body: str) -> list[dict[str, object]] | Result:
+def _json_lines(at: Address, body: str) -> list[dict[str, object]]:
     headers = {"Accept": "application/jsonlines"}
     response = post(at, body.encode(), "application/jsonlines", headers=headers)
-    if response.status != 200:
-        return fails(str(response))
+    require(response.status == 200, response)
     try:
         lines = [json.loads(line) for line in response.body.splitlines()]
-    except ValueError:
-        return fails(f"a line of the response is not JSON: {response}")
-    if not all(isinstance(line, dict) for line in lines):
-        return fails(f"a line of the response is not an object: {response}")
+    except ValueError as error:
+        raise Failed(f"a line of the response is not JSON: {response}") from error
+    objects = all(isinstance(line, dict) for line in lines)
+    require(objects, f"a line of the response is not an object: {response}")
     return lines
 
 
