@@ -7,13 +7,12 @@ memory is bounded. The first failure ends it. Threads, because the work is waiti
 from __future__ import annotations
 
 import itertools
-import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sized
 from typing import Generic, TypeVar
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 8  # results that may wait for an older one, per thread
@@ -21,107 +20,90 @@ GRACE = 5.0  # seconds for requests in progress to finish after a failure
 
 
 def in_order(
-    act: Callable[[Thing], Result],
-    things: Iterable[Thing],
-    parallel: int,
-    stop: threading.Event,
+    act: Callable[[Item], Result], items: Iterable[Item], parallel: int, stop: threading.Event
 ) -> Generator[Result, None, None]:
-    """The result of `act` for each thing, `parallel` of them at a time.
+    """The result of `act` for each item, `parallel` of them at a time.
 
     An exception is raised here after the results that were finished anyway. `stop` is set when no
     more results are needed, for an `act` that waits.
     """
-    if isinstance(things, Sized):
-        parallel = min(parallel, len(things))
+    if isinstance(items, Sized):
+        parallel = min(parallel, len(items))
     if parallel <= 1:
-        yield from map(act, things)  # and Ctrl-C reaches it
+        yield from map(act, items)  # and Ctrl-C reaches it
         return
-    crew = _Crew(act, things, parallel, stop)
-    waiting: dict[int, Result] = {}
+    workers = _Workers(act, items, parallel, stop)
     try:
-        running = parallel
-        for turn in itertools.count():
-            while turn not in waiting and running:
-                done = crew.next_done()
-                if done is None:
-                    running -= 1
-                else:
-                    waiting[done[0]] = done[1]
-            if turn not in waiting:
-                return
-            yield waiting.pop(turn)
-            crew.room.release()
-    except _Failed as failed:
-        waiting |= crew.last_done()
-        yield from (waiting[at] for at in sorted(waiting))
-        raise failed.cause from None
+        for index in itertools.count():
+            if not workers.wait_for(index):
+                break
+            yield workers.results.pop(index)
+            workers.ahead.release()
+        if workers.failure:
+            workers.end(GRACE)
+            yield from (workers.results[index] for index in sorted(workers.results))
+            raise workers.failure
     finally:
-        crew.end(0.0)
+        workers.end(0.0)
 
 
-class _Failed(Exception):
-    def __init__(self, cause: BaseException) -> None:
-        self.cause = cause
-
-
-class _Crew(Generic[Thing, Result]):
-    """Threads that take one thing after the other until none is left or `stop` is set.
+class _Workers(Generic[Item, Result]):
+    """Threads that take one item after the other until none is left or `stop` is set.
 
     Daemons: an interrupted program does not wait for a server that hangs.
     """
 
     def __init__(
         self,
-        act: Callable[[Thing], Result],
-        things: Iterable[Thing],
+        act: Callable[[Item], Result],
+        items: Iterable[Item],
         parallel: int,
         stop: threading.Event,
     ) -> None:
-        self.room = threading.Semaphore(AHEAD * parallel)
-        self._act, self._stop = act, stop
-        self._left, self._one_at_a_time = enumerate(things), threading.Lock()
-        self._done: queue.SimpleQueue[tuple[int, Result] | _Failed | None] = queue.SimpleQueue()
+        self.results: dict[int, Result] = {}  # not yielded yet, by the item's index
+        self.failure: BaseException | None = None  # the first one
+        self.ahead = threading.Semaphore(AHEAD * parallel)
+        self._act, self._stop, self._running = act, stop, parallel
+        self._items, self._one_at_a_time = enumerate(items), threading.Lock()
+        self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(parallel)]
         for thread in self._threads:
             thread.start()
 
-    def next_done(self) -> tuple[int, Result] | None:
-        """A place and its result, in any order; None when a thread has nothing left to do."""
-        done = self._done.get()
-        if isinstance(done, _Failed):
-            raise done
-        return done
-
-    def last_done(self) -> dict[int, Result]:
-        """Results that arrive after a failure; further failures are dropped."""
-        self.end(GRACE)
-        found = {}
-        while not self._done.empty():
-            done = self._done.get()
-            if isinstance(done, tuple):
-                found[done[0]] = done[1]
-        return found
+    def wait_for(self, index: int) -> bool:
+        """Waits for this result; False after a failure, or if there are no more."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: index in self.results or self.failure or not self._running
+            )
+            return index in self.results and not self.failure
 
     def end(self, seconds: float) -> None:
         """Starts nothing new, and waits up to `seconds` for what is in progress."""
         self._stop.set()
-        self.room.release()
+        self.ahead.release()
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while True:
-            self.room.acquire()
-            try:
-                with self._one_at_a_time:
-                    taken = None if self._stop.is_set() else next(self._left, None)
-                if taken is None:
-                    self.room.release()  # so that the others end as well
-                    self._done.put(None)
-                    return
-                at, thing = taken
-                self._done.put((at, self._act(thing)))
-            except BaseException as error:
-                self._stop.set()
-                self._done.put(_Failed(error))
+        failure = None
+        try:
+            for index, item in iter(self._next, None):
+                result = self._act(item)
+                with self._changed:
+                    self.results[index] = result
+                    self._changed.notify()
+        except BaseException as error:
+            self._stop.set()
+            failure = error
+        with self._changed:
+            self._running -= 1
+            self.failure = self.failure or failure
+            self._changed.notify()
+        self.ahead.release()  # so that the others end as well
+
+    def _next(self) -> tuple[int, Item] | None:
+        self.ahead.acquire()
+        with self._one_at_a_time:
+            return None if self._stop.is_set() else next(self._items, None)
