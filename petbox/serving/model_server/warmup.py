@@ -1,51 +1,20 @@
-"""Runs the warm-up requests in a SavedModel before it becomes available.
-
-`assets.extra/tf_serving_warmup_requests` is a TFRecord of TensorFlow Serving's PredictionLog. The
-needed fields of that message are declared here, with the numbers of `prediction_log.proto` and its
-imports, so that no further package is needed.
-"""
+"""Runs the warm-up requests in a SavedModel before it becomes available."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import (  # type: ignore[import-untyped]  # its types are a separate package
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-)
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # a separate package
 
+from petbox.export.warmup import FILE, MESSAGES, prediction_log
 from petbox.serving.model_server import inference
 from petbox.serving.model_server.model import Model, graph_error
 from petbox.serving.model_server.signature import DEFAULT, Signature
 from petbox.serving.model_server.status import StatusError
 from petbox.tf import tf
 
-FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000  # TensorFlow Serving's own limit
-
-# message: {field: (number, type)}; a capitalized type is a message above, "*" means repeated.
-MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "ModelSpec": {"signature_name": (3, "string")},
-    "Named": {"key": (1, "string"), "value": (2, "bytes")},  # a TensorProto, parsed later
-    "Examples": {"examples": (1, "bytes*")},
-    "ExamplesInContext": {"examples": (1, "bytes*"), "context": (2, "bytes")},
-    "Input": {
-        "example_list": (1, "Examples"),
-        "example_list_with_context": (2, "ExamplesInContext"),
-    },
-    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "Named*")},
-    "InferRequest": {"model_spec": (1, "ModelSpec"), "input": (2, "Input")},
-    "PredictLog": {"request": (1, "PredictRequest")},
-    "InferLog": {"request": (1, "InferRequest")},
-    "PredictionLog": {
-        "classify_log": (1, "InferLog"),
-        "regress_log": (2, "InferLog"),
-        "predict_log": (6, "PredictLog"),
-    },
-}
 
 
 def warm_up(model: Model, folder: Path, times: int = 1) -> int:
@@ -53,7 +22,7 @@ def warm_up(model: Model, folder: Path, times: int = 1) -> int:
     path = folder / FILE
     if not times or not path.exists():
         return 0
-    log = _prediction_log()
+    log = prediction_log()
     count = 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(str(path)):
@@ -103,23 +72,3 @@ def _examples(given: Any) -> list[bytes]:
         shared = given.example_list_with_context
         return [shared.context + example for example in shared.examples]
     return list(given.example_list.examples)
-
-
-def _prediction_log() -> Any:
-    """The class of PredictionLog; parsing skips fields that are not declared."""
-    file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package="warmup")
-    field = descriptor_pb2.FieldDescriptorProto
-    types = {"string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}
-    for message, fields in MESSAGES.items():
-        declared = file.message_type.add(name=message)
-        for name, (number, kind) in fields.items():
-            one, several = kind.rstrip("*"), kind.endswith("*")
-            entry = declared.field.add(name=name, number=number, type=types.get(one))
-            entry.label = field.LABEL_REPEATED if several else field.LABEL_OPTIONAL
-            if one not in types:
-                entry.type, entry.type_name = field.TYPE_MESSAGE, f".warmup.{one}"
-    file.syntax = "proto2"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName("warmup.PredictionLog")
-    return message_factory.GetMessageClass(descriptor)
