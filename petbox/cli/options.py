@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import re
 import sys
 import types
@@ -32,6 +33,32 @@ class Value:
     check: Callable[[Any], object]
 
 
+class Checked:
+    """Options that are checked when they are made."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def between(least: float, most: float) -> Callable[[float], None]:
+    def check_bounds(number: float) -> None:
+        if not (math.isfinite(number) and least <= number <= most):
+            raise ValueError(f"{number:g} is not between {least:g} and {most:g}")
+
+    return check_bounds
+
+
+def at_least(least: int) -> Callable[[int], None]:
+    def check_bound(number: int) -> None:
+        if number < least:
+            raise ValueError(f"{number} is less than {least}")
+
+    return check_bound
+
+
+SCORE = Value("S", between(0, 1))
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Docstrings as they are written, and each default beside its flag."""
 
@@ -45,7 +72,11 @@ def parse(config: type[T], argv: Sequence[str] | None = None, *, about: str = ""
     """A `config` filled from the command line; what is wrong with it ends the program with 2."""
     parser = argparse.ArgumentParser(description=about, formatter_class=HelpFormatter)
     add_arguments(parser, config)
-    return filled(config, parser.parse_args(dashed(sys.argv[1:] if argv is None else argv)))
+    arguments = parser.parse_args(dashed(sys.argv[1:] if argv is None else argv))
+    try:
+        return filled(config, arguments)
+    except ValueError as error:  # of an option's check
+        parser.error(str(error))
 
 
 def dashed(words: Sequence[str]) -> list[str]:

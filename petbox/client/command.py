@@ -18,14 +18,12 @@ examples:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, SCORE, Value, between, check
 from petbox.cli.program import say
 from petbox.cli.progress import progress
 from petbox.client.detector import Detector
@@ -46,14 +44,16 @@ class DetectOptions:
     model: Annotated[
         Path | None, "use this model instead, without a server: a SavedModel or LiteRT", "DIR"
     ] = None
-    parallel: Annotated[int, "images processed at once", "N"] = 8
+    parallel: Annotated[
+        int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
+    ] = 8
     limit: Annotated[
         float | None,
         "largest request in megabytes (default: 25, or 4 for a serverless endpoint)",
-        "MB",
+        Value("MB", between(0.001, 1e6)),
     ] = None
     fit: Annotated[bool, "send smaller copies of images that are over the limit"] = False
-    min_score: Annotated[float, "leave out detections with a lower score, 0 to 1", "S"] = 0.5
+    min_score: Annotated[float, "leave out detections with a lower score, 0 to 1", SCORE] = 0.5
     labels: Annotated[
         Path | None, "label map (.pbtxt), or a model's folder, to take the names from", "PATH"
     ] = None
@@ -68,14 +68,7 @@ class DetectOptions:
             raise ValueError(f"{' and '.join(given)} exclude each other")
         if self.json and self.csv:
             raise ValueError("--json and --csv exclude each other")
-        if not 1 <= self.parallel <= MOST_CONNECTIONS:
-            raise ValueError(
-                f"argument --parallel: {self.parallel} is not from 1 to {MOST_CONNECTIONS}"
-            )
-        if self.limit is not None and not 0 < self.limit < math.inf:
-            raise ValueError(f"argument --limit: {self.limit:g} is not a number of megabytes")
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f"argument --min-score: {self.min_score:g} is not from 0 to 1")
+        check(self)
 
 
 def detect(options: DetectOptions) -> None:
@@ -95,7 +88,7 @@ def detect(options: DetectOptions) -> None:
     failed = 0
     with (
         listing(as_json=options.json, as_csv=options.csv) as show,
-        _progress(len(images)) as advance,
+        nullcontext() if len(images) == 1 else progress("detect", len(images)) as advance,
         detector,
         closing(detector.detect_many(images, draw=options.draw, keep_images=False)) as results,
     ):
@@ -106,15 +99,7 @@ def detect(options: DetectOptions) -> None:
                 if len(images) == 1:
                     raise found.error
                 say(f"error: {found.error}")
-            advance(1, "")
+            if advance:
+                advance(1, "")
     if failed:
         raise DataError(f"{failed} of {len(images)} images failed; see the errors above")
-
-
-@contextmanager
-def _progress(images: int) -> Iterator[Callable[[int, str], None]]:
-    if images == 1:
-        yield lambda _by, _note: None
-    else:
-        with progress("detect", images) as advance:
-            yield advance

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import Json
+from petbox.cli.options import SCORE, Checked, Json, Value, at_least, between
 from petbox.errors import ModelError
 from petbox.export import model_folder
 from petbox.export.model_folder import ModelFolder
@@ -30,23 +30,26 @@ from petbox.training import runs
 from petbox.training.pipeline_config import mapping
 from petbox.training.runs import Run
 
-MOST_MEGAPIXELS = 250  # TensorFlow's decoders take no more
+COUNT = Value("N", at_least(1))
+MEGAPIXELS = Value("N", between(0.001, 250))  # TensorFlow's decoders take no more
 InputType = Literal["encoded_image_string_tensor", "image_tensor", "tf_example"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     run: Annotated[Path | None, "folder made by `petbox train`"] = None
     out: Annotated[Path | None, "folder to make; its name is the version, a whole number"] = None
     input_type: Annotated[
         InputType, "its input: encoded_image_string_tensor, image_tensor or tf_example", "TYPE"
     ] = "encoded_image_string_tensor"
-    min_score: Annotated[float, "lowest score in the output of `detect`"] = 0.05
-    min_score_drawn: Annotated[float, "lowest score of a box drawn by `draw`"] = 0.5
-    max_megapixels: Annotated[float, "reject images with more"] = 40
-    max_pictures: Annotated[int, "reject requests with more images"] = 64
-    batch: Annotated[int, "images of concurrent requests to compute together"] = 1
-    batch_timeout_micros: Annotated[int, "how long the first one waits for more"] = 2000
+    min_score: Annotated[float, "lowest score in the output of `detect`", SCORE] = 0.05
+    min_score_drawn: Annotated[float, "lowest score of a box drawn by `draw`", SCORE] = 0.5
+    max_megapixels: Annotated[float, "reject images with more", MEGAPIXELS] = 40
+    max_pictures: Annotated[int, "reject requests with more images", COUNT] = 64
+    batch: Annotated[int, "images of concurrent requests to compute together", COUNT] = 1
+    batch_timeout_micros: Annotated[
+        int, "how long the first one waits for more", Value("N", at_least(0))
+    ] = 2000
     whole_canvas: Annotated[
         bool, "pad every image to the full training canvas: slower, matches the checkpoint exactly"
     ] = False
@@ -66,7 +69,11 @@ class Options:
 
 def main(options: Options) -> None:
     out = one_of(options, "out", "output_directory")
-    check(options, out)
+    if out == options.out and not out.name.isdecimal():
+        raise ModelError(
+            f"{out}: not a version for TensorFlow Serving; "
+            f"end the path with a whole number, as in {out}/1"
+        )
     outputs.refuse_existing(out)
     model = read(options)
     config = options.pipeline_config_path
@@ -110,25 +117,6 @@ def one_of(options: Options, *names: str) -> Path:
         raise ModelError(f"{' or '.join(map(flag, names))}: give one of them, not {len(given)}")
     path: Path = given[0]
     return path
-
-
-def check(options: Options, out: Path) -> None:
-    if out == options.out and not out.name.isdecimal():
-        raise ModelError(
-            f"{out}: not a version for TensorFlow Serving; "
-            f"end the path with a whole number, as in {out}/1"
-        )
-    for name in ("min_score", "min_score_drawn"):
-        if not 0 <= (score := getattr(options, name)) <= 1:
-            raise ModelError(f"{flag(name)} {score}: a score lies between 0 and 1")
-    for name, least in (("max_pictures", 1), ("batch", 1), ("batch_timeout_micros", 0)):
-        if (value := getattr(options, name)) < least:
-            raise ModelError(f"{flag(name)} {value}: must be {least} or more")
-    if not 0 < options.max_megapixels <= MOST_MEGAPIXELS:
-        raise ModelError(
-            f"--max-megapixels {options.max_megapixels}: must be above 0 and at most "
-            f"{MOST_MEGAPIXELS}, which TensorFlow decodes"
-        )
 
 
 def flag(name: str) -> str:

@@ -16,29 +16,25 @@ from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import Json
-from petbox.errors import ModelError
+from petbox.cli.options import SCORE, Checked, Json
+from petbox.export.command import MEGAPIXELS
 from petbox.training import runs
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     run: Annotated[Path, "folder made by `petbox train`, or the prefix of a checkpoint in one"]
     out: Annotated[Path, "folder to make"]
     form: Annotated[
         Literal["int8", "float32"], "weights in a quarter of the size, or as trained"
     ] = "int8"
-    min_score: Annotated[float, "lowest score of a detection"] = 0.05
-    max_megapixels: Annotated[float, "reject images with more"] = 40
+    min_score: Annotated[float, "lowest score of a detection", SCORE] = 0.05
+    max_megapixels: Annotated[float, "reject images with more", MEGAPIXELS] = 40
     records: Annotated[Path | None, "records to verify on (default: the run's, or drawn)"] = None
     json: Json = False
 
 
 def main(options: Options) -> None:
-    if not 0 <= options.min_score <= 1:
-        raise ModelError(f"--min-score {options.min_score}: a score lies between 0 and 1")
-    if not options.max_megapixels > 0:
-        raise ModelError(f"--max-megapixels {options.max_megapixels}: must be above 0")
     outputs.refuse_existing(options.out)
     run = runs.read(options.run)
     program.say("loading TensorFlow ...")

@@ -5,24 +5,16 @@ Each check returns nothing, or raises a ValueError that says what is wrong and w
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL, Value, check, flag
+from petbox.cli.options import POSITIONAL, Value, at_least, between, flag
 from petbox.sagemaker.endpoint import names as endpoint_names
 
 MOST_VARIABLES, LONGEST_VARIABLE, LARGEST_ENVIRONMENT = 100, 1024, 32 * 1024
-
-
-class Checked:
-    """Options that are checked when they are made."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def check_vpc(options: Any) -> None:
@@ -57,19 +49,6 @@ def each(check_one: Callable[[str], None]) -> Callable[[tuple[str, ...]], None]:
             check_one(text)
 
     return all_of
-
-
-def between(least: float, most: float) -> Callable[[float], None]:
-    def check_bounds(number: float) -> None:
-        if not (math.isfinite(number) and least <= number <= most):
-            raise ValueError(f"{number:g} is not between {least:g} and {most:g}")
-
-    return check_bounds
-
-
-def one_or_more(number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{number} is less than 1")
 
 
 def check_model_data(text: str) -> None:
@@ -107,7 +86,7 @@ def check_tags(texts: tuple[str, ...]) -> None:
 
 # What the value of an option may be, and options of several commands
 
-COUNT = Value("N", one_or_more)
+COUNT = Value("N", at_least(1))
 IMAGE = Value("URI", aws_names.check_image)
 INSTANCE_TYPE = Value("TYPE", aws_names.check_instance_type)
 JOB = Value("NAME", aws_names.check_name)

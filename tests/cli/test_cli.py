@@ -86,6 +86,9 @@ def test_help_is_instant() -> None:
     assert min(timed(*MODULE, "--help") for _ in range(5)) - python <= 0.2
 
 
+RUN = ("--run", "runs/toy", "--out", "model/toy")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -96,13 +99,17 @@ def test_help_is_instant() -> None:
         (("detect", PICTURE, "--nonsense"), "petbox detect: error: unrecognized arguments: --nons"),
         (("detect", PICTURE, "--jsno"), "unrecognized arguments: --jsno; did you mean --json?"),
         (("detect", PICTURE, "--min-score", "much"), "argument --min-score: invalid float"),
-        (("detect", PICTURE, "--min-score", "1.5"), "argument --min-score: 1.5 is not from 0 to 1"),
-        (("detect", PICTURE, "--min-score", "nan"), "argument --min-score: nan is not from 0 to 1"),
+        (("detect", PICTURE, "--min-score", "1.5"), "--min-score: 1.5 is not between 0 and 1"),
+        (("detect", PICTURE, "--min-score", "nan"), "--min-score: nan is not between 0 and 1"),
         (("detect", PICTURE, "--url", "x", "--endpoint", "y"), "exclude each other"),
         (("detect", PICTURE, "--json", "--csv"), "exclude each other"),
-        (("detect", PICTURE, "--parallel", "0"), "argument --parallel: 0 is not from 1 to 256"),
-        (("detect", PICTURE, "--limit", "-1"), "argument --limit: -1 is not a number of megabytes"),
-        (("detect", PICTURE, "--limit", "nan"), "argument --limit: nan is not a number"),
+        (("detect", PICTURE, "--parallel", "0"), "--parallel: 0 is not between 1 and 256"),
+        (("detect", PICTURE, "--limit", "-1"), "argument --limit: -1 is not between 0.001"),
+        (("detect", PICTURE, "--limit", "nan"), "argument --limit: nan is not between"),
+        (("export", "--batch", "0"), "argument --batch: 0 is less than 1"),
+        (("export", "--max_megapixels", "0"), "argument --max-megapixels: 0 is not between"),
+        (("convert", *RUN, "--min-score", "2"), "argument --min-score: 2 is not between 0 and 1"),
+        (("convert", *RUN, "--max-megapixels", "0"), "argument --max-megapixels: 0 is not"),
     ],
 )
 def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> None:

@@ -435,8 +435,6 @@ def test_parts_of_two_conversions_are_noticed(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--min-score=2"], "--min-score 2.0: a score lies between 0 and 1"),
-        (["--max-megapixels=0"], "--max-megapixels 0.0: must be above 0"),
         (["--out=."], ".: exists already and is not overwritten"),
         ([], "gone: not a training run, it has no params.yaml"),
     ],

@@ -19,7 +19,7 @@ from typing import Annotated
 
 from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.cli.options import Json
+from petbox.cli.options import Checked, Json
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
@@ -27,7 +27,7 @@ from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.plan import Call, removal
 from petbox.sagemaker.endpoint.up import show
-from petbox.sagemaker.shared_options import Checked, EndpointName, Every
+from petbox.sagemaker.shared_options import EndpointName, Every
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from petbox.aws import session
 from petbox.aws.logs import Line, NewLines, last_lines
 from petbox.aws.session import Account
 from petbox.aws.wait import until
-from petbox.cli.options import Value
+from petbox.cli.options import Checked, Value, between
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Clients, describe_endpoint
-from petbox.sagemaker.shared_options import Checked, EndpointName, Every, between
+from petbox.sagemaker.shared_options import EndpointName, Every
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from petbox.aws.names import matches
-from petbox.cli.options import Json, Value, check, flag
+from petbox.cli.options import Json, Value, between, check, flag
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import expiry
 
@@ -42,7 +42,7 @@ AMI = Value(
 BOUNDS = Value("MIN..MAX", bounds)
 SERVERLESS = Value("MEMORY,CONCURRENCY", memory_and_concurrency)
 TIME = Value("TIME", expiry.duration)
-TIMEOUT = Value("S", shared.between(60, 3600))
+TIMEOUT = Value("S", between(60, 3600))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class UpOptions:
     async_concurrency: Annotated[
         int | None,
         "with --async: concurrent calls for each instance",
-        Value("N", shared.between(1, 1000)),
+        Value("N", between(1, 1000)),
     ] = None
     notify_success: Annotated[str | None, "with --async: SNS topic of successes", shared.TOPIC] = (
         None
@@ -83,7 +83,7 @@ class UpOptions:
     target: Annotated[
         float | None,
         "with --autoscale: calls a minute for each instance; with --async: queued calls",
-        Value("N", shared.between(0.001, 1e9)),
+        Value("N", between(0.001, 1e9)),
     ] = None
     capture: Annotated[str | None, "store requests and responses under this s3://…", shared.S3] = (
         None
@@ -91,7 +91,7 @@ class UpOptions:
     capture_percent: Annotated[
         int | None,
         "percentage of calls to store (default: 100)",
-        Value("N", shared.between(1, 100)),
+        Value("N", between(1, 100)),
     ] = None
     health_timeout: Annotated[
         int | None, "seconds until /ping must succeed (default: 480)", TIMEOUT

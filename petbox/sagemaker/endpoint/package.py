@@ -20,12 +20,12 @@ from typing import IO, Annotated, cast
 
 from petbox.aws.s3_upload import Upload, send, upload, visible_files
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL, Json
+from petbox.cli.options import POSITIONAL, Checked, Json
 from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
 from petbox.errors import ModelError
-from petbox.sagemaker.shared_options import S3, Checked
+from petbox.sagemaker.shared_options import S3
 
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"

@@ -15,11 +15,12 @@ from typing import Annotated, Any
 
 from petbox.aws import session
 from petbox.aws.session import Account
+from petbox.cli.options import Checked
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import expiry
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
 from petbox.sagemaker.endpoint.metrics import use
-from petbox.sagemaker.shared_options import Checked, EndpointName
+from petbox.sagemaker.shared_options import EndpointName
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import Json, Value, check, flag
+from petbox.cli.options import Json, Value, at_least, check, flag
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint.names import tag_list
 from petbox.training.log_lines import METRICS
@@ -80,7 +80,7 @@ class TrainJobOptions:
     instance_type: Annotated[str, "instance type", shared.INSTANCE_TYPE] = "ml.g4dn.xlarge"
     instance_count: Annotated[int, "number of instances", shared.COUNT] = 1
     volume_gb: Annotated[
-        int, "disk of each instance, for data and checkpoints", Value("GB", shared.one_or_more)
+        int, "disk of each instance, for data and checkpoints", Value("GB", at_least(1))
     ] = 50
     max_hours: Annotated[float, "stop training after this time", Value("H", _check_hours)] = 24.0
     spot: Annotated[bool, "use spot instances: cheaper, with interruptions"] = False
