@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from petbox.cli.program import say
 from petbox.cli.sizes import MB
@@ -17,19 +17,19 @@ from petbox.errors import needs
 SECONDS_BETWEEN_LINES = 15.0
 
 
-@contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+Advance = Callable[[int, str], None]
+
+
+def progress(title: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
     """Yields `advance(by, note)`; `note` is a few words shown beside the bar, such as the loss.
 
     `done` was finished by an earlier, interrupted run.
     """
-    follow = _bar if sys.stderr.isatty() else _lines
-    with follow(title, total, done) as advance:
-        yield advance
+    return (_bar if sys.stderr.isatty() else _lines)(title, total, done)
 
 
 @contextmanager
-def _bar(title: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
     needs("rich", "client")
     from rich.console import Console
     from rich.progress import (
@@ -60,21 +60,19 @@ def _bar(title: str, total: int, done: int) -> Iterator[Callable[[int, str], Non
 
 
 @contextmanager
-def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
     start = last_line = time.monotonic()
     at = done
-
-    def line(note: str) -> None:
-        seconds = time.monotonic() - start
-        left = seconds / max(at - done, 1) * (total - at)
-        say(f"{title}: {at}/{total} {note} {seconds:.0f} s, ETA {left:.0f} s".replace("  ", " "))
 
     def advance(by: int, note: str = "") -> None:
         nonlocal at, last_line
         at += by
-        if at >= total or time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
-            last_line = time.monotonic()
-            line(note)
+        now = time.monotonic()
+        if at >= total or now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line, seconds = now, now - start
+            left = seconds / max(at - done, 1) * (total - at)
+            words = f"{title}: {at}/{total} {note} {seconds:.0f} s, ETA {left:.0f} s"
+            say(words.replace("  ", " "))
 
     yield advance
 

@@ -85,7 +85,7 @@ def fetch(
         response = _get(target, clock, limits, may_reach)
         if isinstance(response, bytes):
             return response
-        target = urljoin(target, response.to)
+        target = urljoin(target, response)
     raise DataError(f"{url}: redirects more than {MOST_REDIRECTS} times; give the final address")
 
 
@@ -102,14 +102,10 @@ class _Clock:
         return left
 
 
-@dataclass(frozen=True)
-class _Redirect:
-    to: str
-
-
 def _get(
     url: str, clock: _Clock, limits: Limits, may_reach: Callable[[Address], bool]
-) -> bytes | _Redirect:
+) -> bytes | str:
+    """The image at `url`, or the address that it redirects to."""
     parts = _parts(url)
     try:
         addresses = _addresses(url, parts, may_reach)
@@ -121,8 +117,9 @@ def _get(
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers=HEADERS)
             response = connection.getresponse()
-            if response.status in REDIRECTS and response.getheader("Location"):
-                return _Redirect(str(response.getheader("Location")))
+            location = response.getheader("Location")
+            if response.status in REDIRECTS and location:
+                return location
             _check(url, response, limits)
             content = _content(url, response, limits.most)
             clock.left()  # a connection that was cut looks like one that is done

@@ -60,21 +60,16 @@ def of_endpoint(name: str) -> FindLimit:
 
 
 def _look_up(name: str) -> Limit:
+    sagemaker = Account().client("sagemaker")
     try:
-        serverless = _is_serverless(name)
+        with session.calling(f"endpoint {name}"):
+            endpoint = sagemaker.describe_endpoint(EndpointName=name)
     except session.CallFailed as error:
         logging.getLogger(__name__).warning(
             "%s; assuming a limit of 25 MB; for a serverless endpoint use --limit 4", error
         )
         return Limit(REAL_TIME, f"endpoint {name}")
-    if serverless:
+    variants = endpoint.get("ProductionVariants", ())  # none while it is being created
+    if any("CurrentServerlessConfig" in variant for variant in variants):
         return Limit(SERVERLESS, f"endpoint {name} is serverless and")
     return Limit(REAL_TIME, f"endpoint {name}")
-
-
-def _is_serverless(name: str) -> bool:
-    sagemaker = Account().client("sagemaker")
-    with session.calling(f"endpoint {name}"):
-        endpoint = sagemaker.describe_endpoint(EndpointName=name)
-    variants = endpoint.get("ProductionVariants", ())  # none while it is being created
-    return any("CurrentServerlessConfig" in variant for variant in variants)

@@ -7,7 +7,7 @@ tf_example                     [N] serialized tf.Examples with the file in `imag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,17 @@ def request(input_type: str, file: bytes) -> Any:
     if input_type == "image_tensor":
         return tf.io.decode_image(file, channels=3, expand_animations=False)[None]
     if input_type == "tf_example":
-        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[file]))
-        features = tf.train.Features(feature={"image/encoded": feature})
-        file = tf.train.Example(features=features).SerializeToString()
+        file = example({"image/encoded": file})
     return tf.constant([file])
+
+
+def example(values: Mapping[str, bytes | int]) -> bytes:
+    """A serialized tf.Example with one value for each key."""
+    made = tf.train.Example()
+    for key, value in values.items():
+        feature = made.features.feature[key]
+        (feature.int64_list if isinstance(value, int) else feature.bytes_list).value.append(value)
+    return bytes(made.SerializeToString())
 
 
 INPUT_TYPES = {

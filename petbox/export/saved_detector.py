@@ -64,16 +64,12 @@ def _signature(folder: Path, model: Any) -> Any:
 def _detections(found: dict[str, Any]) -> list[Detection]:
     count = int(found["num_detections"])
     names = found[NAMES][:count].tolist() if NAMES in found else [None] * count
-    rows = zip(
-        found["detection_classes"][:count].tolist(),
-        found["detection_scores"][:count].tolist(),
-        found["detection_boxes"][:count].tolist(),
-        names,
-        strict=True,
-    )
+    boxes, classes, scores = (found[output][:count].tolist() for output in OUTPUTS[:3])
     return [
         Detection(int(label), score, (ymin, xmin, ymax, xmax), name and name.decode())
-        for label, score, (ymin, xmin, ymax, xmax), name in rows
+        for label, score, (ymin, xmin, ymax, xmax), name in zip(
+            classes, scores, boxes, names, strict=True
+        )
     ]
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from petbox.data.records import read_info, shard_paths
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, first_fitting
-from petbox.export.inputs import KEY, request
+from petbox.export.inputs import KEY, example, request
 from petbox.tf import as_written
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
@@ -90,11 +90,8 @@ def check(
                 f"the exported model differs from {source} on {named} of {images.source}: "
                 f"{difference}; nothing was written"
             )
-        boxes, scores, detections = (
-            max(boxes, box),
-            max(scores, score),
-            detections + len(expected.scores),
-        )
+        boxes, scores = max(boxes, box), max(scores, score)
+        detections += len(expected.scores)
     return Agreement(len(images.examples), images.source, detections, boxes, scores)
 
 
@@ -114,19 +111,13 @@ def compared(expected: Found, actual: Found) -> tuple[float, float, str]:
         alike &= boxes <= TOLERANCE
         if alike.any():
             best = int(np.argmin(np.where(alike, boxes, np.inf)))
-            most_box, most_score = (
-                max(most_box, float(boxes[best])),
-                max(most_score, float(scores[best])),
-            )
+            most_box = max(most_box, float(boxes[best]))
+            most_score = max(most_score, float(scores[best]))
             del left[best]
         elif score > lowest:
-            near = int(np.argmin(boxes)) if left else None
-            instead = "nothing" if near is None else _described(actual, left[near])
-            return (
-                most_box,
-                most_score,
-                f"{_described(expected, at)} in the evaluation, {instead} in the export",
-            )
+            instead = _described(actual, left[np.argmin(boxes)]) if left else "nothing"
+            difference = f"{_described(expected, at)} in the evaluation, {instead} in the export"
+            return most_box, most_score, difference
     for at in left:
         if actual.scores[at] > lowest:
             return most_box, most_score, f"{_described(actual, at)} in the export only"
@@ -195,22 +186,15 @@ def _drawn(number: int) -> bytes:
         image = image.resize((image.width * 3, image.height * 3))
     jpeg = BytesIO()
     image.save(jpeg, "JPEG", quality=90)
-
-    def text(content: bytes) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
-
-    def whole(number: int) -> Any:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
-
-    features = {
-        "image/encoded": text(jpeg.getvalue()),
-        "image/filename": text(f"scene_{number}.jpg".encode()),
-        "image/source_id": text(str(number).encode()),
-        "image/height": whole(image.height),
-        "image/width": whole(image.width),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(example.SerializeToString())
+    return example(
+        {
+            "image/encoded": jpeg.getvalue(),
+            "image/filename": f"scene_{number}.jpg".encode(),
+            "image/source_id": str(number).encode(),
+            "image/height": image.height,
+            "image/width": image.width,
+        }
+    )
 
 
 def drawn_request(input_type: str, count: int, size: tuple[int, int] = (300, 300)) -> Any:

@@ -37,19 +37,10 @@ class LiteDetector:
 
     def _detections(self, found: dict[str, Any]) -> list[Detection]:
         count = int(found[COUNT][0])
-        rows = zip(
-            found[CLASSES][0, :count].tolist(),
-            found[SCORES][0, :count].tolist(),
-            found[BOXES][0, :count].tolist(),
-            strict=True,
-        )
+        columns = (found[name][0, :count].tolist() for name in (CLASSES, SCORES, BOXES))
+        rows = ((int(label), score, box) for label, score, box in zip(*columns, strict=True))
         return [
-            Detection(
-                int(label),
-                score,
-                (ymin, xmin, ymax, xmax),
-                self.names.get(int(label), str(int(label))),
-            )
+            Detection(label, score, (ymin, xmin, ymax, xmax), self.names.get(label, str(label)))
             for label, score, (ymin, xmin, ymax, xmax) in rows
             if not score < self.about.min_score  # keeps NaN, which the caller rejects
         ]

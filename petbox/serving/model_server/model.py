@@ -27,20 +27,18 @@ class SessionOptions:
     intra_op_threads: int = 0
 
 
+@dataclass
 class Model:
     """A loaded version; may be called from several threads."""
 
-    def __init__(
-        self, name: str, version: int, signatures: dict[str, Signature], definitions: Any
-    ) -> None:
-        self.name = name
-        self.version = version
-        self.signatures = signatures
-        self._definitions = definitions
+    name: str
+    version: int
+    signatures: dict[str, Signature]
+    signature_defs: Any
 
     def definitions(self) -> dict[str, Any]:
         """All signatures, as shown in the metadata."""
-        return {name: definition_json(self._definitions[name]) for name in self._definitions}
+        return {name: definition_json(each) for name, each in self.signature_defs.items()}
 
     def run(self, signature: Signature, tensors: Tensors) -> Tensors:
         """The outputs by name."""
