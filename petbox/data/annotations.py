@@ -1,12 +1,12 @@
 """Annotated photos: what every data set is read into, and what records are written from.
 
-The readers are `petbox.data.pets`, `voc`, `coco` and `yolo`. Whether a photo matches its annotation
-is checked when it is written into a record.
+The readers are `petbox.data.pets`, `voc`, `coco` and `yolo`. Whether an image matches its
+annotation is checked when it is written into a record.
 """
 
 from __future__ import annotations
 
-import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,18 @@ from petbox.errors import DataError
 Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, in fractions
 Edges = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax, in pixels
 Remarks = dict[str, tuple[str, ...]]  # what was done on purpose, and to which files
+Found = defaultdict[str, list[str]]  # remarks while a reader collects them
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Animal:
-    """One animal of a photo, or whatever else the classes are."""
+    """One animal in an image, or another object."""
 
     box: Box
-    label: int
     name: str  # of its class
+    label: int = 0  # 0 until the label map is known
     pose: str = "Unspecified"
     truncated: bool = False
     difficult: bool = False
@@ -35,15 +36,15 @@ class Animal:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as its annotation describes it."""
+    """An image as its annotation describes it."""
 
     path: Path
     number: int  # unique in its split, for COCO's metrics
-    breed: str  # its breed or its first animal's class: a random split is fair to each
+    breed: str  # or its first animal's class; a random split holds out a share of each
     width: int
     height: int
     animals: tuple[Animal, ...]
-    annotation: str  # what says all this, for messages
+    annotation: str  # the file that describes it, for messages
 
     @property
     def name(self) -> str:
@@ -52,17 +53,17 @@ class Photo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos with boxes by split, `train` and `test`, and what was done on purpose."""
+    """Annotated images by split, `train` and `test`, and what was done on purpose."""
 
     labels: dict[int, str]
     photos: dict[str, tuple[Photo, ...]]
     remarks: Remarks
-    turned: str = "by-size"  # whose boxes a photo's are when its EXIF turns it; see picture_files
+    turned: str = "by-size"  # which way up the boxes were drawn; see petbox.data.image_files
 
 
 @dataclass(frozen=True)
 class Division:
-    """How photos become two splits: by lists, or a share held out at random."""
+    """How images are split: by lists, or a share held out at random; by default as in the data."""
 
     train_list: Path | None = None
     test_list: Path | None = None
@@ -75,21 +76,22 @@ class Division:
         if not 0 < self.test_share < 1:
             raise DataError(f"--test-share {self.test_share:g}: must be between 0 and 1")
         if self.test_list:
-            raise DataError("--test-list and --test-share both say what is held out; give one")
+            raise DataError("--test-list and --test-share both choose what is held out; give one")
 
 
+AS_IN_DATA = Division()
 TRIMMED = "box trimmed to its image, by less than a pixel"
 
 
 def trimmed(edges: Edges, width: int, height: int) -> Edges:
-    """Within the image, if rounding led less than a pixel out of it."""
+    """The edges within the image, if rounding put them less than a pixel outside."""
     xmin, ymin, xmax, ymax = edges
     if min(xmin, ymin) <= -1 or xmax >= width + 1 or ymax >= height + 1:
         return edges
     return max(xmin, 0), max(ymin, 0), min(xmax, width), min(ymax, height)
 
 
-def box(where: str, edges: Edges, width: int, height: int, advice: str = "") -> Box:
+def box(where: str, edges: Edges, width: int, height: int) -> Box:
     """The box in fractions, as the Object Detection API has it.
 
     VOC counts pixels from 1, others from 0; both are within a pixel of the truth, and both may
@@ -98,41 +100,33 @@ def box(where: str, edges: Edges, width: int, height: int, advice: str = "") -> 
     xmin, ymin, xmax, ymax = edges
     shown = f"box {xmin:g},{ymin:g} to {xmax:g},{ymax:g}"
     if min(edges) < 0 or max(xmin, xmax) > width or max(ymin, ymax) > height:
-        raise DataError(
-            f"{where}: {shown} reaches out of its {width}x{height} image; correct it{advice}"
-        )
+        raise DataError(f"{where}: {shown} reaches out of its {width}x{height} image; correct it")
     if xmin >= xmax or ymin >= ymax:
-        raise DataError(f"{where}: {shown} is empty or inverted; min must be less than max{advice}")
+        raise DataError(f"{where}: {shown} is empty or inverted; min must be less than max")
     return ymin / height, xmin / width, ymax / height, xmax / width
 
 
-def by_chance(photos: Sequence[Photo], share: float, seed: int) -> dict[str, tuple[Photo, ...]]:
-    """Two splits with about the same share of each breed held out; the same for the same seed."""
-    shuffled = random.Random(f"{seed} test").sample(range(len(photos)), len(photos))
-    in_breeds = sorted(shuffled, key=lambda at: photos[at].breed)
-    held = {
-        at
-        for place, at in enumerate(in_breeds)
-        if int((place + 1) * share + 0.5) > int(place * share + 0.5)
-    }
-    splits = {
-        "train": tuple(photo for at, photo in enumerate(photos) if at not in held),
-        "test": tuple(photo for at, photo in enumerate(photos) if at in held),
-    }
-    for split, chosen in splits.items():
-        if not chosen:
-            raise DataError(
-                f"--test-share {share:g} of {len(photos)} photos leaves none in {split}; "
-                "give another share, or more photos"
-            )
-    return splits
+def trimmed_box(
+    where: str, edges: Edges, size: tuple[int, int], file_name: str, found: Found
+) -> Box:
+    """The box in fractions; if it was trimmed, `found` gets the file's name."""
+    inside = trimmed(edges, *size)
+    if inside != edges:
+        found[TRIMMED].append(file_name)
+    return box(where, inside, *size)
 
 
-def numbered(names: Sequence[str], labels: Mapping[int, str] | None) -> dict[int, str]:
-    """The label map: the one given, or the names in alphabetical order from 1 on."""
-    return dict(labels) if labels is not None else dict(enumerate(sorted(set(names)), start=1))
+def label_of(name: str, labels: Mapping[int, str], where: str) -> int:
+    """The id of a class; rejects a name that the label map does not have."""
+    for label, known in labels.items():
+        if known == name:
+            return label
+    raise DataError(
+        f"{where}: the class {name!r} is not in the label map; add it there, or leave out "
+        "--label-map to take the classes as they are in the data"
+    )
 
 
 def remarks(found: Mapping[str, Sequence[str]]) -> Remarks:
-    """Those that have something to say, each with its names in order."""
+    """The remarks about at least one file, with the names sorted."""
     return {what: tuple(sorted(names)) for what, names in found.items() if names}

@@ -6,9 +6,9 @@
     SageMaker  the same without categories, and "bbox": [xmin, ymin, xmax, ymax];
                annotations.json with images/ beside it
 
-The form of the boxes is the one that goes with the file, or `bbox` says it; a box that does not
-fit its image in that form stops the reading. An image without a box is left out and reported.
-Masks are ignored. Opens no image.
+The form of the boxes follows from the file, unless `bbox` sets it; a box that does not fit its
+image in that form is an error. An image without a box is left out and reported. Masks are ignored.
+Opens no image.
 
 Category ids are kept, with their gaps, unless 0 is used, which is the background's: then all are
 renumbered. A given label map is matched by name, or by id if the file has no names.
@@ -27,20 +27,19 @@ from typing import Any, Literal, NamedTuple
 
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
-from petbox.data.annotations import PICTURES, Animal, Box, Dataset, Division, Photo
+from petbox.data.annotations import Animal, Dataset, Division, Edges, Found, Photo
 from petbox.errors import DataError
 
 BoxForm = Literal["by-file", "xywh", "corners"]
 MEANING = {"xywh": "x, y, width, height", "corners": "xmin, ymin, xmax, ymax"}
 _FORM = "give --coco a COCO file, or annotations.json of SageMaker's form"
-ANEW = "category ids renumbered, because 0 is the background's"
+RENUMBERED = "category ids renumbered, because 0 is the background's"
 ANNOTATIONS = ("annotations", "labels")  # usual names of the folder of such files
-Found = defaultdict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class _File:
-    """One JSON file whose lists have been looked through, and where its images are."""
+    """One JSON file, its lists checked, and the folder of its images."""
 
     path: Path
     images: list[dict[str, Any]]
@@ -55,12 +54,11 @@ def read(
     *,
     images: Sequence[Path] = (),
     bbox: BoxForm = "by-file",
-    division: Division | None = None,
+    division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
 ) -> Dataset:
     """The data set of one file, or of two: the first to train on, the second held out."""
-    division = division or Division()
     if len(paths) > 2 or len(images) not in (0, 1, len(paths)):
         raise DataError("--coco takes one file or two, the second held out, and --images as many")
     folders = [*images, *images] if len(images) < len(paths) else images
@@ -71,16 +69,15 @@ def read(
     stated = {str(file.path): file.categories for file in files}
     used = {a["category_id"] for file in files for a in file.annotations}
     classes = _classes(stated, used, labels, found)
-    photos = [_photos(file, classes, found) for file in files]
+    names = [""] if len(files) == 1 else ["train", "test"]
+    photos = {
+        split: _photos(file, classes, found) for split, file in zip(names, files, strict=True)
+    }
     for file in files:
         found[f"boxes read as {MEANING[file.form]}"].append(file.path.name)
-    _remark_on_the_rest(files, found)
-    if len(files) == 1:
-        known = {image["file_name"] for image in files[0].images}
-        splits = data_splits.divided(photos[0], known, {}, division, found)
-    else:
-        parts = dict(zip(("train", "test"), photos, strict=True))
-        splits = data_splits.by_folders(parts, division, "two files of --coco")
+    _remark_on_unnamed_images(files, found)
+    known = {image["file_name"] for image in files[0].images}
+    splits = data_splits.divided(photos, known, {}, division, found, "two files of --coco")
     return Dataset(classes.labels, splits, data_annotations.remarks(found), turned)
 
 
@@ -100,7 +97,7 @@ def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
             found["left out, no box"].append(name)
             continue
         animals = tuple(_animal(file, a, image, classes, found) for a in of_image[image["id"]])
-        path, number = _picture(file, name), image["id"] if whole else place
+        path, number = _image_path(file, name), image["id"] if whole else place
         size = image["width"], image["height"]
         photos[name] = Photo(path, number, animals[0].name, *size, animals, str(file.path))
     return photos
@@ -109,33 +106,23 @@ def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
 def _animal(
     file: _File, annotation: dict[str, Any], image: dict[str, Any], classes: _Classes, found: Found
 ) -> Animal:
+    name, size = image["file_name"], (image["width"], image["height"])
+    where = f"{file.path}: annotation {annotation['id']} of {name}"
     edges = _corners(annotation["bbox"], file.form)
-    trimmed = data_annotations.trimmed(edges, image["width"], image["height"])
-    if trimmed != edges:
-        found[data_annotations.TRIMMED].append(image["file_name"])
-    label = classes.of[annotation["category_id"]]
-    crowd = annotation.get("iscrowd", 0) == 1
-    return Animal(_box(file, annotation, image, trimmed), label, classes.labels[label], crowd=crowd)
-
-
-def _box(
-    file: _File,
-    annotation: dict[str, Any],
-    image: dict[str, Any],
-    edges: tuple[float, float, float, float],
-) -> Box:
-    where = f"{file.path}: annotation {annotation['id']} of {image['file_name']}"
     try:
-        return data_annotations.box(where, edges, image["width"], image["height"])
+        box = data_annotations.trimmed_box(where, edges, size, name, found)
     except DataError as error:
         other = "corners" if file.form == "xywh" else "xywh"
         advice = f" (boxes are read as {MEANING[file.form]}"
         if _all_fit(file, other):
-            advice += f"; all fit as {MEANING[other]}: say --bbox {other} if that is meant"
+            advice += f"; all fit as {MEANING[other]}: if that is meant, give --bbox {other}"
         raise DataError(f"{error}{advice})") from error
+    label = classes.of[annotation["category_id"]]
+    crowd = annotation.get("iscrowd", 0) == 1
+    return Animal(box, classes.labels[label], label, crowd=crowd)
 
 
-def _corners(bbox: Sequence[float], form: str) -> tuple[float, float, float, float]:
+def _corners(bbox: Sequence[float], form: str) -> Edges:
     left, top, right, bottom = bbox
     return (left, top, left + right, top + bottom) if form == "xywh" else (left, top, right, bottom)
 
@@ -152,26 +139,24 @@ def _all_fit(file: _File, form: str) -> bool:
     return True
 
 
-def _picture(file: _File, name: str) -> Path:
-    beside = file.path.parent / name  # some names are seen from the JSON file
-    for path in (file.folder / name, beside):
-        if path.is_file():
-            return path
+def _image_path(file: _File, name: str) -> Path:
+    for folder in (file.folder, file.path.parent):  # some names are relative to the JSON file
+        if (folder / name).is_file():
+            return folder / name
     raise DataError(
-        f"{file.folder / name}: no such file, but {file.path} names it; put it there, or say "
-        "with --images where the images are"
+        f"{file.folder / name}: no such file, but {file.path} names it; put it there, or give "
+        "--images the folder of the images"
     )
 
 
-def _remark_on_the_rest(files: Sequence[_File], found: Found) -> None:
+def _remark_on_unnamed_images(files: Sequence[_File], found: Found) -> None:
     named = {file.folder / image["file_name"] for file in files for image in file.images}
-    lying = {
-        path
-        for file in files
-        for path in file.folder.glob("[!.]*")
-        if path.suffix.lower() in PICTURES
-    }
-    found["image that no file names, ignored"].extend(path.name for path in lying - named)
+    present = {path for file in files for path in file.folder.glob("[!.]*")}
+    found["image that no file names, ignored"].extend(
+        path.name
+        for path in present - named
+        if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES
+    )
 
 
 # The file
@@ -197,17 +182,14 @@ def _file(path: Path, folder: Path | None, bbox: BoxForm) -> _File:
 
 
 def _folder(path: Path, name: str) -> Path:
-    """Where the images of a file are: beside it, or beside its folder, by the usual names."""
+    """The folder of a file's images: beside the file or its folder, by the usual names."""
     split = path.stem.removeprefix("instances_")
     beside = path.parent
     around = [beside, beside.parent] if beside.name.lower() in ANNOTATIONS else [beside]
-    places = [
-        folder / under
-        for folder in around
-        for under in ("images", f"images/{split}", split, "JPEGImages", ".")
-    ]
-    default = places[0] if places[0].is_dir() else beside
-    return next((place for place in places if (place / name).is_file()), default)
+    usual = ("images", f"images/{split}", split, "JPEGImages", ".")
+    folders = [folder / under for folder in around for under in usual]
+    default = folders[0] if folders[0].is_dir() else beside
+    return next((folder for folder in folders if (folder / name).is_file()), default)
 
 
 def _list(path: Path, stated: Any, key: str) -> list[dict[str, Any]]:
@@ -282,7 +264,7 @@ def _classes(
     stated: Mapping[str, Mapping[int, str] | None],
     used: Collection[int],
     labels: Mapping[int, str] | None,
-    found: defaultdict[str, list[str]],
+    found: Found,
 ) -> _Classes:
     """`stated` are the categories of each file, if it has any; `used` the ids of boxes."""
     names = _together(stated)
@@ -292,14 +274,15 @@ def _classes(
                 f"{' or '.join(stated)}: a box is of category {number}, which is not among the "
                 "categories; add it there"
             )
-    if names is None and labels is not None:
-        return _Classes(dict(labels), {n: _known(str(n), n, n in labels, stated) for n in used})
     if names is None:
-        names = {number: f"class_{number}" for number in sorted(used)}
+        own = {number: f"class_{number}" for number in sorted(used)}
+        names = own if labels is None else own | dict(labels)
     if labels is not None:
-        ids = {name: label for label, name in labels.items()}
-        of = {n: _known(names[n], ids.get(names[n], 0), names[n] in ids, stated) for n in used}
-        return _Classes(dict(labels), of)
+        where = " or ".join(stated)
+        return _Classes(
+            dict(labels),
+            {n: data_annotations.label_of(names[n], labels, where) for n in sorted(used)},
+        )
     return _numbered(names, used, found)
 
 
@@ -319,25 +302,16 @@ def _together(stated: Mapping[str, Mapping[int, str] | None]) -> dict[int, str] 
     return together or None
 
 
-def _known(name: str, label: int, is_known: bool, stated: Mapping[str, object]) -> int:
-    if not is_known:
-        raise DataError(
-            f"{' or '.join(stated)}: category {name} has boxes but is not in the label map; add "
-            "it there, or leave out --label-map to take the categories as they are"
-        )
-    return label
-
-
-def _numbered(
-    names: Mapping[int, str], used: Collection[int], found: defaultdict[str, list[str]]
-) -> _Classes:
+def _numbered(names: Mapping[int, str], used: Collection[int], found: Found) -> _Classes:
     if min(names) < 0:
         raise DataError(f"category {min(names)}, {names[min(names)]!r}: ids must be 0 or more")
-    if 0 in names and 0 not in used:  # some tools put a name for the whole there
+    if 0 in names and 0 not in used:  # some tools put a name of the data set there
         found["category 0 left out, it has no box"].append(names[0])
         names = {number: name for number, name in names.items() if number}
     if 0 not in names:
         return _Classes(dict(sorted(names.items())), {number: number for number in names})
     of = {number: label for label, number in enumerate(sorted(names), start=1)}
-    found[ANEW].extend(f"{names[number]}: {number} is {label}" for number, label in of.items())
+    found[RENUMBERED].extend(
+        f"{names[number]}: {number} is {label}" for number, label in of.items()
+    )
     return _Classes({label: names[number] for number, label in of.items()}, of)

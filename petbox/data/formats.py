@@ -1,7 +1,7 @@
 """Which format a folder of annotated photos is in, recognized by the files in it.
 
-Opens no photo. A folder that holds one such folder and nothing else of the kind stands for it, as
-archives unpack.
+Opens no image. A folder with one such folder in it counts as that folder, because archives unpack
+so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.data import records, splits, voc, yolo
-from petbox.data.annotations import PICTURES
+from petbox.data.annotations import IMAGE_SUFFIXES
 from petbox.errors import DataError
 
 FORMATS = """
@@ -67,17 +67,13 @@ def _formats(folder: Path) -> Iterator[Found]:
     if (folder / "annotations/list.txt").is_file() and (folder / "images").is_dir():
         yield Found("Oxford-IIIT Pet", {"pets": folder, **_held_out(folder)})
         return
-    if any(voc.xmls(part) for part in splits.folders(folder, _has_xmls).values()):
+    if any(map(voc.xmls, splits.folders(folder, lambda part: bool(voc.xmls(part))).values())):
         yield Found("Pascal VOC", {"voc": folder})
     files, unused = _coco(folder)
     if files:
         yield Found("COCO", {"coco": files}, unused)
     if (yolo.config_file(folder) or yolo.names_file(folder)) and yolo.has_labels(folder):
         yield Found("YOLO", {"yolo": folder})
-
-
-def _has_xmls(folder: Path) -> bool:
-    return bool(voc.xmls(folder))
 
 
 def _held_out(pets: Path) -> dict[str, float]:
@@ -104,8 +100,8 @@ def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
         return (*train, *test), tuple(path for path in files if path not in (*train, *test))
     if len(files) > 1 and len(train) != 1:
         raise DataError(
-            f"{folder}: holds several annotation files ({', '.join(p.name for p in files)}); say "
-            "which with `petbox records --coco`, a second one is held out"
+            f"{folder}: holds several annotation files ({', '.join(p.name for p in files)}); "
+            "name one with `petbox records --coco`, or two, the second held out"
         )
     return tuple(train or files), ()
 
@@ -125,10 +121,10 @@ def _is_coco(path: Path) -> bool:
 def contents(folder: Path) -> str:
     """What lies in a folder, in a few words for a message."""
     paths = sorted(folder.glob("[!.]*"))
-    others = [path for path in paths if path.suffix.lower() not in PICTURES]
+    others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
     names = [path.name + "/" * path.is_dir() for path in others]
-    pictures = len(paths) - len(names)
+    images = len(paths) - len(names)
     shown = names[:SHOWN] + ["…"] * (len(names) > SHOWN)
-    if pictures:
-        shown.append(f"{pictures} image{'s' * (pictures > 1)}")
+    if images:
+        shown.append(f"{images} image{'s' * (images > 1)}")
     return ", ".join(shown) or "nothing"

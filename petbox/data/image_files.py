@@ -1,14 +1,14 @@
 """Image files as records keep them: valid JPEG or plain PNG, all else converted to JPEG.
 
-A file goes in byte for byte where it can. Cameras store a photo as it fell and note in EXIF how
-to turn it; TensorFlow does not look there, so what the boxes were drawn on must be what is
-stored. `turned` says it:
+A file is kept byte for byte if possible. Cameras store the pixels as the sensor read them and note
+in EXIF how to turn them. TensorFlow ignores EXIF, so the stored pixels must be those that the boxes
+were drawn on. `turned` tells which:
 
-    ignore     boxes are of the pixels as they are stored, as all of Oxford-IIIT Pet's
-    follow     boxes are of the photo as people see it
-    by-size    the annotation's width and height tell; where they cannot, the run stops
+    ignore     the pixels as they are stored, as in all of Oxford-IIIT Pet
+    follow     the image as people see it
+    by-size    the annotation's width and height decide; where they cannot, it is an error
 
-What cannot be decoded is rejected, never fixed.
+An invalid image is rejected, never fixed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from PIL import ExifTags, Image  # noqa: E402  # after the check for the extra
 
 from petbox.images import photos  # noqa: E402  # it needs Pillow too
 
-ON_ITS_SIDE = range(5, 9)  # the EXIF orientations that swap width and height
 MADE_JPEG = "made JPEG, was {}"
 TURNED = "turned upright as its EXIF says"
 
@@ -41,7 +40,7 @@ class Stored:
 
 
 def stored(photo: Photo, turned: str) -> Stored:
-    """The photo's file, once it has proved to decode to its last pixel and to be of its size."""
+    """The image's file, after it was decoded completely and has the annotated size."""
     encoded = _content(photo)
     with _opened(photo, encoded) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -72,7 +71,7 @@ def _content(photo: Photo) -> bytes:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{photo.path}: cannot be read ({error.strerror}); check its rights"
+            f"{photo.path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
 
 
@@ -90,7 +89,7 @@ def _opened(photo: Photo, encoded: bytes) -> Image.Image:
 
 
 def _check_with_tensorflow(photo: Photo, encoded: bytes) -> None:
-    """Of damaged JPEGs it refuses one in a hundred that Pillow takes, in the midst of training."""
+    """Of the damaged JPEGs that Pillow decodes, TensorFlow would fail on one in a hundred."""
     from petbox.tf import tf
 
     try:
@@ -100,26 +99,25 @@ def _check_with_tensorflow(photo: Photo, encoded: bytes) -> None:
 
 
 def _plain(image: Image.Image) -> bool:
-    """Whether TensorFlow sees in a PNG what a person does."""
+    """Whether TensorFlow decodes a PNG to what a person sees."""
     return image.mode in ("L", "RGB") and not image.has_transparency_data
 
 
 def _to_be_turned(photo: Photo, size: tuple[int, int], orientation: int, turned: str) -> bool:
-    says, upright = (photo.width, photo.height), size
-    if orientation in ON_ITS_SIDE:
-        upright = (size[1], size[0])
-    if turned == "by-size" and orientation in photos.TURNED and says in (size, upright):
+    annotated = photo.width, photo.height
+    upright = size[::-1] if orientation in photos.ON_ITS_SIDE else size
+    if turned == "by-size" and orientation in photos.TURNED and annotated in (size, upright):
         if size == upright:
             raise DataError(
                 f"{photo.path}: its EXIF turns it, and its size cannot tell whether its boxes "
-                "were drawn on the turned photo; say --turned follow or --turned ignore"
+                "were drawn on the turned image; choose --turned follow or --turned ignore"
             )
-        return says == upright
+        return annotated == upright
     turn = turned == "follow" and orientation in photos.TURNED
-    if says != (upright if turn else size):
-        width, height = upright if turn else size
+    width, height = upright if turn else size
+    if annotated != (width, height):
         raise DataError(
-            f"{photo.annotation}: says {photo.width}x{photo.height}, but {photo.path} is "
+            f"{photo.annotation}: states {photo.width}x{photo.height}, but {photo.path} is "
             f"{width}x{height}; its boxes belong to another image; fetch both again"
         )
     return turn
@@ -139,7 +137,7 @@ def _huge(photo: Photo, size: str) -> DataError:
 def _broken(photo: Photo, encoded: bytes, error: Exception) -> DataError:
     why = _one_line(error) if encoded else "it is empty"
     return Undecodable(
-        f"{photo.path}: cannot be decoded ({why}); replace it, take it off the lists, or say "
+        f"{photo.path}: cannot be decoded ({why}); replace it, take it off the lists, or pass "
         "--leave-out-broken"
     )
 

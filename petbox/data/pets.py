@@ -6,25 +6,25 @@
     annotations/list.txt         NAME CLASS-ID SPECIES BREED-ID, all photos
     annotations/trainval.txt, test.txt    the same lines for each split
 
-The real set has its oddities: a test split without XML, XMLs on no list, two animals in a photo,
-a trimap that is all background, stray files. Each is handled on purpose and reported in
-`remarks`; any other contradiction stops the reading and names the file. Never writes.
+The real set has a test split without XMLs, XMLs on no list, two animals in one photo, a trimap that
+is all background, and stray files. Each is handled on purpose and reported in `remarks`; any other
+contradiction is an error that names the file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from petbox.data import annotations as data_annotations
+from petbox.data import splits as data_splits
 from petbox.data import voc
-from petbox.data.annotations import Animal, Box, Dataset, Division, Photo
+from petbox.data.annotations import Animal, Box, Dataset, Division, Found, Photo
 from petbox.errors import DataError, needs
 
 Boxes = Literal["face", "body"]
@@ -58,7 +58,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Pets:
-    """The folder, and how it is to be read."""
+    """The folder, and how to read it."""
 
     root: Path
     boxes: Boxes
@@ -66,7 +66,7 @@ class _Pets:
     labels: dict[int, str]
     numbers: dict[str, int]  # each photo's place in list.txt, from 1 on
     images: dict[str, Path]
-    found: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    found: Found = field(default_factory=lambda: Found(list))
 
     @property
     def annotations(self) -> Path:
@@ -82,15 +82,14 @@ def read(
     *,
     boxes: Boxes = "face",
     classes: Classes = "breed",
-    division: Division | None = None,
+    division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
 ) -> Dataset:
     """The data set in `root`; `labels` replaces the class ids of its list.txt.
 
-    It is divided as trainval.txt and test.txt have it, unless `division` says otherwise. No
-    image is opened.
+    The splits are those of trainval.txt and test.txt, unless `division` has others. No image is
+    opened.
     """
-    division = division or Division()
     annotations = root / "annotations"
     images = _jpegs(root / "images")
     rows = list(_rows(annotations / "list.txt"))
@@ -99,10 +98,13 @@ def read(
     pets = _Pets(root, boxes, classes, names, numbers, images)
     lists = _lists(annotations, division)
     chosen = {split: list(_rows(path)) for split, path in lists.items()}
-    _refuse_shared(chosen.get("train", []), chosen.get("test", []))
+    trained = {row.name for row in chosen["train"]}
+    for row in chosen.get("test", []):
+        if row.name in trained:
+            raise data_splits.trained_on(f"{row.where}: {row.name}")
     known = {row.name: row for row in rows}
     for row in (row for split_rows in chosen.values() for row in split_rows):
-        _refuse_unknown(row, known, pets)
+        _check_row(row, known, pets)
     by_lists = division.test_share is None
     photos = {
         split: _photos(pets, split_rows, f"left out of {split}" if by_lists else "left out")
@@ -115,8 +117,8 @@ def read(
                 f"out at random with --test-share 0.2, or name another list with --{split}-list"
             )
     if division.test_share is not None:
-        photos = data_annotations.by_chance(photos["train"], division.test_share, division.seed)
-    _remark_on_the_rest(pets, {row.name for split in chosen.values() for row in split})
+        photos = data_splits.at_random(photos["train"], division.test_share, division.seed)
+    _remark_on_unused_files(pets, {row.name for split in chosen.values() for row in split})
     return Dataset(names, photos, data_annotations.remarks(pets.found), turned="ignore")
 
 
@@ -133,9 +135,9 @@ def _lists(annotations: Path, division: Division) -> dict[str, Path]:
 
 
 def _photos(pets: _Pets, rows: Sequence[_Row], left_out: str) -> tuple[Photo, ...]:
-    """Those with boxes; the others are remarked on, as `left_out`."""
+    """The photos with boxes; the others get the remark `left_out`."""
     act = _by_face if pets.boxes == "face" else _by_body
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # trimaps are decoded, which takes its time
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding trimaps takes a while
         found = pool.map(lambda row: act(pets, row), rows)
         photos = []
         for row, photo in zip(rows, found, strict=True):
@@ -153,31 +155,28 @@ def _by_face(pets: _Pets, row: _Row) -> Photo | str:
     xml = pets.annotations / "xmls" / f"{row.name}.xml"
     if not xml.exists():
         return "no XML"
-    said = voc.annotation(xml)
-    if not said.objects:
-        raise DataError(f"{xml}: no <object> in it; delete the file if nothing is to be seen")
+    annotation = voc.annotation(xml)
+    if not annotation.animals:
+        raise DataError(f"{xml}: no <object> in it; delete the file if the photo shows no pet")
     species = _SPECIES[row.species]
-    for found in said.objects:
-        if found.name != species:
+    for animal in annotation.animals:
+        if animal.name != species:
             raise DataError(
-                f"{xml}: an object is called {found.name!r} in a {species}'s photo; "
-                f"<name> must be {species}, for the breed is in the file's name"
+                f"{xml}: an object is called {animal.name!r} in a {species}'s photo; "
+                f"<name> must be {species}, because the breed is in the file's name"
             )
-    label, name = _class(pets, row)
-    animals = tuple(
-        Animal(found.box, label, name, found.pose, found.truncated, found.difficult)
-        for found in said.objects
-    )
-    return _photo(pets, row, xml, said.width, said.height, animals)
+    name, label = _class(pets, row)
+    animals = tuple(replace(animal, name=name, label=label) for animal in annotation.animals)
+    return _photo(pets, row, xml, annotation.width, annotation.height, animals)
 
 
 def _by_body(pets: _Pets, row: _Row) -> Photo | str:
-    """The same, of the trimap; one box around two animals would teach the wrong thing."""
+    """The same, from the trimap; one box around two animals would train the wrong thing."""
     png = pets.annotations / "trimaps" / f"{row.name}.png"
     if not png.exists():
         return "no trimap"
     xml = pets.annotations / "xmls" / f"{row.name}.xml"
-    if xml.exists() and len(voc.annotation(xml).objects) > 1:
+    if xml.exists() and len(voc.annotation(xml).animals) > 1:
         return "two animals in one trimap"
     width, height, box = _trimap(png)
     if box is None:
@@ -212,48 +211,37 @@ def _trimap(path: Path) -> tuple[int, int, Box | None]:
 
 
 def _photo(
-    pets: _Pets, row: _Row, said_in: Path, width: int, height: int, animals: tuple[Animal, ...]
+    pets: _Pets, row: _Row, annotation: Path, width: int, height: int, animals: tuple[Animal, ...]
 ) -> Photo:
     path, number = pets.images[row.name], pets.numbers[row.name]
-    return Photo(path, number, row.breed, width, height, animals, str(said_in))
+    return Photo(path, number, row.breed, width, height, animals, str(annotation))
 
 
-def _class(pets: _Pets, row: _Row) -> tuple[int, str]:
-    wanted = row.breed if pets.classes == "breed" else _SPECIES[row.species]
-    for label, name in pets.labels.items():
-        if name == wanted:
-            return label, name
-    raise DataError(
-        f"{row.where}: the {pets.classes} {wanted} is not in the label map; add it there, or leave "
-        "out --label-map to number them as list.txt does"
-    )
+def _class(pets: _Pets, row: _Row) -> tuple[str, int]:
+    name = row.breed if pets.classes == "breed" else _SPECIES[row.species]
+    return name, data_annotations.label_of(name, pets.labels, row.where)
 
 
 def _jpegs(folder: Path) -> dict[str, Path]:
-    found = {path.stem: path for path in folder.glob("*.jpg") if not path.name.startswith(".")}
+    found = {path.stem: path for path in folder.glob("[!.]*.jpg")}
     if not found:
         trouble = "has no .jpg in it" if folder.is_dir() else "no such folder"
         raise DataError(f"{folder}: {trouble}; {_LAYOUT}")
     return found
 
 
-def _remark_on_the_rest(pets: _Pets, chosen: set[str]) -> None:
-    """What lies in the folder and is in no record."""
+def _remark_on_unused_files(pets: _Pets, chosen: set[str]) -> None:
+    """Without the hidden files that macOS adds to archives."""
     pets.found["on list.txt but in neither split"].extend(pets.numbers.keys() - chosen)
     pets.found["image on no list"].extend(pets.images.keys() - pets.numbers.keys())
     ending = {"face": ".xml", "body": ".png"}[pets.boxes]
-    drawn = {path.name for path in _shown(pets.drawn_in) if path.suffix == ending}
+    drawn = {path.name for path in pets.drawn_in.glob(f"[!.]*{ending}")}
     pets.found[f"{pets.drawn_in.name} of a photo on no list"].extend(
         drawn - {name + ending for name in pets.numbers}
     )
     pets.found["file that is not a .jpg, ignored"].extend(
-        path.name for path in _shown(pets.root / "images") if path.suffix != ".jpg"
+        path.name for path in (pets.root / "images").glob("[!.]*") if path.suffix != ".jpg"
     )
-
-
-def _shown(folder: Path) -> Iterator[Path]:
-    """What lies in a folder, but for the hidden files that a Mac leaves in archives."""
-    return (path for path in folder.glob("*") if not path.name.startswith("."))
 
 
 # Lists
@@ -261,7 +249,7 @@ def _shown(folder: Path) -> Iterator[Path]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     seen: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(data_splits.text_lines(path, _LAYOUT), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         row = _row(line, f"{path}: line {number}")
@@ -275,15 +263,6 @@ def _rows(path: Path) -> Iterator[_Row]:
         raise DataError(f"{path}: names no photo; {_LAYOUT}")
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; {_LAYOUT}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); replace it") from error
-
-
 def _row(line: str, where: str) -> _Row:
     name, *numbers = line.split()
     if len(numbers) != 3 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
@@ -294,14 +273,14 @@ def _row(line: str, where: str) -> _Row:
     species = int(numbers[1])
     if _SPECIES.get(species) != ("cat" if name[0].isupper() else "dog"):
         raise DataError(
-            f"{where}: species {species} does not go with the name {name}; "
+            f"{where}: species {species} does not fit the name {name}; "
             "cats are 1 and have a capital, dogs are 2 and have none"
         )
     return _Row(name, int(numbers[0]), species, where)
 
 
 def _labels(rows: Sequence[_Row], classes: Classes) -> dict[int, str]:
-    """The species, or the breeds by their class ids, of which each must have one of its own."""
+    """The species, or the breeds by their class ids; each breed must have its own."""
     if classes == "species":
         return dict(_SPECIES)
     labels: dict[int, str] = {}
@@ -317,20 +296,10 @@ def _labels(rows: Sequence[_Row], classes: Classes) -> dict[int, str]:
     return dict(sorted(labels.items()))
 
 
-def _refuse_shared(train: Sequence[_Row], test: Sequence[_Row]) -> None:
-    trained = {row.name for row in train}
-    for row in test:
-        if row.name in trained:
-            raise DataError(
-                f"{row.where}: {row.name} is trained on as well, so it measures nothing; "
-                "take it off one list"
-            )
-
-
-def _refuse_unknown(row: _Row, known: Mapping[str, _Row], pets: _Pets) -> None:
+def _check_row(row: _Row, known: Mapping[str, _Row], pets: _Pets) -> None:
     if row.name not in known:
-        everything = pets.annotations / "list.txt"
-        raise DataError(f"{row.where}: {row.name} is not in {everything}; add it there")
+        all_photos = pets.annotations / "list.txt"
+        raise DataError(f"{row.where}: {row.name} is not in {all_photos}; add it there")
     other = known[row.name]
     if other.class_id != row.class_id:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which photos are trained on and which are held out: by folders, lists of names, or at random.
+"""Which images are trained on and which are held out: by folders, lists of names, or at random.
 
 A list is a text file with one name per line, as in VOC's ImageSets/Main. For your own data; the
 lists of Oxford-IIIT Pet hold more (`petbox.data.pets`).
@@ -6,23 +6,24 @@ lists of Oxford-IIIT Pet hold more (`petbox.data.pets`).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from petbox.data import annotations as data_annotations
-from petbox.data.annotations import Division, Photo
+from petbox.data.annotations import Division, Found, Photo
 from petbox.errors import DataError
 
 HELD_OUT = 0.2  # unless the data or an option says otherwise
 TRAIN = ("train", "trainval", "training")
 TEST = ("test", "val", "valid", "validation")  # the first that there is
 UNUSED = "not used, for {} is held out"
-BY_CHANCE = "held out at random, because no list says what is"
+AT_RANDOM = "held out at random, because no list says what is"
+
+Splits = dict[str, tuple[Photo, ...]]
 
 
 def folders(
-    root: Path, holds: Callable[[Path], bool], found: defaultdict[str, list[str]] | None = None
+    root: Path, holds: Callable[[Path], bool], found: Found | None = None
 ) -> dict[str, Path]:
     """The folders of both splits in `root`, by their usual names; `root` as "" if undivided.
 
@@ -41,39 +42,47 @@ def folders(
     return {"": train or root}
 
 
-def by_folders(
-    parts: Mapping[str, Mapping[str, Photo]], division: Division, what: str
-) -> dict[str, tuple[Photo, ...]]:
-    """Both splits as the data has them; `what` says so, in messages."""
+def divided(
+    photos: Mapping[str, Mapping[str, Photo]],
+    known: Collection[str],
+    lists: Mapping[str, Path],
+    division: Division,
+    found: Found,
+    what: str,
+) -> Splits:
+    """The splits of `photos`, which are by split already, or undivided under "".
+
+    In the latter case by the names that lists call them; `known` are the names of those without
+    boxes as well, `lists` the source's own. `what` names the source of a split in messages.
+    """
+    if "" in photos:
+        return _chosen(photos[""], known, lists, division, found)
     if division.test_share or division.train_list or division.test_list:
-        raise DataError(f"{what} say what is held out; leave out the other option")
-    splits = {split: tuple(photos.values()) for split, photos in parts.items()}
+        raise DataError(f"{what} already define what is held out; leave out the other option")
+    splits = {split: tuple(by_name.values()) for split, by_name in photos.items()}
     trained = {photo.path.resolve() for photo in splits["train"]}
     for photo in splits["test"]:
         if photo.path.resolve() in trained:
-            raise DataError(
-                f"{photo.annotation}: {photo.path} is trained on as well, so it measures nothing; "
-                "remove it from one of the two"
-            )
+            raise trained_on(f"{photo.annotation}: {photo.path}")
     return splits
 
 
-def divided(
+def trained_on(what: str) -> DataError:
+    return DataError(f"{what} is also in the training split; remove it from one of the two")
+
+
+def _chosen(
     photos: Mapping[str, Photo],
     known: Collection[str],
     lists: Mapping[str, Path],
     division: Division,
-    found: defaultdict[str, list[str]],
-) -> dict[str, tuple[Photo, ...]]:
-    """The splits of `photos`, by the names that lists call them; what is not used goes to `found`.
-
-    `known` are the names of those without boxes as well; `lists` are the source's own, by split.
-    """
+    found: Found,
+) -> Splits:
     own = lists if division.test_share is None else {}
     given = {"train": division.train_list, "test": division.test_list}
     lists = {**own, **{split: path for split, path in given.items() if path}}
     if "test" in lists and "train" not in lists:
-        raise DataError(f"{lists['test']}: says what is held out; say --train-list as well")
+        raise DataError(f"{lists['test']}: names only the test split; give --train-list as well")
     if "test" in lists:
         return _by_lists(photos, known, lists, found)
     share = division.test_share
@@ -84,9 +93,9 @@ def divided(
     pool = list(photos.values())
     if "train" in lists:
         pool = list(_by_lists(photos, known, {"train": lists["train"]}, found)["train"])
-    splits = data_annotations.by_chance(pool, share, division.seed)
+    splits = at_random(pool, share, division.seed)
     if division.test_share is None:
-        found[BY_CHANCE].extend(photo.path.name for photo in splits["test"])
+        found[AT_RANDOM].extend(photo.path.name for photo in splits["test"])
     return splits
 
 
@@ -94,38 +103,64 @@ def _by_lists(
     photos: Mapping[str, Photo],
     known: Collection[str],
     lists: Mapping[str, Path],
-    found: defaultdict[str, list[str]],
-) -> dict[str, tuple[Photo, ...]]:
-    splits: dict[str, tuple[Photo, ...]] = {}
-    taken: dict[str, str] = {}
+    found: Found,
+) -> Splits:
+    splits: Splits = {}
+    listed: dict[str, str] = {}
     for split, path in lists.items():
         names = _names(path)
         for name, where in names.items():
             if name not in known:
                 raise DataError(f"{where}: there is no {name}; take it off the list")
-            if name in taken:
-                raise DataError(f"{where}: {name} is in {taken[name]} already; take it off one")
-        taken |= names
+            if name in listed:
+                raise DataError(f"{where}: {name} is in {listed[name]} already; take it off one")
+        listed |= names
         splits[split] = tuple(photos[name] for name in names if name in photos)
         if not splits[split]:
             raise DataError(f"{path}: not one of its photos has boxes; name another list")
-    found["on neither list"].extend(photos.keys() - taken.keys())
+    found["on neither list"].extend(photos.keys() - listed.keys())
     return splits
 
 
 def _names(path: Path) -> dict[str, str]:
-    """The names in a list, and where each stands."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; a list has a name a line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); replace it") from error
+    """The names in a list, and the line of each."""
     names: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_lines(path, "a list has one name per line"), start=1):
         name, where = line.strip(), f"{path}: line {number}"
         if name in names:
             raise DataError(f"{where}: {name} is in {names[name]} already; remove one")
         if name:
             names[name] = where
     return names
+
+
+def text_lines(path: Path, expected: str) -> list[str]:
+    """The lines of a UTF-8 file; if it is missing, the error says what was `expected`."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; {expected}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}); replace it") from error
+
+
+def at_random(photos: Sequence[Photo], share: float, seed: int) -> Splits:
+    """Two splits with about the same share of each breed held out; the same for the same seed."""
+    shuffled = random.Random(f"{seed} test").sample(range(len(photos)), len(photos))
+    by_breed = sorted(shuffled, key=lambda at: photos[at].breed)
+    held = {
+        at
+        for rank, at in enumerate(by_breed)
+        if int((rank + 1) * share + 0.5) > int(rank * share + 0.5)
+    }
+    splits = {
+        "train": tuple(photo for at, photo in enumerate(photos) if at not in held),
+        "test": tuple(photo for at, photo in enumerate(photos) if at in held),
+    }
+    for split, chosen in splits.items():
+        if not chosen:
+            raise DataError(
+                f"--test-share {share:g} of {len(photos)} photos leaves none in {split}; "
+                "give another share, or more photos"
+            )
+    return splits

@@ -8,21 +8,21 @@
     <annotation><filename>cat.jpg</filename><size><width>500</width>…</size>
       <object><name>cat</name>…<bndbox><xmin>119</xmin>…</bndbox></object></annotation>
 
-A photo without XML counts as not annotated, one whose XML has no object as empty; both are left out
-and reported. Any other contradiction stops the reading and names the file. Opens no photo.
+An image without an XML, or whose XML has no object, is left out and reported. Any other
+contradiction is an error that names the file. Opens no image.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
-from petbox.data.annotations import PICTURES, Animal, Box, Dataset, Division, Photo
+from petbox.data.annotations import Animal, Dataset, Division, Found, Photo
 from petbox.errors import DataError
 
 FOLDERS = ("Annotations", "annotations", "annotations/xmls", "xmls", "labels", ".")
@@ -35,49 +35,44 @@ _LAYOUT = (
 def read(
     root: Path,
     *,
-    division: Division | None = None,
+    division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
 ) -> Dataset:
-    """The data set in `root`; without `labels` the names in it are numbered."""
-    division, found = division or Division(), defaultdict[str, list[str]](list)
+    """The data set in `root`; without `labels`, its class names are numbered in order."""
+    found = Found(list)
     parts = data_splits.folders(root, lambda folder: bool(xmls(folder)), found)
     files = {split: _xmls(folder) for split, folder in parts.items()}
-    said = {xml: annotation(xml) for names in files.values() for xml in names.values()}
-    classes = data_annotations.numbered([o.name for a in said.values() for o in a.objects], labels)
-    numbers = {xml: number for number, xml in enumerate(said, start=1)}
+    annotations = {xml: annotation(xml) for part in files.values() for xml in part.values()}
+    names = {animal.name for each in annotations.values() for animal in each.animals}
+    classes = dict(labels) if labels is not None else dict(enumerate(sorted(names), start=1))
+    numbers = {xml: number for number, xml in enumerate(annotations, start=1)}
     photos: dict[str, dict[str, Photo]] = {}
     known: set[str] = set()
     for split, folder in parts.items():
-        images = _files(folder, files[split])
-        stems: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in images.values():
-            stems[path.stem].append(path)
-        paths = {n: _picture(xml, said[xml], images, stems) for n, xml in files[split].items()}
-        _refuse_shared(files[split], paths)
-        photos[split] = {}
-        for name, xml in files[split].items():
-            if said[xml].objects:
-                photos[split][name] = _photo(numbers[xml], xml, said[xml], paths[name], classes)
-            else:
-                found["left out, its XML has no object"].append(name)
+        images = _images(folder, files[split])
+        paths = _image_paths(files[split], annotations, images)
+        photos[split] = {
+            name: _photo(numbers[xml], xml, annotations[xml], paths[name], classes)
+            for name, xml in files[split].items()
+            if annotations[xml].animals
+        }
         if not photos[split]:
             raise DataError(f"{folder}: not one XML has an object in it; {_LAYOUT}")
+        empty = files[split].keys() - photos[split].keys()
+        found["left out, its XML has no object"].extend(empty)
         without = set(images.values()) - set(paths.values())
         found["left out, no XML"].extend(path.name for path in without)
         known |= files[split].keys() | {path.stem for path in without}
-    if "" in parts:
-        splits = data_splits.divided(photos[""], known, _lists(root), division, found)
-    else:
-        what = " and ".join(f"{folder.name}/" for folder in parts.values())
-        splits = data_splits.by_folders(photos, division, f"{root}: {what}")
+    what = f"{root}: its folders"
+    splits = data_splits.divided(photos, known, _lists(root), division, found, what)
     return Dataset(classes, splits, data_annotations.remarks(found), turned)
 
 
 def xmls(root: Path) -> dict[str, Path]:
-    """The XMLs of a folder by their names, from the first of the usual places that has any."""
+    """The XMLs of a data set by their names, from the first of the usual folders that has any."""
     for name in FOLDERS:
-        if found := {p.stem: p for p in sorted((root / name).glob("*.xml")) if _shown(p)}:
+        if found := {path.stem: path for path in sorted((root / name).glob("[!.]*.xml"))}:
             return found
     return {}
 
@@ -103,15 +98,9 @@ def _lists(root: Path) -> dict[str, Path]:
 def _photo(
     number: int, xml: Path, said: Annotation, path: Path, labels: Mapping[int, str]
 ) -> Photo:
-    ids = {name: label for label, name in labels.items()}
-    for thing in said.objects:
-        if thing.name not in ids:
-            raise DataError(
-                f"{xml}: an object is called {thing.name!r}, which is not in the label map; add "
-                "it there, or leave out --label-map to number the names that are found"
-            )
     animals = tuple(
-        Animal(o.box, ids[o.name], o.name, o.pose, o.truncated, o.difficult) for o in said.objects
+        replace(animal, label=data_annotations.label_of(animal.name, labels, str(xml)))
+        for animal in said.animals
     )
     return Photo(path, number, animals[0].name, said.width, said.height, animals, str(xml))
 
@@ -119,99 +108,86 @@ def _photo(
 # Images
 
 
-def _files(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:
-    """The image files by their names; of two with one name, the first folder's."""
+def _images(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:
+    """The image files by their names; of two with the same name, the first folder's."""
     files: dict[str, Path] = {}
     beside = next(iter(xmls.values())).parent
     for folder in (*(root / name for name in IMAGES), beside):
-        for path in sorted(folder.glob("*")):
-            if path.suffix.lower() in PICTURES and _shown(path):
+        for path in sorted(folder.glob("[!.]*")):
+            if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES:
                 files.setdefault(path.name, path)
     return files
 
 
-def _picture(
-    xml: Path,
-    said: Annotation,
-    files: Mapping[str, Path],
-    stems: Mapping[str, list[Path]],
-) -> Path:
+def _image_paths(
+    xmls: Mapping[str, Path], annotations: Mapping[Path, Annotation], images: Mapping[str, Path]
+) -> dict[str, Path]:
+    """The image of each XML; rejects two XMLs of one image, which would each describe a part."""
+    by_stem: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in images.values():
+        by_stem[path.stem].append(path)
+    paths: dict[str, Path] = {}
+    described: dict[Path, Path] = {}
+    for name, xml in xmls.items():
+        paths[name] = path = _image_path(xml, annotations[xml].filename, images, by_stem[xml.stem])
+        if described.setdefault(path, xml) != xml:
+            raise DataError(
+                f"{xml}: {path} is {described[path]}'s image already; correct its <filename>, or "
+                "merge the two XMLs"
+            )
+    return paths
+
+
+def _image_path(xml: Path, filename: str, images: Mapping[str, Path], own: Sequence[Path]) -> Path:
     """The image with the XML's own name, or else with the `<filename>` in it."""
-    own, named = stems.get(xml.stem, []), files.get(said.filename)
-    if named in own:
+    named = images.get(filename)
+    if named and named in own:
         return named
-    candidates = [*own, named] if named else own
+    candidates = [*own, named] if named else [*own]
     if not candidates:
-        or_named = f" nor {said.filename}" if said.filename else ""
+        or_named = f" nor {filename}" if filename else ""
         raise DataError(
             f"{xml}: its image is missing, there is no {xml.stem}.jpg{or_named} in JPEGImages/, "
-            "images/ or beside it; put it there, or take the XML away"
+            "images/ or beside it; put it there, or remove the XML"
         )
     if len(candidates) > 1:
         raise DataError(
             f"{xml}: its image may be {candidates[0]} or {candidates[1]}; "
-            "say which in <filename>, and let the other have another name"
+            "name one in <filename>, and rename the other"
         )
     return candidates[0]
-
-
-def _refuse_shared(xmls: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
-    """Two XMLs of one image, each of which would describe only a part."""
-    described: dict[Path, str] = {}
-    for name, path in paths.items():
-        if path in described:
-            raise DataError(
-                f"{xmls[name]}: {path} is {xmls[described[path]]}'s image already; "
-                "correct its <filename>, or make the two one"
-            )
-        described[path] = name
-
-
-def _shown(path: Path) -> bool:
-    return not path.name.startswith(".")
 
 
 # The XML
 
 
 @dataclass(frozen=True)
-class Object:
-    """An `<object>`."""
-
-    name: str
-    box: Box
-    pose: str
-    truncated: bool
-    difficult: bool
-
-
-@dataclass(frozen=True)
 class Annotation:
-    """What an XML says about its image."""
+    """An XML's content."""
 
-    filename: str  # empty where it says none
+    filename: str  # of the image; empty if the XML has none
     width: int
     height: int
-    objects: tuple[Object, ...]
+    animals: tuple[Animal, ...]  # without labels
 
 
 def annotation(path: Path) -> Annotation:
     root = _parsed(path)
     width, height = _pixels(path, root, "size/width"), _pixels(path, root, "size/height")
-    objects = tuple(_object(path, found, width, height) for found in root.findall("object"))
-    return Annotation((root.findtext("filename") or "").strip(), width, height, objects)
+    animals = tuple(_animal(path, found, width, height) for found in root.findall("object"))
+    return Annotation((root.findtext("filename") or "").strip(), width, height, animals)
 
 
-def _object(path: Path, found: ElementTree.Element, width: int, height: int) -> Object:
+def _animal(path: Path, found: ElementTree.Element, width: int, height: int) -> Animal:
     name = (found.findtext("name") or "").strip()
     if not name:
-        raise DataError(f"{path}: an <object> has no <name>; say there what it is")
+        raise DataError(f"{path}: an <object> has no <name>; write its class there")
     xmin, ymin, xmax, ymax = (
         _number(path, found, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")
     )
-    return Object(
-        name=name,
-        box=data_annotations.box(str(path), (xmin, ymin, xmax, ymax), width, height),
+    return Animal(
+        data_annotations.box(str(path), (xmin, ymin, xmax, ymax), width, height),
+        name,
         pose=(found.findtext("pose") or "Unspecified").strip(),
         truncated=found.findtext("truncated", "0").strip() == "1",
         difficult=found.findtext("difficult", "0").strip() == "1",

@@ -8,24 +8,22 @@
     train/images/NAME.jpg    with train/labels/NAME.txt
     images/NAME.jpg          with labels/NAME.txt, or both in one folder: undivided
 
-Class 0 becomes 1 in the label map, for 0 is the background's. A photo without a text file, or with
-an empty one, is left out and reported. Of a photo only the header is read, for its size.
+Class 0 becomes 1 in the label map, because 0 is the background's. An image without a text file, or
+with an empty one, is left out and reported. Of an image only the header is read, for its size.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
-from petbox.data.annotations import PICTURES, Animal, Dataset, Division, Edges, Photo
+from petbox.data.annotations import Animal, Dataset, Division, Edges, Found, Photo
 from petbox.errors import DataError, needs
 
-Found = defaultdict[str, list[str]]
 NAMES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt")
 _LINE = "CLASS X Y WIDTH HEIGHT with numbers from 0 to 1, as in: 0 0.5 0.5 0.2 0.3"
 _LAYOUT = (
@@ -37,34 +35,32 @@ _LAYOUT = (
 def read(
     root: Path,
     *,
-    division: Division | None = None,
+    division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
 ) -> Dataset:
     """The data set in `root`; `labels` replaces the ids of its classes, by their names."""
-    division, found = division or Division(), Found(list)
+    found = Found(list)
     config = _config(root)
     names = _names(root, config)
     classes = dict(labels) if labels is not None else {n + 1: name for n, name in names.items()}
     parts = _stated(root, config, found) or _usual(root, found)
     photos: dict[str, dict[str, Photo]] = {}
-    paths = {split: [p for place in parts[split] for p in _images(place)] for split in parts}
-    for split, place in parts.items():
+    known: set[str] = set()
+    for split, places in parts.items():
         photos[split] = {}
-        for path in paths[split]:
+        for path in (path for place in places for path in _images(place)):
+            known.add(path.stem)
             photo = _photo(path, len(photos[split]) + 1, names, classes, turned, found)
             if isinstance(photo, str):
                 found[photo].append(path.name)
             elif photos[split].setdefault(path.stem, photo) is not photo:
                 raise DataError(f"{path}: {photos[split][path.stem].path} has its name; rename one")
         if not photos[split]:
-            where = " and ".join(map(str, place))
+            where = " and ".join(map(str, places))
             raise DataError(f"{where}: no image has a label file with a box in it; {_LAYOUT}")
-    if "" in parts:
-        known = {path.stem for path in paths[""]}
-        splits = data_splits.divided(photos[""], known, {}, division, found)
-    else:
-        splits = data_splits.by_folders(photos, division, f"{root}: its folders")
+    what = f"{root}: its folders"
+    splits = data_splits.divided(photos, known, {}, division, found, what)
     return Dataset(classes, splits, data_annotations.remarks(found), turned)
 
 
@@ -123,7 +119,7 @@ def _names(root: Path, config: Mapping[str, Any]) -> dict[int, str]:
     if path is None:
         raise DataError(f"{root}: no data.yaml and no classes.txt; {_LAYOUT}")
     if "names" not in config:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = data_splits.text_lines(path, _LAYOUT)
         names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
     if twice or not names:
@@ -147,7 +143,7 @@ def _stated(root: Path, config: Mapping[str, Any], found: Found) -> dict[str, li
 
 
 def _place(root: Path, config: Mapping[str, Any], key: str, stated: str) -> Path:
-    """Tools write paths that hold only where they ran: what lies in `root` is taken as well."""
+    """The path that data.yaml states; tools write paths of their own machine, so `root` counts."""
     inside = Path(*[part for part in Path(stated).parts if part not in ("..", "/")])
     base = root / str(config.get("path") or ".")
     for path in (base / stated, root / stated, root / inside):
@@ -171,9 +167,13 @@ def _usual(root: Path, found: Found) -> dict[str, list[Path]]:
 def _images(place: Path) -> list[Path]:
     """The images in a folder, also deeper in it, or in the list that a text file is."""
     if place.is_file():
-        lines = place.read_text(encoding="utf-8").splitlines()
+        lines = data_splits.text_lines(place, _LAYOUT)
         return [place.parent / line.strip() for line in lines if line.strip()]
-    found = (path for path in place.rglob("[!.]*") if path.suffix.lower() in PICTURES)
+    found = (
+        path
+        for path in place.rglob("[!.]*")
+        if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES
+    )
     return sorted(path for path in found if path.is_file())
 
 
@@ -187,35 +187,23 @@ def _photo(
 ) -> Photo | str:
     """The photo, or why it is left out."""
     text = label_file(path)
-    try:
-        lines = text.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not text.exists():
         return "left out, no label file"
-    except (OSError, ValueError) as error:
-        raise DataError(f"{text}: cannot be read as text ({error}); replace it") from error
     width, height = _size(path, turned)
-    ids = {name: label for label, name in classes.items()}
     animals = []
-    for at, line in enumerate(lines, start=1):
+    for at, line in enumerate(data_splits.text_lines(text, _LAYOUT), start=1):
         if line.strip():
             where = f"{text}: line {at}"
-            number_of_class, fractions = _object(where, line, names)
-            xmin, ymin, xmax, ymax = fractions
+            name, (xmin, ymin, xmax, ymax) = _object(where, line, names)
             edges = xmin * width, ymin * height, xmax * width, ymax * height
-            within = data_annotations.trimmed(edges, width, height)
-            if within != edges:
-                found[data_annotations.TRIMMED].append(path.name)
-            name = names[number_of_class]
-            if name not in ids:
-                raise DataError(f"{where}: {name} is not in the label map; add it there")
-            box = data_annotations.box(where, within, width, height)
-            animals.append(Animal(box, ids[name], name))
+            box = data_annotations.trimmed_box(where, edges, (width, height), path.name, found)
+            animals.append(Animal(box, name, data_annotations.label_of(name, classes, where)))
     if not animals:
         return "left out, its label file is empty"
     return Photo(path, number, animals[0].name, width, height, tuple(animals), str(text))
 
 
-def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[int, Edges]:
+def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[str, Edges]:
     """The class in a line, and its edges in fractions."""
     words = line.split()
     try:
@@ -233,13 +221,13 @@ def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[int, Edges
         raise DataError(f"{where}: {line.strip()[:60]!r} is not in fractions; write {_LINE}")
     if polygon:
         x, y = values[::2], values[1::2]
-        return number, (min(x), min(y), max(x), max(y))
+        return names[number], (min(x), min(y), max(x), max(y))
     x0, y0, width, height = values
-    return number, (x0 - width / 2, y0 - height / 2, x0 + width / 2, y0 + height / 2)
+    return names[number], (x0 - width / 2, y0 - height / 2, x0 + width / 2, y0 + height / 2)
 
 
 def _size(path: Path, turned: str) -> tuple[int, int]:
-    """The size of the photo that its boxes were drawn on."""
+    """The size of the image, turned or not, that its boxes were drawn on."""
     needs("PIL", "client")
     from PIL import ExifTags, Image
 
@@ -248,12 +236,12 @@ def _size(path: Path, turned: str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             size, orientation = image.size, image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # of a broken one, which is reported when it is decoded
+    except Exception:  # a broken image is reported when it is decoded
         return 1, 1
     if orientation in photos.TURNED and turned == "by-size":
         raise DataError(
-            f"{path}: its EXIF turns it, and a label file does not say whether its boxes were "
-            "drawn on the turned photo; say --turned follow or --turned ignore"
+            f"{path}: its EXIF turns it, and a label file does not state whether its boxes were "
+            "drawn on the turned image; choose --turned follow or --turned ignore"
         )
     on_its_side = turned == "follow" and orientation in photos.ON_ITS_SIDE
     return (size[1], size[0]) if on_its_side else size

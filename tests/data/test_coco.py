@@ -1,5 +1,4 @@
-"""Your own photos with a COCO file or SageMaker's: what is right comes through, what is wrong is
-named."""
+"""A COCO file or SageMaker's: valid data is read, invalid data is an error that names the file."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.records_command import records_error
 
 from petbox.data import coco, labels
 from petbox.data.annotations import Dataset, Division
@@ -19,7 +19,7 @@ from petbox.data.records import examples, read_info
 from petbox.errors import DataError
 
 SIZE = (60, 40)
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 Json = dict[str, Any]
 
 
@@ -73,20 +73,12 @@ def animals(dataset: Dataset) -> list[Any]:
 
 
 @pytest.fixture
-def refused(root: Path, tmp_path: Path, run: Any) -> Refused:
-    """What the program says of a file when it stops: one line, and it leaves nothing."""
-
-    def refused(stated: object, *options: str | Path) -> str:
+def error_of(root: Path, tmp_path: Path, run: Any) -> ErrorOf:
+    def error_of(stated: object, *options: str | Path) -> str:
         path = put(root, stated) if stated is not None else root / "annotations.json"
-        before = sorted(tmp_path.iterdir())
-        done = run("train/make_records.py", "--coco", path, "--out", tmp_path / "out", *options)
-        assert (done.returncode, done.stdout) == (1, "")
-        (error,) = done.stderr.splitlines()
-        assert error.startswith("error: ")
-        assert sorted(tmp_path.iterdir()) == before
-        return str(error.removeprefix("error: ")).replace(str(path), "FILE")
+        return records_error(run, tmp_path, "--coco", path, *options).replace(str(path), "FILE")
 
-    return refused
+    return error_of
 
 
 # What is right
@@ -229,66 +221,68 @@ def with_box(*bbox: object) -> Json:
         ((20, 10, 30, -5), "box 20,10 to 50,5 is empty or inverted"),
     ],
 )
-def test_a_box_that_cannot_be(bbox: tuple[float, ...], why: str, refused: Refused) -> None:
-    message = refused(with_box(*bbox))
+def test_a_box_that_cannot_be(bbox: tuple[float, ...], why: str, error_of: ErrorOf) -> None:
+    message = error_of(with_box(*bbox))
     assert message.startswith(f"FILE: annotation 1002 of 2.jpg: {why}; ")
     assert message.endswith("(boxes are read as x, y, width, height)")
 
 
 @pytest.mark.parametrize("bbox", [(1, 2, 3), ("a", 1, 2, 3), (1, 2, 3, float("nan")), ()])
-def test_a_box_that_is_not_four_numbers(bbox: tuple[Any, ...], refused: Refused) -> None:
-    message = refused(with_box(*bbox))
+def test_a_box_that_is_not_four_numbers(bbox: tuple[Any, ...], error_of: ErrorOf) -> None:
+    message = error_of(with_box(*bbox))
     assert message.startswith("FILE: annotation 1002: its bbox is [")
     assert message.endswith("; it must be four numbers")
 
 
-def test_corners_in_a_coco_file_are_asked_about(refused: Refused) -> None:
+def test_corners_in_a_coco_file_are_asked_about(error_of: ErrorOf) -> None:
     stated = of_coco()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [20, 15, 50, 30]
-    assert "all fit as xmin, ymin, xmax, ymax: say --bbox corners if that is" in refused(stated)
+    assert "all fit as xmin, ymin, xmax, ymax: if that is meant, give --bbox corners" in error_of(
+        stated
+    )
 
 
-def test_widths_in_sagemakers_form_are_asked_about(refused: Refused) -> None:
+def test_widths_in_sagemakers_form_are_asked_about(error_of: ErrorOf) -> None:
     stated = sagemaker()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [20, 15, 10, 20]
-    assert "all fit as x, y, width, height: say --bbox xywh if that is meant" in refused(stated)
+    assert "all fit as x, y, width, height: if that is meant, give --bbox xywh" in error_of(stated)
 
 
-def test_boxes_in_fractions_are_refused(refused: Refused) -> None:
+def test_boxes_in_fractions_are_error_of(error_of: ErrorOf) -> None:
     stated = sagemaker()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [0.1, 0.2, 0.5, 1.0]
-    assert refused(stated) == "FILE: all its boxes lie between 0 and 1; they must be in pixels"
+    assert error_of(stated) == "FILE: all its boxes lie between 0 and 1; they must be in pixels"
 
 
 # What is wrong with the file
 
 
-def test_a_missing_file(refused: Refused) -> None:
-    assert refused(None).startswith("FILE: no such file; give --coco a COCO file, or ")
+def test_a_missing_file(error_of: ErrorOf) -> None:
+    assert error_of(None).startswith("FILE: no such file; give --coco a COCO file, or ")
 
 
-def test_a_file_that_is_no_json(root: Path, refused: Refused) -> None:
+def test_a_file_that_is_no_json(root: Path, error_of: ErrorOf) -> None:
     shutil.copy(root / "images" / "0.jpg", root / "annotations.json")
-    assert refused(None).startswith("FILE: cannot be read as JSON (")
+    assert error_of(None).startswith("FILE: cannot be read as JSON (")
 
 
 @pytest.mark.parametrize("stated", [[], {}, {"images": []}, {"images": [1], "annotations": [{}]}])
-def test_a_file_of_another_form(stated: object, refused: Refused) -> None:
-    assert refused(stated).startswith("FILE: has no list of 'images' with anything in it; ")
+def test_a_file_of_another_form(stated: object, error_of: ErrorOf) -> None:
+    assert error_of(stated).startswith("FILE: has no list of 'images' with anything in it; ")
 
 
-def test_a_file_without_annotations(refused: Refused) -> None:
-    assert refused({**of_coco(), "annotations": []}).startswith(
+def test_a_file_without_annotations(error_of: ErrorOf) -> None:
+    assert error_of({**of_coco(), "annotations": []}).startswith(
         "FILE: has no list of 'annotations'"
     )
 
 
-def test_a_picture_that_is_missing(root: Path, refused: Refused) -> None:
+def test_a_picture_that_is_missing(root: Path, error_of: ErrorOf) -> None:
     (root / "images" / "4.jpg").unlink()
-    message = refused(of_coco())
+    message = error_of(of_coco())
     assert message.startswith(f"{root / 'images' / '4.jpg'}: no such file, but FILE names it; ")
     assert "--images" in message
 
@@ -319,16 +313,16 @@ def spoiled(key: str, at: int, **changes: object) -> Json:
         (spoiled("categories", 1, id=-1), "FILE: a box is of category 17, which is not among "),
     ],
 )
-def test_an_entry_that_cannot_be(stated: Json, message: str, refused: Refused) -> None:
-    assert refused(stated).startswith(message)
+def test_an_entry_that_cannot_be(stated: Json, message: str, error_of: ErrorOf) -> None:
+    assert error_of(stated).startswith(message)
 
 
-def test_a_category_that_is_not_in_the_label_map(tmp_path: Path, refused: Refused) -> None:
+def test_a_category_that_is_not_in_the_label_map(tmp_path: Path, error_of: ErrorOf) -> None:
     labels.write(tmp_path / "map.pbtxt", {1: "cat"})
-    message = "category {} has boxes but is not in the label map; add it there, or leave out"
+    message = "the class {!r} is not in the label map; add it there, or leave out"
     option = ("--label-map", tmp_path / "map.pbtxt")
-    assert refused(of_coco(), *option).startswith(f"FILE: {message.format('dog')}")
-    assert refused(sagemaker(), *option).startswith(f"FILE: {message.format('2')}")
+    assert error_of(of_coco(), *option).startswith(f"FILE: {message.format('dog')}")
+    assert error_of(sagemaker(), *option).startswith(f"FILE: {message.format('class_2')}")
 
 
 def test_a_size_that_is_not_the_pictures(root: Path, tmp_path: Path, run: Any) -> None:
@@ -336,32 +330,34 @@ def test_a_size_that_is_not_the_pictures(root: Path, tmp_path: Path, run: Any) -
     done = run("train/make_records.py", "--coco", path, "--out", tmp_path / "out")
     assert done.returncode == 1
     picture = root / "images" / "3.jpg"
-    assert f"error: {path}: says 80x40, but {picture} is 60x40; " in done.stderr
+    assert f"error: {path}: states 80x40, but {picture} is 60x40; " in done.stderr
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]
 
 
 # What is wrong with the options
 
 
-def test_a_folder_of_pictures_that_is_missing(tmp_path: Path, refused: Refused) -> None:
-    message = refused(of_coco(), "--images", tmp_path / "nowhere")
+def test_a_folder_of_pictures_that_is_missing(tmp_path: Path, error_of: ErrorOf) -> None:
+    message = error_of(of_coco(), "--images", tmp_path / "nowhere")
     assert message.startswith(f"{tmp_path / 'nowhere'}: no such folder; give --images")
 
 
-def test_more_folders_than_files(root: Path, refused: Refused) -> None:
-    message = refused(of_coco(), "--images", root, "--images", root)
+def test_more_folders_than_files(root: Path, error_of: ErrorOf) -> None:
+    message = error_of(of_coco(), "--images", root, "--images", root)
     assert message == "--coco takes one file or two, the second held out, and --images as many"
 
 
 def test_a_picture_in_both_files(root: Path) -> None:
     path = put(root, of_coco())
-    with pytest.raises(DataError, match=r"0\.jpg is trained on as well, so it measures nothing"):
+    with pytest.raises(DataError, match=r"0\.jpg is also in the training split"):
         coco.read([path, path])
 
 
 def test_two_files_and_a_share(root: Path) -> None:
     path = put(root, of_coco())
-    with pytest.raises(DataError, match="two files of --coco say what is held out; leave out"):
+    with pytest.raises(
+        DataError, match="two files of --coco already define what is held out; leave out"
+    ):
         coco.read([path, path], division=Division(test_share=0.5))
 
 

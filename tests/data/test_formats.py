@@ -135,7 +135,7 @@ def test_what_is_already_written_is_recognized(tmp_path: Path) -> None:
     assert formats.recognize(tmp_path).options == {"records": tmp_path}
 
 
-def refused(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     with pytest.raises(DataError) as error:
         formats.recognize(folder)
     return str(error.value)
@@ -146,7 +146,7 @@ def test_photos_without_boxes_are_shown_beside_the_formats(tmp_path: Path) -> No
     image(tmp_path / "b.jpg")
     text(tmp_path / "notes.md", "")
     (tmp_path / "more").mkdir()
-    message = refused(tmp_path)
+    message = error_of(tmp_path)
     assert message.startswith(
         f"{tmp_path}: no annotated photos recognized; found: more/, notes.md, 2 images; the formats"
     )
@@ -157,13 +157,13 @@ def test_photos_without_boxes_are_shown_beside_the_formats(tmp_path: Path) -> No
 @pytest.mark.parametrize(("name", "message"), [("no", "no such folder"), ("a.jpg", "is a file")])
 def test_what_is_no_folder_is_named(tmp_path: Path, name: str, message: str) -> None:
     image(tmp_path / "a.jpg")
-    assert refused(tmp_path / name).startswith(f"{tmp_path / name}: {message}; give the folder")
+    assert error_of(tmp_path / name).startswith(f"{tmp_path / name}: {message}; give the folder")
 
 
 def test_two_formats_in_one_folder_are_both_named(tmp_path: Path) -> None:
     voc(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg")
     coco(tmp_path, "annotations.json", "images")
-    message = refused(tmp_path)
+    message = error_of(tmp_path)
     assert "holds more than one data set" in message
     assert "Pascal VOC" in message
     assert "COCO" in message
@@ -171,7 +171,7 @@ def test_two_formats_in_one_folder_are_both_named(tmp_path: Path) -> None:
 
 def test_annotation_files_of_no_split_are_named(tmp_path: Path) -> None:
     coco(tmp_path, "one.json", "images", "two.json", "images")
-    assert "holds several annotation files (one.json, two.json)" in refused(tmp_path)
+    assert "holds several annotation files (one.json, two.json)" in error_of(tmp_path)
 
 
 def test_other_files_of_coco_are_no_boxes(tmp_path: Path) -> None:

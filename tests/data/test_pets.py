@@ -1,10 +1,11 @@
-"""Photos with boxes, read: what is right comes through, what is wrong is named and stops.
+"""Oxford-IIIT Pet's layout: valid data is read, invalid data is an error that names the file.
 
-Bad data is put to the real program; each case spoils one thing in a copy of a small good set.
+Errors are those of the real program; each case spoils one thing in a copy of a small valid set.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import random
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.records_command import records_error
 
 from petbox.data import image_files, labels
 from petbox.data import pets as data_pets
@@ -28,8 +30,7 @@ from petbox.tf import tf
 
 PHOTO = "Marmalade_1"  # in trainval.txt of every toy set
 BODY = ("--boxes", "body")
-NO_TALK = ([], ["loading TensorFlow ..."])
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +46,8 @@ def pets(good: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def refused(pets: Path, tmp_path: Path, run: Any) -> Refused:
-    """What the program says when it stops; it must say it in one line and leave nothing."""
-
-    def refused(*options: str | Path) -> str:
-        before = sorted(tmp_path.iterdir())
-        done = run("train/make_records.py", "--pets", pets, "--out", tmp_path / "out", *options)
-        assert (done.returncode, done.stdout) == (1, "")
-        *talk, error = done.stderr.splitlines()
-        assert [line for line in talk if not line.startswith("records: ")] in NO_TALK
-        assert error.startswith("error: ")
-        assert sorted(tmp_path.iterdir()) == before
-        return str(error.removeprefix("error: "))
-
-    return refused
+def error_of(pets: Path, tmp_path: Path, run: Any) -> ErrorOf:
+    return functools.partial(records_error, run, tmp_path, "--pets", pets)
 
 
 def image(pets: Path, name: str = PHOTO) -> Path:
@@ -134,208 +123,210 @@ def test_classes_may_be_the_two_species(pets: Path) -> None:
 # What is wrong with the folder and its lists
 
 
-def test_a_missing_folder(pets: Path, refused: Refused) -> None:
+def test_a_missing_folder(pets: Path, error_of: ErrorOf) -> None:
     shutil.rmtree(pets)
     pets.mkdir()
-    assert refused().startswith(f"{pets / 'images'}: no such folder; give --pets a folder with")
+    assert error_of().startswith(f"{pets / 'images'}: no such folder; give --pets a folder with")
 
 
-def test_a_folder_without_images(pets: Path, refused: Refused) -> None:
+def test_a_folder_without_images(pets: Path, error_of: ErrorOf) -> None:
     for path in (pets / "images").iterdir():
         path.unlink()
-    assert refused().startswith(f"{pets / 'images'}: has no .jpg in it; give --pets a folder with")
+    assert error_of().startswith(f"{pets / 'images'}: has no .jpg in it; give --pets a folder with")
 
 
 @pytest.mark.parametrize("name", ["list.txt", "trainval.txt", "test.txt"])
-def test_a_missing_list(name: str, pets: Path, refused: Refused) -> None:
+def test_a_missing_list(name: str, pets: Path, error_of: ErrorOf) -> None:
     (pets / "annotations" / name).unlink()
-    assert refused().startswith(f"{pets / 'annotations' / name}: no such file; ")
+    assert error_of().startswith(f"{pets / 'annotations' / name}: no such file; ")
 
 
-def test_an_empty_list(pets: Path, refused: Refused) -> None:
+def test_an_empty_list(pets: Path, error_of: ErrorOf) -> None:
     (pets / "annotations" / "test.txt").write_text("# nothing\n\n")
-    assert "test.txt: names no photo; " in refused()
+    assert "test.txt: names no photo; " in error_of()
 
 
-def test_a_list_that_is_no_text(pets: Path, refused: Refused) -> None:
+def test_a_list_that_is_no_text(pets: Path, error_of: ErrorOf) -> None:
     shutil.copy(image(pets), pets / "annotations" / "test.txt")
-    assert "test.txt: cannot be read as text" in refused()
+    assert "test.txt: cannot be read as text" in error_of()
 
 
 @pytest.mark.parametrize("line", ["Marmalade_1", "Marmalade_1 2 1", "Marmalade_1 x 1 1", "a b c d"])
-def test_a_list_line_of_another_form(line: str, pets: Path, refused: Refused) -> None:
+def test_a_list_line_of_another_form(line: str, pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "trainval.txt", f"{PHOTO} 2 1 1", line)
-    message = refused()
+    message = error_of()
     assert re.search(r"trainval.txt: line \d: ", message)
     assert f"{line!r} is not NAME CLASS-ID SPECIES BREED-ID" in message
 
 
-def test_a_photo_named_twice(pets: Path, refused: Refused) -> None:
+def test_a_photo_named_twice(pets: Path, error_of: ErrorOf) -> None:
     with (pets / "annotations" / "trainval.txt").open("a") as rows:
         rows.write(f"{PHOTO} 2 1 1\n")
-    assert f"trainval.txt: line 7: {PHOTO} is named in line 1 already" in refused()
+    assert f"trainval.txt: line 7: {PHOTO} is named in line 1 already" in error_of()
 
 
-def test_a_photo_in_both_splits(pets: Path, refused: Refused) -> None:
+def test_a_photo_in_both_splits(pets: Path, error_of: ErrorOf) -> None:
     with (pets / "annotations" / "test.txt").open("a") as rows:
         rows.write(f"{PHOTO} 2 1 1\n")
-    assert f"test.txt: line 6: {PHOTO} is trained on as well" in refused()
+    assert f"test.txt: line 6: {PHOTO} is also in the training split" in error_of()
 
 
-def test_a_photo_that_is_not_in_the_list_of_all(pets: Path, refused: Refused) -> None:
+def test_a_photo_that_is_not_in_the_list_of_all(pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1\n", "")
-    assert f"{PHOTO} is not in {pets / 'annotations' / 'list.txt'}; add it there" in refused()
+    assert f"{PHOTO} is not in {pets / 'annotations' / 'list.txt'}; add it there" in error_of()
 
 
-def test_a_class_id_that_differs_between_lists(pets: Path, refused: Refused) -> None:
+def test_a_class_id_that_differs_between_lists(pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "trainval.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 3 1 1")
-    assert f"{PHOTO} has class id 3, but 2 in " in refused()
+    assert f"{PHOTO} has class id 3, but 2 in " in error_of()
 
 
-def test_two_breeds_with_one_class_id(pets: Path, refused: Refused) -> None:
+def test_two_breeds_with_one_class_id(pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 3 1 1")
-    assert "give each breed one id of its own" in refused()
+    assert "give each breed one id of its own" in error_of()
 
 
-def test_a_species_that_contradicts_the_name(pets: Path, refused: Refused) -> None:
+def test_a_species_that_contradicts_the_name(pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 2 2 1")
-    assert f"species 2 does not go with the name {PHOTO}; cats are 1" in refused()
+    assert f"species 2 does not fit the name {PHOTO}; cats are 1" in error_of()
 
 
-def test_a_name_without_a_breed(pets: Path, refused: Refused) -> None:
+def test_a_name_without_a_breed(pets: Path, error_of: ErrorOf) -> None:
     edit(pets / "annotations" / "list.txt", f"{PHOTO} ", "Marmalade ")
-    assert "Marmalade is not of the form BREED_NUMBER" in refused()
+    assert "Marmalade is not of the form BREED_NUMBER" in error_of()
 
 
-def test_a_split_without_any_boxes(pets: Path, refused: Refused) -> None:
+def test_a_split_without_any_boxes(pets: Path, error_of: ErrorOf) -> None:
     for line in (pets / "annotations" / "test.txt").read_text().splitlines():
         xml(pets, line.split()[0]).unlink()
-    message = refused()
+    message = error_of()
     assert f"test.txt: not one of its photos has boxes in {xml(pets).parent}; " in message
     assert "--test-share 0.2" in message and "--test-list" in message
 
 
-def test_a_breed_that_is_not_in_the_label_map(pets: Path, tmp_path: Path, refused: Refused) -> None:
+def test_a_breed_that_is_not_in_the_label_map(
+    pets: Path, tmp_path: Path, error_of: ErrorOf
+) -> None:
     labels.write(tmp_path / "map.pbtxt", {1: "Abyssinian"})
-    message = refused("--label-map", tmp_path / "map.pbtxt")
-    assert re.search(r"line \d+: the breed \w+ is not in the label map; add it there", message)
+    message = error_of("--label-map", tmp_path / "map.pbtxt")
+    assert re.search(r"line \d+: the class '\w+' is not in the label map; add it there", message)
 
 
 # What is wrong with an annotation
 
 
-def test_an_xml_without_a_size(pets: Path, refused: Refused) -> None:
+def test_an_xml_without_a_size(pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<size>.*</size>", "")
-    assert refused() == f"{xml(pets)}: no <size><width> in it; fetch it again"
+    assert error_of() == f"{xml(pets)}: no <size><width> in it; fetch it again"
 
 
-def test_an_xml_without_an_object(pets: Path, refused: Refused) -> None:
+def test_an_xml_without_an_object(pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<object>.*</object>", "")
-    assert refused().startswith(f"{xml(pets)}: no <object> in it; ")
+    assert error_of().startswith(f"{xml(pets)}: no <object> in it; ")
 
 
-def test_an_xml_that_is_none(pets: Path, refused: Refused) -> None:
+def test_an_xml_that_is_none(pets: Path, error_of: ErrorOf) -> None:
     xml(pets).write_text("<annotation><size>")
-    assert refused().startswith(f"{xml(pets)}: cannot be read as XML (no element found")
+    assert error_of().startswith(f"{xml(pets)}: cannot be read as XML (no element found")
 
 
-def test_a_size_that_is_not_the_pictures(pets: Path, refused: Refused) -> None:
+def test_a_size_that_is_not_the_pictures(pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<width>.*</width>", "<width>3000</width>")
-    message = refused()
-    assert f"{xml(pets)}: says 3000x" in message and f"but {image(pets)} is " in message
+    message = error_of()
+    assert f"{xml(pets)}: states 3000x" in message and f"but {image(pets)} is " in message
 
 
 @pytest.mark.parametrize("width", ["0", "-4", "12.5"])
-def test_a_size_that_is_none(width: str, pets: Path, refused: Refused) -> None:
+def test_a_size_that_is_none(width: str, pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<width>.*</width>", f"<width>{width}</width>")
-    assert f"<size/width> is {width}; it must be a whole number of pixels" in refused()
+    assert f"<size/width> is {width}; it must be a whole number of pixels" in error_of()
 
 
 @pytest.mark.parametrize("edge", [{"xmin": -1}, {"ymin": -7}, {"xmax": 5000}, {"ymax": 421}])
-def test_a_box_outside_its_picture(edge: dict[str, int], pets: Path, refused: Refused) -> None:
+def test_a_box_outside_its_picture(edge: dict[str, int], pets: Path, error_of: ErrorOf) -> None:
     with_box(pets, **edge)
-    message = refused()
+    message = error_of()
     assert message.startswith(f"{xml(pets)}: box ")
     assert "reaches out of its" in message and str(*edge.values()) in message
 
 
 @pytest.mark.parametrize("xmin", [30, 31])
-def test_a_box_that_is_empty_or_turned_around(xmin: int, pets: Path, refused: Refused) -> None:
+def test_a_box_that_is_empty_or_turned_around(xmin: int, pets: Path, error_of: ErrorOf) -> None:
     with_box(pets, xmin=xmin, ymin=20, xmax=30, ymax=60)
-    assert f"box {xmin},20 to 30,60 is empty or inverted" in refused()
+    assert f"box {xmin},20 to 30,60 is empty or inverted" in error_of()
 
 
 @pytest.mark.parametrize("value", ["wide", "nan", "inf", ""])
-def test_a_box_that_is_no_number(value: str, pets: Path, refused: Refused) -> None:
+def test_a_box_that_is_no_number(value: str, pets: Path, error_of: ErrorOf) -> None:
     with_box(pets, xmax=value)
-    assert f"<bndbox/xmax> is {value!r}, not a number" in refused()
+    assert f"<bndbox/xmax> is {value!r}, not a number" in error_of()
 
 
-def test_an_object_of_the_other_species(pets: Path, refused: Refused) -> None:
+def test_an_object_of_the_other_species(pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<name>cat</name>", "<name>dog</name>")
-    assert "an object is called 'dog' in a cat's photo" in refused()
+    assert "an object is called 'dog' in a cat's photo" in error_of()
 
 
 # What is wrong with a picture
 
 
-def test_a_picture_that_is_named_but_absent(pets: Path, refused: Refused) -> None:
+def test_a_picture_that_is_named_but_absent(pets: Path, error_of: ErrorOf) -> None:
     image(pets).unlink()
-    message = refused()
+    message = error_of()
     assert message.startswith(f"{image(pets)}: no such file, but ")
     assert re.search(r"trainval.txt: line \d names it", message)
 
 
-def test_an_empty_picture(pets: Path, refused: Refused) -> None:
+def test_an_empty_picture(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_bytes(b"")
-    assert refused() == (
+    assert error_of() == (
         f"{image(pets)}: cannot be decoded (it is empty); replace it, take it off the lists, or "
-        "say --leave-out-broken"
+        "pass --leave-out-broken"
     )
 
 
-def test_a_picture_that_is_text(pets: Path, refused: Refused) -> None:
+def test_a_picture_that_is_text(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_text("<html>404</html>")
-    assert "cannot be decoded (it is not an image)" in refused()
+    assert "cannot be decoded (it is not an image)" in error_of()
 
 
-def test_a_picture_that_breaks_off(pets: Path, refused: Refused) -> None:
+def test_a_picture_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_bytes(image(pets).read_bytes()[:5000])
-    assert refused().startswith(f"{image(pets)}: cannot be decoded (image file is truncated")
+    assert error_of().startswith(f"{image(pets)}: cannot be decoded (image file is truncated")
 
 
-def test_a_picture_of_too_many_pixels(pets: Path, refused: Refused) -> None:
+def test_a_picture_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
     Image.new("L", (8000, 6000)).save(image(pets))
     message = "8000x6000, more than the 40 million pixels a model takes; scale it down"
-    assert refused() == f"{image(pets)}: {message}"
+    assert error_of() == f"{image(pets)}: {message}"
 
 
-def test_a_bomb_of_a_picture(pets: Path, data: Path, refused: Refused) -> None:
+def test_a_bomb_of_a_picture(pets: Path, data: Path, error_of: ErrorOf) -> None:
     shutil.copy(data / "odd_images" / "decompression_bomb.gif", image(pets))
-    assert re.search(r"(pixels a model takes; scale it down|cannot be decoded)", refused())
+    assert re.search(r"(pixels a model takes; scale it down|cannot be decoded)", error_of())
 
 
 # What is wrong with the options
 
 
-def test_a_share_and_a_list_that_both_say_what_is_held_out(pets: Path, refused: Refused) -> None:
-    message = refused("--test-share", "0.2", "--test-list", pets / "annotations" / "test.txt")
-    assert message == "--test-list and --test-share both say what is held out; give one"
+def test_a_share_and_a_list_that_both_say_what_is_held_out(pets: Path, error_of: ErrorOf) -> None:
+    message = error_of("--test-share", "0.2", "--test-list", pets / "annotations" / "test.txt")
+    assert message == "--test-list and --test-share both choose what is held out; give one"
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.2", "20", "nan"])
-def test_a_share_that_is_none(share: str, refused: Refused) -> None:
-    assert refused("--test-share", share) == f"--test-share {share}: must be between 0 and 1"
+def test_a_share_that_is_none(share: str, error_of: ErrorOf) -> None:
+    assert error_of("--test-share", share) == f"--test-share {share}: must be between 0 and 1"
 
 
-def test_a_share_too_small_to_hold_out_a_photo(refused: Refused) -> None:
-    message = refused("--test-share", "0.001")
+def test_a_share_too_small_to_hold_out_a_photo(error_of: ErrorOf) -> None:
+    message = error_of("--test-share", "0.001")
     assert message.startswith("--test-share 0.001 of 11 photos leaves none in test; ")
 
 
-def test_two_sources(pets: Path, refused: Refused) -> None:
+def test_two_sources(pets: Path, error_of: ErrorOf) -> None:
     message = "--pets and --voc given; give PHOTOS or one of --pets, --voc, --coco and --yolo"
-    assert refused("--voc", pets) == message
+    assert error_of("--voc", pets) == message
 
 
 def test_no_source(tmp_path: Path, run: Any) -> None:
@@ -345,12 +336,12 @@ def test_no_source(tmp_path: Path, run: Any) -> None:
 
 
 @pytest.mark.parametrize("option", [("--bbox", "xywh"), ("--images", "."), ("--turned", "follow")])
-def test_an_option_of_another_source(option: tuple[str, str], refused: Refused) -> None:
-    assert re.match(rf"{option[0]} goes with .* only; leave it out", refused(*option))
+def test_an_option_of_another_source(option: tuple[str, str], error_of: ErrorOf) -> None:
+    assert re.match(rf"{option[0]} goes with .* only; leave it out", error_of(*option))
 
 
-def test_fewer_workers_than_one(refused: Refused) -> None:
-    assert refused("--workers", "0") == "--workers 0: must be 1 or more"
+def test_fewer_workers_than_one(error_of: ErrorOf) -> None:
+    assert error_of("--workers", "0") == "--workers 0: must be 1 or more"
 
 
 # What is divided by chance
@@ -474,14 +465,14 @@ def one_animal_each(pets: Path) -> None:
         edit(path, "(<object>.*?</object>).*(?=</annotation>)", r"\1")
 
 
-def test_a_split_without_a_picture_that_can_be_decoded(pets: Path, refused: Refused) -> None:
+def test_a_split_without_a_picture_that_can_be_decoded(pets: Path, error_of: ErrorOf) -> None:
     for line in (pets / "annotations" / "test.txt").read_text().splitlines():
         image(pets, line.split()[0]).write_bytes(b"gone")
-    message = refused("--leave-out-broken")
+    message = error_of("--leave-out-broken")
     assert message == "test: none of its images can be decoded; fetch them again"
 
 
-def test_a_damaged_jpeg_that_only_tensorflow_refuses_is_refused(pets: Path) -> None:
+def test_a_damaged_jpeg_that_only_tensorflow_refuses_is_error_of(pets: Path) -> None:
     photo = first_photo(pets)
     encoded = photo.path.read_bytes()
     chance = random.Random(1)
@@ -567,30 +558,30 @@ def test_a_photo_without_trimap_is_left_out_and_told_of(pets: Path) -> None:
     assert data_pets.read(pets, boxes="body").remarks == {"left out of train, no trimap": (PHOTO,)}
 
 
-def test_a_trimap_with_other_numbers(pets: Path, refused: Refused) -> None:
+def test_a_trimap_with_other_numbers(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     with Image.open(path) as trimap:
         trimap.point(lambda value: 100 * value).save(path)
-    assert re.match(rf"{path}: has pixels of \d+; a trimap's are 1 \(pet\)", refused(*BODY))
+    assert re.match(rf"{path}: has pixels of \d+; a trimap's are 1 \(pet\)", error_of(*BODY))
 
 
-def test_a_trimap_in_colours(pets: Path, refused: Refused) -> None:
+def test_a_trimap_in_colours(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     with Image.open(path) as trimap:
         trimap.convert("RGB").save(path)
-    assert refused(*BODY).startswith(f"{path}: of mode RGB; a trimap has one number a pixel")
+    assert error_of(*BODY).startswith(f"{path}: of mode RGB; a trimap has one number a pixel")
 
 
-def test_a_trimap_that_is_none(pets: Path, refused: Refused) -> None:
+def test_a_trimap_that_is_none(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     path.write_bytes(b"404")
-    assert refused(*BODY) == f"{path}: cannot be decoded as a trimap; fetch it again"
+    assert error_of(*BODY) == f"{path}: cannot be decoded as a trimap; fetch it again"
 
 
-def test_a_trimap_of_another_size(pets: Path, refused: Refused) -> None:
+def test_a_trimap_of_another_size(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     Image.new("L", (40, 30), 1).save(path)
-    assert f"{path}: says 40x30, but {image(pets)} is " in refused(*BODY)
+    assert f"{path}: states 40x30, but {image(pets)} is " in error_of(*BODY)
 
 
 # The real data

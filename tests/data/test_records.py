@@ -295,7 +295,7 @@ def test_tf_vision_reads_its_records_as_we_do(data: Path) -> None:
 def test_a_crowd_is_one_in_tf_vision(pets: Path, tmp_path: Path) -> None:
     decoder = pytest.importorskip("official.vision.dataloaders.tf_example_decoder")
     (photo, *_), (other, *_) = data_pets.read(pets).photos.values()
-    one, many = Animal((0, 0, 1, 1), 1, "cat"), Animal((0, 0, 0.5, 1), 1, "cat", crowd=True)
+    one, many = Animal((0, 0, 1, 1), "cat", 1), Animal((0, 0, 0.5, 1), "cat", 1, crowd=True)
     photos = {"train": (replace(photo, animals=(one, many)),), "test": (other,)}
     write(Dataset({1: "cat"}, photos, {}), tmp_path / "o", seed=1, source="", advance=lambda: None)
     (raw,) = tf.data.TFRecordDataset(str(tmp_path / "o" / "train.record-00000-of-00001"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from itertools import chain
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.records_command import records_error
 
 from petbox.data import image_files, labels
 from petbox.data import voc as data_voc
@@ -18,7 +20,7 @@ from petbox.data.records import examples, read_info
 from petbox.errors import DataError
 
 NAMES = [f"photo{number}" for number in range(10)]
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 CLOCKWISE, UPSIDE_DOWN, ORIENTATION = 6, 3, 0x0112
 
 
@@ -75,20 +77,8 @@ def split_names(dataset: Dataset) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def refused(voc: Path, tmp_path: Path, run: Any) -> Refused:
-    """What the program says when it stops; it must say it in one line and leave nothing."""
-
-    def refused(*options: str | Path) -> str:
-        before = sorted(tmp_path.iterdir())
-        done = run("train/make_records.py", "--voc", voc, "--out", tmp_path / "out", *options)
-        assert (done.returncode, done.stdout) == (1, "")
-        *talk, error = done.stderr.splitlines()
-        assert talk in ([], ["loading TensorFlow ..."])
-        assert error.startswith("error: ")
-        assert sorted(tmp_path.iterdir()) == before
-        return str(error.removeprefix("error: "))
-
-    return refused
+def error_of(voc: Path, tmp_path: Path, run: Any) -> ErrorOf:
+    return functools.partial(records_error, run, tmp_path, "--voc", voc)
 
 
 # What is right
@@ -225,9 +215,9 @@ def test_a_photo_annotated_as_it_is_stored_is_kept(voc: Path) -> None:
     assert stored == image_files.Stored(picture(voc).read_bytes(), "jpeg")
 
 
-def test_a_turn_that_the_size_cannot_tell_is_asked_about(voc: Path, refused: Refused) -> None:
+def test_a_turn_that_the_size_cannot_tell_is_asked_about(voc: Path, error_of: ErrorOf) -> None:
     draw(picture(voc), (60, 40), UPSIDE_DOWN)
-    message = refused()
+    message = error_of()
     assert message.startswith(f"{picture(voc)}: its EXIF turns it, and its size cannot tell")
     assert "--turned follow or --turned ignore" in message
 
@@ -242,60 +232,60 @@ def test_what_is_said_of_turns_is_done(turned: str, change: str | None, voc: Pat
 
 
 @pytest.mark.parametrize("turned", ["by-size", "follow", "ignore"])
-def test_a_size_that_is_neither_way_the_pictures_is_refused(turned: str, voc: Path) -> None:
+def test_a_size_that_is_neither_way_the_pictures_is_error_of(turned: str, voc: Path) -> None:
     draw(picture(voc), (61, 40), CLOCKWISE)
-    with pytest.raises(DataError, match=r"photo0\.xml: says 60x40, but .*photo0\.jpg is "):
+    with pytest.raises(DataError, match=r"photo0\.xml: states 60x40, but .*photo0\.jpg is "):
         image_files.stored(photo_of(data_voc.read(voc)), turned)
 
 
 # What is wrong
 
 
-def test_a_missing_folder(voc: Path, refused: Refused) -> None:
+def test_a_missing_folder(voc: Path, error_of: ErrorOf) -> None:
     shutil.rmtree(voc)
-    assert refused().startswith(f"{voc}: no such folder; give --voc a folder with Annotations/")
+    assert error_of().startswith(f"{voc}: no such folder; give --voc a folder with Annotations/")
 
 
-def test_a_folder_without_xmls(voc: Path, refused: Refused) -> None:
+def test_a_folder_without_xmls(voc: Path, error_of: ErrorOf) -> None:
     shutil.rmtree(voc / "Annotations")
-    assert refused().startswith(f"{voc}: has no .xml in it; give --voc a folder with Annotations/")
+    assert error_of().startswith(f"{voc}: has no .xml in it; give --voc a folder with Annotations/")
 
 
-def test_xmls_without_a_single_object(voc: Path, refused: Refused) -> None:
+def test_xmls_without_a_single_object(voc: Path, error_of: ErrorOf) -> None:
     for name in NAMES:
         annotate(xml(voc, name))
-    assert refused().startswith(f"{voc}: not one XML has an object in it; ")
+    assert error_of().startswith(f"{voc}: not one XML has an object in it; ")
 
 
-def test_an_xml_whose_picture_is_missing(voc: Path, refused: Refused) -> None:
+def test_an_xml_whose_picture_is_missing(voc: Path, error_of: ErrorOf) -> None:
     picture(voc).unlink()
-    message = refused()
+    message = error_of()
     assert message.startswith(f"{xml(voc)}: its image is missing, there is no {NAMES[0]}.jpg")
 
 
-def test_an_xml_with_two_pictures(voc: Path, refused: Refused) -> None:
+def test_an_xml_with_two_pictures(voc: Path, error_of: ErrorOf) -> None:
     draw(voc / "JPEGImages" / f"{NAMES[0]}.png")
     annotate(xml(voc), thing())
-    message = refused()
+    message = error_of()
     assert message.startswith(f"{xml(voc)}: its image may be ")
     assert f"{NAMES[0]}.jpg" in message and f"{NAMES[0]}.png" in message
 
 
-def test_two_xmls_of_one_picture(voc: Path, refused: Refused) -> None:
+def test_two_xmls_of_one_picture(voc: Path, error_of: ErrorOf) -> None:
     picture(voc).unlink()
     annotate(xml(voc), thing(), filename=f"{NAMES[1]}.jpg")
-    message = refused()
+    message = error_of()
     assert f"{picture(voc, NAMES[1])} is " in message and "image already" in message
 
 
-def test_an_xml_that_is_none(voc: Path, refused: Refused) -> None:
+def test_an_xml_that_is_none(voc: Path, error_of: ErrorOf) -> None:
     xml(voc).write_bytes(picture(voc).read_bytes())
-    assert refused().startswith(f"{xml(voc)}: cannot be read as XML (")
+    assert error_of().startswith(f"{xml(voc)}: cannot be read as XML (")
 
 
-def test_an_object_without_a_name(voc: Path, refused: Refused) -> None:
+def test_an_object_without_a_name(voc: Path, error_of: ErrorOf) -> None:
     annotate(xml(voc), thing("  "))
-    assert refused() == f"{xml(voc)}: an <object> has no <name>; say there what it is"
+    assert error_of() == f"{xml(voc)}: an <object> has no <name>; write its class there"
 
 
 @pytest.mark.parametrize(
@@ -307,62 +297,64 @@ def test_an_object_without_a_name(voc: Path, refused: Refused) -> None:
         ((6, 10, 6, 20), "box 6,10 to 6,20 is empty or inverted"),
     ],
 )
-def test_a_box_that_cannot_be(box: tuple[int, ...], why: str, voc: Path, refused: Refused) -> None:
+def test_a_box_that_cannot_be(box: tuple[int, ...], why: str, voc: Path, error_of: ErrorOf) -> None:
     annotate(xml(voc), thing("cat", box))
-    assert refused().startswith(f"{xml(voc)}: {why}; ")
+    assert error_of().startswith(f"{xml(voc)}: {why}; ")
 
 
-def test_an_xml_without_a_box(voc: Path, refused: Refused) -> None:
+def test_an_xml_without_a_box(voc: Path, error_of: ErrorOf) -> None:
     annotate(xml(voc), "<object><name>cat</name></object>")
-    assert refused() == f"{xml(voc)}: no <bndbox><xmin> in it; fetch it again"
+    assert error_of() == f"{xml(voc)}: no <bndbox><xmin> in it; fetch it again"
 
 
-def test_a_name_that_is_not_in_the_label_map(voc: Path, tmp_path: Path, refused: Refused) -> None:
+def test_a_name_that_is_not_in_the_label_map(voc: Path, tmp_path: Path, error_of: ErrorOf) -> None:
     labels.write(tmp_path / "map.pbtxt", {1: "cat"})
-    message = refused("--label-map", tmp_path / "map.pbtxt")
+    message = error_of("--label-map", tmp_path / "map.pbtxt")
     assert message.startswith(
-        f"{xml(voc, NAMES[1])}: an object is called 'dog', which is not in the label map; add it"
+        f"{xml(voc, NAMES[1])}: the class 'dog' is not in the label map; add it"
     )
 
 
-def test_a_list_that_names_nothing_there(voc: Path, refused: Refused) -> None:
+def test_a_list_that_names_nothing_there(voc: Path, error_of: ErrorOf) -> None:
     folder = with_lists(voc, train=[*NAMES[:5], "nobody"], test=NAMES[5:])
     message = f"{folder / 'train.txt'}: line 6: there is no nobody; take it off the list"
-    assert refused() == message
+    assert error_of() == message
 
 
-def test_a_photo_on_both_lists(voc: Path, refused: Refused) -> None:
+def test_a_photo_on_both_lists(voc: Path, error_of: ErrorOf) -> None:
     folder = with_lists(voc, train=NAMES[:5], test=NAMES[4:])
     taken = f"{folder / 'train.txt'}: line 5"
-    assert refused().startswith(
+    assert error_of().startswith(
         f"{folder / 'test.txt'}: line 1: {NAMES[4]} is in {taken} already; take it off one"
     )
 
 
-def test_a_photo_twice_on_a_list(voc: Path, refused: Refused) -> None:
+def test_a_photo_twice_on_a_list(voc: Path, error_of: ErrorOf) -> None:
     with_lists(voc, train=[*NAMES[:5], NAMES[0]], test=NAMES[5:])
-    assert f"{NAMES[0]} is in " in refused()
+    assert f"{NAMES[0]} is in " in error_of()
 
 
-def test_a_list_of_photos_without_boxes(voc: Path, refused: Refused) -> None:
+def test_a_list_of_photos_without_boxes(voc: Path, error_of: ErrorOf) -> None:
     annotate(xml(voc))
     folder = with_lists(voc, train=NAMES[1:], test=[NAMES[0]])
     message = "not one of its photos has boxes; name another list"
-    assert refused() == f"{folder / 'test.txt'}: {message}"
+    assert error_of() == f"{folder / 'test.txt'}: {message}"
 
 
-def test_a_list_that_is_missing(voc: Path, tmp_path: Path, refused: Refused) -> None:
+def test_a_list_that_is_missing(voc: Path, tmp_path: Path, error_of: ErrorOf) -> None:
     lists = ("--train-list", tmp_path / "a.txt", "--test-list", tmp_path / "b.txt")
-    assert refused(*lists) == f"{tmp_path / 'a.txt'}: no such file; a list has a name a line"
+    assert error_of(*lists) == f"{tmp_path / 'a.txt'}: no such file; a list has one name per line"
 
 
-def test_one_list_without_the_other(voc: Path, tmp_path: Path, refused: Refused) -> None:
+def test_one_list_without_the_other(voc: Path, tmp_path: Path, error_of: ErrorOf) -> None:
     (tmp_path / "a.txt").write_text("\n".join(NAMES))
     path = tmp_path / "a.txt"
-    assert refused("--train-list", path) == f"{path}: give --test-list or --test-share as well"
-    assert refused("--test-list", path).startswith(f"{path}: says what is held out; say --train")
+    assert error_of("--train-list", path) == f"{path}: give --test-list or --test-share as well"
+    assert error_of("--test-list", path).startswith(
+        f"{path}: names only the test split; give --train"
+    )
 
 
 @pytest.mark.parametrize("option", [("--boxes", "body"), ("--classes", "species")])
-def test_an_option_for_pets(option: tuple[str, str], refused: Refused) -> None:
-    assert refused(*option) == f"{option[0]} goes with --pets only; leave it out"
+def test_an_option_for_pets(option: tuple[str, str], error_of: ErrorOf) -> None:
+    assert error_of(*option) == f"{option[0]} goes with --pets only; leave it out"

@@ -32,7 +32,7 @@ def read(root: Path, **options: Any) -> Dataset:
     return yolo.read(root, **options)
 
 
-def refused(root: Path, **options: Any) -> str:
+def error_of(root: Path, **options: Any) -> str:
     with pytest.raises(DataError) as error:
         read(root, **options)
     return str(error.value).replace(f"{root}/", "")
@@ -146,7 +146,7 @@ def test_a_label_map_is_matched_by_name(flat: Path) -> None:
 )
 def test_a_bad_line_is_named(flat: Path, line: str, message: str) -> None:
     (flat / "one.txt").write_text(f"{LINE}{line}\n")
-    assert refused(flat).startswith(message)
+    assert error_of(flat).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,18 @@ def test_a_bad_line_is_named(flat: Path, line: str, message: str) -> None:
 )
 def test_a_bad_data_yaml_is_named(flat: Path, config: str, message: str) -> None:
     (flat / "data.yaml").write_text(config)
-    assert refused(flat).startswith(message)
+    assert error_of(flat).startswith(message)
 
 
 def test_no_names_are_asked_for(flat: Path) -> None:
     (flat / "classes.txt").unlink()
-    assert "no data.yaml and no classes.txt; give --yolo a folder" in refused(flat)
+    assert "no data.yaml and no classes.txt; give --yolo a folder" in error_of(flat)
 
 
-def test_a_photo_in_both_splits_is_refused(tmp_path: Path) -> None:
+def test_a_photo_in_both_splits_is_error_of(tmp_path: Path) -> None:
     put(tmp_path, "images/train/one.jpg", LINE)
     (tmp_path / "data.yaml").write_text(f"train: images/train\nval: images/train\n{NAMES}")
-    assert "is trained on as well, so it measures nothing" in refused(tmp_path)
+    assert "is also in the training split" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize(("turned", "size"), [("follow", (20, 40)), ("ignore", (40, 20))])
@@ -183,7 +183,7 @@ def test_a_photo_that_exif_turns_is_asked_about(
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (40, 20)).save(flat / "one.jpg", exif=exif)
-    assert "say --turned follow or --turned ignore" in refused(flat)
+    assert "choose --turned follow or --turned ignore" in error_of(flat)
     photos = read(flat, turned=turned, division=Division(test_share=0.5)).photos
     assert size in {
         (p.width, p.height) for p in (*photos["train"], *photos["test"]) if p.name == "one"

@@ -210,7 +210,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (0.3, 0.33, 0.62, 0.58),
         )  # as what has learnt nothing says
         animals = tuple(
-            Animal(box, label, NAMES[label], crowd=number == 5 and label == 2)
+            Animal(box, NAMES[label], label, crowd=number == 5 and label == 2)
             for box in small
             for label in (1, 2)[: 1 + number % 2]
         )
