@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from petbox.errors import DataError
+from petbox.errors import DataError, PetboxError
 
 
 @contextmanager
@@ -42,6 +42,24 @@ def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def refuse_existing(path: Path) -> None:
     if path.exists():
         raise DataError(f"{path}: exists already and is not overwritten; remove it or name another")
+
+
+@contextmanager
+def locked(folder: Path, busy: PetboxError | None = None) -> Iterator[None]:
+    """Creates and locks `folder`; if another process has the lock, raises `busy`, or else waits."""
+    import fcntl  # not on Windows, where nothing locks
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            assert busy is not None
+            raise busy from error
+        yield
+    finally:
+        os.close(lock)
 
 
 def remove(path: Path) -> None:

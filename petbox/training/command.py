@@ -11,9 +11,7 @@ examples:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 import shutil
 import time
@@ -67,18 +65,20 @@ def main(options: Options) -> None:
     adjust(config, options, mapped)
     # A worker's share of a batch is too small for averages of its own.
     config.task.model.norm_activation.use_sync_bn = strategy.num_replicas_in_sync > 1
-    run.mkdir(parents=True, exist_ok=True)
-    if index == 0:
-        lock(run)
-        begin(run, options)
-        training_config.save_config(config, run)
-        shutil.copy(found.label_map, run / runs.LABEL_MAP)
-        if options.pipeline_config:
-            shutil.copy(options.pipeline_config, run / runs.PIPELINE_CONFIG)
-    start = time.monotonic()
-    with readable_errors(options):
+    run.mkdir(parents=True, exist_ok=True)  # by whichever worker comes first
+    with contextlib.ExitStack() as stack:
+        if index == 0:
+            busy = ModelError(f"{run}: is being trained by another process; wait for it")
+            stack.enter_context(outputs.locked(run, busy))
+            begin(run, options)
+            training_config.save_config(config, run)
+            shutil.copy(found.label_map, run / runs.LABEL_MAP)
+            if options.pipeline_config:
+                shutil.copy(options.pipeline_config, run / runs.PIPELINE_CONFIG)
+        stack.enter_context(readable_errors(options))
+        start = time.monotonic()
         train(config, run, options, strategy, index)
-    minutes = (time.monotonic() - start) / 60
+        minutes = (time.monotonic() - start) / 60
     if index == 0:
         run.rename(options.out)
         steps = config.trainer.train_steps
@@ -133,15 +133,6 @@ def inputs(folder: Path | None, mapped: PipelineConfig | None) -> Inputs:
     return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
 
 
-def lock(run: Path) -> None:
-    """Rejects a run that another process is training; the lock ends with this process."""
-    folder = os.open(run, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ModelError(f"{run}: is being trained by another process; wait for it") from error
-
-
 def begin(run: Path, options: Options) -> None:
     """Creates the run's folder, or checks that the unfinished one has the same options."""
     records = options.records and options.records.resolve()
@@ -165,7 +156,6 @@ def begin(run: Path, options: Options) -> None:
                 f"{chosen[name]}; finish it with the same options or remove it"
             )
         program.say(f"continuing {run}")
-    run.mkdir(parents=True, exist_ok=True)
     with outputs.product(saved, replace=True) as partial:
         partial.write_text(json.dumps(chosen, indent=1) + "\n")
 

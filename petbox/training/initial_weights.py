@@ -11,9 +11,7 @@ rejected: they are of other networks.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,14 +26,11 @@ from petbox.training import runs
 
 KERAS = ".h5"
 HDF5 = b"\x89HDF\r\n\x1a\n"
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
 PIECES = (".index", ".data-00000-of-00001")  # of a checkpoint, as the Model Garden writes it
 EXPECTED = "expected a Model Garden checkpoint, a folder with one, or Keras' weights (.h5)"
 OTHER_NETWORK = "of another network; take one trained with the same network, or another --preset"
-UNSUPPORTED = (
-    "_feature_extractor",
-    "FeatureExtractor",
-)  # the Object Detection API's, of TF 2 and TF 1
+# In names of the Object Detection API, of TensorFlow 2 and 1.
+UNSUPPORTED = ("_feature_extractor", "FeatureExtractor")
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
@@ -52,9 +47,8 @@ def found(place: str, downloads: Path) -> Path:
     elif path.is_dir():
         path = _in_folder(path)
     elif not Path(f"{path}.index").is_file():
-        if path.exists():
-            raise ModelError(f"{place}: not a checkpoint; {EXPECTED}")
-        raise ModelError(f"{place}: no such file; {EXPECTED}")
+        problem = "not a checkpoint" if path.exists() else "no such file"
+        raise ModelError(f"{place}: {problem}; {EXPECTED}")
     return path.resolve()
 
 
@@ -84,12 +78,12 @@ def _downloaded(url: str, downloads: Path) -> Path:
     name = url.partition("?")[0].rstrip("/").rpartition("/")[2]
     # Names may be the same for different URLs: every checkpoint is called ckpt-something.
     kept = downloads / hashlib.sha256(url.encode()).hexdigest()[:12] / name
-    with _locked(kept.parent):
+    with outputs.locked(kept.parent):  # workers on one machine take turns
         if name.endswith(KERAS):
             _fetch(url, kept)
             with _removed_on_error(kept):
                 _check_hdf5(url, kept)
-        elif ending := next((e for e in ARCHIVES if name.endswith(e)), None):
+        elif ending := next((e for e in archives.ENDINGS if name.endswith(e)), None):
             folder = kept.with_name(name.removesuffix(ending))
             if not folder.is_dir():
                 _fetch(url, kept)
@@ -119,18 +113,6 @@ def _removed_on_error(path: Path) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks `folder`, so that workers on one machine take turns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
 # Restoring
 
 
@@ -150,17 +132,13 @@ def load(parts: Mapping[str, Any], prefix: Path) -> None:
     pairs = list(places(parts, graph, prefix))
     shapes = reader.get_variable_to_shape_map()
     for path, variable, tensor in pairs:
-        if (shape := shapes.get(tensor)) != variable.shape.as_list():
-            ours = variable.shape.as_list()
+        if (shape := shapes.get(tensor)) != (ours := variable.shape.as_list()):
             raise ModelError(f"{prefix}: its {path} is {shape}, not {ours}: {OTHER_NETWORK}")
     try:
         status = tf.train.Checkpoint(**parts).read(str(prefix))
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        cause = str(error).splitlines()[0]
-        raise ModelError(
-            f"{prefix}: cannot be restored ({cause}); remove it and download it again"
-        ) from error
+        raise _damaged(prefix, error) from error
     check(parts, prefix)
     others = set(graph.parts) - set(parts)
     also = f"; it also has {', '.join(sorted(others))}" if others else ""
@@ -222,10 +200,7 @@ def _opened(prefix: Path) -> tuple[Any, Graph]:
         names = reader.get_variable_to_shape_map()
         text = reader.get_tensor(GRAPH) if GRAPH in names else b""
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        cause = str(error).splitlines()[0]
-        raise ModelError(
-            f"{prefix}: cannot be read ({cause}); remove it and download it again"
-        ) from error
+        raise _damaged(prefix, error) from error
     if any(other in name for name in names for other in UNSUPPORTED):
         raise ModelError(
             f"{prefix}: a checkpoint of the Object Detection API, whose Faster R-CNN is another "
@@ -235,6 +210,11 @@ def _opened(prefix: Path) -> tuple[Any, Graph]:
     if not text:
         raise ModelError(f"{prefix}: a checkpoint of TensorFlow 1, without objects; {EXPECTED}")
     return reader, Graph(TrackableObjectGraph.FromString(text).nodes)
+
+
+def _damaged(prefix: Path, error: Exception) -> ModelError:
+    cause = str(error).splitlines()[0]
+    return ModelError(f"{prefix}: cannot be read ({cause}); remove it and download it again")
 
 
 def places(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[Place]:

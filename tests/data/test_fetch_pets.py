@@ -245,7 +245,7 @@ def test_a_broken_download_goes_on_where_it_broke(mirror: Mirror, fetched: Any, 
     assert is_whole(out)
     assert mirror.ranges() == [None, "bytes=100000-", "bytes=250000-"]
     assert mirror.sent == len(IMAGES)  # not a byte twice
-    assert "the connection broke at 0.1 MB of 0.3 MB; going on from 0.1 MB" in done.stderr
+    assert "the connection broke at 0.1 MB of 0.3 MB; continuing from 0.1 MB" in done.stderr
 
 
 @pytest.mark.parametrize("marks", [{"Last-Modified": STAMP}, {"ETag": 'W/"weak"'}, {}])
@@ -347,7 +347,7 @@ def test_a_server_that_hangs_is_given_up_and_asked_again(
     mirror.script["/images.tar.gz"] = [hangs_at(100_000)]
     done = fetched(mirror.url, "--timeout", "0.5")
     assert done.returncode == 0, done.stderr
-    assert "nothing came for 0.5 s; going on from 0.1 MB" in done.stderr
+    assert "no data for 0.5 s; continuing from 0.1 MB" in done.stderr
     assert mirror.sent == len(IMAGES) and is_whole(out)
 
 
@@ -432,7 +432,7 @@ def test_a_download_larger_than_the_disk_is_refused_first(
 ) -> None:
     mirror.script["/annotations.tar.gz"] = [says(200, Content_Length=1 << 60)]
     why = refused(fetched(mirror.url, trust=ANYTHING), out)
-    assert "are to come, and only" in why and "make room" in why
+    assert "more are needed, and only" in why and "make room" in why
 
 
 def test_a_disk_that_fills_up_is_named_and_the_rest_comes_later(
@@ -488,8 +488,8 @@ def test_what_is_no_address_is_refused(url: str, fetched: Any, out: Path) -> Non
 def attempts(url: str, path: Path) -> list[float]:
     """How long was waited between the attempts, all of which failed."""
     waits: list[float] = []
-    with pytest.raises(ServiceError, match="5 times in a row; the same command goes on"):
-        fetch(url, path, patience=RetryPolicy(seconds=5, attempts=5, sleep=waits.append))
+    with pytest.raises(ServiceError, match="5 times in a row; repeat the command later"):
+        fetch(url, path, policy=RetryPolicy(seconds=5, attempts=5, sleep=waits.append))
     return waits
 
 
@@ -527,8 +527,8 @@ def test_progress_wins_new_patience(mirror: Mirror, tmp_path: Path) -> None:
     breaks = [breaks_at((i << 20) + 1) for i in range(1, 12)]
     mirror.script["/images.tar.gz"] = list(breaks)
     waits: list[float] = []
-    patience = RetryPolicy(attempts=3, sleep=waits.append)
-    fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file", patience=patience)
+    policy = RetryPolicy(attempts=3, sleep=waits.append)
+    fetch(f"{mirror.url}/images.tar.gz", tmp_path / "file", policy=policy)
     assert (tmp_path / "file").read_bytes() == content
     assert waits == [0] * len(breaks)
     assert mirror.sent == len(content)
@@ -682,12 +682,12 @@ def flipped(content: bytes, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "trouble"),
     [
-        (IMAGES[:200_000], "is no whole archive"),
-        (flipped(IMAGES, 200_000), "is no whole archive"),
-        (flipped(IMAGES, -6), "is no whole archive"),  # gzip's own check sum
+        (IMAGES[:200_000], "is not a complete archive"),
+        (flipped(IMAGES, 200_000), "is not a complete archive"),
+        (flipped(IMAGES, -6), "is not a complete archive"),  # gzip's own check sum
         (b"", "neither a .tar.gz nor a .tar"),
         (b"PK\3\4 a zip", "neither a .tar.gz nor a .tar"),
-        (gzip.compress(b"no tar at all" * 100), "is no whole archive"),
+        (gzip.compress(b"no tar at all" * 100), "is not a complete archive"),
     ],
     ids=["cut", "flipped", "check sum", "empty", "zip", "no tar"],
 )

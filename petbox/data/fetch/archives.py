@@ -1,8 +1,8 @@
-"""Tar archives, unpacked without trusting them.
+"""Unpacks untrusted tar archives.
 
-Plain files and folders below the target are all that is ever made, with our own permissions;
-`tarfile` only reads, and its extraction, which would also make links, devices and owners, is not
-used. Whatever an honest archive of images does not hold stops the unpacking by name.
+Only plain files and folders below the target are created, with our own permissions. `tarfile` only
+reads: its extraction would also create links, devices and owners. Anything else in an archive is an
+error that names the member.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, MIB, megabytes
 from petbox.errors import DataError
 
+ENDINGS = (".tar.gz", ".tgz", ".tar")
 MOST_MEMBERS = 50_000  # Oxford-IIIT Pet has about half of that, with what macOS left in it
 MOST_BYTES = 8_000 * MB  # unpacked; ten times Oxford-IIIT Pet
-LARGEST_READ = MIB  # more at once is a header that wants our memory
-REFUSED = "nothing of it is used; get it from another place"
+LARGEST_READ = MIB  # a header that needs more at once is an attack on our memory
+REJECTED = "nothing of it is used; get it from another place"
 
 
 def unpack(path: Path, folder: Path) -> int:
-    """Unpacks the `.tar` or `.tar.gz` at `path` below `folder`; the number of files."""
+    """Unpacks the `.tar` or `.tar.gz` at `path` into `folder`; returns the number of files."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     with _stream(path) as stream, _reading(path):
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
             for number, member in enumerate(archive, start=1):
                 if number > MOST_MEMBERS:
-                    raise DataError(f"{path}: holds more than {MOST_MEMBERS} files; {REFUSED}")
-                count += _one(path, archive, member, folder)
+                    raise DataError(f"{path}: holds more than {MOST_MEMBERS} files; {REJECTED}")
+                count += _extracted(path, archive, member, folder)
         while stream.read(LARGEST_READ):  # gzip's own check comes after the last byte
             pass
     return count
 
 
-def _one(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bool:
-    """Whether `member` was a file."""
+def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bool:
+    """Extracts `member`; returns whether it is a file."""
     target = folder / _safe_name(path, member)
     try:
         if member.isdir():
@@ -65,7 +66,7 @@ def _one(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: 
 
 
 def _safe_name(path: Path, member: tarfile.TarInfo) -> PurePosixPath:
-    """Where `member` goes, seen from the target folder."""
+    """The path of `member`, relative to the target folder."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or "\0" in member.name:
         trouble = "leads out of the folder"
@@ -75,7 +76,7 @@ def _safe_name(path: Path, member: tarfile.TarInfo) -> PurePosixPath:
         trouble = f"is said to have {member.size} bytes"
     else:
         return name
-    raise DataError(f"{path}: its member {member.name!r} {trouble}; {REFUSED}")
+    raise DataError(f"{path}: its member {member.name!r} {trouble}; {REJECTED}")
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is no whole archive ({error}); get it again") from error
+        raise DataError(f"{path}: is not a complete archive ({error}); get it again") from error
 
 
 # Reading
@@ -106,20 +107,20 @@ def _stream(path: Path) -> Iterator[_Forward]:
 
 
 class _Forward(io.RawIOBase):
-    """Reads on and on, but not without end and not much at once."""
+    """A file that is read forward only, with limits on each read and on the whole."""
 
-    def __init__(self, path: Path, source: IO[bytes], heard: Callable[[], None]) -> None:
-        self._path, self._source, self._heard = path, source, heard
+    def __init__(self, path: Path, source: IO[bytes], on_read: Callable[[], None]) -> None:
+        self._path, self._source, self._on_read = path, source, on_read
         self._position = 0
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= LARGEST_READ:
-            raise DataError(f"{self._path}: has a header of {megabytes(size)}; {REFUSED}")
+            raise DataError(f"{self._path}: has a header of {megabytes(size)}; {REJECTED}")
         chunk = self._source.read(size)
         self._position += len(chunk)
         if self._position > MOST_BYTES:
-            raise DataError(f"{self._path}: unpacks to over {megabytes(MOST_BYTES)}; {REFUSED}")
-        self._heard()
+            raise DataError(f"{self._path}: unpacks to over {megabytes(MOST_BYTES)}; {REJECTED}")
+        self._on_read()
         return chunk
 
     def tell(self) -> int:

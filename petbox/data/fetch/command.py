@@ -16,11 +16,7 @@ examples:
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,12 +29,11 @@ from petbox.data.fetch.checksum import Fingerprint, difference
 from petbox.data.fetch.download import RetryPolicy, fetch, is_url
 from petbox.errors import DataError
 
-# This address has stayed, and redirects to wherever the files are; the hashes are of 2012 to 2026.
+# This address is stable and redirects to the files, whose hashes have not changed since 2012.
 ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 ANNOTATIONS = "52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91"
 IMAGES = "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d"
 SIZES = {ANNOTATIONS: 19_173_078, IMAGES: 791_918_971}
-ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -64,12 +59,15 @@ def main(options: Options) -> None:
         program.say(f"{options.out}: exists already; remove it to download it again")
         outputs.remove(downloads)  # left by a run that was killed before this step
     elif is_url(options.from_):
-        with _locked(downloads):
+        busy = DataError(
+            f"{downloads}: another process is fetching into it; wait for it or stop it"
+        )
+        with outputs.locked(downloads, busy):
             parts = _downloaded(options.from_, downloads, expected, RetryPolicy(options.timeout))
             _make(options.out, parts)
             outputs.remove(downloads)
     else:
-        _make(options.out, _found(Path(options.from_).expanduser(), expected))
+        _make(options.out, _local(Path(options.from_).expanduser(), expected))
     print(options.out)
 
 
@@ -86,15 +84,15 @@ def _expected(options: Options) -> dict[str, Fingerprint]:
     }
 
 
-# Where the parts come from
+# Archives and folders
 
 
 def _downloaded(
-    url: str, folder: Path, expected: dict[str, Fingerprint], patience: RetryPolicy
+    url: str, folder: Path, expected: dict[str, Fingerprint], policy: RetryPolicy
 ) -> list[Path]:
     """The archives at `url`, whole and checked, in `folder`."""
     name = url.partition("?")[0].rpartition("/")[2]
-    if name.endswith(ARCHIVE_ENDINGS):
+    if name.endswith(archives.ENDINGS):
         sources = {folder / name: (url, Fingerprint())}
     else:
         sources = {
@@ -105,11 +103,11 @@ def _downloaded(
         if archive.exists() and difference(archive, fingerprint):
             archive.unlink()  # from an earlier run with another checksum
         if not archive.exists():
-            fetch(address, archive, fingerprint, patience)
+            fetch(address, archive, fingerprint, policy)
     return list(sources)
 
 
-def _found(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
+def _local(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
     """The archive at `place`, or what the folder there holds: archives, or folders."""
     if place.is_file():
         return [place]
@@ -128,23 +126,6 @@ def _found(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
             trouble = f"has neither {archive.name} nor {name}/" if place.is_dir() else "not there"
             raise DataError(f"{place}: {trouble}; give --from a folder that holds the data set")
     return parts
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks `folder` for this process, until it exits."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"{folder}: another process is fetching into it; wait for that, or end it"
-            ) from error
-        yield
-    finally:
-        os.close(lock)
 
 
 # Unpacking
@@ -174,7 +155,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _strip_top_folder(folder: Path) -> None:
-    """Removes a single folder around the content, as `tar` creates it."""
+    """Removes a single folder around the content, as archives often have."""
     around = [path for path in folder.iterdir() if path.is_dir()]
     if len(around) == 1 and (around[0] / "images").is_dir():
         for path in sorted(around[0].iterdir()):
@@ -182,11 +163,11 @@ def _strip_top_folder(folder: Path) -> None:
         around[0].rmdir()
 
 
-def _check_layout(folder: Path, who: str) -> None:
-    """Enough of the layout to detect another data set, or half of this one."""
+def _check_layout(folder: Path, source: str) -> None:
+    """Checks enough of the layout to detect another data set, or half of this one."""
     for expected in ("images", "annotations/list.txt"):
         if not (folder / expected).exists():
             raise DataError(
-                f"{who} {expected} is missing; expected images/ and annotations/ as "
+                f"{source} {expected} is missing; expected images/ and annotations/ as "
                 "Oxford-IIIT Pet has them"
             )

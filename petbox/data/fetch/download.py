@@ -28,7 +28,7 @@ from petbox.cli.sizes import MIB, megabytes
 from petbox.data.fetch.checksum import Fingerprint, difference
 from petbox.errors import DataError, ServiceError
 
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # retrying any other status is useless
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # retrying any other status is useless
 LONGEST_WAIT = 60.0
 ENOUGH = MIB  # bytes that make an attempt count as progress
 CHUNK = 1 << 18
@@ -59,24 +59,24 @@ def fetch(
     url: str,
     path: Path,
     fingerprint: Fingerprint | None = None,
-    patience: RetryPolicy | None = None,
+    policy: RetryPolicy | None = None,
 ) -> None:
     """Downloads `url` to `path`, resuming what an earlier run left of it.
 
     A file other than the expected one is removed and raises a DataError; a server that does not
     send it raises a ServiceError. No other process may write to `path` meanwhile.
     """
-    expected, patience = fingerprint or Fingerprint(), patience or RetryPolicy()
+    expected, policy = fingerprint or Fingerprint(), policy or RetryPolicy()
     _check(url)
     part = _Part(path)
     with _writing(part.path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _complete(url, part, expected, patience)
+    _complete(url, part, expected, policy)
     trouble = difference(part.path, expected)
     if trouble and part.pieced:
         say(f"{path.name}: the pieces do not fit together ({trouble}); starting over")
         part.clear()
-        _complete(url, part, expected, patience)
+        _complete(url, part, expected, policy)
         trouble = difference(part.path, expected)
     if trouble:
         part.clear()
@@ -161,29 +161,29 @@ def _writing(path: Path) -> Iterator[None]:
 # Attempts
 
 
-def _complete(url: str, part: _Part, expected: Fingerprint, patience: RetryPolicy) -> None:
+def _complete(url: str, part: _Part, expected: Fingerprint, policy: RetryPolicy) -> None:
     """Retries until the file is complete or the policy gives up."""
     failures, furthest = 0, part.size
-    while part.size != expected.size:  # which is never None
+    while part.size != expected.size:
         before = part.size
         try:
-            _attempt(url, part, expected, patience.seconds)
+            _attempt(url, part, expected, policy.seconds)
             break
         except _Retryable as trouble:
             if part.size >= furthest + ENOUGH:
                 failures, furthest = 0, part.size
             failures += 1
-            if failures >= patience.attempts:
+            if failures >= policy.attempts:
                 raise ServiceError(
-                    f"{url}: {trouble}, {failures} times in a row; the same command goes on from "
-                    f"{megabytes(part.size)} later, or name another address or a copy of your own"
+                    f"{url}: {trouble}, {failures} times in a row; repeat the command later to "
+                    f"continue from {megabytes(part.size)}, or name another address or a local copy"
                 ) from trouble
             wait = 0.0 if part.size > before else 2.0 ** (failures - 1)
             wait = min(LONGEST_WAIT, wait if trouble.wait is None else trouble.wait)
             after = f" in {wait:g} s" if wait else ""
-            where = f"going on from {megabytes(part.size)}" if part.size else "trying again"
+            where = f"continuing from {megabytes(part.size)}" if part.size else "trying again"
             say(f"{url}: {trouble}; {where}{after}")
-            patience.sleep(wait)
+            policy.sleep(wait)
 
 
 def _attempt(url: str, part: _Part, expected: Fingerprint, seconds: float) -> None:
@@ -195,14 +195,14 @@ def _attempt(url: str, part: _Part, expected: Fingerprint, seconds: float) -> No
     request = urllib.request.Request(url, headers=headers)
     try:
         with _opener().open(request, timeout=seconds) as response:
-            _take(url, response, part, expected)
+            _save(url, response, part, expected)
     except urllib.error.HTTPError as error:
         with error:
             _handle_status(url, error, part, expected)
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             why = error.reason.verify_message
-            raise ServiceError(f"{url}: its certificate is not to be trusted ({why})") from error
+            raise ServiceError(f"{url}: its certificate is not trusted ({why})") from error
         if isinstance(error.reason, str):  # a redirect to another protocol
             raise ServiceError(f"{url}: leads to an {error.reason}; name another") from error
         raise _Retryable(_why(error.reason, seconds)) from error
@@ -228,14 +228,14 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _why(error: object, seconds: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"nothing came for {seconds:g} s"
+        return f"no data for {seconds:g} s"
     if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
         return "the connection broke"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be reached ({error.strerror.lower()})"
     if isinstance(error, OSError):
-        return f"cannot be reached ({error})"  # a proxy's refusal, for one
-    return f"does not speak HTTP as it should ({type(error).__name__})"
+        return f"cannot be reached ({error})"  # such as an error of the proxy
+    return f"is not a valid HTTP server ({type(error).__name__})"
 
 
 def _handle_status(
@@ -247,18 +247,18 @@ def _handle_status(
         if match and int(match[1]) == part.size and expected.size in (None, part.size):
             return
         part.clear()
-        raise _Retryable("has another file by now", wait=0) from error
-    says = f"answers {error.code} {http.client.responses.get(error.code, '')}".rstrip()
-    if error.code in PASSING:
+        raise _Retryable("has another file now", wait=0) from error
+    status = f"answers {error.code} {http.client.responses.get(error.code, '')}".rstrip()
+    if error.code in TRANSIENT:
         after = error.headers.get("Retry-After", "")
-        raise _Retryable(says, float(after) if after.isdecimal() else None) from error
-    raise ServiceError(f"{url}: {says}; check the address, or name another") from error
+        raise _Retryable(status, float(after) if after.isdecimal() else None) from error
+    raise ServiceError(f"{url}: {status}; check the address, or name another") from error
 
 
-# An response
+# The response
 
 
-def _take(url: str, response: http.client.HTTPResponse, part: _Part, expected: Fingerprint) -> None:
+def _save(url: str, response: http.client.HTTPResponse, part: _Part, expected: Fingerprint) -> None:
     if response.headers.get_content_type() == "text/html":
         raise ServiceError(f"{url}: sends a web page, not a file; open it in a browser to see why")
     total: int | None
@@ -311,6 +311,6 @@ def _check_free_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise DataError(
-            f"{path}: {megabytes(needed)} are to come, and only {megabytes(free)} are free here; "
-            "make room, and the same command goes on"
+            f"{path}: {megabytes(needed)} more are needed, and only {megabytes(free)} are free; "
+            "make room, then run the command again"
         )
