@@ -1,7 +1,7 @@
-"""Writes records: photos decoded to see that they can be, several at a time, and put into shards.
+"""Writes records: decodes the images to check them, several at a time, and writes the shards.
 
-Images go in as the files they are where TensorFlow decodes these (`petbox.data.image_files`);
-nothing is scaled. The same photos and seed give the same bytes, whatever the number of workers.
+Files are kept byte for byte if TensorFlow decodes them (`petbox.data.image_files`); nothing is
+scaled. The same photos and seed give the same bytes, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import threading
 import warnings
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petbox.cli import parallel
 from petbox.data import annotations as data_annotations
 from petbox.data import labels, records
-from petbox.data.annotations import Dataset, Photo
+from petbox.data.annotations import Dataset, Found, Photo
 from petbox.errors import DataError
 
 if TYPE_CHECKING:  # Pillow is needed only when there is something to write
     from petbox.data.image_files import Stored
 
-PICTURES_A_SHARD = 256
-AHEAD = 4  # images in memory for each worker
+IMAGES_PER_SHARD = 256
 BROKEN = "left out, cannot be decoded"
 
 
@@ -42,22 +42,22 @@ def write(
 ) -> None:
     """Makes `folder` of `dataset`; calls `advance` after each image.
 
-    Images are shuffled, for lists are sorted by breed and training draws from a window.
+    Images are shuffled, because lists are sorted by breed and training shuffles only a window.
     """
     folder.mkdir(parents=True)
     shards = {
-        split: -(-len(photos) // PICTURES_A_SHARD) for split, photos in dataset.photos.items()
+        split: -(-len(photos) // IMAGES_PER_SHARD) for split, photos in dataset.photos.items()
     }
     written = _Written(dataset)
     workers = workers or os.cpu_count() or 1
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
         recorded = _Recorder(dataset.turned, leave_out_broken)
         for split, photos in dataset.photos.items():
             shuffled = random.Random(f"{seed} {split}").sample(photos, len(photos))
             for at, path in enumerate(records.shard_paths(folder, split, shards[split])):
                 ours = shuffled[at :: shards[split]]
-                found = _in_order(pool, recorded, ours, AHEAD * workers)
+                found = parallel.in_order(recorded, ours, workers, threading.Event())
                 _write_shard(path, found, split, written, advance)
             written.check(split)
     labels.write(folder / labels.FILE_NAME, dataset.labels)
@@ -66,7 +66,7 @@ def write(
 
 @dataclass(frozen=True)
 class _Record:
-    """A photo's record; None where it is left out."""
+    """An image's record; None if the image is left out."""
 
     photo: Photo
     serialized: bytes | None
@@ -74,7 +74,7 @@ class _Record:
 
 
 class _Recorder:
-    """Makes a photo's record; called by threads, for decoding leaves Python's lock alone."""
+    """Makes an image's record; called by threads, because decoding releases Python's lock."""
 
     def __init__(self, turned: str, leave_out_broken: bool) -> None:
         from petbox.data import image_files
@@ -99,26 +99,26 @@ class _Written:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._pictures = dict.fromkeys(dataset.photos, 0)
+        self._images = dict.fromkeys(dataset.photos, 0)
         self._animals: dict[str, Counter[int]] = {split: Counter() for split in dataset.photos}
-        self._changes: defaultdict[str, list[str]] = defaultdict(list)
+        self._changes = Found(list)
 
     def add(self, split: str, record: _Record) -> None:
         if record.change:
             self._changes[record.change].append(record.photo.path.name)
         if record.serialized is not None:
-            self._pictures[split] += 1
+            self._images[split] += 1
             self._animals[split].update(animal.label for animal in record.photo.animals)
 
     def check(self, split: str) -> None:
-        if not self._pictures[split]:
+        if not self._images[split]:
             raise DataError(f"{split}: none of its images can be decoded; fetch them again")
 
     def info(self, source: str, seed: int, shards: dict[str, int]) -> records.RecordsInfo:
         names = self._dataset.labels
         animals = {s: {n: count[i] for i, n in names.items()} for s, count in self._animals.items()}
         remarks = self._dataset.remarks | data_annotations.remarks(self._changes)
-        return records.RecordsInfo(source, seed, names, self._pictures, shards, animals, remarks)
+        return records.RecordsInfo(source, seed, names, self._images, shards, animals, remarks)
 
 
 def _write_shard(
@@ -138,19 +138,6 @@ def _write_shard(
             advance()
 
 
-def _in_order(
-    pool: Executor, recorded: Callable[[Photo], _Record], photos: Sequence[Photo], ahead: int
-) -> Iterator[_Record]:
-    """Several at a time and never more than a few ahead, because images are large."""
-    waiting: deque[Future[_Record]] = deque()
-    for photo in photos:
-        waiting.append(pool.submit(recorded, photo))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
 def _example(tf: Any, photo: Photo, stored: Stored) -> Any:
     """The keys of the Object Detection API's `create_pet_tf_record.py`; a crowd has one more.
 
@@ -159,32 +146,33 @@ def _example(tf: Any, photo: Photo, stored: Stored) -> Any:
     ymin, xmin, ymax, xmax = zip(*(animal.box for animal in photo.animals), strict=True)
     crowds = [int(animal.crowd) for animal in photo.animals]
 
-    def words(values: Iterable[bytes]) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    def text(*values: str | bytes) -> Any:
+        encoded = [value.encode() if isinstance(value, str) else value for value in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
-    def wholes(values: Iterable[int]) -> Any:
+    def integers(*values: int) -> Any:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
     def fractions(values: Iterable[float]) -> Any:
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
     features = {
-        "image/height": wholes([photo.height]),
-        "image/width": wholes([photo.width]),
-        "image/filename": words([photo.path.name.encode()]),
-        "image/source_id": words([str(photo.number).encode()]),
-        "image/key/sha256": words([hashlib.sha256(stored.encoded).hexdigest().encode()]),
-        "image/encoded": words([stored.encoded]),
-        "image/format": words([stored.format.encode()]),
+        "image/height": integers(photo.height),
+        "image/width": integers(photo.width),
+        "image/filename": text(photo.path.name),
+        "image/source_id": text(str(photo.number)),
+        "image/key/sha256": text(hashlib.sha256(stored.encoded).hexdigest()),
+        "image/encoded": text(stored.encoded),
+        "image/format": text(stored.format),
         "image/object/bbox/xmin": fractions(xmin),
         "image/object/bbox/xmax": fractions(xmax),
         "image/object/bbox/ymin": fractions(ymin),
         "image/object/bbox/ymax": fractions(ymax),
-        "image/object/class/text": words(a.name.encode() for a in photo.animals),
-        "image/object/class/label": wholes(a.label for a in photo.animals),
-        "image/object/difficult": wholes(int(a.difficult) for a in photo.animals),
-        "image/object/truncated": wholes(int(a.truncated) for a in photo.animals),
-        "image/object/view": words(a.pose.encode() for a in photo.animals),
-        **({"image/object/is_crowd": wholes(crowds)} if any(crowds) else {}),
+        "image/object/class/text": text(*(a.name for a in photo.animals)),
+        "image/object/class/label": integers(*(a.label for a in photo.animals)),
+        "image/object/difficult": integers(*(int(a.difficult) for a in photo.animals)),
+        "image/object/truncated": integers(*(int(a.truncated) for a in photo.animals)),
+        "image/object/view": text(*(a.pose for a in photo.animals)),
+        **({"image/object/is_crowd": integers(*crowds)} if any(crowds) else {}),
     }
     return tf.train.Example(features=tf.train.Features(feature=features))

@@ -5,7 +5,7 @@ Everything else is as in `fasterrcnn_resnetfpn_coco` of `tf-models-official`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,9 @@ _SMALL = {
     "task.model.anchor.anchor_size": 4.0,
     "task.model.detection_head.num_convs": 0,
     "task.model.roi_generator.use_batched_nms": True,
+    "task.model.detection_generator.nms_version": "batched",
     "task.model.roi_generator.pre_nms_top_k": 256,
     "task.model.roi_sampler.num_sampled_rois": 32,
-    "task.model.detection_generator.nms_version": "batched",
     # The default of 0.997 needs thousands of steps before the running averages are useful.
     "task.model.norm_activation.norm_momentum": 0.9,
     "task.model.norm_activation.use_sync_bn": False,
@@ -84,72 +84,56 @@ _RESNET101 = {
     "task.model.max_level": 6,
     "task.model.backbone.resnet.model_id": 101,
     "task.model.roi_generator.use_batched_nms": True,
+    "task.model.detection_generator.nms_version": "batched",
     "task.model.roi_generator.num_proposals": 300,
     "task.model.roi_generator.test_num_proposals": 300,
     "task.model.roi_sampler.num_sampled_rois": 128,
-    "task.model.detection_generator.nms_version": "batched",
     # The default of 0.997 is for many more and larger batches.
     "task.model.norm_activation.norm_momentum": 0.99,
     "task.train_data.global_batch_size": 8,
     "task.train_data.shuffle_buffer_size": 1000,  # records are shuffled when written
     "task.validation_data.global_batch_size": 8,
     "trainer.train_steps": 10_000,
+    "trainer.optimizer_config.optimizer.sgd.global_clipnorm": 10.0,
 }
 _RESNET50 = {**_RESNET101, "task.model.backbone.resnet.model_id": 50}  # faster, less accurate
 
 
-def _small(changes: Mapping[str, Any], config: Any) -> None:
-    _apply(changes, config)
-    cosine_learning_rate(config, 0.03)
-
-
-def _large(changes: Mapping[str, Any], config: Any) -> None:
-    _apply(changes, config)
-    cosine_learning_rate(config, 0.01, warmup=500)
-    config.trainer.optimizer_config.optimizer.sgd.global_clipnorm = 10.0
-
-
-def _apply(changes: Mapping[str, Any], config: Any) -> None:
+def _configure(changes: Mapping[str, Any], peak: float, warmup: int, config: Any) -> None:
     for name, value in changes.items():
         overrides.put(config, name, value)
+    cosine_learning_rate(config, peak, warmup)
 
 
-PRESETS: dict[str, Callable[[Any], None]] = {
-    "faster_rcnn_mobilenet_v2_pets": partial(_small, _MOBILENET),
-    "faster_rcnn_resnet101_pets": partial(_large, _RESNET101),
-    "faster_rcnn_resnet50_pets": partial(_large, _RESNET50),
-    "toy": partial(_small, _TOY),
+PRESETS = {
+    "faster_rcnn_mobilenet_v2_pets": partial(_configure, _MOBILENET, 0.03, 40),
+    "faster_rcnn_resnet101_pets": partial(_configure, _RESNET101, 0.01, 500),
+    "faster_rcnn_resnet50_pets": partial(_configure, _RESNET50, 0.01, 500),
+    "toy": partial(_configure, _TOY, 0.03, 40),
 }
 
 
-def cosine_learning_rate(config: Any, peak: float, warmup: int = 40) -> None:
+def cosine_learning_rate(config: Any, peak: float, warmup: int) -> None:
     """SGD with a learning rate that warms up and then falls to zero at the last step."""
     steps = config.trainer.train_steps
-    config.trainer.optimizer_config.override(
-        {
-            "optimizer": {"type": "sgd", "sgd": {"momentum": 0.9}},
-            "learning_rate": {
-                "type": "cosine",
-                "cosine": {"initial_learning_rate": peak, "decay_steps": steps},
-            },
-            "warmup": {
-                "type": "linear",
-                "linear": {"warmup_steps": _share(warmup, steps), "warmup_learning_rate": 0},
-            },
-        },
-        is_strict=False,
-    )
+    cosine = {"initial_learning_rate": peak, "decay_steps": steps}
+    linear = {"warmup_steps": _share(warmup, steps), "warmup_learning_rate": 0}
+    changes = {
+        "optimizer": {"type": "sgd", "sgd": {"momentum": 0.9}},
+        "learning_rate": {"type": "cosine", "cosine": cosine},
+        "warmup": {"type": "linear", "linear": linear},
+    }
+    config.trainer.optimizer_config.override(changes, is_strict=False)
 
 
 def train_for(config: Any, steps: int) -> None:
     """Changes the number of steps; a rate that is zero at the last one stays so."""
     rate, warmup = config.trainer.optimizer_config.learning_rate, _warmup(config)
     cosine = rate.cosine
-    to_the_end = rate.type == "cosine" and (
-        cosine.offset + cosine.decay_steps == config.trainer.train_steps
-    )
+    ends_at = cosine.offset + cosine.decay_steps if rate.type == "cosine" else None
+    ends_with_the_last = ends_at == config.trainer.train_steps
     config.trainer.train_steps = steps
-    if not to_the_end:
+    if not ends_with_the_last:
         return
     if warmup:
         warmup.warmup_steps = _share(warmup.warmup_steps, steps)
