@@ -1,7 +1,8 @@
 """Runs a function over many items in threads, and yields the results in order.
 
 At most `parallel` items are in progress, and none starts far ahead of the oldest unfinished one, so
-memory is bounded. The first failure ends it. Threads, because the work is waiting for networks.
+memory is bounded. The first failure ends it. Threads, because waiting for networks and decoding
+images release Python's lock.
 """
 
 from __future__ import annotations

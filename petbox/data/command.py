@@ -168,9 +168,9 @@ def source(options: Options) -> str:
 
 
 def report(info: records.RecordsInfo) -> None:
-    for split, pictures in info.pictures.items():
+    for split, images in info.pictures.items():
         animals = sum(info.animals[split].values())
-        program.say(f"{split}: {pictures} images, {animals} objects")
+        program.say(f"{split}: {images} images, {animals} objects")
     for what, names in info.remarks.items():
         more = ", …" if len(names) > NAMES_SHOWN else ""
         program.say(f"{what}: {len(names)} ({', '.join(names[:NAMES_SHOWN])}{more})")

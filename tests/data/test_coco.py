@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Ten pictures in images/; no file beside them yet."""
+    """Ten images in images/; no file beside them yet."""
     folder = tmp_path / "mine"
     (folder / "images").mkdir(parents=True)
     for number in range(10):
@@ -113,7 +113,7 @@ def test_sagemakers_boxes_are_corners(root: Path) -> None:
     assert dataset.remarks["boxes read as xmin, ymin, xmax, ymax"] == ("annotations.json",)
 
 
-def test_the_form_of_boxes_may_be_said(root: Path) -> None:
+def test_the_form_of_boxes_may_be_chosen(root: Path) -> None:
     stated = of_coco()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [20, 10, 50, 30]
@@ -138,7 +138,7 @@ def test_a_category_0_in_use_numbers_all_anew(root: Path) -> None:
     assert [animal.label for animal in animals(dataset)] == [1, 2] * 5
 
 
-def test_a_category_0_that_names_the_whole_is_left_out_and_told_of(root: Path) -> None:
+def test_a_category_0_that_names_the_whole_is_left_out_and_reported(root: Path) -> None:
     stated = of_coco()
     stated["categories"].append({"id": 0, "name": "pets"})
     dataset = read(root, stated)
@@ -157,7 +157,7 @@ def test_a_label_map_names_sagemakers_numbers(root: Path) -> None:
     assert [animal.name for animal in animals(dataset)] == ["cat", "dog"] * 5
 
 
-def test_a_box_less_than_a_pixel_outside_is_trimmed_and_told_of(root: Path) -> None:
+def test_a_box_less_than_a_pixel_outside_is_trimmed_and_reported(root: Path) -> None:
     stated = of_coco()
     stated["annotations"][0]["bbox"] = [-0.3, 10, 60.7, 30.01]
     dataset = read(root, stated)
@@ -198,7 +198,7 @@ def test_names_may_be_seen_from_the_file(root: Path) -> None:
 def test_ids_may_be_words(root: Path) -> None:
     stated = of_coco()
     for image, annotation in zip(stated["images"], stated["annotations"], strict=True):
-        image["id"] = annotation["image_id"] = f"picture {image['id']}"
+        image["id"] = annotation["image_id"] = f"image {image['id']}"
     photos = chain(*read(root, stated).photos.values())
     assert sorted(photo.number for photo in photos) == list(range(1, 11))
 
@@ -221,7 +221,7 @@ def with_box(*bbox: object) -> Json:
         ((20, 10, 30, -5), "box 20,10 to 50,5 is empty or inverted"),
     ],
 )
-def test_a_box_that_cannot_be(bbox: tuple[float, ...], why: str, error_of: ErrorOf) -> None:
+def test_a_box_that_is_invalid(bbox: tuple[float, ...], why: str, error_of: ErrorOf) -> None:
     message = error_of(with_box(*bbox))
     assert message.startswith(f"FILE: annotation 1002 of 2.jpg: {why}; ")
     assert message.endswith("(boxes are read as x, y, width, height)")
@@ -234,7 +234,7 @@ def test_a_box_that_is_not_four_numbers(bbox: tuple[Any, ...], error_of: ErrorOf
     assert message.endswith("; it must be four numbers")
 
 
-def test_corners_in_a_coco_file_are_asked_about(error_of: ErrorOf) -> None:
+def test_corners_in_a_coco_file_are_rejected(error_of: ErrorOf) -> None:
     stated = of_coco()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [20, 15, 50, 30]
@@ -243,14 +243,14 @@ def test_corners_in_a_coco_file_are_asked_about(error_of: ErrorOf) -> None:
     )
 
 
-def test_widths_in_sagemakers_form_are_asked_about(error_of: ErrorOf) -> None:
+def test_widths_in_sagemakers_form_are_rejected(error_of: ErrorOf) -> None:
     stated = sagemaker()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [20, 15, 10, 20]
     assert "all fit as x, y, width, height: if that is meant, give --bbox xywh" in error_of(stated)
 
 
-def test_boxes_in_fractions_are_error_of(error_of: ErrorOf) -> None:
+def test_boxes_in_fractions_are_rejected(error_of: ErrorOf) -> None:
     stated = sagemaker()
     for annotation in stated["annotations"]:
         annotation["bbox"] = [0.1, 0.2, 0.5, 1.0]
@@ -280,7 +280,7 @@ def test_a_file_without_annotations(error_of: ErrorOf) -> None:
     )
 
 
-def test_a_picture_that_is_missing(root: Path, error_of: ErrorOf) -> None:
+def test_a_image_that_is_missing(root: Path, error_of: ErrorOf) -> None:
     (root / "images" / "4.jpg").unlink()
     message = error_of(of_coco())
     assert message.startswith(f"{root / 'images' / '4.jpg'}: no such file, but FILE names it; ")
@@ -313,7 +313,7 @@ def spoiled(key: str, at: int, **changes: object) -> Json:
         (spoiled("categories", 1, id=-1), "FILE: a box is of category 17, which is not among "),
     ],
 )
-def test_an_entry_that_cannot_be(stated: Json, message: str, error_of: ErrorOf) -> None:
+def test_an_entry_that_is_invalid(stated: Json, message: str, error_of: ErrorOf) -> None:
     assert error_of(stated).startswith(message)
 
 
@@ -325,19 +325,19 @@ def test_a_category_that_is_not_in_the_label_map(tmp_path: Path, error_of: Error
     assert error_of(sagemaker(), *option).startswith(f"FILE: {message.format('class_2')}")
 
 
-def test_a_size_that_is_not_the_pictures(root: Path, tmp_path: Path, run: Any) -> None:
+def test_a_size_that_is_not_the_images(root: Path, tmp_path: Path, run: Any) -> None:
     path = put(root, spoiled("images", 3, width=80))
     done = run("train/make_records.py", "--coco", path, "--out", tmp_path / "out")
     assert done.returncode == 1
-    picture = root / "images" / "3.jpg"
-    assert f"error: {path}: states 80x40, but {picture} is 60x40; " in done.stderr
+    opened = root / "images" / "3.jpg"
+    assert f"error: {path}: states 80x40, but {opened} is 60x40; " in done.stderr
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]
 
 
 # What is wrong with the options
 
 
-def test_a_folder_of_pictures_that_is_missing(tmp_path: Path, error_of: ErrorOf) -> None:
+def test_a_folder_of_images_that_is_missing(tmp_path: Path, error_of: ErrorOf) -> None:
     message = error_of(of_coco(), "--images", tmp_path / "nowhere")
     assert message.startswith(f"{tmp_path / 'nowhere'}: no such folder; give --images")
 
@@ -347,7 +347,7 @@ def test_more_folders_than_files(root: Path, error_of: ErrorOf) -> None:
     assert message == "--coco takes one file or two, the second held out, and --images as many"
 
 
-def test_a_picture_in_both_files(root: Path) -> None:
+def test_a_image_in_both_files(root: Path) -> None:
     path = put(root, of_coco())
     with pytest.raises(DataError, match=r"0\.jpg is also in the training split"):
         coco.read([path, path])

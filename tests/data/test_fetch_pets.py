@@ -231,14 +231,16 @@ def test_what_is_there_already_is_not_fetched_again(
     assert mirror.asked == [] and is_whole(out)
 
 
-def test_another_folder_of_that_name_is_left_alone(fetched: Any, out: Path) -> None:
+def test_another_folder_of_that_name_is_not_changed(fetched: Any, out: Path) -> None:
     out.mkdir(parents=True)
     done = fetched("http://127.0.0.1:1")
     assert done.returncode == 1
     assert f"{out}: exists, but images is missing" in done.stderr
 
 
-def test_a_broken_download_goes_on_where_it_broke(mirror: Mirror, fetched: Any, out: Path) -> None:
+def test_a_broken_download_continues_where_it_broke(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
     mirror.script["/images.tar.gz"] = [breaks_at(100_000), breaks_at(250_000)]
     done = fetched(mirror.url)
     assert done.returncode == 0, done.stderr
@@ -249,7 +251,7 @@ def test_a_broken_download_goes_on_where_it_broke(mirror: Mirror, fetched: Any, 
 
 
 @pytest.mark.parametrize("marks", [{"Last-Modified": STAMP}, {"ETag": 'W/"weak"'}, {}])
-def test_a_server_that_marks_its_files_badly_can_be_gone_on_with(
+def test_a_server_that_marks_its_files_badly_can_be_resumed(
     marks: dict[str, str], mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.marks = marks
@@ -291,7 +293,7 @@ def test_a_server_that_sends_another_piece_starts_over(
     assert is_whole(out)
 
 
-def test_a_file_that_changes_in_between_is_taken_anew(
+def test_a_file_that_changes_in_between_is_downloaded_again(
     mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.files["/images.tar.gz"] = noise(1, 400_000)
@@ -306,7 +308,7 @@ def test_a_file_that_changes_in_between_is_taken_anew(
     assert mirror.ranges() == [None, "bytes=100000-"]
 
 
-def test_a_file_that_changes_unnoticed_is_taken_anew(
+def test_a_file_that_changes_unnoticed_is_downloaded_again(
     mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.files["/images.tar.gz"] = noise(1, len(IMAGES))
@@ -322,7 +324,9 @@ def test_a_file_that_changes_unnoticed_is_taken_anew(
     assert is_whole(out)
 
 
-def test_a_file_that_got_shorter_is_taken_anew(mirror: Mirror, fetched: Any, out: Path) -> None:
+def test_a_file_that_got_shorter_is_downloaded_again(
+    mirror: Mirror, fetched: Any, out: Path
+) -> None:
     part(out).parent.mkdir(parents=True)
     part(out).write_bytes(noise(1, len(IMAGES) + 1))
     assert fetched(mirror.url).returncode == 0
@@ -330,7 +334,7 @@ def test_a_file_that_got_shorter_is_taken_anew(mirror: Mirror, fetched: Any, out
     assert mirror.ranges() == [f"bytes={len(IMAGES) + 1}-", None]
 
 
-def test_a_file_that_came_whole_is_not_asked_for_again(
+def test_a_file_that_came_whole_is_not_requested_again(
     mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     part(out).parent.mkdir(parents=True)
@@ -341,7 +345,7 @@ def test_a_file_that_came_whole_is_not_asked_for_again(
     assert mirror.sent == 0
 
 
-def test_a_server_that_hangs_is_given_up_and_asked_again(
+def test_a_server_that_hangs_is_dropped_and_retried(
     mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.script["/images.tar.gz"] = [hangs_at(100_000)]
@@ -352,7 +356,7 @@ def test_a_server_that_hangs_is_given_up_and_asked_again(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_in_trouble_is_asked_again(
+def test_a_server_that_is_overloaded_is_retried(
     status: int, mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.script["/images.tar.gz"] = [says(status, Retry_After=0)]
@@ -381,7 +385,7 @@ def test_a_refusal_ends_it_at_once(status: int, mirror: Mirror, fetched: Any, ou
 
 
 @pytest.mark.parametrize("place", ["/loop", "file:///etc/passwd", "ftp://127.0.0.1/x"])
-def test_a_redirect_to_nowhere_good_is_refused(
+def test_a_redirect_to_an_unsafe_place_is_rejected(
     place: str, mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.script = {
@@ -392,7 +396,7 @@ def test_a_redirect_to_nowhere_good_is_refused(
     assert len(mirror.asked) < 12
 
 
-def test_a_web_page_is_not_taken_for_an_archive(mirror: Mirror, fetched: Any, out: Path) -> None:
+def test_a_web_page_is_not_mistaken_for_an_archive(mirror: Mirror, fetched: Any, out: Path) -> None:
     mirror.script["/annotations.tar.gz"] = [web_page]
     assert "sends a web page, not a file" in refused(fetched(mirror.url, trust=ANYTHING), out)
 
@@ -409,7 +413,7 @@ def test_a_wrong_file_is_named_with_both_hashes(mirror: Mirror, fetched: Any, ou
     assert contents(part(out).parent).keys() == {"annotations.tar.gz"}  # the good one is kept
 
 
-def test_the_published_size_is_looked_at_first(mirror: Mirror, fetched: Any, out: Path) -> None:
+def test_the_published_size_is_checked_first(mirror: Mirror, fetched: Any, out: Path) -> None:
     why = refused(fetched(mirror.url, trust=[]), out)
     assert f"it has {len(ANNOTATIONS)} bytes, not 19173078" in why
     assert not part(out).exists()
@@ -420,14 +424,14 @@ def test_any_hash_can_be_trusted_by_flag(mirror: Mirror, fetched: Any, out: Path
     assert is_whole(out)
 
 
-def test_one_archive_at_an_address_will_do(mirror: Mirror, fetched: Any, out: Path) -> None:
+def test_one_archive_at_an_address_suffices(mirror: Mirror, fetched: Any, out: Path) -> None:
     mirror.files["/all.tgz"] = tar({f"pets/{name}": content for name, content in ALL.items()})
     done = fetched(f"{mirror.url}/all.tgz")
     assert done.returncode == 0, done.stderr
     assert is_whole(out)
 
 
-def test_a_download_larger_than_the_disk_is_refused_first(
+def test_a_download_larger_than_the_disk_is_rejected_first(
     mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.script["/annotations.tar.gz"] = [says(200, Content_Length=1 << 60)]
@@ -449,7 +453,7 @@ def test_a_disk_that_fills_up_is_named_and_the_rest_comes_later(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_download_goes_on(
+def test_a_killed_download_continues(
     how: signal.Signals, mirror: Mirror, fetched: Any, out: Path
 ) -> None:
     mirror.script["/images.tar.gz"] = [hangs_at(150_000)]
@@ -478,7 +482,7 @@ def test_two_at_once_do_not_mix_their_bytes(mirror: Mirror, fetched: Any, out: P
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/pets", "http://", "http://a b/", "http://[/"])
-def test_what_is_no_address_is_refused(url: str, fetched: Any, out: Path) -> None:
+def test_what_is_not_an_address_is_rejected(url: str, fetched: Any, out: Path) -> None:
     assert "not an address" in refused(fetched(url), out)
 
 
@@ -498,19 +502,21 @@ def test_waits_get_longer_and_end(mirror: Mirror, tmp_path: Path) -> None:
     assert attempts(f"{mirror.url}/images.tar.gz", tmp_path / "file") == [1, 2, 4, 8]
 
 
-def test_a_server_may_say_when_but_not_for_ever(mirror: Mirror, tmp_path: Path) -> None:
+def test_a_server_may_delay_a_retry_but_not_forever(mirror: Mirror, tmp_path: Path) -> None:
     waits = [3, 9999, "Wed, 21 Oct 2015 07:28:00 GMT", 1]
     mirror.script["/images.tar.gz"] = [says(503, Retry_After=w) for w in [*waits, 1]]
     assert attempts(f"{mirror.url}/images.tar.gz", tmp_path / "file") == [3, 60, 4, 1]
 
 
-def test_nobody_there_is_said_after_some_attempts(mirror: Mirror, tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_after_some_attempts(
+    mirror: Mirror, tmp_path: Path
+) -> None:
     mirror.shutdown()
     mirror.server_close()
     assert len(attempts(f"{mirror.url}/file", tmp_path / "file")) == 4
 
 
-def test_a_server_that_always_breaks_at_the_same_byte_is_given_up(
+def test_a_server_that_always_breaks_at_the_same_byte_is_not_retried_forever(
     mirror: Mirror, tmp_path: Path
 ) -> None:
     def cut(request: Request) -> None:  # ignores ranges, too
@@ -522,7 +528,7 @@ def test_a_server_that_always_breaks_at_the_same_byte_is_given_up(
     assert len(mirror.asked) == 5
 
 
-def test_progress_wins_new_patience(mirror: Mirror, tmp_path: Path) -> None:
+def test_progress_resets_the_attempts(mirror: Mirror, tmp_path: Path) -> None:
     content = mirror.files["/images.tar.gz"] = noise(1, 12 << 20)
     breaks = [breaks_at((i << 20) + 1) for i in range(1, 12)]
     mirror.script["/images.tar.gz"] = list(breaks)
@@ -560,7 +566,7 @@ def test_a_stream_longer_than_expected_is_left(mirror: Mirror, tmp_path: Path) -
 # From this machine
 
 
-def test_a_folder_with_the_archives_will_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_a_folder_with_the_archives_suffices(fetched: Any, out: Path, tmp_path: Path) -> None:
     (tmp_path / "images.tar.gz").write_bytes(IMAGES)
     (tmp_path / "annotations.tar.gz").write_bytes(ANNOTATIONS)
     done = fetched(tmp_path)
@@ -569,20 +575,20 @@ def test_a_folder_with_the_archives_will_do(fetched: Any, out: Path, tmp_path: P
     assert (tmp_path / "images.tar.gz").exists()
 
 
-def test_a_wrong_archive_in_a_folder_is_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_a_wrong_archive_in_a_folder_is_rejected(fetched: Any, out: Path, tmp_path: Path) -> None:
     (tmp_path / "images.tar.gz").write_bytes(IMAGES[:-1])
     (tmp_path / "annotations.tar.gz").write_bytes(ANNOTATIONS)
     why = refused(fetched(tmp_path), out)
     assert why.startswith(f"{tmp_path / 'images.tar.gz'}: is not the published one: its SHA-256 is")
 
 
-def test_one_archive_will_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_one_archive_suffices(fetched: Any, out: Path, tmp_path: Path) -> None:
     (tmp_path / "all.tar").write_bytes(gzip.decompress(tar(ALL)))
     assert fetched(tmp_path / "all.tar").returncode == 0
     assert is_whole(out)
 
 
-def test_one_archive_of_the_two_will_not_do(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_one_archive_of_the_two_does_not_suffice(fetched: Any, out: Path, tmp_path: Path) -> None:
     (tmp_path / "images.tar.gz").write_bytes(IMAGES)
     why = refused(fetched(tmp_path / "images.tar.gz"), out)
     assert "images.tar.gz: annotations/list.txt is missing" in why
@@ -635,7 +641,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("kind", EVIL)
-def test_an_evil_member_is_refused_by_name(
+def test_a_hostile_member_is_rejected_by_name(
     kind: str, fetched: Any, out: Path, tmp_path: Path
 ) -> None:
     evil, trouble = EVIL[kind]
@@ -656,19 +662,21 @@ def test_a_link_is_not_written_through(fetched: Any, out: Path, tmp_path: Path) 
     assert not (tmp_path / "evil.jpg").exists()
 
 
-def test_a_header_that_wants_all_memory_is_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_a_header_that_wants_all_memory_is_rejected(
+    fetched: Any, out: Path, tmp_path: Path
+) -> None:
     header = member("././@PaxHeader", type=tarfile.XHDTYPE, size=4_000_000_000)
     (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT)))
     assert "has a header of 4000 MB" in refused(fetched(tmp_path / "evil.tar.gz"), out)
 
 
-def test_endless_small_members_are_refused(fetched: Any, out: Path, tmp_path: Path) -> None:
+def test_endless_small_members_are_rejected(fetched: Any, out: Path, tmp_path: Path) -> None:
     raw = member("images", type=tarfile.DIRTYPE).tobuf() * 50_001
     (tmp_path / "evil.tar.gz").write_bytes(gzip.compress(raw, 1))
     assert "holds more than 50000 files" in refused(fetched(tmp_path / "evil.tar.gz"), out)
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(
+def test_a_file_in_the_place_of_a_folder_is_rejected(
     fetched: Any, out: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "evil.tar.gz").write_bytes(tar({"images": b"", "images/a.jpg": b""}))
@@ -691,14 +699,14 @@ def flipped(content: bytes, at: int) -> bytes:
     ],
     ids=["cut", "flipped", "check sum", "empty", "zip", "no tar"],
 )
-def test_a_broken_archive_is_refused(
+def test_a_broken_archive_is_rejected(
     content: bytes, trouble: str, fetched: Any, out: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.tar.gz").write_bytes(content)
     assert trouble in refused(fetched(tmp_path / "broken.tar.gz"), out)
 
 
-def test_rights_and_owners_in_the_archive_do_not_count(
+def test_permissions_and_owners_in_the_archive_do_not_count(
     fetched: Any, out: Path, tmp_path: Path
 ) -> None:
     made = io.BytesIO()

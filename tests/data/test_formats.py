@@ -155,7 +155,7 @@ def test_photos_without_boxes_are_shown_beside_the_formats(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("name", "message"), [("no", "no such folder"), ("a.jpg", "is a file")])
-def test_what_is_no_folder_is_named(tmp_path: Path, name: str, message: str) -> None:
+def test_what_is_not_a_folder_is_named(tmp_path: Path, name: str, message: str) -> None:
     image(tmp_path / "a.jpg")
     assert error_of(tmp_path / name).startswith(f"{tmp_path / name}: {message}; give the folder")
 

@@ -78,7 +78,7 @@ def test_protobufs_octal_utf8_is_read() -> None:
         ("breed { id: 1 name: 'a' }", "line 1: 'breed' is not an item"),
     ],
 )
-def test_a_bad_map_is_refused_by_line(text: bytes | str, why: str) -> None:
+def test_a_bad_map_is_rejected_by_line(text: bytes | str, why: str) -> None:
     assert why in refusal(text)
 
 

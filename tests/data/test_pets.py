@@ -90,13 +90,13 @@ def test_numbers_are_unique_over_both_splits(pets: Path) -> None:
 
 
 def test_a_box_may_touch_all_edges(pets: Path) -> None:
-    with Image.open(image(pets)) as picture:
-        with_box(pets, xmin=0, ymin=0, xmax=picture.width, ymax=picture.height)
+    with Image.open(image(pets)) as opened:
+        with_box(pets, xmin=0, ymin=0, xmax=opened.width, ymax=opened.height)
     photo = next(p for p in data_pets.read(pets).photos["train"] if p.name == PHOTO)
     assert photo.animals[0].box == (0, 0, 1, 1)
 
 
-def test_photos_without_xml_are_left_out_and_told_of(pets: Path) -> None:
+def test_photos_without_xml_are_left_out_and_reported(pets: Path) -> None:
     xml(pets).unlink()
     read = data_pets.read(pets)
     assert read.remarks["left out of train, no XML"] == (PHOTO,)
@@ -225,25 +225,25 @@ def test_an_xml_without_an_object(pets: Path, error_of: ErrorOf) -> None:
     assert error_of().startswith(f"{xml(pets)}: no <object> in it; ")
 
 
-def test_an_xml_that_is_none(pets: Path, error_of: ErrorOf) -> None:
+def test_an_xml_that_is_invalid(pets: Path, error_of: ErrorOf) -> None:
     xml(pets).write_text("<annotation><size>")
     assert error_of().startswith(f"{xml(pets)}: cannot be read as XML (no element found")
 
 
-def test_a_size_that_is_not_the_pictures(pets: Path, error_of: ErrorOf) -> None:
+def test_a_size_that_is_not_the_images(pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<width>.*</width>", "<width>3000</width>")
     message = error_of()
     assert f"{xml(pets)}: states 3000x" in message and f"but {image(pets)} is " in message
 
 
 @pytest.mark.parametrize("width", ["0", "-4", "12.5"])
-def test_a_size_that_is_none(width: str, pets: Path, error_of: ErrorOf) -> None:
+def test_a_size_that_is_invalid(width: str, pets: Path, error_of: ErrorOf) -> None:
     edit(xml(pets), "<width>.*</width>", f"<width>{width}</width>")
     assert f"<size/width> is {width}; it must be a whole number of pixels" in error_of()
 
 
 @pytest.mark.parametrize("edge", [{"xmin": -1}, {"ymin": -7}, {"xmax": 5000}, {"ymax": 421}])
-def test_a_box_outside_its_picture(edge: dict[str, int], pets: Path, error_of: ErrorOf) -> None:
+def test_a_box_outside_its_image(edge: dict[str, int], pets: Path, error_of: ErrorOf) -> None:
     with_box(pets, **edge)
     message = error_of()
     assert message.startswith(f"{xml(pets)}: box ")
@@ -267,17 +267,17 @@ def test_an_object_of_the_other_species(pets: Path, error_of: ErrorOf) -> None:
     assert "an object is called 'dog' in a cat's photo" in error_of()
 
 
-# What is wrong with a picture
+# What is wrong with an image
 
 
-def test_a_picture_that_is_named_but_absent(pets: Path, error_of: ErrorOf) -> None:
+def test_a_image_that_is_named_but_absent(pets: Path, error_of: ErrorOf) -> None:
     image(pets).unlink()
     message = error_of()
     assert message.startswith(f"{image(pets)}: no such file, but ")
     assert re.search(r"trainval.txt: line \d names it", message)
 
 
-def test_an_empty_picture(pets: Path, error_of: ErrorOf) -> None:
+def test_an_empty_image(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_bytes(b"")
     assert error_of() == (
         f"{image(pets)}: cannot be decoded (it is empty); replace it, take it off the lists, or "
@@ -285,23 +285,23 @@ def test_an_empty_picture(pets: Path, error_of: ErrorOf) -> None:
     )
 
 
-def test_a_picture_that_is_text(pets: Path, error_of: ErrorOf) -> None:
+def test_a_image_that_is_text(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_text("<html>404</html>")
     assert "cannot be decoded (it is not an image)" in error_of()
 
 
-def test_a_picture_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
+def test_a_image_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_bytes(image(pets).read_bytes()[:5000])
     assert error_of().startswith(f"{image(pets)}: cannot be decoded (image file is truncated")
 
 
-def test_a_picture_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
+def test_a_image_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
     Image.new("L", (8000, 6000)).save(image(pets))
     message = "8000x6000, more than the 40 million pixels a model takes; scale it down"
     assert error_of() == f"{image(pets)}: {message}"
 
 
-def test_a_bomb_of_a_picture(pets: Path, data: Path, error_of: ErrorOf) -> None:
+def test_a_bomb_of_an_image(pets: Path, data: Path, error_of: ErrorOf) -> None:
     shutil.copy(data / "odd_images" / "decompression_bomb.gif", image(pets))
     assert re.search(r"(pixels a model takes; scale it down|cannot be decoded)", error_of())
 
@@ -315,7 +315,7 @@ def test_a_share_and_a_list_that_both_say_what_is_held_out(pets: Path, error_of:
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.2", "20", "nan"])
-def test_a_share_that_is_none(share: str, error_of: ErrorOf) -> None:
+def test_a_share_that_is_invalid(share: str, error_of: ErrorOf) -> None:
     assert error_of("--test-share", share) == f"--test-share {share}: must be between 0 and 1"
 
 
@@ -344,10 +344,10 @@ def test_fewer_workers_than_one(error_of: ErrorOf) -> None:
     assert error_of("--workers", "0") == "--workers 0: must be 1 or more"
 
 
-# What is divided by chance
+# What is divided at random
 
 
-def test_a_share_is_held_out_by_chance_and_is_the_same_for_the_same_seed(pets: Path) -> None:
+def test_a_share_is_held_out_at_random_and_is_the_same_for_the_same_seed(pets: Path) -> None:
     def split(seed: int) -> dict[str, set[str]]:
         read = data_pets.read(pets, division=Division(test_share=0.3, seed=seed))
         return {split: {photo.name for photo in photos} for split, photos in read.photos.items()}
@@ -374,16 +374,16 @@ def test_a_share_of_a_list_may_be_held_out(pets: Path) -> None:
     assert len(read.remarks["on list.txt but in neither split"]) == 5
 
 
-# The traps of the real set, handled on purpose, counted and told of
+# The traps of the real set, handled on purpose, counted and expected of
 
 
-def test_all_of_them_are_told_of_and_listed(pets: Path, tmp_path: Path, run: Any) -> None:
-    pictures = sorted((pets / "images").glob("*.jpg"))
-    chosen = [path for path in pictures if f"{path.stem} " in trainval(pets)]
-    with Image.open(chosen[0]) as picture:
-        picture.convert("RGBA").save(chosen[0], "PNG")
-    with Image.open(chosen[1]) as picture:
-        picture.save(chosen[1], "GIF")
+def test_all_of_them_are_reported_and_listed(pets: Path, tmp_path: Path, run: Any) -> None:
+    paths = sorted((pets / "images").glob("*.jpg"))
+    chosen = [path for path in paths if f"{path.stem} " in trainval(pets)]
+    with Image.open(chosen[0]) as opened:
+        opened.convert("RGBA").save(chosen[0], "PNG")
+    with Image.open(chosen[1]) as opened:
+        opened.save(chosen[1], "GIF")
     chosen[2].write_bytes(chosen[2].read_bytes()[:5000])
     xml(pets, chosen[3].stem).unlink()
     shutil.copy(xml(pets, chosen[4].stem), xml(pets, "Bombay_11"))
@@ -394,7 +394,7 @@ def test_all_of_them_are_told_of_and_listed(pets: Path, tmp_path: Path, run: Any
     )
     assert done.returncode == 0, done.stderr
     info = read_info(tmp_path / "out")
-    told = {
+    expected = {
         "made JPEG, was PNG": chosen[0].name,
         "made JPEG, was GIF": chosen[1].name,
         "left out, cannot be decoded": chosen[2].name,
@@ -403,10 +403,10 @@ def test_all_of_them_are_told_of_and_listed(pets: Path, tmp_path: Path, run: Any
         "image on no list": "Bombay_12",
         "file that is not a .jpg, ignored": "Abyssinian_100.mat",
     }
-    for what, name in told.items():
+    for what, name in expected.items():
         assert info.remarks[what] == (name,)
         assert f"{what}: 1 ({name})\n" in done.stderr
-    assert info.remarks.keys() - told.keys() == {"more than one animal"}  # toy pictures have them
+    assert info.remarks.keys() - expected.keys() == {"more than one animal"}  # toy images have them
     assert info.pictures == {"train": 4, "test": 5}
 
 
@@ -427,22 +427,22 @@ def first_photo(pets: Path) -> Photo:
 )
 def test_another_format_named_jpg_is_made_jpeg(kind: str, mode: str, pets: Path) -> None:
     photo = first_photo(pets)
-    with Image.open(photo.path) as picture:
-        small = picture.convert("L" if mode == "I;16" else "RGB")
+    with Image.open(photo.path) as opened:
+        small = opened.convert("L" if mode == "I;16" else "RGB")
         small.convert(mode).save(photo.path, kind)
     stored = image_files.stored(photo, "ignore")
     assert stored.change == f"made JPEG, was {kind}" + (" in CMYK" if mode == "CMYK" else "")
     assert stored.format == "jpeg"
-    with Image.open(io.BytesIO(stored.encoded)) as picture:
-        assert (picture.format, picture.mode) == ("JPEG", "RGB")
-        assert picture.size == (photo.width, photo.height)
+    with Image.open(io.BytesIO(stored.encoded)) as opened:
+        assert (opened.format, opened.mode) == ("JPEG", "RGB")
+        assert opened.size == (photo.width, photo.height)
 
 
 def test_what_is_clear_in_a_png_becomes_white(pets: Path) -> None:
     photo = first_photo(pets)
     Image.new("RGBA", (photo.width, photo.height), (0, 0, 0, 0)).save(photo.path, "PNG")
-    with Image.open(io.BytesIO(image_files.stored(photo, "ignore").encoded)) as picture:
-        assert picture.getextrema() == 3 * ((255, 255),)
+    with Image.open(io.BytesIO(image_files.stored(photo, "ignore").encoded)) as opened:
+        assert opened.getextrema() == 3 * ((255, 255),)
 
 
 def test_hidden_files_of_a_mac_are_nothing(pets: Path) -> None:
@@ -452,7 +452,7 @@ def test_hidden_files_of_a_mac_are_nothing(pets: Path) -> None:
     assert data_pets.read(pets) == before
 
 
-def test_two_animals_in_a_photo_are_both_kept_and_told_of(pets: Path) -> None:
+def test_two_animals_in_a_photo_are_both_kept_and_reported(pets: Path) -> None:
     one_animal_each(pets)
     edit(xml(pets), "(<object>.*?</object>)", r"\1\1")
     read = data_pets.read(pets)
@@ -461,18 +461,18 @@ def test_two_animals_in_a_photo_are_both_kept_and_told_of(pets: Path) -> None:
 
 
 def one_animal_each(pets: Path) -> None:
-    for path in xml(pets).parent.iterdir():  # toy pictures have up to three
+    for path in xml(pets).parent.iterdir():  # toy images have up to three
         edit(path, "(<object>.*?</object>).*(?=</annotation>)", r"\1")
 
 
-def test_a_split_without_a_picture_that_can_be_decoded(pets: Path, error_of: ErrorOf) -> None:
+def test_a_split_without_an_image_that_can_be_decoded(pets: Path, error_of: ErrorOf) -> None:
     for line in (pets / "annotations" / "test.txt").read_text().splitlines():
         image(pets, line.split()[0]).write_bytes(b"gone")
     message = error_of("--leave-out-broken")
     assert message == "test: none of its images can be decoded; fetch them again"
 
 
-def test_a_damaged_jpeg_that_only_tensorflow_refuses_is_error_of(pets: Path) -> None:
+def test_a_damaged_jpeg_that_only_tensorflow_refuses_is_rejected(pets: Path) -> None:
     photo = first_photo(pets)
     encoded = photo.path.read_bytes()
     chance = random.Random(1)
@@ -509,8 +509,8 @@ def draw_trimaps(pets: Path) -> Path:
     folder = pets / "annotations" / "trimaps"
     folder.mkdir()
     for path in (pets / "images").glob("*.jpg"):
-        with Image.open(path) as picture:
-            trimap = Image.new("L", picture.size, 2)
+        with Image.open(path) as opened:
+            trimap = Image.new("L", opened.size, 2)
         trimap.paste(3, (10, 20, 31, 61))
         trimap.paste(1, (12, 22, 29, 59))
         trimap.save(folder / f"{path.stem}.png")
@@ -553,7 +553,7 @@ def test_two_animals_in_one_trimap_leave_their_photo_out(pets: Path) -> None:
     assert read.remarks == {"left out of train, two animals in one trimap": (PHOTO,)}
 
 
-def test_a_photo_without_trimap_is_left_out_and_told_of(pets: Path) -> None:
+def test_a_photo_without_trimap_is_left_out_and_reported(pets: Path) -> None:
     (draw_trimaps(pets) / f"{PHOTO}.png").unlink()
     assert data_pets.read(pets, boxes="body").remarks == {"left out of train, no trimap": (PHOTO,)}
 
@@ -565,14 +565,14 @@ def test_a_trimap_with_other_numbers(pets: Path, error_of: ErrorOf) -> None:
     assert re.match(rf"{path}: has pixels of \d+; a trimap's are 1 \(pet\)", error_of(*BODY))
 
 
-def test_a_trimap_in_colours(pets: Path, error_of: ErrorOf) -> None:
+def test_a_trimap_in_colors(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     with Image.open(path) as trimap:
         trimap.convert("RGB").save(path)
     assert error_of(*BODY).startswith(f"{path}: of mode RGB; a trimap has one number a pixel")
 
 
-def test_a_trimap_that_is_none(pets: Path, error_of: ErrorOf) -> None:
+def test_a_trimap_that_is_invalid(pets: Path, error_of: ErrorOf) -> None:
     path = draw_trimaps(pets) / f"{PHOTO}.png"
     path.write_bytes(b"404")
     assert error_of(*BODY) == f"{path}: cannot be decoded as a trimap; fetch it again"
@@ -631,7 +631,7 @@ def test_the_real_bodies_are_those_drawn_from_the_trimaps_before(data: Path) -> 
         assert [theirs[0] - 1, theirs[1] - 1, *theirs[2:]] == pytest.approx(ours)
 
 
-def test_the_real_trimap_that_is_all_background_is_told_of(data: Path) -> None:
+def test_the_real_trimap_that_is_all_background_is_reported(data: Path) -> None:
     division = Division(test_share=0.2)
     read = data_pets.read(data / "pets", boxes="body", classes="species", division=division)
     assert read.remarks["left out, its trimap is all background"] == ("Abyssinian_34",)
@@ -639,7 +639,7 @@ def test_the_real_trimap_that_is_all_background_is_told_of(data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole_set(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real set's lists and XMLs, all of them, with empty files for pictures."""
+    """The real set's lists and XMLs, all of them, with empty files for images."""
     theirs = data / "pets_full_annotations"
     root = tmp_path_factory.mktemp("whole")
     with tarfile.open(theirs / "xmls.tar.gz") as archive:
@@ -676,7 +676,7 @@ def test_nine_real_photos_of_trainval_have_no_xml(whole_set: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO file")
-def test_odd_pictures_are_refused_by_name_or_become_what_tensorflow_decodes(
+def test_odd_images_are_rejected_by_name_or_become_what_tensorflow_decodes(
     data: Path, pets: Path
 ) -> None:
     """Each file is put in a photo's place; whatever is in it, nothing else is raised."""
@@ -686,17 +686,17 @@ def test_odd_pictures_are_refused_by_name_or_become_what_tensorflow_decodes(
     for name in expected:
         shutil.copy(data / "odd_images" / name, photo.path)
         try:
-            with Image.open(photo.path) as picture:
-                photo = replace(photo, width=picture.width, height=picture.height)
-        except Exception:  # told below
+            with Image.open(photo.path) as opened:
+                photo = replace(photo, width=opened.width, height=opened.height)
+        except Exception:  # expected below
             pass
         try:
             stored = image_files.stored(photo, "ignore")
         except DataError as error:
             assert str(error).startswith(f"{photo.path}: ") and "\n" not in str(error)
             continue
-        with Image.open(io.BytesIO(stored.encoded)) as picture:
-            assert (picture.width, picture.height) == (photo.width, photo.height)
+        with Image.open(io.BytesIO(stored.encoded)) as opened:
+            assert (opened.width, opened.height) == (photo.width, photo.height)
         if stored.change is None:
             as_they_are.add(name)
         else:

@@ -74,7 +74,7 @@ def test_the_folder_holds_shards_label_map_and_counts(records: Path) -> None:
     assert set(info.animals["test"]) == set(info.labels.values())
 
 
-def test_each_picture_says_what_its_file_and_xml_say(records: Path, pets: Path) -> None:
+def test_each_image_says_what_its_file_and_xml_say(records: Path, pets: Path) -> None:
     for split, photos in data_pets.read(pets).photos.items():
         found = {example.source_id: example for example in examples(records, split)}
         assert sorted(found) == sorted(photo.number for photo in photos)
@@ -101,7 +101,7 @@ def test_keys_and_types_are_the_object_detection_apis(records: Path, data: Path)
         assert kinds(example) == kinds(reference)
 
 
-def test_the_checksum_is_the_pictures(records: Path) -> None:
+def test_the_checksum_is_the_images(records: Path) -> None:
     for example in protos(*records.glob("*.record-*")):
         feature = example.features.feature
         (encoded,) = feature["image/encoded"].bytes_list.value
@@ -148,7 +148,7 @@ def test_another_seed_gives_another_order(records: Path, pets: Path, tmp_path: P
     assert ours != theirs and sorted(ours) == sorted(theirs)
 
 
-def test_many_pictures_are_spread_over_shards(pets: Path, tmp_path: Path) -> None:
+def test_many_images_are_spread_over_shards(pets: Path, tmp_path: Path) -> None:
     few = data_pets.read(pets)
     many = Dataset(few.labels, {"train": 80 * few.photos["train"], "test": few.photos["test"]}, {})
     write(many, tmp_path / "out", seed=1, source="", advance=lambda: None)
@@ -159,7 +159,7 @@ def test_many_pictures_are_spread_over_shards(pets: Path, tmp_path: Path) -> Non
     assert sum(1 for _ in examples(tmp_path / "out", "train")) == 560
 
 
-def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_told(
+def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_reported(
     pets: Path, tmp_path: Path, run: Any
 ) -> None:
     without = Path(shutil.copytree(pets, tmp_path / "pets"))
@@ -176,7 +176,7 @@ def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_told(
         assert {names[label] for label in example.classes} == {example.name.rpartition("_")[0]}
 
 
-def test_records_that_exist_are_left_alone(records: Path, pets: Path, run: Any) -> None:
+def test_records_that_exist_are_not_changed(records: Path, pets: Path, run: Any) -> None:
     before = {path.name: path.read_bytes() for path in records.iterdir()}
     done = run(SCRIPT, "--pets", pets, "--out", records)
     assert (done.returncode, done.stdout) == (1, "")
@@ -193,31 +193,31 @@ def test_counts_are_read_without_tensorflow(records: Path, run: Any) -> None:
     assert run("-c", program).stdout == "[]\n"
 
 
-def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_records_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no records .* make them with `petbox records`"):
         read_info(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pictures": {}}', "{"])
-def test_counts_of_another_form_are_refused(text: str, spoiled: Path) -> None:
+def test_counts_of_another_form_are_rejected(text: str, spoiled: Path) -> None:
     (spoiled / "records.json").write_text(text)
     with pytest.raises(DataError, match=r"records\.json: not as `petbox records` writes it"):
         read_info(spoiled)
 
 
-def test_a_missing_label_map_is_refused(spoiled: Path) -> None:
+def test_a_missing_label_map_is_rejected(spoiled: Path) -> None:
     (spoiled / "label_map.pbtxt").unlink()
     with pytest.raises(DataError, match=r"label_map\.pbtxt: no label map can be read here"):
         read_info(spoiled)
 
 
-def test_a_missing_shard_is_refused(spoiled: Path) -> None:
+def test_a_missing_shard_is_rejected(spoiled: Path) -> None:
     (spoiled / "test.record-00000-of-00001").unlink()
     with pytest.raises(DataError, match=r"test\.record-00000-of-00001: no such file"):
         read_info(spoiled)
 
 
-def test_a_damaged_shard_is_refused(spoiled: Path) -> None:
+def test_a_damaged_shard_is_rejected(spoiled: Path) -> None:
     shard = spoiled / "test.record-00000-of-00001"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
@@ -304,7 +304,7 @@ def test_a_crowd_is_one_in_tf_vision(pets: Path, tmp_path: Path) -> None:
     assert [one.crowds for one in examples(tmp_path / "o", "train")] == [(False, True)]
 
 
-def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_record_of_something_else_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "words.record"
     with tf.io.TFRecordWriter(str(path)) as file:
         file.write(tf.train.Example().SerializeToString())

@@ -62,13 +62,13 @@ def test_the_same_seed_gives_the_same_bytes(pets: Path, tmp_path: Path, run: Any
     assert len(same) == 33
 
 
-def test_another_seed_draws_other_pictures(pets: Path, tmp_path: Path, run: Any) -> None:
+def test_another_seed_draws_other_images(pets: Path, tmp_path: Path, run: Any) -> None:
     other = draw(run, tmp_path / "other", "--seed", "2")
     for path in (pets / "images").glob("*.jpg"):
         assert path.read_bytes() != (other / "images" / path.name).read_bytes()
 
 
-def test_a_picture_is_the_same_in_a_larger_set(pets: Path, tmp_path: Path, run: Any) -> None:
+def test_a_image_is_the_same_in_a_larger_set(pets: Path, tmp_path: Path, run: Any) -> None:
     larger = tmp_path / "larger"
     assert run(SCRIPT, "--out", larger, "--train", "17", "--test", "5").returncode == 0
     for path in (pets / "images").glob("*.jpg"):
@@ -84,7 +84,7 @@ def test_an_animal_touches_all_four_sides_of_its_box(breed: Any) -> None:
 
 
 @pytest.mark.parametrize("breed", BREEDS, ids=lambda breed: breed.name)
-def test_animals_lie_within_the_picture_and_hide_nothing_of_each_other(breed: Any) -> None:
+def test_animals_lie_within_the_image_and_hide_nothing_of_each_other(breed: Any) -> None:
     for seed in range(20):
         image, boxes = scene(breed, np.random.default_rng(seed))
         assert all(180 <= side <= 420 for side in image.size)
@@ -98,14 +98,14 @@ def test_animals_lie_within_the_picture_and_hide_nothing_of_each_other(breed: An
         assert pixels.max() == 1
 
 
-def test_pictures_are_whole_jpegs(pets: Path) -> None:
+def test_images_are_whole_jpegs(pets: Path) -> None:
     for path in (pets / "images").glob("*.jpg"):
         with Image.open(path) as image:
             assert (image.format, image.mode) == ("JPEG", "RGB")
             image.load()
 
 
-def test_a_folder_that_exists_is_left_alone(pets: Path, run: Any) -> None:
+def test_a_folder_that_exists_is_not_changed(pets: Path, run: Any) -> None:
     before = files(pets)
     done = run(SCRIPT, "--out", pets, "--train", "1", "--test", "1")
     assert done.returncode == 1
@@ -116,7 +116,7 @@ def test_a_folder_that_exists_is_left_alone(pets: Path, run: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [("--train", "0"), ("--test", "-1"), ("--seed", "-1")])
-def test_a_number_too_small_is_refused(options: Any, tmp_path: Path, run: Any) -> None:
+def test_a_number_too_small_is_rejected(options: Any, tmp_path: Path, run: Any) -> None:
     done = run(SCRIPT, "--out", tmp_path / "pets", *options)
     assert done.returncode == 1
     assert done.stderr == "error: --train and --test must be 1 or more, --seed 0 or more\n"

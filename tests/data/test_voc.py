@@ -60,7 +60,7 @@ def xml(root: Path, name: str = NAMES[0]) -> Path:
     return root / "Annotations" / f"{name}.xml"
 
 
-def picture(root: Path, name: str = NAMES[0]) -> Path:
+def image_of(root: Path, name: str = NAMES[0]) -> Path:
     return root / "JPEGImages" / f"{name}.jpg"
 
 
@@ -103,18 +103,18 @@ def test_photos_become_records(voc: Path, tmp_path: Path, run: Any) -> None:
     example = next(e for e in examples(tmp_path / "out", "train") if e.name == f"{NAMES[0]}.jpg")
     assert example.classes == (1, 2)
     assert example.boxes == (pytest.approx((10 / 40, 6 / 60, 20 / 40, 30 / 60)), (0, 0, 1, 1))
-    assert example.encoded == picture(voc).read_bytes()
+    assert example.encoded == image_of(voc).read_bytes()
 
 
 @pytest.mark.parametrize("folder", ["JPEGImages", "images", ".", "Annotations"])
-def test_pictures_may_lie_in_several_places(folder: str, voc: Path) -> None:
+def test_images_may_lie_in_several_places(folder: str, voc: Path) -> None:
     (voc / folder).mkdir(exist_ok=True)
     for name in NAMES:
-        picture(voc, name).rename(voc / folder / f"{name}.jpg")
+        image_of(voc, name).rename(voc / folder / f"{name}.jpg")
     assert {photo.path.parent for photo in data_voc.read(voc).photos["test"]} == {voc / folder}
 
 
-def test_xmls_and_pictures_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> None:
+def test_xmls_and_images_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in voc.rglob("*.*"):
@@ -123,8 +123,8 @@ def test_xmls_and_pictures_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> N
     assert sorted(chain(*split_names(read).values())) == NAMES
 
 
-def test_a_picture_may_be_found_by_the_filename_in_its_xml(voc: Path) -> None:
-    picture(voc).rename(voc / "JPEGImages" / "IMG 1.JPG")
+def test_a_image_may_be_found_by_the_filename_in_its_xml(voc: Path) -> None:
+    image_of(voc).rename(voc / "JPEGImages" / "IMG 1.JPG")
     annotate(xml(voc), thing(), filename="IMG 1.JPG")
     paths = {photo.path.name for photos in data_voc.read(voc).photos.values() for photo in photos}
     assert "IMG 1.JPG" in paths
@@ -150,7 +150,7 @@ def test_lists_that_are_given_divide(voc: Path, tmp_path: Path) -> None:
     assert split_names(read) == {"train": NAMES[5:8], "test": NAMES[8:]}
 
 
-def test_without_lists_a_fifth_is_held_out_and_told_of(voc: Path) -> None:
+def test_without_lists_a_fifth_is_held_out_and_reported(voc: Path) -> None:
     read = data_voc.read(voc)
     splits = split_names(read)
     assert (len(splits["train"]), len(splits["test"])) == (8, 2)
@@ -180,7 +180,7 @@ def test_parts_of_a_thing_are_not_things(voc: Path) -> None:
 
 
 def test_a_png_is_kept_as_it_is(voc: Path, tmp_path: Path) -> None:
-    picture(voc).unlink()
+    image_of(voc).unlink()
     draw(voc / "JPEGImages" / f"{NAMES[0]}.png")
     annotate(xml(voc), thing())
     photo = photo_of(data_voc.read(voc))
@@ -196,44 +196,44 @@ def photo_of(dataset: Dataset, name: str = NAMES[0]) -> Any:
 
 
 def test_a_photo_annotated_as_people_see_it_is_turned(voc: Path) -> None:
-    draw(picture(voc), (60, 40), CLOCKWISE)
+    draw(image_of(voc), (60, 40), CLOCKWISE)
     annotate(xml(voc), thing(), size=(40, 60))
     stored = image_files.stored(photo_of(data_voc.read(voc)), "by-size")
     assert stored.change == "turned upright as its EXIF says"
-    with Image.open(picture(voc)) as before:
+    with Image.open(image_of(voc)) as before:
         dark = before.getpixel((30, 0))
-    picture(voc).write_bytes(stored.encoded)
-    with Image.open(picture(voc)) as after:
+    image_of(voc).write_bytes(stored.encoded)
+    with Image.open(image_of(voc)) as after:
         assert after.size == (40, 60)
         assert after.getexif().get(ORIENTATION) is None
         assert after.getpixel((39, 30)) == pytest.approx(dark, abs=9)  # its top went to the right
 
 
 def test_a_photo_annotated_as_it_is_stored_is_kept(voc: Path) -> None:
-    draw(picture(voc), (60, 40), CLOCKWISE)
+    draw(image_of(voc), (60, 40), CLOCKWISE)
     stored = image_files.stored(photo_of(data_voc.read(voc)), "by-size")
-    assert stored == image_files.Stored(picture(voc).read_bytes(), "jpeg")
+    assert stored == image_files.Stored(image_of(voc).read_bytes(), "jpeg")
 
 
-def test_a_turn_that_the_size_cannot_tell_is_asked_about(voc: Path, error_of: ErrorOf) -> None:
-    draw(picture(voc), (60, 40), UPSIDE_DOWN)
+def test_a_turn_that_the_size_cannot_tell_is_rejected(voc: Path, error_of: ErrorOf) -> None:
+    draw(image_of(voc), (60, 40), UPSIDE_DOWN)
     message = error_of()
-    assert message.startswith(f"{picture(voc)}: its EXIF turns it, and its size cannot tell")
+    assert message.startswith(f"{image_of(voc)}: its EXIF turns it, and its size cannot tell")
     assert "--turned follow or --turned ignore" in message
 
 
 @pytest.mark.parametrize(
     ("turned", "change"), [("follow", "turned upright as its EXIF says"), ("ignore", None)]
 )
-def test_what_is_said_of_turns_is_done(turned: str, change: str | None, voc: Path) -> None:
-    draw(picture(voc), (60, 40), UPSIDE_DOWN)
+def test_turned_is_followed(turned: str, change: str | None, voc: Path) -> None:
+    draw(image_of(voc), (60, 40), UPSIDE_DOWN)
     photo = photo_of(data_voc.read(voc, turned=turned))
     assert image_files.stored(photo, turned).change == change
 
 
 @pytest.mark.parametrize("turned", ["by-size", "follow", "ignore"])
-def test_a_size_that_is_neither_way_the_pictures_is_error_of(turned: str, voc: Path) -> None:
-    draw(picture(voc), (61, 40), CLOCKWISE)
+def test_a_size_that_is_neither_way_the_images_is_rejected(turned: str, voc: Path) -> None:
+    draw(image_of(voc), (61, 40), CLOCKWISE)
     with pytest.raises(DataError, match=r"photo0\.xml: states 60x40, but .*photo0\.jpg is "):
         image_files.stored(photo_of(data_voc.read(voc)), turned)
 
@@ -257,13 +257,13 @@ def test_xmls_without_a_single_object(voc: Path, error_of: ErrorOf) -> None:
     assert error_of().startswith(f"{voc}: not one XML has an object in it; ")
 
 
-def test_an_xml_whose_picture_is_missing(voc: Path, error_of: ErrorOf) -> None:
-    picture(voc).unlink()
+def test_an_xml_whose_image_is_missing(voc: Path, error_of: ErrorOf) -> None:
+    image_of(voc).unlink()
     message = error_of()
     assert message.startswith(f"{xml(voc)}: its image is missing, there is no {NAMES[0]}.jpg")
 
 
-def test_an_xml_with_two_pictures(voc: Path, error_of: ErrorOf) -> None:
+def test_an_xml_with_two_images(voc: Path, error_of: ErrorOf) -> None:
     draw(voc / "JPEGImages" / f"{NAMES[0]}.png")
     annotate(xml(voc), thing())
     message = error_of()
@@ -271,15 +271,15 @@ def test_an_xml_with_two_pictures(voc: Path, error_of: ErrorOf) -> None:
     assert f"{NAMES[0]}.jpg" in message and f"{NAMES[0]}.png" in message
 
 
-def test_two_xmls_of_one_picture(voc: Path, error_of: ErrorOf) -> None:
-    picture(voc).unlink()
+def test_two_xmls_of_one_image(voc: Path, error_of: ErrorOf) -> None:
+    image_of(voc).unlink()
     annotate(xml(voc), thing(), filename=f"{NAMES[1]}.jpg")
     message = error_of()
-    assert f"{picture(voc, NAMES[1])} is " in message and "image already" in message
+    assert f"{image_of(voc, NAMES[1])} is " in message and "image already" in message
 
 
-def test_an_xml_that_is_none(voc: Path, error_of: ErrorOf) -> None:
-    xml(voc).write_bytes(picture(voc).read_bytes())
+def test_an_xml_that_is_invalid(voc: Path, error_of: ErrorOf) -> None:
+    xml(voc).write_bytes(image_of(voc).read_bytes())
     assert error_of().startswith(f"{xml(voc)}: cannot be read as XML (")
 
 
@@ -297,7 +297,9 @@ def test_an_object_without_a_name(voc: Path, error_of: ErrorOf) -> None:
         ((6, 10, 6, 20), "box 6,10 to 6,20 is empty or inverted"),
     ],
 )
-def test_a_box_that_cannot_be(box: tuple[int, ...], why: str, voc: Path, error_of: ErrorOf) -> None:
+def test_a_box_that_is_invalid(
+    box: tuple[int, ...], why: str, voc: Path, error_of: ErrorOf
+) -> None:
     annotate(xml(voc), thing("cat", box))
     assert error_of().startswith(f"{xml(voc)}: {why}; ")
 

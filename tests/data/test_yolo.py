@@ -165,19 +165,19 @@ def test_a_bad_data_yaml_is_named(flat: Path, config: str, message: str) -> None
     assert error_of(flat).startswith(message)
 
 
-def test_no_names_are_asked_for(flat: Path) -> None:
+def test_missing_names_are_rejected(flat: Path) -> None:
     (flat / "classes.txt").unlink()
     assert "no data.yaml and no classes.txt; give --yolo a folder" in error_of(flat)
 
 
-def test_a_photo_in_both_splits_is_error_of(tmp_path: Path) -> None:
+def test_a_photo_in_both_splits_is_rejected(tmp_path: Path) -> None:
     put(tmp_path, "images/train/one.jpg", LINE)
     (tmp_path / "data.yaml").write_text(f"train: images/train\nval: images/train\n{NAMES}")
     assert "is also in the training split" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize(("turned", "size"), [("follow", (20, 40)), ("ignore", (40, 20))])
-def test_a_photo_that_exif_turns_is_asked_about(
+def test_a_photo_that_exif_turns_is_rejected(
     flat: Path, turned: str, size: tuple[int, int]
 ) -> None:
     exif = Image.Exif()

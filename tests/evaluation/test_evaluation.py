@@ -29,14 +29,14 @@ BESIDE: Box = (0.2, 0.35, 0.8, 0.75)  # overlaps BOX by 0.45
 ELSEWHERE: Box = (0.85, 0.7, 0.95, 0.95)
 
 
-def picture(
+def with_truth(
     number: int, truth: tuple[Truth, ...] = (), detections: tuple[Detection, ...] = ()
 ) -> EvaluatedImage:
     return EvaluatedImage(number, 400, 300, truth, detections)
 
 
 def right(number: int, label: int = 1, score: float = 0.9) -> EvaluatedImage:
-    return picture(number, (Truth(label, BOX),), (Detection(label, score, BOX),))
+    return with_truth(number, (Truth(label, BOX),), (Detection(label, score, BOX),))
 
 
 # COCO's numbers
@@ -62,22 +62,22 @@ def test_a_class_without_animals_does_not_count() -> None:
 
 
 def test_nothing_found_is_zero_and_nothing_there_is_nothing() -> None:
-    blind = measure([picture(1, (Truth(1, BOX),))], NAMES)
+    blind = measure([with_truth(1, (Truth(1, BOX),))], NAMES)
     assert set(blind.overall.values()) == {0.0}
-    empty = measure([picture(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
+    empty = measure([with_truth(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
     assert set(empty.overall.values()) == {None}
 
 
 def test_a_box_half_off_counts_at_one_overlap_and_not_at_the_other() -> None:
     found = Detection(1, 0.9, (0.2, 0.2, 0.8, 0.5))  # three quarters of the animal
-    metrics = measure([picture(1, (Truth(1, (0.2, 0.2, 0.8, 0.62)),), (found,))], NAMES).overall
+    metrics = measure([with_truth(1, (Truth(1, (0.2, 0.2, 0.8, 0.62)),), (found,))], NAMES).overall
     assert metrics["mAP@0.5"] == pytest.approx(1)
     assert metrics["mAP@0.75"] == 0
     assert metrics["mAP"] == pytest.approx(0.5)  # 0.5 to 0.7 of COCO's ten overlaps
 
 
 def test_a_crowd_counts_neither_for_nor_against() -> None:
-    crowd = picture(2, (Truth(1, BOX, crowd=True),), (Detection(1, 0.95, BOX),))
+    crowd = with_truth(2, (Truth(1, BOX, crowd=True),), (Detection(1, 0.95, BOX),))
     alone, both = measure([right(1)], NAMES), measure([right(1), crowd], NAMES)
     assert both.overall == alone.overall
     assert both.classes == alone.classes
@@ -86,8 +86,8 @@ def test_a_crowd_counts_neither_for_nor_against() -> None:
 
 
 def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
-    pictures = [right(1, 1), right(2, 2), picture(3, (Truth(2, BOX),))]
-    head, first, second, third = table(measure(pictures, NAMES).classes).splitlines()
+    images = [right(1, 1), right(2, 2), with_truth(3, (Truth(2, BOX),))]
+    head, first, second, third = table(measure(images, NAMES).classes).splitlines()
     assert [line[: len("never there")].strip() for line in (first, second, third)] == [
         "dog $2$",
         "chat à poil",
@@ -96,7 +96,7 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
     assert {len(line) for line in (head, first, second, third)} == {len(head)}
 
 
-# What is wrong in a picture
+# What is wrong in an image
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
 def test_what_is_wrong_is_said_in_words(
     truth: list[tuple[int, Box]], found: list[tuple[int, float, Box]], said: list[str]
 ) -> None:
-    one = picture(
+    one = with_truth(
         5, tuple(Truth(*words) for words in truth), tuple(Detection(*words) for words in found)
     )
     wrong = mistakes(one, measure([one], NAMES).matches[0], NAMES)
@@ -133,21 +133,21 @@ def test_what_is_wrong_is_said_in_words(
     assert all(0 < miss.badness <= 1 for miss in wrong)
 
 
-def test_the_worst_pictures_come_first_and_the_right_ones_not() -> None:
-    pictures = [
+def test_the_worst_images_come_first_and_the_right_ones_not() -> None:
+    images = [
         right(1),
-        picture(2, detections=(Detection(1, 0.6, ELSEWHERE),)),
-        picture(3, (Truth(1, BOX),)),
-        picture(4, (Truth(1, BOX), Truth(2, ELSEWHERE))),
+        with_truth(2, detections=(Detection(1, 0.6, ELSEWHERE),)),
+        with_truth(3, (Truth(1, BOX),)),
+        with_truth(4, (Truth(1, BOX), Truth(2, ELSEWHERE))),
     ]
-    order = worst(pictures, measure(pictures, NAMES), NAMES)
+    order = worst(images, measure(images, NAMES), NAMES)
     assert [entry.image.number for entry in order] == [4, 3, 2]
 
 
 @pytest.mark.parametrize("count", [1, 3, 24, 25, 100])
-def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
-    pictures = [right(number) for number in range(count)]
-    chosen = [entry.image.number for entry in sample(pictures, measure(pictures, NAMES), 24)]
+def test_a_sample_is_spread_over_all_images(count: int) -> None:
+    images = [right(number) for number in range(count)]
+    chosen = [entry.image.number for entry in sample(images, measure(images, NAMES), 24)]
     assert len(set(chosen)) == len(chosen) == min(24, count)
     assert chosen[0] == 0 and chosen[-1] >= count - -(-count // 24)
 
@@ -158,10 +158,10 @@ def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 37])
 def test_any_number_of_classes_is_plotted(count: int) -> None:
     names = {label: f"_größe $\\{label}$" for label in range(1, count + 2)}
-    pictures = [right(label, label) for label in range(1, count + 1)] or [picture(1)]
+    images = [right(label, label) for label in range(1, count + 1)] or [with_truth(1)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as a letter that the font has not
-        image = Image.open(io.BytesIO(plot(measure(pictures, names).classes, "a run: pictures")))
+        image = Image.open(io.BytesIO(plot(measure(images, names).classes, "a run: images")))
     assert image.format == "PNG" and image.width > 600
 
 
@@ -180,7 +180,7 @@ def test_a_caption_keeps_its_place(text: str) -> None:
     plain = Image.new("RGB", (50, 90), "red")
     image = captioned(plain, text, (200, 100))
     assert image.size == captioned(plain, "", (200, 100)).size
-    assert image.getpixel((100, 99)) == (255, 0, 0), "the picture stands on its caption"
+    assert image.getpixel((100, 99)) == (255, 0, 0), "the image stands on its caption"
     assert image.crop((0, 100, *image.size)).getextrema() == (
         ((255, 255),) * 3 if not text else ((0, 255),) * 3
     )
@@ -266,9 +266,9 @@ def test_the_metrics_are_those_of_the_model_garden(
     for inputs in task.build_inputs(config.task.validation_data):
         state = task.aggregate_logs(state, task.validation_step(inputs, model, []))
     theirs = task.reduce_aggregated_logs(state)
-    pictures = list(predictions.of_run(found, folder / "records", "test"))
-    assert len(pictures) == 11
-    ours = measure(pictures, NAMES).overall
+    images = list(predictions.of_run(found, folder / "records", "test"))
+    assert len(images) == 11
+    ours = measure(images, NAMES).overall
     wanted = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
     assert list(ours.values()) == pytest.approx(wanted, abs=1e-6)
     assert wanted[0] > 0, "it hits something by chance, or this compares nothing"
@@ -314,7 +314,7 @@ def test_another_split_is_kept_apart(
     done = run("train/evaluate.py", *words)
     assert done.returncode == 0, done.stderr
     said = json.loads((untrained / "evaluation-train.json").read_text(encoding="utf-8"))
-    assert sum(one["animals"] for one in said["classes"].values()) == 4, "one picture"
+    assert sum(one["animals"] for one in said["classes"].values()) == 4, "one image"
     for name in ("precision_recall", "worst_misses", "sample"):
         assert (untrained / f"{name}-train.png").is_file()
     assert (untrained / "evaluation.json").read_bytes() == before
@@ -386,13 +386,13 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
         (model / "assets").mkdir(exist_ok=True)
         labels.write(model / "assets" / labels.FILE_NAME, NAMES)
         found_model = model_folder.read(model)
-        pictures = list(predictions.of_model(found_model, folder / "records", "test"))
-        assert len(pictures) == 11
-        for one in pictures:
+        images = list(predictions.of_model(found_model, folder / "records", "test"))
+        assert len(images) == 11
+        for one in images:
             (pet,) = one.detections
             assert (pet.label, pet.box) == (2, (0, 0, 1, 1))
             assert pet.score == pytest.approx(one.height / one.width)
-        assert sum(truth.crowd for one in pictures for truth in one.truth) == 2
+        assert sum(truth.crowd for one in images for truth in one.truth) == 2
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_a_split_without_pictures_is_refused(
+def test_a_split_without_images_is_rejected(
     untrained: Path, folder: Path, tmp_path: Path, run: Any
 ) -> None:
     info = records.read_info(folder / "records")

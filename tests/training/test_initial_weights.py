@@ -69,16 +69,16 @@ def test_a_classifiers_backbone_sees_in_a_detector_what_it_saw(
 ) -> None:
     initial_weights.load({"backbone": toy.backbone}, checkpoint)
     assert "loaded backbone, " in capsys.readouterr().err
-    picture = tf.random.stateless_uniform([1, 128, 128, 3], [1, 2])
+    image = tf.random.stateless_uniform([1, 128, 128, 3], [1, 2])
     epsilon = training_config.experiment("toy").task.model.norm_activation.norm_epsilon
     classifiers = resnet.ResNet(10, PIXELS, depth_multiplier=0.25, norm_epsilon=epsilon)
     classifiers.set_weights(backbone().get_weights())
-    seen = toy.backbone(picture, training=False)
-    for level, theirs in classifiers(picture, training=False).items():
+    seen = toy.backbone(image, training=False)
+    for level, theirs in classifiers(image, training=False).items():
         assert tf.reduce_all(abs(seen[level] - theirs) <= 1e-5 * abs(theirs)), level
 
 
-def test_a_detectors_decoder_can_be_taken_too(
+def test_a_detectors_decoder_can_be_loaded_too(
     tmp_path: Path, toy: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix = saved(tmp_path / "ckpt-1", backbone=toy.backbone, decoder=toy.decoder)
@@ -128,7 +128,7 @@ def test_a_variable_left_as_it_was_is_found(checkpoint: Path, toy: Any) -> None:
         (50, 0.25, "of another network"),
     ],
 )
-def test_another_network_is_refused_before_anything_is_taken(
+def test_another_network_is_rejected_before_anything_is_used(
     tmp_path: Path, toy: Any, layers: int, width: float, says: str
 ) -> None:
     before = toy.backbone.get_weights()
@@ -140,7 +140,7 @@ def test_another_network_is_refused_before_anything_is_taken(
         assert (then == now).all()
 
 
-def test_a_larger_network_that_begins_alike_is_refused(tmp_path: Path) -> None:
+def test_a_larger_network_that_begins_alike_is_rejected(tmp_path: Path) -> None:
     pixels = tf_keras.Input([4])
     dense = partial(tf_keras.layers.Dense, 4)
     small = tf_keras.Model(pixels, dense()(pixels))
@@ -149,18 +149,18 @@ def test_a_larger_network_that_begins_alike_is_refused(tmp_path: Path) -> None:
         initial_weights.load({"backbone": small}, saved(tmp_path / "ckpt-1", backbone=large))
 
 
-def test_a_checkpoint_without_a_backbone_is_refused(tmp_path: Path, toy: Any) -> None:
+def test_a_checkpoint_without_a_backbone_is_rejected(tmp_path: Path, toy: Any) -> None:
     prefix = saved(tmp_path / "ckpt-1", model=tf_keras.Sequential([tf_keras.layers.Dense(2)]))
     with pytest.raises(ModelError, match="has no backbone, only model; name another"):
         initial_weights.load({"backbone": toy.backbone}, prefix)
 
 
-def test_a_classifier_has_no_decoder_to_take(checkpoint: Path, toy: Any) -> None:
+def test_a_classifier_has_no_decoder_to_load(checkpoint: Path, toy: Any) -> None:
     with pytest.raises(ModelError, match="has no decoder, only backbone"):
         initial_weights.load({"decoder": toy.decoder}, checkpoint)
 
 
-def test_the_object_detection_apis_checkpoints_are_refused_by_name(
+def test_the_object_detection_apis_checkpoints_are_rejected_by_name(
     tmp_path: Path, toy: Any
 ) -> None:
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:  # of TensorFlow 1: names only
@@ -175,7 +175,7 @@ def test_the_object_detection_apis_checkpoints_are_refused_by_name(
             initial_weights.load({"backbone": toy.backbone}, tmp_path / name)
 
 
-def test_a_damaged_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, toy: Any) -> None:
+def test_a_damaged_checkpoint_is_rejected(checkpoint: Path, tmp_path: Path, toy: Any) -> None:
     for piece in initial_weights.PIECES:
         shutil.copy(f"{checkpoint}{piece}", tmp_path)
     prefix = tmp_path / checkpoint.name
@@ -197,7 +197,7 @@ def test_a_prefix_and_a_folder_mean_the_same_checkpoint(checkpoint: Path, tmp_pa
     assert initial_weights.found(str(checkpoint.parent), tmp_path) == checkpoint
 
 
-def test_of_a_run_the_best_checkpoint_is_taken(tmp_path: Path) -> None:
+def test_of_a_run_the_best_checkpoint_is_used(tmp_path: Path) -> None:
     for folder, name in ((tmp_path, "ckpt-6"), (tmp_path / "best", "best_ckpt-4")):
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.index").touch()
@@ -208,7 +208,7 @@ def test_of_a_run_the_best_checkpoint_is_taken(tmp_path: Path) -> None:
     assert initial_weights.found(str(tmp_path), tmp_path) == tmp_path / "ckpt-6"
 
 
-def test_what_is_no_weights_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_is_not_weights_is_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("not HDF5")
     (tmp_path / "photo.jpg").touch()
     (tmp_path / "empty").mkdir()
@@ -296,7 +296,7 @@ def test_keras_weights_come_by_address_too(
     initial_weights.found(f"{address}/bad.h5", tmp_path)  # the bad one was not kept
 
 
-def test_an_address_without_weights_is_refused(
+def test_an_address_without_weights_is_rejected(
     tmp_path: Path, server: tuple[Path, str, list[str]]
 ) -> None:
     with pytest.raises(ServiceError, match="answers 404"):

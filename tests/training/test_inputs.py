@@ -84,7 +84,7 @@ def test_without_chance_a_batch_is_the_model_gardens(config: Any) -> None:
     theirs = MaskRCNNTask(config.task).build_inputs(data).take(12)
     for (image, labels), (their_image, their_labels) in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(image, their_image, atol=1e-3)
-        info = "image_info"  # theirs says how the picture was scaled, which training does not use
+        info = "image_info"  # theirs says how the image was scaled, which training does not use
         np.testing.assert_array_equal(labels.pop(info)[:, 1], their_labels.pop(info)[:, 1])
         assert labels.pop("name"), "which only we know"
         tf.nest.assert_same_structure(labels, their_labels)

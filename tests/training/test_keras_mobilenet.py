@@ -86,12 +86,12 @@ def test_a_real_photo_looks_as_it_does_to_keras(weights: Path, data: Path) -> No
         assert off < tolerance, f"level {level}"
 
 
-def test_weights_of_another_width_are_refused(weights: Path) -> None:
+def test_weights_of_another_width_are_rejected(weights: Path) -> None:
     with pytest.raises(ModelError, match=r"Conv1/kernel is \(3, 3, 3, 16\), the detector's"):
         keras_weights.load(network(width=1.0), weights)
 
 
-def test_weights_with_a_top_are_refused(weights: Path, tmp_path: Path) -> None:
+def test_weights_with_a_top_are_rejected(weights: Path, tmp_path: Path) -> None:
     topped = tmp_path / "topped.h5"
     shutil.copy(weights, topped)
     with h5py.File(topped, "a") as file:
@@ -102,7 +102,7 @@ def test_weights_with_a_top_are_refused(weights: Path, tmp_path: Path) -> None:
         keras_weights.load(network(), topped)
 
 
-def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_file_of_weights_is_rejected(tmp_path: Path) -> None:
     text, empty = tmp_path / "text.h5", tmp_path / "empty.h5"
     text.write_text("not HDF5")
     h5py.File(empty, "w").close()

@@ -150,7 +150,7 @@ def test_every_field_of_a_reference_is_taken_or_left_for_a_reason(
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_reference_of_another_network_is_refused_by_name(reference: Path, name: str) -> None:
+def test_a_reference_of_another_network_is_rejected_by_name(reference: Path, name: str) -> None:
     with pytest.raises(DataError) as error:
         read(reference / name)
     said = str(error.value)
@@ -209,7 +209,7 @@ def test_a_classification_checkpoint_is_for_the_backbone() -> None:
     assert changes["task.init_checkpoint_modules"] == ["backbone"]
 
 
-def test_two_label_maps_are_refused() -> None:
+def test_two_label_maps_are_rejected() -> None:
     readers = 'train_input_reader { label_map_path: "a" } eval_input_reader { label_map_path: "b" }'
     with pytest.raises(DataError, match="two label maps"):
         mapped(more=readers)
@@ -422,7 +422,7 @@ def test_training_without_an_end_needs_one(reference: Path) -> None:
     assert any("num_steps" in row.theirs and "--steps" in row.why for row in done.left)
 
 
-def test_more_classes_than_the_file_knows_are_refused() -> None:
+def test_more_classes_than_the_file_knows_are_rejected() -> None:
     done = mapped()
     check_classes(done, {1: "cat", 37: "dog"})
     with pytest.raises(DataError, match=r"my.config: num_classes is 37.*class 38 \(fox\)"):
@@ -467,7 +467,7 @@ def test_more_classes_than_the_file_knows_are_refused() -> None:
         ("a:", "line 1: a has no value, but the end of the file"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_with_its_line(text: str, says: str) -> None:
+def test_a_file_that_is_wrong_is_rejected_with_its_line(text: str, says: str) -> None:
     with pytest.raises(DataError) as error:
         parse(text, "my.config")
     assert str(error.value).startswith("my.config: ") and says in str(error.value)

@@ -31,7 +31,7 @@ def rate(toy: Any) -> Any:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_hangs_together(preset: str) -> None:
+def test_a_preset_is_consistent(preset: str) -> None:
     config = configured(preset)
     model = config.task.model
     assert all(side % 2**model.max_level == 0 for side in model.input_size[:2])
@@ -163,7 +163,7 @@ def test_the_last_of_two_settings_wins(toy: Any) -> None:
         ("task.train_data.cache=true", "petbox's input pipeline does not use it"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(toy: Any, assignment: str, says: str) -> None:
+def test_a_wrong_setting_is_rejected_by_name(toy: Any, assignment: str, says: str) -> None:
     before = toy.as_dict()
     with pytest.raises(DataError) as error:
         apply(toy, [assignment])

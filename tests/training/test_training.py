@@ -164,7 +164,7 @@ def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
     assert scalars(broken, "learning_rate") == pytest.approx(rates)
 
 
-def test_a_stopped_run_is_saved_at_its_last_step_and_goes_on(
+def test_a_stopped_run_is_saved_at_its_last_step_and_continues(
     records: Path, tmp_path: Path, run: Any
 ) -> None:
     out, steps = tmp_path / "run", 40
@@ -207,7 +207,7 @@ def schedule(steps: int, step: int) -> float:
     return float(rate(step))
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
+def test_a_loss_that_is_not_finite_names_the_step_and_the_images(
     records: Path, tmp_path: Path, trained: Any
 ) -> None:
     out = tmp_path / "run"
@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_pictures(
         (("--init", "README.md"), "README.md: not a checkpoint; expected a Model Garden"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(
+def test_what_cannot_be_is_rejected_at_once(
     records: Path, tmp_path: Path, options: tuple[str, ...], says: str, trained: Any
 ) -> None:
     done = trained(records, tmp_path / "run", *options)
@@ -303,15 +303,15 @@ def test_two_workers_learn_what_one_learns_with_the_whole_batch(
         said = [process.communicate(timeout=500)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     judged = [metrics_in(each)["validation:mAP50"] for each in said]
-    assert judged[0] == judged[1], "of all held-out pictures, by each"
+    assert judged[0] == judged[1], "of all held-out images, by each"
     assert any((out / "best").glob("best_ckpt-*.index"))
     two, one = scalars(out, "total_loss"), scalars(whole[0], "total_loss")
-    # The pictures come in another order, so the curves are alike but not the same.
+    # The images come in another order, so the curves are alike but not the same.
     assert two[1] == pytest.approx(one[1], rel=0.1)
     assert two[6] == pytest.approx(one[6], rel=0.3)
 
 
-def test_workers_end_together_and_go_on(records: Path, tmp_path: Path) -> None:
+def test_workers_end_together_and_continue(records: Path, tmp_path: Path) -> None:
     """The first one is killed; later one is asked to stop."""
     out, more = tmp_path / "two", ("--steps", "24")
     run = unfinished(out)

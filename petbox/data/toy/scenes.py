@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.float32]
 
 def scene(breed: Breed, rng: Random) -> tuple[Image.Image, list[Box]]:
     """A background with one to three animals of `breed`, and the box of each."""
-    size = _picture_size(rng)
+    size = _image_size(rng)
     image = _background(size, rng)
     boxes: list[Box] = []
     for share in _shares(rng):
@@ -29,7 +29,7 @@ def scene(breed: Breed, rng: Random) -> tuple[Image.Image, list[Box]]:
     return image, boxes
 
 
-def _picture_size(rng: Random) -> tuple[int, int]:
+def _image_size(rng: Random) -> tuple[int, int]:
     long = int(rng.integers(260, 421))
     short = max(180, round(long * rng.uniform(0.62, 1.0)))
     return (long, short) if rng.random() < 0.6 else (short, long)
