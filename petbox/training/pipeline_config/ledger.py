@@ -29,7 +29,7 @@ TRUTHS |= {"false": False, "False": False, "f": False, "0": False}
 
 
 @dataclass(frozen=True)
-class Taken:
+class Converted:
     """Their fields and the results by our dotted names."""
 
     theirs: str
@@ -38,7 +38,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     theirs: str
     why: str
 
@@ -48,14 +48,14 @@ class Ledger:
 
     def __init__(self, text: str, source: str) -> None:
         self.source = source
-        self.taken: list[Taken] = []
-        self.left: list[Left] = []
+        self.converted: list[Converted] = []
+        self.skipped: list[Skipped] = []
         self._fields = text_proto.parse(text, source)
         self._read: set[int] = set()  # by identity: two fields may be equal
 
     @property
     def changes(self) -> dict[str, Any]:
-        return {name: value for row in self.taken for name, value in row.ours.items()}
+        return {name: value for row in self.converted for name, value in row.ours.items()}
 
     def all(self, path: str, within: Field | None = None) -> list[Field]:
         """The fields at a path, without marking them as read."""
@@ -90,26 +90,26 @@ class Ledger:
         """Marks fields as read; of a group, only the group itself."""
         self._read |= {id(each) for each in fields}
 
-    def take(self, theirs: str, ours: Mapping[str, Any], remark: str = "") -> None:
-        self.taken.append(Taken(theirs.removeprefix(NETWORK), ours, remark))
+    def convert(self, theirs: str, ours: Mapping[str, Any], remark: str = "") -> None:
+        self.converted.append(Converted(theirs.removeprefix(NETWORK), ours, remark))
 
-    def leave(self, theirs: str, why: str) -> None:
-        self.left.append(Left(theirs.removeprefix(NETWORK), why))
+    def skip(self, theirs: str, why: str) -> None:
+        self.skipped.append(Skipped(theirs.removeprefix(NETWORK), why))
 
-    def leave_the_rest(self, reasons: Sequence[tuple[str, str]], otherwise: str) -> None:
-        """Lists the unread fields, each with the first reason whose pattern matches its path."""
-        self._leave(self._fields, "", reasons, otherwise)
+    def skip_unread(self, reasons: Sequence[tuple[str, str]], otherwise: str) -> None:
+        """Skips the unread fields, each with the first reason whose pattern matches its path."""
+        self._skip_unread(self._fields, "", reasons, otherwise)
 
-    def _leave(
+    def _skip_unread(
         self, fields: Sequence[Field], at: str, reasons: Sequence[tuple[str, str]], otherwise: str
     ) -> None:
         for each in fields:
             path = at + each.name
             why = next((why for pattern, why in reasons if re.search(pattern, path)), otherwise)
             if each.message and (why == otherwise or self._partly_read(each)):
-                self._leave(each.message, path + ".", reasons, otherwise)
+                self._skip_unread(each.message, path + ".", reasons, otherwise)
             elif id(each) not in self._read:
-                self.leave(f"{at}{each}", why)
+                self.skip(f"{at}{each}", why)
 
     def _partly_read(self, field: Field) -> bool:
         return id(field) in self._read or any(map(self._partly_read, field.message or ()))

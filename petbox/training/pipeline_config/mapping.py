@@ -17,7 +17,7 @@ from petbox.data import labels
 from petbox.errors import DataError
 from petbox.training import overrides
 from petbox.training.pipeline_config import network, schedule
-from petbox.training.pipeline_config.ledger import Ledger, Left, Taken
+from petbox.training.pipeline_config.ledger import Converted, Ledger, Skipped
 from petbox.training.pipeline_config.schedule import PLACEHOLDER
 
 # Why a field has no counterpart: the first pattern that matches its dotted name.
@@ -69,8 +69,8 @@ class PipelineConfig:
     text: bytes
     preset: str
     changes: Mapping[str, Any]
-    taken: tuple[Taken, ...]
-    left: tuple[Left, ...]
+    converted: tuple[Converted, ...]
+    skipped: tuple[Skipped, ...]
     classes: int
     train_records: tuple[str, ...]  # paths and patterns; none where none is configured
     test_records: tuple[str, ...]
@@ -115,13 +115,19 @@ def parse(text: str, source: str) -> PipelineConfig:
     train = _records(ledger, "train_input_reader", TRAIN_FILES)
     test = _records(ledger, "eval_input_reader", TEST_FILES)
     label_map = _label_map(ledger)
-    ledger.leave_the_rest(REASONS, NO_SUCH)
-    preset = f"faster_rcnn_resnet{50 if layers == 50 else 101}_pets"
-    taken, left = tuple(ledger.taken), tuple(ledger.left)
+    ledger.skip_unread(REASONS, NO_SUCH)
     files = (TRAIN_FILES, TEST_FILES, labels.FILE_NAME)
-    changes = {k: v for k, v in ledger.changes.items() if k not in files}
     return PipelineConfig(
-        source, text.encode(), preset, changes, taken, left, classes, train, test, label_map
+        source=source,
+        text=text.encode(),
+        preset=f"faster_rcnn_resnet{50 if layers == 50 else 101}_pets",
+        changes={k: v for k, v in ledger.changes.items() if k not in files},
+        converted=tuple(ledger.converted),
+        skipped=tuple(ledger.skipped),
+        classes=classes,
+        train_records=train,
+        test_records=test,
+        label_map=label_map,
     )
 
 
@@ -151,9 +157,8 @@ def inputs(mapped: PipelineConfig) -> Inputs:
         )
     for pattern in (*mapped.train_records, *mapped.test_records):
         path = Path(pattern)
-        if "://" not in pattern and not any(
-            path.parent.glob(path.name)
-        ):  # object stores: checked later
+        in_object_store = "://" in pattern  # checked later
+        if not in_object_store and not any(path.parent.glob(path.name)):
             raise DataError(f"{mapped.source}: no such file: {pattern}; pass --records DIR")
     label_map = Path(mapped.label_map)
     return Inputs(labels.read(label_map), label_map, mapped.train_records, mapped.test_records)
@@ -162,20 +167,20 @@ def inputs(mapped: PipelineConfig) -> Inputs:
 def table(mapped: PipelineConfig) -> str:
     """The converted fields with their results, and the others below their reasons."""
     lines = [f"{mapped.source}: changes to the preset {mapped.preset}"]
-    widest = max(len(row.theirs) for row in mapped.taken if len(row.theirs) <= 50)
-    for row in mapped.taken:
+    widest = max(len(row.theirs) for row in mapped.converted if len(row.theirs) <= 50)
+    for row in mapped.converted:
         ours = [f"{name} = {value}" for name, value in row.ours.items()]
         ours += [f"({row.remark})"] if row.remark else []
-        if len(row.theirs) > widest:
-            lines.append(f"  {row.theirs}")
-            lines.append(f"  {'':<{widest}}  -> {ours.pop(0)}")
-        else:
-            lines.append(f"  {row.theirs:<{widest}}  -> {ours.pop(0)}")
+        theirs = row.theirs
+        if len(theirs) > widest:
+            lines.append(f"  {theirs}")
+            theirs = ""
+        lines.append(f"  {theirs:<{widest}}  -> {ours.pop(0)}")
         lines += [f"  {'':<{widest}}     {each}" for each in ours]
     lines.append(f"{mapped.source}: no counterpart")
-    for why in dict.fromkeys(row.why for row in mapped.left):
+    for why in dict.fromkeys(row.why for row in mapped.skipped):
         lines.append(f"  {why}:")
-        lines += [f"      {row.theirs}" for row in mapped.left if row.why == why]
+        lines += [f"      {row.theirs}" for row in mapped.skipped if row.why == why]
     return "\n".join(lines)
 
 
@@ -183,9 +188,9 @@ def _records(ledger: Ledger, reader: str, ours: str) -> tuple[str, ...]:
     paths = tuple(ledger.many(reader + ".tf_record_input_reader.input_path", str))
     theirs = f"{reader}.input_path: {', '.join(paths) or 'none'}"
     if paths and not any(PLACEHOLDER in path for path in paths):
-        ledger.take(theirs, {ours: list(paths)}, "unless --records is given")
+        ledger.convert(theirs, {ours: list(paths)}, "unless --records is given")
         return paths
-    ledger.leave(theirs, "not configured; pass --records")
+    ledger.skip(theirs, "not configured; pass --records")
     return ()
 
 
@@ -194,10 +199,12 @@ def _label_map(ledger: Ledger) -> str | None:
     paths = [path for name in readers for path in ledger.many(name + ".label_map_path", str)]
     for path in dict.fromkeys(paths):
         if PLACEHOLDER in path:
-            ledger.leave(f"label_map_path: {path}", "not configured; --records brings its own")
+            ledger.skip(f"label_map_path: {path}", "not configured; --records brings its own")
     configured = list(dict.fromkeys(path for path in paths if PLACEHOLDER not in path))
     if len(configured) > 1:
         raise DataError(f"{ledger.source}: two label maps ({' and '.join(configured)}); name one")
     for path in configured:
-        ledger.take(f"label_map_path: {path}", {labels.FILE_NAME: path}, "unless --records has one")
+        ledger.convert(
+            f"label_map_path: {path}", {labels.FILE_NAME: path}, "unless --records has one"
+        )
     return configured[0] if configured else None

@@ -21,26 +21,20 @@ NMS = POST + "batch_non_max_suppression."
 ROIS, DETECTIONS = "task.model.roi_generator.", "task.model.detection_generator."
 LOSSES = "task.losses."
 
+
+def _roi(name: str) -> tuple[str, str]:
+    """A setting of the proposals, for training and for evaluation."""
+    return f"{ROIS}{name}", f"{ROIS}test_{name}"
+
+
 # Fields that mean the same on both sides.
 SAME: Mapping[str, tuple[Any, ...]] = {
     NETWORK + "first_stage_minibatch_size": (int, PARSER + "rpn_batch_size_per_im"),
     NETWORK + "first_stage_positive_balance_fraction": (float, PARSER + "rpn_fg_fraction"),
     NETWORK + "first_stage_box_predictor_depth": (int, "task.model.rpn_head.num_filters"),
-    NETWORK + "first_stage_nms_score_threshold": (
-        float,
-        ROIS + "pre_nms_score_threshold",
-        ROIS + "test_pre_nms_score_threshold",
-    ),
-    NETWORK + "first_stage_nms_iou_threshold": (
-        float,
-        ROIS + "nms_iou_threshold",
-        ROIS + "test_nms_iou_threshold",
-    ),
-    NETWORK + "first_stage_max_proposals": (
-        int,
-        ROIS + "num_proposals",
-        ROIS + "test_num_proposals",
-    ),
+    NETWORK + "first_stage_nms_score_threshold": (float, *_roi("pre_nms_score_threshold")),
+    NETWORK + "first_stage_nms_iou_threshold": (float, *_roi("nms_iou_threshold")),
+    NETWORK + "first_stage_max_proposals": (int, *_roi("num_proposals")),
     NETWORK + "first_stage_localization_loss_weight": (float, LOSSES + "rpn_box_weight"),
     NETWORK + "first_stage_objectness_loss_weight": (float, LOSSES + "rpn_score_weight"),
     NETWORK + "second_stage_localization_loss_weight": (float, LOSSES + "frcnn_box_weight"),
@@ -75,7 +69,7 @@ def backbone(ledger: Ledger) -> int:
     ledger.mark(*named)
     layers = int(match[1])
     ours = {"task.model.backbone.resnet.model_id": layers}
-    ledger.take(f"feature_extractor.type: {extractor}", ours)
+    ledger.convert(f"feature_extractor.type: {extractor}", ours)
     return layers
 
 
@@ -112,7 +106,7 @@ def classes(ledger: Ledger) -> int:
     if not classes:
         raise DataError(f"{ledger.source}: model.faster_rcnn has no num_classes; add it")
     ours = {"task.model.num_classes": classes + 1}
-    ledger.take(f"num_classes: {classes}", ours, "including the background")
+    ledger.convert(f"num_classes: {classes}", ours, "including the background")
     return classes
 
 
@@ -123,7 +117,7 @@ def same_meaning(ledger: Ledger) -> None:
         if kind is int and value < 1:
             raise ledger.wrong(ledger.all(path)[0], f"{path} must be 1 or more")
         theirs = path.removeprefix(POST)
-        ledger.take(f"{theirs}: {value}", dict.fromkeys(ours, value))
+        ledger.convert(f"{theirs}: {value}", dict.fromkeys(ours, value))
 
 
 def anchors(ledger: Ledger) -> None:
@@ -140,12 +134,12 @@ def anchors(ledger: Ledger) -> None:
         names = ("min_level", "max_level", "anchor.num_scales", "anchor.anchor_size")
         ours = {f"task.model.{name}": value for name, value in zip(names, levels, strict=True)}
         theirs = f"scales: {scales} of {height} pixels"
-        ledger.take(theirs, ours, "one level per doubling; the size is in strides of the level")
+        ledger.convert(theirs, ours, "one level per doubling; the size is in strides of the level")
     elif fields:
         why = "does not fit the levels of a feature pyramid; the preset's anchors stay"
-        ledger.leave(f"scales: {scales} of {height}x{width} pixels", why)
+        ledger.skip(f"scales: {scales} of {height}x{width} pixels", why)
     if ratios := ledger.many(grid + "aspect_ratios", float):
-        ledger.take(f"aspect_ratios: {ratios}", {"task.model.anchor.aspect_ratios": ratios})
+        ledger.convert(f"aspect_ratios: {ratios}", {"task.model.anchor.aspect_ratios": ratios})
 
 
 def pyramid(sizes: Sequence[float]) -> tuple[int, int, int, float] | None:
@@ -173,30 +167,28 @@ def _pyramid_anchors(ledger: Ledger, generator: str) -> None:
         "task.model.anchor.anchor_size": ledger.either(generator + "anchor_scale", 4.0),
         "task.model.anchor.num_scales": ledger.either(generator + "scales_per_octave", 2),
     }
-    ledger.take("multiscale_anchor_generator", ours)
+    ledger.convert("multiscale_anchor_generator", ours)
     if ratios := ledger.many(generator + "aspect_ratios", float):
-        ledger.take(f"aspect_ratios: {ratios}", {"task.model.anchor.aspect_ratios": ratios})
+        ledger.convert(f"aspect_ratios: {ratios}", {"task.model.anchor.aspect_ratios": ratios})
 
 
 def canvas(ledger: Ledger) -> None:
     """The Model Garden has one canvas for all images, in multiples of its coarsest stride."""
-    resizer, multiple = (
-        NETWORK + "image_resizer.",
-        2 ** ledger.changes.get("task.model.max_level", 6),
-    )
+    resizer = NETWORK + "image_resizer."
+    multiple = 2 ** ledger.changes.get("task.model.max_level", 6)
     for keep in ledger.groups(resizer, ["keep_aspect_ratio_resizer"]):
         short = ledger.either("min_dimension", 600, keep)
         long = ledger.either("max_dimension", 1024, keep)
         theirs = round(min(short * CANVAS_ASPECT, long))
         side = _up(theirs, multiple)
-        ledger.take(
+        ledger.convert(
             f"min_dimension: {short}, max_dimension: {long}",
             {"task.model.input_size": [side, side, 3]},
             f"one canvas for all images: a 4:3 image is {side} long on it, {theirs} with theirs",
         )
     for fixed in ledger.groups(resizer, ["fixed_shape_resizer"]):
         height, width = (ledger.either(name, 300, fixed) for name in ("height", "width"))
-        ledger.take(
+        ledger.convert(
             f"fixed_shape_resizer {{ height: {height}, width: {width} }}",
             {"task.model.input_size": [_up(height, multiple), _up(width, multiple), 3]},
             f"in multiples of {multiple}; images are padded, not distorted",
@@ -211,7 +203,7 @@ def sampled_regions(ledger: Ledger) -> None:
     theirs = ledger.one(NETWORK + "second_stage_batch_size", int)
     regions = theirs or 64
     proposals = ledger.changes.get(ROIS + "num_proposals", regions)
-    ledger.take(
+    ledger.convert(
         f"second_stage_batch_size: {regions}{'' if theirs else ' (their default)'}",
         {"task.model.roi_sampler.num_sampled_rois": min(regions, proposals)},
         "limited to the number of proposals" if regions > proposals else "",
@@ -219,16 +211,13 @@ def sampled_regions(ledger: Ledger) -> None:
 
 
 def pooled_size(ledger: Ledger) -> None:
-    names = [
-        NETWORK + name for name in ("initial_crop_size", "maxpool_kernel_size", "maxpool_stride")
-    ]
+    fields = ("initial_crop_size", "maxpool_kernel_size", "maxpool_stride")
+    names = [NETWORK + name for name in fields]
     if all(map(ledger.all, names)):
         crop, kernel, stride = (ledger.either(name, 1) for name in names)
         theirs = f"initial_crop_size: {crop}, maxpool {kernel} by {stride}"
-        size = max((crop - kernel) // max(stride, 1) + 1, 1)
-        ledger.take(
-            theirs, {"task.model.roi_aligner.crop_size": size}, "the size after their pooling"
-        )
+        ours = {"task.model.roi_aligner.crop_size": max((crop - kernel) // max(stride, 1) + 1, 1)}
+        ledger.convert(theirs, ours, "the size after their pooling")
 
 
 def scores(ledger: Ledger) -> None:
@@ -236,11 +225,11 @@ def scores(ledger: Ledger) -> None:
         if each.text in ("SOFTMAX", "SIGMOID"):
             ledger.mark(each)
             sigmoid = {DETECTIONS + "use_sigmoid_probability": each.text == "SIGMOID"}
-            ledger.take(str(each), sigmoid)
+            ledger.convert(str(each), sigmoid)
     loss = NETWORK + "second_stage_classification_loss."
     for each in ledger.groups(loss, ["weighted_softmax", "weighted_sigmoid"]):
         binary = {LOSSES + "frcnn_class_use_binary_cross_entropy": "sigmoid" in each.name}
-        ledger.take(each.name, binary)
+        ledger.convert(each.name, binary)
 
 
 def weight_decay(ledger: Ledger) -> None:
@@ -255,4 +244,4 @@ def weight_decay(ledger: Ledger) -> None:
     if len({each.text for each in found}) == 1:
         weights = {ledger.value(each, float) for each in found}
         theirs = f"l2_regularizer {{ weight: {found[0].text} }}"
-        ledger.take(theirs, {LOSSES + "l2_weight_decay": weights.pop()})
+        ledger.convert(theirs, {LOSSES + "l2_weight_decay": weights.pop()})

@@ -31,10 +31,10 @@ OPTIMIZERS = {
 
 def steps(ledger: Ledger) -> None:
     if number := ledger.one(TRAIN + "num_steps", int):
-        ledger.take(f"{TRAIN}num_steps: {number}", {"trainer.train_steps": number})
+        ledger.convert(f"{TRAIN}num_steps: {number}", {"trainer.train_steps": number})
     else:
         why = "theirs trains until stopped; --steps or the preset sets the number"
-        ledger.leave(f"{TRAIN}num_steps: {'none' if number is None else number}", why)
+        ledger.skip(f"{TRAIN}num_steps: {'none' if number is None else number}", why)
 
 
 def optimizer(ledger: Ledger) -> None:
@@ -45,10 +45,10 @@ def optimizer(ledger: Ledger) -> None:
         }
         theirs = ", ".join(f"{name}: {value}" for name, value in values.items())
         ours = {f"{OPTIMIZER}{kind}.{fields[name][0]}": value for name, value in values.items()}
-        ledger.take(f"{group.name} {{ {theirs} }}", {OPTIMIZER + "type": kind, **ours})
+        ledger.convert(f"{group.name} {{ {theirs} }}", {OPTIMIZER + "type": kind, **ours})
         if norm := ledger.one(TRAIN + "gradient_clipping_by_norm", float):
             ours = {f"{OPTIMIZER}{kind}.global_clipnorm": norm}
-            ledger.take(f"{TRAIN}gradient_clipping_by_norm: {norm}", ours)
+            ledger.convert(f"{TRAIN}gradient_clipping_by_norm: {norm}", ours)
         for name, schedule in SCHEDULES.items():
             for rate in ledger.all("learning_rate." + name, group):
                 schedule(ledger, rate)
@@ -58,17 +58,17 @@ def optimizer(ledger: Ledger) -> None:
 def _averages(ledger: Ledger) -> None:
     averaged = ledger.one(TRAIN + "optimizer.use_moving_average", bool)
     if averaged is False:
-        ledger.take("use_moving_average: false", {"trainer.optimizer_config.ema": None})
+        ledger.convert("use_moving_average: false", {"trainer.optimizer_config.ema": None})
     else:
         default = " (their default)" if averaged is None else ""
         why = "the weights are kept, not their averages"
-        ledger.leave(f"use_moving_average: true{default}", why)
+        ledger.skip(f"use_moving_average: true{default}", why)
 
 
 def _constant(ledger: Ledger, rate: Field) -> None:
     value = ledger.either("learning_rate", 0.002, rate)
     ours = {RATE + "type": "constant", RATE + "constant.learning_rate": value}
-    ledger.take(f"{rate.name} {{ {value} }}", {**ours, WARMUP + "type": None})
+    ledger.convert(f"{rate.name} {{ {value} }}", {**ours, WARMUP + "type": None})
 
 
 def _manual_steps(ledger: Ledger, rate: Field) -> None:
@@ -89,7 +89,7 @@ def _manual_steps(ledger: Ledger, rate: Field) -> None:
         ours |= {RATE + "stepwise.boundaries": boundaries, RATE + "stepwise.values": values}
     else:
         ours |= {RATE + "constant.learning_rate": values[0]}
-    ledger.take(theirs, ours | warmup)
+    ledger.convert(theirs, ours | warmup)
 
 
 def _exponential(ledger: Ledger, rate: Field) -> None:
@@ -105,7 +105,7 @@ def _exponential(ledger: Ledger, rate: Field) -> None:
         RATE + "exponential.staircase": stairs,
         WARMUP + "type": None,
     }
-    ledger.take(f"{rate.name} {{ {first}, times {factor} every {every} steps }}", ours)
+    ledger.convert(f"{rate.name} {{ {first}, times {factor} every {every} steps }}", ours)
 
 
 def _cosine(ledger: Ledger, rate: Field) -> None:
@@ -123,7 +123,7 @@ def _cosine(ledger: Ledger, rate: Field) -> None:
         **_warmed_up(warm, start),
     }
     theirs = f"{rate.name} {{ {start} up to {base} in {warm} steps, zero at {total} }}"
-    ledger.take(theirs, ours)
+    ledger.convert(theirs, ours)
 
 
 def _warmed_up(steps: int, rate: float) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def augmentation(ledger: Ledger) -> None:
     options = TRAIN + "data_augmentation_options."
     flips = list(ledger.groups(options, ["random_horizontal_flip"]))
     theirs = "random_horizontal_flip" if flips else "no random_horizontal_flip"
-    ledger.take(theirs, {PARSER + "aug_rand_hflip": bool(flips)})
+    ledger.convert(theirs, {PARSER + "aug_rand_hflip": bool(flips)})
     low, high, done, remark = 1.0, 1.0, [], ""
     for scaled in ledger.groups(options, ["random_image_scale"]):
         low = ledger.either("min_scale_ratio", 0.5, scaled)
@@ -162,7 +162,7 @@ def augmentation(ledger: Ledger) -> None:
         done.append(f"random_crop_image {{ min_area: {area} }}")
         remark = "images enlarged beyond the canvas are cropped to it"
     ours = {PARSER + "aug_scale_min": low, PARSER + "aug_scale_max": high}
-    ledger.take(", ".join(done) or "no scaling, no cropping", ours, remark)
+    ledger.convert(", ".join(done) or "no scaling, no cropping", ours, remark)
 
 
 def first_weights(ledger: Ledger) -> None:
@@ -176,12 +176,12 @@ def first_weights(ledger: Ledger) -> None:
         parts = ["backbone", "decoder"] if whole else ["backbone"]
         ours = {"task.init_checkpoint": path, "task.init_checkpoint_modules": parts}
         remark = "must be a Model Garden checkpoint: theirs are of a network without a pyramid"
-        ledger.take(f"{name}: {path}", ours, remark)
+        ledger.convert(f"{name}: {path}", ours, remark)
     else:
-        ledger.leave(f"{name}: {path or 'none'}", "not configured; pass weights with --init")
+        ledger.skip(f"{name}: {path or 'none'}", "not configured; pass weights with --init")
     default = " (their default)" if trainable is None else ""
     theirs = f"batch_norm_trainable: {str(bool(trainable)).lower()}{default}"
     if configured or trainable:
-        ledger.take(theirs, {TRAINABLE: bool(trainable)})
+        ledger.convert(theirs, {TRAINABLE: bool(trainable)})
     else:  # untrained statistics would be kept forever
-        ledger.leave(theirs, f"only with weights; with --init, pass --set {TRAINABLE}=false")
+        ledger.skip(theirs, f"only with weights; with --init, pass --set {TRAINABLE}=false")
