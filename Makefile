@@ -7,6 +7,7 @@ SHELL := /usr/bin/env bash
 PORT ?= 8080
 MODEL ?= model/toy
 BASE ?=
+CPU ?=
 export PYTHON
 BIN := .venv/bin
 # One more than there are cores, since some tests wait; each may use a gigabyte or two.
@@ -51,11 +52,13 @@ bench: .venv/ready ## run every benchmark and update bench/RESULTS.md (hours)
 replay: .venv/ready ## compare the embedded model server with recorded responses of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py
 
-image: ## build the serving image (MODEL=model/toy; BASE=tensorflow/serving:2.20.0 needs no GPU)
-	@[ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || \
-	    { echo >&2 "make image: $(MODEL) contains no SavedModel; make demo exports model/toy"; exit 1; }
-	docker build --file container/Dockerfile --tag petbox --build-arg MODEL=$(MODEL) \
-	    $(if $(BASE),--build-arg BASE=$(BASE)) .
+image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; BASE=IMAGE)
+	@[ -z "$(MODEL)" ] || [ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || { \
+	    echo >&2 "make image: $(MODEL) contains no SavedModel; export one (make demo exports model/toy)," \
+	        "or run make image MODEL= for an image that serves the model in /opt/ml/model"; exit 1; }
+	docker build --file container/Dockerfile --tag petbox \
+	    $(if $(MODEL),--build-arg MODEL=$(MODEL),--target without-model) \
+	    $(if $(CPU),--build-arg GPU=) $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 clean: ## remove what the demo and the tests created; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build

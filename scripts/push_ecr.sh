@@ -3,7 +3,8 @@
 # usage: scripts/push_ecr.sh [option ...] [-- option of docker build ...]
 #   --repository NAME     in ECR, created if it is missing (default: petbox)
 #   --model DIR           model to copy into the image, a folder of versions (default: model/toy)
-#   --base IMAGE          base image (default: the one in container/Dockerfile)
+#   --cpu                 for instances without a GPU (default: with one)
+#   --base IMAGE          another base image than the one in container/Dockerfile
 #   --image IMAGE         push this image instead of building one
 #   --architecture ARCH   of the endpoint's instances: amd64 (default) or arm64
 #   --keep N              set a lifecycle policy that keeps only the newest N images
@@ -30,7 +31,7 @@ usage() {
 }
 ecr() { "$python" -m petbox.aws.ecr "$@"; }
 
-repository=petbox model=model/toy base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+repository=petbox model=model/toy cpu='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --repository | --model | --base | --image | --architecture | --keep)
@@ -39,6 +40,7 @@ while [[ $# -gt 0 ]]; do
       printf -v "$name" %s "$2"
       shift 2
       ;;
+    --cpu) cpu=1 && shift ;;
     --allow-dirty) allow_dirty=1 && shift ;;
     --dry-run) dry_run=1 && shift ;;
     --) shift && break ;;
@@ -48,6 +50,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ $architecture == amd64 || $architecture == arm64 ]] ||
   usage "--architecture $architecture: must be amd64 or arm64"
+[[ -z $cpu || -z $base$image ]] || usage "--cpu: has no effect with --base or --image"
 [[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: must be a whole number from 1"
 
 # Checks, before anything is done
@@ -73,7 +76,8 @@ else
   [[ $(readlink -f "$version") == "$here"/* ]] ||
     fail "--model $model: is outside $here, the build context; move or export it there"
   model=$(realpath --relative-to="$here" "$(dirname "$version")")
-  content=$(cd "$version" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  content=$(cd "$version" && find . -type f -print0 | sort -z | xargs -0 sha256sum | cat - <(printf %s "$base") |
+    sha256sum)
   commit=$(git -C "$here" rev-parse --short=12 HEAD 2>/dev/null) ||
     fail "$here: not a git checkout, so the image has no tag; push from a checkout, or pass --image"
   changes=$(git -C "$here" status --porcelain)
@@ -83,7 +87,7 @@ else
     state=$({ git -C "$here" diff HEAD && echo "$changes"; } | sha256sum)
     commit+=-dirty-${state:0:8}
   fi
-  built=$commit-$(basename "$model")-$(basename "$version")-${content:0:8}
+  built=$commit-$(basename "$model")-$(basename "$version")-${content:0:8}${cpu:+-cpu}
 fi
 
 host=$(ecr registry)
@@ -99,7 +103,7 @@ if [[ -n $there ]]; then
 fi
 if [[ -n $dry_run ]]; then
   settle
-  [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}"
+  [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}${cpu:+ on the CPU base}"
   say "would log in to $host and push $uri:$built"
   exit
 fi
@@ -109,7 +113,7 @@ fi
 if [[ -z $image ]]; then
   image=$uri:$built
   docker build --platform "linux/$architecture" --file "$here/container/Dockerfile" \
-    ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
+    ${cpu:+--build-arg GPU=} ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
     --label "org.opencontainers.image.version=$built" \
     --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
 fi

@@ -33,6 +33,7 @@ TOGETHER = (
         "test_conform_image",
         "test_conform_petbox",
         "test_image",
+        "test_image_build",
         "test_image_faults",
         "test_local",
         "test_push_ecr",

@@ -63,6 +63,7 @@ def test_nothing_to_build_with_is_in_it(engine: Engine, base: str, image: str) -
     assert {"nginx", "libnginx-mod-http-js"} <= added
     assert not added & BUILDING
     words = ("run", "--rm", "--network=none", "--entrypoint=find", image)
+    assert "cuda" not in engine(*words, "/etc/apt/sources.list.d", "-type", "f").stdout
     assert not engine(*words, "/var/lib/apt/lists", "-type", "f").stdout
     assert sorted(engine(*words, "/opt/petbox", "-name", "*ockerfile*").stdout.split()) == []
 

@@ -33,6 +33,7 @@ http: {{addr: {address}:80}}
 auth: {{htpasswd: {{realm: ECR, path: {folder}/htpasswd}}}}
 """
 ADDRESS = re.escape(f"{REGISTRY_HOST}/petbox@sha256:") + "[0-9a-f]{64}"
+OPTIONS = ("--model", "model/adder", "--cpu")
 Push = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -47,7 +48,7 @@ def registry(
     aws: Aws, engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[requests.Session]:
     """The registry; asks it as ECR's user."""
-    if not engine.knows_ecr:
+    if not engine.own:
         pytest.skip("the engine that answers would look for ECR on the internet; stop it")
     if not shutil.which("docker-registry"):
         pytest.skip("docker-registry is not installed; scripts/install_system.sh registry")
@@ -106,16 +107,6 @@ def told_by_exporter(version: Path, tensorflow: str) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def serving_base(engine: Engine, base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The stand-in base, with the label of TensorFlow Serving's own images."""
-    folder = tmp_path_factory.mktemp("labelled")
-    label = "LABEL tensorflow_serving_github_branchtag=2.20.0"
-    (folder / "Dockerfile").write_text(f"FROM {base}\n{label}\n")
-    engine("build", "--tag", f"{MINE}-labelled", folder)
-    return f"{MINE}-labelled"
-
-
 @pytest.fixture
 def push(checkout: Path, aws: Aws, engine: Engine) -> Push:
     def push(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -132,32 +123,37 @@ def push(checkout: Path, aws: Aws, engine: Engine) -> Push:
     return push
 
 
-@pytest.fixture(scope="module")
-def options(serving_base: str) -> tuple[str, ...]:
-    return ("--model", "model/adder", "--base", serving_base)
-
-
-def test_a_dry_run_changes_nothing(
-    push: Push, options: tuple[str, ...], aws: Aws, registry: requests.Session
-) -> None:
-    done = push(*options, "--keep", "5", "--dry-run")
+def test_a_dry_run_changes_nothing(push: Push, aws: Aws, registry: requests.Session) -> None:
+    done = push(*OPTIONS, "--keep", "5", "--dry-run")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    for what in ("would make the repository petbox", "newest 5 images", "would build", "would log"):
+    for what in (
+        "would make the repository petbox",
+        "newest 5 images",
+        "the CPU base",
+        "would log",
+    ):
         assert what in done.stderr
     assert aws.client("ecr").describe_repositories()["repositories"] == []
     assert registry.get(f"http://{REGISTRY_ADDRESS}/v2/_catalog").json() == {"repositories": []}
 
 
+def test_another_base_has_another_tag(push: Push, aws: Aws) -> None:
+    bases = ((), ("--base", "serving:1"))
+    runs = [push("--model", "model/adder", *words, "--dry-run").stderr for words in bases]
+    first, second = (re.findall(r"-adder-7-[0-9a-f]{8}$", said, re.MULTILINE) for said in runs)
+    assert first and second and first != second, runs
+
+
 def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     push: Push,
-    options: tuple[str, ...],
     aws: Aws,
     registry: requests.Session,
     engine: Engine,
     publishing: str,
     checkout: Path,
+    official_bases: tuple[str, str],
 ) -> None:
-    done = push(*options, "--keep", "5", "--", "--network=host")
+    done = push(*OPTIONS, "--keep", "5", "--", "--network=host")
     assert done.returncode == 0, done.stderr
     (uri,) = done.stdout.splitlines()
     assert re.fullmatch(ADDRESS, uri)
@@ -171,10 +167,12 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     commit = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=checkout, capture_output=True, text=True
     )
-    assert re.fullmatch(f"{commit.stdout.strip()}-adder-7-[0-9a-f]{{8}}", tag)
+    assert re.fullmatch(f"{commit.stdout.strip()}-adder-7-[0-9a-f]{{8}}-cpu", tag)
 
     engine("rmi", "--force", *engine("images", "--quiet", f"{REGISTRY_HOST}/petbox").stdout.split())
     engine("pull", uri)
+    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
+    assert engine("inspect", f"--format={label}", uri).stdout.strip() == official_bases[1]
     name = f"{MINE}-pulled"
     network = (f"--network={publishing}", "--publish=127.0.0.1::8080")
     engine("run", "--detach", f"--name={name}", *network, *MOUNTS, uri, "serve")
@@ -190,7 +188,7 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
         f"http://{REGISTRY_ADDRESS}/v2/petbox/manifests/{tag}", headers={"Accept": kind}
     )
     ecr.put_image(repositoryName="petbox", imageManifest=manifest.text, imageTag=tag)
-    again = push(*options, "--", "--network=host")
+    again = push(*OPTIONS, "--", "--network=host")
     assert again.returncode == 0, again.stderr
     assert "already pushed" in again.stderr and "Step" not in again.stderr
     assert re.fullmatch(
@@ -199,11 +197,11 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
 
 
 def test_an_image_that_does_not_fit_is_not_pushed(
-    push: Push, serving_base: str, debian: str, registry: requests.Session
+    push: Push, base: str, debian: str, registry: requests.Session
 ) -> None:
     for words, what in (
         (
-            ("--image", serving_base, "--architecture", "arm64"),
+            ("--image", base, "--architecture", "arm64"),
             "is for linux/amd64, not linux/arm64",
         ),
         (
@@ -219,12 +217,13 @@ def test_an_image_that_does_not_fit_is_not_pushed(
 
 
 def test_a_model_of_another_tensorflow_is_not_pushed(
-    push: Push, options: tuple[str, ...], checkout: Path, registry: requests.Session
+    push: Push, base: str, checkout: Path, registry: requests.Session
 ) -> None:
+    words = ("--model", "model/adder", "--base", base, "--repository", "other")
     version = checkout / "model" / "adder" / "7"
     told_by_exporter(version, "2.19.1")
     try:
-        done = push(*options, "--repository", "other", "--", "--network=host")
+        done = push(*words, "--", "--network=host")
     finally:
         told_by_exporter(version, "2.20.0")
     assert done.returncode == 1
@@ -232,33 +231,32 @@ def test_a_model_of_another_tensorflow_is_not_pushed(
 
 
 def test_what_is_not_committed_is_refused_unless_it_is_meant(
-    push: Push, options: tuple[str, ...], checkout: Path, registry: requests.Session
+    push: Push, checkout: Path, registry: requests.Session
 ) -> None:
-    path = checkout / "container" / "gateway.js"
+    path = checkout / "container" / "nginx.conf"
     before = path.read_text()
-    path.write_text(before + "// changed\n")
+    path.write_text(before + "# changed\n")
     try:
-        refused = push(*options, "--dry-run")
-        meant = push(*options, "--dry-run", "--allow-dirty")
+        refused = push(*OPTIONS, "--dry-run")
+        meant = push(*OPTIONS, "--dry-run", "--allow-dirty")
     finally:
         path.write_text(before)
     assert refused.returncode == 1
-    assert "uncommitted changes:  M container/gateway.js" in refused.stderr
+    assert "uncommitted changes:  M container/nginx.conf" in refused.stderr
     assert meant.returncode == 0 and re.search(r"-dirty-[0-9a-f]{8}-adder-7-", meant.stderr)
 
 
-def test_what_is_missing_is_said_in_a_line(
-    push: Push, options: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_what_is_missing_is_said_in_a_line(push: Push, tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
     for words, env, code, what in (
-        (options, {**nobody(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
-        (options, {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}, 1, "no AWS region is set"),
-        (options, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
+        (OPTIONS, {**nobody(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
+        (OPTIONS, {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}, 1, "no AWS region is set"),
+        (OPTIONS, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
         (("--model", "model/none"), {}, 1, "--model model/none: contains no version"),
         (("--model", str(tmp_path)), {}, 1, "contains no version"),
-        ((*options, "--repository", "Pets!", "--dry-run"), {}, 1, "--repository Pets!: ECR takes"),
-        ((*options, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: must be a whole number from 1"),
+        ((*OPTIONS, "--repository", "Pets!", "--dry-run"), {}, 1, "--repository Pets!: ECR takes"),
+        ((*OPTIONS, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: must be a whole number from 1"),
+        ((*OPTIONS, "--base", "mine"), {}, 2, "--cpu: has no effect with --base or --image"),
         (("--architecture", "mips"), {}, 2, "--architecture mips: must be amd64"),
         (("--push",), {}, 2, "--push: unknown option"),
         (("--model",), {}, 2, "--model needs a value"),

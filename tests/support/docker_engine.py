@@ -38,7 +38,7 @@ class Engine:
     """The `docker` command, and the environment that leads it to its engine."""
 
     env: dict[str, str]
-    knows_ecr: bool = False
+    own: bool = False
 
     def __call__(
         self, *words: str | Path, check: bool = True, timeout: int = 600
@@ -96,7 +96,7 @@ def engine() -> Iterator[Engine]:
     folder = Path(tempfile.mkdtemp(prefix="petbox-docker-"))  # a socket's path must be short
     try:
         with started(folder, path) as socket:
-            yield Engine({**env, "DOCKER_HOST": socket}, knows_ecr=True)
+            yield Engine({**env, "DOCKER_HOST": socket}, own=True)
     finally:
         for line in Path("/proc/mounts").read_text().splitlines():
             if (point := line.split()[1]).startswith(f"{folder}/"):  # --network=host leaves one

@@ -7,6 +7,7 @@ the `tensorflow_model_server`; every line of the Dockerfile runs. Name this modu
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import sys
@@ -29,6 +30,13 @@ JSON = "application/json"
 MODEL_SERVER = """#!/bin/sh
 export PYTHONPATH=/opt/checkout:/opt/packages KERAS_HOME=/tmp/keras
 exec python3 -m petbox.serving.model_server "$@"
+"""
+# What the GPU images leave behind: package sources that nobody can reach any more.
+BASE = """\
+FROM {debian}
+RUN echo 'deb file:/nowhere ./' >/etc/apt/sources.list.d/cuda.list
+COPY tensorflow_model_server /usr/bin/
+LABEL tensorflow_serving_github_branchtag=2.20.0
 """
 MOUNTS = (
     f"--volume={CHECKOUT / 'petbox'}:/opt/checkout/petbox:ro",
@@ -57,9 +65,22 @@ def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("base")
     (folder / "tensorflow_model_server").write_text(MODEL_SERVER)
     (folder / "tensorflow_model_server").chmod(0o755)
-    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY tensorflow_model_server /usr/bin/\n")
+    (folder / "Dockerfile").write_text(BASE.format(debian=debian))
     engine("build", "--tag", f"{MINE}-base", folder)
     return f"{MINE}-base"
+
+
+@pytest.fixture(scope="session")
+def official_bases(engine: Engine, base: str) -> tuple[str, str]:
+    """The names of TensorFlow Serving's images for GPUs and for CPUs, given to the stand-in."""
+    if not engine.own:
+        pytest.skip("the engine that answers may have TensorFlow Serving's own images; stop it")
+    dockerfile = (CHECKOUT / "container/Dockerfile").read_text()
+    name = re.search(r"^ARG BASE=(tensorflow/serving:[\d.]+)\$\{GPU\}$", dockerfile, re.MULTILINE)
+    assert name
+    for official in (names := (f"{name[1]}-gpu", name[1])):
+        engine("tag", base, official)
+    return names
 
 
 @pytest.fixture(scope="session")
@@ -132,12 +153,12 @@ class Container:
 
 @pytest.fixture(scope="session")
 def start(engine: Engine, image: str, publishing: str) -> Callable[..., Any]:
-    """A container of the image, as SageMaker runs it but for more flags of `docker run`."""
+    """A container of the image, or of another, as SageMaker runs it but for more flags."""
     count = iter(range(1000))
 
     @contextmanager
     def start(
-        *flags: str, words: tuple[str, ...] = ("serve",), port: int = 8080
+        *flags: str, words: tuple[str, ...] = ("serve",), port: int = 8080, image: str = image
     ) -> Iterator[Container]:
         name = f"{MINE}-{next(count)}"
         there = (f"--network={publishing}", f"--publish=127.0.0.1::{port}")
