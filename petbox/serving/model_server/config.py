@@ -36,9 +36,7 @@ def read(file: Path) -> list[ModelConfig]:
     except UnicodeDecodeError as error:
         raise _invalid(file, "not text") from error
     if not text:
-        raise StatusError(
-            f"{file}; Invalid argument"
-        )  # as in the original, which cannot map an empty file
+        raise StatusError(f"{file}; Invalid argument")  # the original cannot map an empty file
     try:
         fields = parse(text, str(file))
         configs = [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from petbox.serving.model_server.json_parser import MISSING, Base64, Object
-from petbox.serving.model_server.json_writer import quoted
+from petbox.serving.model_server.json_writer import wrong_value
 from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.tensors import decoded, is_base64, kind_of
 
@@ -25,19 +25,14 @@ def from_document(document: Object) -> list[bytes]:
     context, given = document.get("context"), document.get("examples")
     shared = b"" if context is MISSING else serialized(context)
     if given is MISSING:  # the original also says "classify" for regress
-        raise _wrong(
-            document, "When method is classify, key 'examples' is expected and was not found"
-        )
+        why = "When method is classify, key 'examples' is expected and was not found"
+        raise wrong_value(document, why)
     if not isinstance(given, list):
-        raise _wrong(document, "Expecting 'examples' value to be an list/array")
+        raise wrong_value(document, "Expecting 'examples' value to be an list/array")
     if not given:
-        raise _wrong(document, "'examples' value is an empty array")
+        raise wrong_value(document, "'examples' value is an empty array")
     # Two serialized messages in a row are merged when parsed; the later feature wins.
     return [shared + serialized(example) for example in given]
-
-
-def _wrong(document: Object, why: str) -> StatusError:
-    return StatusError(f"JSON Value: {quoted(document)} {why}")
 
 
 def serialized(example: Any) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from petbox.serving.model_server import responses
 from petbox.serving.model_server.signature import Signature
 from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.tensors import shape_text
 
 Tensor = np.ndarray[Any, Any]
 Run = Callable[[Signature, dict[str, Tensor]], dict[str, Tensor]]
@@ -53,7 +54,7 @@ def regress(signature: Signature, examples: list[bytes], run: Run) -> bytes:
     if values.ndim != 1 and not (values.ndim == 2 and values.shape[1] == 1):
         raise StatusError(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            + _shape(values)
+            + shape_text(values.shape)
         )
     if len(values) != len(examples):
         raise StatusError(
@@ -96,17 +97,12 @@ def _check_table(
     if tensor is None:
         return
     if tensor.ndim != 2:
-        raise StatusError(
-            f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}"
-        )
+        shape = shape_text(tensor.shape)
+        raise StatusError(f"Expected Tensor shape: [batch_size num_classes] but got {shape}")
     if tensor.dtype.name != numpy_dtype:
         raise StatusError(f"Expected {name} Tensor of {dtype}. Got: {_dtype(tensor)}")
     if len(tensor) != examples:
         raise StatusError(f"Expected {name} output batch size of {examples}. Got: {len(tensor)}")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "[" + ",".join(map(str, tensor.shape)) + "]"
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 
 from petbox.serving.model_server.json_parser import MISSING, Base64, Object, is_integer
+from petbox.serving.model_server.status import StatusError
 
 MAX_DEPTH = 1000  # of quoted values; the original is limited by its stack
 
@@ -21,6 +22,10 @@ MAX_DEPTH = 1000  # of quoted values; the original is limited by its stack
 def quoted(value: Any) -> str:
     """`value` as error texts show it: RapidJSON's pretty writer, arrays on one line."""
     return "".join(_written(value))
+
+
+def wrong_value(value: Any, why: str) -> StatusError:
+    return StatusError(f"JSON Value: {quoted(value)} {why}")
 
 
 def _written(value: Any) -> Iterator[str]:

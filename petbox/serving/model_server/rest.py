@@ -176,10 +176,8 @@ def _predict(models: Models, spec: ModelSpec, body: bytes) -> bytes:
     signature = _signature_to_predict(model, signature_name or DEFAULT)
     rows, columns = document.get("instances"), document.get("inputs")
     if rows is not MISSING and columns is not MISSING:
-        raise StatusError(
-            f"JSON Value: {json_writer.quoted(document)} Not formatted correctly expecting only "
-            "one of 'inputs' or 'instances' keys to exist "
-        )
+        why = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+        raise json_writer.wrong_value(document, why)
     if rows is not MISSING:
         given = tensors.from_rows(rows, document, signature.inputs)
         return responses.rows(model.run(signature, given))
@@ -204,7 +202,7 @@ def _infer(models: Models, spec: ModelSpec, verb: str, body: bytes) -> bytes:
 def _document(body: bytes) -> Object:
     document = json_parser.parse(body)
     if not isinstance(document, Object):
-        raise StatusError(f"JSON Value: {json_writer.quoted(document)} Is not object")
+        raise json_writer.wrong_value(document, "Is not object")
     return document
 
 
@@ -213,10 +211,8 @@ def _signature_name(document: Object) -> str:
     if name is MISSING:
         return ""
     if not isinstance(name, str):
-        raise StatusError(
-            f"JSON Value: {json_writer.quoted(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
+        why = "not formatted correctly. 'signature_name' key must be a string value."
+        raise json_writer.wrong_value(document, why)
     return name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pybase64
 
 from petbox.serving.model_server.json_parser import MISSING, Base64, Object, is_integer
-from petbox.serving.model_server.json_writer import quoted
+from petbox.serving.model_server.json_writer import quoted, wrong_value
 from petbox.serving.model_server.status import StatusError
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
@@ -29,9 +29,7 @@ NUMPY_DIMENSIONS = 64
 def from_rows(rows: Any, document: Object, dtypes: Mapping[str, str]) -> Tensors:
     """The tensors of `{"instances": [row, ...]}`, for inputs named and typed by `dtypes`."""
     if not isinstance(rows, list):
-        raise StatusError(
-            f"JSON Value: {quoted(document)} Expecting 'instances' to be an list/array"
-        )
+        raise wrong_value(document, "Expecting 'instances' to be an list/array")
     if not rows:
         raise StatusError("No values in 'instances' array")
     named = _is_named(rows[0])
@@ -128,7 +126,9 @@ def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _C
     if len(values) != column.size:
         raise StatusError(f"Expecting tensor size: {column.size} but got: {len(values)}")
     if shape != column.shape:
-        raise StatusError(f"Expecting shape {_text(column.shape)} but got: {_text(shape)}")
+        raise StatusError(
+            f"Expecting shape {shape_text(column.shape)} but got: {shape_text(shape)}"
+        )
     column.values += values
 
 
@@ -206,9 +206,7 @@ def _reader(dtype: str) -> Callable[[Any], Any]:
     """A function that converts one JSON value for `dtype`, or rejects it."""
 
     def wrong_type(value: Any) -> StatusError:
-        return StatusError(
-            f"JSON Value: {quoted(value)} Type: {kind_of(value)} is not of expected type: {dtype}"
-        )
+        return wrong_value(value, f"Type: {kind_of(value)} is not of expected type: {dtype}")
 
     def floating(value: Any) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -273,7 +271,7 @@ def _is_named(value: Any) -> bool:
 
 def decoded(value: Object) -> bytes:
     if not is_base64(value):
-        raise StatusError(f"JSON Value: {quoted(value)} not formatted correctly for base64 data")
+        raise wrong_value(value, "not formatted correctly for base64 data")
     written = value.members[0][1]
     if isinstance(written, Base64):
         return written.content
@@ -296,5 +294,5 @@ def lenient_base64(text: str) -> bytes:
     return pybase64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 
-def _text(shape: list[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
