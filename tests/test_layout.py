@@ -74,6 +74,7 @@ HEAVY = {
     "petbox.export.faster_rcnn": "a piece of a TensorFlow graph",
     "petbox.export.inputs": "a piece of a TensorFlow graph",
     "petbox.export.rewrite": "rewrites a TensorFlow graph",
+    "petbox.export.messages": "declares protobuf messages",
     "petbox.export.saved_detector": "runs a SavedModel",
     "petbox.export.signatures": "a piece of a TensorFlow graph",
     "petbox.export.source": "restores a model of the Model Garden",

@@ -6,7 +6,7 @@ Never imports TensorFlow, so a wrong path is reported at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ REPORT = "export.json"
 SIGNATURE = "serving_default"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 MOST_LEVELS = 3  # as in export/Servo/1
+SAVED_MODEL = {  # of saved_model.proto
+    "Signature": {"key": (1, "string")},
+    "MetaGraph": {"signature_def": (5, "Signature*")},
+    "SavedModel": {"meta_graphs": (2, "MetaGraph*")},
+}
 
 
 @dataclass(frozen=True)
@@ -83,40 +88,17 @@ def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
 
 
 def _signatures(content: bytes) -> tuple[str, ...] | None:
-    """The keys of SavedModel.meta_graphs.signature_def, or None if the file is corrupt."""
+    """The names of the signatures, or None if the file is corrupt."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from petbox.export.messages import message_class
+
     try:
-        return tuple(
-            key.decode()
-            for meta_graph in _fields(content, 2)
-            for entry in _fields(meta_graph, 5)
-            for key in _fields(entry, 1)
-            if not key.startswith(b"__")  # TensorFlow's own
-        )
-    except (IndexError, ValueError):
+        model = message_class(SAVED_MODEL, "SavedModel").FromString(content)
+    except DecodeError:
         return None
-
-
-def _fields(message: bytes, number: int) -> Iterator[bytes]:
-    """The contents of a protobuf's fields of bytes with that number."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        if tag % 8 == 0:
-            _, at = _varint(message, at)
-            continue
-        length, at = _varint(message, at) if tag % 8 == 2 else ({1: 8, 5: 4}.get(tag % 8, -1), at)
-        if not 0 <= length <= len(message) - at:
-            raise ValueError("no such field")
-        if tag == number * 8 + 2:
-            yield message[at : at + length]
-        at += length
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while message[at] > 127:
-        value, shift, at = value + (message[at] % 128 << shift), shift + 7, at + 1
-    return value + (message[at] << shift), at + 1
+    names = (one.key for graph in model.meta_graphs for one in graph.signature_def)
+    return tuple(name for name in names if not name.startswith("__"))  # TensorFlow's own
 
 
 def contents(folder: Path) -> str:

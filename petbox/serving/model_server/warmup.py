@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # a separate package
 
-from petbox.export.warmup import FILE, MESSAGES, prediction_log
+from petbox.export.warmup import FILE, MESSAGES, PredictionLog
 from petbox.serving.model_server import inference
 from petbox.serving.model_server.model import Model, graph_error
 from petbox.serving.model_server.signature import DEFAULT, Signature
@@ -22,14 +22,13 @@ def warm_up(model: Model, folder: Path, times: int = 1) -> int:
     path = folder / FILE
     if not times or not path.exists():
         return 0
-    log = prediction_log()
     count = 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(str(path)):
             if count == MAX_RECORDS:
                 raise StatusError(f"Number of warmup records exceeds the maximum ({MAX_RECORDS})")
             for _ in range(times):
-                _run(model, log.FromString(record))
+                _run(model, PredictionLog.FromString(record))
             count += 1
     except tf.errors.DataLossError as error:
         raise StatusError(
