@@ -103,24 +103,17 @@ def main(given: Options) -> None:
     training_command.main(TrainOptions(**{**values, "preset": given.preset or "toy"}))
 
 
-@dataclass(frozen=True)
-class Stage:
-    command: list[str]
-    makes: Path  # there when it is finished
-
-
 def _chain(given: Options) -> None:
     assert given.photos
     name, out = given.name or given.photos.resolve().name, given.out or Path()
     if Path(name).name != name:
         raise DataError(f"--name {name}: must be a name without slashes")
     plan = out / "runs" / f"{name}.plan.json"
-    stages = [Stage(command, Path(makes)) for command, makes in planned(given, name, out, plan)]
-    for stage in stages:
-        if stage.makes.exists():
-            program.say(f"{stage.makes}: exists; continuing with what follows")
+    for command, makes in planned(given, name, out, plan):
+        if Path(makes).exists():
+            program.say(f"{makes}: exists; continuing with what follows")
         else:
-            _run(stage.command)
+            _run(command)
     run, model = out / "runs" / name, out / "model" / name
     metrics = run / runs.evaluation()
     found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
@@ -129,7 +122,7 @@ def _chain(given: Options) -> None:
 
 
 def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
-    """The stages, as planned when this command was first typed: what was chosen stays."""
+    """Each stage's command and the path it makes, as planned when this was first typed."""
     requested = {
         field.name: str(getattr(given, field.name))
         for field in dataclasses.fields(given)

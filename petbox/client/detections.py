@@ -113,9 +113,6 @@ class Detections(Sequence[Detection]):
     def __getitem__(self, index: int | slice) -> Detection | tuple[Detection, ...]:
         return self.items[index]
 
-    def __iter__(self) -> Iterator[Detection]:
-        return iter(self.items)
-
     def __repr__(self) -> str:
         if self.error:
             return f"<Detections: error: {self.error}>"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from petbox.export import canvases
+from petbox.export.canvases import Canvas
 from petbox.export.rewrite import fast_rois
 from petbox.export.rewrite.fold_batchnorm import Weights, folded
 from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
@@ -35,9 +36,9 @@ class TrainedNetwork:
         self._padded = preprocess_ops.compute_padded_size(self.size, stride)
         height, width = self._padded
         parts = canvases.fitting(height, width, stride)
-        self.canvases = [canvases.whole(height, width)] if whole_canvas else parts
+        self.canvases: Sequence[Canvas] = [canvases.whole(height, width)] if whole_canvas else parts
         # One image as the network takes it, and the pixels of its two corners.
-        self.ready = (
+        self.ready: tuple[Any, ...] = (
             tf.TensorSpec([*self._padded, 3], tf.float32),
             tf.TensorSpec([4], tf.float32),
         )

@@ -44,25 +44,11 @@ class Settings:
 class Network(Protocol):
     """A detector: prepares images one by one, detects in batches of prepared ones."""
 
-    @property
-    def ready(self) -> tuple[Any, ...]:
-        """The specs of the tensors of one prepared image."""
-
-    @property
-    def classes(self) -> int:
-        """The number of classes with the background; all class ids are below it."""
-
-    @property
-    def can_batch(self) -> bool:
-        """Whether `detect` does the work; otherwise `prepare` does, image by image."""
-
-    @property
-    def canvases(self) -> Sequence[Canvas]:
-        """The sizes that images are padded to; none if each keeps its own."""
-
-    @property
-    def tracked(self) -> Any:
-        """What is saved: variables, or objects that contain them."""
+    ready: tuple[Any, ...]  # the specs of the tensors of one prepared image
+    classes: int  # with the background; all class ids are below it
+    can_batch: bool  # whether `detect` does the work; otherwise `prepare` does, image by image
+    canvases: Sequence[Canvas]  # the sizes that images are padded to; none if each keeps its own
+    tracked: Any  # what is saved: variables, or objects that contain them
 
     def prepare(self, pixels: Any) -> tuple[Any, ...]:
         """Prepares an image uint8 [H,W,3]."""

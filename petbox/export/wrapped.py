@@ -9,11 +9,13 @@ pixels of the canvas that image_info describes. Other outputs are ignored.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from petbox.data import labels
 from petbox.errors import ModelError
+from petbox.export.canvases import Canvas
 from petbox.export.model_folder import OUTPUTS, SIGNATURE
 from petbox.tf import tf
 
@@ -26,7 +28,7 @@ class WrappedNetwork:
     """Does all its work in `prepare`; `detect` only passes the results on."""
 
     can_batch = False
-    canvases = ()
+    canvases: Sequence[Canvas] = ()
 
     def __init__(self, folder: Path, classes: int) -> None:
         self.classes = classes

@@ -71,8 +71,10 @@ def convert(
         source = load(run, records)
         network = source.build(True)
         assert isinstance(network, TrainedNetwork)  # as those of runs are
-        content = flatbuffer(network, form)
-        about = _write(partial, content, source, network, form, settings)
+        (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
+        (partial / labels.FILE_NAME).write_bytes(source.label_map)
+        about = _about(network, form, settings)
+        about.write(partial)
         _verify(partial, source, network, about)
     return out
 
@@ -112,17 +114,10 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
             ) from error
 
 
-def _write(
-    folder: Path,
-    content: bytes,
-    source: Source,
-    network: TrainedNetwork,
-    form: str,
-    settings: Settings,
-) -> LiteModel:
+def _about(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
     height, width = network.size
     padded = network.ready[0].shape
-    about = LiteModel(
+    return LiteModel(
         form=form,
         canvas=(height, width),
         padded=(padded[0], padded[1]),
@@ -131,10 +126,6 @@ def _write(
         min_score=settings.min_score,
         most_pixels=settings.most_pixels,
     )
-    (folder / bundle.NETWORK).write_bytes(content)
-    (folder / labels.FILE_NAME).write_bytes(source.label_map)
-    about.write(folder)
-    return about
 
 
 def _verify(folder: Path, source: Source, network: TrainedNetwork, about: LiteModel) -> None:
