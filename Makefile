@@ -10,8 +10,8 @@ BASE ?=
 CPU ?=
 export PYTHON
 BIN := .venv/bin
-# One more than there are cores, since some tests wait; each may use a gigabyte or two.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+# Two a core, since many tests wait for containers and time limits; each may use a gigabyte or two.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 2 ? 2 : 4)))
 # Libraries write their caches into the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib

@@ -295,28 +295,12 @@ def ended(*processes: Process) -> list[str]:
     ]
 
 
-def test_two_workers_learn_what_one_learns_with_the_whole_batch(
+def test_workers_go_on_without_loss_and_learn_what_one_learns_with_the_whole_batch(
     records: Path, tmp_path: Path, whole: tuple[Path, str]
 ) -> None:
-    out = tmp_path / "two"
-    with workers(records, out, "--evaluate-every", "3") as both:
-        said = [process.communicate(timeout=500)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    judged = [metrics_in(each)["validation:mAP50"] for each in said]
-    assert judged[0] == judged[1], "of all held-out images, by each"
-    assert any((out / "best").glob("best_ckpt-*.index"))
-    two, one = scalars(out, "total_loss"), scalars(whole[0], "total_loss")
-    # The images come in another order, so the curves are alike but not the same.
-    assert two[1] == pytest.approx(one[1], rel=0.1)
-    assert two[6] == pytest.approx(one[6], rel=0.3)
-
-
-def test_workers_end_together_and_continue(records: Path, tmp_path: Path) -> None:
-    """The first one is killed; later one is asked to stop."""
-    out, more = tmp_path / "two", ("--steps", "24")
-    run = unfinished(out)
+    out, more = tmp_path / "two", ("--evaluate-every", "3")
     with workers(records, out, *more) as (first, other):
-        once(lambda: saved(run), first, other)
+        once(lambda: saved(unfinished(out)), first, other)
         first.kill()
         (said,) = ended(other)
     assert other.returncode == 1, said
@@ -324,14 +308,31 @@ def test_workers_end_together_and_continue(records: Path, tmp_path: Path) -> Non
     assert last.startswith("error: another worker of TF_CONFIG stopped"), said
     assert last.endswith("the same command on every host continues from the last checkpoint")
     assert "Traceback" not in said
-    newest = max(saved(run))
+    newest = max(saved(unfinished(out)))
     with workers(records, out, *more) as both:
-        once(lambda: max(saved(run)) > newest, *both)
+        each = [process.communicate(timeout=500)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], each
+    measured = [metrics_in(said)["validation:mAP50"] for said in each]
+    assert measured[0] == measured[1], "of all held-out images, by each"
+    assert any((out / "best").glob("best_ckpt-*.index"))
+    logs = sorted((out / "train").glob("events.*"))
+    assert min(scalars_of(logs[-1:], "total_loss")) > newest, "continued from its checkpoint"
+    two, one = scalars(out, "total_loss"), scalars(whole[0], "total_loss")
+    # The images come in another order, so the curves are similar but not the same.
+    assert two[1] == pytest.approx(one[1], rel=0.1)
+    assert two[6] == pytest.approx(one[6], rel=0.3)
+
+
+def test_workers_stop_together(records: Path, tmp_path: Path) -> None:
+    """One of them is interrupted; the other stops after the same step."""
+    out = tmp_path / "two"
+    with workers(records, out, "--steps", "24") as both:
+        once(lambda: saved(unfinished(out)), *both)
         both[1].send_signal(signal.SIGINT)
         each = ended(*both)
     assert [process.returncode for process in both] == [143, 130], each
     at, too = (stopped_at(said, 24) for said in each)
-    assert newest < at == too == max(saved(run))
+    assert at == too == max(saved(unfinished(out)))
 
 
 def free_ports(count: int) -> list[int]:
