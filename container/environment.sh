@@ -1,8 +1,8 @@
-# Reads and validates the environment variables. Sourced by serve. All invalid values are reported
-# together, each with its name, before anything is started. docs/contract.md has the table.
+# Reads and validates the environment variables, and counts what the machine has. Sourced by serve. All
+# invalid values are reported together, each with its name, before anything is started.
+# docs/contract.md has the table.
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # used by other files
-# shellcheck disable=SC2154  # set by machine.sh
 
 invalid=0
 known=' ' # the variables that have been read
@@ -102,7 +102,7 @@ choose_ports() { # FIRST-LAST: sets `ports`, one per model server; skips nginx's
     local next=$((10#${1%-*})) last=$((10#${1#*-}))
     ports=()
     for (( ; next <= last && next < 65536 && ${#ports[@]} < server_count; next++)); do
-        if ((next != port)) && ! (: <"/dev/tcp/127.0.0.1/$next") 2>/dev/null; then
+        if ((next != port)) && ! is_listening "$next"; then
             ports+=("$next")
         fi
     done
@@ -118,4 +118,38 @@ warn_unknown() { # about misspelled variables, and variables of AWS's image
             say "$name: has no effect; docs/contract.md lists the supported variables"
         fi
     done
+}
+
+# Sets `cpus` and `memory_bytes`: those of the machine, or less if CPU affinity or a cgroup limits them.
+# An inference component, like `docker run --cpus`, sees all of the host but may use only some.
+count_machine() { # CGROUP_ROOT
+    local own quota period=1 limit kilobytes
+    own=$1$(sed -n 's/^0:://p' /proc/self/cgroup) # version 2, with the host's whole tree visible
+    # without a limit it is "max" in version 2, -1 in version 1
+    read -r quota period < <(cat "$own/cpu.max" || cat "$1/cpu.max" || paste -d' ' "$1"/cpu/cpu.cfs_{quota,period}_us) || true
+    cpus=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which nproc would return
+    if [[ $quota =~ ^[0-9]+$ ]] && (((quota + period - 1) / period < cpus)); then
+        cpus=$(((quota + period - 1) / period))
+    fi
+    read -r limit < <(cat "$own/memory.max" || cat "$1/memory.max" || cat "$1/memory/memory.limit_in_bytes") || true
+    read -r _ kilobytes _ </proc/meminfo # the first line is MemTotal
+    memory_bytes=$((kilobytes * 1024))
+    if [[ $limit =~ ^[0-9]+$ ]] && ((limit < memory_bytes)); then
+        memory_bytes=$limit
+    fi
+} 2>/dev/null
+
+# Sets `gpus`: their CUDA ids. The device files are tried first, because nvidia-smi takes seconds
+# when the driver is not loaded; it works where there are no device files (WSL).
+count_gpus() {
+    local found
+    if [[ -v CUDA_VISIBLE_DEVICES ]]; then
+        IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES#-1}"
+        return
+    fi
+    found=$(compgen -G '/dev/nvidia[0-9]*') || found=''
+    if [[ -z $found ]] && command -v nvidia-smi >/dev/null; then
+        found=$(timeout 10 nvidia-smi -L | grep '^GPU ') || found=''
+    fi
+    mapfile -t gpus < <(seq 0 $(($(grep -c . <<<"$found") - 1)))
 }

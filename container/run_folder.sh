@@ -1,4 +1,4 @@
-# Writes the folder from which nginx and the model servers run. Sourced by serve.
+# Finds the models, and writes the folder from which nginx and the model servers run. Sourced by serve.
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # used by other files
 # shellcheck disable=SC2154  # set by other files
@@ -6,7 +6,7 @@
 # Sets `run`, a folder with nginx.conf and its scripts, the three files it includes, links to the
 # models, and the configuration of the model servers: a few kilobytes, not changed later.
 write_run_folder() {
-    run=$(mktemp -d "${TMPDIR:-/tmp}/petbox.XXXXXX")
+    run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
     chmod 755 "$run" # nginx's workers do not run as root
     cp -- "$here"/nginx.conf "$here"/*.js "$run"
     echo "listen $listen;" >"$run/listen.conf"
@@ -72,6 +72,18 @@ write_page() {
     chmod -R a+rX "$run/page"
 }
 
+# nginx's workers do not run as root, and read in the folder while they serve.
+check_access() {
+    local folder=$run
+    ((EUID == 0)) && [[ ${gateway[*]} != *'user root'* ]] || return 0
+    while folder=$(dirname "$folder") && [[ $folder != / ]]; do
+        if [[ $(stat -c %A "$folder") != *[xt] ]]; then
+            say "TMPDIR=${TMPDIR:-/tmp}: nginx's workers cannot enter $folder; chmod o+x it, or choose another TMPDIR"
+            exit 1
+        fi
+    done
+}
+
 # Each model as a link with its name, so that no path needs quoting.
 write_models() {
     local name
@@ -123,4 +135,76 @@ model_server_command() { # INDEX
     if ((batching)); then
         command+=(--enable_batching=true --batching_parameters_file="$run/batching.config")
     fi
+}
+
+# Sets `names`, the default model first; for each its `folder`, and its `versions` in the syntax of the
+# model server's configuration, empty if the folder itself is the SavedModel. Rejects duplicate names
+# and names that do not fit into a URL.
+find_models() {
+    local file at name number root
+    declare -gA folder=() versions=()
+    find_saved_models
+    root=$model_root
+    if [[ ${root##*/} =~ ^[0-9]+$ && ${saved_models[0]%/*} == "$root" ]]; then
+        root=${root%/*} # PETBOX_MODELS names one version of a model
+    fi
+    for file in "${saved_models[@]}"; do
+        number='' at=${file%/*}
+        if [[ $at != "$root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
+            number=$((10#${at##*/})) # 00007 is version 7
+            at=${at%/*}
+        fi
+        name=${at##*/}
+        [[ $at != "$root" ]] || name=model
+        [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+            reject_models "$at: not a valid model name; use letters, digits and . _ -"
+        if [[ -n ${folder[$name]:-} ]] &&
+            [[ ${folder[$name]} != "$at" || -z $number || -z ${versions[$name]:-} ]]; then
+            reject_models "two models are named $name: ${folder[$name]} and $at"
+        fi
+        if [[ -n $number && " ${versions[$name]:-} " == *" $number "* ]]; then
+            reject_models "two folders in $at are version $number"
+        fi
+        folder[$name]=$at
+        [[ -z $number ]] || versions[$name]+="${versions[$name]:+ versions: }$number"
+    done
+    default_model=${default_model:-$(sorted "${!folder[@]}" | head -n 1)}
+    if [[ -z ${folder[$default_model]:-} ]]; then
+        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name"
+    fi
+    mapfile -t names < <(echo "$default_model" && sorted "${!folder[@]}" | grep -vxF "$default_model")
+}
+
+sorted() { printf '%s\n' "$@" | LC_ALL=C sort; }
+
+# Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
+# provided but cannot be read is never replaced by the one in the image.
+find_saved_models() {
+    for model_root in "${model_roots[@]}"; do
+        model_root=$(realpath -ms -- "$model_root")
+        # code/ is what AWS's image would run
+        mapfile -d '' saved_models < <(find -L "$model_root" -mindepth 1 -maxdepth 6 \
+            -name code -prune -o `# which is for AWS's image` \
+            -type f \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
+        if ((${#saved_models[@]})); then
+            return
+        fi
+        if [[ -n $(find -L "$model_root" -mindepth 1 2>/dev/null | head -n 1) ]] ||
+            [[ -d $model_root && ! -r $model_root ]]; then
+            reject_models "no SavedModel in $model_root"
+        fi
+    done
+    reject_models "no SavedModel in ${model_roots[*]}"
+}
+
+reject_models() { # REASON: prints it with the actual and the expected files, and exits
+    say "$1"
+    say "found:"
+    find -L "${model_roots[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
+    say "expected, in ${model_roots[0]}:"
+    say "  1/saved_model.pb                 one model and its version number"
+    say "  NAME/1/saved_model.pb            one or several models by name"
+    say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
+    say "  saved_model.pb                   without a version folder; served as version 1"
+    exit 1
 }

@@ -89,7 +89,7 @@ def test_a_hanging_engine_turns_ping_off_in_time_and_a_dead_one_ends_it(
         container.kill("KILL", engine)
         assert container.ended() == 137
         assert time.monotonic() - begin < 2
-        assert last_line(container).startswith("serve: model server 1 of 1 died, so the ")
+        assert last_line(container).startswith("serve: model server 1 of 1 died: ")
 
         # Started again, it is not misled by what it left in /tmp.
         container.engine("start", container.name)
@@ -100,4 +100,4 @@ def test_a_hanging_engine_turns_ping_off_in_time_and_a_dead_one_ends_it(
         again.kill("KILL", nginx)
         assert again.ended() == 137
         assert time.monotonic() - begin < 2
-        assert last_line(again).startswith("serve: nginx died, so the container exits: ")
+        assert last_line(again).startswith("serve: nginx died: ")

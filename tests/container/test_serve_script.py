@@ -45,13 +45,15 @@ class Serve:
     """container/serve as it was started, with all that it says kept."""
 
     def __init__(
-        self, folder: Path, words: tuple[str, ...], port: int, env: dict[str, str]
+        self, folder: Path, words: tuple[str, ...], port: int, env: dict[str, str], stdout: Any
     ) -> None:
         self.folder, self.port = folder, port
         self.errors, self.requests = folder / "stderr", folder / "stdout"
         self.temporary = Path(env["TMPDIR"])
-        with self.errors.open("w") as errors, self.requests.open("w") as stdout:
-            self.process = subprocess.Popen([SERVE, *words], stdout=stdout, stderr=errors, env=env)
+        with self.errors.open("w") as errors, self.requests.open("w") as file:
+            self.process = subprocess.Popen(
+                [SERVE, *words], stdout=stdout or file, stderr=errors, env=env
+            )
 
     def ping(self) -> requests.Response:
         return requests.get(f"http://127.0.0.1:{self.port}/ping", timeout=LONG)
@@ -98,7 +100,9 @@ def _command(pid: int) -> bytes:
 
 
 @contextmanager
-def serving(folder: Path, *words: str, port: int = 0, **env: str) -> Iterator[Serve]:
+def serving(
+    folder: Path, *words: str, port: int = 0, stdout: Any = None, **env: str
+) -> Iterator[Serve]:
     """`serve` with models in folder/opt and folder/models; `env` is its own environment."""
     # Not in pytest's own folder, which is root's alone: nginx's workers read in theirs.
     temporary = tempfile.mkdtemp(prefix="petbox-test-")
@@ -114,7 +118,7 @@ def serving(folder: Path, *words: str, port: int = 0, **env: str) -> Iterator[Se
         "TMPDIR": temporary,
         **env,
     }
-    started = Serve(folder, words, port, settings)
+    started = Serve(folder, words, port, settings, stdout)
     try:
         yield started
     finally:
@@ -250,7 +254,7 @@ def test_every_layout_is_understood(
         (folder / "saved_model.pb").touch()
     if layout == ["00007"]:  # engines find it by its number, the stand-in by its name
         found = {"model": {"7": "7"}}
-    (tmp_path / "opt" / "code").mkdir()  # what AWS's image would run; nobody's model
+    empty_model(tmp_path / "opt" / "code" / "1")  # what AWS's image would run; nobody's model
     with serving(tmp_path) as serve:
         told = serve.ready().ask()["models"]
         there = {
@@ -570,7 +574,7 @@ def test_cpus_are_those_that_the_cgroup_leaves(
     nproc = tmp_path / "nproc"  # a large machine's
     nproc.write_text("#!/bin/sh\nexpr 64 / ${OMP_NUM_THREADS:-1}\n")
     nproc.chmod(0o755)
-    script = f". {CONTAINER}/machine.sh; count_cpus {tmp_path}; echo $cpus"
+    script = f". {CONTAINER}/environment.sh; count_machine {tmp_path}; echo $cpus"
     words = ["bash", "-euc", script]
     env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
@@ -614,20 +618,21 @@ def test_a_dead_engine_ends_the_container(
         code, errors = serve.ended()
         assert time.monotonic() - begin < 2
     assert code == status
-    assert last_line(errors).startswith("serve: model server 2 of 2 died, so the container exits: ")
+    assert last_line(errors).startswith("serve: model server 2 of 2 died: ")
     assert why in last_line(errors)
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_the_engines_words(
     tmp_path: Path, baked: Path
 ) -> None:
-    said = "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available"
-    (stand_in_engine(tmp_path / "engine") / "broken").write_text(said)
+    said = "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{a"
+    log = f"E retrier.cc:40] Loading servable failed\n{said}\n\t [[{{node x}}]]}}, }}\n\n"
+    (stand_in_engine(tmp_path / "engine") / "broken").write_text(log)
     with serving(tmp_path) as serve:
         code, errors = serve.ended()
     assert code == 255
-    assert last_line(errors).startswith("serve: model server 1 of 1 died, so the container exits: ")
-    assert f"exit code 255; its last log lines: the engine says that it is there / {said}" in errors
+    assert last_line(errors).startswith("serve: model server 1 of 1 died: ")
+    assert last_line(errors).endswith(f"exit code 255: {said}")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -639,7 +644,7 @@ def test_a_dead_nginx_ends_the_container(tmp_path: Path, baked: Path, how: signa
         code, errors = serve.ended()
         assert time.monotonic() - begin < 2
     assert code == (137 if how == signal.SIGKILL else 1)  # to leave unasked is to fail
-    assert last_line(errors).startswith("serve: nginx died, so the container exits: ")
+    assert last_line(errors).startswith("serve: nginx died: ")
 
 
 def test_a_port_that_is_taken_is_told_in_nginxs_words(tmp_path: Path, baked: Path) -> None:
@@ -664,6 +669,58 @@ def test_a_temporary_folder_that_cannot_be_written_is_named(tmp_path: Path, bake
         errors = serve.errors.read_text()
     assert code == 1
     assert f"{tmp_path}/absent: not writable" in last_line(errors)
+
+
+def test_a_temporary_folder_that_workers_cannot_enter_is_named(tmp_path: Path, baked: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root runs the workers as another user")
+    folder = tmp_path / "closed" / "inner"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o700)
+    with serving(tmp_path, TMPDIR=str(folder)) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert last_line(errors) == (
+        f"serve: TMPDIR={folder}: nginx's workers cannot enter {folder.parent}; "
+        "chmod o+x it, or choose another TMPDIR"
+    )
+
+
+def test_the_log_may_be_a_socket(tmp_path: Path, baked: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, serving(tmp_path, stdout=theirs) as serve:
+        theirs.close()
+        serve.ready().ask()
+        with ours.makefile() as lines:
+            assert '"path":"/invocations"' in next(line for line in lines if "/ping" not in line)
+            serve.process.send_signal(signal.SIGINT)
+            assert serve.ended()[0] == 0
+            assert lines.read() == "", "nothing keeps it open"
+
+
+CUINIT = "E external/cuda_platform.cc:51] failed call to cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        CUINIT,
+        "W gpu_device.cc:2343] Cannot dlopen some GPU libraries. Please make sure the missing",
+    ],
+)
+def test_a_gpu_that_does_not_start_is_named(tmp_path: Path, baked: Path, line: str) -> None:
+    (stand_in_engine(tmp_path / "engine") / "log").write_text(f"2026: {line}\nmore")
+    with serving(tmp_path, CUDA_VISIBLE_DEVICES="0") as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    assert last_line(errors).startswith("serve: a GPU cannot be used; ")
+    assert last_line(errors).endswith(f": 2026: {line}")
+
+
+def test_without_a_gpu_the_engines_search_for_one_is_no_error(tmp_path: Path, baked: Path) -> None:
+    (stand_in_engine(tmp_path / "engine") / "log").write_text(CUINIT)
+    with serving(tmp_path, CUDA_VISIBLE_DEVICES="-1") as serve:
+        assert serve.ready().ask()["flags"]
 
 
 # Stopping

@@ -38,7 +38,7 @@ SERVE = [sys.executable, "-m", "petbox", "serve"]
 
 # Files beside the stand-in steer it: while the pipe `load` is there it waits for a word from it
 # before it opens its port, a request with `hold` in it waits for the pipe `hold`, `state` is what
-# it says of its models, and with `broken` it leaves.
+# it says of its models, it logs what is in `log`, and with `broken` it leaves.
 STAND_IN = """#!{python}
 import json, os, pathlib, re, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,6 +90,8 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
 print("the engine says that it is there", file=sys.stderr)
+if (here / "log").exists():
+    print((here / "log").read_text(), file=sys.stderr, flush=True)
 if (here / "load").exists():
     (here / "load").read_text()
 if (here / "broken").exists():

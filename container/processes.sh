@@ -1,0 +1,197 @@
+# Starts nginx and the model servers, watches them, and stops them. Sourced by serve.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # serve and other files use and set variables too
+
+processes=()                                 # ids, nginx first, then one for each of `ports`
+declare -A process_name=() log_copier=()     # by id; those that have exited have no name any more
+failure='' exit_code=0                       # of the first that died
+exec {never_ready}<> <(:)                    # a pipe without data: reading it sleeps without a process
+
+pause() { read -rt "$1" -u "$never_ready" || true; } # SECONDS
+
+is_alive() { [[ -d /proc/$1 ]]; } # works for processes that root without capabilities may not signal
+
+is_listening() { grep -qs ":$(printf %04X "$1") [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6; } # PORT
+
+start_nginx() {
+    start nginx "${gateway[@]}"
+}
+
+start_model_servers() {
+    local i
+    for ((i = 0; i < server_count; i++)); do
+        model_server_command "$i"
+        start "model server $((i + 1)) of $server_count" "${command[@]}"
+    done
+}
+
+# Each process has its own session, so that Ctrl-C reaches it only through us.
+start() { # NAME COMMAND...
+    local name=$1 log out copier
+    shift
+    exec {log}> >(
+        trap '' INT TERM
+        LC_ALL=C exec sed -une "$(copy_log "$run/${name%% of*}")"
+    )
+    copier=$!
+    out=$log
+    [[ $name != nginx ]] || out=1 # stdout is reserved for nginx's request log
+    setsid "$@" </dev/null 1>&"$out" 2>&"$log" &
+    processes+=($!)
+    process_name[$!]=$name
+    log_copier[$!]=$copier
+    exec {log}>&-
+}
+
+# A sed program that copies a log to stderr, and keeps what explains an exit in PREFIX.error: the line
+# with which TensorFlow Serving or nginx gives up, or else the last two lines. The first of them names
+# the error; a dump of graph nodes in [[…]] may follow it. PREFIX.gpu gets errors of the GPU.
+copy_log() { # PREFIX
+    cat <<END
+/initgroups(root, 0) failed/d # harmless, from nginx as root without capabilities
+w /dev/stderr
+/failed call to cuInit/w $1.gpu
+/Cannot dlopen some GPU libraries/w $1.gpu
+/Failed to start server\. Error:/b fatal
+/^[-0-9:. ]*F[0-9 ].*\]/b fatal
+/\[emerg\]/b fatal
+/^[[:space:]]*\(\[\[.*\)*$/!{H;x;s/.*\n\(.*\n.*\)/\1/;x}
+\${x;s/^\n//;s:\n: / :;w $1.error
+}
+d
+:fatal
+w $1.error
+:copy
+n
+w /dev/stderr
+b copy
+END
+}
+
+flush_log() { # ID of a dead process: waits until all its output is copied
+    local tries=0
+    while is_alive "${log_copier[$1]}" && ((tries++ < 10)); do
+        pause 0.1
+    done
+}
+
+# Returns at a signal to stop, when a process has died, or when a GPU cannot be used.
+wait_for_stop() {
+    until ((${#signals[@]})) || [[ -n $failure ]]; do
+        pause 0.2
+        check_processes
+        check_gpus
+    done
+}
+
+check_processes() { # notes the first failure
+    local id
+    for id in "${!process_name[@]}"; do
+        if ! is_alive "$id"; then
+            [[ -n $failure ]] || note_failure "$id"
+            unset "process_name[$id]"
+        fi
+    done
+}
+
+note_failure() { # ID of the dead process
+    local code=0 reason error=$run/${process_name[$1]%% of*}.error
+    { wait "$1" || code=$?; } 2>/dev/null # bash would report it as well
+    flush_log "$1"
+    if ((code == 128 + 9)); then
+        reason="killed by SIGKILL, probably because memory ran out; use a larger machine"
+    elif ((code > 128)) && kill -l "$code" >/dev/null 2>&1; then
+        reason="killed by SIG$(kill -l "$code")"
+    else
+        reason="exit code $code: $(cat "$error" || true)"
+    fi
+    failure="${process_name[$1]} died: $reason"
+    exit_code=$((code ? code : 1)) # a server that stops by itself has failed, whatever its exit code
+}
+
+# Without its GPU, TensorFlow Serving would go on with the CPUs, slow and expensive.
+check_gpus() {
+    local log
+    ((${#gpus[@]})) && [[ ${model_server[0]##*/} == tensorflow_model_server ]] || return 0
+    for log in "$run"/*.gpu; do
+        if [[ -s $log ]]; then
+            failure="a GPU cannot be used; match its driver and the image's CUDA, or set CUDA_VISIBLE_DEVICES=-1 to use CPUs: $(head -n 1 "$log")"
+            exit_code=1
+        fi
+    done
+}
+
+# Stops in an order that loses no request. /ping returns 503 from now on, and the port stays open for
+# clients that have not noticed: new nginx workers take over while the old ones complete their
+# requests. Then nginx closes the port and completes the rest.
+drain() {
+    local deadline=$((SECONDS + drain_seconds)) id old_workers
+    is_serving || return 0
+    say "stopping${failure:+, because $failure}: requests in flight have $drain_seconds s"
+    # a full disk is no reason to drop requests
+    : >"$run/stopping" || say "$run/stopping: cannot be written; /ping will not return 503"
+    old_workers=$(workers "${processes[0]}")
+    kill -HUP "${processes[0]}" || true
+    for id in $old_workers; do
+        while is_alive "$id" && requests_may_complete; do :; done
+    done
+    unset "process_name[${processes[0]}]" # from now on it may exit
+    kill -QUIT "${processes[0]}" || true
+    while is_alive "${processes[0]}" && requests_may_complete; do :; done
+    ! is_alive "${processes[0]}" || say "requests not completed within $drain_seconds s are dropped"
+}
+
+workers() { # PARENT: its child processes, from /proc, because not every base image has pgrep
+    local stat line
+    for stat in /proc/[0-9]*/stat; do
+        { read -r line <"$stat"; } 2>/dev/null || continue # it has exited
+        if [[ ${line##*) } == ?" $1 "* ]]; then # its name, in brackets, may hold any character
+            stat=${stat%/stat}
+            echo "${stat##*/}"
+        fi
+    done
+}
+
+# Whether nginx and at least one model server are there, and the model is loaded.
+is_serving() {
+    local i
+    is_alive "${processes[0]}" || return 1
+    for i in "${!ports[@]}"; do
+        ! is_alive "${processes[i + 1]}" || ! is_listening "${ports[i]}" || return 0
+    done
+    return 1
+}
+
+requests_may_complete() { # waits a moment
+    if ((${#signals[@]} > 1)); then
+        say "second signal: requests in flight are dropped"
+        exit $((128 + $(kill -l "${signals[-1]}")))
+    fi
+    pause 0.1
+    check_processes
+    ((SECONDS < deadline)) && is_serving
+}
+
+stop_model_servers() {
+    local id deadline=$((SECONDS + 3))
+    kill -TERM "${processes[@]:1}" 2>/dev/null || true
+    for id in "${processes[@]:1}"; do
+        while is_alive "$id" && ((SECONDS < deadline)); do
+            pause 0.05
+        done
+    done
+}
+
+# Runs on every exit: kills the remaining processes with all their children, and flushes their logs.
+clean_up() {
+    local id
+    trap '' TERM INT
+    disown -a # so that bash does not report the killed ones
+    for id in "${processes[@]}"; do
+        kill -KILL -- "-$id" 2>/dev/null || kill -KILL "$id" 2>/dev/null || true
+    done
+    for id in "${processes[@]}"; do
+        flush_log "$id"
+    done
+    rm -rf "${run:-}"
+}
