@@ -95,8 +95,8 @@ def test_every_route_is_described() -> None:
 
 
 def test_every_type_described_is_taken_and_no_other(url: str) -> None:
-    asked = description()["components"]["requestBodies"]["Asked"]["content"]
-    for kind in asked:
+    accepted = description()["components"]["requestBodies"]["Request"]["content"]
+    for kind in accepted:
         body = predict_json(PICTURE) if kind == "application/json" else PICTURE
         status = ask(url, body, {"Content-Type": kind}).status_code
         # A picture is no JSON Lines, but its lines are answered all the same.
@@ -105,8 +105,8 @@ def test_every_type_described_is_taken_and_no_other(url: str) -> None:
 
 
 def test_the_examples_are_answered(url: str) -> None:
-    asked = description()["components"]["requestBodies"]["Asked"]["content"]
-    examples = asked["application/json"]["examples"]
+    accepted = description()["components"]["requestBodies"]["Request"]["content"]
+    examples = accepted["application/json"]["examples"]
     for name, example in examples.items():
         body = json.dumps(example["value"]).encode()
         assert ask(url, body, {"Content-Type": "application/json"}).status_code == 200, name
