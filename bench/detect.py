@@ -153,7 +153,7 @@ def serving(folder: Path) -> Iterator[str]:
         assert url, (OUT / "log").read_text()
         yield url
     finally:
-        program.send_signal(signal.SIGTERM)
+        program.send_signal(signal.SIGINT)
         program.wait()
 
 

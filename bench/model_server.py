@@ -179,7 +179,7 @@ def serve() -> float:
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=path)
     assert program.stdout and program.stdout.readline()
     taken = time.perf_counter() - begin
-    program.send_signal(signal.SIGTERM)
+    program.send_signal(signal.SIGINT)
     program.wait()
     return taken
 

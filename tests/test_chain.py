@@ -90,7 +90,7 @@ def url(model: Path) -> Iterator[str]:
         assert server.stdout is not None
         address = server.stdout.readline().strip().rstrip("/")
         yield address
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{address}/ping", timeout=5)

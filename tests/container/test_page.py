@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -939,7 +940,7 @@ def typed(folder: Path, *command: str, **env: str) -> Iterator[tuple[Any, Path]]
             with os.fdopen(ours) as terminal:
                 yield terminal, shown
         finally:
-            program.terminate()
+            program.send_signal(signal.SIGINT)
 
 
 def test_on_a_desktop_the_page_is_opened(tmp_path: Path) -> None:

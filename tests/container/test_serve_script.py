@@ -122,7 +122,7 @@ def serving(
     try:
         yield started
     finally:
-        started.process.kill() if started.over() else started.stop()
+        started.process.send_signal(signal.SIGINT)
         try:
             started.process.wait(LONG)
         finally:

@@ -261,8 +261,7 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         assert program.line()
         engine_port = program.engine_port()
         program.send(signal.SIGKILL)
-        await_port(port, opened=False)
-        await_port(engine_port, opened=False)
+        until(lambda: nothing_is_left(program, port, engine_port))
 
 
 # Stopping

@@ -196,6 +196,7 @@ def main() -> None:
             os._exit(3)
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN if BREAK == "ignores term" else stop)
+    signal.signal(signal.SIGINT, stop)
     threading.Thread(target=watch, daemon=True).start()
     print(f"listening on {port}", flush=True)
     server.serve_forever(poll_interval=0.05)

@@ -189,7 +189,7 @@ def started(command: list[str], folder: Path, **env: str) -> Iterator[Program]:
     try:
         yield program
     finally:
-        program.send(signal.SIGTERM)
+        program.send(signal.SIGINT)  # SIGTERM would take the supervisor 5 s
         try:
             program.process.wait(LONG)
         finally:
