@@ -90,14 +90,10 @@ def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
 
 
 def _exists(ecr: Any, name: str) -> bool:
-    try:
-        with session.calling(f"repository {name}"):
-            ecr.describe_repositories(repositoryNames=[name])
-    except session.Rejected as error:
-        if error.code != "RepositoryNotFoundException":
-            raise
-        return False
-    return True
+    with session.calling(f"repository {name}", "RepositoryNotFoundException"):
+        ecr.describe_repositories(repositoryNames=[name])
+        return True
+    return False
 
 
 def _do(act: bool, what: str) -> None:
@@ -112,16 +108,10 @@ def _newest(count: int) -> str:
 
 def pushed(ecr: Any, name: str, tag: str) -> str:
     """The digest of an image, or an empty text if there is none."""
-    try:
-        with session.calling(f"{name}:{tag}"):
-            (image,) = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])[
-                "imageDetails"
-            ]
-    except session.Rejected as error:
-        if error.code not in ("ImageNotFoundException", "RepositoryNotFoundException"):
-            raise
-        return ""
-    return str(image["imageDigest"])
+    with session.calling(f"{name}:{tag}", "ImageNotFoundException", "RepositoryNotFoundException"):
+        found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
+        return str(found["imageDetails"][0]["imageDigest"])
+    return ""
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ class Line(NamedTuple):
     stream: str
     text: str
 
+    @classmethod
+    def of(cls, event: Any, stream: str) -> Line:
+        return cls(event["timestamp"], stream, event["message"].rstrip())
+
 
 class LogTail:
     """Follows the streams of a log group from their start; there may be none yet."""
@@ -61,9 +65,7 @@ class LogTail:
                 startFromHead=True,
                 **({"nextToken": here} if here else {}),
             )
-            for event in page["events"]:
-                line = Line(event["timestamp"], stream, event["message"].rstrip())
-                self._unread.append(line)
+            self._unread += [Line.of(event, stream) for event in page["events"]]
             self._read_to[stream] = page["nextForwardToken"]
             if page["nextForwardToken"] == here:  # an empty page alone does not mean the end
                 return
@@ -97,8 +99,7 @@ def _of_stream(logs: Any, group: str, stream: str, count: int) -> list[Line]:
             limit=min(count, 10_000),
             **({"nextToken": token} if token else {}),
         )
-        events = [Line(e["timestamp"], stream, e["message"].rstrip()) for e in page["events"]]
-        lines = events + lines
+        lines = [Line.of(event, stream) for event in page["events"]] + lines
         if page["nextBackwardToken"] == token:
             break
         token = page["nextBackwardToken"]
@@ -131,4 +132,4 @@ class NewLines:
     def _line(self, event: Any) -> Line:
         self._seen[event["eventId"]] = event["timestamp"]
         self._newest = max(self._newest, event["timestamp"])
-        return Line(event["timestamp"], event["logStreamName"], event["message"].rstrip())
+        return Line.of(event, event["logStreamName"])

@@ -169,8 +169,12 @@ def _send(
     s3: Any, path: Path, folder: Path, target: S3Address, count: ByteCount | None = None
 ) -> None:
     key = target.key + path.relative_to(folder).as_posix()
-    with session.calling(f"s3://{target.bucket}/{key}"), path.open("rb") as file:
-        s3.upload_fileobj(file, target.bucket, key, Callback=count)
+    put(s3, path, S3Address(target.bucket, key), count)
+
+
+def put(s3: Any, path: Path, to: S3Address, count: ByteCount | None = None) -> None:
+    with session.calling(str(to)), path.open("rb") as file:
+        s3.upload_fileobj(file, to.bucket, to.key, Callback=count)
 
 
 def _files_under(s3: Any, folder: S3Address, name: str = "") -> Iterator[tuple[str, int]]:

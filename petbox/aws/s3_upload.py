@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petbox.aws import session
 from petbox.aws.names import S3Address
-from petbox.aws.s3 import ByteCount, objects
+from petbox.aws.s3 import ByteCount, objects, put
 from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
@@ -82,7 +81,5 @@ def send(planned: Upload, s3: Any) -> None:
     say(f"uploading {planned}")
     with meter("upload", planned.size, present) as at:
         count = ByteCount(at, present)
-        for text, path in missing.items():
-            to = S3Address.parse(text)
-            with session.calling(text), path.open("rb") as file:
-                s3.upload_fileobj(file, to.bucket, to.key, Callback=count)
+        for address, path in missing.items():
+            put(s3, path, S3Address.parse(address), count)

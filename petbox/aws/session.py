@@ -91,15 +91,19 @@ class Account:
 
 
 @contextmanager
-def calling(what: str) -> Iterator[None]:
-    """Turns botocore's exceptions into a one-line error about `what`."""
+def calling(what: str, *ignored: str) -> Iterator[None]:
+    """Turns botocore's exceptions into a one-line error about `what`.
+
+    Continues after the block if AWS rejects the call with one of the `ignored` codes.
+    """
     needs("boto3", "aws")
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
-        raise _rejected(what, error.response) from error
+        if error.response["Error"]["Code"] not in ignored:
+            raise _rejected(what, error.response) from error
     except BotoCoreError as error:
         raise _failed(what, error) from error
 

@@ -58,19 +58,15 @@ def result_key(results: str, key: str) -> str:
 def image(s3: Any, arrival: Arrival, most: int) -> bytes | None:
     """The image that arrived; None if it was removed or replaced."""
     same = {"IfMatch": arrival.etag} if arrival.etag else {}
-    try:
-        with session.calling(str(arrival)):
-            there = s3.get_object(Bucket=arrival.bucket, Key=arrival.key, **same)
-            if there["ContentLength"] > most:
-                raise DataError(
-                    f"{arrival}: has {megabytes(there['ContentLength'])}, and the limit is "
-                    f"{megabytes(most)}; scale it down"
-                )
-            return bytes(there["Body"].read())
-    except session.Rejected as error:
-        if error.code in (*ABSENT, *CHANGED):
-            return None
-        raise
+    with session.calling(str(arrival), *ABSENT, *CHANGED):
+        response = s3.get_object(Bucket=arrival.bucket, Key=arrival.key, **same)
+        if response["ContentLength"] > most:
+            raise DataError(
+                f"{arrival}: has {megabytes(response['ContentLength'])}, and the limit is "
+                f"{megabytes(most)}; scale it down"
+            )
+        return bytes(response["Body"].read())
+    return None
 
 
 class Results:
@@ -81,10 +77,10 @@ class Results:
 
     def is_there(self, arrival: Arrival) -> bool:
         """Whether this arrival, or a later one of the same key, has its result."""
-        there = self._there(arrival)
-        return there is not None and _settles(there["Metadata"], arrival)
+        current = self._current(arrival)
+        return current is not None and _settles(current["Metadata"], arrival)
 
-    def write(self, arrival: Arrival, answer: Mapping[str, Any], jpeg: bytes | None = None) -> bool:
+    def write(self, arrival: Arrival, result: Mapping[str, Any], jpeg: bytes | None = None) -> bool:
         """Writes the result, and the drawn image beside it; False if another was first."""
         if jpeg is not None:  # first, because the result signals that everything is there
             with session.calling(str(arrival)):
@@ -94,46 +90,38 @@ class Results:
                     Body=jpeg,
                     ContentType="image/jpeg",
                 )
-        return self._put(arrival, {"picture": str(arrival), **answer}, {})
+        return self._put(arrival, {"picture": str(arrival), **result}, {})
 
     def write_failure(self, arrival: Arrival, reason: str) -> None:
         """Writes the reason as the result; a later attempt may replace it."""
         self._put(arrival, {"picture": str(arrival), "error": reason}, {FAILED: "true"})
 
-    def _put(self, arrival: Arrival, answer: Mapping[str, Any], more: Mapping[str, str]) -> bool:
+    def _put(self, arrival: Arrival, result: Mapping[str, Any], more: Mapping[str, str]) -> bool:
         for _ in range(ATTEMPTS):
-            there = self._there(arrival)
-            if there is not None and _settles(there["Metadata"], arrival):
+            current = self._current(arrival)
+            if current is not None and _settles(current["Metadata"], arrival):
                 return False
-            unless = {"IfMatch": there["ETag"]} if there else {"IfNoneMatch": "*"}
-            try:
-                with session.calling(self._address(arrival)):
-                    self._s3.put_object(
-                        Bucket=arrival.bucket,
-                        Key=result_key(self._prefix, arrival.key),
-                        Body=json.dumps(answer, ensure_ascii=False).encode(),
-                        ContentType="application/json",
-                        Metadata={ETAG: arrival.etag, SEQUENCER: arrival.sequencer, **more},
-                        **unless,
-                    )
-                    return True
-            except session.Rejected as error:
-                if error.code not in (*ABSENT, *CHANGED):
-                    raise
+            unless = {"IfMatch": current["ETag"]} if current else {"IfNoneMatch": "*"}
+            with session.calling(self._address(arrival), *ABSENT, *CHANGED):
+                self._s3.put_object(
+                    Bucket=arrival.bucket,
+                    Key=result_key(self._prefix, arrival.key),
+                    Body=json.dumps(result, ensure_ascii=False).encode(),
+                    ContentType="application/json",
+                    Metadata={ETAG: arrival.etag, SEQUENCER: arrival.sequencer, **more},
+                    **unless,
+                )
+                return True
         raise ServiceError(
             f"{self._address(arrival)}: others keep writing it; use this prefix only once"
         )
 
-    def _there(self, arrival: Arrival) -> Any:
-        try:
-            with session.calling(self._address(arrival)):
-                return self._s3.head_object(
-                    Bucket=arrival.bucket, Key=result_key(self._prefix, arrival.key)
-                )
-        except session.Rejected as error:
-            if error.code in ABSENT:
-                return None
-            raise
+    def _current(self, arrival: Arrival) -> Any:
+        """S3's description of the result, if there is one."""
+        with session.calling(self._address(arrival), *ABSENT):
+            key = result_key(self._prefix, arrival.key)
+            return self._s3.head_object(Bucket=arrival.bucket, Key=key)
+        return None
 
     def _address(self, arrival: Arrival) -> str:
         return f"s3://{arrival.bucket}/{result_key(self._prefix, arrival.key)}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from petbox.aws import s3 as aws_s3
 from petbox.aws import session
 from petbox.aws.names import S3Address
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL
+from petbox.cli.options import POSITIONAL, Checked, Value, between
 from petbox.cli.parallel import in_order
 from petbox.cli.program import say
 from petbox.cli.progress import progress
@@ -33,27 +33,21 @@ from petbox.errors import DataError, ServiceError
 from petbox.lambdas.results import ETAG, result_key
 
 SECONDS_BETWEEN_POLLS = 2.0
-MOST_PARALLEL = 64
+PREFIX = Value("S3", aws_names.check_s3)
+SECONDS = Value("S", between(0.01, 604_800))
 
 
 @dataclass(frozen=True)
-class UploadOptions:
+class UploadOptions(Checked):
     image: Annotated[tuple[str, ...], "an image, a folder of them, or a quoted pattern", POSITIONAL]
-    to: Annotated[str, "the prefix that the S3 front watches, as s3://bucket/in/", POSITIONAL]
+    to: Annotated[
+        str, "the prefix that the S3 front watches, as s3://bucket/in/", POSITIONAL, PREFIX
+    ]
     results: Annotated[str, "prefix of the results' keys", "PREFIX"] = "results/"
     wait: Annotated[bool, "wait for the results"] = True
-    patience: Annotated[float, "seconds to wait for the next result", "S"] = 600.0
-    parallel: Annotated[int, "images uploaded at once", "N"] = 8
+    patience: Annotated[float, "seconds to wait for the next result", SECONDS] = 600.0
+    parallel: Annotated[int, "images uploaded at once", Value("N", between(1, 64))] = 8
     json: Annotated[bool, "print each result as a line of JSON"] = False
-
-    def __post_init__(self) -> None:
-        aws_names.check_s3(self.to)
-        if not 1 <= self.parallel <= MOST_PARALLEL:
-            raise ValueError(
-                f"argument --parallel: {self.parallel} is not from 1 to {MOST_PARALLEL}"
-            )
-        if not self.patience > 0:
-            raise ValueError(f"argument --patience: {self.patience:g} is not a time in seconds")
 
 
 @dataclass(frozen=True)
@@ -110,14 +104,14 @@ def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_
 
 
 def _print_results(s3: Any, sent: Sequence[_Sent], to: S3Address, options: UploadOptions) -> None:
-    show = _as_json if options.json else _as_lines
     failed = 0
     with progress("results", len(sent)) as advance:
         for one, result in _results(s3, sent, to, options):
             if "error" in result:
                 failed += 1
                 say(f"error: {one.file}: {result['error']}")
-            show(one, result)
+            as_json = json.dumps({"file": one.file, **result}) + "\n"
+            print(as_json if options.json else _lines(one, result), end="", flush=True)
             advance(1, "")
     if failed:
         raise DataError(f"{failed} of {len(sent)} images failed; see the errors above")
@@ -160,17 +154,10 @@ def _read(s3: Any, bucket: str, key: str, etag: str) -> dict[str, Any] | None:
     return result
 
 
-Show = Callable[[_Sent, dict[str, Any]], None]
-
-
-def _as_json(one: _Sent, result: dict[str, Any]) -> None:
-    print(json.dumps({"file": one.file, **result}), flush=True)
-
-
-def _as_lines(one: _Sent, result: dict[str, Any]) -> None:
-    """As `petbox detect` prints them into a pipe."""
+def _lines(one: _Sent, result: dict[str, Any]) -> str:
+    """As `petbox detect` prints it into a pipe."""
     detections = tuple(
         Detection(0, each["score"], Box(each["box"], 0, 0), each["label"])
         for each in result.get("detections", ())
     )
-    print(tabbed_lines(Detections(one.file, items=detections)), end="", flush=True)
+    return tabbed_lines(Detections(one.file, items=detections))

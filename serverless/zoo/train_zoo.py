@@ -34,24 +34,11 @@ from petbox.errors import DataError, ModelError
 YES_NO = (0, 1)
 # The columns, as the UCI repository describes them. Legs are categories here, not an amount: six
 # mean insect, and neither four nor eight mean half of one.
-INPUTS = {
-    "hair": YES_NO,
-    "feathers": YES_NO,
-    "eggs": YES_NO,
-    "milk": YES_NO,
-    "airborne": YES_NO,
-    "aquatic": YES_NO,
-    "predator": YES_NO,
-    "toothed": YES_NO,
-    "backbone": YES_NO,
-    "breathes": YES_NO,
-    "venomous": YES_NO,
-    "fins": YES_NO,
-    "legs": (0, 2, 4, 5, 6, 8),
-    "tail": YES_NO,
-    "domestic": YES_NO,
-    "catsize": YES_NO,
-}
+COLUMNS = (
+    "hair feathers eggs milk airborne aquatic predator toothed backbone breathes venomous fins "
+    "legs tail domestic catsize"
+)
+INPUTS = {**dict.fromkeys(COLUMNS.split(), YES_NO), "legs": (0, 2, 4, 5, 6, 8)}
 NAMES = ("mammal", "bird", "reptile", "fish", "amphibian", "insect", "invertebrate")
 MOMENTUM = 0.9
 

@@ -182,7 +182,7 @@ def _owned(sagemaker: Any, operation: str, kind: str, name: str) -> dict[str, st
 
 
 def every(
-    client: Any, operation: str, key: str, what: str = "", **query: str
+    client: Any, operation: str, key: str, what: str = "", **query: Any
 ) -> Iterator[Described]:
     with session.calling(what or operation.replace("_", " ")):
         for page in client.get_paginator(operation).paginate(**query):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from petbox.aws import session
 from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.actual import every
 
 NAMES = {
     "invocations": "Invocations",
-    "refused": "Invocation4XXErrors",
-    "failed": "Invocation5XXErrors",
+    "client_errors": "Invocation4XXErrors",
+    "server_errors": "Invocation5XXErrors",
 }
 HOURS = 24
 MINUTES = 5  # of one count
@@ -26,16 +26,16 @@ class Use:
     """Counts of the last day; `last` is the end of the last five minutes with a call."""
 
     invocations: int
-    refused: int  # 4xx: the client's errors
-    failed: int  # 5xx: the container's errors
+    client_errors: int  # 4xx
+    server_errors: int  # 5xx
     last: datetime | None
 
     def __str__(self) -> str:
         if self.last is None:
             return f"no calls in {HOURS} hours"
         return (
-            f"{self.invocations} calls in {HOURS} hours, {self.refused} failed with 4xx, "
-            f"{self.failed} with 5xx; the last one before {self.last:%Y-%m-%d %H:%M} UTC"
+            f"{self.invocations} calls in {HOURS} hours, {self.client_errors} failed with 4xx, "
+            f"{self.server_errors} with 5xx; the last one before {self.last:%Y-%m-%d %H:%M} UTC"
         )
 
 
@@ -60,18 +60,17 @@ def use(cloudwatch: Any, name: str, now: datetime) -> Use:
         }
         for key, metric in NAMES.items()
     ]
-    sums = dict.fromkeys(NAMES, 0.0)
-    last = None
-    with session.calling(f"metrics of endpoint {name}"):
-        pages = cloudwatch.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=queries, StartTime=end - timedelta(hours=HOURS), EndTime=end
-        )
-        for page in pages:
-            for result in page["MetricDataResults"]:
-                sums[result["Id"]] += sum(result["Values"])
-                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                    if result["Id"] == "invocations" and value > 0:
-                        over = at + timedelta(minutes=MINUTES)
-                        last = over if last is None else max(last, over)
-    counts = {key: round(value) for key, value in sums.items()}
-    return Use(last=last, **counts)
+    counts: dict[str, dict[datetime, float]] = {key: {} for key in NAMES}
+    for result in every(
+        cloudwatch,
+        "get_metric_data",
+        "MetricDataResults",
+        f"metrics of endpoint {name}",
+        MetricDataQueries=queries,
+        StartTime=end - timedelta(hours=HOURS),
+        EndTime=end,
+    ):
+        counts[result["Id"]].update(zip(result["Timestamps"], result["Values"], strict=True))
+    calls = [at + timedelta(minutes=MINUTES) for at, n in counts["invocations"].items() if n > 0]
+    sums = {key: round(sum(values.values())) for key, values in counts.items()}
+    return Use(last=max(calls, default=None), **sums)

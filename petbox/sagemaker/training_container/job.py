@@ -209,15 +209,15 @@ def noted(job: Job) -> dict[str, str]:
 
 def made_records(job: Job, source: Path, photos: list[str]) -> Path:
     """The folder of records: the given one, or one made of photos."""
-    given = {name: value for name, value in changed(job.own).items() if name in PHOTOS}
+    flags = options.words(job.own, PHOTOS)
     if not photos:
-        if given:
-            raise DataError(f"{next(iter(given))}: {source} holds records already; leave it out")
+        if flags:
+            name = flags[0].removeprefix("--").partition("=")[0]
+            raise DataError(f"{name}: {source} holds records already; leave it out")
         records.read_info(source)
         return source
     folder = scratch() / "records"
     if not folder.is_dir():  # or this container was stopped and started again
-        flags = contract.arguments(given, JobOptions)
         job.stage("train/make_records.py", *photos, *flags, "--out", folder)
     return folder
 
@@ -231,19 +231,13 @@ def train(job: Job, folder: Path, weights: str | None) -> None:
         with outputs.product(job.places.checkpoints / NOTE, replace=True) as partial:
             partial.write_text(json.dumps(noted(job), indent=1) + "\n", encoding="utf-8")
     job.hosts.wait()
-    given = changed(job.trainer) | {"init": weights, "pipeline_config": configuration(job)}
+    chosen = dataclasses.replace(job.trainer, init=weights, pipeline_config=configuration(job))
+    flags = options.words(chosen, [field.name for field in dataclasses.fields(chosen)])
     job.stage(
         "train/train.py",
-        *("--records", folder, "--out", job.run),
-        *contract.arguments(given, Training),
+        *("--records", folder, "--out", job.run, *flags),
         **job.hosts.environment(),
     )
-
-
-def changed(chosen: Any) -> dict[str, Any]:
-    """The options whose values differ from the defaults."""
-    values = {f: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
-    return {f.name.rstrip("_"): value for f, value in values.items() if value != f.default}
 
 
 def configuration(job: Job) -> Path | None:
