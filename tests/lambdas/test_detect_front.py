@@ -83,7 +83,7 @@ def test_a_container_called_as_an_endpoint_takes_what_an_endpoint_takes(
     )
 
 
-def test_what_only_the_model_finds_broken_is_reported_with_its_image(
+def test_an_image_that_only_the_model_rejects_is_reported_with_its_key(
     url: str, tmp_path: Path
 ) -> None:
     """A file whose both ends are right, and nothing between them."""

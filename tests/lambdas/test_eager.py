@@ -9,13 +9,13 @@ import pytest
 from petbox.lambdas.eager import Eager
 
 
-def test_what_is_quick_is_there_at_once() -> None:
+def test_quick_work_is_done_at_once() -> None:
     eager = Eager(lambda: 7)
     eager.wait(30)
     assert eager.result() == eager.result() == 7
 
 
-def test_what_is_slow_is_not_waited_for_until_it_is_needed() -> None:
+def test_slow_work_is_awaited_only_when_needed() -> None:
     go_on = threading.Event()
     eager = Eager(go_on.wait)
     eager.wait(0.01)
@@ -24,7 +24,7 @@ def test_what_is_slow_is_not_waited_for_until_it_is_needed() -> None:
     assert eager.result() is True
 
 
-def test_what_fails_at_once_is_raised_to_the_caller_of_result_and_not_of_wait() -> None:
+def test_a_failure_is_raised_by_result_and_not_by_wait() -> None:
     def fail() -> None:
         raise ValueError("no model")
 
@@ -34,7 +34,7 @@ def test_what_fails_at_once_is_raised_to_the_caller_of_result_and_not_of_wait() 
         eager.result()
 
 
-def test_what_failed_is_not_started_again_before_the_next_call() -> None:
+def test_failed_work_is_not_restarted_before_the_next_call() -> None:
     """Lambda would stop it in the middle."""
     tries, again = [], threading.Event()
 
@@ -53,7 +53,7 @@ def test_what_failed_is_not_started_again_before_the_next_call() -> None:
     assert eager.result() == 2
 
 
-def test_what_fails_later_is_raised_to_one_caller_and_retried_for_the_next() -> None:
+def test_a_later_failure_is_raised_once_and_retried_for_the_next_caller() -> None:
     go_on, tries = threading.Event(), []
 
     def at_second() -> int:

@@ -54,13 +54,13 @@ def request(
     return sent
 
 
-def said(answer: dict[str, Any]) -> Any:
-    return json.loads(answer["body"])
+def content(response: dict[str, Any]) -> Any:
+    return json.loads(response["body"])
 
 
-def headers(answer: dict[str, Any]) -> dict[str, str]:
-    many = answer.get("multiValueHeaders") or {}
-    return {**answer.get("headers", {}), **{key: values[0] for key, values in many.items()}}
+def headers(response: dict[str, Any]) -> dict[str, str]:
+    many = response.get("multiValueHeaders") or {}
+    return {**response.get("headers", {}), **{key: values[0] for key, values in many.items()}}
 
 
 def form(*parts: tuple[str, bytes, str], boundary: str = "----petbox7MA4YWxkTrZu0gW") -> bytes:
@@ -113,13 +113,13 @@ def ask(
 def test_an_image_is_found_in_whichever_way_it_is_sent(
     ask: Function, version: str, body: bytes | str, kind: str
 ) -> None:
-    answer = ask(request(version, body, kind))
-    assert answer["statusCode"] == 200, answer
-    assert headers(answer)["Content-Type"] == "application/json"
-    assert not answer["isBase64Encoded"]
+    response = ask(request(version, body, kind))
+    assert response["statusCode"] == 200, response
+    assert headers(response)["Content-Type"] == "application/json"
+    assert not response["isBase64Encoded"]
     with Image.open(GOLDEN / ("picture.png" if kind == "image/png" else "picture.jpg")) as image:
         width, height = image.size
-    assert said(answer) == {
+    assert content(response) == {
         "class": "Abyssinian",
         "confidence": 0.987654328,
         "detections": [
@@ -135,9 +135,9 @@ def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
     ask: Function, detector: Peer
 ) -> None:
     ask(request("v1", form(("img", JPEG, FILE)), FORM))
-    asked = detector.asked[-1]
-    assert asked.path == "/endpoints/pets/invocations"
-    (instance,) = json.loads(asked.body)["instances"]
+    received = detector.asked[-1]
+    assert received.path == "/endpoints/pets/invocations"
+    (instance,) = json.loads(received.body)["instances"]
     assert base64.b64decode(instance["b64"]) == JPEG
 
 
@@ -145,7 +145,7 @@ def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
 def test_min_score_sets_the_lowest_score(ask: Function, version: str) -> None:
     scores = {
         query: [
-            one["score"] for one in said(ask(request(version, JPEG, query=query)))["detections"]
+            one["score"] for one in content(ask(request(version, JPEG, query=query)))["detections"]
         ]
         for query in ("min_score=0.1", "min_score=0.9", "min_score=1")
     }
@@ -154,17 +154,17 @@ def test_min_score_sets_the_lowest_score(ask: Function, version: str) -> None:
         "min_score=0.9": [0.987654328],
         "min_score=1": [],
     }
-    nothing = said(ask(request(version, JPEG, query="min_score=1")))
+    nothing = content(ask(request(version, JPEG, query="min_score=1")))
     assert nothing["class"] is None and nothing["confidence"] is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_draw_returns_the_image(ask: Function, version: str) -> None:
-    answer = ask(request(version, JPEG, query="draw=1&min_score=0.9"))
-    assert answer["statusCode"] == 200 and answer["isBase64Encoded"]
-    assert headers(answer)["Content-Type"] == "image/jpeg"
+    response = ask(request(version, JPEG, query="draw=1&min_score=0.9"))
+    assert response["statusCode"] == 200 and response["isBase64Encoded"]
+    assert headers(response)["Content-Type"] == "image/jpeg"
     with (
-        Image.open(io.BytesIO(base64.b64decode(answer["body"]))) as drawn,
+        Image.open(io.BytesIO(base64.b64decode(response["body"]))) as drawn,
         Image.open(io.BytesIO(JPEG)) as sent,
     ):
         assert drawn.format == "JPEG" and drawn.size == sent.size
@@ -177,8 +177,8 @@ def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None
     exif = photo.getexif()
     exif[0x0112] = 6  # held upright
     photo.save(file, "JPEG", exif=exif)
-    answer = said(ask(request("v1", form(("img", file.getvalue(), FILE)), FORM)))
-    assert (answer["width"], answer["height"]) == (20, 40)
+    response = content(ask(request("v1", form(("img", file.getvalue(), FILE)), FORM)))
+    assert (response["width"], response["height"]) == (20, 40)
     (instance,) = json.loads(detector.asked[-1].body)["instances"]
     with Image.open(io.BytesIO(base64.b64decode(instance["b64"]))) as seen:
         assert seen.size == (20, 40)
@@ -186,10 +186,10 @@ def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
-    ("status", "reason", "asked"),
+    ("status", "reason", "sent"),
     [
         (400, "no body", {"body": None}),
-        (400, "cannot be decoded", {"body": b"no picture"}),
+        (400, "cannot be decoded", {"body": b"not an image"}),
         (400, "binary media types", {"body": "\ufffdJFIF"}),
         (415, "text/plain: send a form", {"body": b"cat", "kind": "text/plain"}),
         (415, "Content-Type is missing", {"body": JPEG, "kind": None}),
@@ -212,12 +212,12 @@ def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None
     ],
 )
 def test_what_cannot_be_processed_is_reported_as_json_with_its_reason(
-    ask: Function, version: str, status: int, reason: str, asked: dict[str, Any]
+    ask: Function, version: str, status: int, reason: str, sent: dict[str, Any]
 ) -> None:
-    answer = ask(request(version, **asked))
-    assert answer["statusCode"] == status, answer
-    assert headers(answer)["Content-Type"] == "application/json"
-    assert reason in said(answer)["error"]
+    response = ask(request(version, **sent))
+    assert response["statusCode"] == status, response
+    assert headers(response)["Content-Type"] == "application/json"
+    assert reason in content(response)["error"]
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_what_cannot_be_processed_is_reported_as_json_with_its_reason(
     ],
 )
 def test_an_address_that_is_not_public_is_rejected(ask: Function, url: str) -> None:
-    answer = ask(request("v2", json.dumps({"url": url}), "application/json"))
-    assert answer["statusCode"] == 400
-    assert re.search("not on the public Internet|not the address", said(answer)["error"])
+    response = ask(request("v2", json.dumps({"url": url}), "application/json"))
+    assert response["statusCode"] == 400
+    assert re.search("not on the public Internet|not the address", content(response)["error"])
 
 
 def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
@@ -243,9 +243,9 @@ def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
     file = io.BytesIO()
     noise.save(file, "JPEG", quality=60)
     assert len(file.getvalue()) < 4_500_000  # or it would not have come here
-    answer = ask(request("v2", file.getvalue(), query="draw=1"))
-    assert answer["statusCode"] == 413
-    assert "Lambda returns at most 6 MB" in said(answer)["error"]
+    response = ask(request("v2", file.getvalue(), query="draw=1"))
+    assert response["statusCode"] == 413
+    assert "Lambda returns at most 6 MB" in content(response)["error"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
     ],
     ids=["refused", "busy", "broken", "no-detector", "nan"],
 )
-def test_what_the_endpoint_says_becomes_the_right_status(
+def test_each_endpoint_error_becomes_the_right_status(
     fronts: dict[str, Path],
     tmp_path: Path,
     status: int,
@@ -271,10 +271,10 @@ def test_what_the_endpoint_says_becomes_the_right_status(
         peer(lambda _: Answer(status, body, extra)) as endpoint,
         running(fronts, "http_front", tmp_path, environment(endpoint.url)) as ask,
     ):
-        answer = ask(request("v1", JPEG))
-    assert answer["statusCode"] == expected[0]
-    assert expected[1] in said(answer)["error"]
-    assert ("Retry-After" in headers(answer)) == (expected[0] == 503)
+        response = ask(request("v1", JPEG))
+    assert response["statusCode"] == expected[0]
+    assert expected[1] in content(response)["error"]
+    assert ("Retry-After" in headers(response)) == (expected[0] == 503)
 
 
 def test_an_endpoint_with_a_smaller_limit_gets_a_smaller_copy(
@@ -289,10 +289,10 @@ def test_an_endpoint_with_a_smaller_limit_gets_a_smaller_copy(
             fronts, "http_front", tmp_path, environment(endpoint.url, REQUEST_MB=str(most / 2**20))
         ) as ask,
     ):
-        answer = ask(request("v1", file.getvalue()))
+        response = ask(request("v1", file.getvalue()))
     assert len(file.getvalue()) > most
     assert len(endpoint.asked[-1].body) <= most
-    assert (said(answer)["width"], said(answer)["height"]) == (1000, 750)
+    assert (content(response)["width"], content(response)["height"]) == (1000, 750)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -304,8 +304,8 @@ def test_origins_that_are_allowed_get_cors_headers(
     with running(fronts, "http_front", tmp_path, env) as ask:
         name = "Access-Control-Allow-Origin"
         for origin in origins.split(", "):
-            for asked in ({"body": JPEG}, {"body": b"no picture"}):
-                assert headers(ask(request(version, **asked, Origin=origin)))[name] == origin  # type: ignore[arg-type]
+            for sent in ({"body": JPEG}, {"body": b"not an image"}):
+                assert headers(ask(request(version, **sent, Origin=origin)))[name] == origin  # type: ignore[arg-type]
         before = ask(request(version, None, None, method="OPTIONS", Origin="https://pets.example"))
         assert before["statusCode"] == 204
         assert "POST" in headers(before)["Access-Control-Allow-Methods"]
@@ -313,14 +313,14 @@ def test_origins_that_are_allowed_get_cors_headers(
 
 
 def test_without_origins_there_are_no_cors_headers(ask: Function) -> None:
-    answer = ask(request("v1", JPEG, Origin="https://pets.example"))
-    assert "Access-Control-Allow-Origin" not in headers(answer)
+    response = ask(request("v1", JPEG, Origin="https://pets.example"))
+    assert "Access-Control-Allow-Origin" not in headers(response)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("ENDPOINT_NAME", ""), ("MIN_SCORE", "half"), ("REQUEST_MB", "26")]
 )
-def test_a_setting_that_makes_no_sense_ends_the_start_by_its_name(
+def test_an_invalid_setting_stops_the_start_naming_it(
     fronts: dict[str, Path], tmp_path: Path, name: str, value: str
 ) -> None:
     env = environment("http://127.0.0.1:9", **{name: value})
@@ -352,10 +352,10 @@ def test_the_real_endpoint_responds_and_rejects_through_the_front(
     with running(fronts, "http_front", tmp_path, env) as ask:
         good = ask(request("v1", file.getvalue(), "image/png"))
         bad = ask(request("v1", broken, "image/png"))
-    (one,) = said(good)["detections"]
+    (one,) = content(good)["detections"]
     assert one["label"] == "Abyssinian" and one["score"] == pytest.approx(1 / 17)
     assert one["box"] == pytest.approx([1 / 17, 1 / 25, 16 / 17, 24 / 25])
-    assert bad["statusCode"] == 400 and said(bad)["error"]
+    assert bad["statusCode"] == 400 and content(bad)["error"]
 
 
 def test_the_front_adds_little_to_the_endpoints_own_time(

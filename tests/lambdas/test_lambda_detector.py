@@ -71,8 +71,8 @@ def start(kind: str, aws: Aws, request: pytest.FixtureRequest) -> Callable[..., 
         run = partial(running, request.getfixturevalue("fronts"), "detector")
 
     def started(folder: Path, **env: str) -> AbstractContextManager[Function]:
-        told = {key: value for key, value in aws.env.items() if key.startswith("AWS_")}
-        function: AbstractContextManager[Function] = run(folder, {**told, **SETTINGS, **env})
+        settings = {key: value for key, value in aws.env.items() if key.startswith("AWS_")}
+        function: AbstractContextManager[Function] = run(folder, {**settings, **SETTINGS, **env})
         return function
 
     return started
@@ -125,21 +125,21 @@ def result(aws: Aws, key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_it_responds_to_api_gateway_as_the_front_does(ask: Function, version: str) -> None:
-    answer = ask(post(JPEG, version=version))
-    assert answer["statusCode"] == 200, answer
-    said = json.loads(answer["body"])
+    response = ask(post(JPEG, version=version))
+    assert response["statusCode"] == 200, response
+    body = json.loads(response["body"])
     with Image.open(GOLDEN / "picture.jpg") as image:
-        assert (said["width"], said["height"]) == image.size
-    assert said["class"] == "Abyssinian"
-    (one,) = said["detections"]
-    assert one["score"] == said["confidence"] and len(one["box"]) == 4
+        assert (body["width"], body["height"]) == image.size
+    assert body["class"] == "Abyssinian"
+    (one,) = body["detections"]
+    assert one["score"] == body["confidence"] and len(one["box"]) == 4
 
 
 def test_it_draws(ask: Function) -> None:
     drawn = {"queryStringParameters": {"draw": "1"}}
-    answer = ask(post(JPEG, **drawn, multiValueQueryStringParameters={"draw": ["1"]}))
-    assert answer["statusCode"] == 200 and answer["isBase64Encoded"]
-    with Image.open(io.BytesIO(base64.b64decode(answer["body"]))) as image:
+    response = ask(post(JPEG, **drawn, multiValueQueryStringParameters={"draw": ["1"]}))
+    assert response["statusCode"] == 200 and response["isBase64Encoded"]
+    with Image.open(io.BytesIO(base64.b64decode(response["body"]))) as image:
         assert image.format == "JPEG"
 
 
@@ -149,7 +149,7 @@ BROKEN = JPEG[:200] + b"\0" * 60 + JPEG[260:]
 @pytest.mark.parametrize(
     ("status", "reason", "sent"),
     [
-        (400, "cannot be decoded", post(b"no picture")),
+        (400, "cannot be decoded", post(b"not an image")),
         (415, "text/plain", post(JPEG, "text/plain")),
         (404, "no such path", post(JPEG, path="/other")),
     ],
@@ -157,19 +157,19 @@ BROKEN = JPEG[:200] + b"\0" * 60 + JPEG[260:]
 def test_it_rejects_as_the_front_does(
     ask: Function, status: int, reason: str, sent: dict[str, Any]
 ) -> None:
-    answer = ask(sent)
-    assert answer["statusCode"] == status
-    assert reason in json.loads(answer["body"])["error"]
+    response = ask(sent)
+    assert response["statusCode"] == status
+    assert reason in json.loads(response["body"])["error"]
 
 
-def test_what_only_the_model_finds_wrong_is_reported_to_the_caller(ask: Function) -> None:
+def test_an_image_that_only_the_model_rejects_is_reported_to_the_caller(ask: Function) -> None:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(file, "PNG")
     whole = file.getvalue()
     broken = whole[:60] + b"\0" * 200 + whole[260:]  # its head and its end are sound
-    answer = ask(post(broken, "image/png"))
-    assert answer["statusCode"] == 400, answer
-    assert json.loads(answer["body"])["error"]
+    response = ask(post(broken, "image/png"))
+    assert response["statusCode"] == 400, response
+    assert json.loads(response["body"])["error"]
     assert ask(post(JPEG))["statusCode"] == 200, "and goes on"
 
 
@@ -225,24 +225,24 @@ def test_a_model_in_s3_is_fetched_once(
 
 @pytest.fixture(scope="module")
 def bare(installed: Path, aws: Aws) -> Start:
-    told = {key: value for key, value in aws.env.items() if key.startswith("AWS_")}
-    return lambda folder, **env: tensorflow_running(installed, folder, {**told, **env})
+    settings = {key: value for key, value in aws.env.items() if key.startswith("AWS_")}
+    return lambda folder, **env: tensorflow_running(installed, folder, {**settings, **env})
 
 
-def refuses(function: Function, reason: str) -> None:
+def assert_rejects(function: Function, reason: str) -> None:
     """That it started, has told the reason in its log, and answers each call all the same."""
     assert f"the detector cannot be loaded: {reason}" in function.log()
     for _ in range(2):
-        answer = function(post(JPEG))
-        assert answer["statusCode"] == 502
-        assert "does not respond" in json.loads(answer["body"])["error"]
+        response = function(post(JPEG))
+        assert response["statusCode"] == 502
+        assert "does not respond" in json.loads(response["body"])["error"]
 
 
 def test_a_model_with_another_hash_is_rejected(bare: Start, aws: Aws, tmp_path: Path) -> None:
     aws.client("s3").put_object(Bucket=BUCKET, Key="models/other", Body=b"other")
     there = {"MODEL": f"s3://{BUCKET}/models/other", "MODEL_SHA256": "0" * 64}
     with bare(tmp_path / "f", **there, TMPDIR=str(tmp_path)) as function:
-        refuses(function, f"s3://{BUCKET}/models/other: its SHA-256 is ")
+        assert_rejects(function, f"s3://{BUCKET}/models/other: its SHA-256 is ")
         assert "nothing of it is used" in function.log()
 
 
@@ -252,7 +252,7 @@ def test_a_malicious_archive_is_rejected(bare: Start, aws: Aws, tmp_path: Path) 
     digest = hashlib.sha256(body).hexdigest()
     there = {"MODEL": f"s3://{BUCKET}/models/evil", "MODEL_SHA256": digest}
     with bare(tmp_path / "f", **there, TMPDIR=str(tmp_path)) as function:
-        refuses(function, f"s3://{BUCKET}/models/evil: ")
+        assert_rejects(function, f"s3://{BUCKET}/models/evil: ")
         assert "leads out of the folder" in function.log()
 
 
@@ -260,7 +260,7 @@ def test_why_there_is_no_model_is_reported_in_the_dead_letter(
     bare: Start, aws: Aws, dead_letters: str, tmp_path: Path
 ) -> None:
     with bare(tmp_path / "f", DEAD_LETTER_URL=dead_letters) as function:
-        refuses(function, f"{tmp_path / 'f/task/model'}: no such folder")
+        assert_rejects(function, f"{tmp_path / 'f/task/model'}: no such folder")
         assert function({"Records": [arrives(aws, "in/unseen.jpg")]}) is None
     assert "no such folder" in result(aws, "in/unseen.jpg")["error"]
     sqs = aws.client("sqs")
@@ -279,12 +279,12 @@ def test_the_event_and_the_environment_for_sam_are_accepted(
 ) -> None:
     env = json.loads((CHECKOUT / "serverless/env.json").read_text())
     sent = json.loads((CHECKOUT / "serverless/event.json").read_text())
-    told = env["DetectorByZip"] if kind == "litert" else env["DetectorByImage"]
+    settings = env["DetectorByZip"] if kind == "litert" else env["DetectorByImage"]
     if kind == "tensorflow":  # there is no image around it here
-        told |= {"MODEL": str(model)}
-    with start(tmp_path / "f", **told) as function:
-        answer = function(sent)
-    assert answer["statusCode"] == 200, answer
+        settings |= {"MODEL": str(model)}
+    with start(tmp_path / "f", **settings) as function:
+        response = function(sent)
+    assert response["statusCode"] == 200, response
 
 
 # The image
@@ -318,10 +318,10 @@ def test_the_image_works_with_the_model_in_it(
 ) -> None:
     env = {**aws.env, **SETTINGS, "DEAD_LETTER_URL": dead_letters}
     with image_running(engine, images["whole"], tmp_path / "whole", env) as function:
-        answer = function(post(JPEG))
-        assert answer["statusCode"] == 200, answer
-        assert json.loads(answer["body"])["class"] == "Abyssinian"
-        assert function(post(b"no picture"))["statusCode"] == 400
+        response = function(post(JPEG))
+        assert response["statusCode"] == 200, response
+        assert json.loads(response["body"])["class"] == "Abyssinian"
+        assert function(post(b"not an image"))["statusCode"] == 400
         assert function(of_queue(arrives(aws, "in/image.jpg"))) == {"batchItemFailures": []}
     assert result(aws, "in/image.jpg")["class"] == "Abyssinian"
 

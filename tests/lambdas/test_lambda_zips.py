@@ -53,7 +53,7 @@ def rooms(modules: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_is_imported_later_is_there_too(fronts: dict[str, Path], name: str) -> None:
+def test_what_is_imported_later_is_included(fronts: dict[str, Path], name: str) -> None:
     modules = ", ".join(sorted(LATER[name]))
     path = [str(fronts[name]), str(fronts["boto3"])]
     code = f"import sys; sys.path[:0] = {path!r}; import {modules}"
@@ -106,7 +106,7 @@ def packed(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_lambda_would_not_take_is_rejected(tmp_path: Path) -> None:
+def test_a_zip_too_large_for_lambda_is_rejected(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     with (model / "model.tflite").open("wb") as file:
@@ -138,7 +138,7 @@ def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
         (["--fast"], "unknown option"),
     ],
 )
-def test_a_misused_script_says_how_it_is_used(words: list[str], why: str) -> None:
+def test_a_usage_error_prints_the_usage(words: list[str], why: str) -> None:
     done = packed(*words)
     assert done.returncode == 2
     assert why in done.stderr and "--architecture ARCH" in done.stderr and not done.stdout

@@ -111,13 +111,13 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
     """As `aws s3 cp` leaves a large file; moto keeps no such hash."""
     kept = in_parts(WHOLE if sound else WHOLE + b"!", size)
 
-    def answer(asked: Any) -> Answer:
+    def respond(asked: Any) -> Answer:
         headers = {"ETag": '"1-2"', "x-amz-checksum-sha256": kept}
         if "partNumber=1" in asked.path:
             return Answer(206, WHOLE[:size], headers)
         return Answer(200, WHOLE, {**headers, "x-amz-checksum-type": "COMPOSITE"})
 
-    with peer(answer) as server:
+    with peer(respond) as server:
         for name, value in settings(server.url).items():
             monkeypatch.setenv(name, value)
         if sound:
@@ -162,7 +162,7 @@ def test_a_malicious_archive_is_rejected_as_a_model(
         ("s3://models/a", "abc", "no SHA-256"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_reported(
+def test_an_invalid_setting_is_reported(
     tmp_path: Path, address: str, digest: str, why: str
 ) -> None:
     with pytest.raises(ModelError, match=why):
@@ -185,14 +185,14 @@ def stalling() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         over = threading.Event()
 
-        def answer() -> None:
+        def respond() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(1 << 16)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nbeginning")
                 over.wait()
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=respond)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -216,21 +216,21 @@ def test_a_download_that_stalls_is_no_fault_of_the_storage(tmp_path: Path) -> No
             aws_secret_access_key="local",
             config=Config(read_timeout=0.3),
         )
-        answer = client.get_object(Bucket=BUCKET, Key="stalls")
+        response = client.get_object(Bucket=BUCKET, Key="stalls")
         digest = model_archive.Digest(bytes(32))
         with pytest.raises(Unavailable, match=r"models/stalls: .*[Tt]ime.*check the network"):
-            model_archive.download("s3://models/stalls", answer, digest, tmp_path / "archive")
+            model_archive.download("s3://models/stalls", response, digest, tmp_path / "archive")
 
 
 def test_a_full_storage_is_reported(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="full", Body=WHOLE)
-    answer = s3.get_object(Bucket=BUCKET, Key="full")
+    response = s3.get_object(Bucket=BUCKET, Key="full")
     digest = model_archive.Digest(bytes.fromhex(sha256(WHOLE)))
     with pytest.raises(ModelError, match=r"No space left on device.*more ephemeral storage"):
-        model_archive.download("s3://models/full", answer, digest, Path("/dev/full"))
+        model_archive.download("s3://models/full", response, digest, Path("/dev/full"))
 
 
-def test_what_a_killed_download_left_is_removed(s3: Any, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_download_are_removed(s3: Any, tmp_path: Path) -> None:
     fetch = "import sys; from pathlib import Path; from petbox.lambdas import model_archive as m; "
     fetch += "m.fetched(sys.argv[1], sys.argv[2], Path(sys.argv[3]))"
     address = f"s3://{BUCKET}/cut"

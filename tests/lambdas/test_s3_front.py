@@ -108,8 +108,8 @@ def of(*records: dict[str, Any]) -> str:
     return json.dumps({"Records": records})
 
 
-def kept(answer: Any) -> list[str]:
-    return [one["itemIdentifier"] for one in answer["batchItemFailures"]]
+def kept(response: Any) -> list[str]:
+    return [one["itemIdentifier"] for one in response["batchItemFailures"]]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_keys_are_understood_as_s3_writes_them(shop: Shop, front: Function) -> N
 def test_every_record_is_handled_and_a_bad_one_harms_no_other(shop: Shop, front: Function) -> None:
     records = [
         shop.arrives("in/1.jpg"),
-        shop.arrives("in/broken.jpg", b"no picture at all"),
+        shop.arrives("in/broken.jpg", b"not an image"),
         shop.arrives("in/2.jpg"),
     ]
     front({"Records": records})
@@ -168,7 +168,7 @@ def test_every_record_is_handled_and_a_bad_one_harms_no_other(shop: Shop, front:
 
 
 def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Function) -> None:
-    answer = front(
+    response = front(
         messages(
             of(shop.arrives("in/1.jpg"), shop.arrives("in/2.jpg")),
             of(shop.arrives("in/broken.jpg", b"no")),
@@ -177,7 +177,7 @@ def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Fu
             of(shop.arrives("in/3.jpg")),
         )
     )
-    assert kept(answer) == []
+    assert kept(response) == []
     assert len(shop.keys()) == 4
     reasons = sorted(reason for reason, _ in shop.given_up())
     assert len(reasons) == 2
@@ -210,7 +210,7 @@ def test_a_busy_endpoint_is_retried_before_the_queue_is(shop: Shop, front: Funct
     assert shop.result("in/cat.jpg")["class"] == "Abyssinian"
 
 
-def test_what_failed_once_is_done_when_it_comes_again(shop: Shop) -> None:
+def test_a_failed_image_is_processed_when_it_arrives_again(shop: Shop) -> None:
     record = shop.arrives("in/cat.jpg")
     down, shop.endpoint = shop.endpoint, shop.endpoint
     with peer(lambda _: Answer(502, b"<html>")) as broken:
@@ -225,7 +225,7 @@ def test_what_failed_once_is_done_when_it_comes_again(shop: Shop) -> None:
     assert shop.result("in/cat.jpg")["class"] == "Abyssinian"
 
 
-def test_only_what_failed_of_a_message_is_done_again(shop: Shop) -> None:
+def test_only_the_failed_messages_are_retried(shop: Shop) -> None:
     """The first picture is answered, the second is not until the endpoint is asked again."""
     turn: list[int] = []
 
@@ -274,7 +274,7 @@ def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
     assert len(endpoint.asked) == 2 and len(versions) == 1
 
 
-def test_an_image_that_was_replaced_gets_the_newer_ones_result(shop: Shop, front: Function) -> None:
+def test_a_replaced_image_gets_the_newer_images_result(shop: Shop, front: Function) -> None:
     old = shop.arrives("in/cat.jpg")
     file = io.BytesIO()
     Image.new("RGB", (30, 20)).save(file, "PNG")
@@ -325,9 +325,7 @@ def test_without_a_dead_letter_queue_nothing_is_dropped(shop: Shop) -> None:
     ("name", "value"),
     [("DEAD_LETTER_URL", ""), ("RESULTS_PREFIX", "in/results/"), ("DRAW", "perhaps")],
 )
-def test_a_setting_that_makes_no_sense_ends_the_start_by_its_name(
-    shop: Shop, name: str, value: str
-) -> None:
+def test_an_invalid_setting_stops_the_start_naming_it(shop: Shop, name: str, value: str) -> None:
     with pytest.raises(AssertionError, match=name), shop.front(**{name: value}):
         pass
 
@@ -343,9 +341,9 @@ def test_a_thousand_events_in_parallel_processes_lose_nothing(shop: Shop) -> Non
 
     def work(front: Function, mine: list[list[str]]) -> None:
         for batch in mine:
-            answer = kept(front(messages(*batch)))
+            response = kept(front(messages(*batch)))
             with lock:
-                failures.extend(answer)
+                failures.extend(response)
 
     with shop.front("0") as a, shop.front("1") as b, shop.front("2") as c:
         threads = [

@@ -52,7 +52,7 @@ def of_kind(resources: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
+def test_cfn_lint_reports_nothing() -> None:
     code = "import sys; from cfnlint.runner import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, str(TEMPLATE)], capture_output=True, text=True, timeout=300
@@ -168,11 +168,11 @@ def test_images_of_any_type_pass_api_gateway_unharmed(resources: dict[str, Any])
     (api,) = of_kind(resources, "AWS::ApiGateway::RestApi").values()
     assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["*/*"]
     too_large = api["Body"]["x-amazon-apigateway-gateway-responses"]["REQUEST_TOO_LARGE"]
-    said = json.loads(too_large["responseTemplates"]["application/json"])
-    assert "6 MB" in said["error"]
+    message = json.loads(too_large["responseTemplates"]["application/json"])
+    assert "6 MB" in message["error"]
 
 
-def test_who_may_ask_depends_on_auth(resources: dict[str, Any]) -> None:
+def test_auth_decides_who_may_call(resources: dict[str, Any]) -> None:
     (api,) = of_kind(resources, "AWS::ApiGateway::RestApi").values()
     methods = api["Body"]["paths"]["/detect"]
     (choice,) = methods["post"]["security"]
@@ -228,15 +228,17 @@ CHOSEN = [
 ]
 
 
-@pytest.mark.parametrize(("given", "wanted"), CHOSEN, ids=["-".join(given) for given, _ in CHOSEN])
+@pytest.mark.parametrize(
+    ("given", "expected"), CHOSEN, ids=["-".join(given) for given, _ in CHOSEN]
+)
 def test_parameters_choose_what_is_deployed(
-    template: dict[str, Any], given: dict[str, str], wanted: set[str]
+    template: dict[str, Any], given: dict[str, str], expected: set[str]
 ) -> None:
     stack = Stack(template, given)
     assert not stack.broken_rules()
     there = stack.resources()
     known = set().union(*(resources for _, resources in CHOSEN))
-    assert there & known == wanted
+    assert there & known == expected
     for name in there:
         for other in referred(stack.resolved(template["Resources"][name])):
             assert other in there or other not in template["Resources"], f"{name} needs {other}"
@@ -256,7 +258,7 @@ def test_parameters_choose_what_is_deployed(
         (IMAGE | ZIP, "DetectorImage and DetectorZip are both given"),
     ],
 )
-def test_what_cannot_go_together_is_rejected_with_the_reason(
+def test_exclusive_parameters_are_rejected_with_the_reason(
     template: dict[str, Any], given: dict[str, str], why: str
 ) -> None:
     (broken,) = Stack(template, given).broken_rules()
@@ -327,7 +329,7 @@ def referred(value: Any) -> set[str]:
     return found
 
 
-def test_sam_deploy_wants_no_image_repository_of_who_has_no_image(
+def test_sam_deploy_requires_no_repository_without_an_image(
     resources: dict[str, Any],
 ) -> None:
     """It asks for one as soon as a function's PackageType is plainly Image."""
@@ -345,15 +347,15 @@ def test_every_setting_of_a_function_is_set_and_read(resources: dict[str, Any]) 
         read[f"{path.parent.name}.{path.stem}"] = set(found)
     http, s3 = read["lambdas.http_events"], read["lambdas.s3_events"]
     endpoint, model = read["lambdas.endpoint"], read["serverless.detector"]
-    wanted = {
+    expected = {
         "HttpFront": http | endpoint,
         "S3Front": s3 | endpoint,
         "DetectorByImage": http | s3 | model,
         "DetectorByZip": http | s3 | model,
     }
-    for name, settings in wanted.items():
-        told = resources[name]["Properties"]["Environment"]["Variables"]
-        assert set(told) == settings, name
+    for name, settings in expected.items():
+        variables = resources[name]["Properties"]["Environment"]["Variables"]
+        assert set(variables) == settings, name
 
 
 def test_the_environment_for_sam_local_is_of_the_template(resources: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def test_results_of_the_front_are_waited_for_and_printed(
     aws: Aws, photos: Path, fronts: dict[str, Path], tmp_path: Path
 ) -> None:
     s3 = bucket(aws, "waited")
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"not an image")
     queue = aws.client("sqs").create_queue(QueueName="waited-dead")["QueueUrl"]
     with (
         peer(named_detector) as endpoint,
@@ -84,11 +84,11 @@ def test_results_of_the_front_are_waited_for_and_printed(
         over = threading.Event()
 
         def play_s3() -> None:
-            told: set[str] = set()
+            known: set[str] = set()
             while not over.wait(0.1):
                 for item in s3.list_objects_v2(Bucket="waited", Prefix="in/").get("Contents", ()):
-                    if item["Key"] not in told:
-                        told.add(item["Key"])
+                    if item["Key"] not in known:
+                        known.add(item["Key"])
                         (record,) = event("s3_put")["Records"]
                         record["s3"]["bucket"]["name"] = "waited"
                         tag = item["ETag"].strip('"')

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.aws import Aws
-from support.endpoint_aws import done, door, failed, petbox
+from support.endpoint_aws import aws_proxy, done, failed, petbox
 
 from petbox.sagemaker.endpoint.package import files, pack
 
@@ -23,7 +23,7 @@ BUCKET = "pets-bucket"
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    with door() as server:
+    with aws_proxy() as server:
         server.client("s3").create_bucket(Bucket=BUCKET)
         yield server
 
@@ -48,7 +48,7 @@ def stored(aws: Aws, address: str) -> bytes:
     return bytes(aws.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
 
 
-def test_a_model_is_packed_and_sent_once(aws: Aws, tmp_path: Path) -> None:
+def test_a_model_is_packed_and_uploaded_once(aws: Aws, tmp_path: Path) -> None:
     model = saved_model(tmp_path / "toy" / "1")
     to = f"s3://{BUCKET}/models"
     dry = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to, "--dry-run"))
@@ -58,8 +58,8 @@ def test_a_model_is_packed_and_sent_once(aws: Aws, tmp_path: Path) -> None:
     address = first.stdout.strip()
     assert re.fullmatch(rf"{to}/toy-[0-9a-f]{{12}}/model\.tar\.gz", address)
     archive = stored(aws, address)
-    told = re.search(r"model.tar.gz: 4 files, (\S+) MB, sha256 ([0-9a-f]{64})", first.stderr)
-    assert told and told[2] == hashlib.sha256(archive).hexdigest()
+    match = re.search(r"model.tar.gz: 4 files, (\S+) MB, sha256 ([0-9a-f]{64})", first.stderr)
+    assert match and match[2] == hashlib.sha256(archive).hexdigest()
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert tar.getnames() == [
             "1/assets.extra/tf_serving_warmup_requests",
@@ -72,7 +72,7 @@ def test_a_model_is_packed_and_sent_once(aws: Aws, tmp_path: Path) -> None:
     as_json = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to, "--json"))
     assert json.loads(as_json.stdout) == {
         "address": address,
-        "sha256": told[2],
+        "sha256": match[2],
         "files": 4,
         "bytes": len(archive),
     }
@@ -92,7 +92,7 @@ def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(
         assert "1/saved_model.pb" in tar.getnames()
 
 
-def test_the_archive_knows_no_times_owners_or_places(tmp_path: Path) -> None:
+def test_the_archive_contains_no_times_owners_or_paths(tmp_path: Path) -> None:
     digests = set()
     for n, place in enumerate(("here", "elsewhere")):
         model = saved_model(tmp_path / place / "toy")
@@ -111,8 +111,8 @@ def test_another_model_goes_to_another_address(aws: Aws, tmp_path: Path) -> None
     addresses = set()
     for content in (b"one", b"two"):
         model = saved_model(tmp_path / "toy", content)
-        told = petbox(aws.env, "endpoint", "package", model, f"s3://{BUCKET}", "--dry-run")
-        addresses.add(done(told).stdout)
+        result = petbox(aws.env, "endpoint", "package", model, f"s3://{BUCKET}", "--dry-run")
+        addresses.add(done(result).stdout)
     assert len(addresses) == 2
 
 
@@ -124,7 +124,7 @@ def test_all_versions_are_packed(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in files(tmp_path)} == {"1", "12"}
 
 
-def test_what_is_no_model_is_told(aws: Aws, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_rejected(aws: Aws, tmp_path: Path) -> None:
     to = f"s3://{BUCKET}"
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path, to))
     assert f"{tmp_path}: has neither a saved_model.pb nor numbered versions of one" in line

@@ -1,4 +1,4 @@
-"""What `petbox endpoint up` plans, without AWS; and calls that moto has no answer to, by Stubber.
+"""What `petbox endpoint up` plans, without AWS; and calls that moto has no response to, by Stubber.
 
 Every request is checked by botocore's own model of its service.
 """
@@ -31,37 +31,37 @@ ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/pets"
 TOPIC = f"arn:aws:sns:{REGION}:123456789012:pets"
 
 
-def wish(**flags: Any) -> Desired:
+def desired_with(**flags: Any) -> Desired:
     return desired(UpOptions("pets", IMAGE, ROLE, **flags), NOW)
 
 
-def variant(wish: Desired) -> dict[str, Any]:
-    (one,) = wish.config["ProductionVariants"]
+def variant(state: Desired) -> dict[str, Any]:
+    (one,) = state.config["ProductionVariants"]
     return dict(one)
 
 
-def found(wish: Desired, status: str = "InService", **more: Any) -> Actual:
-    """All of `wish`, as AWS describes it."""
+def found(state: Desired, status: str = "InService", **more: Any) -> Actual:
+    """All of `state`, as AWS describes it."""
     endpoint = {
         "EndpointName": "pets",
         "EndpointArn": ARN,
         "EndpointStatus": status,
-        "EndpointConfigName": wish.config_name,
+        "EndpointConfigName": state.config_name,
     }
     state = Actual(
         endpoint=endpoint,
-        tags=wish.tags,
-        config=wish.config,
-        configs=(wish.config_name,),
-        models=(wish.model_name,),
-        scaling=wish.scaling,
-        policies=(wish.policy,) if wish.policy else (),
-        schedule=wish.schedule,
+        tags=state.tags,
+        config=state.config,
+        configs=(state.config_name,),
+        models=(state.model_name,),
+        scaling=state.scaling,
+        policies=(state.policy,) if state.policy else (),
+        schedule=state.schedule,
     )
     return replace(state, **more)
 
 
-def said(steps: list[Step]) -> list[str]:
+def operations(steps: list[Step]) -> list[str]:
     return [step.operation if isinstance(step, Call) else step.until for step in steps]
 
 
@@ -85,9 +85,9 @@ def _client(service: str) -> Any:
     return boto3.client(service, region_name=REGION, **fake)
 
 
-# What is wanted
+# The desired state
 
-WISHES: dict[str, dict[str, Any]] = {
+VARIATIONS: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "all that instances can have": {
         "model_data": "s3://pets-bucket/models/model.tar.gz",
@@ -118,17 +118,17 @@ WISHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("flags", WISHES.values(), ids=WISHES)
+@pytest.mark.parametrize("flags", VARIATIONS.values(), ids=VARIATIONS)
 def test_every_request_is_as_aws_wants_it(flags: dict[str, Any]) -> None:
-    this = wish(**flags)
+    this = desired_with(**flags)
     validate(plan(this, Actual()))
     if "serverless" not in flags:  # which no instances become
-        validate(plan(this, found(wish(env=("OLD=1",), autoscale="2..3", target=1.0))))
+        validate(plan(this, found(desired_with(env=("OLD=1",), autoscale="2..3", target=1.0))))
     validate(removal("pets", found(this)))
 
 
-def test_all_that_can_be_asked_for_is_in_the_requests() -> None:
-    this = wish(**WISHES["all that instances can have"])
+def test_every_option_is_in_the_requests() -> None:
+    this = desired_with(**VARIATIONS["all that instances can have"])
     assert this.model["PrimaryContainer"] == {
         "Image": IMAGE,
         "ModelDataUrl": "s3://pets-bucket/models/model.tar.gz",
@@ -157,23 +157,23 @@ def test_all_that_can_be_asked_for_is_in_the_requests() -> None:
 
 
 def test_a_first_endpoint_is_one_small_instance() -> None:
-    this = wish()
+    this = desired_with()
     assert variant(this)["InstanceType"] == "ml.m5.xlarge"
     assert variant(this)["InitialInstanceCount"] == 1
     assert (this.scaling, this.policy, this.schedule) == (None, None, None)
 
 
 def test_serverless_has_no_instances() -> None:
-    assert variant(wish(serverless="4096,5")) == {
+    assert variant(desired_with(serverless="4096,5")) == {
         "VariantName": "AllTraffic",
-        "ModelName": wish().model_name,
+        "ModelName": desired_with().model_name,
         "InitialVariantWeight": 1.0,
         "ServerlessConfig": {"MemorySizeInMB": 4096, "MaxConcurrency": 5},
     }
 
 
-def test_async_scales_by_what_waits_and_begins_with_one() -> None:
-    this = wish(**WISHES["asynchronous"])
+def test_async_scales_by_backlog_and_starts_with_one_instance() -> None:
+    this = desired_with(**VARIATIONS["asynchronous"])
     assert this.config["AsyncInferenceConfig"] == {
         "OutputConfig": {
             "S3OutputPath": "s3://pets-bucket/answers",
@@ -191,9 +191,9 @@ def test_async_scales_by_what_waits_and_begins_with_one() -> None:
     )
 
 
-def test_the_same_wish_has_the_same_names_and_another_has_another() -> None:
+def test_the_same_options_have_the_same_names_and_others_have_others() -> None:
     def called(**flags: Any) -> tuple[str, str]:
-        return wish(**flags).model_name, wish(**flags).config_name
+        return desired_with(**flags).model_name, desired_with(**flags).config_name
 
     assert called() == called() == called(tag=("a=b",), ttl="2h")
     assert called(instance_count=2)[0] == called()[0]
@@ -211,7 +211,7 @@ def test_the_longest_name_still_has_room_for_what_is_added() -> None:
     assert names.endpoint_of(this.model_name) == name
 
 
-def test_times_are_read_as_people_write_them() -> None:
+def test_durations_are_parsed() -> None:
     assert duration("90m") == timedelta(minutes=90)
     assert duration("1d12h30m") == timedelta(days=1, hours=12, minutes=30)
 
@@ -219,13 +219,13 @@ def test_times_are_read_as_people_write_them() -> None:
 # From what is found
 
 
-def test_nothing_is_done_where_all_is_as_wanted() -> None:
-    this = wish(autoscale="1..4", target=70.0)
+def test_nothing_is_done_if_the_state_is_as_desired() -> None:
+    this = desired_with(autoscale="1..4", target=70.0)
     assert plan(this, found(this)) == []
 
 
 def test_defaults_that_aws_adds_are_no_difference() -> None:
-    this = wish(autoscale="1..4", target=70.0)
+    this = desired_with(autoscale="1..4", target=70.0)
     assert this.policy is not None
     key = "TargetTrackingScalingPolicyConfiguration"
     policy = {**this.policy, key: {**this.policy[key], "DisableScaleIn": False}, "Alarms": []}
@@ -233,9 +233,9 @@ def test_defaults_that_aws_adds_are_no_difference() -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "OutOfService"])
-def test_what_is_broken_is_removed_with_its_scaling_and_made_anew(status: str) -> None:
-    this = wish(autoscale="1..4", target=70.0)
-    assert said(plan(this, found(this, status))) == [
+def test_a_failed_endpoint_is_recreated_with_its_scaling(status: str) -> None:
+    this = desired_with(autoscale="1..4", target=70.0)
+    assert operations(plan(this, found(this, status))) == [
         "delete_scaling_policy",
         "deregister_scalable_target",
         "delete_endpoint",
@@ -245,7 +245,7 @@ def test_what_is_broken_is_removed_with_its_scaling_and_made_anew(status: str) -
         "register_scalable_target",
         "put_scaling_policy",
     ]
-    assert said(plan(wish(), found(wish(), status))) == [
+    assert operations(plan(desired_with(), found(desired_with(), status))) == [
         "delete_endpoint",
         GONE,
         "create_endpoint",
@@ -253,16 +253,16 @@ def test_what_is_broken_is_removed_with_its_scaling_and_made_anew(status: str) -
     ]
 
 
-def test_what_is_being_deleted_is_waited_for() -> None:
-    this = wish()
-    assert said(plan(this, found(this, "Deleting"))) == [GONE, "create_endpoint", IN_SERVICE]
-    assert said(removal("pets", found(this, "Deleting")))[0] == GONE
+def test_a_deletion_in_progress_is_awaited() -> None:
+    this = desired_with()
+    assert operations(plan(this, found(this, "Deleting"))) == [GONE, "create_endpoint", IN_SERVICE]
+    assert operations(removal("pets", found(this, "Deleting")))[0] == GONE
 
 
-def test_what_is_being_made_is_waited_for_before_it_is_changed() -> None:
-    old, new = wish(), wish(env=("A=b",))
-    assert said(plan(old, found(old, "Creating"))) == [IN_SERVICE]
-    assert said(plan(new, found(old, "Creating"))) == [
+def test_creation_is_awaited_before_an_update() -> None:
+    old, new = desired_with(), desired_with(env=("A=b",))
+    assert operations(plan(old, found(old, "Creating"))) == [IN_SERVICE]
+    assert operations(plan(new, found(old, "Creating"))) == [
         IN_SERVICE,
         "create_model",
         "create_endpoint_config",
@@ -273,8 +273,8 @@ def test_what_is_being_made_is_waited_for_before_it_is_changed() -> None:
     ]
 
 
-def test_an_update_under_way_to_what_is_wanted_is_not_begun_again() -> None:
-    old, new = wish(), wish(env=("A=b",))
+def test_an_update_in_progress_to_the_desired_state_is_awaited() -> None:
+    old, new = desired_with(), desired_with(env=("A=b",))
     pending = {"EndpointConfigName": new.config_name}
     state = found(
         old,
@@ -287,32 +287,37 @@ def test_an_update_under_way_to_what_is_wanted_is_not_begun_again() -> None:
         "PendingDeploymentSummary": pending,
     }
     steps = plan(new, replace(state, endpoint=endpoint))
-    assert said(steps) == [IN_SERVICE, "delete_endpoint_config", "delete_model"]
+    assert operations(steps) == [IN_SERVICE, "delete_endpoint_config", "delete_model"]
     assert steps[0] == Wait(IN_SERVICE, new.config_name)
 
 
 def test_scaling_that_outlived_its_endpoint_is_removed_first() -> None:
-    this = wish()
-    scaled = wish(autoscale="1..4", target=70.0)
+    this = desired_with()
+    scaled = desired_with(autoscale="1..4", target=70.0)
     assert scaled.policy is not None
     left = Actual(scaling=scaled.scaling, policies=(scaled.policy,))
-    assert said(plan(this, left))[:2] == ["delete_scaling_policy", "deregister_scalable_target"]
+    assert operations(plan(this, left))[:2] == [
+        "delete_scaling_policy",
+        "deregister_scalable_target",
+    ]
 
 
-def test_scaling_is_taken_away_where_it_is_no_longer_wanted() -> None:
-    old, new = wish(autoscale="1..4", target=70.0), wish()
-    steps = said(plan(new, found(old)))
+def test_scaling_is_removed_without_autoscale() -> None:
+    old, new = desired_with(autoscale="1..4", target=70.0), desired_with()
+    steps = operations(plan(new, found(old)))
     assert steps.index("deregister_scalable_target") < steps.index("update_endpoint")
     assert steps.count("deregister_scalable_target") == 1
 
 
-def test_an_update_whose_undoing_failed_is_left_to_people() -> None:
+def test_a_failed_rollback_is_left_to_the_user() -> None:
     with pytest.raises(ServiceError, match="an update and its rollback failed"):
-        plan(wish(), found(wish(), "UpdateRollbackFailed"))
+        plan(desired_with(), found(desired_with(), "UpdateRollbackFailed"))
 
 
 def test_serverless_may_become_instances() -> None:
-    assert "update_endpoint" in said(plan(wish(), found(wish(serverless="4096,5"))))
+    assert "update_endpoint" in operations(
+        plan(desired_with(), found(desired_with(serverless="4096,5")))
+    )
 
 
 # By Stubber: moto answers UpdateEndpoint with 500, and refuses instances newer than ml.g4dn
@@ -331,7 +336,7 @@ def described(config: str, status: str, **more: Any) -> dict[str, Any]:
 
 
 def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
-    old, new = wish(), wish(instance_type="ml.g6.xlarge")
+    old, new = desired_with(), desired_with(instance_type="ml.g6.xlarge")
     name = {"EndpointName": "pets"}
     config_arn = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint-config/{new.config_name}"
     sagemaker = _client("sagemaker")
@@ -358,8 +363,8 @@ def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
     assert apply.made() == [f"endpoint configuration {new.config_name}", "endpoint pets"]
 
 
-def test_an_outage_in_the_wait_is_sat_out() -> None:
-    this = wish()
+def test_an_outage_while_waiting_is_retried() -> None:
+    this = desired_with()
     sagemaker = _client("sagemaker")
     with Stubber(sagemaker) as stubber:
         stubber.add_client_error("describe_endpoint", "ThrottlingException", "Rate exceeded", 400)
@@ -369,8 +374,8 @@ def test_an_outage_in_the_wait_is_sat_out() -> None:
         stubber.assert_no_pending_responses()
 
 
-def test_what_does_not_show_at_once_is_waited_for() -> None:
-    old, new = wish(), wish(env=("A=b",))
+def test_a_change_that_is_not_yet_visible_is_awaited() -> None:
+    old, new = desired_with(), desired_with(env=("A=b",))
     sagemaker = _client("sagemaker")
     with Stubber(sagemaker) as stubber:
         absent = ("ValidationException", f'Could not find endpoint "{ARN}".', 400)
@@ -386,7 +391,7 @@ def test_what_does_not_show_at_once_is_waited_for() -> None:
         stubber.assert_no_pending_responses()
 
 
-def test_an_endpoint_that_cannot_be_deleted_is_told() -> None:
+def test_a_failed_deletion_is_reported() -> None:
     sagemaker = _client("sagemaker")
     with Stubber(sagemaker) as stubber:
         stubber.add_response("describe_endpoint", described("pets-1", "Deleting"))
@@ -397,7 +402,7 @@ def test_an_endpoint_that_cannot_be_deleted_is_told() -> None:
             apply.all([Wait(GONE)])
 
 
-def test_an_endpoint_that_somebody_deletes_meanwhile_is_told() -> None:
+def test_an_endpoint_deleted_meanwhile_is_reported() -> None:
     sagemaker = _client("sagemaker")
     with Stubber(sagemaker) as stubber:
         absent = ("ValidationException", f'Could not find endpoint "{ARN}".', 400)
@@ -416,8 +421,8 @@ def only(**clients: Any) -> Callable[[str], Any]:
 # The words
 
 
-def test_the_plan_is_in_the_order_of_what_must_be_there_first() -> None:
-    steps = said(plan(wish(ttl="2h", autoscale="1..4", target=1.0), Actual()))
+def test_the_plan_creates_dependencies_first() -> None:
+    steps = operations(plan(desired_with(ttl="2h", autoscale="1..4", target=1.0), Actual()))
     assert steps == [
         "create_schedule",
         "create_model",

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.aws import REGION, nobody, refusal
+from support.aws import REGION, no_credentials, rejection
 from support.endpoint_aws import (
     IMAGE,
     REPOSITORY,
     ROLE,
     SOON,
     UP,
-    Door,
+    AwsProxy,
+    aws_proxy,
     command,
     done,
-    door,
     failed,
     petbox,
     shown,
@@ -38,23 +38,23 @@ ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/"
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Door]:
-    with door() as server:
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
-def forgotten(aws: Door) -> None:
-    """What a test before has said or asked is none of the next one's."""
-    for told in (aws.asked, aws.instead, aws.amended):
-        told.clear()
+def forgotten(aws: AwsProxy) -> None:
+    """Calls and replaced responses of earlier tests are removed."""
+    for records in (aws.calls, aws.instead, aws.amended):
+        records.clear()
 
 
-def up(aws: Door, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+def up(aws: AwsProxy, name: str, *words: str) -> subprocess.CompletedProcess[str]:
     return petbox(aws.env, "endpoint", "up", name, *UP, *words)
 
 
-def down(aws: Door, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+def down(aws: AwsProxy, name: str, *words: str) -> subprocess.CompletedProcess[str]:
     return petbox(aws.env, "endpoint", "down", name, *SOON, *words)
 
 
@@ -66,7 +66,7 @@ def variant(request: dict[str, Any]) -> dict[str, Any]:
 # Its life
 
 
-def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
+def test_an_endpoint_is_created_left_unchanged_and_deleted(aws: AwsProxy) -> None:
     scaled = ("--autoscale", "2..4", "--target", "70.5", "--tag", "team=pets")
     first = done(up(aws, "life", *scaled))
     assert first.stdout == "life\n"
@@ -91,7 +91,7 @@ def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 4)
     assert target["ResourceId"] == "endpoint/life/variant/AllTraffic"
 
-    aws.asked.clear()
+    aws.calls.clear()
     again = done(up(aws, "life", *scaled))
     assert (again.stdout, aws.changes()) == ("life\n", [])
     assert "life is unchanged" in again.stderr
@@ -110,12 +110,12 @@ def test_an_endpoint_is_made_left_alone_and_removed(aws: Door) -> None:
     ]
     assert f"kept: the image {IMAGE}" in gone.stderr
 
-    aws.asked.clear()
+    aws.calls.clear()
     twice = done(down(aws, "life", "--yes"))
     assert (twice.stderr, aws.changes()) == ("life: nothing to delete\n", [])
 
 
-def test_with_json_up_and_down_print_one_object(aws: Door) -> None:
+def test_with_json_up_and_down_print_one_object(aws: AwsProxy) -> None:
     assert json.loads(done(up(aws, "facts", "--json")).stdout) == {
         "endpoint": "facts",
         "changed": True,
@@ -131,7 +131,7 @@ def test_with_json_up_and_down_print_one_object(aws: Door) -> None:
     assert nothing == {"endpoint": "facts", "deleted": []}
 
 
-def test_a_dry_run_shows_every_call_and_makes_none(aws: Door) -> None:
+def test_a_dry_run_shows_every_call_and_makes_none(aws: AwsProxy) -> None:
     words = ("--ttl", "2h", "--autoscale", "1..4", "--target", "70")
     calls = shown(up(aws, "dry", *words, "--dry-run"))
     assert [name for name, _ in calls] == [
@@ -155,8 +155,8 @@ def test_a_dry_run_shows_every_call_and_makes_none(aws: Door) -> None:
     assert "DeleteEndpoint" not in aws.names()
 
 
-def test_down_removes_what_interrupted_commands_left(aws: Door) -> None:
-    aws.instead["CreateEndpoint"] = lambda _: refusal("ResourceLimitExceeded", "limit is 0.")
+def test_down_removes_what_interrupted_commands_left(aws: AwsProxy) -> None:
+    aws.instead["CreateEndpoint"] = lambda _: rejection("ResourceLimitExceeded", "limit is 0.")
     result = up(aws, "parts", "--ttl", "1h")
     line = failed(result)
     assert "ResourceLimitExceeded: limit is 0" in line and "Service Quotas" in line
@@ -164,19 +164,19 @@ def test_down_removes_what_interrupted_commands_left(aws: Door) -> None:
         "created so far: schedule petbox-parts, model parts-.{10}, endpoint configuration parts-",
         result.stderr,
     )
-    aws.asked.clear()
+    aws.calls.clear()
     done(down(aws, "parts", "--yes"))
     assert aws.changes() == ["DeleteEndpointConfig", "DeleteModel", "DeleteSchedule"]
 
 
-def test_whoever_sits_at_a_terminal_is_asked(aws: Door) -> None:
-    done(up(aws, "asked"))
+def test_a_terminal_is_asked_to_confirm(aws: AwsProxy) -> None:
+    done(up(aws, "pets-tty"))
 
     def answered(word: bytes) -> subprocess.CompletedProcess[str]:
         ours, theirs = pty.openpty()
         os.write(ours, word + b"\n")
         try:
-            typed = command(aws.env, "endpoint", "down", "asked", *SOON)
+            typed = command(aws.env, "endpoint", "down", "pets-tty", *SOON)
             return subprocess.run(**typed, stdin=theirs, capture_output=True, timeout=60)
         finally:
             os.close(ours)
@@ -184,45 +184,47 @@ def test_whoever_sits_at_a_terminal_is_asked(aws: Door) -> None:
 
     refused = answered(b"n")
     assert "nothing was deleted" in failed(refused)
-    assert "  endpoint asked\n" in refused.stderr and "delete all of these? [y/N]" in refused.stderr
+    assert (
+        "  endpoint pets-tty\n" in refused.stderr and "delete all of these? [y/N]" in refused.stderr
+    )
     assert "DeleteEndpoint" not in aws.names()
     done(answered(b"y"))
     assert "DeleteEndpoint" in aws.names()
 
 
-# Changes: moto answers UpdateEndpoint with 500, so the door does
+# Changes: moto answers UpdateEndpoint with 500, so the proxy does
 
 
-def changing(aws: Door, name: str, *, looks: int = 2, fails: str = "") -> None:
-    """From UpdateEndpoint on, an endpoint that takes `looks` looks to be as it was told."""
+def changing(aws: AwsProxy, name: str, *, polls: int = 2, fails: str = "") -> None:
+    """From UpdateEndpoint on, an endpoint that needs `polls` polls to be as requested."""
     state: dict[str, Any] = {}
 
     def update(request: dict[str, Any]) -> dict[str, Any]:
-        state.update(config=request["EndpointConfigName"], looks=looks, began=time.time())
+        state.update(config=request["EndpointConfigName"], polls=polls, began=time.time())
         if fails:
             write_log(aws, name, "AllTraffic/new", "no SavedModel; found: nothing")
         return {"EndpointArn": ARN + name}
 
-    def describe(answer: dict[str, Any]) -> dict[str, Any]:
-        if not state or answer["EndpointName"] != name:
-            return answer
-        if state["looks"]:
-            state["looks"] -= 1
+    def describe(response: dict[str, Any]) -> dict[str, Any]:
+        if not state or response["EndpointName"] != name:
+            return response
+        if state["polls"]:
+            state["polls"] -= 1
             pending = {"EndpointConfigName": state["config"], "StartTime": state["began"]}
-            return {**answer, "EndpointStatus": "Updating", "PendingDeploymentSummary": pending}
+            return {**response, "EndpointStatus": "Updating", "PendingDeploymentSummary": pending}
         if fails:
-            return {**answer, "FailureReason": fails}
-        return {**answer, "EndpointConfigName": state["config"]}
+            return {**response, "FailureReason": fails}
+        return {**response, "EndpointConfigName": state["config"]}
 
     aws.instead["UpdateEndpoint"] = update
     aws.amended["DescribeEndpoint"] = describe
 
 
-def test_another_image_is_put_in_place_and_the_replaced_is_removed(aws: Door) -> None:
+def test_another_image_replaces_the_model_and_the_configuration(aws: AwsProxy) -> None:
     done(up(aws, "change"))
     (old_model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
     (old,) = (one["EndpointConfigName"] for one in aws.requests("CreateEndpointConfig"))
-    aws.asked.clear()
+    aws.calls.clear()
     changing(aws, "change")
     result = done(up(aws, "change", "--image", f"{REPOSITORY}:2", "--env", "A=b=c"))
     assert aws.changes() == [
@@ -240,10 +242,10 @@ def test_another_image_is_put_in_place_and_the_replaced_is_removed(aws: Door) ->
     assert f"{REPOSITORY}:2: no digest" in result.stderr
 
 
-def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: Door) -> None:
+def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: AwsProxy) -> None:
     scaled = ("--autoscale", "1..4", "--target", "70")
     done(up(aws, "keep", *scaled))
-    aws.asked.clear()
+    aws.calls.clear()
     changing(aws, "keep")
     done(up(aws, "keep", *scaled, "--capture", "s3://pets-bucket/seen"))
     assert aws.changes() == ["CreateEndpointConfig", "UpdateEndpoint", "DeleteEndpointConfig"]
@@ -253,10 +255,10 @@ def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: Door)
     assert excluded == ["DesiredWeight", "DataCaptureConfig"]
 
 
-def test_another_type_of_instance_is_taken_out_of_scaling_first(aws: Door) -> None:
+def test_scaling_is_removed_before_the_instance_type_changes(aws: AwsProxy) -> None:
     scaled = ("--autoscale", "1..4", "--target", "70")
     done(up(aws, "type", *scaled))
-    aws.asked.clear()
+    aws.calls.clear()
     changing(aws, "type")
     done(up(aws, "type", *scaled, "--instance-type", "ml.g4dn.xlarge"))
     assert aws.changes() == [
@@ -271,24 +273,24 @@ def test_another_type_of_instance_is_taken_out_of_scaling_first(aws: Door) -> No
     assert "RetainAllVariantProperties" not in aws.requests("UpdateEndpoint")[0]
 
 
-def test_other_bounds_and_tags_need_no_new_configuration(aws: Door) -> None:
+def test_other_bounds_and_tags_need_no_new_configuration(aws: AwsProxy) -> None:
     done(up(aws, "bounds", "--autoscale", "1..4", "--target", "70"))
-    aws.asked.clear()
+    aws.calls.clear()
     done(up(aws, "bounds", "--autoscale", "2..6", "--target", "70", "--tag", "team=pets"))
     assert aws.changes() == ["AddTags", "RegisterScalableTarget"]
-    aws.asked.clear()
+    aws.calls.clear()
     done(up(aws, "bounds", "--autoscale", "2..6", "--target", "80", "--tag", "team=pets"))
     assert aws.changes() == ["PutScalingPolicy"]
 
 
-def test_an_update_that_fails_is_told_and_the_endpoint_serves_on(aws: Door) -> None:
+def test_a_failed_update_is_reported_and_the_endpoint_still_serves(aws: AwsProxy) -> None:
     done(up(aws, "undone"))
     write_log(aws, "undone", "AllTraffic/old", "of the container that serves on")
     changing(aws, "undone", fails="The primary container did not pass the ping health check.")
     result = up(aws, "undone", "--image", f"{REPOSITORY}:2")
     line = failed(result)
-    told = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
-    assert told == ["no SavedModel; found: nothing"]
+    lines = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert lines == ["no SavedModel; found: nothing"]
     assert line == (
         "error: endpoint undone: the update failed: The primary container did not pass the ping "
         "health check; it still serves as before; fix that, and run the same command again"
@@ -296,38 +298,38 @@ def test_an_update_that_fails_is_told_and_the_endpoint_serves_on(aws: Door) -> N
     assert "DeleteModel" not in aws.names()
 
 
-def test_what_sagemaker_is_doing_already_is_waited_for_not_done_again(aws: Door) -> None:
+def test_what_sagemaker_already_does_is_awaited_not_repeated(aws: AwsProxy) -> None:
     done(up(aws, "busy"))
-    aws.asked.clear()
+    aws.calls.clear()
     left = ["Creating", "Creating"]
-    aws.amended["DescribeEndpoint"] = lambda answer: (
-        {**answer, "EndpointStatus": left.pop()} if left else answer
+    aws.amended["DescribeEndpoint"] = lambda response: (
+        {**response, "EndpointStatus": left.pop()} if left else response
     )
     result = done(up(aws, "busy"))
     assert aws.changes() == [] and not left
     assert "[Creating] busy" in result.stderr
 
 
-def test_one_that_failed_is_removed_and_made_anew(aws: Door) -> None:
+def test_a_failed_endpoint_is_recreated(aws: AwsProxy) -> None:
     done(up(aws, "anew"))
-    aws.asked.clear()
-    aws.amended["DescribeEndpoint"] = lambda answer: (
-        answer
+    aws.calls.clear()
+    aws.amended["DescribeEndpoint"] = lambda response: (
+        response
         if "DeleteEndpoint" in aws.names()
-        else {**answer, "EndpointStatus": "Failed", "FailureReason": "no"}
+        else {**response, "EndpointStatus": "Failed", "FailureReason": "no"}
     )
     done(up(aws, "anew"))
     assert aws.changes() == ["DeleteEndpoint", "CreateEndpoint"]
 
 
-def test_down_waits_until_sagemaker_lets_go(aws: Door) -> None:
+def test_down_waits_until_sagemaker_allows_it(aws: AwsProxy) -> None:
     done(up(aws, "held"))
     tries: list[int] = []
 
     def delete(_: dict[str, Any]) -> Any:
         tries.append(1)
         text = f'Cannot update in-progress endpoint "{ARN}held".'
-        return refusal("ValidationException", text) if len(tries) == 1 else None
+        return rejection("ValidationException", text) if len(tries) == 1 else None
 
     aws.instead["DeleteEndpoint"] = delete
     result = done(down(aws, "held", "--yes"))
@@ -335,16 +337,16 @@ def test_down_waits_until_sagemaker_lets_go(aws: Door) -> None:
     assert "waiting until SageMaker allows it" in result.stderr
 
 
-def test_instances_are_not_made_serverless(aws: Door) -> None:
+def test_instances_are_not_made_serverless(aws: AwsProxy) -> None:
     done(up(aws, "solid"))
-    aws.asked.clear()
+    aws.calls.clear()
     line = failed(up(aws, "solid", "--serverless", "4096,5"))
     assert "has instances, and SageMaker cannot make such an endpoint serverless" in line
     assert "petbox endpoint down solid" in line
     assert aws.changes() == []
 
 
-def test_what_petbox_did_not_make_is_left_as_it_is(aws: Door) -> None:
+def test_third_party_resources_are_left_unchanged(aws: AwsProxy) -> None:
     sagemaker = aws.client("sagemaker")
     sagemaker.create_model(
         ModelName="theirs", PrimaryContainer={"Image": IMAGE}, ExecutionRoleArn=ROLE
@@ -357,7 +359,7 @@ def test_what_petbox_did_not_make_is_left_as_it_is(aws: Door) -> None:
     }
     sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[one])
     sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
-    aws.asked.clear()
+    aws.calls.clear()
     assert "was not created by petbox" in failed(up(aws, "theirs"))
     assert "was not created by petbox" in failed(down(aws, "theirs", "--yes"))
     assert aws.changes() == []
@@ -367,7 +369,7 @@ def test_what_petbox_did_not_make_is_left_as_it_is(aws: Door) -> None:
 # Failures
 
 
-def write_log(aws: Door, name: str, stream: str, *texts: str) -> None:
+def write_log(aws: AwsProxy, name: str, stream: str, *texts: str) -> None:
     logs = aws.client("logs")
     group = f"/aws/sagemaker/Endpoints/{name}"
     if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
@@ -377,21 +379,21 @@ def write_log(aws: Door, name: str, stream: str, *texts: str) -> None:
     logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
-def test_the_containers_last_lines_are_told_when_it_does_not_come_up(aws: Door) -> None:
+def test_the_containers_last_lines_are_printed_if_it_fails_to_start(aws: AwsProxy) -> None:
     reason = (
         "The primary container for production variant AllTraffic did not pass the ping\n check."
     )
-    aws.amended["DescribeEndpoint"] = lambda answer: {
-        **answer,
+    aws.amended["DescribeEndpoint"] = lambda response: {
+        **response,
         "EndpointStatus": "Failed",
         "FailureReason": reason,
     }
     texts = [*(f"line {n}" for n in range(30)), "no SavedModel; found: nothing"]
     write_log(aws, "sick", "AllTraffic/earlier", "of an earlier endpoint")
 
-    def created(answer: dict[str, Any]) -> dict[str, Any]:
+    def created(response: dict[str, Any]) -> dict[str, Any]:
         write_log(aws, "sick", "AllTraffic/i-1", *texts)
-        return answer
+        return response
 
     aws.amended["CreateEndpoint"] = created
     result = up(aws, "sick")
@@ -400,25 +402,25 @@ def test_the_containers_last_lines_are_told_when_it_does_not_come_up(aws: Door) 
         "error: endpoint sick: failed: The primary container for production variant AllTraffic did "
         "not pass the ping check; fix that and run the same command again"
     )
-    told = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
-    assert told == texts[-20:]
+    lines = [line[2:] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert lines == texts[-20:]
     assert re.search("created so far: .*endpoint sick", result.stderr)
 
 
-def test_whose_log_may_not_be_read_is_told_the_reason_alone(aws: Door) -> None:
-    aws.amended["DescribeEndpoint"] = lambda answer: {
-        **answer,
+def test_without_permission_for_the_log_only_the_reason_is_reported(aws: AwsProxy) -> None:
+    aws.amended["DescribeEndpoint"] = lambda response: {
+        **response,
         "EndpointStatus": "Failed",
         "FailureReason": "Out of instances",
     }
-    aws.instead["DescribeLogStreams"] = lambda _: refusal("AccessDeniedException", "not allowed")
+    aws.instead["DescribeLogStreams"] = lambda _: rejection("AccessDeniedException", "not allowed")
     result = up(aws, "mute")
     assert "failed: Out of instances" in failed(result)
     assert "its container's last lines are not shown" in result.stderr
 
 
-def test_ctrl_c_leaves_it_to_sagemaker_and_says_how_to_go_on(aws: Door) -> None:
-    aws.amended["DescribeEndpoint"] = lambda answer: {**answer, "EndpointStatus": "Creating"}
+def test_ctrl_c_leaves_it_to_sagemaker_and_reports_how_to_continue(aws: AwsProxy) -> None:
+    aws.amended["DescribeEndpoint"] = lambda response: {**response, "EndpointStatus": "Creating"}
     words = ("endpoint", "up", "patience", *UP)
     with subprocess.Popen(
         **command(aws.env, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -428,22 +430,22 @@ def test_ctrl_c_leaves_it_to_sagemaker_and_says_how_to_go_on(aws: Door) -> None:
             if line.startswith("[Creating]"):
                 break
         running.send_signal(signal.SIGINT)
-        said, talk = running.communicate(timeout=30)
-    assert (running.returncode, said) == (130, "")
+        output, errors = running.communicate(timeout=30)
+    assert (running.returncode, output) == (130, "")
     assert re.match(
         "interrupted here; SageMaker continues; created so far: model patience-.*, endpoint "
         "patience; an endpoint costs money while it exists; continue: the same command, "
         "see: petbox endpoint status patience, delete: petbox endpoint down patience\n$",
-        talk,
+        errors,
     )
     aws.amended.clear()
-    aws.asked.clear()
+    aws.calls.clear()
     assert done(petbox(aws.env, *words)).stdout == "patience\n"
     assert aws.changes() == []
 
 
-def test_who_may_not_see_schedules_and_scaling_may_have_an_endpoint(aws: Door) -> None:
-    denied = refusal("AccessDeniedException", "User: pets is not authorized", status=403)
+def test_permission_for_schedules_and_scaling_is_not_required(aws: AwsProxy) -> None:
+    denied = rejection("AccessDeniedException", "User: pets is not authorized", status=403)
     aws.instead["GetSchedule"] = lambda _: denied
     aws.instead["DescribeScalableTargets"] = lambda _: denied
     result = done(up(aws, "blind"))
@@ -452,14 +454,18 @@ def test_who_may_not_see_schedules_and_scaling_may_have_an_endpoint(aws: Door) -
     assert result.stderr.count("so there may be some left") == 2
 
 
-def test_an_image_of_another_region_is_told_before_anything_is_asked(aws: Door) -> None:
+def test_an_image_in_another_region_is_rejected_before_any_call(aws: AwsProxy) -> None:
     result = petbox({**aws.env, "AWS_REGION": "eu-west-1"}, "endpoint", "up", "far", *UP)
     assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(result)
-    assert not aws.asked
+    assert not aws.calls
 
 
 def test_no_credentials_is_one_line(tmp_path: Path) -> None:
-    env = {**nobody(tmp_path), "AWS_REGION": REGION, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    env = {
+        **no_credentials(tmp_path),
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
     result = petbox(env, "endpoint", "up", "pets", *UP)
     assert "endpoint pets: no AWS credentials; log in" in failed(result)
     assert result.stderr.count("\n") == 1
@@ -468,7 +474,7 @@ def test_no_credentials_is_one_line(tmp_path: Path) -> None:
 # Its end, set when it is made
 
 
-def test_an_end_is_set_before_costs_begin_moved_and_taken_away(aws: Door) -> None:
+def test_an_expiry_is_set_before_costs_begin_moved_and_removed(aws: AwsProxy) -> None:
     before = datetime.now(timezone.utc).replace(microsecond=0)
     result = done(up(aws, "end", "--ttl", "2h"))
     assert aws.changes()[0] == "CreateSchedule"
@@ -483,20 +489,20 @@ def test_an_end_is_set_before_costs_begin_moved_and_taken_away(aws: Door) -> Non
     assert timedelta(hours=2) <= wait <= timedelta(hours=2, minutes=2)
     assert f"end expires at {end:%Y-%m-%d %H:%M} UTC" in result.stderr
 
-    aws.asked.clear()
+    aws.calls.clear()
     other = "arn:aws:iam::123456789012:role/Ender"
     done(up(aws, "end", "--ttl", "1d", "--ttl-role", other))
     assert aws.changes() == ["UpdateSchedule"]
     assert scheduler.get_schedule(Name="petbox-end")["Target"]["RoleArn"] == other
 
-    aws.asked.clear()
+    aws.calls.clear()
     done(up(aws, "end"))
     assert aws.changes() == ["DeleteSchedule"]
 
 
-def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aws: Door) -> None:
+def test_a_role_that_the_scheduler_cannot_assume_is_rejected_first(aws: AwsProxy) -> None:
     text = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
-    aws.instead["CreateSchedule"] = lambda _: refusal("ValidationException", text)
+    aws.instead["CreateSchedule"] = lambda _: rejection("ValidationException", text)
     line = failed(up(aws, "role", "--ttl", "2h"))
     assert "must trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint" in line
     assert aws.changes() == ["CreateSchedule"]
@@ -506,7 +512,7 @@ def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aw
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("my_pets",), "argument NAME: 'my_pets' is not a valid SageMaker name"),
         (("a" * 53,), "argument NAME: 'aaa"),
@@ -547,14 +553,14 @@ def test_a_role_that_the_schedule_cannot_have_is_told_before_anything_is_made(aw
         (("pets", "--every", "0"), "argument --every: 0 is not between 0.1"),
     ],
 )
-def test_what_cannot_be_is_told_and_exits_with_2(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+def test_invalid_options_are_rejected_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], expected: str
 ) -> None:
     given = [word for flag in ("--image", "--role") if flag not in words for word in PAIRS[flag]]
     with pytest.raises(SystemExit) as ended:
         main(["endpoint", "up", *given, *words])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
 PAIRS = {"--image": ("--image", IMAGE), "--role": ("--role", ROLE)}

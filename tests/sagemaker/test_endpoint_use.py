@@ -13,20 +13,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.aws import REGION, nobody, refusal
-from support.endpoint_aws import IMAGE, UP, Door, done, door, failed, petbox
+from support.aws import REGION, no_credentials, rejection
+from support.endpoint_aws import IMAGE, UP, AwsProxy, aws_proxy, done, failed, petbox
 from support.peer import Answer, classic_detector, golden, peer
 from support.serving import front
 
 from petbox.cli.main import main
 
 NOW = int(time.time() * 1000)
-GONE = refusal("ValidationException", 'Could not find endpoint "arn".')
+GONE = rejection("ValidationException", 'Could not find endpoint "arn".')
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Door]:
-    with door() as server:
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
         data = ("--model-data", "s3://pets-bucket/model.tar.gz")
         more = ("--autoscale", "1..4", "--target", "70", "--capture", "s3://pets-bucket/seen")
         done(petbox(server.env, "endpoint", "up", "pets", *UP, *data, *more, "--ttl", "2h"))
@@ -35,13 +35,13 @@ def aws() -> Iterator[Door]:
 
 
 @pytest.fixture(autouse=True)
-def forgotten(aws: Door) -> None:
-    """What a test before has said or asked is none of the next one's."""
-    for told in (aws.asked, aws.instead, aws.amended):
-        told.clear()
+def forgotten(aws: AwsProxy) -> None:
+    """Calls and replaced responses of earlier tests are removed."""
+    for records in (aws.calls, aws.instead, aws.amended):
+        records.clear()
 
 
-def status(aws: Door, name: str) -> dict[str, str]:
+def status(aws: AwsProxy, name: str) -> dict[str, str]:
     lines = done(petbox(aws.env, "endpoint", "status", name)).stdout.splitlines()
     return {line[:14].strip(): line[14:].strip() for line in lines}
 
@@ -49,7 +49,7 @@ def status(aws: Door, name: str) -> dict[str, str]:
 # Status
 
 
-def test_status_tells_what_it_runs_on_how_it_is_used_and_when_it_ends(aws: Door) -> None:
+def test_status_shows_instances_use_and_expiry(aws: AwsProxy) -> None:
     cloudwatch = aws.client("cloudwatch")
     called = datetime.now(timezone.utc) - timedelta(hours=3)
     dimensions = [
@@ -83,11 +83,11 @@ def test_status_tells_what_it_runs_on_how_it_is_used_and_when_it_ends(aws: Door)
     assert facts["price"].startswith("https://aws.amazon.com/sagemaker/")
 
 
-def test_status_of_one_that_is_changing_tells_both(aws: Door) -> None:
-    def describe(answer: dict[str, Any]) -> dict[str, Any]:
-        variant = {**answer["ProductionVariants"][0], "DesiredInstanceCount": 3}
+def test_status_during_an_update_shows_both_configurations(aws: AwsProxy) -> None:
+    def describe(response: dict[str, Any]) -> dict[str, Any]:
+        variant = {**response["ProductionVariants"][0], "DesiredInstanceCount": 3}
         return {
-            **answer,
+            **response,
             "EndpointStatus": "Updating",
             "ProductionVariants": [variant],
             "PendingDeploymentSummary": {"EndpointConfigName": "pets-next"},
@@ -100,24 +100,24 @@ def test_status_of_one_that_is_changing_tells_both(aws: Door) -> None:
     assert facts["on its way to"] == "pets-next"
 
 
-def test_status_of_a_serverless_one_without_an_end(aws: Door) -> None:
+def test_status_of_a_serverless_endpoint_without_expiry(aws: AwsProxy) -> None:
     facts = status(aws, "light")
     assert facts["runs on"] == "serverless, 4096 MB, 5 calls at once"
     assert facts["ends"] == "no expiry"
     assert facts["use"] == "no calls in 24 hours"
 
 
-def test_status_goes_without_metrics_that_may_not_be_seen(aws: Door) -> None:
-    aws.instead["GetMetricData"] = lambda _: refusal("AccessDeniedException", "not yours", 403)
+def test_status_works_without_permission_for_metrics(aws: AwsProxy) -> None:
+    aws.instead["GetMetricData"] = lambda _: rejection("AccessDeniedException", "not yours", 403)
     assert status(aws, "light")["use"].startswith("unknown (metrics of endpoint light: ")
 
 
-def test_status_is_json_if_wanted(aws: Door) -> None:
+def test_status_is_printed_as_json(aws: AwsProxy) -> None:
     facts = json.loads(done(petbox(aws.env, "endpoint", "status", "light", "--json")).stdout)
     assert (facts["endpoint"], facts["status"]) == ("light", "InService")
 
 
-def test_status_of_none_says_what_is_left_of_it(aws: Door) -> None:
+def test_status_of_a_deleted_endpoint_lists_remaining_parts(aws: AwsProxy) -> None:
     line = failed(petbox(aws.env, "endpoint", "status", "none"))
     assert "not found in this account and region; see: petbox endpoint list" in line
     aws.instead["DescribeEndpoint"] = lambda _: GONE  # as its --ttl leaves it
@@ -128,7 +128,7 @@ def test_status_of_none_says_what_is_left_of_it(aws: Door) -> None:
 # List
 
 
-def test_list_finds_all_that_petbox_made(aws: Door) -> None:
+def test_list_finds_all_that_petbox_made(aws: AwsProxy) -> None:
     result = done(petbox(aws.env, "endpoint", "list"))
     light, pets = (line.split("\t") for line in result.stdout.splitlines())
     assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "no expiry"]
@@ -137,7 +137,7 @@ def test_list_finds_all_that_petbox_made(aws: Door) -> None:
     assert result.stderr == f"2 endpoints made by petbox in {REGION}\n"
 
 
-def test_list_finds_what_is_left_of_an_endpoint_that_is_gone(aws: Door) -> None:
+def test_list_shows_remaining_parts_of_a_deleted_endpoint(aws: AwsProxy) -> None:
     aws.amended["ListEndpoints"] = lambda _: {"Endpoints": []}
     result = done(petbox(aws.env, "endpoint", "list", "--json"))
     rows = {row["endpoint"]: row for row in map(json.loads, result.stdout.splitlines())}
@@ -148,8 +148,8 @@ def test_list_finds_what_is_left_of_an_endpoint_that_is_gone(aws: Door) -> None:
     assert "delete them: petbox endpoint down" in result.stderr
 
 
-def test_list_goes_without_schedules_that_may_not_be_seen(aws: Door) -> None:
-    denied = refusal("AccessDeniedException", "not yours", status=403)
+def test_list_works_without_permission_for_schedules(aws: AwsProxy) -> None:
+    denied = rejection("AccessDeniedException", "not yours", status=403)
     aws.instead["GET /schedules"] = lambda _: denied
     result = done(petbox(aws.env, "endpoint", "list"))
     assert "continuing without the schedules" in result.stderr
@@ -159,7 +159,7 @@ def test_list_goes_without_schedules_that_may_not_be_seen(aws: Door) -> None:
 # Logs
 
 
-def write_log(aws: Door, name: str, stream: str, *texts: str, at: int = NOW) -> None:
+def write_log(aws: AwsProxy, name: str, stream: str, *texts: str, at: int = NOW) -> None:
     logs = aws.client("logs")
     group = f"/aws/sagemaker/Endpoints/{name}"
     if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
@@ -171,7 +171,7 @@ def write_log(aws: Door, name: str, stream: str, *texts: str, at: int = NOW) -> 
     logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
-def test_logs_are_the_last_lines_of_all_instances_in_order_of_time(aws: Door) -> None:
+def test_logs_are_the_last_lines_of_all_instances_in_order_of_time(aws: AwsProxy) -> None:
     write_log(aws, "pets", "AllTraffic/i-1", "one", "three", "five")
     write_log(aws, "pets", "AllTraffic/i-2", "two", "four", at=NOW + 5)
     result = done(petbox(aws.env, "endpoint", "logs", "pets", "--lines", "4"))
@@ -183,7 +183,7 @@ def test_logs_are_the_last_lines_of_all_instances_in_order_of_time(aws: Door) ->
     ]
 
 
-def test_logs_are_followed_until_the_endpoint_is_gone(aws: Door) -> None:
+def test_logs_are_followed_until_the_endpoint_is_gone(aws: AwsProxy) -> None:
     write_log(aws, "light", "AllTraffic/one", "before")
     looks: list[int] = []
 
@@ -192,7 +192,7 @@ def test_logs_are_followed_until_the_endpoint_is_gone(aws: Door) -> None:
         if len(looks) == 1:
             return None
         if len(looks) == 2:
-            return refusal("ThrottlingException", "Rate exceeded")
+            return rejection("ThrottlingException", "Rate exceeded")
         write_log(aws, "light", "AllTraffic/one", "last words", at=int(time.time() * 1000))
         return GONE
 
@@ -202,7 +202,7 @@ def test_logs_are_followed_until_the_endpoint_is_gone(aws: Door) -> None:
     assert result.stderr.splitlines()[-1] == "light is gone"
 
 
-def test_no_log_and_no_endpoint_is_an_error(aws: Door) -> None:
+def test_no_log_and_no_endpoint_is_an_error(aws: AwsProxy) -> None:
     line = failed(petbox(aws.env, "endpoint", "logs", "none"))
     assert "not found in this account and region, and neither is its log" in line
 
@@ -219,7 +219,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         assert port is not None
         with front(folder, port) as at:
             yield {
-                **nobody(folder),
+                **no_credentials(folder),
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{at}",
                 "AWS_ACCESS_KEY_ID": "local",
                 "AWS_SECRET_ACCESS_KEY": "local",
@@ -227,9 +227,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             }
 
 
-def test_a_picture_and_a_request_are_sent_as_they_are(
-    local: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_image_and_a_request_are_sent_unchanged(local: dict[str, str], tmp_path: Path) -> None:
     picture, request = tmp_path / "cat.JPG", tmp_path / "one.json"
     picture.write_bytes(golden("picture.jpg"))
     request.write_bytes(golden("request_one.json"))
@@ -238,7 +236,7 @@ def test_a_picture_and_a_request_are_sent_as_they_are(
         assert json.loads(result.stdout) == json.loads(golden("answer_one.json"))
 
 
-def test_the_answer_goes_into_a_file_if_wanted(local: dict[str, str], tmp_path: Path) -> None:
+def test_the_response_is_written_to_a_file(local: dict[str, str], tmp_path: Path) -> None:
     picture, out = tmp_path / "cat.jpg", tmp_path / "found.json"
     picture.write_bytes(golden("picture.jpg"))
     result = done(petbox(local, "endpoint", "invoke", "toy", picture, "--out", out))
@@ -246,11 +244,9 @@ def test_the_answer_goes_into_a_file_if_wanted(local: dict[str, str], tmp_path: 
     assert out.read_bytes() == golden("answer_one.json")
 
 
-def test_what_the_container_refuses_is_told_in_its_own_words(
-    local: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_containers_error_is_reported(local: dict[str, str], tmp_path: Path) -> None:
     wrong, asked = tmp_path / "cat.png", tmp_path / "detect.json"
-    wrong.write_bytes(b"no picture")
+    wrong.write_bytes(b"not an image")
     asked.write_bytes(golden("request_detect.json"))
     line = failed(petbox(local, "endpoint", "invoke", "toy", wrong, "--content-type", "text/html"))
     assert "the container returned 415: " in line and "ModelError" not in line
@@ -258,17 +254,17 @@ def test_what_the_container_refuses_is_told_in_its_own_words(
     assert "the container returned 400: " in line and 'signature name: "' in line
 
 
-def test_the_containers_words_are_found_inside_sagemakers(aws: Door, tmp_path: Path) -> None:
+def test_the_containers_error_is_extracted_from_sagemakers(aws: AwsProxy, tmp_path: Path) -> None:
     picture = tmp_path / "cat.png"
-    picture.write_bytes(b"no picture")
-    told = {
+    picture.write_bytes(b"not an image")
+    output = {
         "code": "ModelError",
         "Message": "Received client error (400) from primary with message ... See https://...",
         "OriginalStatusCode": 400,
         "OriginalMessage": json.dumps({"error": "picture 0: not a picture"}),
     }
     path = "POST /endpoints/pets/invocations"
-    aws.instead[path] = lambda _: Answer(424, json.dumps(told).encode())
+    aws.instead[path] = lambda _: Answer(424, json.dumps(output).encode())
     line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
     assert line == "error: endpoint pets: the container returned 400: picture 0: not a picture"
     refused = {"code": "ValidationError", "Message": "Endpoint pets not found."}
@@ -277,32 +273,32 @@ def test_the_containers_words_are_found_inside_sagemakers(aws: Door, tmp_path: P
     assert line == "error: endpoint pets: ValidationError: Endpoint pets not found"
 
 
-def test_a_file_in_s3_is_for_later(aws: Door) -> None:
+def test_a_file_in_s3_is_for_later(aws: AwsProxy) -> None:
     result = done(petbox(aws.env, "endpoint", "invoke", "pets", "s3://pets-bucket/cat.jpg"))
     assert result.stdout.startswith("s3://")
     assert "POST /endpoints/pets/async-invocations" in aws.names()
 
 
-def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected_before_the_call(aws: AwsProxy, tmp_path: Path) -> None:
     strange, large = tmp_path / "cat.xyz", tmp_path / "large.jpg"
     strange.write_bytes(b"?")
     large.touch()
     with large.open("r+b") as file:
         file.truncate(25 * 1024 * 1024 + 1)
-    for file, told in (
+    for file, expected in (
         (strange, "cat.xyz: unknown content type; pass --content-type"),
         (large, "large.jpg: has 26.2 MB, but SageMaker's limit is 25 MB"),
         (tmp_path / "none.jpg", "none.jpg: no such file"),
     ):
-        assert told in failed(petbox(aws.env, "endpoint", "invoke", "pets", file))
-    assert not aws.asked
+        assert expected in failed(petbox(aws.env, "endpoint", "invoke", "pets", file))
+    assert not aws.calls
 
 
 # Misuse
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("status", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
         (("down", "a_b"), "argument NAME: 'a_b' is not a valid SageMaker name"),
@@ -312,13 +308,13 @@ def test_what_cannot_be_sent_is_told_before(aws: Door, tmp_path: Path) -> None:
         (("invoke", "pets", "s3://b12/x.jpg", "--out", "x"), "--out requires a local file"),
     ],
 )
-def test_what_cannot_be_is_told_and_exits_with_2(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+def test_invalid_options_are_rejected_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], expected: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["endpoint", *words])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_help_imports_no_boto3() -> None:

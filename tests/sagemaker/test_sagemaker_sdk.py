@@ -91,7 +91,7 @@ def account(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def without_empty_fields(url: str) -> Callable[[Asked], Answer]:
     """Moto, but for the fields that AWS leaves out and moto answers with {}."""
 
-    def answer(asked: Asked) -> Answer:
+    def respond(asked: Asked) -> Answer:
         headers = {k: v for k, v in asked.headers.items() if k.lower() != "content-length"}
         got = requests.post(url + asked.path, asked.body, headers=headers, timeout=60)
         body = got.content
@@ -100,15 +100,15 @@ def without_empty_fields(url: str) -> Callable[[Asked], Answer]:
             body = json.dumps(kept).encode()
         return Answer(got.status_code, body, {"Content-Type": got.headers["Content-Type"]})
 
-    return answer
+    return respond
 
 
 def box_in(printed: str) -> list[float]:
-    """Of the first detection in the answer that a snippet printed, among what the SDK says."""
+    """Of the first detection in the response that a snippet printed, among what the SDK says."""
     text = printed.replace("'", '"')
     start = [found.start() for found in re.finditer(r'\{\s*"predictions"', text)][-1]
-    answer, _ = json.JSONDecoder().raw_decode(text, start)
-    box: list[float] = answer["predictions"][0]["detection_boxes"][0]
+    response, _ = json.JSONDecoder().raw_decode(text, start)
+    box: list[float] = response["predictions"][0]["detection_boxes"][0]
     return box
 
 

@@ -7,14 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.aws import REGION, Aws, Recorded, in_turn, moto, nobody, recorded, refusal
+from support.aws import REGION, Aws, Recorded, in_turn, moto, no_credentials, recorded, rejection
+from support.endpoint_aws import ROLE, SOON, Done, command, done, failed, petbox
 
 from petbox.aws.s3_upload import upload
 from petbox.data import labels
@@ -24,34 +24,19 @@ from petbox.training.log_lines import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/petbox-train:1"
-ROLE = "arn:aws:iam::123456789012:role/service-role/SageMaker"
 OUTPUT = "s3://pets-bucket/jobs"
 WORDS = {"--image": IMAGE, "--role": ROLE, "--data": "s3://pets-bucket/in", "--output": OUTPUT}
 REQUIRED = tuple(word for pair in WORDS.items() for word in pair)
-SOON = ("--every", "0.1")
 NOW = int(time.time() * 1000) - 60_000  # CloudWatch takes no old lines
-
-Done = subprocess.CompletedProcess[str]
-
-
-def command(env: dict[str, str], *words: str | Path) -> dict[str, Any]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    return {
-        "args": [sys.executable, "-m", "petbox", "train-job", *map(str, words)],
-        "env": {**inherited, "PYTHONPATH": str(CHECKOUT), **env},
-        "text": True,
-    }
 
 
 def train_job(env: dict[str, str], *words: str | Path) -> Done:
-    return subprocess.run(**command(env, *words), capture_output=True, timeout=60)
+    return petbox(env, "train-job", *words)
 
 
-def failed(done: Done) -> str:
-    """The last line of a command that failed as it should."""
-    assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
+def in_a_process(env: dict[str, str], *words: str | Path) -> Done:
+    typed = command(env, "train-job", *words)
+    return subprocess.run(**typed, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +49,7 @@ def aws() -> Iterator[Aws]:
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
     """No credentials, no region, and nobody listening."""
-    return {**nobody(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    return {**no_credentials(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
 @pytest.fixture
@@ -95,12 +80,12 @@ def validate(request: dict[str, Any]) -> None:
     assert not report.has_errors(), report.generate_report()
 
 
-def planned(*words: str, env: dict[str, str], **changed: str) -> dict[str, Any]:
+def planned(
+    *words: str, env: dict[str, str], run: Callable[..., Done] = train_job, **changed: str
+) -> dict[str, Any]:
     given = {**WORDS, **{f"--{k}": v for k, v in changed.items()}}
     pairs = (word for pair in given.items() for word in pair)
-    done = train_job(env, *pairs, *words, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    request: dict[str, Any] = json.loads(done.stdout)
+    request: dict[str, Any] = json.loads(done(run(env, *pairs, *words, "--dry-run")).stdout)
     validate(request)
     return request
 
@@ -110,9 +95,8 @@ def test_a_dry_run_prints_the_request_without_an_account_or_a_network(
 ) -> None:
     (tmp_path / "boto3.py").write_text("raise ModuleNotFoundError(name='boto3')")
     env = {**nowhere, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])}
-    request = planned(
-        "--name", "pets-1", "--hyperparameter=steps=20", "--hyperparameter=set=a=b", env=env
-    )
+    flags = ("--hyperparameter=steps=20", "--hyperparameter=set=a=b")
+    request = planned("--name", "pets-1", *flags, env=env, run=in_a_process)
     assert request == {
         "TrainingJobName": "pets-1",
         "RoleArn": ROLE,
@@ -146,12 +130,12 @@ def test_a_dry_run_prints_the_request_without_an_account_or_a_network(
     }
 
 
-def test_the_job_is_named_by_the_time_if_by_nobody(nowhere: dict[str, str]) -> None:
+def test_a_job_without_a_name_is_named_by_the_time(nowhere: dict[str, str]) -> None:
     name = planned(env=nowhere)["TrainingJobName"]
     assert re.fullmatch(r"petbox-\d{8}-\d{6}", name)
 
 
-def test_all_that_can_be_asked_for_is_in_the_request(nowhere: dict[str, str]) -> None:
+def test_every_option_is_in_the_request(nowhere: dict[str, str]) -> None:
     words = "--instance-type ml.m5.2xlarge --instance-count 3 --volume-gb 7 --max-hours 1.5"
     more = "--tag team=pets --tag cost=42 --subnet subnet-1 --subnet subnet-2 --security-group sg-1"
     kept = "--checkpoints s3://pets-bucket/kept --init s3://pets-bucket/weights.h5"
@@ -177,8 +161,8 @@ def test_all_that_can_be_asked_for_is_in_the_request(nowhere: dict[str, str]) ->
 
 
 def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
-    wanted = TrainJobOptions(IMAGE, "s3://pets-bucket/in", f"{OUTPUT}/", ROLE, spot=True)
-    request = plan(wanted, "pets-2", "s3://pets-bucket/in")
+    options = TrainJobOptions(IMAGE, "s3://pets-bucket/in", f"{OUTPUT}/", ROLE, spot=True)
+    request = plan(options, "pets-2", "s3://pets-bucket/in")
     validate(request)
     assert request["EnableManagedSpotTraining"] is True
     assert request["CheckpointConfig"]["S3Uri"] == f"{OUTPUT}/pets-2/checkpoints/"
@@ -190,7 +174,7 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--image", IMAGE), "are required: --data, --output, --role"),
         (
@@ -234,21 +218,19 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
         (("--stop", "pets_1"), "argument --stop: 'pets_1' is not a valid SageMaker name"),
     ],
 )
-def test_what_cannot_be_is_told_and_exits_with_2(
-    nowhere: dict[str, str], words: tuple[str, ...], told: str
+def test_invalid_options_are_rejected_with_exit_code_2(
+    nowhere: dict[str, str], words: tuple[str, ...], expected: str
 ) -> None:
-    done = train_job(nowhere, *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr.splitlines()[-1]
+    result = train_job(nowhere, *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert expected in result.stderr.splitlines()[-1]
 
 
-def test_what_is_no_folder_of_records_is_not_uploaded(
-    nowhere: dict[str, str], tmp_path: Path
-) -> None:
-    done = train_job(nowhere, *REQUIRED, "--data", tmp_path)
-    assert f"{tmp_path}: no records" in failed(done)
-    done = train_job(nowhere, *REQUIRED, "--init", tmp_path / "none.h5")
-    assert "none.h5: no such file or directory" in failed(done)
+def test_a_folder_without_records_is_not_uploaded(nowhere: dict[str, str], tmp_path: Path) -> None:
+    result = train_job(nowhere, *REQUIRED, "--data", tmp_path)
+    assert f"{tmp_path}: no records" in failed(result)
+    result = train_job(nowhere, *REQUIRED, "--init", tmp_path / "none.h5")
+    assert "none.h5: no such file or directory" in failed(result)
 
 
 # With an account: moto's
@@ -267,9 +249,9 @@ def put_log(aws: Aws, stream: str, *texts: str, at: int = 0) -> None:
 def test_a_job_is_started_and_followed_to_its_model(aws: Aws) -> None:
     put_log(aws, "pets-a/algo-1-1700000000", "train: 20/40 loss 1.2", "train: 40/40 loss 0.9")
     put_log(aws, "pets-ab/algo-1-1700000000", "of another job")
-    done = train_job(aws.env, *REQUIRED, "--name", "pets-a", *SOON)
-    assert (done.returncode, done.stdout) == (0, f"{OUTPUT}/pets-a/output/model.tar.gz\n")
-    assert done.stderr.splitlines() == [
+    result = train_job(aws.env, *REQUIRED, "--name", "pets-a", *SOON)
+    assert (result.returncode, result.stdout) == (0, f"{OUTPUT}/pets-a/output/model.tar.gz\n")
+    assert result.stderr.splitlines() == [
         "starting pets-a on 1 of ml.g4dn.xlarge",
         "[Starting] Preparing the instances for training",
         "train: 20/40 loss 1.2",
@@ -293,32 +275,32 @@ def test_with_json_the_result_is_one_object(aws: Aws) -> None:
     assert {"training_seconds", "billable_seconds"} <= result.keys()
 
 
-def test_several_hosts_are_told_apart(aws: Aws) -> None:
+def test_lines_of_several_hosts_have_the_hosts_name(aws: Aws) -> None:
     put_log(aws, "pets-hosts/algo-1-1700000000", "one", "three")
     put_log(aws, "pets-hosts/algo-2-1700000000", "two", "four", at=5)
-    done = train_job(aws.env, *REQUIRED, "--name", "pets-hosts", "--instance-count", "2", *SOON)
-    told = [line for line in done.stderr.splitlines() if "|" in line]
-    assert told == ["algo-1 | one", "algo-2 | two", "algo-1 | three", "algo-2 | four"]
+    result = train_job(aws.env, *REQUIRED, "--name", "pets-hosts", "--instance-count", "2", *SOON)
+    lines = [line for line in result.stderr.splitlines() if "|" in line]
+    assert lines == ["algo-1 | one", "algo-2 | two", "algo-1 | three", "algo-2 | four"]
 
 
-def test_a_name_is_taken_once_only(aws: Aws) -> None:
+def test_a_name_is_used_only_once(aws: Aws) -> None:
     words = (*REQUIRED, "--name", "pets-once", "--detach")
-    done = train_job(aws.env, *words)
-    assert (done.returncode, done.stdout) == (0, "pets-once\n")
-    assert "petbox train-job --follow pets-once" in done.stderr
+    result = train_job(aws.env, *words)
+    assert (result.returncode, result.stdout) == (0, "pets-once\n")
+    assert "petbox train-job --follow pets-once" in result.stderr
     assert failed(train_job(aws.env, *words)) == (
         "error: training job pets-once: exists already (Completed); "
         "follow it: petbox train-job --follow pets-once, or choose another --name"
     )
-    done = train_job(aws.env, "--follow", "pets-once", *SOON)
-    assert done.stdout == f"{OUTPUT}/pets-once/output/model.tar.gz\n"
+    result = train_job(aws.env, "--follow", "pets-once", *SOON)
+    assert result.stdout == f"{OUTPUT}/pets-once/output/model.tar.gz\n"
 
 
-def test_what_has_ended_is_not_stopped_again(aws: Aws) -> None:
+def test_a_finished_job_is_not_stopped(aws: Aws) -> None:
     train_job(aws.env, *REQUIRED, "--name", "pets-over", "--detach")
-    done = train_job(aws.env, "--stop", "pets-over")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "has ended already (Completed)" in done.stderr
+    result = train_job(aws.env, "--stop", "pets-over")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "has ended already (Completed)" in result.stderr
     assert "not found in this account and region" in failed(
         train_job(aws.env, "--stop", "pets-none")
     )
@@ -393,9 +375,9 @@ def test_a_bucket_that_is_not_there_is_named(aws: Aws, data: Path) -> None:
 
 
 def test_no_credentials_is_one_line(nowhere: dict[str, str]) -> None:
-    done = train_job({**nowhere, "AWS_REGION": REGION}, *REQUIRED, "--name", "pets-1")
-    assert "no AWS credentials; log in" in failed(done)
-    assert done.stderr.count("\n") == 1
+    result = train_job({**nowhere, "AWS_REGION": REGION}, *REQUIRED, "--name", "pets-1")
+    assert "no AWS credentials; log in" in failed(result)
+    assert result.stderr.count("\n") == 1
 
 
 def test_no_region_is_one_line(nowhere: dict[str, str]) -> None:
@@ -408,21 +390,21 @@ def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> Non
     assert "(nobody) could not be found" in failed(train_job(env, "--follow", "pets-1"))
 
 
-def test_an_image_of_another_region_is_told_before_anything_is_sent() -> None:
+def test_an_image_in_another_region_is_rejected_before_any_call() -> None:
     with recorded() as aws:
-        done = train_job({**aws.env, "AWS_REGION": "eu-west-1"}, *REQUIRED)
-        assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(done)
+        result = train_job({**aws.env, "AWS_REGION": "eu-west-1"}, *REQUIRED)
+        assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(result)
         assert not aws.calls
 
 
-def test_nobody_listening_is_one_line(nowhere: dict[str, str], aws: Aws) -> None:
+def test_an_unreachable_server_gives_one_line(nowhere: dict[str, str], aws: Aws) -> None:
     env = {**aws.env, "AWS_ENDPOINT_URL": nowhere["AWS_ENDPOINT_URL"]}
     line = failed(train_job(env, "--stop", "pets-1"))
     assert "Could not connect to the endpoint URL" in line
     assert "check the network and the region" in line
 
 
-def test_what_is_not_allowed_is_told_in_awss_words_and_with_advice() -> None:
+def test_a_denied_call_reports_awss_message_with_advice() -> None:
     with recorded() as aws:
         line = failed(train_job(aws.env, *REQUIRED, "--name", "pets-1"))
     assert line == (
@@ -470,14 +452,14 @@ def follow(aws: Recorded) -> Done:
     return train_job(aws.env, "--follow", "pets-1", *SOON)
 
 
-def test_a_job_that_takes_its_time_is_told_step_by_step_and_each_line_once() -> None:
+def test_each_status_and_log_line_of_a_running_job_is_printed_once() -> None:
     steps = ("Starting:Launching", "Downloading:Downloading the data", "Training:In progress")
     with recorded(
         DescribeTrainingJob=in_turn(
             job("InProgress", "Starting:Launching"),
             job("InProgress", *steps[:2]),
             job("InProgress", *steps[:2]),
-            refusal("ThrottlingException", "Rate exceeded"),
+            rejection("ThrottlingException", "Rate exceeded"),
             job("InProgress", *steps),
             job(
                 "Completed",
@@ -492,35 +474,35 @@ def test_a_job_that_takes_its_time_is_told_step_by_step_and_each_line_once() -> 
             ),
         ),
         DescribeLogStreams=in_turn(
-            refusal("ResourceNotFoundException", "The specified log group does not exist."),
+            rejection("ResourceNotFoundException", "The specified log group does not exist."),
             {"logStreams": []},
             one_stream({}),
         ),
         GetLogEvents=pages("first", "", "second", "third"),
     ) as aws:
-        done = follow(aws)
-    assert (done.returncode, done.stdout) == (0, f"{OUTPUT}/pets-1/output/model.tar.gz\n")
-    told = done.stderr.splitlines()
-    (throttled,) = (line for line in told if "Rate exceeded" in line)
+        result = follow(aws)
+    assert (result.returncode, result.stdout) == (0, f"{OUTPUT}/pets-1/output/model.tar.gz\n")
+    lines = result.stderr.splitlines()
+    (throttled,) = (line for line in lines if "Rate exceeded" in line)
     assert throttled.endswith("try again later; retrying")
-    assert [line for line in told if line.startswith("[")] == [
+    assert [line for line in lines if line.startswith("[")] == [
         "[Starting] Launching",
         "[Downloading] Downloading the data",
         "[Training] In progress",
         "[Completed] Done",
     ]
-    assert [line for line in told if line in ("first", "second", "third")] == [
+    assert [line for line in lines if line in ("first", "second", "third")] == [
         "first",
         "second",
         "third",
     ]
-    assert told[-2:] == [
+    assert lines[-2:] == [
         "train:loss 0.53, validation:mAP50 0.7123",
         "trained for 200 s, 50 s are billed, 75% saved by --spot",
     ]
 
 
-def test_lines_that_come_after_the_end_are_told_too() -> None:
+def test_log_lines_after_the_end_are_printed() -> None:
     looks: list[float] = []
 
     def later(_: dict[str, Any]) -> dict[str, Any]:
@@ -532,13 +514,13 @@ def test_lines_that_come_after_the_end_are_told_too() -> None:
         DescribeLogStreams=later,
         GetLogEvents=pages("error: /opt/ml/input/data/training: no records"),
     ) as aws:
-        done = follow(aws)
-    assert failed(done) == "error: training job pets-1: failed: AlgorithmError: no records"
-    assert done.stderr.splitlines()[-2] == "error: /opt/ml/input/data/training: no records"
+        result = follow(aws)
+    assert failed(result) == "error: training job pets-1: failed: AlgorithmError: no records"
+    assert result.stderr.splitlines()[-2] == "error: /opt/ml/input/data/training: no records"
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "expected"),
     [
         (job("Stopped"), "training job pets-1: was stopped"),
         (job("Stopped", "MaxRuntimeExceeded:"), "stopped at its time limit (--max-hours)"),
@@ -553,16 +535,16 @@ def test_lines_that_come_after_the_end_are_told_too() -> None:
     ],
 )
 def test_a_job_that_was_stopped_is_a_failure_with_its_reason(
-    last: dict[str, Any], told: str
+    last: dict[str, Any], expected: str
 ) -> None:
     with recorded(
         DescribeTrainingJob=in_turn(last),
         DescribeLogStreams=in_turn({"logStreams": []}),
     ) as aws:
-        assert told in failed(follow(aws))
+        assert expected in failed(follow(aws))
 
 
-def test_without_leave_to_read_the_log_the_metrics_are_told() -> None:
+def test_without_permission_for_the_log_metrics_are_printed() -> None:
     def at(loss: float) -> list[dict[str, Any]]:
         return [{"MetricName": "train:loss", "Value": loss, "Timestamp": 1.7e9}]
 
@@ -575,11 +557,11 @@ def test_without_leave_to_read_the_log_the_metrics_are_told() -> None:
             job("Completed"),
         )
     ) as aws:
-        done = follow(aws)
-    assert done.returncode == 0
-    assert done.stderr.count("not allowed to call DescribeLogStreams") == 1
-    assert "continuing without the log" in done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("train:loss")] == [
+        result = follow(aws)
+    assert result.returncode == 0
+    assert result.stderr.count("not allowed to call DescribeLogStreams") == 1
+    assert "continuing without the log" in result.stderr
+    assert [line for line in result.stderr.splitlines() if line.startswith("train:loss")] == [
         "train:loss 2.5",
         "train:loss 1.5",
     ]
@@ -595,7 +577,7 @@ def test_a_log_that_breaks_off_loses_no_line() -> None:
         nonlocal looks
         looks += "algo-2" in request["logStreamName"]
         if "algo-2" in request["logStreamName"] and looks == 1:
-            return refusal("ServiceUnavailable", "busy", status=503)
+            return rejection("ServiceUnavailable", "busy", status=503)
         return pages(f"from {request['logStreamName'][7:13]}")(request)
 
     with recorded(
@@ -603,18 +585,18 @@ def test_a_log_that_breaks_off_loses_no_line() -> None:
         DescribeLogStreams=streams,
         GetLogEvents=get_log_events,
     ) as aws:
-        done = follow(aws)
-    assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if "|" in line] == [
+        result = follow(aws)
+    assert result.returncode == 0, result.stderr
+    assert [line for line in result.stderr.splitlines() if "|" in line] == [
         "algo-1 | from algo-1",
         "algo-2 | from algo-2",
     ]
 
 
-def test_whose_credentials_run_out_is_told_that_the_job_goes_on() -> None:
+def test_expired_credentials_report_that_the_job_continues() -> None:
     with recorded(
         DescribeTrainingJob=in_turn(
-            job("InProgress"), refusal("ExpiredTokenException", "The token is expired.")
+            job("InProgress"), rejection("ExpiredTokenException", "The token is expired.")
         ),
         DescribeLogStreams=in_turn({"logStreams": []}),
     ) as aws:
@@ -623,13 +605,13 @@ def test_whose_credentials_run_out_is_told_that_the_job_goes_on() -> None:
     assert line.endswith("; the job itself continues: petbox train-job --follow pets-1")
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_so() -> None:
+def test_ctrl_c_leaves_the_job_running_and_reports_it() -> None:
     with recorded(
         DescribeTrainingJob=in_turn(job("InProgress", "Training:In progress")),
         DescribeLogStreams=in_turn({"logStreams": []}),
     ) as aws:
         running = subprocess.Popen(
-            **command(aws.env, "--follow", "pets-1", *SOON),
+            **command(aws.env, "train-job", "--follow", "pets-1", *SOON),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -637,32 +619,34 @@ def test_ctrl_c_leaves_the_job_running_and_says_so() -> None:
             assert running.stderr is not None
             assert running.stderr.readline() == "[Training] In progress\n"
             running.send_signal(signal.SIGINT)
-            said, talk = running.communicate(timeout=30)
-        assert (running.returncode, said) == (130, "")
-        assert talk == (
+            output, errors = running.communicate(timeout=30)
+        assert (running.returncode, output) == (130, "")
+        assert errors == (
             "interrupted here; the job continues; follow it: petbox train-job --follow pets-1, "
             "stop it: petbox train-job --stop pets-1\n"
         )
         assert "StopTrainingJob" not in aws.names()
 
 
-def test_a_running_job_is_stopped_if_wanted() -> None:
+def test_a_running_job_is_stopped() -> None:
     with recorded(
         DescribeTrainingJob=in_turn(job("InProgress")), StopTrainingJob=lambda _: {}
     ) as aws:
         dry = train_job(aws.env, "--stop", "pets-1", "--dry-run")
         assert json.loads(dry.stdout) == {"TrainingJobName": "pets-1"}
         assert not aws.calls
-        done = train_job(aws.env, "--stop", "pets-1")
-        assert (done.returncode, done.stdout) == (0, "")
+        result = train_job(aws.env, "--stop", "pets-1")
+        assert (result.returncode, result.stdout) == (0, "")
         assert aws.calls[-1] == ("StopTrainingJob", {"TrainingJobName": "pets-1"})
 
 
-def test_a_name_that_somebody_took_meanwhile_is_told() -> None:
+def test_a_name_created_meanwhile_is_reported() -> None:
     with recorded(
-        DescribeTrainingJob=in_turn(refusal("ValidationException", "Requested resource not found")),
+        DescribeTrainingJob=in_turn(
+            rejection("ValidationException", "Requested resource not found")
+        ),
         CreateTrainingJob=in_turn(
-            refusal("ResourceInUse", "Training job names must be unique within an AWS account")
+            rejection("ResourceInUse", "Training job names must be unique within an AWS account")
         ),
     ) as aws:
         line = failed(train_job(aws.env, *REQUIRED, "--name", "pets-1"))

@@ -106,7 +106,7 @@ def started(ml: Path, *flags: str, env: dict[str, str] | None = None) -> subproc
     )
 
 
-def refused(ml: Path, *flags: str, env: dict[str, str] | None = None) -> str:
+def rejected(ml: Path, *flags: str, env: dict[str, str] | None = None) -> str:
     """Why the job failed: said to SageMaker, and in the log's last line."""
     process = started(ml, *flags, env=env)
     said = process.communicate(timeout=120)[1]
@@ -120,8 +120,8 @@ def refused(ml: Path, *flags: str, env: dict[str, str] | None = None) -> str:
 # Hyperparameters
 
 
-def words(**told: str) -> list[str]:
-    return contract.arguments(told, JobOptions, Training)
+def words(**hyperparameters: str) -> list[str]:
+    return contract.arguments(hyperparameters, JobOptions, Training)
 
 
 def test_every_option_of_training_is_a_hyperparameter() -> None:
@@ -143,7 +143,7 @@ def test_a_hyperparameter_is_taken_bare_and_as_the_sdk_writes_it(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "flags"),
+    ("hyperparameters", "flags"),
     [
         ({"steps": "600", "learning_rate": "1e-3"}, ["--steps=600", "--learning-rate=1e-3"]),
         ({"steps": '"600"'}, ["--steps=600"]),
@@ -157,52 +157,54 @@ def test_a_hyperparameter_is_taken_bare_and_as_the_sdk_writes_it(text: str) -> N
         ({"sagemaker_program": '"train.py"', "sagemaker_region": '"eu"', "model_dir": "null"}, []),
     ],
 )
-def test_hyperparameters_are_the_flags(told: dict[str, str], flags: list[str]) -> None:
-    assert words(**told) == flags
+def test_hyperparameters_are_the_flags(hyperparameters: dict[str, str], flags: list[str]) -> None:
+    assert words(**hyperparameters) == flags
 
 
-def test_an_unknown_hyperparameter_is_refused_beside_the_known_ones(ml: Path) -> None:
+def test_an_unknown_hyperparameter_is_rejected_listing_the_known_ones(ml: Path) -> None:
     config(ml, "hyperparameters", {"stepz": "600"})
-    reason = refused(ml)
+    reason = rejected(ml)
     assert reason.startswith("hyperparameter stepz: unknown; known are ")
     assert {"steps", "set", "min_score", "classes"} <= set(re.findall(r"\w+", reason))
     assert not {"out", "records"} & set(re.findall(r"\w+", reason)), "the contract says those"
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("hyperparameters", "reason"),
     [
         ({"steps": "many"}, "argument --steps: invalid int value: 'many'"),
         ({"xla": "perhaps"}, "hyperparameter xla: 'perhaps' is neither true nor false"),
         ({"classes": "race"}, "argument --classes: invalid choice: 'race'"),
     ],
 )
-def test_a_bad_value_is_refused_by_name(ml: Path, told: dict[str, str], reason: str) -> None:
-    config(ml, "hyperparameters", told)
-    assert refused(ml).startswith(reason)
+def test_an_invalid_value_is_rejected_naming_the_hyperparameter(
+    ml: Path, hyperparameters: dict[str, str], reason: str
+) -> None:
+    config(ml, "hyperparameters", hyperparameters)
+    assert rejected(ml).startswith(reason)
 
 
 def test_a_flag_wins_over_a_hyperparameter(ml: Path, tmp_path: Path) -> None:
     config(ml, "hyperparameters", {"training": str(tmp_path / "one")})
-    assert str(tmp_path / "two") in refused(ml, "--training", str(tmp_path / "two"))
+    assert str(tmp_path / "two") in rejected(ml, "--training", str(tmp_path / "two"))
 
 
-def test_configuration_that_is_not_json_is_refused_by_its_file(ml: Path) -> None:
+def test_configuration_that_is_not_json_is_rejected_naming_the_file(ml: Path) -> None:
     config(ml, "hyperparameters", "{steps: 600}")
-    assert "hyperparameters.json: not JSON" in refused(ml)
+    assert "hyperparameters.json: not JSON" in rejected(ml)
 
 
 # Channels
 
 
-def test_without_a_channel_those_found_are_named(ml: Path) -> None:
+def test_a_missing_channel_is_rejected_listing_those_found(ml: Path) -> None:
     channel(ml, "trianing", "records.json")
-    assert "no channel `training`; found: trianing; name one so" in refused(ml)
+    assert "no channel `training`; found: trianing; name one so" in rejected(ml)
 
 
-def test_what_is_in_no_known_form_is_shown_beside_what_is(ml: Path) -> None:
+def test_an_unknown_layout_is_rejected_listing_the_known_ones(ml: Path) -> None:
     channel(ml, "train", "photos/cat.jpg", "cat.txt")
-    reason = refused(ml)
+    reason = rejected(ml)
     assert "/train: nothing to train on; found: cat.txt, photos/cat.jpg; expected: rec" in reason
 
 
@@ -214,28 +216,28 @@ def test_what_is_in_no_known_form_is_shown_beside_what_is(ml: Path) -> None:
         ({"RecordWrapperType": "RecordIO"}, "channel training: RecordIO is not supported"),
     ],
 )
-def test_a_channel_that_is_given_otherwise_is_refused(
+def test_an_unsupported_channel_mode_is_rejected(
     ml: Path, stated: dict[str, str], reason: str
 ) -> None:
     config(ml, "inputdataconfig", {"training": stated})
-    assert refused(ml).startswith(reason)
+    assert rejected(ml).startswith(reason)
 
 
-def test_two_channels_of_one_meaning_are_refused(ml: Path) -> None:
+def test_two_channels_of_one_meaning_are_rejected(ml: Path) -> None:
     channel(ml, "train", "records.json")
     channel(ml, "training", "records.json")
-    assert refused(ml).startswith("channels training and train mean the same")
+    assert rejected(ml).startswith("channels training and train mean the same")
 
 
 def test_a_channel_to_hold_out_goes_with_annotations_only(ml: Path) -> None:
     channel(ml, "training", "Annotations/a.xml")
     channel(ml, "validation", "Annotations/b.xml")
-    assert "goes with images/ and annotations.json only" in refused(ml)
+    assert "goes with images/ and annotations.json only" in rejected(ml)
 
 
-def test_what_a_stage_says_is_the_reason(ml: Path) -> None:
+def test_a_stages_error_is_the_reason(ml: Path) -> None:
     channel(ml, "training", "annotations.json")
-    reason = refused(ml)
+    reason = rejected(ml)
     assert reason.startswith("make_records.py: ")
     assert "annotations.json" in reason
 
@@ -253,46 +255,46 @@ def at_training(ml: Path) -> Path:
 
 def test_hyperparameters_get_to_training(at_training: Path) -> None:
     config(at_training, "hyperparameters", {"steps": "0", "sagemaker_job_name": '"x"'})
-    assert refused(at_training) == "train.py: --steps 0: must be 1 or more"
+    assert rejected(at_training) == "train.py: --steps 0: must be 1 or more"
 
 
 def test_a_configuration_may_lie_in_a_channel(at_training: Path) -> None:
     inside = channel(at_training, "config", "pipeline.config") / "pipeline.config"
     config(at_training, "hyperparameters", {"pipeline_config": "config/pipeline.config"})
-    assert refused(at_training).startswith(f"train.py: {inside}")
+    assert rejected(at_training).startswith(f"train.py: {inside}")
 
 
 @pytest.mark.parametrize("name", ["init", "model"])
 def test_one_file_in_its_channel_is_what_training_begins_with(at_training: Path, name: str) -> None:
     file = channel(at_training, name, "weights.h5") / "weights.h5"
-    assert refused(at_training).startswith(f"train.py: {file}")
+    assert rejected(at_training).startswith(f"train.py: {file}")
 
 
 def test_weights_that_are_several_files_are_shown(at_training: Path) -> None:
     channel(at_training, "init", "a.h5", "b.h5")
-    assert "/init: not weights; found: a.h5, b.h5; expected: one file" in refused(at_training)
+    assert "/init: not weights; found: a.h5, b.h5; expected: one file" in rejected(at_training)
 
 
 def test_records_are_not_made_of_records(at_training: Path) -> None:
-    assert refused(at_training, "--classes", "species").startswith("classes: ")
+    assert rejected(at_training, "--classes", "species").startswith("classes: ")
 
 
 def test_several_hosts_do_not_send_to_one_address(ml: Path) -> None:
     config(ml, "resourceconfig", {"current_host": "a", "hosts": ["a", "b"]})
-    assert "--output: is for one host" in refused(ml, "--output", f"s3://{BUCKET}/out")
+    assert "--output: is for one host" in rejected(ml, "--output", f"s3://{BUCKET}/out")
 
 
 def test_a_model_that_is_there_is_not_overwritten(ml: Path) -> None:
     (ml / "model/1").mkdir(parents=True)
-    assert f"{ml}/model/1: exists already" in refused(ml)
+    assert f"{ml}/model/1: exists already" in rejected(ml)
 
 
-def test_other_hyperparameters_do_not_go_on_with_a_job(ml: Path) -> None:
+def test_a_job_is_not_resumed_with_other_hyperparameters(ml: Path) -> None:
     channel(ml, "training", "records.json")
     (ml / "checkpoints").mkdir()
     noted = {"steps": "600", "preset": "toy"}
     (ml / "checkpoints/job.json").write_text(json.dumps(noted))
-    assert "holds a job with steps 600, not 601" in refused(ml, "--steps", "601")
+    assert "holds a job with steps 600, not 601" in rejected(ml, "--steps", "601")
 
 
 # Hosts
@@ -304,17 +306,17 @@ def hosts(me: str, *names: str) -> training_container_hosts.Hosts:
     )
 
 
-def test_every_host_tells_tensorflow_the_same_order() -> None:
-    told = [hosts(me, "algo-2", "algo-1").environment() for me in ("algo-1", "algo-2")]
-    configs = [json.loads(env["TF_CONFIG"]) for env in told]
+def test_every_host_has_the_same_order() -> None:
+    variables = [hosts(me, "algo-2", "algo-1").environment() for me in ("algo-1", "algo-2")]
+    configs = [json.loads(env["TF_CONFIG"]) for env in variables]
     assert configs[0]["cluster"] == configs[1]["cluster"]
     assert configs[0]["cluster"]["worker"] == ["algo-1:2222", "algo-2:2222"]
     assert [c["task"] for c in configs] == [{"type": "worker", "index": at} for at in (0, 1)]
-    assert told[0]["NCCL_SOCKET_IFNAME"] == "eth0"
+    assert variables[0]["NCCL_SOCKET_IFNAME"] == "eth0"
     assert hosts("algo-1", "algo-2", "algo-1").leads
 
 
-def test_a_single_host_tells_tensorflow_nothing() -> None:
+def test_a_single_host_sets_no_variables() -> None:
     assert hosts("algo-1", "algo-1").environment() == {}
     assert training_container_hosts.read(None).leads
 
@@ -324,23 +326,23 @@ def test_a_host_that_never_appears_is_named() -> None:
         hosts("localhost", "localhost", "nowhere.invalid").wait(0.0)
 
 
-def test_hosts_without_this_one_are_refused(ml: Path) -> None:
+def test_hosts_without_this_one_are_rejected(ml: Path) -> None:
     config(ml, "resourceconfig", {"current_host": "algo-3", "hosts": ["algo-1"]})
-    assert "resourceconfig.json: " in refused(ml)
+    assert "resourceconfig.json: " in rejected(ml)
 
 
 # S3
 
 
-def test_an_address_with_nothing_there_is_refused(ml: Path, aws: Aws) -> None:
-    reason = refused(ml, "--training", f"s3://{BUCKET}/nothing", env=aws.env)
+def test_an_address_without_objects_is_rejected(ml: Path, aws: Aws) -> None:
+    reason = rejected(ml, "--training", f"s3://{BUCKET}/nothing", env=aws.env)
     assert reason.startswith(f"s3://{BUCKET}/nothing: no objects; name a prefix")
 
 
 @pytest.mark.parametrize("flag", ["--training", "--output"])
-def test_what_is_no_address_is_refused(ml: Path, flag: str) -> None:
+def test_an_invalid_address_is_rejected(ml: Path, flag: str) -> None:
     channel(ml, "training", "records.json")
-    assert "is not an S3 address" in refused(ml, flag, "s3://Not_A_Bucket/x")
+    assert "is not an S3 address" in rejected(ml, flag, "s3://Not_A_Bucket/x")
 
 
 @pytest.fixture
@@ -366,7 +368,7 @@ def test_what_was_sent_is_fetched(at_moto: Aws, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.txt"]
 
 
-def test_a_key_that_leads_out_of_its_folder_is_refused(at_moto: Aws, tmp_path: Path) -> None:
+def test_a_key_outside_its_folder_is_rejected(at_moto: Aws, tmp_path: Path) -> None:
     s3 = at_moto.client("s3")
     s3.put_object(Bucket=BUCKET, Key="job/../../escaped", Body=b"x")
     with pytest.raises(DataError, match="leaves its folder"):
@@ -392,7 +394,7 @@ def test_a_mirror_follows_its_folder_and_leaves_others_alone(at_moto: Aws, tmp_p
     assert body.read() == b"22"
 
 
-def test_a_run_that_ends_before_its_mirror_looks_leaves_nothing_of_its_former_name(
+def test_a_run_that_ends_before_the_first_poll_leaves_no_temporary_name(
     at_moto: Aws, tmp_path: Path
 ) -> None:
     for name in ("checkpoint", "ckpt-1.index"):
@@ -404,9 +406,7 @@ def test_a_run_that_ends_before_its_mirror_looks_leaves_nothing_of_its_former_na
     assert keys(at_moto) == ["job/run/checkpoint", "job/run/ckpt-1.index"]
 
 
-def test_a_task_that_was_stopped_goes_on_elsewhere(
-    aws: Aws, built_in: Path, tmp_path: Path
-) -> None:
+def test_a_stopped_task_resumes_elsewhere(aws: Aws, built_in: Path, tmp_path: Path) -> None:
     s3, env = aws.client("s3"), aws.env
     for file in built_in.rglob("*"):
         if file.is_file():

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.aws import REGION, in_turn, refusal
+from support.aws import REGION, in_turn, rejection
 from support.endpoint_aws import (
     IMAGE,
     ROLE,
     SOON,
     UP,
-    Door,
+    AwsProxy,
+    aws_proxy,
     command,
     done,
-    door,
     failed,
     petbox,
     shown,
@@ -37,8 +37,8 @@ LOG_GROUP = "/aws/sagemaker/TransformJobs"
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Door]:
-    with door() as server:
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
         s3 = server.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         for key, size in {
@@ -57,21 +57,21 @@ def aws() -> Iterator[Door]:
 
 
 @pytest.fixture(autouse=True)
-def forgotten(aws: Door) -> None:
-    """What a test before has said or asked is none of the next one's."""
-    for told in (aws.asked, aws.instead, aws.amended):
-        told.clear()
+def forgotten(aws: AwsProxy) -> None:
+    """Calls and replaced responses of earlier tests are removed."""
+    for records in (aws.calls, aws.instead, aws.amended):
+        records.clear()
 
 
-def transform(aws: Door, *words: str) -> subprocess.CompletedProcess[str]:
+def transform(aws: AwsProxy, *words: str) -> subprocess.CompletedProcess[str]:
     return petbox(aws.env, "transform", *words, *SOON)
 
 
-def photos(aws: Door, *words: str) -> subprocess.CompletedProcess[str]:
+def photos(aws: AwsProxy, *words: str) -> subprocess.CompletedProcess[str]:
     return transform(aws, f"s3://{BUCKET}/photos/", f"{OUT}/", *words)
 
 
-def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) -> None:
+def test_a_job_on_a_folder_of_images_is_followed_to_its_end(aws: AwsProxy) -> None:
     logs = aws.client("logs")
     stream = "job-1/i-0123"
     logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
@@ -79,23 +79,23 @@ def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) 
     logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=[event])
     for name in ("cat.jpg.out", "more/dog.PNG.out"):
         aws.client("s3").put_object(Bucket=BUCKET, Key=f"found/{name}", Body=b"{}")
-    aws.asked.clear()
+    aws.calls.clear()
     statuses = ["InProgress", "InProgress"]
-    aws.amended["DescribeTransformJob"] = lambda answer: (
-        {**answer, "TransformJobStatus": statuses.pop()} if statuses else answer
+    aws.amended["DescribeTransformJob"] = lambda response: (
+        {**response, "TransformJobStatus": statuses.pop()} if statuses else response
     )
     result = done(photos(aws, *MODEL, "--name", "job-1", "--tag", "team=pets"))
     assert result.stdout == f"{OUT}\n"
-    told = result.stderr.splitlines()
-    assert told[0] == f"s3://{BUCKET}/photos/: 2 files, 0.0 MB, image/jpeg"
-    assert re.fullmatch("creating model job-1-transform-[0-9a-f]{10}", told[1])
-    assert told[2:6] == [
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"s3://{BUCKET}/photos/: 2 files, 0.0 MB, image/jpeg"
+    assert re.fullmatch("creating model job-1-transform-[0-9a-f]{10}", lines[1])
+    assert lines[2:6] == [
         "creating transform job job-1",
         "[InProgress] job-1",
         "serving",
         "[Completed] job-1",
     ]
-    assert told[-1] == f"2 files are in {OUT}/"
+    assert lines[-1] == f"2 files are in {OUT}/"
     # The model is for this job alone.
     assert aws.changes() == ["CreateModel", "CreateTransformJob", "DeleteModel"]
     (job,) = aws.requests("CreateTransformJob")
@@ -119,7 +119,7 @@ def test_a_folder_of_pictures_is_asked_about_and_followed_to_its_end(aws: Door) 
     }
 
 
-def test_with_json_the_result_is_one_object(aws: Door) -> None:
+def test_with_json_the_result_is_one_object(aws: AwsProxy) -> None:
     result = json.loads(done(photos(aws, *MODEL, "--name", "job-json", "--json")).stdout)
     assert (result["job"], result["status"], result["output"]) == ("job-json", "Completed", OUT)
     assert isinstance(result["files"], int)
@@ -127,7 +127,7 @@ def test_with_json_the_result_is_one_object(aws: Door) -> None:
     assert json.loads(followed.stdout) == result
 
 
-def test_json_lines_are_split_and_put_together_again(aws: Door) -> None:
+def test_json_lines_are_split_and_put_together_again(aws: AwsProxy) -> None:
     words = (f"s3://{BUCKET}/lines", OUT, *MODEL, "--concurrency", "3", "--dry-run")
     (_, job) = (request for _, request in shown(transform(aws, *words)))
     assert job["TransformInput"]["ContentType"] == "application/jsonlines"
@@ -142,10 +142,10 @@ def test_json_lines_are_split_and_put_together_again(aws: Door) -> None:
     assert aws.changes() == []
 
 
-def test_the_model_of_an_endpoint_is_asked_and_stays(aws: Door) -> None:
+def test_an_endpoints_model_is_used_and_kept(aws: AwsProxy) -> None:
     done(petbox(aws.env, "endpoint", "up", "pets", *UP))
     (model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
-    aws.asked.clear()
+    aws.calls.clear()
     done(photos(aws, "--endpoint", "pets", "--name", "pets"))
     assert aws.changes() == ["CreateTransformJob"]
     assert aws.requests("CreateTransformJob")[0]["ModelName"] == model
@@ -157,7 +157,7 @@ def test_every_request_is_as_aws_wants_it() -> None:
     from botocore.validate import ParamValidator
 
     client = boto3.client("sagemaker", region_name=REGION)
-    wanted = TransformOptions(
+    options = TransformOptions(
         f"s3://{BUCKET}/photos",
         OUT,
         image=IMAGE,
@@ -170,67 +170,65 @@ def test_every_request_is_as_aws_wants_it() -> None:
         concurrency=4,
         tag=("team=pets",),
     )
-    for call in plan(wanted, "a" * 42, "image/jpeg", None):
+    for call in plan(options, "a" * 42, "image/jpeg", None):
         operation = client.meta.method_to_api_mapping[call.operation]
         shape = client.meta.service_model.operation_model(operation).input_shape
         report = ParamValidator().validate(call.request, shape)
         assert not report.has_errors(), report.generate_report()
 
 
-def test_what_would_fail_the_job_is_told_before_it_is_made(aws: Door) -> None:
-    for folder, told in {
+def test_input_that_would_fail_the_job_is_rejected_first(aws: AwsProxy) -> None:
+    for folder, expected in {
         "notes": f"s3://{BUCKET}/notes/readme.txt: not an image, .jsonl or .json file",
         "mixed": f"s3://{BUCKET}/mixed/cat.jpg and s3://{BUCKET}/mixed/one.jsonl: of different",
         "empty": f"s3://{BUCKET}/empty/: no objects; upload images",
     }.items():
         line = failed(transform(aws, f"s3://{BUCKET}/{folder}/", OUT, *MODEL))
-        assert line.startswith(f"error: {told}")
+        assert line.startswith(f"error: {expected}")
     assert aws.changes() == []
 
 
-def test_a_job_that_cannot_be_made_leaves_no_model(aws: Door) -> None:
-    aws.instead["CreateTransformJob"] = lambda _: refusal("ResourceLimitExceeded", "limit is 0")
+def test_a_job_that_cannot_be_created_leaves_no_model(aws: AwsProxy) -> None:
+    aws.instead["CreateTransformJob"] = lambda _: rejection("ResourceLimitExceeded", "limit is 0")
     line = failed(photos(aws, *MODEL, "--name", "job-none"))
     assert "ResourceLimitExceeded: limit is 0" in line and "Service Quotas" in line
     assert aws.changes() == ["CreateModel", "CreateTransformJob", "DeleteModel"]
 
 
-def test_a_name_is_taken_once_only(aws: Door) -> None:
+def test_a_name_is_used_only_once(aws: AwsProxy) -> None:
     done(photos(aws, *MODEL, "--name", "job-once"))
     line = failed(photos(aws, *MODEL, "--name", "job-once"))
     assert "exists already (Completed); follow it: petbox transform --follow job-once" in line
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "told"),
+    ("status", "reason", "expected"),
     [
         ("Failed", "ClientError: See job\n logs.", "failed: ClientError: See job logs"),
         ("Stopped", "", "was stopped"),
     ],
 )
-def test_a_job_that_did_not_end_well_is_told(
-    aws: Door, status: str, reason: str, told: str
-) -> None:
+def test_a_failed_job_is_reported(aws: AwsProxy, status: str, reason: str, expected: str) -> None:
     name = f"job-{status.lower()}"
-    aws.amended["DescribeTransformJob"] = lambda answer: {
-        **answer,
+    aws.amended["DescribeTransformJob"] = lambda response: {
+        **response,
         "TransformJobStatus": status,
         "FailureReason": reason,
     }
     line = failed(photos(aws, *MODEL, "--name", name))
-    assert line == f"error: transform job {name}: {told}"
+    assert line == f"error: transform job {name}: {expected}"
     assert "DeleteModel" in aws.changes()
 
 
-def test_without_leave_to_read_the_log_the_job_is_followed(aws: Door) -> None:
-    aws.instead["DescribeLogStreams"] = lambda _: refusal("AccessDeniedException", "not yours")
+def test_without_permission_for_the_log_the_job_is_followed(aws: AwsProxy) -> None:
+    aws.instead["DescribeLogStreams"] = lambda _: rejection("AccessDeniedException", "not yours")
     result = done(photos(aws, *MODEL, "--name", "job-deaf"))
     assert result.stderr.count("continuing without the log") == 1
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
-    aws.amended["DescribeTransformJob"] = lambda answer: {
-        **answer,
+def test_ctrl_c_leaves_the_job_running_and_reports_it(aws: AwsProxy) -> None:
+    aws.amended["DescribeTransformJob"] = lambda response: {
+        **response,
         "TransformJobStatus": "InProgress",
     }
     words = ("transform", f"s3://{BUCKET}/photos/", OUT, *MODEL, "--name", "job-long", *SOON)
@@ -242,9 +240,9 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
             if line.startswith("[InProgress]"):
                 break
         running.send_signal(signal.SIGINT)
-        said, talk = running.communicate(timeout=30)
-    assert (running.returncode, said) == (130, "")
-    assert talk == (
+        output, errors = running.communicate(timeout=30)
+    assert (running.returncode, output) == (130, "")
+    assert errors == (
         "interrupted here; the job continues; follow it: petbox transform --follow job-long, "
         "stop it: petbox transform --stop job-long\n"
     )
@@ -254,22 +252,22 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(aws: Door) -> None:
     assert "DeleteModel" in aws.changes()
 
 
-def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
+def test_a_running_job_is_stopped(aws: AwsProxy) -> None:
     described: dict[str, Any] = {"TransformJobName": "job-1", "TransformJobStatus": "InProgress"}
     aws.instead["DescribeTransformJob"] = in_turn(described)
-    aws.instead["StopTransformJob"] = lambda _: {}  # moto has no answer to it
+    aws.instead["StopTransformJob"] = lambda _: {}  # moto has no response to it
     assert "stopping job-1" in done(transform(aws, "--stop", "job-1")).stderr
     assert aws.requests("StopTransformJob") == [{"TransformJobName": "job-1"}]
     aws.instead["DescribeTransformJob"] = in_turn({**described, "TransformJobStatus": "Completed"})
     assert "has ended already" in done(transform(aws, "--stop", "job-1")).stderr
     text = "Could not find requested job with name: none"
-    aws.instead["DescribeTransformJob"] = lambda _: refusal("ValidationException", text)
+    aws.instead["DescribeTransformJob"] = lambda _: rejection("ValidationException", text)
     for verb in ("--stop", "--follow"):
         assert "not found in this account and region" in failed(transform(aws, verb, "none"))
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ((), "the following arguments are required: SOURCE, DESTINATION"),
         (("s3://b12/in", "s3://b12/out"), "give --endpoint, or the model: --image, --role"),
@@ -285,10 +283,10 @@ def test_a_running_job_is_stopped_if_wanted(aws: Door) -> None:
         (("s3://b12/a", "s3://b12/b", "--follow", "x"), "--follow and SOURCE exclude each other"),
     ],
 )
-def test_what_cannot_be_is_told_and_exits_with_2(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+def test_invalid_options_are_rejected_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], expected: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["transform", *words])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert expected in capsys.readouterr().err.splitlines()[-1]

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import CHECKOUT
-from support.aws import Aws, moto, nobody
+from support.aws import Aws, moto, no_credentials
 from support.docker_engine import MINE, REGISTRY_ADDRESS, REGISTRY_HOST, Engine
 from support.saved_models import adder
 from support.serving_image import MOUNTS, Container
@@ -249,7 +249,7 @@ def test_what_is_not_committed_is_refused_unless_it_is_meant(
 def test_what_is_missing_is_said_in_a_line(push: Push, tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
     for words, env, code, what in (
-        (OPTIONS, {**nobody(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
+        (OPTIONS, {**no_credentials(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
         (OPTIONS, {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}, 1, "no AWS region is set"),
         (OPTIONS, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
         (("--model", "model/none"), {}, 1, "--model model/none: contains no version"),

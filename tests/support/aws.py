@@ -1,7 +1,7 @@
-"""AWS for tests: moto's server over real HTTP, and a peer that answers as SageMaker does in turn.
+"""AWS for tests: moto's server over real HTTP, and a peer that responds as SageMaker does.
 
-Moto ends every training job at once, and well; what else may happen to one is put into the peer's
-mouth, in the form that SageMaker and CloudWatch speak (AWS JSON 1.1).
+In moto every training job completes at once. Other outcomes are stated as responses of the peer, in
+the format of SageMaker and CloudWatch (AWS JSON 1.1).
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def settings(url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": REGION,
-        **nobody(Path("/nonexistent")),
+        **no_credentials(Path("/nonexistent")),
     }
 
 
-def nobody(home: Path) -> dict[str, str]:
+def no_credentials(home: Path) -> dict[str, str]:
     """An environment without credentials."""
     return {
         "AWS_CONFIG_FILE": str(home / "config"),
@@ -73,14 +73,14 @@ def moto() -> Iterator[Aws]:
         server.stop()
 
 
-# What moto cannot say
+# What moto does not simulate
 
-Call = Callable[[dict[str, Any]], Any]  # of a request, the answer, or an Answer with its status
+Call = Callable[[dict[str, Any]], Any]  # of a request, the response, or an Answer with its status
 
 
 @dataclass(frozen=True)
 class Recorded(Aws):
-    calls: list[tuple[str, dict[str, Any]]]  # operations and their requests, in turn
+    calls: list[tuple[str, dict[str, Any]]]  # operations and their requests, in order
 
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -88,27 +88,29 @@ class Recorded(Aws):
 
 @contextmanager
 def recorded(**operations: Call) -> Iterator[Recorded]:
-    """Answers SageMaker's and CloudWatch's operations as the test says; others it refuses."""
+    """Responds to SageMaker's and CloudWatch's operations as stated; rejects all others."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def answer(asked: Asked) -> Answer:
-        operation = asked.headers["X-Amz-Target"].split(".")[1]
-        request = json.loads(asked.body)
+    def respond(received: Asked) -> Answer:
+        operation = received.headers["X-Amz-Target"].split(".")[1]
+        request = json.loads(received.body)
         calls.append((operation, request))
         if operation not in operations:
-            return refusal("AccessDeniedException", f"not allowed to call {operation}")
-        said = operations[operation](request)
-        return said if isinstance(said, Answer) else Answer(200, json.dumps(said).encode())
+            return rejection("AccessDeniedException", f"not allowed to call {operation}")
+        response = operations[operation](request)
+        if isinstance(response, Answer):
+            return response
+        return Answer(200, json.dumps(response).encode())
 
-    with peer(answer) as server:
+    with peer(respond) as server:
         yield Recorded(server.url, settings(server.url), calls)
 
 
-def refusal(code: str, text: str, status: int = 400) -> Answer:
+def rejection(code: str, text: str, status: int = 400) -> Answer:
     return Answer(status, json.dumps({"__type": code, "message": text}).encode())
 
 
-def in_turn(*answers: Any) -> Call:
-    """The answers one after the other, the last one for good."""
-    left = list(answers)
+def in_turn(*responses: Any) -> Call:
+    """The responses one after the other, the last one for good."""
+    left = list(responses)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]

@@ -1,8 +1,8 @@
-"""AWS for the tests of endpoints: moto, and before it a door at which a test may answer instead.
+"""AWS for the tests of endpoints: moto, and before it a proxy whose responses a test may replace.
 
 Moto's endpoints are in service at once and never fail, it answers UpdateEndpoint with 500, and
-refuses instances newer than ml.g4dn. What a test says in its place goes through the door; all else
-is passed on to moto as it came.
+rejects instances newer than ml.g4dn. The proxy returns the responses that a test states instead,
+and passes everything else to moto unchanged.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ SOON = ("--every", "0.1")
 UP = ("--image", IMAGE, "--role", ROLE, *SOON)
 
 Request = dict[str, Any]
-Instead = Callable[[Request], Any]  # an answer; None passes the request on to moto
-Amended = Callable[[Any], Any]  # of moto's answer, ours
+Instead = Callable[[Request], Any]  # a response; None passes the request on to moto
+Amended = Callable[[Any], Any]  # moto's response, changed
 
 
 @dataclass(frozen=True)
-class Door(Aws):
-    """Moto's address, and what was asked there: operations with their requests, in turn."""
+class AwsProxy(Aws):
+    """Moto's address, and the calls made there: operations with their requests, in order."""
 
-    asked: list[tuple[str, Request]] = field(default_factory=list)
+    calls: list[tuple[str, Request]] = field(default_factory=list)
     instead: dict[str, Instead] = field(default_factory=dict)
     amended: dict[str, Amended] = field(default_factory=dict)
 
     def names(self, *prefixes: str) -> list[str]:
-        """What was asked, or of it what changes something."""
-        return [name for name, _ in self.asked if not prefixes or name.startswith(prefixes)]
+        """The operations called, or those that begin with one of the prefixes."""
+        return [name for name, _ in self.calls if not prefixes or name.startswith(prefixes)]
 
     def changes(self) -> list[str]:
         verbs = ("Create", "Update", "Delete", "Add", "Put", "Register", "Deregister", "Stop")
         return self.names(*verbs)
 
     def requests(self, operation: str) -> list[Request]:
-        return [request for name, request in self.asked if name == operation]
+        return [request for name, request in self.calls if name == operation]
 
 
 @contextmanager
-def door() -> Iterator[Door]:
+def aws_proxy() -> Iterator[AwsProxy]:
     with moto() as behind:
         # Moto's state goes with the process, and other tests were in this one before.
         requests.post(f"{behind.url}/moto-api/reset", timeout=60).raise_for_status()
-        asked: list[tuple[str, Request]] = []
+        calls: list[tuple[str, Request]] = []
         instead: dict[str, Instead] = {}
         amended: dict[str, Amended] = {}
         to = urlsplit(behind.url).netloc
@@ -73,34 +73,36 @@ def door() -> Iterator[Door]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def _answer(self) -> None:
+            def _respond(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 name, request = _operation(self.command, self.path, self.headers, body)
-                asked.append((name, request))
-                said = instead[name](request) if name in instead else None
-                if said is None:
+                calls.append((name, request))
+                replaced = instead[name](request) if name in instead else None
+                if replaced is None:
                     self._pass_on(name, body)
-                elif isinstance(said, Answer):
-                    self._say(said.status, said.body)
+                elif isinstance(replaced, Answer):
+                    self._reply(replaced.status, replaced.body)
                 else:
-                    self._say(200, json.dumps(said).encode())
+                    self._reply(200, json.dumps(replaced).encode())
 
             # Whatever the method, and as http.server calls them.
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _respond  # noqa: N815
 
             def _pass_on(self, name: str, body: bytes) -> None:
                 connection = http.client.HTTPConnection(to, timeout=60)
                 connection.request(self.command, self.path, body, dict(self.headers))
-                answer = connection.getresponse()
-                content = answer.read()
-                if answer.status == 200 and name in amended:
+                response = connection.getresponse()
+                content = response.read()
+                if response.status == 200 and name in amended:
                     content = json.dumps(amended[name](json.loads(content))).encode()
-                kept = {k: v for k, v in answer.getheaders() if k.lower() not in OURS}
-                self._say(answer.status, content, kept)
+                kept = {k: v for k, v in response.getheaders() if k.lower() not in OURS}
+                self._reply(response.status, content, kept)
                 connection.close()
 
-            def _say(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            def _reply(
+                self, status: int, body: bytes, headers: dict[str, str] | None = None
+            ) -> None:
                 self.send_response(status)
                 for key, value in (headers or {"Content-Type": "application/json"}).items():
                     self.send_header(key, value)
@@ -117,7 +119,7 @@ def door() -> Iterator[Door]:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
         try:
-            yield Door(url, settings(url), asked, instead, amended)
+            yield AwsProxy(url, settings(url), calls, instead, amended)
         finally:
             server.shutdown()
             server.server_close()
@@ -163,8 +165,8 @@ def petbox(env: dict[str, str], *words: str | Path) -> Done:
         code = int(end.code or 0)
     finally:
         _set_environment(before)
-    told = [bytes(stream.buffer.getvalue()).decode() for stream in (out, err)]  # type: ignore[attr-defined]
-    return subprocess.CompletedProcess(list(words), code, *told)
+    output = [bytes(stream.buffer.getvalue()).decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(list(words), code, *output)
 
 
 def _without_aws() -> dict[str, str]:

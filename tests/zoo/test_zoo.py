@@ -64,7 +64,7 @@ def aws() -> Iterator[Aws]:
 class Trained:
     """A training that was killed, asked to stop, and finished."""
 
-    said: list[str]  # by each of its processes
+    logs: list[str]  # by each of its processes
     codes: list[int]
     printed: str
     evaluation: dict[str, Any]
@@ -89,14 +89,14 @@ def trained(aws: Aws, table: Path) -> Trained:
     s3.upload_file(str(table), BUCKET, "data/zoo.csv")
     flags = ("--data", f"s3://{BUCKET}/data/zoo.csv", "--out", f"s3://{BUCKET}/trained")
     often = ("--checkpoint-every", "1")
-    said, codes = [], []
+    logs, codes = [], []
 
     killed = start(aws, *flags, *often)
     while not any(key.endswith("/checkpoint") for key in keys(s3)):
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.05)  # S3 tells nobody when something comes
     killed.kill()
-    said.append(killed.communicate()[1])
+    logs.append(killed.communicate()[1])
     checkpoints = next(key for key in keys(s3) if key.endswith("/checkpoint"))
     for part in ("index", "data-00000-of-00001"):  # as it may leave one, if it comes at the moment
         s3.put_object(Bucket=BUCKET, Key=f"{checkpoints.rpartition('/')[0]}/ckpt-0.{part}")
@@ -106,20 +106,20 @@ def trained(aws: Aws, table: Path) -> Trained:
     assert stopped.stderr
     begin = next((line for line in stopped.stderr if "resuming" in line), "")
     stopped.terminate()
-    said.append(begin + stopped.communicate(timeout=120)[1])
+    logs.append(begin + stopped.communicate(timeout=120)[1])
     codes.append(stopped.returncode)
 
     finished = start(aws, *flags)
     printed, errors = finished.communicate(timeout=300)
-    said.append(errors)
+    logs.append(errors)
     codes.append(finished.returncode)
-    assert codes[2] == 0, said
+    assert codes[2] == 0, logs
 
     def read(name: str) -> Any:
         return json.loads(s3.get_object(Bucket=BUCKET, Key=f"trained/{name}")["Body"].read())
 
     found = [key for key in keys(s3) if key.startswith("trained/checkpoints/")]
-    return Trained(said, codes, printed, read("evaluation.json"), read("weights.json"), found)
+    return Trained(logs, codes, printed, read("evaluation.json"), read("weights.json"), found)
 
 
 def start(aws: Aws, *words: str) -> subprocess.Popen[str]:
@@ -136,18 +136,18 @@ def keys(s3: Any) -> list[str]:
     return [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
 
 
-def test_a_training_that_is_killed_goes_on_from_s3(trained: Trained) -> None:
+def test_a_killed_training_resumes_from_s3(trained: Trained) -> None:
     assert trained.codes[0] == -signal.SIGKILL
-    at = re.search(r"^resuming at step (\d+)$", trained.said[1], re.M)
-    assert at and int(at[1]) >= 1, trained.said
+    at = re.search(r"^resuming at step (\d+)$", trained.logs[1], re.M)
+    assert at and int(at[1]) >= 1, trained.logs
 
 
-def test_a_training_that_is_asked_to_stop_saves_its_step(trained: Trained) -> None:
+def test_a_stopped_training_saves_its_step(trained: Trained) -> None:
     assert trained.codes[1] == 128 + signal.SIGTERM
-    at = re.search(r"^stopped at step (\d+), which is saved", trained.said[1], re.M)
-    assert at, trained.said[1]
-    assert f"resuming at step {at[1]}\n" in trained.said[2]
-    assert "error" not in trained.said[1]
+    at = re.search(r"^stopped at step (\d+), which is saved", trained.logs[1], re.M)
+    assert at, trained.logs[1]
+    assert f"resuming at step {at[1]}\n" in trained.logs[2]
+    assert "error" not in trained.logs[1]
 
 
 def test_training_prints_where_the_weights_are(trained: Trained) -> None:
@@ -158,7 +158,7 @@ def test_old_checkpoints_are_removed_from_s3(trained: Trained) -> None:
     assert sum(key.endswith(".index") for key in trained.checkpoints) == 2, trained.checkpoints
 
 
-def test_unseen_rows_are_told_right(trained: Trained) -> None:
+def test_unseen_rows_are_classified_correctly(trained: Trained) -> None:
     assert trained.evaluation["rows"] == 101 and trained.evaluation["animals"] == 59
     accuracy = trained.evaluation["accuracy"]
     assert accuracy["rows"]["mean"] >= 0.95
@@ -174,9 +174,7 @@ def test_what_is_reported_is_the_accuracy_of_models_that_did_not_see_the_rows(
     assert trained.evaluation["accuracy"]["rows"]["most"] < 1
 
 
-def test_interruptions_leave_no_mark_on_the_weights(
-    trained: Trained, rows: list[list[int]]
-) -> None:
+def test_interruptions_do_not_change_the_weights(trained: Trained, rows: list[list[int]]) -> None:
     """The loss has one least value; there its slope is nought."""
     decay, count = 0.01, len(rows)
     weights = trained.weights["weights"]
@@ -220,7 +218,7 @@ def best(rating: list[float]) -> int:
         (f"{'0,' * 16}6\n", "1 animals are too few for 10 folds"),
     ],
 )
-def test_data_of_another_form_is_refused(
+def test_data_of_another_form_is_rejected(
     aws: Aws, tmp_path: Path, text: str, why: str, run: Callable[..., Any]
 ) -> None:
     (tmp_path / "zoo.csv").write_text(text)
@@ -245,10 +243,10 @@ class Lambda:
         print(json.dumps(event), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         assert line, "the function died"
-        answer = json.loads(line)
-        assert answer.keys() == {"statusCode", "headers", "body"}
-        assert answer["headers"] == {"Content-Type": "application/json"}
-        return answer["statusCode"], json.loads(answer["body"])
+        response = json.loads(line)
+        assert response.keys() == {"statusCode", "headers", "body"}
+        assert response["headers"] == {"Content-Type": "application/json"}
+        return response["statusCode"], json.loads(response["body"])
 
 
 @pytest.fixture(scope="module")
@@ -319,11 +317,11 @@ def v2(*texts: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("event", [v1, v2])
 def test_a_snake_is_a_reptile(zoo: Lambda, event: Callable[..., dict[str, Any]]) -> None:
-    status, answer = zoo(event(json.dumps(SNAKE)))
-    assert (status, answer["answer"], answer["name"]) == (200, 2, "reptile")
-    assert len(answer["rating"]) == 7
-    assert best(answer["rating"]) == 2
-    assert sum(answer["rating"]) == pytest.approx(1, abs=1e-12)
+    status, response = zoo(event(json.dumps(SNAKE)))
+    assert (status, response["answer"], response["name"]) == (200, 2, "reptile")
+    assert len(response["rating"]) == 7
+    assert best(response["rating"]) == 2
+    assert sum(response["rating"]) == pytest.approx(1, abs=1e-12)
 
 
 def test_the_function_agrees_with_tensorflow(
@@ -339,12 +337,12 @@ def test_the_function_agrees_with_tensorflow(
         for name in ("weights", "bias")
     )
     seen = tf.constant([columns(row[:16]) for row in rows], tf.float64)
-    wanted = tf.nn.softmax(seen @ weights + bias).numpy().tolist()
-    for row, rating in zip(rows, wanted, strict=True):
-        status, answer = zoo(v2(json.dumps(row[:16])))
+    expected = tf.nn.softmax(seen @ weights + bias).numpy().tolist()
+    for row, rating in zip(rows, expected, strict=True):
+        status, response = zoo(v2(json.dumps(row[:16])))
         assert status == 200
-        assert answer["rating"] == pytest.approx(rating, abs=1e-6)
-        assert answer["answer"] == best(rating)
+        assert response["rating"] == pytest.approx(rating, abs=1e-6)
+        assert response["answer"] == best(rating)
 
 
 def with_(at: int, value: str) -> str:
@@ -377,15 +375,15 @@ def with_(at: int, value: str) -> str:
         (with_(LEGS, "3"), "X[12] (legs) is 3; it must be 0, 2, 4, 5, 6 or 8"),
     ],
 )
-def test_a_bad_x_is_refused_with_the_reason(zoo: Lambda, text: str, why: str) -> None:
+def test_an_invalid_x_is_rejected_with_the_reason(zoo: Lambda, text: str, why: str) -> None:
     for event in (v1, v2):
-        status, answer = zoo(event(text))
+        status, response = zoo(event(text))
         assert status == 400
-        assert answer.keys() == {"error"}
-        assert why in answer["error"] and len(answer["error"]) < 250
+        assert response.keys() == {"error"}
+        assert why in response["error"] and len(response["error"]) < 250
 
 
-def test_an_x_that_is_missing_or_given_twice_is_refused(zoo: Lambda) -> None:
+def test_an_x_that_is_missing_or_given_twice_is_rejected(zoo: Lambda) -> None:
     for event in (v1(), v2()):
         assert zoo(event) == (400, {"error": "X is missing; call it like /zoo?X=[0,0,1,...]"})
     assert zoo(v1(json.dumps(SNAKE), json.dumps(SNAKE)))[0] == 400
@@ -417,9 +415,9 @@ def test_weights_come_go_and_change(aws: Aws, importable: list[Path]) -> None:
     s3 = aws.client("s3")
     variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/new.json", "ZOO_REFRESH_SECONDS": "0"}
     with function(aws.env, importable, **variables) as called:
-        status, answer = called(v2("[0]"))
+        status, response = called(v2("[0]"))
         assert status == 503
-        assert answer == {"error": "the model has no weights yet; train it with serverless/zoo"}
+        assert response == {"error": "the model has no weights yet; train it with serverless/zoo"}
         for name in ("first", "second"):
             s3.put_object(Bucket=BUCKET, Key="new.json", Body=tiny(1, 0, name=name))
             assert called(v2("[0]"))[1]["name"] == name
@@ -458,12 +456,12 @@ def test_broken_weights_never_replace_good_ones(
 
 
 def test_weights_are_sent_again_only_when_they_are_others(importable: list[Path]) -> None:
-    def answer(asked: Asked) -> Answer:
+    def respond(asked: Asked) -> Answer:
         if asked.headers.get("If-None-Match") == '"1"':
             return Answer(304, b"", {"ETag": '"1"'})
         return Answer(200, tiny(1, 0), {"ETag": '"1"'})
 
-    with peer(answer) as s3:
+    with peer(respond) as s3:
         with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called:
             assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
         asked = [one.headers.get("If-None-Match") for one in s3.asked]
@@ -487,7 +485,7 @@ def test_weights_go_on_while_s3_fails(importable: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "weights.json", "s3://zoo", "s3://zoo/"])
-def test_an_address_that_is_none_stops_the_function_by_name(
+def test_an_invalid_address_stops_the_function_naming_it(
     importable: list[Path], address: str
 ) -> None:
     done = subprocess.run(
@@ -541,7 +539,7 @@ def image(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory)
     return name
 
 
-def test_the_image_trains_as_somebody_and_writes_to_tmp_only(
+def test_the_image_trains_as_any_user_and_writes_only_to_tmp(
     engine: Engine, image: str, aws: Aws, table: Path
 ) -> None:
     there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
