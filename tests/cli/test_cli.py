@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.command_line import MODULE, PICTURE, Done, failed, petbox
+from support.command_line import IMAGE, MODULE, Done, failed, petbox
 from support.peer import GOLDEN, Answer, Asked, Peer, classic_detector, golden, named_detector, peer
 
 from petbox import __version__
@@ -90,32 +90,32 @@ RUN = ("--run", "runs/toy", "--out", "model/toy")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("detcet",), "no such command: detcet; did you mean `petbox detect`?"),
         (("endpoint", "dwn", "pets"), "no such command: dwn; did you mean `petbox endpoint down`?"),
         (("xyzzy",), "no such command: xyzzy\n"),
         (("detect",), "IMAGE"),
-        (("detect", PICTURE, "--nonsense"), "petbox detect: error: unrecognized arguments: --nons"),
-        (("detect", PICTURE, "--jsno"), "unrecognized arguments: --jsno; did you mean --json?"),
-        (("detect", PICTURE, "--min-score", "much"), "argument --min-score: invalid float"),
-        (("detect", PICTURE, "--min-score", "1.5"), "--min-score: 1.5 is not between 0 and 1"),
-        (("detect", PICTURE, "--min-score", "nan"), "--min-score: nan is not between 0 and 1"),
-        (("detect", PICTURE, "--url", "x", "--endpoint", "y"), "exclude each other"),
-        (("detect", PICTURE, "--json", "--csv"), "exclude each other"),
-        (("detect", PICTURE, "--parallel", "0"), "--parallel: 0 is not between 1 and 256"),
-        (("detect", PICTURE, "--limit", "-1"), "argument --limit: -1 is not between 0.001"),
-        (("detect", PICTURE, "--limit", "nan"), "argument --limit: nan is not between"),
+        (("detect", IMAGE, "--nonsense"), "petbox detect: error: unrecognized arguments: --nons"),
+        (("detect", IMAGE, "--jsno"), "unrecognized arguments: --jsno; did you mean --json?"),
+        (("detect", IMAGE, "--min-score", "much"), "argument --min-score: invalid float"),
+        (("detect", IMAGE, "--min-score", "1.5"), "--min-score: 1.5 is not between 0 and 1"),
+        (("detect", IMAGE, "--min-score", "nan"), "--min-score: nan is not between 0 and 1"),
+        (("detect", IMAGE, "--url", "x", "--endpoint", "y"), "exclude each other"),
+        (("detect", IMAGE, "--json", "--csv"), "exclude each other"),
+        (("detect", IMAGE, "--parallel", "0"), "--parallel: 0 is not between 1 and 256"),
+        (("detect", IMAGE, "--limit", "-1"), "argument --limit: -1 is not between 0.001"),
+        (("detect", IMAGE, "--limit", "nan"), "argument --limit: nan is not between"),
         (("export", "--batch", "0"), "argument --batch: 0 is less than 1"),
         (("export", "--max_megapixels", "0"), "argument --max-megapixels: 0 is not between"),
         (("convert", *RUN, "--min-score", "2"), "argument --min-score: 2 is not between 0 and 1"),
         (("convert", *RUN, "--max-megapixels", "0"), "argument --max-megapixels: 0 is not"),
     ],
 )
-def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> None:
+def test_wrong_usage_exits_with_2(words: tuple[str, ...], message: str) -> None:
     done = petbox(*words)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert told in done.stderr.decode()
+    assert message in done.stderr.decode()
 
 
 # Output
@@ -123,16 +123,16 @@ def test_misuse_is_told_and_exits_with_2(words: tuple[str, ...], told: str) -> N
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_pipe_gets_a_line_a_detection(server: Peer, command: tuple[str, ...]) -> None:
-    done = petbox("detect", PICTURE, "--url", server.url, command=command)
+    done = petbox("detect", IMAGE, "--url", server.url, command=command)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == (
-        f"{PICTURE}\tAbyssinian\t0.9877\t0.1000\t0.2000\t0.6000\t0.7000\n"
-        f"{PICTURE}\tyorkshire_terrier\t0.5000\t0.0000\t0.0000\t1.0000\t1.0000\n"
+        f"{IMAGE}\tAbyssinian\t0.9877\t0.1000\t0.2000\t0.6000\t0.7000\n"
+        f"{IMAGE}\tyorkshire_terrier\t0.5000\t0.0000\t0.0000\t1.0000\t1.0000\n"
     )
 
 
-def test_json_is_a_line_a_picture(ask: Callable[..., Done]) -> None:
-    done = ask(PICTURE, GOLDEN / "picture.png", "--json", "--min-score", "0.9")
+def test_json_is_one_line_per_image(ask: Callable[..., Done]) -> None:
+    done = ask(IMAGE, GOLDEN / "picture.png", "--json", "--min-score", "0.9")
     one, two = map(json.loads, done.stdout.decode().splitlines())
     found = {
         "label": "Abyssinian",
@@ -140,21 +140,21 @@ def test_json_is_a_line_a_picture(ask: Callable[..., Done]) -> None:
         "score": 0.987654328,
         "box": [0.1, 0.2, 0.6, 0.7],
     }
-    assert one == {"picture": PICTURE, "width": 24, "height": 16, "detections": [found]}
+    assert one == {"picture": IMAGE, "width": 24, "height": 16, "detections": [found]}
     assert (two["width"], two["height"]) == (10, 14)
 
 
-def test_the_least_sure_is_shown_if_wanted(ask: Callable[..., Done]) -> None:
-    assert ask(PICTURE, "--min-score", "0").stdout.count(b"\n") == 3
+def test_detections_with_the_lowest_score_are_shown_on_request(ask: Callable[..., Done]) -> None:
+    assert ask(IMAGE, "--min-score", "0").stdout.count(b"\n") == 3
 
 
-def test_a_picture_without_detections_is_a_json_line_too(server: Peer) -> None:
-    done = petbox("detect", PICTURE, "--url", server.url, "--json", "--min-score", "1")
+def test_an_image_without_detections_is_a_json_line_too(server: Peer) -> None:
+    done = petbox("detect", IMAGE, "--url", server.url, "--json", "--min-score", "1")
     assert json.loads(done.stdout)["detections"] == []
 
 
 def on_a_terminal(*words: str, cwd: Path = CHECKOUT) -> str:
-    """What a command writes to a terminal of 100 columns without colours."""
+    """What a command writes to a terminal of 100 columns without colors."""
     master, slave = pty.openpty()
     env = {"COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1", "PYTHONPATH": str(CHECKOUT)}
     try:
@@ -175,7 +175,7 @@ def on_a_terminal(*words: str, cwd: Path = CHECKOUT) -> str:
 
 
 def test_a_terminal_gets_a_table_with_names(server: Peer) -> None:
-    shown = on_a_terminal("detect", PICTURE, "--url", server.url)
+    shown = on_a_terminal("detect", IMAGE, "--url", server.url)
     (row,) = (line for line in shown.splitlines() if "Abyssinian" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[1:] == ["Abyssinian", "99%", "20%", "10%", "70%", "60%"]
@@ -184,7 +184,7 @@ def test_a_terminal_gets_a_table_with_names(server: Peer) -> None:
 
 
 def test_a_table_says_where_nothing_was_found(server: Peer) -> None:
-    words = ("detect", PICTURE, "--url", server.url, "--min-score", "1")
+    words = ("detect", IMAGE, "--url", server.url, "--min-score", "1")
     assert "nothing found" in on_a_terminal(*words)
 
 
@@ -242,25 +242,25 @@ def test_names_are_taken_from_a_label_map_or_a_model(
         (tmp_path / "9" / "assets").mkdir(parents=True)
         labels.write(tmp_path / "9" / "assets" / "label_map.pbtxt", {1: "an older cat"})
     given = path if place == "map.pbtxt" else tmp_path
-    assert shown_names(ask(PICTURE, "--labels", given)) == ["my cat", "class 37"]
+    assert shown_names(ask(IMAGE, "--labels", given)) == ["my cat", "class 37"]
 
 
 def test_a_model_without_names_is_shown_with_numbers() -> None:
     with peer(classic_detector) as server:
-        done = petbox("detect", PICTURE, GOLDEN / "picture.png", "--url", server.url)
+        done = petbox("detect", IMAGE, GOLDEN / "picture.png", "--url", server.url)
     assert shown_names(done) == ["class 1", "class 37"] * 2
 
 
 def test_a_folder_without_a_label_map_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
-    told = failed(ask(PICTURE, "--labels", tmp_path))
-    assert told.startswith(f"error: {tmp_path}: no label_map.pbtxt in it")
+    message = failed(ask(IMAGE, "--labels", tmp_path))
+    assert message.startswith(f"error: {tmp_path}: no label_map.pbtxt in it")
 
 
 def test_a_label_map_that_is_missing_is_named(ask: Callable[..., Done]) -> None:
-    assert failed(ask(PICTURE, "--labels", "no.pbtxt")).startswith("error: no.pbtxt: ")
+    assert failed(ask(IMAGE, "--labels", "no.pbtxt")).startswith("error: no.pbtxt: ")
 
 
-# Which pictures
+# Which images
 
 
 def test_folders_patterns_and_stdin_are_taken(ask: Callable[..., Done], tmp_path: Path) -> None:
@@ -269,18 +269,18 @@ def test_folders_patterns_and_stdin_are_taken(ask: Callable[..., Done], tmp_path
         (tmp_path / name).write_bytes(golden("picture.jpg"))
     words = (tmp_path, f"{tmp_path}/**/b.*", "-")
     done = ask(*words, "--json", input=golden("picture.png"))
-    pictures = [json.loads(line)["picture"] for line in done.stdout.splitlines()]
-    assert pictures == [f"{tmp_path}/a.jpg", f"{tmp_path}/deep/b.jpg", "-"]
+    images = [json.loads(line)["picture"] for line in done.stdout.splitlines()]
+    assert images == [f"{tmp_path}/a.jpg", f"{tmp_path}/deep/b.jpg", "-"]
     assert done.stderr.startswith(b"detect: 3/3 ")
 
 
-def test_a_turned_photo_is_asked_about_upright(ask: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_turned_photo_is_sent_upright(ask: Callable[..., Done], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (30, 20), "white").save(tmp_path / "turned.jpg", exif=exif)
     done = ask(tmp_path / "turned.jpg", "--json", "--draw", tmp_path / "found")
-    told = json.loads(done.stdout)
-    assert (told["width"], told["height"]) == (20, 30)
+    message = json.loads(done.stdout)
+    assert (message["width"], message["height"]) == (20, 30)
     with Image.open(tmp_path / "found" / "turned.jpg") as copy:
         assert copy.size == (20, 30)
 
@@ -291,7 +291,7 @@ def test_a_turned_photo_is_asked_about_upright(ask: Callable[..., Done], tmp_pat
 def test_copies_are_drawn_into_the_folder(ask: Callable[..., Done], tmp_path: Path) -> None:
     found = tmp_path / "new" / "found"
     for _ in range(2):  # a second time replaces them
-        done = ask(PICTURE, GOLDEN / "picture.png", "-", "--draw", found, input=webp())
+        done = ask(IMAGE, GOLDEN / "picture.png", "-", "--draw", found, input=webp())
         assert done.returncode == 0, done.stderr
     kinds = {}
     for path in sorted(found.iterdir()):
@@ -311,7 +311,7 @@ def webp() -> bytes:
     return file.getvalue()
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(
+def test_images_of_one_name_do_not_overwrite_each_other(
     ask: Callable[..., Done], tmp_path: Path
 ) -> None:
     paths = [tmp_path / name for name in ("a/cat.jpg", "b/cat.jpg", "b/cat.webp", "b/CAT-2.JPG")]
@@ -323,13 +323,13 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(
     assert names == ["CAT-2-2.JPG", "cat-2.jpg", "cat-3.jpg", "cat.jpg"]
 
 
-def test_a_picture_is_never_overwritten_by_its_copy(
+def test_an_image_is_never_overwritten_by_its_copy(
     ask: Callable[..., Done], server: Peer, tmp_path: Path
 ) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(golden("picture.jpg"))
-    told = failed(ask(path, "--draw", tmp_path))
-    assert told.startswith(f"error: {path}: would be overwritten by its copy")
+    message = failed(ask(path, "--draw", tmp_path))
+    assert message.startswith(f"error: {path}: would be overwritten by its copy")
     assert path.read_bytes() == golden("picture.jpg")
     assert server.asked == []
 
@@ -338,15 +338,15 @@ def test_a_folder_to_draw_into_that_is_a_file_is_named(
     ask: Callable[..., Done], tmp_path: Path
 ) -> None:
     (tmp_path / "taken").touch()
-    told = failed(ask(PICTURE, "--draw", tmp_path / "taken"))
-    assert f"{tmp_path}/taken" in told
-    assert "--draw" in told
+    message = failed(ask(IMAGE, "--draw", tmp_path / "taken"))
+    assert f"{tmp_path}/taken" in message
+    assert "--draw" in message
 
 
 # What goes wrong
 
 
-def test_a_broken_picture_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_broken_image_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(golden("picture.jpg")[:200])
     assert failed(ask(path)).startswith(f"error: {path}: cannot be decoded (")
@@ -364,11 +364,11 @@ def test_empty_stdin_is_named(ask: Callable[..., Done]) -> None:
     assert failed(ask("-", input=b"")).startswith("error: -: is empty")
 
 
-def test_a_missing_picture_is_named(ask: Callable[..., Done]) -> None:
+def test_a_missing_image_is_named(ask: Callable[..., Done]) -> None:
     assert failed(ask("no.jpg")).startswith("error: no.jpg: no such file")
 
 
-def test_a_folder_without_pictures_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(ask: Callable[..., Done], tmp_path: Path) -> None:
     assert failed(ask(tmp_path)).startswith(f"error: {tmp_path}: no image in this folder")
 
 
@@ -376,7 +376,7 @@ def test_a_pattern_without_a_match_is_named(ask: Callable[..., Done]) -> None:
     assert failed(ask("nowhere/*.jpg")).startswith("error: nowhere/*.jpg: no file matches")
 
 
-def test_one_bad_picture_does_not_stop_the_others(ask: Callable[..., Done], tmp_path: Path) -> None:
+def test_one_bad_image_does_not_stop_the_others(ask: Callable[..., Done], tmp_path: Path) -> None:
     for name, content in {
         "a.jpg": golden("picture.jpg"),
         "b.jpg": b"no",
@@ -388,16 +388,16 @@ def test_one_bad_picture_does_not_stop_the_others(ask: Callable[..., Done], tmp_
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert ["error" in line for line in lines] == [False, True, False]
     assert [Path(line["picture"]).name for line in lines] == ["a.jpg", "b.jpg", "c.jpg"]
-    told = done.stderr.decode()
-    assert f"error: {tmp_path}/b.jpg: cannot be decoded" in told
-    assert told.endswith("error: 1 of 3 images failed; see the errors above\n")
+    message = done.stderr.decode()
+    assert f"error: {tmp_path}/b.jpg: cannot be decoded" in message
+    assert message.endswith("error: 1 of 3 images failed; see the errors above\n")
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["a.jpg", "c.jpg"]
 
 
-def test_a_picture_the_server_refuses_is_named() -> None:
+def test_an_image_that_the_server_rejects_is_named() -> None:
     with peer(lambda _: Answer(400, golden("answer_error.json"))) as server:
-        done = petbox("detect", PICTURE, "--url", server.url)
-    assert failed(done).startswith(f"error: {PICTURE}: the server rejected it (400): assertion")
+        done = petbox("detect", IMAGE, "--url", server.url)
+    assert failed(done).startswith(f"error: {IMAGE}: the server rejected it (400): assertion")
 
 
 def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
@@ -407,36 +407,36 @@ def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
         )
 
     with peer(dying) as server:
-        words = (PICTURE, GOLDEN / "picture.png", "-", "--parallel", "1", "--url", server.url)
+        words = (IMAGE, GOLDEN / "picture.png", "-", "--parallel", "1", "--url", server.url)
         done = petbox("detect", *words, input=golden("picture.jpg"))
     assert failed(done) == f"error: {server.url}: responded 503: gone\n"
     assert done.stdout.count(b"\n") == 2
     assert len(server.asked) == 2
 
 
-def test_no_server_is_told_with_the_command_that_starts_one() -> None:
-    done = petbox("detect", PICTURE, "--url", "http://127.0.0.1:9")  # the discard service
+def test_no_server_is_reported_with_the_command_that_starts_one() -> None:
+    done = petbox("detect", IMAGE, "--url", "http://127.0.0.1:9")  # the discard service
     assert "http://127.0.0.1:9: no server responds there" in failed(done)
     assert "petbox serve MODEL" in failed(done)
 
 
 @pytest.mark.parametrize("answer", [b"<html>hello</html>", b'{"predictions": [[0.1, 0.9]]}'])
-def test_an_answer_of_another_server_is_told(answer: bytes) -> None:
+def test_an_answer_of_another_server_is_reported(answer: bytes) -> None:
     with peer(lambda _: Answer(200, answer)) as server:
-        done = petbox("detect", PICTURE, "--url", server.url)
-    assert f"{PICTURE}: not a response of TensorFlow Serving's predict API" in failed(done)
+        done = petbox("detect", IMAGE, "--url", server.url)
+    assert f"{IMAGE}: not a response of TensorFlow Serving's predict API" in failed(done)
 
 
-def test_a_model_that_answers_nan_is_told() -> None:
+def test_a_model_that_answers_nan_is_reported() -> None:
     with peer(lambda _: Answer(200, golden("answer_nan.json"))) as server:
-        done = petbox("detect", PICTURE, "--url", server.url)
+        done = petbox("detect", IMAGE, "--url", server.url)
     assert "the model returns NaN or Infinity" in failed(done)
 
 
 # SageMaker, and what may not be installed
 
 
-def test_an_endpoint_is_asked_by_its_name(server: Peer, tmp_path: Path) -> None:
+def test_an_endpoint_is_invoked_by_its_name(server: Peer, tmp_path: Path) -> None:
     env = {
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ACCESS_KEY_ID": "local",
@@ -444,27 +444,27 @@ def test_an_endpoint_is_asked_by_its_name(server: Peer, tmp_path: Path) -> None:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
     }
-    done = petbox("detect", PICTURE, "--endpoint", "pets", env=env)
+    done = petbox("detect", IMAGE, "--endpoint", "pets", env=env)
     assert shown_names(done) == ["Abyssinian", "yorkshire_terrier"]
     assert [asked.path for asked in server.asked] == ["/endpoints/pets/invocations"]
 
 
 @pytest.mark.parametrize(
-    ("module", "words", "told"),
+    ("module", "words", "message"),
     [
         ("PIL", ("--url", "http://localhost:1"), "Pillow is not installed; .*[client]"),
         ("boto3", ("--endpoint", "pets"), "boto3 is not installed; .*[aws]"),
     ],
 )
 def test_a_missing_extra_is_answered_with_the_pip_line(
-    tmp_path: Path, module: str, words: tuple[str, ...], told: str
+    tmp_path: Path, module: str, words: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / module).mkdir()
     missing = f"raise ModuleNotFoundError('No module named {module}', name='{module}')"
     (tmp_path / module / "__init__.py").write_text(missing)
     env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT)])}
-    line = failed(petbox("detect", PICTURE, *words, env=env))
-    first, last = told.split(".*")
+    line = failed(petbox("detect", IMAGE, *words, env=env))
+    first, last = message.split(".*")
     assert line.startswith(f"error: {first}")
     assert f"pip install './{last}'" in line
     assert petbox("detect", "--help", env=env).returncode == 0
@@ -477,4 +477,4 @@ def test_a_plain_install_without_rich_is_enough_for_a_pipe(server: Peer, tmp_pat
         "raise ModuleNotFoundError('No module named rich', name='rich')"
     )
     env = {"PYTHONPATH": str(tmp_path / "site")}
-    assert petbox("detect", PICTURE, "--url", server.url, env=env, cwd=tmp_path).returncode == 0
+    assert petbox("detect", IMAGE, "--url", server.url, env=env, cwd=tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""`petbox train PHOTOS`: what is chosen, what is passed on, and what is refused."""
+"""`petbox train PHOTOS`: what is chosen, what is passed on, and what is rejected."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_small_memory_takes_a_small_batch(photos: Path, monkeypatch: pytest.Mo
     assert "--batch-size=3" in stages(photos, preset="faster_rcnn_mobilenet_v2_pets")["train"]
 
 
-def test_what_was_chosen_stays_and_what_was_asked_is_compared(photos: Path) -> None:
+def test_what_was_chosen_stays_and_what_was_requested_is_compared(photos: Path) -> None:
     first = stages(photos, steps=9)
     for number in range(30, 40):
         (photos / f"{number}.jpg").unlink()

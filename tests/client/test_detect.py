@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.aws import Recorded, recorded
-from support.command_line import PICTURE, Done, failed, petbox
+from support.command_line import IMAGE, Done, failed, petbox
 from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
 from support.serving import tiny_detector
 
@@ -26,7 +26,7 @@ from petbox.images import photos
 from petbox.images.shrink import shrink
 
 MANY = 40
-OTHER_PICTURE = str(GOLDEN / "picture.png")
+OTHER_IMAGE = str(GOLDEN / "picture.png")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def album(tmp_path: Path) -> Path:
     return folder
 
 
-def sent_picture(asked: Asked) -> Image.Image:
+def sent_image(asked: Asked) -> Image.Image:
     (instance,) = json.loads(asked.body)["instances"]
     return Image.open(io.BytesIO(base64.b64decode(instance["b64"])))
 
@@ -55,7 +55,7 @@ def numbers(done: Done) -> list[int]:
 # Many at once
 
 
-def test_no_more_are_under_way_than_asked_for_and_the_order_is_kept(album: Path) -> None:
+def test_at_most_parallel_are_in_progress_and_the_order_is_kept(album: Path) -> None:
     """The server responds in pairs only, the later request first."""
     pair = threading.Barrier(2)
     later_is_out = threading.Event()
@@ -68,7 +68,7 @@ def test_no_more_are_under_way_than_asked_for_and_the_order_is_kept(album: Path)
             under_way += 1
             most = max(most, under_way)
         pair.wait(30)
-        if sent_picture(asked).width % 2 == 0:
+        if sent_image(asked).width % 2 == 0:
             later_is_out.wait(30)
             later_is_out.clear()
         else:
@@ -89,7 +89,7 @@ def test_a_bad_image_among_many_fails_alone(album: Path) -> None:
     (album / "07.png").write_bytes(b"no picture")
 
     def answer(asked: Asked) -> Answer:
-        if sent_picture(asked).width == 40 + 21:
+        if sent_image(asked).width == 40 + 21:
             return Answer(400, b'{"error": "instances[0] is not to my taste"}')
         return named_detector(asked)
 
@@ -106,7 +106,7 @@ def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path
     failing = threading.Event()
 
     def answer(asked: Asked) -> Answer:
-        number = sent_picture(asked).width - 40
+        number = sent_image(asked).width - 40
         if number == 10:
             failing.set()
             return Answer(502, b'{"error": "the model server is not there"}')
@@ -117,7 +117,7 @@ def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path
     with peer(answer) as server:
         done = petbox("detect", album, "--url", server.url, "--json", "--parallel", "4")
     assert failed(done) == f"error: {server.url}: responded 502: the model server is not there\n"
-    answered = sorted(sent_picture(asked).width - 40 for asked in server.asked)
+    answered = sorted(sent_image(asked).width - 40 for asked in server.asked)
     assert numbers(done) == [number for number in answered if number != 10]
     assert answered[:11] == list(range(11))
     assert len(answered) <= 11 + 2 * 3  # the failure takes its time to arrive
@@ -169,32 +169,32 @@ def test_a_failure_in_the_work_is_raised(parallel: int) -> None:
 # Overloaded servers
 
 
-def busy_at_first(times: int, refused: Answer) -> Callable[[Asked], Answer]:
+def busy_at_first(times: int, rejected: Answer) -> Callable[[Asked], Answer]:
     left = iter(range(times))
-    return lambda asked: refused if next(left, None) is not None else named_detector(asked)
+    return lambda asked: rejected if next(left, None) is not None else named_detector(asked)
 
 
 @pytest.mark.parametrize(
-    "refused",
+    "rejected",
     [
         Answer(429, b'{"error": "too many"}'),
         Answer(429, b"slow down", {"Content-Type": "text/plain"}),
         Answer(503, b'{"error": "the model is busy"}', {"Retry-After": "0"}),
     ],
 )
-def test_a_busy_server_is_retried(refused: Answer) -> None:
-    with peer(busy_at_first(2, refused)) as server:
-        done = petbox("detect", PICTURE, "--url", server.url, "--json")
+def test_a_busy_server_is_retried(rejected: Answer) -> None:
+    with peer(busy_at_first(2, rejected)) as server:
+        done = petbox("detect", IMAGE, "--url", server.url, "--json")
     assert done.returncode == 0, done.stderr
     assert len(server.asked) == 3
-    assert done.stderr.count(b"waiting") == 1  # told once
-    assert f"responded {refused.status}".encode() in done.stderr
+    assert done.stderr.count(b"waiting") == 1  # reported once
+    assert f"responded {rejected.status}".encode() in done.stderr
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 502, 503, 504])
 def test_nothing_else_is_sent_again(status: int) -> None:
     with peer(lambda _: Answer(status, b'{"error": "no"}')) as server:
-        done = petbox("detect", PICTURE, "--url", server.url)
+        done = petbox("detect", IMAGE, "--url", server.url)
     assert done.returncode == 1
     assert len(server.asked) == 1
 
@@ -248,7 +248,7 @@ def test_a_pause_ends_when_the_work_is_over() -> None:
 
 def test_a_model_needs_no_server(tmp_path: Path) -> None:
     tiny_detector(tmp_path / "model" / "1", named=True)
-    done = petbox("detect", PICTURE, "--model", tmp_path / "model", "--json", "--min-score", "0")
+    done = petbox("detect", IMAGE, "--model", tmp_path / "model", "--json", "--min-score", "0")
     assert (done.returncode, done.stderr) == (0, b"")
     (line,) = said(done)
     (one,) = line["detections"]
@@ -256,7 +256,7 @@ def test_a_model_needs_no_server(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    line = failed(petbox("detect", PICTURE, "--model", tmp_path))
+    line = failed(petbox("detect", IMAGE, "--model", tmp_path))
     assert line.startswith(f"error: {tmp_path}: no model; found: nothing; expected: saved_model.pb")
 
 
@@ -268,7 +268,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_only_one_detector_can_be_named(words: tuple[str, ...], both: str) -> None:
-    done = petbox("detect", PICTURE, *words)
+    done = petbox("detect", IMAGE, *words)
     assert done.returncode == 2
     assert f"{both} exclude each other" in done.stderr.decode()
 
@@ -292,9 +292,9 @@ def test_csv_has_a_head_and_a_line_a_detection(tmp_path: Path) -> None:
     path = tmp_path / 'the "best", 1.jpg'
     path.write_bytes(golden("picture.jpg"))
     with peer(named_detector) as server:
-        done = petbox("detect", path, PICTURE, "--url", server.url, "--csv", "--min-score", "0.9")
+        done = petbox("detect", path, IMAGE, "--url", server.url, "--csv", "--min-score", "0.9")
     rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
-    assert [row["picture"] for row in rows] == [str(path), PICTURE]
+    assert [row["picture"] for row in rows] == [str(path), IMAGE]
     assert rows[0] == {
         "picture": str(path),
         "width": "24",
@@ -311,7 +311,7 @@ def test_csv_has_a_head_and_a_line_a_detection(tmp_path: Path) -> None:
 
 def test_csv_of_nothing_has_its_head() -> None:
     with peer(named_detector) as server:
-        done = petbox("detect", PICTURE, "--url", server.url, "--csv", "--min-score", "1")
+        done = petbox("detect", IMAGE, "--url", server.url, "--csv", "--min-score", "1")
     assert done.stdout.decode().splitlines() == [
         "picture,width,height,label,id,score,ymin,xmin,ymax,xmax"
     ]
@@ -322,7 +322,7 @@ def test_csv_of_nothing_has_its_head() -> None:
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Path:
-    """A picture of 1200x800 that no format makes small: 2.9 MB, a request of 3.8 MB."""
+    """An image of 1200x800 that no format makes small: 2.9 MB, a request of 3.8 MB."""
     path = tmp_path / "noise.png"
     content = random.Random(0).randbytes(1200 * 800 * 3)
     Image.frombytes("RGB", (1200, 800), content).save(path, compress_level=0)
@@ -332,8 +332,8 @@ def noise(tmp_path: Path) -> Path:
 def test_an_image_over_the_limit_is_rejected_before_it_is_sent(noise: Path) -> None:
     with peer(named_detector) as server:
         words = ("--url", server.url, "--limit", "3")
-        told = failed(petbox("detect", noise, *words))
-        assert told == (
+        message = failed(petbox("detect", noise, *words))
+        assert message == (
             f"error: {noise}: makes a request of 3.7 MB, and the server, by --limit, takes 3 MB; "
             "use --fit (in Python fit=True) to send a smaller copy\n"
         )
@@ -344,11 +344,11 @@ def test_an_image_over_the_limit_is_rejected_before_it_is_sent(noise: Path) -> N
 def test_an_image_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path: Path) -> None:
     words = ("--limit", "0.5", "--fit", "--json", "--draw", str(tmp_path / "found"))
     with peer(named_detector) as server:
-        done = petbox("detect", noise, PICTURE, "--url", server.url, *words)
+        done = petbox("detect", noise, IMAGE, "--url", server.url, *words)
     assert done.returncode == 0, done.stderr
     (large,) = (asked for asked in server.asked if len(asked.body) > 10_000)
     assert 0.3 * 2**19 < len(large.body) <= 2**19
-    sent = sent_picture(large)
+    sent = sent_image(large)
     assert sent.width / sent.height == pytest.approx(1.5, abs=0.01)
     line, other = said(done)
     assert (line["width"], line["height"]) == (1200, 800)  # of the original
@@ -419,15 +419,15 @@ def big(tmp_path: Path) -> Path:
 
 def test_a_small_image_needs_no_permission_to_describe_the_endpoint() -> None:
     with peer(named_detector) as server, recorded() as account:
-        done = at_aws(server, account, PICTURE)
+        done = at_aws(server, account, IMAGE)
     assert (done.returncode, done.stderr) == (0, b"")
     assert account.calls == []
 
 
 def test_the_limit_of_a_serverless_endpoint_is_checked_before_the_call(big: Path) -> None:
     with peer(named_detector) as server, recorded(DescribeEndpoint=SERVERLESS) as account:
-        told = failed(at_aws(server, account, big))
-        assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; use --fit" in told
+        message = failed(at_aws(server, account, big))
+        assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; use --fit" in message
         assert server.asked == []
         assert at_aws(server, account, big, "--fit").returncode == 0
     assert len(server.asked[0].body) <= 4 * 2**20
@@ -446,26 +446,26 @@ def test_without_permission_to_describe_the_endpoint_the_flag_is_named(big: Path
     with peer(named_detector) as server, recorded() as account:
         done = at_aws(server, account, big, twin)
     assert done.returncode == 0
-    told, progress = done.stderr.decode().splitlines()  # once for both
-    assert told.startswith("endpoint pets: AccessDeniedException: not allowed to call Describe")
-    assert told.endswith("assuming a limit of 25 MB; for a serverless endpoint use --limit 4")
+    message, progress = done.stderr.decode().splitlines()  # once for both
+    assert message.startswith("endpoint pets: AccessDeniedException: not allowed to call Describe")
+    assert message.endswith("assuming a limit of 25 MB; for a serverless endpoint use --limit 4")
     assert progress.startswith("detect: 2/2")
 
 
 def test_a_request_that_aws_rejects_as_too_large_fails_only_its_image() -> None:
     def answer(asked: Asked) -> Answer:
         if len(server.asked) == 1:
-            return aws_refusal("ValidationError", "Request 1-2 has oversize body.", 400)
+            return aws_rejection("ValidationError", "Request 1-2 has oversize body.", 400)
         return named_detector(asked)
 
     with peer(answer) as server, recorded() as account:
-        done = at_aws(server, account, PICTURE, OTHER_PICTURE, "--parallel", "1", "--json")
+        done = at_aws(server, account, IMAGE, OTHER_IMAGE, "--parallel", "1", "--json")
     assert ["error" in line for line in said(done)] == [True, False]
     assert "oversize body" in said(done)[0]["error"]
     assert "use --fit and a smaller --limit" in said(done)[0]["error"]
 
 
-def aws_refusal(code: str, text: str, status: int) -> Answer:
+def aws_rejection(code: str, text: str, status: int) -> Answer:
     body = json.dumps({"Message": text}).encode()
     return Answer(status, body, {"x-amzn-ErrorType": code})
 
@@ -476,38 +476,38 @@ def model_error(status: int, text: str) -> Answer:
 
 
 @pytest.mark.parametrize(
-    "refused",
+    "rejected",
     [
-        aws_refusal("ThrottlingException", "Rate exceeded", 400),
-        aws_refusal("ModelNotReadyException", "still loading", 429),
-        aws_refusal("ServiceUnavailable", "try your call again", 503),
+        aws_rejection("ThrottlingException", "Rate exceeded", 400),
+        aws_rejection("ModelNotReadyException", "still loading", 429),
+        aws_rejection("ServiceUnavailable", "try your call again", 503),
         model_error(503, '{"error": "the model is busy"}'),
         model_error(429, "slow down"),
     ],
 )
-def test_a_busy_endpoint_is_retried(refused: Answer) -> None:
-    with peer(busy_at_first(2, refused)) as server, recorded() as account:
-        done = at_aws(server, account, PICTURE)
+def test_a_busy_endpoint_is_retried(rejected: Answer) -> None:
+    with peer(busy_at_first(2, rejected)) as server, recorded() as account:
+        done = at_aws(server, account, IMAGE)
     assert done.returncode == 0, done.stderr
     assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
-    ("refused", "told"),
+    ("rejected", "message"),
     [
         (model_error(400, '{"error": "instances[0]: is empty"}'), "(400): instances[0]: is empty"),
         (model_error(500, "Traceback ..."), "responded 500, not in JSON: Traceback"),
-        (aws_refusal("InternalFailure", "sorry", 500), "InternalFailure: sorry"),
-        (aws_refusal("ValidationError", "Endpoint pets not found.", 400), "not found"),
+        (aws_rejection("InternalFailure", "sorry", 500), "InternalFailure: sorry"),
+        (aws_rejection("ValidationError", "Endpoint pets not found.", 400), "not found"),
         (
-            aws_refusal("AccessDeniedException", "no", 403),
+            aws_rejection("AccessDeniedException", "no", 403),
             "AccessDeniedException: no; ask the account's administrator",
         ),
     ],
 )
-def test_an_endpoint_that_rejects_is_not_retried(refused: Answer, told: str) -> None:
-    with peer(lambda _: refused) as server, recorded() as account:
-        line = failed(at_aws(server, account, PICTURE))
-    assert told in line
+def test_an_endpoint_that_rejects_is_not_retried(rejected: Answer, message: str) -> None:
+    with peer(lambda _: rejected) as server, recorded() as account:
+        line = failed(at_aws(server, account, IMAGE))
+    assert message in line
     assert "ModelError" not in line
     assert len(server.asked) == 1

@@ -19,7 +19,7 @@ from petbox.client.download import Address, Limits, NotAnImage, TooLarge, fetch,
 from petbox.errors import DataError
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
-PICTURE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
+IMAGE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
 
 
 def here(address: Address) -> bool:
@@ -75,7 +75,7 @@ def test_only_what_the_whole_internet_reaches_is_public(address: str, public: bo
 
 
 def test_an_image_is_fetched_without_credentials() -> None:
-    with peer(lambda _: PICTURE) as server:
+    with peer(lambda _: IMAGE) as server:
         assert fetch(f"{server.url}/a/cat.jpg?size=2", may_reach=here) == JPEG
     (asked,) = server.asked
     assert asked.path == "/a/cat.jpg?size=2"
@@ -122,14 +122,14 @@ def test_only_addresses_of_the_web_are_taken(url: str) -> None:
 
 
 def test_an_address_with_a_password_is_rejected_without_repeating_it() -> None:
-    with pytest.raises(DataError, match="give one without") as refused:
+    with pytest.raises(DataError, match="give one without") as rejected:
         fetch("https://me:secret@example.org/cat.jpg")
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(rejected.value)
 
 
 def test_a_redirect_is_followed() -> None:
     def answer(asked: Asked) -> Answer:
-        return PICTURE if asked.path == "/b.jpg" else Answer(302, b"", {"Location": "b.jpg"})
+        return IMAGE if asked.path == "/b.jpg" else Answer(302, b"", {"Location": "b.jpg"})
 
     assert got(answer, "/a.jpg") == JPEG
 
@@ -156,7 +156,7 @@ def test_the_connection_goes_to_the_address_that_was_checked() -> None:
         judged.append(str(address))
         return address.is_loopback
 
-    with peer(lambda _: PICTURE) as server:
+    with peer(lambda _: IMAGE) as server:
         assert fetch(f"http://localhost:{server.port}/", may_reach=note) == JPEG
     assert judged and len(judged) == len(set(judged))
 
@@ -173,11 +173,11 @@ def test_one_address_that_is_not_public_spoils_a_name_with_several() -> None:
         (Answer(200, b"<html>", {"Content-Type": "text/html"}), NotAnImage, "is text/html"),
         (Answer(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAnImage, "svg"),
         (
-            Answer(200, JPEG, {**PICTURE.headers, "Content-Encoding": "gzip"}),
+            Answer(200, JPEG, {**IMAGE.headers, "Content-Encoding": "gzip"}),
             NotAnImage,
             "compressed",
         ),
-        (Answer(200, JPEG * 100, PICTURE.headers), TooLarge, "more than"),
+        (Answer(200, JPEG * 100, IMAGE.headers), TooLarge, "more than"),
     ],
     ids=["404", "html", "svg", "gzip", "large"],
 )

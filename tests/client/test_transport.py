@@ -180,7 +180,7 @@ def test_a_rejection_that_comes_before_all_is_sent_is_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer = b'{"error": "the body is larger than 25 MB"}'
 
-        def refuse() -> None:
+        def reject() -> None:
             connection, _ = listener.accept()
             connection.recv(1000)
             head = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\n"
@@ -190,7 +190,7 @@ def test_a_rejection_that_comes_before_all_is_sent_is_read() -> None:
                 pass
             connection.close()
 
-        thread = threading.Thread(target=refuse)
+        thread = threading.Thread(target=reject)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(WireError, match=r"413\): the body is larger than 25 MB"):
@@ -219,10 +219,10 @@ def test_what_is_wrong_with_the_server_is_an_error_of_the_service(status: int) -
 
 def test_an_error_page_is_distinguished_from_a_response() -> None:
     page = b"<html>\n<h1>502 Bad Gateway</h1></html>"
-    told = r"responded 502, not in JSON: <html> <h1>502"
+    message = r"responded 502, not in JSON: <html> <h1>502"
     with (
         peer(lambda _: Answer(502, page, {"Content-Type": "text/html"})) as server,
-        pytest.raises(ServiceError, match=told),
+        pytest.raises(ServiceError, match=message),
     ):
         Http(server.url).send(b"{}")
 

@@ -24,12 +24,12 @@ def decode() -> Any:
     return lambda data, index=0: graph(tf.constant(index), tf.constant(data)).numpy()
 
 
-def refusal(decode: Any, data: bytes, index: int = 0) -> str:
+def rejection(decode: Any, data: bytes, index: int = 0) -> str:
     from petbox.tf import tf
 
-    with pytest.raises(tf.errors.InvalidArgumentError) as refused:
+    with pytest.raises(tf.errors.InvalidArgumentError) as rejected:
         decode(data, index)
-    return str(refused.value)
+    return str(rejected.value)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -54,18 +54,18 @@ def test_each_format_is_read_whole(decode: Any, kind: str, size: tuple[int, int]
         (b"GIF89a" + bytes(40), "is corrupt or truncated; send the whole file"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_place(decode: Any, data: bytes, reason: str) -> None:
-    assert f"[image 7 of the request {reason}]" in refusal(decode, data, index=7)
+def test_an_invalid_image_is_rejected_by_its_index(decode: Any, data: bytes, reason: str) -> None:
+    assert f"[image 7 of the request {reason}]" in rejection(decode, data, index=7)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_a_file_cut_off_anywhere_is_refused(decode: Any, kind: str) -> None:
+def test_a_file_cut_off_anywhere_is_rejected(decode: Any, kind: str) -> None:
     file = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(file, format=kind)
     whole = file.getvalue()
     for share in (0.3, 0.6, 0.9):
         cut = whole[: int(len(whole) * share)]
-        assert "[image 0 of the request is corrupt or truncated" in refusal(decode, cut)
+        assert "[image 0 of the request is corrupt or truncated" in rejection(decode, cut)
 
 
 def test_the_limit_is_the_models_own() -> None:
@@ -79,20 +79,20 @@ def test_the_limit_is_the_models_own() -> None:
         decode_files.decode(0, file.getvalue(), most_pixels=1099)
 
 
-def test_a_bomb_is_refused_by_its_header(decode: Any) -> None:
+def test_a_bomb_is_rejected_by_its_header(decode: Any) -> None:
     """4 GB of pixels in a file of a few hundred bytes: they are never decoded."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     )
-    assert "40000x40000, more than the 40000000 pixels allowed" in refusal(decode, png)
+    assert "40000x40000, more than the 40000000 pixels allowed" in rejection(decode, png)
 
 
-def test_a_webp_without_the_name_of_its_first_part_is_refused(decode: Any) -> None:
+def test_a_webp_without_the_name_of_its_first_part_is_rejected(decode: Any) -> None:
     """The decoder reads 12000x12000; the header's usual place has a small size."""
     pixels = bytes.fromhex("2fdfeeb70b07d0842634a1ff8188e87f6400") + bytes(40)
-    said = refusal(decode, b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels)
+    said = rejection(decode, b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels)
     assert "[image 0 of the request is corrupt or truncated" in said
 
 
@@ -103,5 +103,5 @@ def test_a_gif_is_read_whole_however_long_it_is(decode: Any) -> None:
     noise = Image.fromarray(rng.integers(0, 255, (400, 500), np.uint8))
     noise.save(file, "GIF", save_all=True, append_images=[noise.rotate(90)])
     assert len(file.getvalue()) > 3 * 2**16
-    wanted = np.asarray(Image.open(file).convert("RGB"))
-    assert (decode(file.getvalue()) == wanted).all()
+    expected = np.asarray(Image.open(file).convert("RGB"))
+    assert (decode(file.getvalue()) == expected).all()

@@ -22,7 +22,7 @@ from support.exporting import NAMES, Exported, counted_opens, file, noise, rando
 from petbox.data import labels
 from petbox.errors import PetboxError
 
-PICTURES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
+IMAGES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
 BROKEN = file(noise(300, 200))[:2000]
 STRINGS = "encoded_image_string_tensor"
 
@@ -114,11 +114,13 @@ def test_signatures_are_those_of_the_object_detection_api(
     assert {tf.as_dtype(v.dtype).name for v in outputs.values()} == {"float32"}
 
 
-def test_pictures_of_different_sizes_in_one_request_are_answered_as_alone(plain: Exported) -> None:
-    together = plain(*PICTURES)
+def test_images_of_different_sizes_in_one_request_match_single_ones(
+    plain: Exported,
+) -> None:
+    together = plain(*IMAGES)
     assert together["detection_boxes"].shape == (3, 100, 4)
-    for at, picture in enumerate(PICTURES):
-        _same(_of(together, at), _of(plain(picture), 0))
+    for at, image in enumerate(IMAGES):
+        _same(_of(together, at), _of(plain(image), 0))
 
 
 def test_the_three_input_types_say_the_same(
@@ -126,15 +128,15 @@ def test_the_three_input_types_say_the_same(
 ) -> None:
     from petbox.tf import tf
 
-    for picture in PICTURES:
-        wanted = _of(plain(picture), 0)
-        _same(_of(batching(_example(picture)), 0), wanted)
-        pixels = tf.io.decode_image(picture, channels=3, expand_animations=False).numpy()
-        _same(_of(of_pixels(pixels), 0), wanted)
+    for image in IMAGES:
+        expected = _of(plain(image), 0)
+        _same(_of(batching(_example(image)), 0), expected)
+        pixels = tf.io.decode_image(image, channels=3, expand_animations=False).numpy()
+        _same(_of(of_pixels(pixels), 0), expected)
 
 
 def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
-    whole, short = plain(*PICTURES), plain(*PICTURES, signature="detect")
+    whole, short = plain(*IMAGES), plain(*IMAGES, signature="detect")
     sure = (whole["detection_scores"] >= 0.05).sum(axis=1)
     assert short["num_detections"].tolist() == sure.tolist()
     assert short["detection_boxes"].shape == (3, sure.max(), 4)
@@ -147,44 +149,44 @@ def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
         assert short["detection_names"][at].tolist() == names + [b""] * (sure.max() - count)
 
 
-def test_draw_gives_each_picture_back_with_boxes_in_their_class_colours(plain: Exported) -> None:
+def test_draw_gives_each_image_back_with_boxes_in_their_class_colors(plain: Exported) -> None:
     from petbox.images.draw import color
 
     large = file(noise(640, 480, 5))
-    drawn = plain(large, *PICTURES, signature="draw")["image_bytes"]
-    pictures = [Image.open(io.BytesIO(one)) for one in drawn]
-    assert [one.size for one in pictures] == [(640, 480), (300, 200), (64, 501), (128, 128)]
-    assert {one.format for one in pictures} == {"JPEG"}
+    drawn = plain(large, *IMAGES, signature="draw")["image_bytes"]
+    images = [Image.open(io.BytesIO(one)) for one in drawn]
+    assert [one.size for one in images] == [(640, 480), (300, 200), (64, 501), (128, 128)]
+    assert {one.format for one in images} == {"JPEG"}
     found = plain(large)
     count = int((found["detection_scores"] >= 0.5).sum())
     assert count, "there is something to draw"
-    pixels = np.asarray(pictures[0]).astype(int)
+    pixels = np.asarray(images[0]).astype(int)
     ymin, xmin, ymax, xmax = (found["detection_boxes"][0, 0] * (479, 639, 479, 639)).round()
-    wanted = color(int(found["detection_classes"][0, 0]))
+    expected = color(int(found["detection_classes"][0, 0]))
     middle = int(ymin + ymax) // 2, int(xmin + xmax) // 2
     for y, x in ((middle[0], int(xmin) + 1), (int(ymin) + 1, middle[1])):
-        assert np.abs(pixels[y, x] - wanted).max() < 60, "JPEG smears a little"
+        assert np.abs(pixels[y, x] - expected).max() < 60, "JPEG smears a little"
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "detect", "draw"])
-def test_a_broken_picture_is_named_by_its_place(plain: Exported, signature: str) -> None:
-    said = plain.refusal(*PICTURES, BROKEN, signature=signature)
+def test_an_invalid_image_is_named_by_its_index(plain: Exported, signature: str) -> None:
+    said = plain.rejection(*IMAGES, BROKEN, signature=signature)
     assert "image 3 of the request is corrupt or truncated; send the whole file" in said
-    assert "image 1 of the request is empty" in plain.refusal(PICTURES[0], b"")
+    assert "image 1 of the request is empty" in plain.rejection(IMAGES[0], b"")
 
 
 def test_what_is_no_example_is_named_by_its_place(batching: Exported) -> None:
-    sound = _example(PICTURES[0])
+    sound = _example(IMAGES[0])
     said = "image 1 of the request is not a serialized tf.Example with an image in image/encoded"
-    assert said in batching.refusal(sound, b"not one")
-    assert said in batching.refusal(sound, b"")
-    assert "image 1 of the request is corrupt" in batching.refusal(sound, _example(BROKEN))
+    assert said in batching.rejection(sound, b"not one")
+    assert said in batching.rejection(sound, b"")
+    assert "image 1 of the request is corrupt" in batching.rejection(sound, _example(BROKEN))
 
 
-def test_a_request_must_hold_pictures_but_not_too_many(plain: Exported) -> None:
-    assert "the request contains no image" in plain.refusal(signature="detect")
+def test_a_request_must_hold_images_but_not_too_many(plain: Exported) -> None:
+    assert "the request contains no image" in plain.rejection(signature="detect")
     tiny = file(noise(8, 8))
-    assert "contains more than 64 images; send fewer" in plain.refusal(*[tiny] * 65)
+    assert "contains more than 64 images; send fewer" in plain.rejection(*[tiny] * 65)
 
 
 def test_every_signature_is_warmed_up_by_the_model_server(
@@ -197,17 +199,17 @@ def test_every_signature_is_warmed_up_by_the_model_server(
         assert warmup.warm_up(loaded, folder) == requests
 
 
-def test_no_warm_up_request_is_one_that_the_model_refuses() -> None:
+def test_no_warm_up_request_is_one_that_the_model_rejects() -> None:
     from petbox.export import exporter
     from petbox.export.canvases import fitting
     from petbox.export.signatures import Settings
 
     network: Any = SimpleNamespace(canvases=fitting(1024, 1024, 64))
     small = Settings(most_pixels=50_000, input_type="image_tensor")
-    pictures = [inputs["inputs"] for _, inputs in exporter._warmup(small, network)]
-    assert len(pictures) == 3 + 3
-    assert all(40_000 < height * width <= 50_000 for _, height, width, _ in map(np.shape, pictures))
-    assert len({np.shape(one) for one in pictures}) == 3, "square, lying, standing"
+    images = [inputs["inputs"] for _, inputs in exporter._warmup(small, network)]
+    assert len(images) == 3 + 3
+    assert all(40_000 < height * width <= 50_000 for _, height, width, _ in map(np.shape, images))
+    assert len({np.shape(one) for one in images}) == 3, "square, lying, standing"
 
 
 def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> None:
@@ -240,14 +242,14 @@ def test_each_file_of_a_run_is_read_once(
 # Batching
 
 
-def test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused(
+def test_an_invalid_image_in_a_batch_fails_only_its_own_request(
     plain: Exported, batching: Exported
 ) -> None:
     requests = [file(noise(200 + 10 * n, 150, n)) for n in range(16)]
-    wanted = [_of(plain(picture), 0) for picture in requests]
+    expected = [_of(plain(image), 0) for image in requests]
     requests[5] = requests[11] = BROKEN
-    answers = _at_once(batching, [_example(picture) for picture in requests])
-    for at, (answer, alone) in enumerate(zip(answers, wanted, strict=True)):
+    answers = _at_once(batching, [_example(image) for image in requests])
+    for at, (answer, alone) in enumerate(zip(answers, expected, strict=True)):
         if at in (5, 11):
             assert "image 0 of the request is corrupt or truncated" in str(answer)
         else:
@@ -276,16 +278,16 @@ def _at_once(model: Exported, requests: list[bytes]) -> list[Any]:
 def test_requests_larger_than_a_batch_are_split_and_put_together_in_order(
     plain: Exported, batching: Exported
 ) -> None:
-    pictures = [file(noise(150, 100 + 7 * n, n)) for n in range(11)]
-    whole = batching(*map(_example, pictures))
-    for at, picture in enumerate(pictures):
-        _same(_of(whole, at), _of(plain(picture), 0))
+    images = [file(noise(150, 100 + 7 * n, n)) for n in range(11)]
+    whole = batching(*map(_example, images))
+    for at, image in enumerate(images):
+        _same(_of(whole, at), _of(plain(image), 0))
 
 
 # The exporter
 
 
-def test_a_model_that_differs_from_its_checkpoint_is_refused(
+def test_a_model_that_differs_from_its_checkpoint_is_rejected(
     trained: Path, plain: Exported
 ) -> None:
     from petbox.export import canvases, verify
@@ -304,7 +306,7 @@ def test_a_model_that_differs_from_its_checkpoint_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({}, ""),
         ({"order": [1, 0, 2]}, ""),
@@ -319,7 +321,7 @@ def test_a_model_that_differs_from_its_checkpoint_is_refused(
         ({"order": []}, "nothing in the export"),
     ],
 )
-def test_differences_are_told_by_detection(change: dict[str, Any], told: str) -> None:
+def test_differences_are_reported_by_detection(change: dict[str, Any], message: str) -> None:
     from petbox.export.verify import Found, compared
 
     boxes = np.array([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9], [0, 0, 1, 1]], np.float32)
@@ -331,11 +333,11 @@ def test_differences_are_told_by_detection(change: dict[str, Any], told: str) ->
         (scores + change.get("scores", 0))[order],
     )
     said = compared(Found(boxes, classes, scores), found)[2]
-    assert told in said
-    assert bool(told) == bool(said)
+    assert message in said
+    assert bool(message) == bool(said)
 
 
-def test_a_label_map_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_a_label_map_of_another_network_is_rejected(trained: Path, tmp_path: Path) -> None:
     for names in ({1: "cat"}, {**NAMES, 4: "newt"}):
         folder = tmp_path / str(len(names))
         shutil.copytree(trained, folder)
@@ -345,22 +347,25 @@ def test_a_label_map_of_another_network_is_refused(trained: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_pipeline_config_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_a_pipeline_config_of_another_network_is_rejected(trained: Path, tmp_path: Path) -> None:
     from petbox.export import exporter
 
     path = tmp_path / "pipeline.config"
-    for classes, told in ((37, "num_classes is 37, but"), (3, "its backbone is resnet 101, but")):
+    for classes, message in (
+        (37, "num_classes is 37, but"),
+        (3, "its backbone is resnet 101, but"),
+    ):
         path.write_text(
             f"model {{ faster_rcnn {{ num_classes: {classes} "
             "feature_extractor { type: 'faster_rcnn_resnet101' } } }"
         )
-        with pytest.raises(PetboxError, match=told):
+        with pytest.raises(PetboxError, match=message):
             exporter.export_inference_graph(STRINGS, path, trained, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--run", "{run}", "--out", "{run}"), "end the path with a whole number"),
         (("--run", "{run}", "--out", "{tmp}/1", "--output_directory", "{tmp}/2"), "one of them"),
@@ -370,7 +375,7 @@ def test_a_pipeline_config_of_another_network_is_refused(trained: Path, tmp_path
     ],
 )
 def test_what_cannot_be_exported_is_said_before_tensorflow_is_loaded(
-    flags: tuple[str, ...], told: str, trained: Path, tmp_path: Path, run: Any
+    flags: tuple[str, ...], message: str, trained: Path, tmp_path: Path, run: Any
 ) -> None:
     places = {"{run}": str(trained), "{tmp}": str(tmp_path)}
 
@@ -381,7 +386,7 @@ def test_what_cannot_be_exported_is_said_before_tensorflow_is_loaded(
 
     done = run("export/exporter_savedmodel.py", *map(placed, flags))
     assert done.returncode == 1
-    assert placed(told) in done.stderr
+    assert placed(message) in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -391,15 +396,15 @@ def _of(answer: dict[str, Any], at: int) -> dict[str, Any]:
     return {k: v[at, :count] for k, v in answer.items() if k != "num_detections"}
 
 
-def _same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert found.keys() == wanted.keys()
-    for key, value in wanted.items():
+def _same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=key)
 
 
-def _example(picture: bytes) -> bytes:
+def _example(image: bytes) -> bytes:
     from petbox.tf import tf
 
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
     features = tf.train.Features(feature={"image/encoded": feature})
     return bytes(tf.train.Example(features=features).SerializeToString())

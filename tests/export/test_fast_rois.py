@@ -43,10 +43,10 @@ def test_proposals(batched: bool, smallest: float) -> None:
     given = [{name: tf.constant(one) for name, one in part.items()} for part in (boxes, scores)]
     size = tf.constant([EDGES, EDGES], tf.float32)
     tiled = {name: tf.tile(one, [2, 1, 1, 1]) for name, one in anchors.items()}
-    wanted = own(*given, tiled, size, False)
+    expected = own(*given, tiled, size, False)
     found = fast_rois.proposing(own)(*given, anchors, size, False)
-    assert np.count_nonzero(wanted[1]) > 40
-    for one, other in zip(found, wanted, strict=True):
+    assert np.count_nonzero(expected[1]) > 40
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-4)
 
 
@@ -83,7 +83,7 @@ def test_crops() -> None:
     np.testing.assert_allclose(found[:, 5:], own(features, given)[:, 5:], atol=1e-5)
 
 
-def test_crops_know_the_size_of_features_when_they_are_asked() -> None:
+def test_crops_read_the_size_of_features_when_they_run() -> None:
     from petbox.export.rewrite import fast_rois
     from petbox.training.tfvision import tf
 

@@ -75,7 +75,7 @@ def test_a_large_jpeg_has_the_pixels_it_has_when_read_in_one_piece(
         assert SENTENCE.search(decode(broken))
 
 
-def test_a_small_picture_in_a_large_jpeg_is_read(decode: Any) -> None:
+def test_a_small_image_in_a_large_jpeg_is_read(decode: Any) -> None:
     from petbox.export.decode.files import LARGE_FILE
 
     small = file(noise(20, 30))
@@ -87,30 +87,30 @@ def test_a_small_picture_in_a_large_jpeg_is_read(decode: Any) -> None:
 # Bombs
 
 
-@pytest.mark.parametrize(("data", "told"), [pytest.param(d, t, id=n) for n, d, t in bombs()])
-def test_a_bomb_is_refused_before_memory_is_spent_on_it(
-    decode: Any, data: bytes, told: str
+@pytest.mark.parametrize(("data", "message"), [pytest.param(d, t, id=n) for n, d, t in bombs()])
+def test_a_bomb_is_rejected_before_memory_is_spent_on_it(
+    decode: Any, data: bytes, message: str
 ) -> None:
     decode(data[:100])  # not the whole: what it took might be kept, and not be asked for again
     result, bytes_ = spent(decode, data)
     assert SENTENCE.search(result), result
-    assert told in result
+    assert message in result
     assert bytes_ < 20 * MB
 
 
 def test_a_film_costs_no_more_than_its_first_frame(decode: Any) -> None:
     frames = [Image.new("L", (4000, 2500), 20 * shade) for shade in range(1, 13)]
-    film = file(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    animated = file(frames[0], "GIF", save_all=True, append_images=frames[1:])
     still = file(frames[0], "GIF")
     decode(still)
     alone, bytes_alone = spent(decode, still)
-    first, bytes_ = spent(decode, film)
+    first, bytes_ = spent(decode, animated)
     assert first.shape == (2500, 4000, 3)
     assert (first == alone).all()
     assert bytes_ < bytes_alone + 40 * MB, "each of twelve frames takes 10 MB to unpack"
 
 
-def test_pictures_that_take_long_are_refused(decode: Any) -> None:
+def test_images_that_take_long_are_rejected(decode: Any) -> None:
     texts = [chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1000))) for _ in range(17)]
     assert "contains more than 16 text chunks" in decode(png(2, 2, bytes(6), *texts))
     assert decode(png(2, 2, bytes(6), *texts[:16])).shape == (2, 2, 3)
@@ -120,7 +120,7 @@ def test_pictures_that_take_long_are_refused(decode: Any) -> None:
     assert "has more than 100 scans" in decode(jpeg[:-2] + scan * 100 + end)
 
 
-def test_a_size_that_is_not_where_the_decoder_looks_is_refused(decode: Any) -> None:
+def test_a_size_that_is_not_where_the_decoder_looks_is_rejected(decode: Any) -> None:
     """An unknown chunk first, with a small size in it at the header's place."""
     small = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)
     whole = png(4, 4, bytes(20))
@@ -139,10 +139,10 @@ def test_a_gif_of_countless_blocks_is_given_up(decode: Any) -> None:
 def test_a_webp_film_is_written_where_there_is_room(decode: Any) -> None:
     films = [file(noise(96, 64), "WEBP", save_all=True, append_images=[noise(96, 64, 1)])]
     films += [file(noise(1500, 1000), "WEBP", save_all=True, append_images=[noise(1500, 1000, 1)])]
-    for film in films:
-        assert not film[20] & 16, "without alpha"
-        wanted = np.asarray(Image.open(io.BytesIO(film)).convert("RGB"))
-        assert (decode(film) == wanted).all()
+    for animated in films:
+        assert not animated[20] & 16, "without alpha"
+        expected = np.asarray(Image.open(io.BytesIO(animated)).convert("RGB"))
+        assert (decode(animated) == expected).all()
 
 
 # What is odd but sound
@@ -174,9 +174,9 @@ def test_every_kind_of_pixel_is_read(
 ) -> None:
     shade = 255 if mode == "1" else 200
     gray = Image.new("L", size, shade)
-    picture = gray.point(lambda v: v * 256, "I").convert("I;16") if mode == "I;16" else gray
-    picture = picture if mode == "I;16" else gray.convert("RGB").convert(mode)
-    pixels = decode(file(picture, kind, **options))
+    image = gray.point(lambda v: v * 256, "I").convert("I;16") if mode == "I;16" else gray
+    image = image if mode == "I;16" else gray.convert("RGB").convert(mode)
+    pixels = decode(file(image, kind, **options))
     assert pixels.shape == (size[1], size[0], 3)
     assert abs(pixels.mean() - shade) < 8
 
@@ -192,12 +192,12 @@ def test_a_frame_smaller_than_its_screen_lies_where_it_belongs(decode: Any) -> N
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P"])
-def test_bmps_whose_colours_would_come_out_wrong_are_refused(decode: Any, mode: str) -> None:
+def test_bmps_whose_colors_would_come_out_wrong_are_rejected(decode: Any, mode: str) -> None:
     said = decode(file(noise(16, 16).convert(mode), "BMP"))
     assert "is a BMP with a palette or compression, which is not supported" in said
 
 
-def test_odd_files_are_read_or_refused_by_their_place(decode: Any, data: Path) -> None:
+def test_odd_files_are_read_or_rejected_by_their_index(decode: Any, data: Path) -> None:
     folder = data / "odd_images"
     expected = json.loads((folder / "expected.json").read_text())
     outcome: dict[str, list[str]] = {"read": [], "refused": []}
@@ -220,29 +220,29 @@ READ = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
 
 def _as_stored(path: Path) -> tuple[int, int]:
     """Height and width of the first frame, without EXIF orientation."""
-    with Image.open(path) as picture:
-        return picture.height, picture.width
+    with Image.open(path) as image:
+        return image.height, image.width
 
 
 # The fuzzer
 
 
 def originals() -> list[bytes]:
-    picture = noise(96, 64)
-    film = {"save_all": True, "append_images": [noise(96, 64, 1)]}
+    image = noise(96, 64)
+    animated = {"save_all": True, "append_images": [noise(96, 64, 1)]}
     return [
-        file(picture),
-        file(picture, progressive=True),
-        file(picture.convert("L")),
-        file(picture, "PNG"),
-        file(picture.convert("P"), "PNG"),
-        file(picture.convert("RGBA"), "PNG"),
-        file(picture, "GIF"),
-        file(picture, "GIF", **film),
-        file(picture, "BMP"),
-        file(picture, "WEBP"),
-        file(picture.convert("RGBA"), "WEBP", lossless=True),
-        file(picture, "WEBP", **film),
+        file(image),
+        file(image, progressive=True),
+        file(image.convert("L")),
+        file(image, "PNG"),
+        file(image.convert("P"), "PNG"),
+        file(image.convert("RGBA"), "PNG"),
+        file(image, "GIF"),
+        file(image, "GIF", **animated),
+        file(image, "BMP"),
+        file(image, "WEBP"),
+        file(image.convert("RGBA"), "WEBP", lossless=True),
+        file(image, "WEBP", **animated),
     ]
 
 
@@ -270,7 +270,7 @@ def mutated(files: list[bytes], rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_two_thousand_mutated_files_are_decoded_or_refused(decode: Any) -> None:
+def test_two_thousand_mutated_files_are_decoded_or_rejected(decode: Any) -> None:
     rng, files = random.Random(SEED), originals()
     for data in files:
         assert not isinstance(decode(data), str), "sound to begin with"

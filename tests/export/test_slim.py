@@ -70,9 +70,9 @@ def test_branches_loops_and_variables_work_with_short_names(saved: Any) -> None:
     before, size = answers(folder), graph(folder).ByteSize()
     fingerprint = (folder / "fingerprint.pb").read_bytes()
     names = slim(folder)
-    for wanted, found in zip(before, answers(folder), strict=True):
-        assert found.keys() == wanted.keys() == {"y", "z"}
-        for name, value in wanted.items():
+    for expected, found in zip(before, answers(folder), strict=True):
+        assert found.keys() == expected.keys() == {"y", "z"}
+        for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value)
     np.testing.assert_array_equal(before[0]["y"], (GIVEN + 1) * 8 * 2)
     meta = graph(folder)
@@ -243,8 +243,8 @@ def test_equal_constants_are_one(saved: Any) -> None:
     assert constants() >= 3
     slim(folder)
     assert constants() == 2
-    for wanted, found in zip(before, answers(folder), strict=True):
-        for name, value in wanted.items():
+    for expected, found in zip(before, answers(folder), strict=True):
+        for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value)
 
 

@@ -22,7 +22,7 @@ from petbox.errors import PetboxError
 from petbox.images.draw import color
 
 NAMES = {1: "red", 3: "green", 7: "blue"}
-COLOURS = {1: (230, 20, 20), 3: (20, 230, 20), 7: (20, 20, 230)}
+COLORS = {1: (230, 20, 20), 3: (20, 230, 20), 7: (20, 20, 230)}
 MOST = 10
 GRAY = (128, 128, 128)
 
@@ -32,13 +32,13 @@ def zoo_model(folder: Path, **changes: Any) -> Path:
     from petbox.tf import tf
 
     vocabulary = folder.with_name(f"{folder.name}.classes.txt")
-    vocabulary.write_text("\n".join(map(str, COLOURS)) + "\n")
+    vocabulary.write_text("\n".join(map(str, COLORS)) + "\n")
     classes = changes.get("classes", 1)
 
     class Detector(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.colours = tf.Variable(list(COLOURS.values()), dtype=tf.float32)
+            self.colors = tf.Variable(list(COLORS.values()), dtype=tf.float32)
             ids = tf.lookup.TextFileInitializer(
                 str(vocabulary),
                 tf.int64,
@@ -53,7 +53,7 @@ def zoo_model(folder: Path, **changes: Any) -> Path:
             size = tf.cast(tf.shape(pixels)[:2], tf.float32)
             boxes, scores = tf.map_fn(
                 lambda one: self.rectangle(pixels, one, size),
-                self.colours,
+                self.colors,
                 fn_output_signature=(tf.TensorSpec([4]), tf.TensorSpec([])),
             )
             order = tf.argsort(scores, direction="DESCENDING", stable=True)
@@ -92,8 +92,8 @@ def zoo_model(folder: Path, **changes: Any) -> Path:
                 del found[name]
             return found
 
-        def rectangle(self, pixels: Any, wanted: Any, size: Any) -> tuple[Any, Any]:
-            near = tf.reduce_all(tf.abs(pixels - wanted) < 60, axis=-1)
+        def rectangle(self, pixels: Any, expected: Any, size: Any) -> tuple[Any, Any]:
+            near = tf.reduce_all(tf.abs(pixels - expected) < 60, axis=-1)
             places = tf.where(near)
             area = tf.cast(tf.shape(places)[0], tf.float32)
 
@@ -147,11 +147,11 @@ def wrap(model: Path, out: Path, names: dict[int, str] = NAMES) -> Exported:
 
 def scene(width: int, height: int, *rectangles: tuple[int, tuple[int, int, int, int]]) -> bytes:
     """A PNG with (class, its left, top, right, bottom) on gray."""
-    picture = Image.new("RGB", (width, height), GRAY)
+    image = Image.new("RGB", (width, height), GRAY)
     for label, (left, top, right, bottom) in rectangles:
         corners = (left, top, right - 1, bottom - 1)
-        ImageDraw.Draw(picture).rectangle(corners, COLOURS[label])
-    return file(picture, "PNG")
+        ImageDraw.Draw(image).rectangle(corners, COLORS[label])
+    return file(image, "PNG")
 
 
 ONE = scene(200, 100, (3, (20, 10, 60, 90)))
@@ -160,7 +160,7 @@ NONE = scene(50, 50)
 SECOND = [[0.0, 0.0, 0.5, 1.0], [2 / 3, 4 / 9, 29 / 30, 8 / 9], [2 / 3, 1 / 9, 0.7, 2 / 9]]
 
 
-def test_pictures_are_given_in_their_own_size_and_answered_one_by_one(wrapped: Exported) -> None:
+def test_images_are_given_in_their_own_size_and_answered_one_by_one(wrapped: Exported) -> None:
     found = wrapped(ONE, NONE, THREE)
     assert found["num_detections"].tolist() == [1, 0, 3]
     assert found["detection_boxes"].shape == (3, MOST, 4)
@@ -175,16 +175,16 @@ def test_its_signatures_are_ours(wrapped: Exported) -> None:
     short = wrapped(ONE, THREE, signature="detect")
     assert short["detection_names"].tolist() == [[b"green", b"", b""], [b"blue", b"green", b"red"]]
     (drawn,) = wrapped(ONE, signature="draw")["image_bytes"]
-    with Image.open(io.BytesIO(drawn)) as picture:
-        assert picture.size == (200, 100)
-        edge = np.asarray(picture).astype(int)[50, 20]
+    with Image.open(io.BytesIO(drawn)) as image:
+        assert image.size == (200, 100)
+        edge = np.asarray(image).astype(int)[50, 20]
     assert np.abs(edge - color(3)).max() < 60
 
 
 def test_what_hurts_it_is_kept_from_it(wrapped: Exported) -> None:
-    assert "image 1 of the request is corrupt or truncated" in wrapped.refusal(ONE, ONE[:-300])
+    assert "image 1 of the request is corrupt or truncated" in wrapped.rejection(ONE, ONE[:-300])
     large = file(Image.new("L", (2001, 1000)), "PNG")
-    assert "image 0 of the request is 2001x1000, more than the 2000000" in wrapped.refusal(large)
+    assert "image 0 of the request is 2001x1000, more than the 2000000" in wrapped.rejection(large)
 
 
 def test_nothing_of_the_original_is_needed_and_its_assets_are_kept(wrapped: Exported) -> None:
@@ -225,8 +225,8 @@ def test_the_model_gardens_form_and_lists_of_any_length_are_taken_too(tmp_path: 
     found = wrap(zoo, tmp_path / "1")(NONE, THREE, ONE)
     assert found["num_detections"].tolist() == [0, 3, 1]
     assert found["detection_classes"][1, :3].tolist() == [7, 3, 1], "by their scores"
-    wanted = [[top, left, 1, 1] for top, left, _, _ in SECOND]
-    np.testing.assert_allclose(found["detection_boxes"][1, :3], wanted, atol=1e-6)
+    expected = [[top, left, 1, 1] for top, left, _, _ in SECOND]
+    np.testing.assert_allclose(found["detection_boxes"][1, :3], expected, atol=1e-6)
     assert found["detection_boxes"].dtype == found["num_detections"].dtype == np.float32
 
 
@@ -239,11 +239,11 @@ def test_classes_that_turn_up_later_go_by_their_ids(tmp_path: Path) -> None:
     assert len(model(THREE, signature="draw")["image_bytes"]) == 1
 
 
-# What is refused
+# What is rejected
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"signature": "predict"}, "has no signature serving_default, but predict"),
         ({"without": ["detection_scores", "num_detections"]}, r"scores, num_detections\)"),
@@ -256,11 +256,11 @@ def test_classes_that_turn_up_later_go_by_their_ids(tmp_path: Path) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_model_of_another_form_is_refused_by_name(
-    changes: dict[str, Any], told: str, tmp_path: Path
+def test_a_model_of_another_form_is_rejected_by_name(
+    changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     model = zoo_model(tmp_path / "zoo", **_made(changes))
-    with pytest.raises(PetboxError, match=told):
+    with pytest.raises(PetboxError, match=message):
         wrap(model, tmp_path / "1")
     assert not (tmp_path / "1").exists()
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
@@ -295,7 +295,7 @@ def _made(changes: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_model_that_is_broken_is_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "saved_model.pb").write_bytes(b"not one")
     with pytest.raises(PetboxError, match=r"zoo: cannot be loaded .*; name an intact SavedModel"):
@@ -303,7 +303,7 @@ def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--out", "{tmp}/1"), "{tmp}: no model; found: nothing; expected"),
         (("--out", "{tmp}/1", "--pipeline-config-path", "x"), "--pipeline-config-path: goes with"),
@@ -311,16 +311,16 @@ def test_a_model_that_is_broken_is_refused_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_wrapped_is_said_before_tensorflow_is_loaded(
-    flags: tuple[str, ...], told: str, tmp_path: Path, run: Any
+    flags: tuple[str, ...], message: str, tmp_path: Path, run: Any
 ) -> None:
     words = [word.replace("{tmp}", str(tmp_path)) for word in ("--from-saved-model={tmp}", *flags)]
     done = run("export/exporter_savedmodel.py", *words)
     assert done.returncode == 1
-    assert told.replace("{tmp}", str(tmp_path)) in done.stderr
+    assert message.replace("{tmp}", str(tmp_path)) in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_model_without_names_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_names_is_rejected(tmp_path: Path) -> None:
     from petbox.export import model_folder
 
     (tmp_path / "saved_model").mkdir()

@@ -22,14 +22,14 @@ def found(box: Box = (0.5, 0.25, 0.9, 0.75), label: int = 1, score: float = 0.9)
 
 
 def changed(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """The box of all pixels that are not the plain picture's."""
+    """The box of all pixels that are not the plain image's."""
     return ImageChops.difference(image, plain(*image.size)).getbbox()
 
 
 def test_the_image_handed_in_is_not_touched() -> None:
-    picture = plain()
-    drawn(picture, [found()], NAMES)
-    assert changed(picture) is None
+    image = plain()
+    drawn(image, [found()], NAMES)
+    assert changed(image) is None
 
 
 def test_without_detections_the_image_is_the_same() -> None:
@@ -90,16 +90,16 @@ def test_two_labels_at_one_place_do_not_cover_each_other() -> None:
     assert count(both, color(2)) >= 0.9 * chip_area(alone, color(2))
 
 
-def count(image: Image.Image, wanted: tuple[int, int, int]) -> int:
-    return sum(image.getpixel((x, y)) == wanted for x in range(800) for y in range(200, 340))
+def count(image: Image.Image, expected: tuple[int, int, int]) -> int:
+    return sum(image.getpixel((x, y)) == expected for x in range(800) for y in range(200, 340))
 
 
-def chip_area(image: Image.Image, wanted: tuple[int, int, int]) -> int:
+def chip_area(image: Image.Image, expected: tuple[int, int, int]) -> int:
     """The label's pixels, without the box's line."""
-    return sum(image.getpixel((x, y)) == wanted for x in range(800) for y in range(200, 300))
+    return sum(image.getpixel((x, y)) == expected for x in range(800) for y in range(200, 300))
 
 
-def test_a_sheet_is_as_wide_as_asked_and_keeps_proportions() -> None:
+def test_a_sheet_is_as_wide_as_requested_and_keeps_proportions() -> None:
     sheet = contact_sheet([plain(200, 100), plain(100, 200), plain(300, 300)], columns=2, width=600)
     assert sheet.width == 600
     white = Image.new("RGB", sheet.size, "white")

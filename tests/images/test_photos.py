@@ -16,11 +16,11 @@ from petbox.errors import DataError
 from petbox.images import photos
 
 WIDE = (60, 40)
-TOP_LEFT = (0, 0, 19, 13)  # in pixels of the upright picture
+TOP_LEFT = (0, 0, 19, 13)  # in pixels of the upright image
 
 
 def red_at_top_left(orientation: int) -> Image.Image:
-    """A wide picture stored as a camera does that was held in another way."""
+    """A wide image stored as a camera does that was held in another way."""
     upright = Image.new("RGB", WIDE, "white")
     ImageDraw.Draw(upright).rectangle(TOP_LEFT, "red")
     undo = {
@@ -104,7 +104,7 @@ def test_png_of_every_kind_is_decoded_to_rgb(mode: str, transparency: object) ->
     assert "transparency" not in photo.decode().info
 
 
-# What is refused
+# What is rejected
 
 
 def test_floats_for_pixels_are_rejected() -> None:

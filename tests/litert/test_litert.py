@@ -152,9 +152,9 @@ def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
         network.set_tensor(taken["index"], boxes if len(taken["shape"]) == 4 else scores)
     network.invoke()
     found = [network.get_tensor(one["index"]) for one in network.get_output_details()]
-    wanted = [one.numpy() for one in combined(tf.constant(boxes), tf.constant(scores))]
-    assert [int(one[0]) for one in wanted[3::4]][1:3] == [30, 0]
-    for one in wanted:
+    expected = [one.numpy() for one in combined(tf.constant(boxes), tf.constant(scores))]
+    assert [int(one[0]) for one in expected[3::4]][1:3] == [30, 0]
+    for one in expected:
         assert any(np.array_equal(one, other) for other in found)
 
 
@@ -165,11 +165,11 @@ def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
 def test_it_finds_what_the_saved_model_finds(
     lite: LiteDetector, saved: Exported, size: tuple[int, int]
 ) -> None:
-    picture = file(noise(*size), "PNG")  # of a JPEG the two decoders make slightly other pixels
-    wanted, found = of_saved(saved, picture), lite.detect(picture)
-    assert len(wanted) == len(found)
+    image = file(noise(*size), "PNG")  # of a JPEG the two decoders make slightly other pixels
+    expected, found = of_saved(saved, image), lite.detect(image)
+    assert len(expected) == len(found)
     assert [one.name for one in found] == [NAMES[one.label] for one in found]
-    for one, other in zip(by_place(wanted), by_place(found), strict=True):
+    for one, other in zip(by_place(expected), by_place(found), strict=True):
         assert one.label == other.label
         assert one.score == pytest.approx(other.score, abs=1e-3)
         assert one.box == pytest.approx(other.box, abs=1e-3)
@@ -185,16 +185,16 @@ def test_something_is_found(lite: LiteDetector) -> None:
 
 def test_with_smaller_weights_nearly_the_same_is_found(lite: LiteDetector, smaller: Path) -> None:
     other = LiteDetector(smaller)
-    wanted, again = 0, 0
+    expected, again = 0, 0
     for seed in range(6):
-        picture = file(noise(300, 200, seed), "PNG")
-        found = other.detect(picture)
-        for one in lite.detect(picture):
+        image = file(noise(300, 200, seed), "PNG")
+        found = other.detect(image)
+        for one in lite.detect(image):
             if one.score > 0.5:
-                wanted += 1
+                expected += 1
                 again += any(alike(one, two) for two in found)
-    assert wanted > 5
-    assert again > 0.7 * wanted, "of weights that are chance"
+    assert expected > 5
+    assert again > 0.7 * expected, "of weights that are chance"
 
 
 def alike(one: Detection, other: Detection) -> bool:
@@ -202,8 +202,8 @@ def alike(one: Detection, other: Detection) -> bool:
     return bool(near and one.label == other.label and abs(one.score - other.score) < 0.3)
 
 
-def of_saved(saved: Exported, picture: bytes) -> list[Detection]:
-    found = saved(picture, signature="detect")
+def of_saved(saved: Exported, image: bytes) -> list[Detection]:
+    found = saved(image, signature="detect")
     rows = zip(
         found["detection_classes"][0],
         found["detection_scores"][0],
@@ -224,22 +224,22 @@ def test_it_stands_where_an_endpoint_does(lite: LiteDetector) -> None:
     assert all(one.score >= 0.5 and one.name in NAMES.values() for one in found)
 
 
-def test_it_may_be_asked_from_many_threads(lite: LiteDetector) -> None:
-    pictures = [file(noise(200 + 10 * seed, 150, seed), "PNG") for seed in range(4)] * 4
-    alone = [lite.detect(picture) for picture in pictures]
+def test_it_may_be_called_from_many_threads(lite: LiteDetector) -> None:
+    images = [file(noise(200 + 10 * seed, 150, seed), "PNG") for seed in range(4)] * 4
+    alone = [lite.detect(image) for image in images]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lite.detect, pictures)) == alone
+        assert list(pool.map(lite.detect, images)) == alone
 
 
-def test_neither_tensorflow_nor_boto3_is_wanted(folder: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(file(noise(300, 200), "PNG"))
+def test_neither_tensorflow_nor_boto3_is_imported(folder: Path, tmp_path: Path) -> None:
+    image = tmp_path / "picture.png"
+    image.write_bytes(file(noise(300, 200), "PNG"))
     program = (
         "import sys; from pathlib import Path; from petbox.litert.detector import LiteDetector; "
         "found = LiteDetector(Path(sys.argv[1])).detect(Path(sys.argv[2]).read_bytes()); "
         "print(len(found)); print(*{name.partition('.')[0] for name in sys.modules})"
     )
-    command = [sys.executable, "-c", program, folder, picture]
+    command = [sys.executable, "-c", program, folder, image]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
     found, loaded = done.stdout.splitlines()
     assert int(found) > 5
@@ -247,31 +247,31 @@ def test_neither_tensorflow_nor_boto3_is_wanted(folder: Path, tmp_path: Path) ->
     assert not {"boto3", "tensorflow", "keras", "tf_keras", "official"} & set(loaded.split())
 
 
-# Pictures of all kinds
+# Images of all kinds
 
 
-def test_odd_pictures_are_read_or_refused_as_by_the_saved_model(
+def test_odd_images_are_read_or_rejected_as_by_the_saved_model(
     lite: LiteDetector, saved: Exported, data: Path
 ) -> None:
     outcome = {"read": 0, "refused": 0}
     for path in sorted((data / "odd_images").iterdir()):
         if path.suffix in (".txt", ".json") or path.name in OTHERWISE:
             continue
-        picture = path.read_bytes()
+        image = path.read_bytes()
         try:
-            lite.detect(picture)
-        except InvalidImage as refusal:
-            flaw = str(refusal).removeprefix("the image ")
-            assert f"[image 0 of the request {flaw}]" in saved.refusal(picture), path.name
+            lite.detect(image)
+        except InvalidImage as rejection:
+            flaw = str(rejection).removeprefix("the image ")
+            assert f"[image 0 of the request {flaw}]" in saved.rejection(image), path.name
             outcome["refused"] += 1
         else:
-            saved(picture)
+            saved(image)
             outcome["read"] += 1
     assert outcome["read"] > 25 and outcome["refused"] > 5, outcome
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
+def test_a_file_cut_off_is_rejected(lite: LiteDetector, kind: str) -> None:
     whole = file(Image.linear_gradient("L").convert("RGB"), kind)
     lite.detect(whole)
     for share in (0.3, 0.6, 0.9):
@@ -290,24 +290,24 @@ def test_a_file_cut_off_is_refused(lite: LiteDetector, kind: str) -> None:
         (file(noise(16, 16).convert("P"), "BMP"), "is a BMP with a palette or compression"),
     ],
 )
-def test_what_is_no_picture_is_refused(lite: LiteDetector, data_: bytes, reason: str) -> None:
+def test_an_invalid_image_is_rejected(lite: LiteDetector, data_: bytes, reason: str) -> None:
     with pytest.raises(InvalidImage, match=f"^the image {reason}"):
         lite.detect(data_)
 
 
 @pytest.mark.parametrize("data_", [pytest.param(data, id=name) for name, data, _ in bombs()])
-def test_a_bomb_is_refused_before_memory_is_spent_on_it(lite: LiteDetector, data_: bytes) -> None:
-    def refusal(data: bytes) -> str:
-        with pytest.raises(InvalidImage) as refused:
+def test_a_bomb_is_rejected_before_memory_is_spent_on_it(lite: LiteDetector, data_: bytes) -> None:
+    def rejection(data: bytes) -> str:
+        with pytest.raises(InvalidImage) as rejected:
             lite.detect(data)
-        return str(refused.value)
+        return str(rejected.value)
 
-    said, bytes_ = spent(refusal, data_)
+    said, bytes_ = spent(rejection, data_)
     assert "more than the 40000000 pixels allowed; scale it down" in said
     assert bytes_ < 20 * 2**20
 
 
-def test_pictures_that_take_long_are_refused(lite: LiteDetector) -> None:
+def test_images_that_take_long_are_rejected(lite: LiteDetector) -> None:
     jpeg = file(noise(64, 64), progressive=True)
     at = jpeg.rindex(b"\xff\xc4", 0, jpeg.rindex(b"\xff\xda"))
     scan, end = jpeg[at:-2], jpeg[-2:]
@@ -334,16 +334,16 @@ def test_pixels_are_those_of_tensorflow(kind: str, mode: str) -> None:
     from petbox.export.decode import files as decode_files
     from petbox.litert import decode as litert_decode
 
-    picture = noise(50, 40)
+    image = noise(50, 40)
     if mode == "I;16":
-        picture = picture.convert("I").point(lambda value: value * 256).convert(mode)
+        image = image.convert("I").point(lambda value: value * 256).convert(mode)
     elif mode in ("P", "1"):
-        picture = picture.convert(mode)
+        image = image.convert(mode)
     else:
-        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
-        picture = picture.convert(mode)
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image = image.convert(mode)
     try:
-        data = file(picture, kind)
+        data = file(image, kind)
     except (OSError, KeyError, ValueError):
         pytest.skip(f"{kind} has no {mode}")
     try:
@@ -368,16 +368,16 @@ def test_pixels_of_a_jpeg_are_those_of_the_more_exact_way(mode: str) -> None:
 @pytest.mark.parametrize(
     "size", [(400, 268), (250, 333), (256, 131), (258, 129), (256, 256), (2000, 3), (1, 1)]
 )
-def test_a_picture_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: Any) -> None:
+def test_an_image_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: Any) -> None:
     from petbox.export.faster_rcnn import scaled
     from petbox.litert import preprocess
     from petbox.tf import tf
 
     pixels = np.asarray(noise(*size))
     image, corners = preprocess.fitted(pixels, lite.about)
-    wanted, corner = scaled(tf.constant(pixels), lite.about.canvas, lite.about.padded)
+    expected, corner = scaled(tf.constant(pixels), lite.about.canvas, lite.about.padded)
     assert np.array_equal(corners[0], corner)
-    assert np.abs(image[0] - wanted).max() < 1e-5
+    assert np.abs(image[0] - expected).max() < 1e-5
 
 
 def test_a_large_photo_costs_little_beside_its_pixels(lite: LiteDetector) -> None:
@@ -393,7 +393,7 @@ def test_a_large_photo_costs_little_beside_its_pixels(lite: LiteDetector) -> Non
 # What is wrong with a folder, or a command
 
 
-def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_whole_is_rejected(folder: Path, tmp_path: Path) -> None:
     for name in (bundle.NETWORK, bundle.ABOUT, "label_map.pbtxt"):
         part = tmp_path / name
         shutil.copytree(folder, part)
@@ -403,7 +403,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         (bundle.NETWORK, b"nonsense", r"model.tflite: LiteRT rejects it \(.*\); convert"),
         (bundle.NETWORK, b"", r"model.tflite: LiteRT rejects it \(.*\); convert"),
@@ -414,12 +414,12 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_damaged_file_is_named(
-    folder: Path, tmp_path: Path, name: str, content: bytes, told: str
+    folder: Path, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
     (damaged / name).write_bytes(content)
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         LiteDetector(damaged)
 
 
@@ -433,18 +433,18 @@ def test_parts_of_two_conversions_are_noticed(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--out=."], ".: exists already and is not overwritten"),
         ([], "gone: not a training run, it has no params.yaml"),
     ],
 )
 def test_a_wrong_command_is_answered_at_once(
-    run: Callable[..., Any], tmp_path: Path, words: list[str], told: str
+    run: Callable[..., Any], tmp_path: Path, words: list[str], message: str
 ) -> None:
     gone, out = tmp_path / "gone", tmp_path / "out"
     done = run("export/to_litert.py", f"--run={gone}", f"--out={out}", *words)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()

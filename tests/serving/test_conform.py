@@ -127,7 +127,7 @@ def test_the_table_names_the_line_that_fails(run: Run, tmp_path: Path) -> None:
     assert "\033" not in done.stdout
 
 
-def test_nobody_there_is_told_in_one_line(run: Run) -> None:
+def test_an_unreachable_address_is_reported_in_one_line(run: Run) -> None:
     done = run(*CONFORM, f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -151,7 +151,7 @@ def test_what_is_misused_exits_2(words: tuple[str, ...], run: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_docker_an_image_is_refused(run: Run, tmp_path: Path) -> None:
+def test_without_docker_an_image_is_rejected(run: Run, tmp_path: Path) -> None:
     done = run(*CONFORM, "image", env={**os.environ, "PATH": str(tmp_path)})
     assert done.returncode == 1
     assert done.stderr.startswith("error: docker is not installed")
@@ -205,10 +205,10 @@ def test_the_engine_is_a_known_process_or_the_largest(
     assert [one.pid for one in model_server([Process(*one) for one in found], name)] == pids
 
 
-def test_the_drawn_picture_is_a_picture() -> None:
-    image = pytest.importorskip("PIL.Image")
+def test_the_drawn_image_is_valid() -> None:
+    pillow = pytest.importorskip("PIL.Image")
     import io
 
-    with image.open(io.BytesIO(drawn(320, 240))) as picture:
-        picture.load()
-        assert (picture.size, picture.mode) == ((320, 240), "RGB")
+    with pillow.open(io.BytesIO(drawn(320, 240))) as image:
+        image.load()
+        assert (image.size, image.mode) == ((320, 240), "RGB")

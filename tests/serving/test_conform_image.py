@@ -60,8 +60,8 @@ def good(build: Build) -> str:
 @pytest.fixture
 def conform(engine: Engine, run: Run) -> Conform:
     def conform(image: str, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        told = [f"--env={name}={value}" for name, value in env.items()]
-        done = run(*CONFORM, image, "--json", "--sagemaker-only", *told, *words, env=engine.env)
+        message = [f"--env={name}={value}" for name, value in env.items()]
+        done = run(*CONFORM, image, "--json", "--sagemaker-only", *message, *words, env=engine.env)
         assert done.stdout, done.stderr
         left = engine("ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout
         assert left == "", "a container is left behind"
@@ -76,7 +76,7 @@ def model(folder: Path, version: str = "1") -> Path:
     return folder
 
 
-def test_a_container_that_keeps_the_contract_is_told_so(
+def test_a_container_that_keeps_the_contract_passes(
     good: str, conform: Conform, tmp_path: Path
 ) -> None:
     folder, archive = model(tmp_path / "model"), tmp_path / "model.tar.gz"
@@ -179,7 +179,7 @@ def test_a_model_folder_that_is_written_to_is_named(
         ("gone", 'ENTRYPOINT ["/not/there"]\n', "serve", "does not exist"),
     ],
 )
-def test_a_badly_packed_image_is_told_its_mistake(
+def test_the_mistake_in_a_badly_packed_image_is_named(
     name: str, lines: str, line: str, seen: str, build: Build, conform: Conform
 ) -> None:
     bad = failing(conform(build(name, lines)))
@@ -192,7 +192,7 @@ def test_an_image_that_needs_root_and_is_not_is_named(build: Build, conform: Con
     assert "it needs root, and the image has USER 1000" in failing(done)["serve"]
 
 
-def test_an_image_that_is_not_there_is_told_in_one_line(engine: Engine, run: Run) -> None:
+def test_an_image_that_is_not_there_is_reported_in_one_line(engine: Engine, run: Run) -> None:
     done = run(*CONFORM, f"{MINE}-absent", env=engine.env)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: {MINE}-absent: no such image here")

@@ -15,7 +15,7 @@ from support.docker_engine import Engine
 from support.serving import started
 from support.serving_image import MOUNTS
 
-# The model in the image adds numbers: whatever is about pictures is tried on the front alone, by
+# The model in the image adds numbers: whatever is about images is tried on the front alone, by
 # test_conform.py, and nothing is mounted at /opt/ml/model.
 NOT_TRIED = {"model-found", "model-read-only", "picture", "picture-drawn", "built-in-form"}
 NOT_TRIED |= {"json-lines", "json-lines-bad"}

@@ -88,14 +88,14 @@ def test_a_model_of_others_returns_no_names(tmp_path: Path) -> None:
 
 
 def test_an_image_that_the_model_rejects_is_reported_in_its_words(named: Engine) -> None:
-    with pytest.raises(InvalidImage) as refused:
+    with pytest.raises(InvalidImage) as rejected:
         named.detect(b"no picture")
-    assert "\n" not in str(refused.value) and "{{node" not in str(refused.value)
+    assert "\n" not in str(rejected.value) and "{{node" not in str(rejected.value)
     assert named.detect((GOLDEN / "picture.jpg").read_bytes()), "and goes on"
 
 
 def guarded(folder: Path) -> Path:
-    """Refuses every picture as the exporter's models do."""
+    """Refuses every image as the exporter's models do."""
     from petbox.export.decode.files import checked
     from petbox.tf import tf
 
@@ -111,9 +111,9 @@ def guarded(folder: Path) -> Path:
 
 def test_the_exporters_rejections_are_reported_without_the_graphs_words(tmp_path: Path) -> None:
     detector = in_process.open_model(guarded(tmp_path / "model"))
-    with pytest.raises(InvalidImage) as refused:
+    with pytest.raises(InvalidImage) as rejected:
         detector.detect(b"any")
-    assert str(refused.value) == "the image is 9000x9000, more than allowed"
+    assert str(rejected.value) == "the image is 9000x9000, more than allowed"
 
 
 def tensors_only(folder: Path) -> Path:

@@ -53,8 +53,8 @@ class Doubler:
         if "inputs" in tensors:  # the serialized Examples, told of by their lengths
             lengths = np.array([[len(e)] for e in tensors["inputs"]], np.float32)
             words = np.array([[b"a", b"b"]] * len(lengths), object)
-            told = {"outputs": lengths, "classes": words, "scores": np.tile(lengths, 2)}
-            return {name: told[name] for name in signature.outputs}
+            message = {"outputs": lengths, "classes": words, "scores": np.tile(lengths, 2)}
+            return {name: message[name] for name in signature.outputs}
         return dict(zip(signature.outputs, tensors.values(), strict=True))
 
 
@@ -84,7 +84,7 @@ def ask(
     return respond(OneModel(), method, path, headers, text)
 
 
-def refused(body: object, status: int = 400) -> str:
+def rejected(body: object, status: int = 400) -> str:
     answer = ask(body)
     assert answer.status == status
     assert answer.headers["Content-Type"] == "application/json"
@@ -105,14 +105,14 @@ def test_columns_are_written_a_number_a_line() -> None:
 
 def test_several_outputs_are_objects() -> None:
     answer = ask({"signature_name": "pair", "instances": [{"a": 1, "b": True}]})
-    wanted = '{\n    "predictions": [\n        {\n            "a": 1,\n            "b": true\n'
-    assert answer.body.decode() == wanted + "        }\n    ]\n}"
+    expected = '{\n    "predictions": [\n        {\n            "a": 1,\n            "b": true\n'
+    assert answer.body.decode() == expected + "        }\n    ]\n}"
 
 
 def test_strings_come_as_text_or_as_base64() -> None:
-    for name, wanted in (("echo", "h\0\xe9"), ("echo_bytes", {"b64": "aADDqQ=="})):
+    for name, expected in (("echo", "h\0\xe9"), ("echo_bytes", {"b64": "aADDqQ=="})):
         answer = ask({"signature_name": name, "instances": ["h\0\xe9"]})
-        assert json.loads(answer.body)["predictions"] == [wanted]
+        assert json.loads(answer.body)["predictions"] == [expected]
 
 
 def test_bytes_that_are_no_text_are_copied_raw() -> None:
@@ -211,10 +211,10 @@ def written(values: np.ndarray[Any, Any]) -> list[str]:
         ({"signature_name": "pair", "instances": [1]}, "instances is a plain list, but expecting"),
     ],
 )
-def test_a_wrong_request_is_refused_in_tensorflow_servings_words(
+def test_a_wrong_request_is_rejected_in_tensorflow_servings_words(
     body: object, sentence: str
 ) -> None:
-    assert sentence in refused(body)
+    assert sentence in rejected(body)
 
 
 def test_nan_and_what_follows_the_value_are_taken() -> None:
@@ -229,14 +229,14 @@ def test_the_first_of_two_equal_keys_counts() -> None:
 def test_a_name_that_a_row_has_twice_counts_once() -> None:
     rows = b'[{"a": 1, "a": 2, "b": true}, {"a": 3, "b": false}]'
     answer = ask(b'{"signature_name": "pair", "instances": ' + rows + b"}")
-    wanted = [{"a": 1, "b": True}, {"a": 2, "b": False}]  # of 1, 2, 3 the first two
-    assert json.loads(answer.body)["predictions"] == wanted
+    expected = [{"a": 1, "b": True}, {"a": 2, "b": False}]  # of 1, 2, 3 the first two
+    assert json.loads(answer.body)["predictions"] == expected
 
 
 def test_a_value_too_deep_to_be_quoted_whole_is_quoted_in_part() -> None:
     for depth in (500, 100_000):
-        assert "JSON Value: [[[[" in refused(b"[" * depth + b"]" * depth)
-    assert len(refused(b'{"a":' * 10_000 + b"1" + b"}" * 10_000)) < 10**7
+        assert "JSON Value: [[[[" in rejected(b"[" * depth + b"]" * depth)
+    assert len(rejected(b'{"a":' * 10_000 + b"1" + b"}" * 10_000)) < 10**7
 
 
 def test_nesting_deeper_than_pythons_is_read() -> None:
@@ -280,7 +280,7 @@ def test_base64_is_not_read_as_what_it_is_not(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("held", ["YWJj", "YWJj-", "YW Jj", "YQ"])
-def test_a_picture_is_read_sooner_and_not_otherwise(
+def test_an_image_is_parsed_faster_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch, written: str, held: str
 ) -> None:
     body = written.encode("latin-1").replace(b"%s", f'"{held}"'.encode())
@@ -292,22 +292,22 @@ def test_a_picture_is_read_sooner_and_not_otherwise(
 
 @pytest.mark.parametrize("path", ["classify", "regress"])
 @pytest.mark.parametrize("example", ['{"b64": %s}', '{"b64": %s, "c": 1}', '{"c": {"b64": %s}}'])
-def test_a_picture_in_an_example_is_read_sooner_and_not_otherwise(
+def test_an_image_in_an_example_is_parsed_faster_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch, path: str, example: str
 ) -> None:
     name = {"classify": "labels", "regress": "lengths"}[path]
     body = f'{{"signature_name": "{name}", "examples": [{example}]}}' % '"YWJj"'
     responses = []
-    for picture in (4, 10**6):
-        monkeypatch.setattr(json_parser, "MIN_IMAGE", picture)
+    for image in (4, 10**6):
+        monkeypatch.setattr(json_parser, "MIN_IMAGE", image)
         responses.append(ask(body.encode(), f"/v1/models/model:{path}"))
     assert responses[0] == responses[1] and responses[0].status == 200
 
 
 def test_a_json_object_quoted_keeps_its_order_and_doubles() -> None:
     value = json_parser.parse(b'{"b": [1, 2.5, 1e22], "a": {}, "b": null}')
-    wanted = '{\n    "b": [1, 2.5, 1e22],\n    "a": {},\n    "b": null\n}'
-    assert json_writer.quoted(value) == wanted
+    expected = '{\n    "b": [1, 2.5, 1e22],\n    "a": {},\n    "b": null\n}'
+    assert json_writer.quoted(value) == expected
     value = json_parser.parse(b'[{"b": 1}, 2]')
     assert json_writer.quoted(value) == '[{\n        "b": 1\n    }, 2]'
 
@@ -371,7 +371,7 @@ def test_a_number_too_large_for_64_bits_is_a_double() -> None:
     ]
     for text in ("18446744073709551616", "-9223372036854775809", "9" * 300):
         assert isinstance(json_numbers.integer(text), float)
-    assert refused(b'{"inputs": ' + b"9" * 309 + b"}").endswith("stored in double. at offset: 11")
+    assert rejected(b'{"inputs": ' + b"9" * 309 + b"}").endswith("stored in double. at offset: 11")
 
 
 def test_most_numbers_are_read_exactly() -> None:
@@ -466,7 +466,7 @@ def test_examples_are_what_tensorflow_reads() -> None:
     ],
 )
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_a_wrong_classification_or_regression_is_refused(
+def test_a_wrong_classification_or_regression_is_rejected(
     verb: str, body: object, sentence: str
 ) -> None:
     answer = infer(verb, body)
@@ -483,7 +483,7 @@ def test_a_wrong_classification_or_regression_is_refused(
         ("classify", "numbers", 'at least one of "classes" or "scores". Signature was: its text'),
     ],
 )
-def test_a_signature_for_something_else_is_refused(verb: str, name: str, sentence: str) -> None:
+def test_a_signature_for_something_else_is_rejected(verb: str, name: str, sentence: str) -> None:
     answer = infer(verb, {"signature_name": name, "examples": [{}]})
     assert answer.status == 400
     assert sentence in json.loads(answer.body)["error"]
@@ -511,7 +511,7 @@ def test_a_signature_for_something_else_is_refused(verb: str, name: str, sentenc
         ("POST", "/v1/models/model/versions/-1:predict", 400, "Malformed request: POST"),
     ],
 )
-def test_a_wrong_address_is_refused(method: str, path: str, status: int, sentence: str) -> None:
+def test_a_wrong_address_is_rejected(method: str, path: str, status: int, sentence: str) -> None:
     answer = ask({"instances": [1.0]}, path, method)
     assert answer.status == status
     assert sentence in json.loads(answer.body)["error"]
@@ -689,7 +689,7 @@ def test_a_slow_request_delays_no_other() -> None:
         assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(b"done")
 
 
-def test_a_client_that_waits_is_told_to_continue(listening: HttpServer) -> None:
+def test_a_client_that_expects_100_continue_gets_it(listening: HttpServer) -> None:
     body = b'{"instances": [1]}'
     with socket.create_connection(("127.0.0.1", listening.port)) as client:
         client.sendall(PREDICT + b"Expect: 100-continue\r\nContent-Length: 18\r\n\r\n")
@@ -719,7 +719,7 @@ def test_a_client_that_waits_is_told_to_continue(listening: HttpServer) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400),
     ],
 )
-def test_what_is_not_http_is_refused_and_closed(
+def test_malformed_http_is_rejected_and_the_connection_closed(
     listening: HttpServer, head: bytes, status: int
 ) -> None:
     answer = raw(listening.port, head + b"\r\n")
@@ -768,15 +768,15 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
 
-def _write_warm_up(folder: Path, pictures: list[bytes]) -> None:
+def _write_warm_up(folder: Path, images: list[bytes]) -> None:
     """PredictionLog records as TensorFlow Serving reads them."""
     from petbox.tf import tf
 
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for picture in pictures:
-            tensor = tf.make_tensor_proto([picture]).SerializeToString()
+        for image in images:
+            tensor = tf.make_tensor_proto([image]).SerializeToString()
             entry = _field(1, b"inputs") + _field(2, tensor)
             spec = _field(1, b"model") + _field(3, b"serving_default")
             writer.write(_field(6, _field(1, _field(1, spec) + _field(2, entry))))
@@ -816,14 +816,14 @@ def test_a_call_that_takes_too_long_is_cut(tmp_path: Path) -> None:
     )
 
 
-def test_other_tags_than_the_models_are_refused(tmp_path: Path) -> None:
+def test_other_tags_than_the_models_are_rejected(tmp_path: Path) -> None:
     from petbox.serving.model_server.model import SessionOptions, load
 
     with pytest.raises(StatusError, match=r"NOT_FOUND: Could not find meta graph def .* \{ gpu \}"):
         load("model", 1, adder(tmp_path / "1", 1.0), SessionOptions(tags=("gpu",)))
 
 
-def test_pictures_of_different_sizes_share_a_batch(tmp_path: Path) -> None:
+def test_images_of_different_sizes_share_a_batch(tmp_path: Path) -> None:
     from petbox.serving.model_server.model import SessionOptions, load
 
     class Detector(OneModel):

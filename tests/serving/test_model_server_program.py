@@ -77,7 +77,7 @@ def test_the_port_opens_when_every_model_is_available(server: Server) -> None:
     assert "version 7 of other is ready (1 warm-up requests)" in server.program.errors.read_text()
 
 
-def test_versions_and_labels_are_told_apart(server: Server) -> None:
+def test_versions_and_labels_are_distinguished(server: Server) -> None:
     assert server.sum("adder/versions/1") == server.sum("adder/labels/stable") == [1.0]
     assert server.sum("adder/versions/2") == server.sum("adder/labels/new") == [2.0]
     assert server.post("adder/versions/3:predict", []).status_code == 400  # the body comes first

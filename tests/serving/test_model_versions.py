@@ -23,11 +23,11 @@ from petbox.serving.model_server.version_policy import Policy, State, Step, next
 ALL = Policy(latest=None)
 
 
-# What is wanted, and the next step to it
+# What is desired, and the next step to it
 
 
 @pytest.mark.parametrize(
-    ("policy", "wanted"),
+    ("policy", "desired"),
     [
         (Policy(), {7}),
         (Policy(latest=2), {5, 7}),
@@ -35,8 +35,8 @@ ALL = Policy(latest=None)
         (Policy(latest=None, specific=frozenset({2, 9})), {2}),
     ],
 )
-def test_a_policy_chooses_among_what_is_there(policy: Policy, wanted: set[int]) -> None:
-    assert policy.desired([2, -5, 7, 5]) == wanted
+def test_a_policy_chooses_among_what_is_there(policy: Policy, desired: set[int]) -> None:
+    assert policy.desired([2, -5, 7, 5]) == desired
 
 
 def test_a_folder_counts_if_its_name_is_a_whole_number(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_folder_counts_if_its_name_is_a_whole_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "wanted", "step"),
+    ("states", "desired", "step"),
     [
         ({1: "START", 2: "START"}, {1, 2}, Step("load", 2)),
         ({1: "AVAILABLE", 2: "START"}, {2}, Step("load", 2)),  # 1 serves until 2 does
@@ -60,9 +60,9 @@ def test_a_folder_counts_if_its_name_is_a_whole_number(tmp_path: Path) -> None:
     ],
 )
 def test_a_version_goes_only_when_another_serves(
-    states: dict[int, State], wanted: set[int], step: Step | None
+    states: dict[int, State], desired: set[int], step: Step | None
 ) -> None:
-    assert next_step(states, wanted) == step
+    assert next_step(states, desired) == step
 
 
 # The configuration file
@@ -115,12 +115,12 @@ def test_a_configuration_file_names_models_versions_and_labels(tmp_path: Path) -
         (GOOD.replace('"/m/a" model_platform: "tensorflow"', '"/a" model_platform: "x"'), "only"),
     ],
 )
-def test_a_wrong_configuration_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_wrong_configuration_file_is_rejected(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(StatusError, match=sentence):
         configured(tmp_path, text)
 
 
-def test_a_missing_configuration_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_configuration_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StatusError, match=r"NOT_FOUND: .*; No such file or directory"):
         config.read(tmp_path / "models.config")
 
@@ -181,9 +181,9 @@ def test_a_new_version_takes_over_and_a_removed_one_gives_back(
     tmp_path: Path, start: Start
 ) -> None:
     adder(tmp_path / "1", 1.0)
-    wanted = ModelConfig("adder", tmp_path)
-    servables = start(wanted)
-    assert servables.wait([wanted])
+    served = ModelConfig("adder", tmp_path)
+    servables = start(served)
+    assert servables.wait([served])
     answers, done = [], threading.Event()
 
     def ask() -> None:
@@ -216,9 +216,9 @@ def test_a_new_version_takes_over_and_a_removed_one_gives_back(
 
 def test_a_version_that_fails_leaves_the_old_one_serving(tmp_path: Path, start: Start) -> None:
     adder(tmp_path / "1", 1.0)
-    wanted = ModelConfig("adder", tmp_path)
-    servables = start(wanted, retries=2)
-    assert servables.wait([wanted])
+    served = ModelConfig("adder", tmp_path)
+    servables = start(served, retries=2)
+    assert servables.wait([served])
     corrupt(tmp_path / "4")
     assert eventually(lambda: states(servables) == {4: "END", 1: "AVAILABLE"})
     (status,) = servables.states("adder", 4)
@@ -231,11 +231,11 @@ def test_a_version_still_tried_again_does_not_delay_a_better_one(
     tmp_path: Path, start: Start
 ) -> None:
     corrupt(tmp_path / "1")
-    wanted = ModelConfig("adder", tmp_path)
-    servables = start(wanted, retries=5, retry_seconds=1e6)
+    served = ModelConfig("adder", tmp_path)
+    servables = start(served, retries=5, retry_seconds=1e6)
     assert eventually(lambda: states(servables) == {1: "LOADING"})
     adder(tmp_path / "2", 2.0)
-    assert servables.wait([wanted])
+    assert servables.wait([served])
     assert states(servables) == {2: "AVAILABLE", 1: "END"}
 
 
@@ -252,10 +252,10 @@ def test_a_model_without_hope_ends_the_start(
     adder(tmp_path / "1", 1.0)
     (tmp_path / "bad").mkdir()
     spoil(tmp_path / "bad" / "7")
-    wanted = [ModelConfig("adder", tmp_path), ModelConfig("bad", tmp_path / "bad")]
-    servables = start(*wanted)
+    served = [ModelConfig("adder", tmp_path), ModelConfig("bad", tmp_path / "bad")]
+    servables = start(*served)
     with pytest.raises(StatusError) as raised:
-        servables.wait(wanted)
+        servables.wait(served)
     text = str(raised.value)
     assert text.startswith(
         "UNKNOWN: 1 servable(s) did not become available: "
@@ -265,10 +265,10 @@ def test_a_model_without_hope_ends_the_start(
 
 
 def test_a_model_without_versions_is_waited_for(tmp_path: Path, start: Start) -> None:
-    wanted = ModelConfig("adder", tmp_path / "not there yet")
-    servables = start(wanted)
+    served = ModelConfig("adder", tmp_path / "not there yet")
+    servables = start(served)
     ready = threading.Event()
-    waiting = threading.Thread(target=lambda: servables.wait([wanted]) and ready.set())
+    waiting = threading.Thread(target=lambda: servables.wait([served]) and ready.set())
     waiting.start()
     assert not ready.wait(0.1)
     (tmp_path / "not there yet").mkdir()
@@ -278,22 +278,22 @@ def test_a_model_without_versions_is_waited_for(tmp_path: Path, start: Start) ->
 
 
 def test_stopping_ends_the_wait(tmp_path: Path, start: Start) -> None:
-    wanted = ModelConfig("adder", tmp_path)
-    servables = start(wanted)
+    served = ModelConfig("adder", tmp_path)
+    servables = start(served)
     servables.stop()
-    assert not servables.wait([wanted])
+    assert not servables.wait([served])
 
 
 def test_models_come_and_go_with_the_configuration(tmp_path: Path, start: Start) -> None:
     for number in (1, 2, 3):
         adder(tmp_path / str(number), number)
-    wanted = ModelConfig("adder", tmp_path, ALL, {"stable": 1})
-    servables = start(wanted)
-    assert servables.wait([wanted])
+    served = ModelConfig("adder", tmp_path, ALL, {"stable": 1})
+    servables = start(served)
+    assert servables.wait([served])
     assert states(servables)[1] == "AVAILABLE"  # it is to have a label
     assert eventually(lambda: set(states(servables).values()) == {"AVAILABLE"})
     assert list(states(servables)) == [3, 2, 1]
-    servables.label([wanted])
+    servables.label([served])
     assert answer(servables) == 3.0
     assert answer(servables, label="stable") == answer(servables, version=1) == 1.0
     with pytest.raises(StatusError, match="Unrecognized servable version label: no"):
@@ -316,9 +316,9 @@ def test_models_come_and_go_with_the_configuration(tmp_path: Path, start: Start)
 
 def test_a_warm_up_request_that_fails_fails_the_load(tmp_path: Path, start: Start) -> None:
     adder(tmp_path / "1", 1.0, warmup=[np.ones(3, np.float32)])
-    wanted = ModelConfig("adder", tmp_path)
-    servables = start(wanted)
-    assert servables.wait([wanted])
+    served = ModelConfig("adder", tmp_path)
+    servables = start(served)
+    assert servables.wait([served])
     adder(tmp_path / "2", 2.0, warmup=[["a word"]])
     assert eventually(lambda: states(servables) == {2: "END", 1: "AVAILABLE"})
     adder(tmp_path / "3.tmp2", 3.0)

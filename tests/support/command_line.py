@@ -11,7 +11,7 @@ from typing import Any
 from support.peer import GOLDEN
 from support.serving import CHECKOUT
 
-PICTURE = str(GOLDEN / "picture.jpg")
+IMAGE = str(GOLDEN / "picture.jpg")
 MODULE = (sys.executable, "-m", "petbox")
 
 Done = subprocess.CompletedProcess[bytes]
@@ -26,7 +26,7 @@ def petbox(*words: str | Path, command: tuple[str, ...] = MODULE, **settings: An
 
 def failed(done: Done, *, lines: int = 1) -> str:
     """What was said by a command that failed as it should."""
-    told = done.stderr.decode()
-    assert done.returncode == 1, told
-    assert told.count("\n") == lines, told
-    return told
+    message = done.stderr.decode()
+    assert done.returncode == 1, message
+    assert message.count("\n") == lines, message
+    return message

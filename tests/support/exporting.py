@@ -43,15 +43,15 @@ def random_run(folder: Path) -> Path:
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture of soft blots, which any codec takes well."""
+    """An image of soft blots, which any codec takes well."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 255, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
     return Image.fromarray(small).resize((width, height))
 
 
-def file(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+def file(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     content = io.BytesIO()
-    picture.save(content, kind, **options)
+    image.save(content, kind, **options)
     return content.getvalue()
 
 
@@ -91,26 +91,26 @@ class Exported:
         outputs = {key: info.name for key, info in signature.outputs.items()}
         return self._session.make_callable(outputs, [signature.inputs["inputs"].name])
 
-    def __call__(self, *pictures: Any, signature: str = "serving_default") -> dict[str, Any]:
-        pixels = bool(pictures) and isinstance(pictures[0], np.ndarray)
-        return self._calls[signature](np.array(pictures, None if pixels else object))  # type: ignore[no-any-return]
+    def __call__(self, *images: Any, signature: str = "serving_default") -> dict[str, Any]:
+        pixels = bool(images) and isinstance(images[0], np.ndarray)
+        return self._calls[signature](np.array(images, None if pixels else object))  # type: ignore[no-any-return]
 
-    def graphs(self, *pictures: bytes, signature: str = "serving_default") -> Any:
+    def graphs(self, *images: bytes, signature: str = "serving_default") -> Any:
         """What the session made of the model's graph to answer a request."""
         from petbox.tf import tf
 
         info = self.signatures[signature]
-        told = tf.compat.v1.RunMetadata()
+        metadata = tf.compat.v1.RunMetadata()
         outputs = {key: one.name for key, one in info.outputs.items()}
-        given = {info.inputs["inputs"].name: np.array(pictures, object)}
+        given = {info.inputs["inputs"].name: np.array(images, object)}
         asked = tf.compat.v1.RunOptions(output_partition_graphs=True)
-        self._session.run(outputs, given, asked, told)
-        return told.partition_graphs
+        self._session.run(outputs, given, asked, metadata)
+        return metadata.partition_graphs
 
-    def refusal(self, *pictures: Any, signature: str = "serving_default") -> str:
-        """What is said of a request that is refused."""
+    def rejection(self, *images: Any, signature: str = "serving_default") -> str:
+        """The error message of a request that is rejected."""
         try:
-            self(*pictures, signature=signature)
+            self(*images, signature=signature)
         except self._errors.InvalidArgumentError as error:
             return str(error.message)
         raise AssertionError("it was answered")
