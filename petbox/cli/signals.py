@@ -10,36 +10,35 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+STOP = (signal.SIGTERM, signal.SIGINT)
+
 
 @contextmanager
-def heard(
-    numbers: Iterable[signal.Signals], act: Callable[[signal.Signals], object]
+def handled(
+    numbers: Collection[signal.Signals], act: Callable[[signal.Signals], object]
 ) -> Iterator[None]:
     """Within the block, `act` is called with each of these signals, in a thread."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
 
     def listen() -> None:
         with ours:
             while number := ours.recv(1):
-                if number[0] in before:
+                if number[0] in numbers:
                     act(signal.Signals(number[0]))
 
     threading.Thread(target=listen, daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(fd_before)
-        for earlier, handler in before.items():
-            signal.signal(earlier, handler)
-        theirs.close()
+    with theirs, signals_go_to(lambda *_: None, numbers):
+        fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd_before)
 
 
 class StopRequest:
@@ -49,7 +48,7 @@ class StopRequest:
         self.code = 0  # the exit code, once a stop was requested
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
+    def on_signals(self) -> Iterator[None]:
         """Within the block, the two signals only set `code`."""
         with signals_go_to(self._note):
             yield
@@ -61,8 +60,7 @@ class StopRequest:
 
 
 @contextmanager
-def signals_go_to(handler: Any) -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT)
+def signals_go_to(handler: Any, numbers: Collection[signal.Signals] = STOP) -> Iterator[None]:
     before = [signal.signal(number, handler) for number in numbers]
     try:
         yield

@@ -50,9 +50,9 @@ def serve(options: ServeOptions) -> None:
     env = environment(options, version, server_port)
     events: queue.SimpleQueue[signal.Signals | None] = queue.SimpleQueue()  # None: it has exited
     # nohup ignores SIGHUP, and a shell ignores SIGINT for a command in the background.
-    heard = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
+    numbers = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
     with (
-        signals.heard(heard, events.put),
+        signals.handled(numbers, events.put),
         Child(["bash", str(SUPERVISOR)], env, lambda: events.put(None)) as supervisor,
     ):
         _until_exit(options, server_port, supervisor, events)

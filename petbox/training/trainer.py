@@ -200,7 +200,7 @@ class Runner(train_lib.OrbitExperimentRunner):
 
     def run(self) -> Any:
         """Trains to the last step, or saves an earlier one and raises `Stopped`."""
-        with self._stop.heeded():
+        with self._stop.on_signals():
             try:
                 return super().run()
             except Stopped:

@@ -78,7 +78,7 @@ def serve(flags: Flags) -> int:
         models.stop()
         stop.set()
 
-    with signals.heard((signal.SIGTERM, signal.SIGINT), shut_down):
+    with signals.handled(signals.STOP, shut_down):
         return _serve(flags, configs, models, server, stop)
 
 
