@@ -28,7 +28,7 @@ def listing(*, as_json: bool = False, as_csv: bool = False) -> Iterator[Show]:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names are any bytes, terminals not always UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
-        yield lambda found: print(json_line(found), flush=True)
+        yield lambda found: print(json.dumps(found.to_dict()), flush=True)
     elif as_csv:
         print(csv_lines([COLUMNS]), end="", flush=True)
         yield lambda found: print(csv_lines(found.rows()), end="", flush=True)
@@ -37,10 +37,6 @@ def listing(*, as_json: bool = False, as_csv: bool = False) -> Iterator[Show]:
             yield show
     else:
         yield lambda found: print(tabbed_lines(found), end="", flush=True)
-
-
-def json_line(found: Detections) -> str:
-    return json.dumps(found.to_dict())
 
 
 def tabbed_lines(found: Detections) -> str:

@@ -57,11 +57,11 @@ class Reader:
         address = photos.ADDRESS.match(text)
         if address is None:
             return replace(photos.read(text, shrink=self._shrink), name=name)
-        fetched = self._from_s3(text) if address[1].lower() == "s3" else self._from_web(text)
+        if address[1].lower() == "s3":
+            fetched = self._from_s3(text)
+        else:
+            fetched = download.fetch(text, self._limits, may_reach=lambda _address: True)
         return photos.from_bytes(name, fetched, shrink=self._shrink)
-
-    def _from_web(self, url: str) -> bytes:
-        return download.fetch(url, self._limits, may_reach=lambda _address: True)
 
     def _from_s3(self, address: str) -> bytes:
         try:

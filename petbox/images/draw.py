@@ -47,7 +47,8 @@ def drawn(
         _dashes(pen, box, width)
     taken: list[Rectangle] = []
     for detection in reversed(found):  # the highest score places its label first
-        taken.append(_label(pen, result.size, detection, names, taken))
+        text, box = _label(detection, names, result.size), _rectangle(detection.box, result.size)
+        taken.append(_chip(pen, result.size, text, color(detection.label), box, taken))
     for text, box in true:
         if text:
             taken.append(_chip(pen, result.size, text, WHITE, box, taken, at_foot=True))
@@ -139,20 +140,11 @@ def _rectangle(box: Box, size: tuple[int, int]) -> Rectangle:
     return left, top, max(left, round(xmax * right)), max(top, round(ymax * bottom))
 
 
-def _label(
-    pen: ImageDraw.ImageDraw,
-    size: tuple[int, int],
-    detection: Detection,
-    names: Mapping[int, str],
-    taken: Sequence[Rectangle],
-) -> Rectangle:
-    """Draws a label with name and score at the box, clear of `taken`; returns its place."""
+def _label(detection: Detection, names: Mapping[int, str], size: tuple[int, int]) -> str:
+    """Name and score; only the score, beside the color of the box, if both do not fit."""
     score = f"{detection.score:.0%}"
     text = f"{names.get(detection.label, detection.name or str(detection.label))} {score}"
-    if not _fits(text, _SMALLEST, size):
-        text = score  # the box's color has to stand for the name
-    box, ground = _rectangle(detection.box, size), color(detection.label)
-    return _chip(pen, size, text, ground, box, taken)
+    return text if _fits(text, _SMALLEST, size) else score
 
 
 def _chip(
@@ -165,6 +157,7 @@ def _chip(
     *,
     at_foot: bool = False,
 ) -> Rectangle:
+    """Draws a label at the box, clear of `taken`; returns its place."""
     font = _font(text, size)
     wide, high = font.getlength(text), float(sum(font.getmetrics()))
     pad = max(2.0, high / 5)

@@ -34,6 +34,7 @@ class Object:
 MISSING = object()
 BOM = re.compile(b"\xef?\xbb?\xbf?")  # RapidJSON skips each of its bytes, together or alone
 WHITE = " \t\n\r"
+CLOSING = {"{": "}", "[": "]"}
 MIN_IMAGE = 4096  # characters of a string that is treated as an image
 MAX_REST = 65536  # bytes beside the images, which are parsed as usual
 MARK = "\x7f"  # start of the placeholder for an image
@@ -135,37 +136,26 @@ class _SlowParser:
         unclosed: list[tuple[Any, str]] = []  # an object with the name of its next value
         while True:
             char = self._peek()
-            if char == "{":
+            if char in CLOSING:
                 self.at += 1
-                done: Any = Object([])
-                if self._peek() != "}":
-                    unclosed.append((done, self._name()))
-                    continue
-                self.at += 1
-            elif char == "[":
-                self.at += 1
-                done = []
-                if self._peek() != "]":
-                    unclosed.append((done, ""))
+                done: Any = Object([]) if char == "{" else []
+                if self._peek() != CLOSING[char]:
+                    unclosed.append((done, self._name() if char == "{" else ""))
                     continue
                 self.at += 1
             else:
                 done = self._scalar(char)
             while unclosed:
                 container, name = unclosed.pop()
-                if isinstance(container, Object):
+                in_object = isinstance(container, Object)
+                if in_object:
                     container.members.append((name, done))
-                    if self._closed("}", "Missing a comma or '}' after an object member."):
-                        done = container
-                        continue
-                    unclosed.append((container, self._name()))
                 else:
                     container.append(done)
-                    if self._closed("]", "Missing a comma or ']' after an array element."):
-                        done = container
-                        continue
-                    unclosed.append((container, ""))
-                break
+                if not self._closed(in_object):
+                    unclosed.append((container, self._name() if in_object else ""))
+                    break
+                done = container
             else:
                 return done
 
@@ -184,10 +174,11 @@ class _SlowParser:
         self.at += 1
         return name
 
-    def _closed(self, bracket: str, otherwise: str) -> bool:
-        char = self._peek()
+    def _closed(self, in_object: bool) -> bool:
+        char, bracket = self._peek(), "}" if in_object else "]"
         if char not in (bracket, ","):
-            raise self._error(otherwise)
+            after = "an object member" if in_object else "an array element"
+            raise self._error(f"Missing a comma or '{bracket}' after {after}.")
         self.at += 1
         return char == bracket
 
@@ -196,13 +187,10 @@ class _SlowParser:
             return self._string()
         for word, value in (("true", True), ("false", False), ("null", None)):
             if char == word[0]:
-                return self._word(word, value)
+                if not self._consume(word):
+                    raise self._error("Invalid value.")
+                return value
         return self._number()
-
-    def _word(self, word: str, value: Any) -> Any:
-        if not self._consume(word):
-            raise self._error("Invalid value.")
-        return value
 
     def _consume(self, word: str) -> bool:
         """Whether `word` comes next; like RapidJSON it also consumes a matching prefix."""
