@@ -36,7 +36,7 @@ FindLimit = Callable[[int], Limit]  # the limit that counts for a request of so 
 
 
 def fixed(megabytes: float) -> FindLimit:
-    limit = Limit(int(megabytes * MIB), "the server, by --limit,")
+    limit = Limit(int(megabytes * MIB), "the server, by --limit (in Python limit),")
     return lambda _size: limit
 
 
@@ -66,7 +66,9 @@ def _look_up(name: str) -> Limit:
             endpoint = sagemaker.describe_endpoint(EndpointName=name)
     except session.CallFailed as error:
         logging.getLogger(__name__).warning(
-            "%s; assuming a limit of 25 MB; for a serverless endpoint use --limit 4", error
+            "%s; assuming a limit of 25 MB; for a serverless endpoint use --limit 4 (in Python "
+            "limit=4)",
+            error,
         )
         return Limit(REAL_TIME, f"endpoint {name}")
     variants = endpoint.get("ProductionVariants", ())  # none while it is being created

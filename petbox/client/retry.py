@@ -40,8 +40,8 @@ def while_busy(
                 raise
             if waited + delay > seconds:
                 raise Busy(
-                    f"{busy}; still so after {waited:.0f} s of retries; use a smaller --parallel, "
-                    "or add instances",
+                    f"{busy}; still so after {waited:.0f} s of retries; process fewer images at "
+                    "once (--parallel, in Python parallel), or add instances",
                     busy.after,
                 ) from busy
             if turn == 0:

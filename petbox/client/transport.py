@@ -137,7 +137,7 @@ class Http:
         why = getattr(error, "strerror", None) or "it closed the connection"
         return ServiceError(
             f"{self._url}: no server responds there ({why}); start one with `petbox serve MODEL`, "
-            "or name another with --url"
+            "or give another URL"
         )
 
 
@@ -203,7 +203,8 @@ def _aws_error(response: Any, where: str) -> PetboxError | None:
     if code in BUSY:
         return Busy(f"{where}: {code}: {text}")
     if code == "413" or OVERSIZE in text:
-        return InvalidImage(f"{where} rejected it ({text}); use --fit and a smaller --limit, as 4")
+        advice = "use --fit and a smaller --limit (in Python fit=True, limit=4)"
+        return InvalidImage(f"{where} rejected it ({text}); {advice}")
     return None
 
 

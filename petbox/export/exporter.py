@@ -95,15 +95,16 @@ def export(
 def _check(model: Run | ModelFolder, settings: Settings) -> None:
     if settings.input_type not in INPUT_TYPES:
         known = ", ".join(INPUT_TYPES)
-        raise DataError(f"--input-type {settings.input_type}: unknown; choose one of {known}")
+        raise DataError(f"input type {settings.input_type}: unknown; choose one of {known}")
     if settings.batches and isinstance(model, ModelFolder):
         raise ModelError(
-            f"--batch: {model.folder} takes one image at a time, so there is nothing to batch; "
-            "leave it out"
+            f"{model.folder}: takes one image at a time, so there is nothing to batch; leave out "
+            "--batch (in Python batches)"
         )
     if settings.whole_canvas and isinstance(model, ModelFolder):
         raise ModelError(
-            f"--whole-canvas: {model.folder} pads its images itself, or not at all; leave it out"
+            f"{model.folder}: pads its images itself, or not at all; leave out --whole-canvas (in "
+            "Python whole_canvas)"
         )
 
 

@@ -172,7 +172,7 @@ def _some(files: list[str], count: int) -> list[bytes]:
     except tf.errors.DataLossError as error:
         raise DataError(f"{files[0]}: a shard is damaged; make the records again") from error
     if not actual:
-        raise DataError(f"{files[0]}: contains no images to compare on; name others with --records")
+        raise DataError(f"{files[0]}: contains no images to compare on; name other records")
     return [bytes(one) for one in actual]
 
 

@@ -37,7 +37,7 @@ def paths(names: Iterable[str], folder: Path) -> dict[str, Path]:
     originals = {Path(name).resolve() for name in chosen}
     for copy in chosen.values():
         if copy.resolve() in originals:
-            raise DataError(f"{copy}: would be overwritten by its copy; --draw into another folder")
+            raise DataError(f"{copy}: would be overwritten by its copy; draw into another folder")
     return chosen
 
 
@@ -48,4 +48,4 @@ def save(image: Image, path: Path) -> None:
             image.save(partial, form, quality=95)
     except OSError as error:
         reason = error.strerror or error
-        raise PetboxError(f"{path}: cannot be written ({reason}); check --draw") from error
+        raise PetboxError(f"{path}: cannot be written ({reason}); draw to another path") from error

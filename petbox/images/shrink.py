@@ -33,7 +33,7 @@ def shrink(photo: Photo, most: int) -> bytes:
         scale *= min(0.9, 0.97 * math.sqrt(most / len(encoded)))
         if scale * min(image.size) < SMALLEST:
             raise DataError(
-                f"{photo.name}: cannot be made to fit into {most} bytes; give a larger --limit"
+                f"{photo.name}: cannot be made to fit into {most} bytes; raise the limit"
             )
 
 

@@ -334,7 +334,8 @@ def test_an_image_over_the_limit_is_rejected_before_it_is_sent(noise: Path) -> N
         words = ("--url", server.url, "--limit", "3")
         message = failed(petbox("detect", noise, *words))
         assert message == (
-            f"error: {noise}: makes a request of 3.7 MB, and the server, by --limit, takes 3 MB; "
+            f"error: {noise}: makes a request of 3.7 MB, and the server, by "
+            "--limit (in Python limit), takes 3 MB; "
             "use --fit (in Python fit=True) to send a smaller copy\n"
         )
         assert server.asked == []
@@ -448,7 +449,7 @@ def test_without_permission_to_describe_the_endpoint_the_flag_is_named(big: Path
     assert done.returncode == 0
     message, progress = done.stderr.decode().splitlines()  # once for both
     assert message.startswith("endpoint pets: AccessDeniedException: not allowed to call Describe")
-    assert message.endswith("assuming a limit of 25 MB; for a serverless endpoint use --limit 4")
+    assert message.endswith("for a serverless endpoint use --limit 4 (in Python limit=4)")
     assert progress.startswith("detect: 2/2")
 
 

@@ -342,7 +342,8 @@ def test_detections_come_with_the_highest_score_first() -> None:
 def test_what_is_over_the_limit_is_rejected_or_made_to_fit(server: Peer) -> None:
     noise = Image.effect_noise((600, 400), 90).convert("RGB")
     with pytest.raises(
-        errors.DataError, match=r"and the server, by --limit, takes 0\.0625 MB; use"
+        errors.DataError,
+        match=r"and the server, by --limit \(in Python limit\), takes 0\.0625",
     ):
         Detector(server.url, limit=1 / 16).detect(noise)
     assert not server.asked

@@ -335,5 +335,5 @@ def test_a_wrapped_model_is_not_batched(tmp_path: Path) -> None:
     from petbox.export.signatures import Settings
 
     source = model_folder.ModelFolder(tmp_path / "zoo", (), tmp_path / "names", b"", NAMES, {})
-    with pytest.raises(PetboxError, match="zoo takes one image at a time, so there is nothing"):
+    with pytest.raises(PetboxError, match="zoo: takes one image at a time, so there is nothing"):
         exporter.export(source, tmp_path / "1", Settings(batches=Batches(4, 2000)))

@@ -79,7 +79,7 @@ def test_a_container_called_as_an_endpoint_takes_what_an_endpoint_takes(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["detections"]
     assert done.stderr.endswith(
-        b"assuming a limit of 25 MB; for a serverless endpoint use --limit 4\n"
+        b"assuming a limit of 25 MB; for a serverless endpoint use --limit 4 (in Python limit=4)\n"
     )
 
 
