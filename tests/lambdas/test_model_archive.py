@@ -136,7 +136,7 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
         (hostile("1/link", tarfile.SYMTYPE, "/etc"), "neither a plain file nor a folder"),
         (hostile("1/link", tarfile.LNKTYPE, "/etc/passwd"), "neither a plain file nor a folder"),
         (hostile("1/device", tarfile.CHRTYPE), "neither a plain file nor a folder"),
-        (WHOLE[:60], "no whole archive"),
+        (WHOLE[:60], "not a complete archive"),
         (b"no archive", "neither a .tar.gz nor a .tar"),
     ],
     ids=["parent", "absolute", "symbolic link", "hard link", "device", "cut off", "no archive"],
