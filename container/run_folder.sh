@@ -3,15 +3,16 @@
 # shellcheck disable=SC2034  # used by other files
 # shellcheck disable=SC2154  # set by other files
 
-# Sets `run`, a folder with nginx.conf and its scripts, the three files it includes, links to the
-# models, and the configuration of the model servers: a few kilobytes, not changed later.
+# Sets `run`, a folder with nginx.conf and what it includes, links to the models, and the configuration
+# of the model servers: a few kilobytes, not changed later.
 write_run_folder() {
     run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
     chmod 755 "$run" # nginx's workers do not run as root
-    cp -- "$here"/nginx.conf "$here"/*.js "$run"
+    cp -R -- "$here"/nginx.conf "$here"/gateway "$run"
+    write_modules >"$run/modules.conf"
     echo "listen $listen;" >"$run/listen.conf"
-    write_upstream >"$run/engine.conf"
-    write_settings >"$run/settings.conf"
+    write_limits >"$run/settings.conf"
+    write_settings >"$run/settings.lua"
     if ((page)); then
         write_page
     fi
@@ -27,39 +28,48 @@ write_run_folder() {
     fi
 }
 
-write_upstream() {
-    local number
-    echo "upstream engine {"
-    echo "    zone engine 64k;"
-    echo "    least_conn;"
-    for number in "${ports[@]}"; do
-        echo "    server 127.0.0.1:$number max_conns=$in_flight max_fails=0;"
-    done
-    echo "    keepalive 32;"
-    echo "}"
+# None where Lua is built into nginx, as in OpenResty.
+write_modules() {
+    local file
+    while read -r _ file; do
+        [[ ! -e ${file%;} ]] || echo "load_module $file"
+    done < <(grep '^load_module' "$here/modules.conf")
 }
 
-# settings.conf with the values from the environment.
+write_limits() {
+    echo "client_max_body_size ${payload}m;"
+    echo "client_body_buffer_size $((payload * 5 / 4 + 1))m;" # and the framing of a chunked body
+}
+
+# settings.lua with the values from the environment.
 write_settings() {
     local all=$((in_flight * server_count))
-    local -a edits=(
-        -e "s|^client_max_body_size .*|client_max_body_size ${payload}m;|"
-        -e "s|^client_body_buffer_size .*|client_body_buffer_size ${payload}m;|"
-    )
+    local -a edits=()
+    setting engines "$(printf '"127.0.0.1:%s", ' "${ports[@]}")"
+    setting slots "$all"
+    setting wait_seconds "$wait_seconds"
+    setting body_megabytes "$payload"
     # Batch Transform sends at most 100 MB at the same time
     setting payload_megabytes $((payload < 100 ? payload : 100))
     setting concurrent_transforms $((payload < 100 ? 100 / payload : 1))
-    setting wait_seconds "$wait_seconds"
     # in a batch job there are no other requests
     setting records_in_flight $((batch || all < 8 ? all : 8))
-    setting models "\"${names[*]}\""
+    setting models "$(printf '"%s", ' "${names[@]}")"
     setting batching "$batching"
-    setting metrics_namespace "\"$namespace\""
     setting page "$page"
-    sed "${edits[@]}" "$here/settings.conf"
+    setting metrics_namespace "$namespace"
+    sed "${edits[@]}" "$here/settings.lua"
 }
 
-setting() { edits+=(-e "s|^map \"\" \$$1 .*|map \"\" \$$1 { default $2; }|"); }
+# In the form that the default has: a string, a list, true or false, or a number.
+setting() { # NAME VALUE
+    case $(grep "^    $1 = " "$here/settings.lua") in
+        *' = "'*) set -- "$1" "\"$2\"" ;;
+        *' = {'*) set -- "$1" "{${2%, }}" ;;
+        *' = '[tf]*) set -- "$1" "$( (($2)) && echo true || echo false)" ;;
+    esac
+    edits+=(-e "s|^    $1 = .*|    $1 = $2,|")
+}
 
 # The page, and the class names of the default model if it has them. Copied, because nginx's workers
 # may not have permission to read the originals.

@@ -9,7 +9,8 @@ for thing in "$@"; do
     nginx)
       # sbin is not on every user's PATH
       PATH="$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx)
-      [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || missing+=(libnginx-mod-http-js)
+      [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)
+      compgen -G '/usr/lib/*/lua/5.1/cjson.so' >/dev/null || missing+=(lua-cjson)
       ;;
     shellcheck)
       command -v shellcheck >/dev/null || missing+=(shellcheck)
@@ -51,7 +52,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 if ! command -v apt-get >/dev/null; then
   echo >&2 "install_system: not installed: ${missing[*]} (Debian's names); this system has no apt-get," \
-    "so install nginx 1.22 or later with its njs module (ngx_http_js_module), Python 3.10 to 3.12" \
+    "so install nginx 1.22 or later with its Lua module and cjson, or OpenResty, Python 3.10 to 3.12" \
     "with venv, shellcheck, docker.io and debootstrap in its own way"
   exit 1
 fi
@@ -62,7 +63,7 @@ install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --ye
 for package in "${missing[@]}"; do
   if ! apt-cache show "$package" >/dev/null 2>&1; then
     echo >&2 "install_system: this release has no package $package (Debian 12, Ubuntu 24.04 and later" \
-      "have); on Ubuntu 22.04 install nginx and nginx-module-njs from nginx.org's repository"
+      "have); on Ubuntu 22.04 install OpenResty from its own repository"
     exit 1
   fi
 done

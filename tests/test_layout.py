@@ -267,7 +267,7 @@ def test_only_petbox_is_packaged(tmp_path: Path) -> None:
     information = f"petbox-{petbox.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"petbox", information}
     # The front that `petbox serve` runs, and the mark of a typed package.
-    front = {f"petbox/container/{name}" for name in ("nginx.conf", "gateway.js")}
+    front = {f"petbox/container/{name}" for name in ("nginx.conf", "gateway/json.lua")}
     assert front | {"petbox/py.typed", "petbox/wire.py"} <= names
 
 

@@ -6,13 +6,14 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 from petbox.cli.program import say
 from petbox.errors import MissingExtra, ServiceError
 
-NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")  # as loaded by container/nginx.conf
+LUA = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")  # as in container/modules.conf
 
 
 def check_platform() -> None:
@@ -26,12 +27,19 @@ def check_platform() -> None:
 def find_nginx() -> str:
     # On Debian it is not on an ordinary user's PATH.
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    missing = "nginx" if nginx is None else "nginx's njs module" if not NJS.exists() else None
-    if nginx is None or missing:
+    if nginx is None or not (LUA.exists() or _has_lua(nginx)):
+        missing = "nginx's Lua module" if nginx else "nginx"
         raise ServiceError(
-            f"{missing} is not installed; type: sudo apt-get install nginx libnginx-mod-http-js"
+            f"{missing} is not installed; type: sudo apt-get install nginx "
+            "libnginx-mod-http-lua lua-cjson, or install OpenResty"
         )
     return nginx
+
+
+def _has_lua(nginx: str) -> bool:
+    """Whether Lua is built in, as in OpenResty."""
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False)
+    return "ngx_lua" in done.stderr
 
 
 def model_server_command() -> list[str]:

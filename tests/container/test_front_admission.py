@@ -255,10 +255,10 @@ def test_a_client_that_hangs_up_is_answered_once(tmp_path: Path, kind: str) -> N
 
 
 def test_too_many_large_bodies_at_once_are_refused(tmp_path: Path) -> None:
-    fewer = {"limit_conn large_bodies 256": "limit_conn large_bodies 1"}
+    settings = {"memory_bytes": 5_000_000}  # a quarter of it for bodies
     with (
         peer(Holding(is_open=True)) as engine,
-        front(tmp_path / "front", engine.port, changes=fewer) as port,
+        front(tmp_path / "front", engine.port, settings=settings) as port,
         socket.create_connection(("127.0.0.1", port)) as first,
     ):
         head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -35,7 +35,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         adder(folder / "first" / str(number), number)
     adder(folder / "other.b" / "7", 10)
     models = {"first": folder / "first", "other.b": folder / "other.b"}
-    settings = {"models": '"first other.b"'}
+    settings = {"models": ["first", "other.b"]}
     with (
         embedded_engine(folder / "engine", **models) as engine,
         front(folder / "front", engine.port, settings=settings) as port,
@@ -101,7 +101,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, lis
     folder = tmp_path_factory.mktemp("watched")
     with (
         peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
-        front(folder / "front", engine.port, settings={"models": '"first other.b"'}) as port,
+        front(folder / "front", engine.port, settings={"models": ["first", "other.b"]}) as port,
     ):
         yield asking(port), engine.asked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -109,33 +110,101 @@ def test_text_beyond_ascii_is_passed_on_as_it_is(tmp_path: Path) -> None:
 
 
 def test_answers_are_in_order_whoever_is_done_first(tmp_path: Path) -> None:
-    """At most `records_in_flight` at a time, and the first one is the last to be done."""
-    all_five, others_done = threading.Barrier(5), threading.Event()
+    """At most `records_in_flight` requests at a time, and the first one is the last to be done."""
+    two, others_done = threading.Barrier(2), threading.Event()
     lock = threading.Lock()
     at_once = most = 0
 
     def answer(asked: Asked) -> Answer:
         nonlocal at_once, most
-        (record,) = json.loads(asked.body)["instances"]
+        numbers = [record["n"] for record in json.loads(asked.body)["instances"]]
         with lock:
             at_once += 1
             most = max(most, at_once)
-        if record < 5:
-            all_five.wait(LONG)
-        if record == 0:
+        if numbers[0] < 4:
+            two.wait(LONG)
+        if 0 in numbers:
             assert others_done.wait(LONG)
-        if record == 49:
+        if 11 in numbers:
             others_done.set()
         with lock:
             at_once -= 1
-        return Answer(200, f'{{\n    "predictions": [{record}\n    ]\n}}'.encode())
+        return Answer(200, json.dumps({"predictions": numbers}, indent=4).encode())
 
-    settings = {"records_in_flight": 5}
+    settings = {"records_in_flight": 2}
     with peer(answer) as engine, front(tmp_path / "front", engine.port, settings=settings) as port:
-        body = "".join(f"{n}\n" for n in range(50)).encode()
+        # A request has 1 MB, so two of them.
+        body = "".join(json.dumps({"n": n, "note": "x" * 600_000}) + "\n" for n in range(12))
+        found = answers(post(port, body.encode(), LINES))
+    assert [one["predictions"] for one in found] == [[n] for n in range(12)]
+    assert most == 2
+    assert len(engine.asked) == 6
+
+
+def asking_for_few(asked: Asked) -> Answer:
+    """An engine that doubles numbers, and rejects requests with something else."""
+    instances = json.loads(asked.body)["instances"]
+    if not all(isinstance(one, int) for one in instances):
+        return Answer(400, b'{ "error": "not a number" }')
+    note = 'a, "b"] }'
+    predictions = [{"twice": 2 * one, "note": note, "list": [[one]]} for one in instances]
+    return Answer(200, json.dumps({"predictions": predictions}, indent=4).encode())
+
+
+@pytest.mark.parametrize(
+    ("invalid", "most"),
+    [([], 8), ([0], 50), ([777], 50), ([10, 500, 1999], 100), (list(range(2000)), 2200)],
+)
+def test_many_records_are_few_requests(tmp_path: Path, invalid: list[int], most: int) -> None:
+    records: list[object] = list(range(2000))
+    for number in invalid:
+        records[number] = [number]
+    body = "".join(json.dumps(record) + "\n" for record in records).encode()
+    with peer(asking_for_few) as engine, front(tmp_path / "front", engine.port) as port:
         found = answers(post(port, body, LINES))
-    assert [one["predictions"] for one in found] == [[n] for n in range(50)]
-    assert most == 5
+    for number, one in enumerate(found):
+        if number in invalid:
+            assert one == {"error": "not a number"}
+        else:
+            (prediction,) = one["predictions"]
+            assert (prediction["twice"], prediction["list"]) == (2 * number, [[number]])
+    assert len(found) == 2000
+    assert len(engine.asked) <= most
+
+
+@pytest.mark.parametrize(
+    ("strings", "outputs", "wrapped"),
+    [
+        ("auto", {"scores": {}}, False),
+        ("auto", {"detection_boxes": {}}, True),
+        ("text", {"detection_boxes": {}}, False),
+        ("images", {"scores": {}}, True),
+    ],
+)
+def test_a_string_is_an_image_only_to_a_model_that_takes_images(
+    tmp_path: Path, strings: str, outputs: dict[str, Any], wrapped: bool
+) -> None:
+    signatures = {"signature_def": {"serving_default": {"outputs": outputs}}}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/metadata"):
+            return Answer(200, json.dumps({"metadata": {"signature_def": signatures}}).encode())
+        return Answer(200, b'{"predictions": [1]}')
+
+    settings = {"strings": strings}
+    with peer(answer) as engine, front(tmp_path / "front", engine.port, settings=settings) as port:
+        found = answers(post(port, b'"great movie"\n', LINES))
+        found += answers(post(port, b"YQ==\n", LINES))
+        assert [list(one) for one in found] == [
+            ["predictions"],
+            ["predictions" if wrapped else "error"],
+        ]
+        assert answers(post(port, b"NaN\n", LINES))
+    predicts = [json.loads(a.body)["instances"] for a in engine.asked if "predict" in a.path]
+    expected = [[{"b64": "great movie"}], [{"b64": "YQ=="}]] if wrapped else [["great movie"]]
+    assert predicts[:-1] == expected
+    assert math.isnan(predicts[-1][0])
+    assert sum(a.path.endswith("/metadata") for a in engine.asked) == (strings == "auto")
 
 
 @pytest.mark.parametrize("accept", ["application/jsonlines", "application/json", "*/*"])

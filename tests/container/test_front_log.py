@@ -37,7 +37,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("metrics")
-    settings = {"metrics_namespace": '"petbox/toy"'}
+    settings = {"metrics_namespace": "petbox/toy"}
     with (
         peer(detector) as engine,
         whole_front(folder / "front", engine.port, settings=settings) as running,
@@ -182,7 +182,7 @@ def test_other_requests_are_not_measured(measured: Front) -> None:
 
 
 def test_a_dead_engine_is_a_server_error(tmp_path: Path) -> None:
-    settings = {"metrics_namespace": '"petbox/toy"'}
+    settings = {"metrics_namespace": "petbox/toy"}
     with peer(detector) as engine:
         port = engine.port
     with whole_front(tmp_path / "front", port, settings=settings) as running:

@@ -46,11 +46,23 @@ def saying(**states: str) -> Iterator[int]:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
+    signal_and_await(pid, signal.SIGSTOP, "T")
     try:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def signal_and_await(pid: int, number: signal.Signals, state: str) -> None:
+    """Returns when every thread is in that state: a ping is faster than a signal."""
+    os.kill(pid, number)
+    deadline = time.monotonic() + LONG
+    while {
+        stat.read_text().rpartition(")")[2].split()[0]
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    } != {state}:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> None:
@@ -63,7 +75,7 @@ def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> 
         with stopped(engine.pid):
             assert "does not respond" in reason(port)
         assert ping(port).status_code == 200
-        os.kill(engine.pid, signal.SIGKILL)
+        signal_and_await(engine.pid, signal.SIGKILL, "Z")
         assert "not running, or still loading" in reason(port)
         answer = post(port, b'{"instances": [1]}', "application/json")
         assert answer.status_code == 502
@@ -94,7 +106,7 @@ def test_every_engine_is_asked(tmp_path: Path) -> None:
     ],
 )
 def test_every_model_is_asked_for(tmp_path: Path, states: dict[str, str], said: str | None) -> None:
-    settings = {"models": '"a b"'}
+    settings = {"models": ["a", "b"]}
     with saying(**states) as engine, front(tmp_path / "front", engine, settings=settings) as port:
         if said is None:
             assert ping(port).status_code == 200

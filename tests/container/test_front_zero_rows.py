@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, li
     folder = tmp_path_factory.mktemp("batching")
     with (
         peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
-        front(folder / "front", engine.port, settings={"batching": 1}) as port,
+        front(folder / "front", engine.port, settings={"batching": True}) as port,
     ):
         yield port, engine.asked
 
@@ -36,6 +37,10 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, li
         b'{"inputs": []} and what TensorFlow Serving reads over',
         b'\xef\xbb\xbf{"inputs": [], "note": NaN}',
         b'{"inputs": [], "note": "' + b"x" * 90_000 + b'"}',
+        b'{"note": "' + b"x" * 900_000 + b'", "inputs": []}',
+        b'{"inputs": [], "inputs": ["a"]}',  # the first one counts
+        b'{"note": ["]", {"inputs": [1]}], "inputs": []}',
+        b'{"inputs": {"a": ["x", [1, 2], {"b64": "\\"]"}], "b": [ ]}}',
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
@@ -64,6 +69,7 @@ def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Aske
         b'{"inputs": [[]]}',
         b'{"inputs": {"x": [1]}}',
         b'{"inputs": 1}',
+        b'{"inputs": ["a"], "inputs": []}',
         b'{"instances": [{"inputs": []}]}',
         b'{"instances": ["\\"inputs\\": []"]}',
         b'{"instances": [1',
@@ -78,14 +84,20 @@ def test_the_rest_is_passed_on_as_it_is(batching: tuple[int, list[Asked]], body:
     asked.clear()
 
 
-def test_what_cannot_be_looked_into_is_refused(batching: tuple[int, list[Asked]]) -> None:
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b'{"inputs": []}', 400), (b'{"inputs": [1]}', 200), (b'{"inputs": [1], "note": "x"}', 200)],
+)
+def test_compressed_json_is_looked_into_as_well(
+    batching: tuple[int, list[Asked]], body: bytes, status: int
+) -> None:
     port, asked = batching
     headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
     url = f"http://127.0.0.1:{port}/invocations"
-    answer = requests.post(url, data=b"short", headers=headers, timeout=LONG)
-    assert answer.status_code == 415
-    assert "with batching on" in answer.json()["error"]
-    assert asked == []
+    packed = gzip.compress(body)
+    assert requests.post(url, data=packed, headers=headers, timeout=LONG).status_code == status
+    assert [one.body for one in asked] == ([packed] if status == 200 else [])
+    asked.clear()
 
 
 def test_without_batching_they_are_the_engines_affair(tmp_path: Path) -> None:

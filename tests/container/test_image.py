@@ -60,7 +60,7 @@ def test_nothing_to_build_with_is_in_it(engine: Engine, base: str, image: str) -
         return set(engine(*words, "--show", "--showformat=${Package}\\n").stdout.split())
 
     added = installed(image) - installed(base)
-    assert {"nginx", "libnginx-mod-http-js"} <= added
+    assert {"nginx", "libnginx-mod-http-lua", "lua-cjson"} <= added
     assert not added & BUILDING
     words = ("run", "--rm", "--network=none", "--entrypoint=find", image)
     assert "cuda" not in engine(*words, "/etc/apt/sources.list.d", "-type", "f").stdout

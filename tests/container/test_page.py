@@ -645,7 +645,7 @@ def before(engine: Any, folder: Path, **settings: object) -> Iterator[tuple[str,
     """The front with its page before an engine that says what the test wants, and its program."""
     with (
         peer(engine) as server,
-        whole_front(folder, server.port, places=1, settings={"page": 1, **settings}) as front,
+        whole_front(folder, server.port, places=1, settings={"page": True, **settings}) as front,
     ):
         shutil.copytree(PAGE, front.folder / "page")
         (front.folder / "page" / "label_map.pbtxt").touch()
@@ -753,7 +753,7 @@ def test_an_answer_without_boxes_is_told_of(
 def test_a_model_server_that_is_gone_is_told_of(
     window: Chromium, tmp_path: Path, spotted: Path
 ) -> None:
-    with whole_front(tmp_path / "front", free_port(), settings={"page": 1}) as front:
+    with whole_front(tmp_path / "front", free_port(), settings={"page": True}) as front:
         shutil.copytree(PAGE, front.folder / "page")
         with looking_at(window, f"http://localhost:{front.port}") as tab:
             tab.drop("#stage", spotted)

@@ -428,9 +428,9 @@ def test_a_variable_without_effect_is_named(tmp_path: Path, baked: Path, name: s
 
 def setting(serve: Serve, name: str) -> str:
     """What nginx is told, from the one line that says it."""
-    (file,) = serve.temporary.glob("*/settings.conf")
-    pattern = rf'^(?:map "" \${name} \{{ default (.*); \}}|{name} (.*);)$'
-    (found,) = re.findall(pattern, file.read_text(), re.MULTILINE)
+    limits, settings = (f for f in sorted(serve.temporary.glob("*/settings.*")))
+    text = limits.read_text() + settings.read_text()
+    (found,) = re.findall(rf"^ *{name}(?: (.*);| = (.*),)", text, re.MULTILINE)
     return next(filter(None, found))
 
 
@@ -440,21 +440,25 @@ def setting(serve: Serve, name: str) -> str:
         ({}, "client_max_body_size", "25m"),
         ({}, "concurrent_transforms", "4"),
         ({}, "records_in_flight", "8"),
-        ({}, "models", '"model"'),
-        ({}, "batching", "0"),
+        ({}, "slots", "32"),
+        ({}, "models", '{"model"}'),
+        ({}, "batching", "false"),
+        ({}, "page", "false"),
         ({}, "metrics_namespace", '""'),
         ({"SAGEMAKER_BATCH": "true"}, "client_max_body_size", "100m"),
-        ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "100m"),
+        ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "126m"),
         ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "100"),
         ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "1"),
         ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "client_max_body_size", "1024m"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "payload_megabytes", "100"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "body_megabytes", "1024"),
+        ({"SAGEMAKER_TFS_INSTANCE_COUNT": "2"}, "slots", "64"),
         ({"PETBOX_WAIT_SECONDS": "3"}, "wait_seconds", "3"),
         ({"PETBOX_MAX_IN_FLIGHT": "3"}, "records_in_flight", "3"),
         ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, "metrics_namespace", '"Team/pets#1"'),
-        ({"PETBOX_PAGE": "true"}, "page", "1"),
-        ({"SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, "batching", "1"),
+        ({"PETBOX_PAGE": "true"}, "page", "true"),
+        ({"SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, "batching", "true"),
     ],
 )
 def test_what_the_environment_says_reaches_nginx(

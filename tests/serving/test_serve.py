@@ -177,8 +177,8 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
 def test_a_missing_module_of_nginx_is_answered_with_the_apt_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requirements, "NJS", tmp_path / "absent.so")
-    with pytest.raises(ServiceError, match="apt-get install nginx libnginx-mod-http-js"):
+    monkeypatch.setattr(requirements, "LUA", tmp_path / "absent.so")
+    with pytest.raises(ServiceError, match="apt-get install nginx libnginx-mod-http-lua lua-cjson"):
         requirements.find_nginx()
 
 

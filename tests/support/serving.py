@@ -174,8 +174,8 @@ class Program:
 
     def engine_port(self) -> int:
         """The port behind the front, from the file nginx was given."""
-        (file,) = self.temporary.glob("*/engine.conf")
-        return int(file.read_text().split("127.0.0.1:")[1].split()[0])
+        (file,) = self.temporary.glob("*/settings.lua")
+        return int(file.read_text().split("127.0.0.1:")[1].split('"')[0])
 
 
 def _children(pid: int) -> list[int]:
@@ -234,23 +234,21 @@ def whole_front(
 ) -> Iterator[Front]:
     """The container's nginx before engines of `places` each.
 
-    `settings` are values by name in settings.conf, `changes` are replaced in nginx.conf.
+    `settings` are values by name in settings.lua, `changes` are replaced in nginx.conf.
     """
     folder.mkdir()
     folder.chmod(0o755)
     port = free_port()
-    for file in [*CONTAINER.glob("*.js"), *CONTAINER.glob("*.conf")]:
-        (folder / file.name).write_text(file.read_text())
+    shutil.copytree(CONTAINER / "gateway", folder / "gateway")
+    for name in ("nginx.conf", "modules.conf", "settings.conf", "settings.lua"):
+        (folder / name).write_text((CONTAINER / name).read_text())
     for old, new in (changes or {}).items():
         _edit(folder / "nginx.conf", re.escape(old), new)
-    for name, value in (settings or {}).items():
-        _edit(folder / "settings.conf", rf"(?<= \${name} {{ default )[^;]*", str(value))
+    addresses = [f"127.0.0.1:{engine}" for engine in engine_ports]
+    ours = {"engines": addresses, "slots": places * len(engine_ports)}
+    for name, value in {**ours, **(settings or {})}.items():
+        _edit(folder / "settings.lua", rf"(?<= {name} = ).*?(?=,( --.*)?\n)", _lua(value))
     (folder / "listen.conf").write_text(f"listen 127.0.0.1:{port};\n")
-    servers = "".join(
-        f"    server 127.0.0.1:{engine} max_conns={places} max_fails=0;\n"
-        for engine in engine_ports
-    )
-    _edit(folder / "engine.conf", r"    server .*\n", servers)
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
     if os.geteuid() == 0:  # pytest's folder is root's alone
         command += ["-g", "user root;"]
@@ -260,6 +258,11 @@ def whole_front(
         threading.Thread(target=_read, args=(program, lines), daemon=True).start()
         await_port(port)
         yield Front(port, program, folder, lines)
+
+
+def _lua(value: object) -> str:
+    text = json.dumps(value)
+    return f"{{{text[1:-1]}}}" if isinstance(value, list) else text
 
 
 def _read(program: Program, lines: queue.SimpleQueue[str]) -> None:

@@ -1,0 +1,49 @@
+-- X-Amzn-SageMaker-Custom-Attributes, as in AWS's container: which model, version and method.
+
+local responses = require "gateway.responses"
+local settings = require "settings"
+
+local M = {}
+
+local served = {}
+for _, name in ipairs(settings.models) do
+    served[name] = name
+end
+local METHODS = {predict = "predict", classify = "classify", regress = "regress"}
+
+local function version(value)
+    local digits = value:match "^%d+$"
+    local fits = digits and (#digits <= 18 or #digits == 19 and digits < "9")
+    return fits and "/versions/" .. digits
+end
+
+local NAMES = {
+    ["tfs-model-version"] = {version, "as a whole number such as 3"},
+    ["tfs-method"] = {function(value) return METHODS[value:lower()] end, "as predict, classify or regress"},
+    ["tfs-model-name"] = {
+        function(value) return served[value] end,
+        "as one of: " .. table.concat(settings.models, " "),
+    },
+}
+
+-- The method, and the path of the model at a model server. Unknown attributes are ignored.
+function M.read()
+    local given = {}
+    for attribute in (ngx.var.http_x_amzn_sagemaker_custom_attributes or ""):gmatch "[^,]+" do
+        local name, value = attribute:match "^%s*([^=]-)%s*=%s*(.-)%s*$"
+        name = (name or attribute:match "^%s*(.-)%s*$"):lower()
+        local known = NAMES[name]
+        if known then
+            local meaning = value and not given[name] and known[1](value)
+            if not meaning then
+                responses.fail(400, "X-Amzn-SageMaker-Custom-Attributes: " .. name ..
+                    " must be given once, " .. known[2])
+            end
+            given[name] = meaning
+        end
+    end
+    local model = given["tfs-model-name"] or settings.models[1]
+    return given["tfs-method"] or "predict", "/v1/models/" .. model .. (given["tfs-model-version"] or "")
+end
+
+return M

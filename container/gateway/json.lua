@@ -1,0 +1,28 @@
+-- TensorFlow Serving's own JSON, sent on unchanged.
+
+local admission = require "gateway.admission"
+local has_no_rows = require "gateway.zero_rows"
+local inflate = require "gateway.inflate"
+local responses = require "gateway.responses"
+local settings = require "settings"
+
+local M = {}
+
+function M.respond(request)
+    local packed = ngx.var.engine_coding == "gzip"
+    if packed or settings.batching then
+        local text = ngx.req.get_body_data() or ""
+        if packed then
+            text = inflate(text, settings.body_megabytes * 2 ^ 20)
+        end
+        if not text then
+            return responses.fail(413, responses.sentence(413))
+        elseif settings.batching and has_no_rows(text) then
+            return responses.fail(400, '"inputs" has no rows; send at least one')
+        end
+    end
+    admission.enter_or_fail(request)
+    return ngx.exec "/engine"
+end
+
+return M

@@ -1,0 +1,17 @@
+-- The settings from the environment, one per line. Rewritten by whatever starts nginx.
+return {
+    engines = {"127.0.0.1:8501"}, -- the model servers
+    slots = 32, -- requests at all model servers at once
+    wait_seconds = 10, -- in the queue for a slot
+    engine_seconds = 60, -- in the queue and at the model server
+    payload_megabytes = 25, -- the largest body that /execution-parameters reports
+    body_megabytes = 25, -- the largest body
+    concurrent_transforms = 4,
+    records_in_flight = 8, -- requests that JSON Lines of one client may have at once
+    memory_bytes = 0, -- that the container may use; 0 if unknown
+    models = {"model"}, -- the first is the default
+    batching = false,
+    strings = "auto", -- strings in JSON Lines: images, text, or what the model takes
+    page = false,
+    metrics_namespace = "",
+}
