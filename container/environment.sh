@@ -56,7 +56,8 @@ read_environment() {
     fi
 
     switch SAGEMAKER_BATCH; batch=$REPLY
-    number PETBOX_PAYLOAD_MEGABYTES "$((batch ? 100 : 25))" 1 1024; payload=$REPLY
+    number PETBOX_PAYLOAD_MEGABYTES 25 1 1024; payload=$REPLY
+    body_limit=$((batch && payload < 100 ? 100 : payload)) # a batch job may be told other limits
 
     # Each model server gets its share of the CPUs.
     share=$((cpus > server_count ? cpus / server_count : 1))
@@ -73,6 +74,9 @@ read_environment() {
     default_in_flight=$((batching && batch_size > 16 ? 2 * batch_size : 32))
     number PETBOX_MAX_IN_FLIGHT "$((default_in_flight < 1024 ? default_in_flight : 1024))" 1 1024; in_flight=$REPLY
     number PETBOX_WAIT_SECONDS 10 0 60; wait_seconds=$REPLY
+    number SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS 60 1 3600 # the name in AWS's image
+    number PETBOX_ENGINE_SECONDS "$REPLY" 1 3600; engine_seconds=$REPLY
+    text PETBOX_STRINGS '^(images|text)$' "give images or text"; strings=${REPLY:-auto}
     number PETBOX_DRAIN_SECONDS 25 1 25; drain_seconds=$REPLY # 25 is nginx.conf's limit
     switch PETBOX_PAGE; page=$REPLY
     text PETBOX_METRICS_NAMESPACE '^[A-Za-z0-9./_#:-]{1,255}$' \

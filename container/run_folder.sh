@@ -37,38 +37,37 @@ write_modules() {
 }
 
 write_limits() {
-    echo "client_max_body_size ${payload}m;"
-    echo "client_body_buffer_size $((payload * 5 / 4 + 1))m;" # and the framing of a chunked body
+    echo "client_max_body_size ${body_limit}m;"
+    echo "client_body_buffer_size $((body_limit * 5 / 4 + 1))m;" # and the framing of a chunked body
 }
 
-# settings.lua with the values from the environment.
+# settings.lua with the values from the environment; container/settings.lua says what each is for.
 write_settings() {
-    local all=$((in_flight * server_count))
-    local -a edits=()
-    setting engines "$(printf '"127.0.0.1:%s", ' "${ports[@]}")"
-    setting slots "$all"
-    setting wait_seconds "$wait_seconds"
-    setting body_megabytes "$payload"
-    # Batch Transform sends at most 100 MB at the same time
-    setting payload_megabytes $((payload < 100 ? payload : 100))
-    setting concurrent_transforms $((payload < 100 ? 100 / payload : 1))
-    # in a batch job there are no other requests
-    setting records_in_flight $((batch || all < 8 ? all : 8))
-    setting models "$(printf '"%s", ' "${names[@]}")"
-    setting batching "$batching"
-    setting page "$page"
-    setting metrics_namespace "$namespace"
-    sed "${edits[@]}" "$here/settings.lua"
+    local all=$((in_flight * server_count)) megabytes=$((payload < 100 ? payload : 100)) bool=(false true)
+    cat <<END
+return {
+    engines = $(lua_list "${ports[@]/#/127.0.0.1:}"),
+    slots = $all,
+    wait_seconds = $wait_seconds,
+    engine_seconds = $engine_seconds,
+    payload_megabytes = $megabytes, -- Batch Transform sends at most 100 MB at the same time
+    concurrent_transforms = $((100 / megabytes)),
+    body_megabytes = $body_limit,
+    records_in_flight = $((batch || all < 8 ? all : 8)), -- in a batch job there are no other requests
+    memory_bytes = $memory_bytes,
+    models = $(lua_list "${names[@]}"),
+    batching = ${bool[batching]},
+    strings = "$strings",
+    page = ${bool[page]},
+    metrics_namespace = "$namespace",
+}
+END
 }
 
-# In the form that the default has: a string, a list, true or false, or a number.
-setting() { # NAME VALUE
-    case $(grep "^    $1 = " "$here/settings.lua") in
-        *' = "'*) set -- "$1" "\"$2\"" ;;
-        *' = {'*) set -- "$1" "{${2%, }}" ;;
-        *' = '[tf]*) set -- "$1" "$( (($2)) && echo true || echo false)" ;;
-    esac
-    edits+=(-e "s|^    $1 = .*|    $1 = $2,|")
+lua_list() { # STRING...
+    local list
+    printf -v list '"%s", ' "$@"
+    echo "{${list%, }}"
 }
 
 # The page, and the class names of the default model if it has them. Copied, because nginx's workers
@@ -134,7 +133,7 @@ model_server_command() { # INDEX
         "${model_server[@]}"
         --rest_api_port="${ports[$1]}"
         --rest_api_num_threads=$((in_flight + 16)) # so that some are always left for /ping
-        --rest_api_timeout_in_ms=60000             # SageMaker's limit; the default is 30 s
+        --rest_api_timeout_in_ms=$((engine_seconds * 1000))
         --port=0                                   # gRPC on a socket only, so that it uses no port
         --grpc_socket_path="$run/grpc-$1"
         --model_config_file="$run/models.config"

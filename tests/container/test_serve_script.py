@@ -382,6 +382,9 @@ def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> 
         ("PETBOX_MAX_IN_FLIGHT", "0", "from 1 to"),
         ("PETBOX_WAIT_SECONDS", "61", "from 0 to 60"),
         ("PETBOX_DRAIN_SECONDS", "26", "from 1 to 25"),
+        ("PETBOX_ENGINE_SECONDS", "3601", "from 1 to 3600"),
+        ("SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS", "0", "from 1 to 3600"),
+        ("PETBOX_STRINGS", "auto", "images or text"),
         ("PETBOX_PAYLOAD_MEGABYTES", "0", "from 1 to"),
         ("PETBOX_METRICS_NAMESPACE", "a b", "letters, digits"),
         ("PETBOX_PAGE", "yes", "true or false"),
@@ -447,14 +450,22 @@ def setting(serve: Serve, name: str) -> str:
         ({}, "metrics_namespace", '""'),
         ({"SAGEMAKER_BATCH": "true"}, "client_max_body_size", "100m"),
         ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "126m"),
-        ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "100"),
-        ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "1"),
+        ({"SAGEMAKER_BATCH": "true"}, "body_megabytes", "100"),
+        ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "25"),
+        ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "4"),
         ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "30"}, "concurrent_transforms", "3"),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "concurrent_transforms", "1"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "client_max_body_size", "1024m"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "payload_megabytes", "100"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "body_megabytes", "1024"),
         ({"SAGEMAKER_TFS_INSTANCE_COUNT": "2"}, "slots", "64"),
         ({"PETBOX_WAIT_SECONDS": "3"}, "wait_seconds", "3"),
+        ({}, "engine_seconds", "60"),
+        ({"PETBOX_ENGINE_SECONDS": "3600"}, "engine_seconds", "3600"),
+        ({"SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS": "90"}, "engine_seconds", "90"),
+        ({}, "strings", '"auto"'),
+        ({"PETBOX_STRINGS": "text"}, "strings", '"text"'),
         ({"PETBOX_MAX_IN_FLIGHT": "3"}, "records_in_flight", "3"),
         ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, "metrics_namespace", '"Team/pets#1"'),
         ({"PETBOX_PAGE": "true"}, "page", "true"),
@@ -480,6 +491,15 @@ def test_the_engine_is_told_what_sagemaker_needs(tmp_path: Path, baked: Path) ->
     assert flags["port"] == "0", "gRPC takes no port"
     assert int(flags["rest_api_num_threads"]) > 32, "one is left for /ping"
     assert "enable_batching" not in flags
+
+
+def test_the_engine_gets_the_time_that_is_named(tmp_path: Path, holding: None) -> None:
+    env = {"PETBOX_ENGINE_SECONDS": "1", "SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS": "90"}
+    with serving(tmp_path, **env) as serve:
+        assert serve.ready().ask()["flags"]["rest_api_timeout_in_ms"] == "1000"
+        with held(serve) as statuses:
+            until(lambda: statuses)
+        assert statuses == [504]
 
 
 def test_batching_writes_the_engines_file(tmp_path: Path, baked: Path) -> None:
@@ -555,7 +575,7 @@ def test_a_port_that_its_base_image_exposes_is_left_alone(tmp_path: Path, baked:
         assert int(serve.ready().ask()["flags"]["rest_api_port"]) > 8501
 
 
-# CPUs
+# The machine
 
 
 @pytest.mark.parametrize(
@@ -572,17 +592,45 @@ def test_a_port_that_its_base_image_exposes_is_left_alone(tmp_path: Path, baked:
 def test_cpus_are_those_that_the_cgroup_leaves(
     tmp_path: Path, files: dict[str, str], cpus: int | None
 ) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    nproc = tmp_path / "nproc"  # a large machine's
+    assert counted("cpus", tmp_path, files) == (cpus or 64)
+
+
+def counted(name: str, folder: Path, files: dict[str, str]) -> int:
+    """What the supervisor counts on a machine of 64 CPUs whose cgroup has these files."""
+    for file, text in files.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text + "\n")
+    nproc = folder / "nproc"
     nproc.write_text("#!/bin/sh\nexpr 64 / ${OMP_NUM_THREADS:-1}\n")
     nproc.chmod(0o755)
-    script = f". {CONTAINER}/environment.sh; count_machine {tmp_path}; echo $cpus"
+    script = f". {CONTAINER}/environment.sh; count_machine {folder}; echo ${name}"
     words = ["bash", "-euc", script]
-    env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{folder}:{os.environ['PATH']}"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
-    assert int(done.stdout) == (cpus or 64)
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"memory.max": "max"}, None),
+        ({"memory.max": "104857600"}, 104857600),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ({"memory/memory.limit_in_bytes": "209715200"}, 209715200),
+    ],
+)
+def test_memory_is_what_the_cgroup_leaves(
+    tmp_path: Path, files: dict[str, str], limit: int | None
+) -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert counted("memory_bytes", tmp_path, files) == (limit or total)
+
+
+def test_the_memory_reaches_the_gateway(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path) as serve:
+        until(lambda: is_open(serve.port))
+        assert int(setting(serve, "memory_bytes")) > 2**20
 
 
 def test_engines_share_the_cpus(tmp_path: Path, baked: Path) -> None:
