@@ -71,12 +71,12 @@ def _bash(commands: list[Command]) -> str:
     words, values, groups = [], [], []
     for one in commands:
         flags = [flag for a in one.arguments for flag in a.option_strings if flag[:2] == "--"]
-        place = f'"{one.name}"'
+        pattern = f'"{one.name}"'
         if one.commands:
-            groups.append(place)
+            groups.append(pattern)
         else:
-            place += f' | "{one.name} "*'
-        words.append(f'        {place}) found="{" ".join([*one.commands, *flags])}" ;;')
+            pattern += f' | "{one.name} "*'
+        words.append(f'        {pattern}) found="{" ".join([*one.commands, *flags])}" ;;')
         for argument in one.arguments:
             if argument.choices:
                 flag = "".join(f'*" {flag}"' for flag in argument.option_strings[-1:])

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     typed: Parser = arguments.parser
     if unknown:
         typed.error(f"unrecognized arguments: {' '.join(unknown)}{typed.guess(unknown)}")
-    if not typed.place:
+    if not typed.entry_point:
         return program.guarded(typed.print_help)
     try:
         chosen = options.filled(typed.config, arguments)
@@ -108,7 +108,7 @@ class Parser(argparse.ArgumentParser):
     """Adds its options when it is used: only the typed command's module is imported."""
 
     summary = ""
-    place = ""  # of a command's options and function
+    entry_point = ""  # of a command's options and function
     config: Any = None
     act: Any = None
     commands: Mapping[str, Parser] = MappingProxyType({})  # of a group
@@ -118,8 +118,8 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def load(self) -> None:
-        if self.place and not self.config:
-            module, config, act = self.place.split(":")
+        if self.entry_point and not self.config:
+            module, config, act = self.entry_point.split(":")
             found = importlib.import_module(f"petbox.{module}")
             self.description = found.__doc__
             self.config, self.act = getattr(found, config), getattr(found, act)
@@ -169,9 +169,9 @@ def _listing(sections: dict[str, dict[str, tuple[str, str]]]) -> Iterator[str]:
 def _add(group: Parser, commands: dict[str, tuple[str, str]]) -> None:
     group.set_defaults(parser=group)
     under = group.add_subparsers(prog=group.prog, metavar="COMMAND", help=argparse.SUPPRESS)
-    for name, (summary, place) in commands.items():
+    for name, (summary, entry_point) in commands.items():
         command = under.add_parser(name, formatter_class=options.HelpFormatter)
-        command.summary, command.place = summary, place
+        command.summary, command.entry_point = summary, entry_point
         command.set_defaults(parser=command)
     group.commands = under.choices
 

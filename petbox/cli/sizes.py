@@ -4,5 +4,4 @@ MB, MIB = 1_000_000, 2**20
 
 
 def megabytes(size: int) -> str:
-    """A size as a person reads it."""
     return f"{size / MB:.1f} MB" if size < 100 * MB else f"{size // MB} MB"

@@ -165,8 +165,8 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
         yield ["records", str(given.photos), "--out", str(folder), *flags], str(folder)
     chosen = _chosen(given, trained, drawn)
     training = dataclasses.replace(given, **chosen)
-    places = ["--records", str(folder), "--out", str(run)]
-    yield ["train", *places, *options.words(training, OF_TRAINING)], str(run)
+    folders = ["--records", str(folder), "--out", str(run)]
+    yield ["train", *folders, *options.words(training, OF_TRAINING)], str(run)
     if held_out:
         words = ["--run", str(run), "--records", str(folder)]
         yield ["evaluate", *words], str(run / runs.evaluation())

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import SCORE, Checked, Json, Value, at_least, between
+from petbox.cli.options import SCORE, Checked, Json, Value, at_least, between, flag
 from petbox.errors import ModelError
 from petbox.export import model_folder
 from petbox.export.model_folder import ModelFolder
@@ -104,7 +104,7 @@ def read(options: Options) -> Run | ModelFolder:
     other = "pipeline_config_path" if options.from_saved_model else "label_map"
     if getattr(options, other):
         only = "a run" if options.from_saved_model else "--from-saved-model"
-        raise ModelError(f"{flag(other)}: goes with {only} only; leave it out")
+        raise ModelError(f"{flag(options, other)}: goes with {only} only; leave it out")
     if options.from_saved_model:
         return model_folder.read(trained, options.label_map)
     return runs.read(trained)
@@ -114,10 +114,7 @@ def one_of(options: Options, *names: str) -> Path:
     """The value of the one flag that is given; rejects none, or several."""
     given = [getattr(options, name) for name in names if getattr(options, name) is not None]
     if len(given) != 1:
-        raise ModelError(f"{' or '.join(map(flag, names))}: give one of them, not {len(given)}")
+        flags = " or ".join(flag(options, name) for name in names)
+        raise ModelError(f"{flags}: give one of them, not {len(given)}")
     path: Path = given[0]
     return path
-
-
-def flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

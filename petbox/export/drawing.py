@@ -29,9 +29,9 @@ def drawn(pixels: Any, boxes: Any, colors: Any) -> Any:
     corners = tf.cast(tf.round(boxes * tf.cast(tf.tile(last, [2]), tf.float32)), tf.int32)
 
     def one(left: Any, pixels: Any) -> tuple[Any, Any]:
-        places = _outline(corners[left - 1], width)
-        color = tf.broadcast_to(colors[left - 1], [tf.shape(places)[0], 3])
-        return left - 1, tf.tensor_scatter_nd_update(pixels, places, color)
+        points = _outline(corners[left - 1], width)
+        color = tf.broadcast_to(colors[left - 1], [tf.shape(points)[0], 3])
+        return left - 1, tf.tensor_scatter_nd_update(pixels, points, color)
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None, 3]))
     return tf.while_loop(

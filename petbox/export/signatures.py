@@ -127,7 +127,7 @@ class Servable(tf.Module):
             pixels = self._pixels(index, image)
             long = tf.reduce_max(tf.shape(pixels)) > drawing.LONGEST_SIDE
             pixels = checked(index, tf.where(long, drawing.TOO_LONG, VALID), pixels)
-            colors = tf.gather(self.palette, self._place(classes[:count]))
+            colors = tf.gather(self.palette, self._table_index(classes[:count]))
             return drawing.jpeg(drawing.drawn(pixels, boxes[:count], colors))
 
         items = (
@@ -146,9 +146,9 @@ class Servable(tf.Module):
         """Class names; classes of a wrapped network that its label map lacks get their ids."""
         known = classes < float(self.network.classes)
         ids = tf.strings.as_string(tf.cast(classes, tf.int32))
-        return tf.where(known, tf.gather(self.names, self._place(classes)), ids)
+        return tf.where(known, tf.gather(self.names, self._table_index(classes)), ids)
 
-    def _place(self, classes: Any) -> Any:
+    def _table_index(self, classes: Any) -> Any:
         return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self.network.classes - 1)
 
     def _pixels(self, index: Any, image: Any) -> Any:
@@ -163,8 +163,8 @@ class Servable(tf.Module):
             return (tf.ensure_shape(pixels, [None, None, 3]),)
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
-        place = tf.TensorSpec([], tf.int32)
-        return Sealed(tf.function(as_written(read)).get_concrete_function(place, item))
+        index = tf.TensorSpec([], tf.int32)
+        return Sealed(tf.function(as_written(read)).get_concrete_function(index, item))
 
     def _prepared(self, inputs: Any) -> tuple[Any, ...]:
         """The images of a request, each as the network takes it."""

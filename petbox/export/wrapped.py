@@ -98,10 +98,10 @@ def _loaded(folder: Path) -> Any:
 
 def _input(folder: Path, signature: Any) -> str:
     """The name of the one input, which must take an image's pixels in any size."""
-    taken = signature.structured_input_signature[1]
-    described = ", ".join(f"{name} {_described(spec)}" for name, spec in taken.items())
-    if len(taken) == 1:
-        ((name, spec),) = taken.items()
+    inputs = signature.structured_input_signature[1]
+    described = ", ".join(f"{name} {_described(spec)}" for name, spec in inputs.items())
+    if len(inputs) == 1:
+        ((name, spec),) = inputs.items()
         pixels = spec.dtype == tf.uint8 and spec.shape.is_compatible_with([1, 1, 1, 3])
         if pixels and spec.shape[1:3].is_compatible_with([2, 3]):
             return str(name)

@@ -45,13 +45,13 @@ def drawn(
         pen.rectangle(box, None, color(detection.label), width)
     for _, box in true:
         _dashes(pen, box, width)
-    taken: list[Rectangle] = []
+    occupied: list[Rectangle] = []
     for detection in reversed(found):  # the highest score places its label first
         text, box = _label(detection, names, result.size), _rectangle(detection.box, result.size)
-        taken.append(_chip(pen, result.size, text, color(detection.label), box, taken))
+        occupied.append(_chip(pen, result.size, text, color(detection.label), box, occupied))
     for text, box in true:
         if text:
-            taken.append(_chip(pen, result.size, text, WHITE, box, taken, at_foot=True))
+            occupied.append(_chip(pen, result.size, text, WHITE, box, occupied, at_foot=True))
     return result
 
 
@@ -105,8 +105,8 @@ def titled(sheet: Image.Image, text: str, gap: int = 8) -> Image.Image:
 
 def _write(image: Image.Image, corner: tuple[int, int], rows: Iterable[str]) -> None:
     for at, row in enumerate(rows):
-        place = (corner[0], corner[1] + at * _LINE)
-        ImageDraw.Draw(image).text(place, row, "black", _of_size(_WRITTEN))
+        position = (corner[0], corner[1] + at * _LINE)
+        ImageDraw.Draw(image).text(position, row, "black", _of_size(_WRITTEN))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -153,15 +153,15 @@ def _chip(
     text: str,
     ground: Color,
     box: Rectangle,
-    taken: Sequence[Rectangle],
+    occupied: Sequence[Rectangle],
     *,
     at_foot: bool = False,
 ) -> Rectangle:
-    """Draws a label at the box, clear of `taken`; returns its place."""
+    """Draws a label at the box, clear of `occupied`; returns its position."""
     font = _font(text, size)
     wide, high = font.getlength(text), float(sum(font.getmetrics()))
     pad = max(2.0, high / 5)
-    chip = _place((wide + 2 * pad, high + pad), box, size, taken, at_foot=at_foot)
+    chip = _position((wide + 2 * pad, high + pad), box, size, occupied, at_foot=at_foot)
     pen.rounded_rectangle(chip, radius=pad, fill=ground)
     pen.text((chip[0] + pad, chip[1] + pad / 2), text, _readable_on(ground), font)
     return chip
@@ -198,15 +198,15 @@ def _of_size(letters: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _place(
+def _position(
     chip: tuple[float, float],
     box: Rectangle,
     size: tuple[int, int],
-    taken: Sequence[Rectangle],
+    occupied: Sequence[Rectangle],
     *,
     at_foot: bool = False,
 ) -> Rectangle:
-    """Above the box, else inside at its top, else at its bottom: the first place that is free.
+    """Above the box, else inside at its top, else at its bottom: the first position that is free.
 
     In the opposite order with `at_foot`.
     """
@@ -215,11 +215,11 @@ def _place(
     tops = [box[1] - high, box[1], box[3] - high, box[3]]
     if at_foot:
         tops.reverse()
-    places = [
+    positions = [
         (left, top, left + wide, top + high) for top in tops if top >= 0 and top + high <= size[1]
     ]
-    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
-    return next(iter(free or places), (left, 0.0, left + wide, high))
+    free = [one for one in positions if not any(_overlap(one, other) for other in occupied)]
+    return next(iter(free or positions), (left, 0.0, left + wide, high))
 
 
 def _overlap(a: Rectangle, b: Rectangle) -> bool:

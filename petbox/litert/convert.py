@@ -80,7 +80,6 @@ def convert(
 
 
 def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
-    """The network in LiteRT's format."""
     height, width, channels = network.ready[0].shape
     specs = (
         tf.TensorSpec([1, height, width, channels], tf.float32, IMAGE),

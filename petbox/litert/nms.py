@@ -50,16 +50,16 @@ class _Suppression:
             tf.concat(each, 0) for each in zip(*suppressed, strict=True)
         )
         few = max(0, self.most - all_scores.shape[0])
-        best, places = tf.math.top_k(
+        best, indices = tf.math.top_k(
             tf.pad(all_scores, [[0, few]], constant_values=-1.0), self.most
         )
         there = best >= 0.0
         within = tf.cast(there, tf.float32)
-        places = tf.minimum(places, all_scores.shape[0] - 1)
+        indices = tf.minimum(indices, all_scores.shape[0] - 1)
         return (
-            (tf.gather(all_boxes, places) * within[:, None])[None],
+            (tf.gather(all_boxes, indices) * within[:, None])[None],
             (best * within)[None],
-            (tf.gather(all_classes, places) * within)[None],
+            (tf.gather(all_classes, indices) * within)[None],
             tf.reduce_sum(tf.cast(there, tf.int32))[None],
         )
 
@@ -68,7 +68,7 @@ class _Suppression:
         boxes = boxes[:, min(label, boxes.shape[1] - 1)]
         scores = scores[:, label]
         most = min(self.most_of_class, self.most, scores.shape[0])
-        places, count = tf.raw_ops.NonMaxSuppressionV4(
+        indices, count = tf.raw_ops.NonMaxSuppressionV4(
             boxes=boxes,
             scores=scores,
             max_output_size=most,
@@ -76,8 +76,8 @@ class _Suppression:
             score_threshold=self.least,
             pad_to_max_output_size=True,
         )
-        found = tf.where(tf.range(most) < count, tf.gather(scores, places), -1.0)
-        return tf.gather(boxes, places), found, tf.fill([most], float(label))
+        found = tf.where(tf.range(most) < count, tf.gather(scores, indices), -1.0)
+        return tf.gather(boxes, indices), found, tf.fill([most], float(label))
 
 
 def _replace(node: Any, graph: Any, operation: Any) -> None:

@@ -92,11 +92,11 @@ def _crops(features: Levels, boxes: Any, samples: Any) -> Any:
     flat = tf.concat([tf.reshape(features[one], [count, -1, channels]) for one in levels], 1)
 
     extent = boxes[..., 2:] - boxes[..., :2]
-    place = _level(extent, int(levels[0]), int(levels[-1])) - int(levels[0])
-    cell = tf.gather(tf.constant([[2.0 ** int(level)] for level in levels]), place)
+    level_index = _level(extent, int(levels[0]), int(levels[-1])) - int(levels[0])
+    cell = tf.gather(tf.constant([[2.0 ** int(level)] for level in levels]), level_index)
     # [N,K,2,E]: the positions of the samples on both axes, in cells, and the two cells around each.
     at = (boxes[..., :2] / cell)[..., None] + samples * (extent / cell)[..., None] / edge
-    last = tf.gather(tf.cast(sizes[..., None] - 1, tf.float32), place)
+    last = tf.gather(tf.cast(sizes[..., None] - 1, tf.float32), level_index)
     at = tf.minimum(at, last)
     first = tf.maximum(tf.floor(at), 0.0)
     second = tf.minimum(first + 1, last)
@@ -107,11 +107,11 @@ def _crops(features: Levels, boxes: Any, samples: Any) -> Any:
 
     down, across = of_axes(1.0 - (at - first), at - first)
     rows, columns = of_axes(tf.cast(first, tf.int32), tf.cast(second, tf.int32))
-    rows = tf.gather(begins, place)[..., None] + rows * tf.gather(sizes[:, 1:], place)
+    rows = tf.gather(begins, level_index)[..., None] + rows * tf.gather(sizes[:, 1:], level_index)
     cells = tf.gather(flat, rows[..., None] + columns[:, :, None], batch_dims=1)
     weights = down[..., None] * across[:, :, None] * 4.0  # for the mean of four
-    taken = tf.reshape(cells * weights[..., None], [-1, 2 * edge, 2 * edge, channels])
-    mean = tf.nn.avg_pool2d(taken, 2, 2, "VALID")
+    weighted = tf.reshape(cells * weights[..., None], [-1, 2 * edge, 2 * edge, channels])
+    mean = tf.nn.avg_pool2d(weighted, 2, 2, "VALID")
     return tf.reshape(mean, [-1, boxes.shape[1], edge, edge, channels])
 
 

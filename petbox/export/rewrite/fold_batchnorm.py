@@ -63,14 +63,14 @@ def folded(function: Any, weights: Weights) -> Any:
     # Each variable takes time to load, so all biases are parts of one.
     rows = {one.tobytes(): one for one in read.values() if one.ndim == 1}
     row = weights.variable(np.concatenate([*rows.values()])) if rows else None
-    taken = arguments(function)
-    caught = {
+    inputs = arguments(function)
+    captures = {
         inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource
     }
 
     def call(*tensors: Any) -> tuple[Any, ...]:
-        given = {one.name: tensor for one, tensor in zip(taken, tensors, strict=True)}
-        given |= {name: tf.identity(one) for name, one in caught.items()}
+        given = {one.name: tensor for one, tensor in zip(inputs, tensors, strict=True)}
+        given |= {name: tf.identity(one) for name, one in captures.items()}
         once = {id(one): one.read_value() for one in variables.values()}
         given |= {f"{name}:0": once[id(one)] for name, one in variables.items()}
         if row is not None:
@@ -81,7 +81,7 @@ def folded(function: Any, weights: Weights) -> Any:
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 
-    specs = [tf.TensorSpec(one.shape, one.dtype) for one in taken]
+    specs = [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
     return tf.function(call).get_concrete_function(*specs)
 
 

@@ -45,16 +45,16 @@ def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes:
 
     Its inputs are those of `function`, or tensors of the shapes in `specs`.
     """
-    taken = [one.name for one in function.inputs]
-    caught = [outer for outer, _ in function.graph.captures]
+    inputs = [one.name for one in function.inputs]
+    captures = [outer for outer, _ in function.graph.captures]
     outputs = [one.name for one in function.outputs]
     part = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
-    part.node.extend(node for node in graph.node if f"{node.name}:0" not in taken)
+    part.node.extend(node for node in graph.node if f"{node.name}:0" not in inputs)
     used = {name.partition(":")[0] for node in part.node for name in node.input}
 
     def call(*tensors: Any) -> tuple[Any, ...]:
         here = tf.compat.v1.get_default_graph()
-        given = dict(zip(taken, [*tensors, *map(here.capture, caught)], strict=True))
+        given = dict(zip(inputs, [*tensors, *map(here.capture, captures)], strict=True))
         given = {name: one for name, one in given.items() if name.removesuffix(":0") in used}
         return tuple(tf.graph_util.import_graph_def(part, given, outputs, name=""))
 

@@ -42,14 +42,14 @@ class _Library:
 
     def localize(self, call: Any, local: Mapping[str, Any]) -> None:
         """Replaces the called function by one that creates the inputs in `local` itself."""
-        places = [at for at, given in enumerate(call.input) if given not in local]
-        if len(places) == len(call.input):
+        kept = [at for at, given in enumerate(call.input) if given not in local]
+        if len(kept) == len(call.input):
             return
         by_place = [local.get(given) for given in call.input]
         call.attr["f"].func.name = self._function(call.attr["f"].func.name, by_place)
-        types = [call.attr["Tin"].list.type[at] for at in places]
+        types = [call.attr["Tin"].list.type[at] for at in kept]
         call.attr["Tin"].list.type[:] = types
-        call.input[:] = [call.input[at] for at in places]
+        call.input[:] = [call.input[at] for at in kept]
         call.attr.pop("_read_only_resource_inputs", None)  # it counts inputs
 
     def shorten(self, call: Any) -> None:
@@ -70,15 +70,15 @@ class _Library:
         function.CopyFrom(self.functions[name])
         function.signature.name = f"{name}_local_{len(self._local)}"
         self.functions[function.signature.name] = function
-        taken = list(function.signature.input_arg)
+        parameters = list(function.signature.input_arg)
         del function.signature.input_arg[:]
         function.signature.input_arg.extend(
-            one for one, node in zip(taken, local, strict=True) if not node
+            one for one, node in zip(parameters, local, strict=True) if not node
         )
         function.arg_attr.clear()  # these refer to inputs by index:
         function.resource_arg_unique_id.clear()
         function.attr.pop("_input_shapes", None)
-        known = {one.name: node for one, node in zip(taken, local, strict=True) if node}
+        known = {one.name: node for one, node in zip(parameters, local, strict=True) if node}
         if SEALED not in function.attr:  # TensorFlow inlines it into its caller
             for node in function.node_def:
                 if node.op == CALL:
@@ -104,15 +104,15 @@ class _Library:
 def _only_call(function: Any) -> Any:
     """The function's only call, if that has the same inputs and outputs as the function."""
     nodes = {node.name: node for node in function.node_def}
-    answer = []
+    returned = []
     for one in function.signature.output_arg:
         name, _, at = function.ret[one.name].partition(":")
         while name in nodes and nodes[name].op in SAME:
             name, _, at = nodes[name].input[0].partition(":")
-        answer.append((name, at))
-    call = nodes.pop(answer[0][0], None) if answer else None
+        returned.append((name, at))
+    call = nodes.pop(returned[0][0], None) if returned else None
     if not call or call.op != CALL or {node.op for node in nodes.values()} - {*SAME, "NoOp"}:
         return None
     whole = [(call.name, f"output:{at}") for at in range(len(call.attr["Tout"].list.type))]
     same = [*call.input] == [one.name for one in function.signature.input_arg]
-    return call if same and answer == whole else None
+    return call if same and returned == whole else None

@@ -77,7 +77,6 @@ def diagnose(container: Container, image: Image, attempts: Sequence[Ping]) -> Di
 
 
 def _start_error(error: str, image: Image) -> Diagnosis:
-    """Docker could not start it."""
     if WRONG_ARCHITECTURE.search(error):
         return _wrong_architecture(image)
     if "executable file not found" in error and not image.entrypoint:

@@ -86,7 +86,6 @@ class Run:
 
 
 def check_image(target: Target, *, sagemaker_only: bool) -> Results:
-    """Every line that can be tested on this image."""
     platform = target.image.platform
     yield "architecture", holds_if(platform in PLATFORMS, platform + PLATFORMS.get(platform, ""))
     start_seconds = yield from _first_run(target)
@@ -133,7 +132,8 @@ def _first_run(target: Target) -> Generator[tuple[str, Result], None, float | No
         results = dict(address.requirements(at, payload))
         yield from results.items()
         works = results["invocations"].outcome == "holds"
-        yield "model-found", _model_found(target, works)
+        found = holds("it serves the mounted model") if works else not_tried(INVOCATIONS_FAIL)
+        yield "model-found", found if target.spec.model else not_tried(NO_MODEL)
         if works:
             yield from under_load(at, payload)
             yield "ping-on-hang", on_hang(first.container, payload, target.model_server)
@@ -155,12 +155,6 @@ def _started(target: Target, first: Run) -> Results:
     yield "listens-at-once", holds_if(seconds <= LISTENS_WITHIN, detail)
     read_only = holds("mounted read-only, and it started")
     yield "model-read-only", read_only if target.spec.model else not_tried(NO_MODEL)
-
-
-def _model_found(target: Target, works: bool) -> Result:
-    if target.spec.model is None:
-        return not_tried(NO_MODEL)
-    return holds("it serves the mounted model") if works else not_tried(INVOCATIONS_FAIL)
 
 
 # The second run, on another port, until the model server dies

@@ -37,7 +37,6 @@ class Payload:
         return self.image
 
     def raw_request(self) -> bytes:
-        """The whole POST /invocations as bytes."""
         head = f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
         line = b"POST /invocations HTTP/1.1\r\n" + HOST + b"Connection: close\r\n"
         return line + head.encode() + b"\r\n" + self.body

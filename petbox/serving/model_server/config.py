@@ -28,7 +28,6 @@ class ModelConfig:
 
 
 def read(file: Path) -> list[ModelConfig]:
-    """The models that `file` lists."""
     try:
         text = file.read_text()
     except OSError as error:

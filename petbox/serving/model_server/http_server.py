@@ -92,8 +92,6 @@ class _Rejected(Exception):
 
 
 class _Head(NamedTuple):
-    """The request line and headers."""
-
     method: str
     url: str
     is_http11: bool  # at least HTTP/1.1

@@ -38,16 +38,16 @@ def double(text: str) -> float:
     assert match, text
     sign, whole, fraction, exponent_sign, exponent = match.groups()
     value, counted = _whole(whole, sign == "-")
-    taken = 0
+    decimals = 0
     for digit in map(int, fraction or ""):
         if isinstance(value, int) and value > LARGEST_EXACT:
             value = float(value)
         if isinstance(value, float) and counted >= MAX_DIGITS:
             break
         value = value * 10 + digit
-        taken += 1
+        decimals += 1
         counted += value != 0
-    power = _exponent(exponent, exponent_sign == "-", 308 + taken) - taken
+    power = _exponent(exponent, exponent_sign == "-", 308 + decimals) - decimals
     scaled = _scaled(float(value), power)
     return -scaled if sign else scaled
 

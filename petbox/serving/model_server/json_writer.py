@@ -140,12 +140,12 @@ def _halved(number: int, times: int) -> int:
     return ((number >> times - 1) + 1) // 2 if times else number
 
 
-def _digits(high: int, middle: int, low: int, places: int) -> tuple[str, int]:
+def _digits(high: int, middle: int, low: int, bits: int) -> tuple[str, int]:
     """The digits of `high` that distinguish it from `low`, and the power of ten of the last digit.
 
-    All have `places` bits after a binary point. The last digit is moved towards `middle`.
+    All have `bits` bits after a binary point. The last digit is moved towards `middle`.
     """
-    one = 1 << places
+    one = 1 << bits
     whole, rest = divmod(high, one)
     within, away = high - low, high - middle
     digits = ""

@@ -41,7 +41,6 @@ class Model:
         return {name: definition_json(each) for name, each in self.signature_defs.items()}
 
     def run(self, signature: Signature, tensors: Tensors) -> Tensors:
-        """The outputs by name."""
         if len(tensors) != len(signature.inputs):
             raise _mismatch(tensors, signature)
         try:

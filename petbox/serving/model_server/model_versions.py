@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from petbox.cli.program import say
 from petbox.serving.model_server.config import ModelConfig
-from petbox.serving.model_server.rest import Model
+from petbox.serving.model_server.rest import Model, VersionStatus
 from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.version_policy import State, Step, next_step, on_disk
 
@@ -33,6 +33,11 @@ class VersionRecord(NamedTuple):
     state: State
     error: StatusError | None = None
     model: Model | None = None
+
+    def status(self, version: int) -> VersionStatus:
+        if self.error is None:
+            return VersionStatus(version, self.state)
+        return VersionStatus(version, self.state, self.error.code, self.error.message)
 
 
 ENDED = VersionRecord("END")

@@ -74,7 +74,6 @@ class ServedModels:
             model.stop()
 
     def find(self, name: str, version: int | None, label: str | None) -> Model:
-        """The version that handles the request."""
         versions = self._models.get(name)
         if label is not None:
             if versions is None or label not in versions.labels:
@@ -90,21 +89,11 @@ class ServedModels:
         """The status of the model's versions, or of one, newest first."""
         model = self._models.get(name)
         known = model.versions() if model else {}
-        numbers = [version] if version is not None and version in known else []
-        if version is None:
-            numbers = sorted(known, reverse=True)
+        numbers = [n for n in sorted(known, reverse=True) if version in (None, n)]
         if not numbers:
             versions = "any versions" if version is None else f"version {version}"
             raise StatusError(f"Could not find {versions} of model {name}", "NOT_FOUND")
-        return [
-            VersionStatus(
-                number,
-                known[number].state,
-                error.code if (error := known[number].error) else "OK",
-                error.message if error else "",
-            )
-            for number in numbers
-        ]
+        return [known[number].status(number) for number in numbers]
 
 
 def _is_ready(model: ModelVersions, config: ModelConfig) -> bool:
