@@ -340,7 +340,7 @@ def test_a_folder_to_draw_into_that_is_a_file_is_named(
     (tmp_path / "taken").touch()
     message = failed(ask(IMAGE, "--draw", tmp_path / "taken"))
     assert f"{tmp_path}/taken" in message
-    assert "--draw" in message
+    assert "draw to another path" in message
 
 
 # What goes wrong
