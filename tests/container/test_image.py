@@ -54,23 +54,19 @@ def test_the_model_is_the_last_of_its_layers(engine: Engine, image: str) -> None
     assert "/models/model/" in filled[0]
 
 
-def test_nothing_to_build_with_is_in_it(engine: Engine, base: str, image: str) -> None:
-    def installed(name: str) -> set[str]:
-        words = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query", name)
-        return set(engine(*words, "--show", "--showformat=${Package}\\n").stdout.split())
-
-    added = installed(image) - installed(base)
+def test_nothing_to_build_with_is_in_it(engine: Engine, base: str, plain: Container) -> None:
+    command = ("dpkg-query", "--show", "--showformat=${Package} ")
+    before = engine("run", "--rm", "--network=none", base, *command).stdout.split()
+    added = {*engine("exec", plain.name, *command).stdout.split()} - {*before}
     assert {"nginx", "libnginx-mod-http-lua", "lua-cjson"} <= added
     assert not added & BUILDING
-    words = ("run", "--rm", "--network=none", "--entrypoint=find", image)
-    assert "cuda" not in engine(*words, "/etc/apt/sources.list.d", "-type", "f").stdout
-    assert not engine(*words, "/var/lib/apt/lists", "-type", "f").stdout
-    assert sorted(engine(*words, "/opt/petbox", "-name", "*ockerfile*").stdout.split()) == []
+    assert "cuda" not in plain.inside("ls /etc/apt/sources.list.d")
+    assert plain.inside("find /var/lib/apt/lists -type f") == ""
+    assert plain.inside("find /opt/petbox -iname '*dockerfile*'") == ""
 
 
-def test_a_user_is_prepared_for_those_who_want_one(engine: Engine, image: str) -> None:
-    words = ("run", "--rm", "--network=none", "--user=petbox", "--entrypoint=id", image)
-    assert engine(*words).stdout.startswith("uid=10001(petbox) gid=10001(petbox)")
+def test_a_user_is_prepared_for_those_who_want_one(plain: Container) -> None:
+    assert plain.inside("id petbox").startswith("uid=10001(petbox) gid=10001(petbox)")
 
 
 def test_an_unknown_word_is_misuse(engine: Engine, image: str) -> None:
