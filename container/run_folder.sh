@@ -13,6 +13,8 @@ write_run_folder() {
     echo "listen $listen;" >"$run/listen.conf"
     write_limits >"$run/settings.conf"
     write_settings >"$run/settings.lua"
+    : >"$run/drained" # the gateway writes into it
+    chmod 666 "$run/drained"
     if ((page)); then
         write_page
     fi

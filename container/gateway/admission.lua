@@ -4,6 +4,7 @@
 local engines = require "gateway.engines"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
+local semaphore = require "ngx.semaphore"
 local settings = require "settings"
 
 local M = {in_use = 0, held_bytes = 0}
@@ -13,13 +14,14 @@ local slots
 local BUDGET = settings.memory_bytes > 0 and settings.memory_bytes / 4 or math.huge
 
 -- For each worker: a semaphore of the master would not survive a reload.
-function M.start() slots = require("ngx.semaphore").new(settings.slots) end
+function M.start() slots = semaphore.new(settings.slots) end
 
 function M.queued() return math.max(0, -slots:count()) end -- it does not count who has left
 
 -- Reserves the memory for a body and its copies before it is read. One is always let through.
 function M.reserve(request, bytes)
     if M.held_bytes > 0 and M.held_bytes + bytes > BUDGET then
+        request.rejected = "memory"
         return responses.fail(503, "too many requests with large bodies at once; retry in " ..
             responses.RETRY_AFTER .. " s")
     end
@@ -31,9 +33,11 @@ end
 function M.enter(request)
     local begin = ngx.now()
     local seconds = math.min(settings.wait_seconds, settings.engine_seconds)
+    request.rejected = "client_left" -- if it does not come back from here
     local entered = slots:wait(seconds)
     request.waited = request.waited + ngx.now() - begin
     request.deadline = begin + settings.engine_seconds
+    request.rejected = not entered and "no_slot" or nil
     if entered then
         M.in_use = M.in_use + 1
         request.slots = request.slots + 1

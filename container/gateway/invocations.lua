@@ -10,8 +10,10 @@ local json_lines = require "gateway.json_lines"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
+local tracing = require "gateway.tracing"
 require "gateway.execution_parameters"
 require "gateway.log"
+require "gateway.metrics"
 require "gateway.readiness"
 
 local M = {}
@@ -53,6 +55,8 @@ end
 function M.respond()
     responses.require_method "POST"
     local request = requests.begin()
+    request.trace_id = tracing.id()
+    ngx.header.traceparent = request.trace_id and ngx.var.http_traceparent
     local format = formats.of_body()
     local length = announced_length()
     request.method, request.path = attributes.read()

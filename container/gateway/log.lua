@@ -3,12 +3,14 @@
 
 local admission = require "gateway.admission"
 local formats = require "gateway.formats"
+local metrics = require "gateway.metrics"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
 local text = require "gateway.text"
 
 local M = {}
+local QUIET = {["/ping"] = true, ["/metrics"] = true}
 local UNITS = {
     {"Invocations", "Count"}, {"Invocation4XXErrors", "Count"}, {"Invocation5XXErrors", "Count"},
     {"engine_ms", "Milliseconds"}, {"waited_ms", "Milliseconds"}, {"total_ms", "Milliseconds"},
@@ -27,8 +29,8 @@ local function is_invocation(path)
     return path == "/invocations" or path:find "^/endpoints/[^/]+/invocations$"
 end
 
--- The part of a line that makes metrics of `values`.
-local function metrics(values)
+-- The part of a line that makes CloudWatch's metrics of `values`.
+local function embedded_metrics(values)
     local kind = math.floor(values.status / 100)
     values.Invocations = 1
     values.Invocation4XXErrors = kind == 4 and 1 or 0
@@ -50,16 +52,22 @@ end
 
 function M.write()
     local v = ngx.var
-    local request = requests.current()
-    if request then
-        admission.finish(request)
-        requests.forget()
-    end
-    local path, status = responses.path(), tonumber(v.status)
-    if path == "/ping" and status == 200 then
-        return -- one every few seconds for the life of the endpoint
+    local request, path, status = requests.current(), responses.path(), tonumber(v.status)
+    if QUIET[path] then
+        if status == 200 then
+            return -- one every few seconds for the life of the endpoint
+        end
+    else
+        requests.finish(request)
     end
     local engine = engine_seconds(request)
+    if request then
+        admission.finish(request)
+    end
+    if is_invocation(path) then
+        metrics.observe(formats.of_body(), status, request and request.rejected, tonumber(v.request_time),
+            request and request.waited or 0, engine, tonumber(v.request_length))
+    end
     local values = {
         status = status, -- 0 if the client left before there was one
         bytes_in = tonumber(v.request_length),
@@ -75,8 +83,11 @@ function M.write()
         text.quoted(path), text.quoted(v.content_type or ""), values.bytes_in, values.bytes_out,
         values.engine_ms or "null", values.waited_ms, values.total_ms,
         text.quoted(v.http_x_amzn_sagemaker_inference_id or ""), text.quoted(v.why or ""))
+    if request and request.trace_id then
+        line = line .. ',"trace_id":"' .. request.trace_id .. '"'
+    end
     if settings.metrics_namespace ~= "" and is_invocation(path) then
-        line = line .. metrics(values)
+        line = line .. embedded_metrics(values)
     end
     v.line = line .. "}"
 end

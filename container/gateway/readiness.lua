@@ -1,12 +1,14 @@
--- GET /ping: requests the status of every model from every model server, outside of their slots.
+-- GET /ping, and what the supervisor learns when it stops. /ping requests the status of every model from every model server, outside of their slots.
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
 
 local M = {}
 local CONNECT_SECONDS, READ_SECONDS = 0.5, 1 -- so that the response comes within 2 s
+local IDLE_SECONDS = 2 -- without requests, so that clients have heard of it
 local STOPPING = "the container is stopping; requests in flight are being completed"
 
 -- The supervisor creates this file when it stops.
@@ -34,9 +36,7 @@ local function missing(versions)
     end
 end
 
-function M.not_ready(engine, model)
-    local reply = engines.exchange(engine, "GET", "/v1/models/" .. model, nil, 0, CONNECT_SECONDS,
-        READ_SECONDS)
+local function not_ready(reply)
     if reply.status == 502 then
         return "the model server is not running, or still loading; see its log"
     end
@@ -51,25 +51,52 @@ function M.not_ready(engine, model)
     return missing(versions)
 end
 
+local function state(engine, name)
+    local reply = engines.exchange(engine, "GET", "/v1/models/" .. name, nil, 0, CONNECT_SECONDS,
+        READ_SECONDS)
+    return {engine = engine, name = name, why = not_ready(reply), responds = reply.body ~= nil}
+end
+
+-- Each model at each model server: whether that responds, and why the model is not ready.
+function M.states()
+    local threads, states = {}, {}
+    for _, engine in ipairs(engines.all) do
+        for _, name in ipairs(settings.models) do
+            threads[#threads + 1] = ngx.thread.spawn(state, engine, name)
+        end
+    end
+    for i, thread in ipairs(threads) do
+        local _, one = ngx.thread.wait(thread)
+        states[i] = one
+    end
+    return states
+end
+
 function M.ping()
     responses.require_method("GET", "HEAD")
     if M.is_stopping() then
         return responses.fail(503, STOPPING)
     end
-    local threads, names = {}, {}
-    for _, engine in ipairs(engines.all) do
-        for _, model in ipairs(settings.models) do
-            threads[#threads + 1] = ngx.thread.spawn(M.not_ready, engine, model)
-            names[#threads] = engine.address .. ", " .. model .. ": "
-        end
-    end
-    for i, thread in ipairs(threads) do
-        local _, why = ngx.thread.wait(thread)
-        if why then
-            return responses.fail(503, (#threads > 1 and names[i] or "") .. why)
+    local states = M.states()
+    for _, one in ipairs(states) do
+        if one.why then
+            local which = #states > 1 and one.engine.address .. ", " .. one.name .. ": " or ""
+            return responses.fail(503, which .. one.why)
         end
     end
     return ngx.exit(ngx.HTTP_OK)
+end
+
+-- While the container stops: reports to the supervisor, by a word in its file `drained`, that for some
+-- time no request but pings and scrapes has been there.
+function M.watch()
+    if M.is_stopping() and requests.seconds_idle() >= IDLE_SECONDS then
+        local file = io.open(ngx.config.prefix() .. "drained", "w")
+        if file then
+            file:write "drained\n"
+            file:close()
+        end
+    end
 end
 
 return M

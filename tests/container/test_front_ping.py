@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -149,3 +150,30 @@ def test_it_is_over_when_the_supervisor_says_so(tmp_path: Path) -> None:
         assert ping(running.port).status_code == 200
         (running.folder / "stopping").touch()
         assert "the container is stopping" in reason(running.port)
+
+
+def test_the_supervisor_is_told_when_no_request_is_left(tmp_path: Path) -> None:
+    go_on, came = threading.Event(), threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith(":predict"):
+            came.set()
+            assert go_on.wait(LONG)
+        return Answer(200, b'{"model_version_status": [{"state": "AVAILABLE"}]}')
+
+    with peer(answer) as engine, whole_front(tmp_path / "front", engine.port) as running:
+        drained = running.folder / "drained"
+        asking = threading.Thread(target=post, args=(running.port, b"{}", "application/json"))
+        asking.start()
+        assert came.wait(LONG)
+        (running.folder / "stopping").touch()
+        time.sleep(2.5)  # longer than the gateway waits for more
+        assert not drained.exists()
+        go_on.set()
+        asking.join()
+        done = time.monotonic()
+        while not drained.exists():
+            assert time.monotonic() - done < LONG
+            assert ping(running.port).status_code == 503  # does not count
+            time.sleep(0.02)
+        assert time.monotonic() - done >= 1.9
