@@ -40,10 +40,7 @@ def from_rows(rows: Any, document: Object, dtypes: Mapping[str, str]) -> Tensors
         )
     columns: dict[str, _Column] = {}
     for number, row in enumerate(rows):
-        if named:
-            _add_named(row, number, dtypes, columns)
-        else:
-            _add_plain(row, number, dtypes, columns)
+        _add_row(row, number, named, dtypes, columns)
     return {name: column.tensor(name, len(rows)) for name, column in columns.items()}
 
 
@@ -80,37 +77,26 @@ class _Column:
         return _array(name, self.values[: rows * self.size], [rows, *self.shape], self.dtype)
 
 
-def _add_named(
-    row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
+def _add_row(
+    row: Any, number: int, named: bool, dtypes: Mapping[str, str], columns: dict[str, _Column]
 ) -> None:
-    if not _is_named(row):
-        raise StatusError(f"Expecting object but got list at item {number} of input list")
-    for name, value in row.members:
+    if _is_named(row) != named:
+        actual = "object but got list" if named else "value/list but got object"
+        raise StatusError(f"Expecting {actual} at item {number} of input list")
+    members = row.members if named else [(next(iter(dtypes)), row)]
+    for name, value in members:
         try:
             _add(name, value, dtypes, columns)
         except StatusError as error:
+            key = f" key: {name}" if named else ""
             raise StatusError(
-                f"Failed to process element: {number} key: {name} of 'instances' list. "
-                f"Error: {error}"
+                f"Failed to process element: {number}{key} of 'instances' list. Error: {error}"
             ) from error
-    if {name for name, _ in row.members} != set(dtypes):
+    if named and {name for name, _ in members} != set(dtypes):
         raise StatusError(
             f"Failed to process element: {number} of 'instances' list. JSON object: "
             f"{quoted(row)} keys must be equal to: {','.join(sorted(dtypes))}"
         )
-
-
-def _add_plain(
-    row: Any, number: int, dtypes: Mapping[str, str], columns: dict[str, _Column]
-) -> None:
-    if _is_named(row):
-        raise StatusError(f"Expecting value/list but got object at item {number} of input list")
-    try:
-        _add(next(iter(dtypes)), row, dtypes, columns)
-    except StatusError as error:
-        raise StatusError(
-            f"Failed to process element: {number} of 'instances' list. Error: {error}"
-        ) from error
 
 
 def _add(name: str, value: Any, dtypes: Mapping[str, str], columns: dict[str, _Column]) -> None:
