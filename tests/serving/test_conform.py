@@ -6,16 +6,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT
-from support.conforming import CONFORM, failing, outcomes
-from support.serving import await_port, free_port, served_detector, started
+from support.conforming import CONFORM, breaking, failing, outcomes
+from support.serving import free_port, served_detector
 
 from petbox.serving.conform.contract import CONTRACT
 from petbox.serving.conform.diagnosis import ListeningPort, parse_tcp_table
@@ -23,26 +21,6 @@ from petbox.serving.conform.failures import Process, model_server
 from petbox.serving.conform.payload import drawn
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@contextmanager
-def breaking(rule: str, folder: Path) -> Iterator[str]:
-    """The address of a server that keeps the contract but for this rule."""
-    port = free_port()
-    command = [sys.executable, str(CHECKOUT / "tests/support/contract_server.py")]
-    env = {"BREAK": rule, "SAGEMAKER_BIND_TO_PORT": str(port), "LOADING": "0"}
-    with started(command, folder / "server", **env) as server:
-        await_port(port)
-        if rule != "answers the ping slowly":
-            await_engine(server.process.pid)
-        yield f"http://127.0.0.1:{port}"
-
-
-def await_engine(pid: int) -> None:
-    """Returns when the front's only child listens."""
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-    await_port(int(words[-2]))
 
 
 # petbox itself

@@ -18,7 +18,7 @@ from support.serving_image import MOUNTS
 # The model in the image adds numbers: whatever is about images is tried on the front alone, by
 # test_conform.py, and nothing is mounted at /opt/ml/model.
 NOT_TRIED = {"model-found", "model-read-only", "picture", "picture-drawn", "built-in-form"}
-NOT_TRIED |= {"json-lines", "json-lines-bad"}
+NOT_TRIED |= {"json-lines", "json-lines-bad", "json-lines-text"}
 
 
 def test_petbox_keeps_the_contract_and_its_promises(

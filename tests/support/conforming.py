@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.serving import CHECKOUT, await_port, free_port, started
 
 CONFORM = ("-m", "petbox", "conform")
 
@@ -17,3 +23,23 @@ def failing(done: subprocess.CompletedProcess[str], level: str = "sagemaker") ->
     lines = json.loads(done.stdout)["lines"]
     bad = [one for one in lines if one["outcome"] == "fails" and one["level"] == level]
     return {line["name"]: line["seen"] for line in bad}
+
+
+@contextmanager
+def breaking(rule: str, folder: Path, **more: str) -> Iterator[str]:
+    """The address of a server that keeps the contract but for this rule."""
+    port = free_port()
+    command = [sys.executable, str(CHECKOUT / "tests/support/contract_server.py")]
+    env = {"BREAK": rule, "SAGEMAKER_BIND_TO_PORT": str(port), "LOADING": "0", **more}
+    with started(command, folder / "server", **env) as server:
+        await_port(port)
+        if rule != "answers the ping slowly":
+            await_engine(server.process.pid)
+        yield f"http://127.0.0.1:{port}"
+
+
+def await_engine(pid: int) -> None:
+    """Returns when the front's only child listens."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    await_port(int(words[-2]))

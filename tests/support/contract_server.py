@@ -3,7 +3,7 @@
 
 A front on SageMaker's port before an engine, a process of its own, that holds the model. BREAK
 names the rule: a program that finds broken rules must find this one, and no other. Needs the
-standard library only, and runs in an image as `serve` too. Its model's answer is the input's size.
+standard library only, and runs in an image as `serve` too. Its model's answer is each input's size.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ RULES = (
     "wants a numbered folder",
     "leaves at once",
     "goes on without its engine",
+    "knows no HEAD",
+    "wants a content type",
+    "knows one name of JSON Lines",
+    "takes every string for an image",
 )
 LOADING = float(os.environ.get("LOADING", "0.3"))
 MODEL = Path("/opt/ml/model")
@@ -61,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         kind = "application/json"
         if status >= 400 and BREAK == "answers errors in html":
             content, kind = b"<html><body>nginx/1.18.0</body></html>", "text/html"
+        self.write(status, content, kind)
+
+    def write(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -83,13 +90,21 @@ class Engine(Handler):
         self.answer(200)
 
     def do_POST(self) -> None:
-        body = self.read()
-        time.sleep(0.02)  # what a fast model takes
-        self.answer(200, {"predictions": [len(body)]})
+        try:
+            inputs = json.loads(self.read())["instances"]
+        except (ValueError, KeyError, TypeError):
+            return self.answer(400, {"error": "the request has no instances"})
+        time.sleep(0.02 * len(inputs))  # what a fast model takes
+        return self.answer(200, {"predictions": [len(json.dumps(one)) for one in inputs]})
 
 
 class Front(Handler):
     port = 0  # the engine's
+
+    def do_HEAD(self) -> None:
+        if BREAK == "knows no HEAD":
+            return self.answer(405)
+        return self.do_GET()
 
     def do_GET(self) -> None:
         if self.path != "/ping" or BREAK == "has no ping":
@@ -122,11 +137,25 @@ class Front(Handler):
             return self.answer(400, {"error": "unknown attribute"})
         if not body:
             return self.answer(400, {"error": "the request has no body"})
+        if BREAK == "wants a content type" and "Content-Type" not in self.headers:
+            return self.answer(415, {"error": "unknown content type"})
         if BREAK == "pings by the worker that works":
             with working:
                 time.sleep(0.8)
+        kind = self.headers.get("Content-Type", "").rpartition("/")[2]
+        if kind == "jsonlines" or (kind == "jsons" and BREAK != "knows one name of JSON Lines"):
+            return self.lines(body)
         status, content = self.engine("POST", body, 60)
         return self.answer(status, json.loads(content) if content else {"error": "no engine"})
+
+    def lines(self, body: bytes) -> None:
+        answers = []
+        for record in map(json.loads, body.splitlines()):
+            if BREAK == "takes every string for an image" and isinstance(record, str):
+                record = {"b64": record}
+            request = json.dumps({"instances": [record]}).encode()
+            answers.append(self.engine("POST", request, 60)[1])
+        self.write(200, b"\n".join(answers), "application/jsonlines")
 
     def engine(self, method: str, body: bytes, seconds: float) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)

@@ -33,6 +33,18 @@ def adder(folder: Path, number: float, warmup: Iterable[object] = ()) -> Path:
     return unfinished.rename(folder)
 
 
+def hasher(folder: Path) -> Path:
+    """A version in `folder` that takes texts, and says of each what it alone hashes to."""
+    from petbox.tf import tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def hashes(text):  # type: ignore[no-untyped-def]
+        return {"hash": tf.strings.to_hash_bucket_fast(text, 1 << 30)}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": hashes})
+    return folder
+
+
 def corrupt(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"this is not a protobuf\xff\xff\xff")

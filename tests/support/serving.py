@@ -373,9 +373,16 @@ def png(width: int, height: int) -> bytes:
 @contextmanager
 def served_detector(folder: Path) -> Iterator[tuple[int, Program]]:
     """`petbox serve` with the embedded model server and a tiny detector, and its port."""
-    model = tiny_detector(folder / "tiny" / "1").parent
+    with served_model(folder, tiny_detector(folder / "tiny" / "1").parent) as served:
+        yield served
+
+
+@contextmanager
+def served_model(folder: Path, model: Path, **env: str) -> Iterator[tuple[int, Program]]:
+    """`petbox serve` with this model, and its port."""
     port = free_port()
-    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
+    command = [*SERVE, str(model), "--port", str(port)]
+    with started(command, folder / "run", **env) as program:
         assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         yield port, program
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from petbox.cli.program import say
 from petbox.errors import ServiceError
-from petbox.serving.conform import invalid_requests, invocations, ping, valid_requests
+from petbox.serving.conform import invalid_requests, invocations, json_lines, ping, valid_requests
 from petbox.serving.conform.contract import Results, fails, holds, result_of
 from petbox.serving.conform.diagnosis import diagnose_pings
 from petbox.serving.conform.payload import Payload
@@ -16,6 +16,7 @@ from petbox.serving.http_client import Address
 
 ADDRESS_CHECKS: dict[str, Callable[[Address], str]] = {
     "ping-empty": ping.empty_body,
+    "ping-head": ping.head,
     "many-connections": ping.beside_idle_connections,
     "wrong-method": invalid_requests.wrong_method,
     "head": invalid_requests.head,
@@ -32,8 +33,10 @@ REQUEST_CHECKS: dict[str, Callable[[Address, Payload], str]] = {
     "type-spelling": valid_requests.type_spelling,
     "picture-drawn": valid_requests.image_drawn,
     "built-in-form": valid_requests.built_in_form,
-    "json-lines": valid_requests.json_lines,
-    "json-lines-bad": valid_requests.json_lines_bad,
+    "json-lines": json_lines.in_order,
+    "json-lines-bad": json_lines.invalid_record,
+    "json-lines-type": json_lines.other_type,
+    "json-lines-text": json_lines.texts,
     "attributes": invalid_requests.attributes,
     "bad-attributes": invalid_requests.bad_attributes,
 }

@@ -44,6 +44,7 @@ _SAGEMAKER = {
 
 _PETBOX = {
     "ping-empty": "a healthy /ping has an empty body",
+    "ping-head": "HEAD /ping returns 200",
     "ping-under-load": "each /ping takes at most 0.5 s while the model is busy",
     "many-connections": "/ping works beside 300 idle connections",
     "unknown-path": "an unknown path returns 404 as JSON",
@@ -64,12 +65,15 @@ _PETBOX = {
     "query-string": "a query string is ignored",
     "conditional": "If-Match and similar headers do not crash a worker",
     "type-spelling": "the content type may have parameters and any case",
+    "no-type": "a request without a content type is read as JSON",
     "endpoint-route": "POST /endpoints/NAME/invocations works like /invocations",
     "picture": "a bare image gets the same response as its JSON",
     "picture-drawn": "with Accept: image/jpeg the response is the image with its boxes drawn",
     "built-in-form": "application/x-image returns the format of SageMaker's built-in detector",
     "json-lines": "JSON Lines are answered in order, one line per record",
     "json-lines-bad": "a bad record fails only its own line",
+    "json-lines-type": "application/jsons is JSON Lines as well",
+    "json-lines-text": "a string in JSON Lines reaches a text model as it is",
     "attributes": "tfs-method in Custom-Attributes works in any case, with spaces",
     "bad-attributes": "an unknown version or method, or a path as version, is rejected",
     "execution-parameters": "GET /execution-parameters has Batch Transform's three keys",

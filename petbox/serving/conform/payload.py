@@ -6,6 +6,8 @@ accept. Drawing it needs no library.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,13 @@ class Payload:
         if self.content_type.partition(";")[0].strip().lower() != JSON:
             raise NotTried("the given request is not JSON")
         return self.body
+
+    def instances(self) -> list[object]:
+        """The records of predict JSON."""
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            if isinstance(found := json.loads(self.json())["instances"], list) and found:
+                return found
+        raise NotTried('the given request is not {"instances": [...]}')
 
     def known_image(self) -> bytes:
         if self.image is None:

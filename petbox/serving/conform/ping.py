@@ -111,6 +111,11 @@ def empty_body(at: Address) -> str:
     return require(ok, f"{len(response.body)} bytes: {response}")
 
 
+def head(at: Address) -> str:
+    response = request(at, "HEAD", "/ping", seconds=TIMEOUT)
+    return require(response.status == 200, f"HEAD /ping: {response}")
+
+
 def beside_idle_connections(at: Address) -> str:
     """Clients that connect and send nothing, like a port scanner or a broken proxy."""
     with contextlib.ExitStack() as stack:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import json
 from collections.abc import Callable, Iterable, Mapping
 
 from petbox.cli.sizes import MIB
@@ -24,7 +22,8 @@ def post(
     path: str = "/invocations",
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    return request(at, "POST", path, body, {"Content-Type": content_type, **(headers or {})})
+    kind = {"Content-Type": content_type} if content_type else {}
+    return request(at, "POST", path, body, {**kind, **(headers or {})})
 
 
 def same(at: Address, payload: Payload, response: Response, sent: str = "") -> str:
@@ -51,6 +50,7 @@ SAME_RESPONSE: dict[str, Callable[[Payload], Post]] = {
     "gzip": lambda plain: (gzip.compress(plain.json()), plain.content_type, PATH, GZIP),
     "query-string": lambda plain: (plain.body, plain.content_type, f"{PATH}?a=1&b=%2F"),
     "endpoint-route": lambda plain: (plain.body, plain.content_type, f"/endpoints/any-name{PATH}"),
+    "no-type": lambda plain: (plain.json(), ""),
     "picture": lambda plain: (plain.known_image(), "image/png"),
 }
 
@@ -112,38 +112,3 @@ def built_in_form(at: Address, payload: Payload) -> str:
     lengths = {len(one) if isinstance(one, list) else None for one in lists}
     ok = response.status == 200 and len(lengths) == 1 and None not in lengths
     return require(ok, response)
-
-
-def json_lines(at: Address, payload: Payload) -> str:
-    """Three records of the same image, in the three forms that a record may have."""
-    text = base64.b64encode(payload.known_image()).decode()
-    records = ({"b64": text}, text, {"inputs": {"b64": text}})
-    lines = _json_lines(at, "\n".join(map(json.dumps, records)))
-    detail = f"{len(records)} records, {len(lines)} lines"
-    if len(lines) != len(records) or any("error" in line for line in lines):
-        raise Failed(f"{detail}: {_kinds(lines)}")
-    return detail
-
-
-def json_lines_bad(at: Address, payload: Payload) -> str:
-    good = json.dumps({"b64": base64.b64encode(payload.known_image()).decode()})
-    lines = _json_lines(at, "\n".join((good, '{"b64": "bm8gcGljdHVyZQ=="}', "{broken", good)))
-    bad = ["error" in line for line in lines]
-    return require(bad == [False, True, True, False], f"of 4, 2 are bad: {_kinds(lines)}")
-
-
-def _json_lines(at: Address, body: str) -> list[dict[str, object]]:
-    headers = {"Accept": "application/jsonlines"}
-    response = post(at, body.encode(), "application/jsonlines", headers=headers)
-    require(response.status == 200, response)
-    try:
-        lines = [json.loads(line) for line in response.body.splitlines()]
-    except ValueError as error:
-        raise Failed(f"a line of the response is not JSON: {response}") from error
-    objects = all(isinstance(line, dict) for line in lines)
-    require(objects, f"a line of the response is not an object: {response}")
-    return lines
-
-
-def _kinds(lines: list[dict[str, object]]) -> str:
-    return ", ".join("error" if "error" in line else "response" for line in lines)
