@@ -105,20 +105,20 @@ def check(options: Options) -> None:
 def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) -> str | None:
     """The path of the initial weights, downloaded if necessary."""
     named = mapped.changes.get("task.init_checkpoint") if mapped else None
-    place = options.init or named
-    if place is None and options.init_parts:
-        raise DataError("--init-parts goes with --init only; leave it out")
-    if place is None or any(run.glob("ckpt-*.index")):
-        return place  # an unfinished run has weights of its own
+    source = options.init or named
+    if source is None and options.init_parts:
+        raise DataError("--init-parts is only valid with --init; remove it")
+    if source is None or any(run.glob("ckpt-*.index")):
+        return source  # an unfinished run has weights of its own
     try:
-        weights = initial_weights.found(place, DOWNLOADS)
+        weights = initial_weights.found(source, DOWNLOADS)
     except PetboxError as error:
         if options.init:
             raise
         more = f"fine_tune_checkpoint: {error}; or pass other weights with --init"
         raise type(error)(more) from error
     if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
-        raise DataError(f"{place}: Keras' weights have no decoder; leave --init-parts out")
+        raise DataError(f"{source}: Keras' weights have no decoder; remove --init-parts")
     return str(weights)
 
 
@@ -179,9 +179,8 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
     trainer.max_to_keep = 2
-    trainer.preemption_on_demand_checkpoint = (
-        False  # petbox.training.trainer does it, on one host as well
-    )
+    # petbox.training.trainer does it, on one host as well.
+    trainer.preemption_on_demand_checkpoint = False
     trainer.loss_upper_bound = float("inf")  # the task reports such a loss with its images
     if options.evaluate_every:
         trainer.validation_interval = options.evaluate_every
@@ -220,9 +219,7 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         step = runner.trainer.global_step
         program.say("tracing the training step (the first report takes a while) ...")
         bar = stack.enter_context(progress("train", steps, int(step.numpy())))
-        stack.enter_context(
-            contextlib.redirect_stdout(log)
-        )  # again, because the bar redirects it too
+        stack.enter_context(contextlib.redirect_stdout(log))  # again, because the bar does it too
         report.begin(step, bar)
         try:
             runner.run()

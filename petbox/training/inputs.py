@@ -19,15 +19,13 @@ from petbox.tf import as_written
 from petbox.training import memory
 from petbox.training.tfvision import anchor, box_ops, preprocess_ops, tf
 
+EDGES = [f"image/object/bbox/{edge}" for edge in ("ymin", "xmin", "ymax", "xmax")]
 FEATURES = {
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value="(unnamed)"),
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/object/class/label": tf.io.RaggedFeature(tf.int64),
     "image/object/is_crowd": tf.io.RaggedFeature(tf.int64),
-    **{
-        f"image/object/bbox/{edge}": tf.io.RaggedFeature(tf.float32)
-        for edge in ("ymin", "xmin", "ymax", "xmax")
-    },
+    **{edge: tf.io.RaggedFeature(tf.float32) for edge in EDGES},
 }
 
 
@@ -55,8 +53,8 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
         pixels, boxes = _randomly_flipped(pixels, boxes, data.parser.aug_rand_hflip)
         pixels, boxes = _window(pixels, boxes, canvas, data.parser)
-        left = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
-        boxes, classes = tf.gather(boxes, left), tf.gather(classes, left)
+        visible = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
+        boxes, classes = tf.gather(boxes, visible), tf.gather(classes, visible)
         scores, offsets = labeler.label_anchors(
             anchors, boxes, tf.cast(classes[:, None], tf.float32)
         )
@@ -116,8 +114,8 @@ def _decoded(record: Any, skip_crowds: bool) -> tuple[Any, Any, Any, Any]:
     found = tf.io.parse_single_example(record, FEATURES)
     pixels = tf.io.decode_image(found["image/encoded"], channels=3, expand_animations=False)
     pixels.set_shape([None, None, 3])
-    edges = [found[f"image/object/bbox/{edge}"] for edge in ("ymin", "xmin", "ymax", "xmax")]
-    boxes, classes = tf.stack(edges, axis=-1), found["image/object/class/label"]
+    boxes = tf.stack([found[edge] for edge in EDGES], axis=-1)
+    classes = found["image/object/class/label"]
     crowds = found["image/object/is_crowd"]
     if skip_crowds:
         single = tf.cond(tf.size(crowds) > 0, lambda: crowds == 0, lambda: classes == classes)
@@ -156,10 +154,8 @@ def _normalized(pixels: Any, padded: list[int]) -> Any:
     Computed on rows of numbers, not of colors: an axis of size three is four times as slow.
     """
     height, width, _ = tf.unstack(tf.shape(pixels))
-    mean, deviation = (
-        tf.tile(preprocess_ops.MEAN_RGB, [width]),
-        tf.tile(preprocess_ops.STDDEV_RGB, [width]),
-    )
+    mean = tf.tile(preprocess_ops.MEAN_RGB, [width])
+    deviation = tf.tile(preprocess_ops.STDDEV_RGB, [width])
     rows = (tf.reshape(pixels, [height, width * 3]) - mean) / deviation
     rows = tf.pad(rows, [[0, padded[0] - height], [0, (padded[1] - width) * 3]])
     return tf.reshape(rows, [*padded, 3])

@@ -20,9 +20,8 @@ from petbox.errors import ModelError
 from petbox.training.tfvision import preprocess_ops, tf, tf_keras
 
 EPSILON = 0.001  # of Keras' batch normalization
-TOLERANCE = (
-    3e-5  # of a block's largest feature; float32 needs a tenth of it, any swap causes six times it
-)
+# Of a block's largest feature; float32 needs a tenth of it, and any swap causes six times it.
+TOLERANCE = 3e-5
 MEAN = np.array(preprocess_ops.MEAN_NORM, np.float32)
 DEVIATION = np.array(preprocess_ops.STDDEV_NORM, np.float32)
 BORDER = 2 * MEAN - 1  # the mean color as scaled by Keras

@@ -35,19 +35,19 @@ FLAGS = {
     "trainer.validation_interval": "--evaluate-every",
 }
 # Training images come from petbox/training/inputs.py, which reads only these fields.
-TRAIN_DATA = ("dtype", "shuffle_buffer_size")
-PARSER = (
-    "aug_rand_hflip",
-    "aug_scale_max",
-    "aug_scale_min",
-    "max_num_instances",
-    "rpn_batch_size_per_im",
-    "rpn_fg_fraction",
-    "rpn_match_threshold",
-    "rpn_unmatched_threshold",
-    "skip_crowd_during_training",
+READ = (
+    "dtype",
+    "shuffle_buffer_size",
+    "parser.aug_rand_hflip",
+    "parser.aug_scale_max",
+    "parser.aug_scale_min",
+    "parser.max_num_instances",
+    "parser.rpn_batch_size_per_im",
+    "parser.rpn_fg_fraction",
+    "parser.rpn_match_threshold",
+    "parser.rpn_unmatched_threshold",
+    "parser.skip_crowd_during_training",
 )
-READ = (*TRAIN_DATA, *(f"parser.{name}" for name in PARSER))
 NOTHING = ("none", "null")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -60,20 +60,17 @@ def apply(config: Any, assignments: Iterable[str]) -> None:
             raise DataError(f"--set {assignment}: write it as field=value")
         _check(path, assignment)
         try:
-            put(config, path, _parsed(_kind(config, path), text))
+            put(config, path, _parsed(_field(config, path)[1], text))
         except ValueError as error:
             raise DataError(f"--set {assignment}: {error}") from error
 
 
 def put(config: Any, path: str, value: Any) -> None:
     """Sets the field at `path`; raises ValueError for an invalid path or value."""
-    kind = _kind(config, path)
+    owner, kind = _field(config, path)
     if not _fits(kind, value):
         raise ValueError(f"{value!r} is not {_described(kind)}")
-    *groups, name = path.split(".")
-    owner = config
-    for group in groups:
-        owner = _entered(owner, group)
+    name = path.split(".")[-1]
     if name == "type" and value is not None and value not in _fields(owner):
         options = ", ".join(field for field in _fields(owner) if field != "type")
         raise ValueError(f"choose one of {options}")
@@ -101,7 +98,8 @@ def _check(path: str, assignment: str) -> None:
         )
 
 
-def _kind(config: Any, path: str) -> Any:
+def _field(config: Any, path: str) -> tuple[Any, Any]:
+    """The group that holds the field at `path`, and the field's type."""
     *groups, name = path.split(".")
     owner = config
     for group in groups:
@@ -113,7 +111,7 @@ def _kind(config: Any, path: str) -> Any:
     value = getattr(owner, name)
     if _is_group(value):
         raise ValueError(f"this is a group; name one of its fields: {', '.join(_fields(value))}")
-    return typing.get_type_hints(type(owner)).get(name, type(value))
+    return owner, typing.get_type_hints(type(owner)).get(name, type(value))
 
 
 def _entered(owner: Any, name: str) -> Any:

@@ -135,8 +135,8 @@ class Controller(orbit.Controller):
 
     @property
     def steps_per_loop(self) -> Any:
-        whole = super().steps_per_loop
-        return whole - int(self.global_step.numpy()) % whole
+        steps = super().steps_per_loop
+        return steps - int(self.global_step.numpy()) % steps
 
     def train_and_evaluate(
         self, train_steps: int, eval_steps: int = -1, eval_interval: int | None = None
@@ -185,9 +185,8 @@ class Runner(train_lib.OrbitExperimentRunner):
         self._stop = Stop(self._total)
         self._folder = Path(model_dir)
         if worker()[0] > 0:
-            self._own = tempfile.TemporaryDirectory(
-                prefix="petbox-worker-"
-            )  # removed with this object
+            # Removed with this object.
+            self._own = tempfile.TemporaryDirectory(prefix="petbox-worker-")
             self._folder = Path(self._own.name)
             _copy_newest(Path(model_dir), self._folder)
         super().__init__(

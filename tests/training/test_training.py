@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_images(
             ("--init-parts", "heads"),
             "--init-parts heads: unknown; choose one of backbone, ",
         ),
-        (("--init-parts", "backbone"), "--init-parts goes with --init only; leave it out"),
+        (("--init-parts", "backbone"), "--init-parts is only valid with --init; remove it"),
         (("--init", "missing/ckpt-1"), "missing/ckpt-1: no such file; expected a Model Garden"),
         (("--init", "README.md"), "README.md: not a checkpoint; expected a Model Garden"),
     ],
