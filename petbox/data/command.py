@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from petbox import outputs
 from petbox.cli import program
@@ -63,7 +63,7 @@ class Options:
     test_share: Annotated[float | None, "hold out this share at random instead", "S"] = None
     turned: Annotated[
         Literal["by-size", "follow", "ignore"],
-        "whether boxes follow a photo's EXIF orientation; by-size: as its stated size tells",
+        "whether boxes follow an image's EXIF orientation; by-size: decided by the stated size",
     ] = "by-size"
     leave_out_broken: Annotated[bool, "leave out images that cannot be decoded"] = False
     workers: Annotated[int | None, "images at a time (default: one per core)", "N"] = None
@@ -95,13 +95,13 @@ def main(options: Options) -> None:
 
 
 def recognized(options: Options) -> Options:
-    """With a flag for the format of its photos."""
+    """The options with the format of PHOTOS."""
     check(options)
     if options.photos is None:
         return options
     found = formats.recognize(options.photos)
     if "records" in found.options:
-        raise DataError(f"{found}, which need no more writing; train with --records")
+        raise DataError(f"{found} already; train with --records")
     program.say(str(found))
     for path in found.unused:
         program.say(f"{path}: {splits.UNUSED.format(found.options['coco'][1])}")
@@ -119,14 +119,14 @@ def check(options: Options) -> None:
         raise DataError(
             f"{both or 'no photos'} given; give PHOTOS or one of --pets, --voc, --coco and --yolo"
         )
-    if options.photos:  # its flags are checked when its format is known
+    if options.photos:  # other options are checked when its format is known
         return
     belongs = {"boxes": "pets", "classes": "pets", "images": "coco", "bbox": "coco"}
     for name, owner in belongs.items():
         if getattr(options, name) != getattr(Options, name) and owner not in given:
-            raise DataError(f"--{name} goes with --{owner} only; leave it out")
+            raise DataError(f"--{name} is only valid with --{owner}; remove it")
     if options.turned != Options.turned and "pets" in given:
-        raise DataError("--turned goes with --voc, --coco and --yolo only; leave it out")
+        raise DataError("--turned is only valid with --voc, --coco or --yolo; remove it")
     if options.workers is not None and options.workers < 1:
         raise DataError(f"--workers {options.workers}: must be 1 or more")
     division(options).check()
@@ -140,26 +140,14 @@ def read(options: Options) -> Dataset:
     from petbox.data import coco, pets, voc, yolo
 
     names = labels.read(options.label_map) if options.label_map else None
-    split = division(options)
+    common: dict[str, Any] = {"division": division(options), "labels": names}
     if options.pets:
-        return pets.read(
-            options.pets,
-            boxes=options.boxes,
-            classes=options.classes,
-            division=split,
-            labels=names,
-        )
+        return pets.read(options.pets, boxes=options.boxes, classes=options.classes, **common)
+    common["turned"] = options.turned
     if folder := options.voc or options.yolo:
         reader = voc.read if options.voc else yolo.read
-        return reader(folder, division=split, labels=names, turned=options.turned)
-    return coco.read(
-        options.coco,
-        images=options.images,
-        bbox=options.bbox,
-        division=split,
-        labels=names,
-        turned=options.turned,
-    )
+        return reader(folder, **common)
+    return coco.read(options.coco, images=options.images, bbox=options.bbox, **common)
 
 
 def source(options: Options) -> str:

@@ -141,25 +141,16 @@ def _matches(
 ) -> tuple[dict[int, int | None], ...]:
     """COCO's own matches at an overlap of 0.5, as indices in each image."""
     pairs: dict[int, dict[int, int | None]] = {image.number: {} for image in images}
-    first_truth, first_found = _firsts(images)
+    # The index in its image of each annotation; COCO's ids count from 1 over all images.
+    truth_at = [at for image in images for at in range(len(image.truth))]
+    found_at = [at for image in images for at in range(len(image.detections))]
     for result in filter(None, evaluation.evalImgs):  # one for each image and class
-        number = int(result["image_id"])
         columns = (result["dtIds"], result["dtMatches"][HALF], result["dtIgnore"][HALF])
-        rows = zip(*columns, strict=True)
-        for found, truth, ignored in rows:
+        for found, truth, ignored in zip(*columns, strict=True):
             if truth:
-                place = None if ignored else int(truth) - first_truth[number]
-                pairs[number][found - first_found[number]] = place
+                match = None if ignored else truth_at[int(truth) - 1]
+                pairs[int(result["image_id"])][found_at[found - 1]] = match
     return tuple(pairs.values())
-
-
-def _firsts(images: Sequence[EvaluatedImage]) -> tuple[dict[int, int], dict[int, int]]:
-    truth, found, next_truth, next_found = {}, {}, 1, 1
-    for image in images:
-        truth[image.number], found[image.number] = next_truth, next_found
-        next_truth += len(image.truth)
-        next_found += len(image.detections)
-    return truth, found
 
 
 def _mean(values: Any) -> float | None:

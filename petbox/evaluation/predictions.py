@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,30 +47,31 @@ def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
 
 def _of_batch(truth: Any, info: Any, found: Any) -> EvaluatedImage:
     """One image of a batch, from the Model Garden's padded arrays; its boxes are in pixels."""
-    size, scale = info[0], info[2]
-    height, width = (float(edge) for edge in size)
-    animals = zip(truth["classes"], truth["boxes"], truth["is_crowds"], strict=True)
+    size, scale = [*info[0], *info[0]], [*info[2], *info[2]]
+    animals = zip(truth["classes"], truth["boxes"] / size, truth["is_crowds"], strict=True)
     # Not clipped to the image, as in the Model Garden's evaluator.
-    boxes = found["detection_boxes"] / [*scale, *scale]
-    pets = zip(found["detection_classes"], found["detection_scores"], boxes, strict=True)
+    boxes = found["detection_boxes"] / scale / size
     return EvaluatedImage(
         number=int(truth["source_id"]),
-        width=int(width),
-        height=int(height),
+        width=int(size[1]),
+        height=int(size[0]),
         truth=tuple(
-            Truth(int(label), _fractions(box, height, width), bool(crowd))
-            for label, box, crowd in list(animals)[: int(truth["num_detections"])]
+            Truth(int(label), _box(edges), bool(crowd))
+            for label, edges, crowd in list(animals)[: int(truth["num_detections"])]
         ),
-        detections=tuple(
-            Detection(int(label), float(score), _fractions(box, height, width))
-            for label, score, box in list(pets)[: int(found["num_detections"])]
-        ),
+        detections=_detections({**found, "detection_boxes": boxes}),
     )
 
 
-def _fractions(box: Any, height: float, width: float) -> Box:
-    ymin, xmin, ymax, xmax = (float(edge) for edge in box)
-    return ymin / height, xmin / width, ymax / height, xmax / width
+def _box(edges: Any) -> Box:
+    ymin, xmin, ymax, xmax = map(float, edges)
+    return ymin, xmin, ymax, xmax
+
+
+def _detections(found: Mapping[str, Any]) -> tuple[Detection, ...]:
+    boxes, classes, scores, count = (found[name] for name in OUTPUTS)
+    rows = list(zip(classes, scores, boxes, strict=True))[: int(count)]
+    return tuple(Detection(int(label), float(score), _box(edges)) for label, score, edges in rows)
 
 
 # An exported model, by its signature serving_default, as its clients call it
@@ -100,15 +101,10 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
 
 def _of_response(at: int, example: Example, found: dict[str, Any]) -> EvaluatedImage:
     truth = zip(example.classes, example.boxes, example.crowds, strict=True)
-    boxes, classes, scores, count = (found[name] for name in OUTPUTS)
-    pets = zip(classes, scores, boxes.tolist(), strict=True)
     return EvaluatedImage(
         number=at if example.source_id is None else example.source_id,
         width=example.width,
         height=example.height,
         truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
-        detections=tuple(
-            Detection(int(label), float(score), (ymin, xmin, ymax, xmax))
-            for label, score, (ymin, xmin, ymax, xmax) in list(pets)[: int(count)]
-        ),
+        detections=_detections(found),
     )

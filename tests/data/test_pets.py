@@ -337,7 +337,7 @@ def test_no_source(tmp_path: Path, run: Any) -> None:
 
 @pytest.mark.parametrize("option", [("--bbox", "xywh"), ("--images", "."), ("--turned", "follow")])
 def test_an_option_of_another_source(option: tuple[str, str], error_of: ErrorOf) -> None:
-    assert re.match(rf"{option[0]} goes with .* only; leave it out", error_of(*option))
+    assert re.match(rf"{option[0]} is only valid with .*; remove it", error_of(*option))
 
 
 def test_fewer_workers_than_one(error_of: ErrorOf) -> None:

@@ -359,4 +359,4 @@ def test_one_list_without_the_other(voc: Path, tmp_path: Path, error_of: ErrorOf
 
 @pytest.mark.parametrize("option", [("--boxes", "body"), ("--classes", "species")])
 def test_an_option_for_pets(option: tuple[str, str], error_of: ErrorOf) -> None:
-    assert error_of(*option) == f"{option[0]} goes with --pets only; leave it out"
+    assert error_of(*option) == f"{option[0]} is only valid with --pets; remove it"

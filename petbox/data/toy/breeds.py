@@ -1,7 +1,7 @@
-"""The toy breeds: five that differ in shape and coat, drawn from ovals, strokes and chance.
+"""The toy breeds: five that differ in shape and coat, drawn at random from ovals and strokes.
 
-An animal is drawn on a tile of its own, part by part from tail to whiskers. Knows nothing of
-backgrounds or of images with several animals: `petbox.data.toy.scenes` sets those up.
+An animal is drawn on a tile of its own, part by part from tail to whiskers. Backgrounds and images
+with several animals are in `petbox.data.toy.scenes`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402  # after the check for the extra
 import numpy.typing as npt  # noqa: E402
 from PIL import Image, ImageColor, ImageDraw  # noqa: E402
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
 Points = Sequence[tuple[float, float]]
 Random = np.random.Generator
@@ -28,7 +28,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Breed:
-    """What a breed looks like; capitalised names are cats, as in Oxford-IIIT Pet."""
+    """A breed's looks; capitalized names are cats, as in Oxford-IIIT Pet."""
 
     name: str
     coat: str
@@ -44,14 +44,14 @@ class Breed:
         return "cat" if self.name[0].isupper() else "dog"
 
 
-BREEDS = (  # a breed's class id is its place here: by alphabet, whatever the case
+BREEDS = (  # a breed's class id is its position here, alphabetical without regard to case
     Breed("curly_poodle", "#c9a184", "#8a6048", "#e5cdb8", "#3b2a20", "puffs", "curls", (24, 25)),
     Breed("Marmalade", "#f0a040", "#b0521a", "#fde6c0", "#7fc64a", "pointed", "stripes", (34, 27)),
     Breed("Midnight", "#34343e", "#17171f", "#f6f4f0", "#f4d03a", "pointed", "tuxedo", (31, 28)),
     Breed("Siam_Point", "#efe3cd", "#5b463c", "#fbf6ea", "#4aa3ea", "large", "points", (27, 28)),
     Breed("spotted_hound", "#fafafa", "#2b2b30", "#ffffff", "#5a3a1e", "floppy", "spots", (27, 31)),
 )
-INK: Colour = (38, 30, 34)
+INK: Color = (38, 30, 34)
 TILE = (100, 124)  # an animal is drawn on a tile of this many units
 FLOPPY_EAR = ((0.45, -0.92), (0.95, -0.85), (1.38, -0.2), (1.42, 0.55), (1.12, 0.8), (0.8, -0.2))
 UNIT = 4  # pixels a unit: larger than ever needed, then scaled down, which smooths the edges
@@ -62,18 +62,18 @@ def animal(breed: Breed, side: float, rng: Random) -> Image.Image:
     pen = Pen(breed, rng)
     for part in (_tail, _body, _ears_behind, _head, _marks, _ears_before, _face):
         part(pen)
-    image = pen.image.crop(_seen(pen.image))
+    image = pen.image.crop(_opaque_box(pen.image))
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     scale, stretch = side / max(image.size), rng.uniform(0.9, 1.1)
     size = (image.width * scale * min(1, stretch), image.height * scale / max(1, stretch))
     image = image.resize((round(size[0]), round(size[1])), Image.Resampling.BOX)
     image = image.rotate(rng.uniform(-11, 11), Image.Resampling.BILINEAR, expand=True)
-    return image.crop(_seen(image))
+    return image.crop(_opaque_box(image))
 
 
-def _seen(image: Image.Image) -> Box:
-    """The box of what is more there than not: the mask's, so it is tight."""
+def _opaque_box(image: Image.Image) -> Box:
+    """The tight box around the pixels that are more than half opaque."""
     box = image.getchannel("A").point(lambda alpha: 255 * (alpha > 127)).getbbox()
     assert box is not None
     return box
@@ -86,7 +86,7 @@ class Pen:
         self.breed, self.rng = breed, rng
         tint = rng.integers(-14, 15, 3)
         self.coat, self.dark, self.light = (
-            _tinted(rgb(colour), tint) for colour in (breed.coat, breed.dark, breed.light)
+            _tinted(rgb(color), tint) for color in (breed.coat, breed.dark, breed.light)
         )
         self.image = Image.new("RGBA", (TILE[0] * UNIT, TILE[1] * UNIT), (*INK, 0))
         self._draw = ImageDraw.Draw(self.image)
@@ -95,12 +95,12 @@ class Pen:
         self.head_height = breed.head[1] * rng.uniform(0.95, 1.05)
 
     def oval(
-        self, x: float, y: float, rx: float, ry: float, fill: Colour, line: Colour | None = INK
+        self, x: float, y: float, rx: float, ry: float, fill: Color, line: Color | None = INK
     ) -> None:
         box = tuple(UNIT * v for v in (x - rx, y - ry, x + rx, y + ry))
         self._draw.ellipse(box, fill=fill, outline=line, width=UNIT if line else 0)
 
-    def shape(self, points: Points, fill: Colour, line: Colour | None = INK) -> None:
+    def shape(self, points: Points, fill: Color, line: Color | None = INK) -> None:
         outline = [(UNIT * x, UNIT * y) for x, y in points]
         self._draw.polygon(outline, fill=fill)
         if line:
@@ -108,22 +108,22 @@ class Pen:
                 [*outline, outline[0], outline[1]], fill=line, width=UNIT, joint="curve"
             )
 
-    def stroke(self, points: Points, colour: Colour, width: float) -> None:
+    def stroke(self, points: Points, color: Color, width: float) -> None:
         """A soft line with round ends."""
         at = [(UNIT * x, UNIT * y) for x, y in points]
-        self._draw.line(at, fill=colour, width=round(UNIT * width), joint="curve")
+        self._draw.line(at, fill=color, width=round(UNIT * width), joint="curve")
         for x, y in (at[0], at[-1]):
             r = UNIT * width / 2
-            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
 
     def arc(
-        self, x: float, y: float, r: float, start: int, end: int, colour: Colour, width: float
+        self, x: float, y: float, r: float, start: int, end: int, color: Color, width: float
     ) -> None:
         box = tuple(UNIT * v for v in (x - r, y - r, x + r, y + r))
-        self._draw.arc(box, start, end, fill=colour, width=round(UNIT * width))
+        self._draw.arc(box, start, end, fill=color, width=round(UNIT * width))
 
     def on_head(self, x: float, y: float) -> tuple[float, float]:
-        """The place at `x`, `y` of the head, whose edges are at -1 and 1."""
+        """The point `x`, `y` of the head, whose edges are at -1 and 1."""
         return self.head[0] + x * self.head_width, self.head[1] + y * self.head_height
 
 
@@ -133,11 +133,11 @@ def _tail(pen: Pen) -> None:
         pen.oval(80, 92, 8, 8, pen.light)
         return
     bend = pen.rng.uniform(-4, 6)
-    way = _smooth([(62, 110), (78, 112), (86 + bend, 104), (87 + bend, 92), (82 + bend, 84)])
-    pen.stroke(way, INK, 9)
-    pen.stroke(way, pen.dark if marks == "points" else pen.coat, 7)
+    path = _smooth([(62, 110), (78, 112), (86 + bend, 104), (87 + bend, 92), (82 + bend, 84)])
+    pen.stroke(path, INK, 9)
+    pen.stroke(path, pen.dark if marks == "points" else pen.coat, 7)
     if marks in ("stripes", "tuxedo"):
-        pen.stroke(way[-6:], pen.dark if marks == "stripes" else pen.light, 7)
+        pen.stroke(path[-6:], pen.dark if marks == "stripes" else pen.light, 7)
 
 
 def _body(pen: Pen) -> None:
@@ -151,11 +151,11 @@ def _ears_behind(pen: Pen) -> None:
     if pen.breed.species == "dog":
         return
     large = pen.breed.ears == "large"
-    colour = pen.dark if large else pen.coat
+    color = pen.dark if large else pen.coat
     tip = (-1.08, -1.45) if large else (-0.82, -1.42)
     for side in (-1, 1):
         outer = [(-1.0, -0.1), tip, (-0.12, -0.85)]
-        pen.shape([pen.on_head(side * x, y) for x, y in outer], colour)
+        pen.shape([pen.on_head(side * x, y) for x, y in outer], color)
         inner = [(-0.84, -0.35), (tip[0] * 0.95, tip[1] * 0.9), (-0.32, -0.8)]
         pen.shape([pen.on_head(side * x, y) for x, y in inner], (232, 160, 160), None)
 
@@ -203,8 +203,8 @@ def _tuxedo(pen: Pen) -> None:
 def _points(pen: Pen) -> None:
     for layer in range(5):  # the mask fades into the coat
         share = layer / 4
-        colour = _mixed(pen.coat, pen.dark, share)
-        pen.oval(*pen.on_head(0, 0.26), 22 - 7 * share, 23 - 7 * share, colour, None)
+        color = _mixed(pen.coat, pen.dark, share)
+        pen.oval(*pen.on_head(0, 0.26), 22 - 7 * share, 23 - 7 * share, color, None)
 
 
 def _spots(pen: Pen) -> None:
@@ -242,27 +242,27 @@ def _ears_before(pen: Pen) -> None:
 
 def _face(pen: Pen) -> None:
     blink = pen.rng.random() < 0.1
-    look = pen.rng.uniform(-1.2, 1.2)
-    lid = (165, 155, 160) if pen.breed.marks in ("tuxedo", "spots") else INK  # seen on black too
+    gaze = pen.rng.uniform(-1.2, 1.2)
+    lid = (165, 155, 160) if pen.breed.marks in ("tuxedo", "spots") else INK  # visible on black too
     for side in (-1, 1):
         x, y = pen.on_head(side * 0.42, -0.08)
         if blink:
             pen.arc(x, y - 2, 6, 20, 160, lid, 1.6)
         else:
-            _eye(pen, x, y, look)
+            _eye(pen, x, y, gaze)
     (_cat_mouth if pen.breed.species == "cat" else _dog_mouth)(pen)
 
 
-def _eye(pen: Pen, x: float, y: float, look: float) -> None:
+def _eye(pen: Pen, x: float, y: float, gaze: float) -> None:
     cat = pen.breed.species == "cat"
-    colour = rgb(pen.breed.eyes)
-    pen.oval(x, y, 6.4, 7 if cat else 6.4, colour if cat else (255, 255, 255))
+    color = rgb(pen.breed.eyes)
+    pen.oval(x, y, 6.4, 7 if cat else 6.4, color if cat else (255, 255, 255))
     if cat:
-        pen.oval(x + look, y, 2.6, 5.6, INK, None)
+        pen.oval(x + gaze, y, 2.6, 5.6, INK, None)
     else:
-        pen.oval(x + look, y + 0.6, 4.6, 4.6, colour, None)
-        pen.oval(x + look, y + 0.6, 2.8, 2.8, INK, None)
-    pen.oval(x + look - 1.6, y - 2.2, 1.5, 1.5, (255, 255, 255), None)
+        pen.oval(x + gaze, y + 0.6, 4.6, 4.6, color, None)
+        pen.oval(x + gaze, y + 0.6, 2.8, 2.8, INK, None)
+    pen.oval(x + gaze - 1.6, y - 2.2, 1.5, 1.5, (255, 255, 255), None)
 
 
 def _cat_mouth(pen: Pen) -> None:
@@ -289,23 +289,23 @@ def _dog_mouth(pen: Pen) -> None:
     pen.oval(x - 1.6, y - 1.4, 1.6, 1, (150, 145, 150), None)
 
 
-def rgb(colour: str) -> Colour:
-    red, green, blue, *_ = ImageColor.getrgb(colour)
+def rgb(color: str) -> Color:
+    red, green, blue, *_ = ImageColor.getrgb(color)
     return red, green, blue
 
 
-def _tinted(colour: Colour, tint: npt.NDArray[np.int64]) -> Colour:
-    red, green, blue = np.clip(np.array(colour) + tint, 0, 255).tolist()
+def _tinted(color: Color, tint: npt.NDArray[np.int64]) -> Color:
+    red, green, blue = np.clip(np.array(color) + tint, 0, 255).tolist()
     return red, green, blue
 
 
-def _mixed(one: Colour, other: Colour, share: float) -> Colour:
+def _mixed(one: Color, other: Color, share: float) -> Color:
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
 
 def _smooth(points: Points) -> Points:
-    """The same way with its corners cut twice (Chaikin)."""
+    """The same path with its corners cut twice (Chaikin)."""
     for _ in range(2):
         cut = [
             (a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t)

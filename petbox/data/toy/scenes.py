@@ -1,7 +1,7 @@
 """Toy scenes: one to three animals of one breed on a noisy background, and their boxes.
 
-All chance comes from the generator handed in, so a scene is the same wherever and whenever it
-is drawn. `petbox.data.toy.command` writes the files and lists.
+All randomness comes from the generator passed in, so a scene is always the same for the same seed.
+`petbox.data.toy.command` writes the files and lists.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from petbox.data.toy.breeds import INK, Box, Breed, Colour, Random, animal, rgb
+from petbox.data.toy.breeds import INK, Box, Breed, Color, Random, animal, rgb
 
 Pixels = npt.NDArray[np.float32]
 
@@ -22,10 +22,10 @@ def scene(breed: Breed, rng: Random) -> tuple[Image.Image, list[Box]]:
     boxes: list[Box] = []
     for share in _shares(rng):
         pet = animal(breed, share * min(size), rng)
-        place = _free_place(size, pet.size, boxes, rng)
-        if place:
-            _set_down(image, pet, place)
-            boxes.append(place)
+        box = _free_box(size, pet.size, boxes, rng)
+        if box:
+            _paste(image, pet, box)
+            boxes.append(box)
     return image, boxes
 
 
@@ -42,12 +42,12 @@ def _shares(rng: Random) -> list[float]:
     return sorted(rng.uniform(low, high, count).tolist(), reverse=True)
 
 
-def _free_place(
+def _free_box(
     size: tuple[int, int], pet: tuple[int, int], taken: list[Box], rng: Random
 ) -> Box | None:
-    """Where the animal hides nothing of the others; None when the image is full.
+    """A box that overlaps no other animal; None if the image is full.
 
-    The first one always finds room, for it is smaller than the image.
+    The first animal always fits, because it is smaller than the image.
     """
     for _ in range(60):
         left = int(rng.integers(0, size[0] - pet[0] + 1))
@@ -62,8 +62,8 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _set_down(image: Image.Image, pet: Image.Image, box: Box) -> None:
-    """The animal on its shadow."""
+def _paste(image: Image.Image, pet: Image.Image, box: Box) -> None:
+    """Pastes the animal on its shadow."""
     left, top, right, bottom = box
     wide, high = right - left, (bottom - top) // 12
     shadow = Image.new("L", (wide + 4 * high, 4 * high))
@@ -74,20 +74,20 @@ def _set_down(image: Image.Image, pet: Image.Image, box: Box) -> None:
 
 
 def _background(size: tuple[int, int], rng: Random) -> Image.Image:
-    """Wall and ground in two colours, a few soft or sharp things, clouds of noise, grain."""
+    """Wall and ground in two colors, a few soft or sharp objects, clouds of noise, grain."""
     width, height = size
     upper, lower = np.array(_pastel(rng)), np.array(_pastel(rng))
     horizon = rng.uniform(0.15, 0.5) * height
     down = np.clip((np.arange(height) - horizon) / (height * rng.uniform(0.02, 0.5)) + 0.5, 0, 1)
     column = upper + (lower - upper) * down[:, None, None]  # [height, 1, 3]
-    image = _things(Image.fromarray(column.astype(np.uint8)).resize(size), rng)
+    image = _objects(Image.fromarray(column.astype(np.uint8)).resize(size), rng)
     noise = _clouds(size, 4, rng) * 26 + _clouds(size, 24, rng) * 16
     noise += rng.standard_normal((height, width), np.float32) * int(rng.integers(4, 13))
     pixels = np.asarray(image, np.float32) + noise[..., None]
     return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
 
 
-def _pastel(rng: Random) -> Colour:
+def _pastel(rng: Random) -> Color:
     hue, saturation, light = rng.integers(0, 360), rng.integers(12, 52), rng.integers(52, 84)
     return rgb(f"hsl({hue},{saturation}%,{light}%)")
 
@@ -97,8 +97,8 @@ def _clouds(size: tuple[int, int], cells: int, rng: Random) -> Pixels:  # [heigh
     return np.asarray(small.resize(size, Image.Resampling.BILINEAR))
 
 
-def _things(image: Image.Image, rng: Random) -> Image.Image:
-    """Balls, cushions and planks, which are no pets."""
+def _objects(image: Image.Image, rng: Random) -> Image.Image:
+    """Adds balls, cushions and planks, which are not pets."""
     layer = image.copy()
     draw = ImageDraw.Draw(layer)
     for _ in range(int(rng.integers(3, 10))):
