@@ -91,13 +91,13 @@ def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
         of_image[annotation["image_id"]].append(annotation)
     whole = all(isinstance(image["id"], int) for image in file.images)
     photos = {}
-    for place, image in enumerate(file.images, start=1):
+    for position, image in enumerate(file.images, start=1):
         name = image["file_name"]
         if image["id"] not in of_image:
             found["left out, no box"].append(name)
             continue
         animals = tuple(_animal(file, a, image, classes, found) for a in of_image[image["id"]])
-        path, number = _image_path(file, name), image["id"] if whole else place
+        path, number = _image_path(file, name), image["id"] if whole else position
         size = image["width"], image["height"]
         photos[name] = Photo(path, number, animals[0].name, *size, animals, str(file.path))
     return photos
@@ -203,10 +203,10 @@ def _categories(path: Path, stated: dict[str, Any]) -> dict[int, str] | None:
     if "categories" not in stated:
         return None
     names: dict[int, str] = {}
-    for place, category in enumerate(_list(path, stated, "categories")):
+    for index, category in enumerate(_list(path, stated, "categories")):
         number, name = category.get("id"), category.get("name")
         if type(number) is not int or not isinstance(name, str) or not name:
-            raise DataError(f"{path}: category {place} has no id and name; it needs both")
+            raise DataError(f"{path}: category {index} has no id and name; it needs both")
         if number in names or name in names.values():
             raise DataError(f"{path}: category {number}, {name!r}, is there twice; remove one")
         names[number] = name
@@ -216,10 +216,10 @@ def _categories(path: Path, stated: dict[str, Any]) -> dict[int, str] | None:
 def _check_images(path: Path, images: Sequence[dict[str, Any]]) -> None:
     ids: set[int | str] = set()
     names: set[str] = set()
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         number, name = image.get("id"), image.get("file_name")
         if not isinstance(number, (int, str)) or not isinstance(name, str) or not name:
-            raise DataError(f"{path}: image {place} has no id and file_name; it needs both")
+            raise DataError(f"{path}: image {index} has no id and file_name; it needs both")
         for key in ("width", "height"):
             if type(image.get(key)) is not int or image[key] < 1:
                 raise DataError(
@@ -234,8 +234,8 @@ def _check_images(path: Path, images: Sequence[dict[str, Any]]) -> None:
 def _check_annotations(
     path: Path, annotations: Sequence[dict[str, Any]], images: set[int | str]
 ) -> None:
-    for place, annotation in enumerate(annotations):
-        where = f"{path}: annotation {annotation.setdefault('id', place)}"
+    for index, annotation in enumerate(annotations):
+        where = f"{path}: annotation {annotation.setdefault('id', index)}"
         image = annotation.get("image_id")
         if not isinstance(image, (int, str)) or image not in images:
             raise DataError(f"{where}: there is no image {image!r}; correct its image_id")

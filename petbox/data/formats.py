@@ -34,18 +34,18 @@ class Found:
 
     def __str__(self) -> str:
         (value, *_) = self.options.values()
-        place = " and ".join(map(str, value)) if isinstance(value, tuple) else value
-        return f"{place}: {self.format}"
+        source = " and ".join(map(str, value)) if isinstance(value, tuple) else value
+        return f"{source}: {self.format}"
 
 
 def recognize(folder: Path) -> Found:
-    """What `folder` holds; it must be one thing."""
+    """The one data set in `folder`."""
     if not folder.is_dir():
         trouble = "is a file" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {trouble}; give the folder of your photos")
     deeper = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
-    for places in ([folder], deeper, [under for path in deeper for under in path.glob("[!.]*/")]):
-        found = [one for place in places for one in _formats(place)]
+    for folders in ([folder], deeper, [under for path in deeper for under in path.glob("[!.]*/")]):
+        found = [one for each in folders for one in _formats(each)]
         if len(found) > 1:
             both = ", ".join(map(str, found))
             raise DataError(
@@ -77,7 +77,7 @@ def _formats(folder: Path) -> Iterator[Found]:
 
 
 def _held_out(pets: Path) -> dict[str, float]:
-    """The published set has no boxes for its test split; then some of the others are held out."""
+    """The published set has no boxes for its test split, so some of the others are held out."""
     test = pets / "annotations/test.txt"
     if test.is_file():
         lines = test.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -88,10 +88,10 @@ def _held_out(pets: Path) -> dict[str, float]:
 
 
 def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """One file, or the one to train on and the one held out; and what is of neither."""
+    """The annotation file, or both splits' files; and the files that belong to neither."""
     parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *splits.TEST)
-    places = {place.resolve(): place for place in (folder, *(folder / part for part in parts))}
-    files = [path for place in places.values() for path in sorted(place.glob("*.json"))]
+    folders = {each.resolve(): each for each in (folder, *(folder / part for part in parts))}
+    files = [path for each in folders.values() for path in sorted(each.glob("*.json"))]
     files = [path for path in files if not path.name.startswith(NOT_BOXES) and _is_coco(path)]
     train = [path for path in files if _is_of(path, folder, ("train",))]
     tests = [[p for p in files if p not in train and _is_of(p, folder, (n,))] for n in splits.TEST]
@@ -107,7 +107,7 @@ def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 
 def _is_of(path: Path, folder: Path, names: tuple[str, ...]) -> bool:
-    """Whether a file is a split's, by its own name or its folder's."""
+    """Whether a file belongs to a split, by its own name or its folder's."""
     name = path.relative_to(folder).as_posix().lower()
     return any(part in name for part in names)
 
@@ -119,7 +119,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def contents(folder: Path) -> str:
-    """What lies in a folder, in a few words for a message."""
+    """A short list of the contents of a folder, for a message."""
     paths = sorted(folder.glob("[!.]*"))
     others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
     names = [path.name + "/" * path.is_dir() for path in others]

@@ -64,7 +64,7 @@ class _Pets:
     boxes: Boxes
     classes: Classes
     labels: dict[int, str]
-    numbers: dict[str, int]  # each photo's place in list.txt, from 1 on
+    numbers: dict[str, int]  # each photo's position in list.txt, from 1 on
     images: dict[str, Path]
     found: Found = field(default_factory=lambda: Found(list))
 

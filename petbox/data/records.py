@@ -3,10 +3,10 @@
     train.record-00000-of-00003   …   a few hundred images a shard
     test.record-00000-of-00001
     label_map.pbtxt               class ids and names
-    records.json                  what was counted while writing, from what, and what was done to it
+    records.json                  counts, the source, and what was changed on purpose
 
-Later stages read this folder and nothing of the photos. `petbox.data.record_writer` makes
-it. Records that the Object Detection API's tools wrote can be read here as well.
+Later stages read only this folder, not the photos. `petbox.data.record_writer` writes it. Records
+of the Object Detection API's tools can be read as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INFO = "records.json"
 
 @dataclass(frozen=True)
 class RecordsInfo:
-    """What a folder of records holds; splits are `train` and `test`."""
+    """The content of a folder of records; splits are `train` and `test`."""
 
     source: str
     seed: int
@@ -51,27 +51,27 @@ class Example:
 
 
 def read_info(folder: Path) -> RecordsInfo:
-    """What `folder` holds, once all its files have been seen to be there; without TensorFlow."""
+    """The content of `folder`, after a check that its files exist; needs no TensorFlow."""
     path = folder / INFO
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
         stated["remarks"] = {k: tuple(v) for k, v in stated["remarks"].items()}
         info = RecordsInfo(labels=labels.read(folder / labels.FILE_NAME), **stated)
-        wanted = [p for split, n in info.shards.items() for p in shard_paths(folder, split, n)]
+        expected = [p for split, n in info.shards.items() for p in shard_paths(folder, split, n)]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: no records (there is no {INFO}); make them with `petbox records`"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: not as `petbox records` writes it; run it again") from error
-    for shard in wanted:
+    for shard in expected:
         if not shard.exists():
             raise DataError(f"{shard}: no such file, but {INFO} counts it; make the records again")
     return info
 
 
 def shards(records: Path, split: str) -> str:
-    """The files of a split as the Model Garden wants them named."""
+    """The files of a split as a pattern for the Model Garden."""
     if found := set(",*?[]") & set(str(records)):
         raise DataError(
             f"{records}: a path with {found.pop()} in it is read as several; rename the folder"
@@ -104,7 +104,7 @@ def shard_paths(folder: Path, split: str, count: int) -> Iterator[Path]:
 
 def write_info(folder: Path, info: RecordsInfo) -> None:
     stated = asdict(info)
-    del stated["labels"]  # the label map says them
+    del stated["labels"]  # the label map has them
     text = json.dumps(stated, indent=2, ensure_ascii=False)
     (folder / INFO).write_text(text + "\n", encoding="utf-8")
 
@@ -118,7 +118,7 @@ def _read_back(path: Path, example: Any) -> Example:
     try:
         source_id = feature["image/source_id"].bytes_list.value[0].decode()
         classes = feature["image/object/class/label"].int64_list.value
-        # Records without a crowd say nothing of crowds.
+        # Records without a crowd do not have this key.
         crowds = feature["image/object/is_crowd"].int64_list.value or [0] * len(classes)
         return Example(
             name=feature["image/filename"].bytes_list.value[0].decode(),

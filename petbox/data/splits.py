@@ -13,7 +13,7 @@ from pathlib import Path
 from petbox.data.annotations import Division, Found, Photo
 from petbox.errors import DataError
 
-HELD_OUT = 0.2  # unless the data or an option says otherwise
+HELD_OUT = 0.2  # unless the data or an option has another
 TRAIN = ("train", "trainval", "training")
 TEST = ("test", "val", "valid", "validation")  # the first that there is
 UNUSED = "not used, for {} is held out"
@@ -27,7 +27,7 @@ def folders(
 ) -> dict[str, Path]:
     """The folders of both splits in `root`, by their usual names; `root` as "" if undivided.
 
-    A third one is noted in `found`.
+    Further ones are noted in `found`.
     """
     under = {path.name.lower(): path for path in sorted(root.glob("*")) if path.is_dir()}
     train, test = (
@@ -135,7 +135,7 @@ def _names(path: Path) -> dict[str, str]:
 
 
 def text_lines(path: Path, expected: str) -> list[str]:
-    """The lines of a UTF-8 file; if it is missing, the error says what was `expected`."""
+    """The lines of a UTF-8 file; if it is missing, the error names what was `expected`."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:

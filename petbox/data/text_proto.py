@@ -2,8 +2,8 @@
 
     model { faster_rcnn { num_classes: 37  scales: [0.25, 0.5] } }
 
-protobuf's own reader wants the messages' descriptors, and the Object Detection API's are in no
-package that is kept up. What a name means, or whether it exists, is for the caller to know.
+protobuf's own reader needs the messages' descriptors, and the Object Detection API's are in no
+maintained package. The caller knows the names and their types.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Reader:
                 return
             if not self._skip(","):
                 raise self._wrong(
-                    opening, f"the list of {name.text} wants ',' or ']' after a value"
+                    opening, f"the list of {name.text} needs ',' or ']' after a value"
                 )
 
     def _value(self, name: _Token) -> Field:
@@ -150,7 +150,7 @@ class _Reader:
         return token
 
     def _skip(self, mark: str) -> bool:
-        """Whether `mark` came next; if so it is taken."""
+        """Consumes `mark` if it is next; returns whether it was."""
         found = self._next.kind == "mark" and self._next.text == mark
         self._at += found
         return found

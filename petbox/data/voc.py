@@ -96,13 +96,13 @@ def _lists(root: Path) -> dict[str, Path]:
 
 
 def _photo(
-    number: int, xml: Path, said: Annotation, path: Path, labels: Mapping[int, str]
+    number: int, xml: Path, content: Annotation, path: Path, labels: Mapping[int, str]
 ) -> Photo:
     animals = tuple(
         replace(animal, label=data_annotations.label_of(animal.name, labels, str(xml)))
-        for animal in said.animals
+        for animal in content.animals
     )
-    return Photo(path, number, animals[0].name, said.width, said.height, animals, str(xml))
+    return Photo(path, number, animals[0].name, content.width, content.height, animals, str(xml))
 
 
 # Images

@@ -47,9 +47,9 @@ def read(
     parts = _stated(root, config, found) or _usual(root, found)
     photos: dict[str, dict[str, Photo]] = {}
     known: set[str] = set()
-    for split, places in parts.items():
+    for split, sources in parts.items():
         photos[split] = {}
-        for path in (path for place in places for path in _images(place)):
+        for path in (path for source in sources for path in _images(source)):
             known.add(path.stem)
             photo = _photo(path, len(photos[split]) + 1, names, classes, turned, found)
             if isinstance(photo, str):
@@ -57,7 +57,7 @@ def read(
             elif photos[split].setdefault(path.stem, photo) is not photo:
                 raise DataError(f"{path}: {photos[split][path.stem].path} has its name; rename one")
         if not photos[split]:
-            where = " and ".join(map(str, places))
+            where = " and ".join(map(str, sources))
             raise DataError(f"{where}: no image has a label file with a box in it; {_LAYOUT}")
     what = f"{root}: its folders"
     splits = data_splits.divided(photos, known, {}, division, found, what)
@@ -130,19 +130,19 @@ def _names(root: Path, config: Mapping[str, Any]) -> dict[int, str]:
 
 def _stated(root: Path, config: Mapping[str, Any], found: Found) -> dict[str, list[Path]]:
     """The splits of data.yaml: a folder each, several, or a text file with a path per line."""
-    places = {}
+    sources = {}
     for split, keys in (("train", ("train",)), ("test", data_splits.TEST)):
         key = next((key for key in keys if config.get(key)), None)
         if key:
             stated = config[key] if isinstance(config[key], list) else [config[key]]
-            places[split] = [_place(root, config, key, str(one)) for one in stated]
+            sources[split] = [_existing(root, config, key, str(one)) for one in stated]
             if split == "test":
                 others = [k for k in keys if k != key and config.get(k)]
                 found[data_splits.UNUSED.format(key)].extend(others)
-    return {"": places["train"]} if [*places] == ["train"] else places
+    return {"": sources["train"]} if [*sources] == ["train"] else sources
 
 
-def _place(root: Path, config: Mapping[str, Any], key: str, stated: str) -> Path:
+def _existing(root: Path, config: Mapping[str, Any], key: str, stated: str) -> Path:
     """The path that data.yaml states; tools write paths of their own machine, so `root` counts."""
     inside = Path(*[part for part in Path(stated).parts if part not in ("..", "/")])
     base = root / str(config.get("path") or ".")
@@ -164,14 +164,14 @@ def _usual(root: Path, found: Found) -> dict[str, list[Path]]:
 # Photos
 
 
-def _images(place: Path) -> list[Path]:
+def _images(source: Path) -> list[Path]:
     """The images in a folder, also deeper in it, or in the list that a text file is."""
-    if place.is_file():
-        lines = data_splits.text_lines(place, _LAYOUT)
-        return [place.parent / line.strip() for line in lines if line.strip()]
+    if source.is_file():
+        lines = data_splits.text_lines(source, _LAYOUT)
+        return [source.parent / line.strip() for line in lines if line.strip()]
     found = (
         path
-        for path in place.rglob("[!.]*")
+        for path in source.rglob("[!.]*")
         if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES
     )
     return sorted(path for path in found if path.is_file())
@@ -205,9 +205,9 @@ def _photo(
 
 def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[str, Edges]:
     """The class in a line, and its edges in fractions."""
-    words = line.split()
+    fields = line.split()
     try:
-        number, values = int(words[0]), [float(word) for word in words[1:]]
+        number, values = int(fields[0]), [float(field) for field in fields[1:]]
     except ValueError:
         number, values = -1, []
     polygon = len(values) >= 6 and len(values) % 2 == 0

@@ -52,8 +52,8 @@ def worst(
 def sample(images: Sequence[EvaluatedImage], metrics: Metrics, most: int = MOST) -> list[Entry]:
     """An even sample of all images, to show what a detector usually does."""
     every = max(1, len(images) / most)
-    places = [int(at * every) for at in range(min(most, len(images)))]
-    return [Entry(images[at], metrics.matches[at]) for at in places]
+    indices = [int(at * every) for at in range(min(most, len(images)))]
+    return [Entry(images[at], metrics.matches[at]) for at in indices]
 
 
 def sheet(

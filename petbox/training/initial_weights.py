@@ -1,8 +1,8 @@
 """The initial weights of a training: finds or downloads them, and restores a checkpoint.
 
-A place is a path or a URL: of a checkpoint of the Model Garden (its prefix, a folder with it or, by
-HTTP, an archive) or of Keras' MobileNetV2 weights (`.h5`, loaded by `keras_mobilenet.py`). Finding
-needs no TensorFlow, so missing files are reported at once.
+The source is a path or a URL of a checkpoint of the Model Garden (its prefix, a folder with it or,
+by HTTP, an archive) or of Keras' MobileNetV2 weights (`.h5`, loaded by `keras_mobilenet.py`).
+Finding needs no TensorFlow, so missing files are reported at once.
 
 After a restore every variable is compared with its tensor in the checkpoint's own object graph,
 because TensorFlow ignores tensors without a variable. Checkpoints of the Object Detection API are
@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from petbox import outputs
 from petbox.cli.program import say
@@ -37,25 +37,25 @@ GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding
 
 
-def found(place: str, downloads: Path) -> Path:
-    """The `.h5` file or checkpoint prefix at `place`; downloads are kept in `downloads`."""
-    path = _downloaded(place, downloads) if is_url(place) else Path(place).expanduser()
+def found(source: str, downloads: Path) -> Path:
+    """The `.h5` file or checkpoint prefix at `source`; downloads are kept in `downloads`."""
+    path = _downloaded(source, downloads) if is_url(source) else Path(source).expanduser()
     if path.suffix == KERAS:
         if not path.is_file():
-            raise ModelError(f"{place}: no such file; {EXPECTED}")
-        _check_hdf5(place, path)
+            raise ModelError(f"{source}: no such file; {EXPECTED}")
+        _check_hdf5(source, path)
     elif path.is_dir():
         path = _in_folder(path)
     elif not Path(f"{path}.index").is_file():
         problem = "not a checkpoint" if path.exists() else "no such file"
-        raise ModelError(f"{place}: {problem}; {EXPECTED}")
+        raise ModelError(f"{source}: {problem}; {EXPECTED}")
     return path.resolve()
 
 
-def _check_hdf5(place: str, path: Path) -> None:
+def _check_hdf5(source: str, path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(HDF5)) != HDF5:
-            raise ModelError(f"{place}: not an HDF5 file; download it again")
+            raise ModelError(f"{source}: not an HDF5 file; download it again")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -116,20 +116,12 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 # Restoring
 
 
-class Place(NamedTuple):
-    """A variable of the detector and the name of its tensor in the checkpoint."""
-
-    path: str  # in the object graph: backbone/layer_with_weights-0/kernel
-    variable: Any
-    tensor: str
-
-
 def load(parts: Mapping[str, Any], prefix: Path) -> None:
     """Loads and checks every variable of `parts`, such as {"backbone": ...}."""
     from petbox.training.tfvision import tf
 
     reader, graph = _opened(prefix)
-    pairs = list(places(parts, graph, prefix))
+    pairs = list(tensors(parts, graph, prefix))
     shapes = reader.get_variable_to_shape_map()
     for path, variable, tensor in pairs:
         if (shape := shapes.get(tensor)) != (ours := variable.shape.as_list()):
@@ -153,7 +145,7 @@ def check(parts: Mapping[str, Any], prefix: Path) -> None:
 
     reader, graph = _opened(prefix)
     strategy = tf.distribute.get_strategy()
-    for path, variable, tensor in places(parts, graph, prefix):
+    for path, variable, tensor in tensors(parts, graph, prefix):
         # All devices have the same value; computing their mean would need every worker.
         local = strategy.experimental_local_results(variable)[0].numpy()
         if not np.array_equal(local, reader.get_tensor(tensor), equal_nan=True):
@@ -217,21 +209,21 @@ def _damaged(prefix: Path, error: Exception) -> ModelError:
     return ModelError(f"{prefix}: cannot be read ({cause}); remove it and download it again")
 
 
-def places(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[Place]:
-    """Each variable of `parts` with its tensor; rejects either without the other."""
+def tensors(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[tuple[str, Any, str]]:
+    """Each variable's path, the variable and its tensor's name; rejects one without the other."""
     for part, root in parts.items():
         node = graph.children(0).get(part)
         if node is None:
             has = ", ".join(graph.parts or sorted(graph.children(0)))
             raise ModelError(f"{prefix}: has no {part}, only {has}; name another checkpoint")
-        left = graph.tensors(node)
+        unused = graph.tensors(node)
         for path, variable, at in _variables(part, root, node, graph):
-            if at not in left:
+            if at not in unused:
                 raise ModelError(f"{prefix}: has no {path}: {OTHER_NETWORK}")
-            left.pop(at)
-            yield Place(path, variable, str(graph.tensor(at)))
-        if left:
-            surplus = part + next(iter(left.values()))
+            unused.pop(at)
+            yield path, variable, str(graph.tensor(at))
+        if unused:
+            surplus = part + next(iter(unused.values()))
             raise ModelError(f"{prefix}: no variable for its {surplus}: {OTHER_NETWORK}")
 
 

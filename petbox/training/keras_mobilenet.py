@@ -32,7 +32,7 @@ def load(backbone: Any, path: Path) -> None:
     """Loads and checks every variable of `backbone` from the file `path`."""
     right = RIGHT_FILE.format(backbone.get_config()["filter_size_scale"])
     tensors = _read(path, right)
-    for name, variable, epsilon in places(backbone):
+    for name, variable, epsilon in variables(backbone):
         if (tensor := tensors.pop(name, None)) is None:
             raise ModelError(f"{path}: has no {name}, so it is not a MobileNetV2; use {right}")
         if tensor.shape != tuple(variable.shape):
@@ -54,9 +54,9 @@ def check(backbone: Any, path: Path) -> None:
     """
     image = np.random.default_rng(1).random((1, *backbone.input_shape[1:]), np.float32)
     ours = tf_keras.Model(backbone.input, [block.output for block in _blocks(backbone)])
-    seen = ours((image - MEAN) / DEVIATION, training=False)
+    features = ours((image - MEAN) / DEVIATION, training=False)
     width = backbone.get_config()["filter_size_scale"]
-    for ours_of, (name, theirs) in zip(seen, _keras_features(path, width, image), strict=True):
+    for ours_of, (name, theirs) in zip(features, _keras_features(path, width, image), strict=True):
         off, most = float(tf.reduce_max(abs(ours_of - theirs))), float(tf.reduce_max(abs(theirs)))
         if not off <= TOLERANCE * most:
             raise ModelError(
@@ -78,7 +78,7 @@ def _read(path: Path, right: str) -> dict[str, Any]:
         raise ModelError(f"{path}: not weights of Keras 2 ({error}); use {right}") from error
 
 
-def places(backbone: Any) -> Iterator[tuple[str, Any, float]]:
+def variables(backbone: Any) -> Iterator[tuple[str, Any, float]]:
     """Keras' name of each tensor, its variable, and the variable's epsilon."""
     names = zip(_keras_layers(), _layers(backbone), strict=True)
     for (convolved, normalized), (convolution, norm) in names:
@@ -142,5 +142,5 @@ def _keras_features(path: Path, width: float, image: Any) -> Iterator[tuple[str,
     )
     first = keras.get_layer("Conv1")
     beyond = tf.einsum("hwio,i->o", first.kernel, BORDER)
-    seen = after_first(first(2 * image - 1 - BORDER) + beyond, training=False)
-    return zip(ends, seen, strict=True)
+    features = after_first(first(2 * image - 1 - BORDER) + beyond, training=False)
+    return zip(ends, features, strict=True)

@@ -635,8 +635,8 @@ EVIL = {
     "hard link": (member("a", type=tarfile.LNKTYPE, linkname="/etc/passwd"), PLAIN),
     "device": (member("images/a", type=tarfile.CHRTYPE, devmajor=1, devminor=3), PLAIN),
     "pipe": (member("images/a", type=tarfile.FIFOTYPE), PLAIN),
-    "huge": (member("images/a.jpg", size=9_000_000_000), "is said to have 9000000000 bytes"),
-    "negative": (member("images/a.jpg", size=-512), "is said to have -512 bytes"),
+    "huge": (member("images/a.jpg", size=9_000_000_000), "has a stated size of 9000000000 bytes"),
+    "negative": (member("images/a.jpg", size=-512), "has a stated size of -512 bytes"),
 }
 
 

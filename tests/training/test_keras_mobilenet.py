@@ -51,8 +51,8 @@ def test_every_block_sees_what_it_sees_in_keras(weights: Path, epsilon: float) -
 def test_two_tensors_exchanged_are_found(weights: Path, pair: tuple[str, str]) -> None:
     backbone = network()
     keras_weights.load(backbone, weights)
-    places = {name: variable for name, variable, _ in keras_weights.places(backbone)}
-    one, other = (places[name] for name in pair)
+    variables = {name: variable for name, variable, _ in keras_weights.variables(backbone)}
+    one, other = (variables[name] for name in pair)
     kept = one.numpy()
     one.assign(other)
     other.assign(kept)

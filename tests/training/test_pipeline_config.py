@@ -462,7 +462,7 @@ def test_more_classes_than_the_file_knows_are_rejected() -> None:
         ("model {\n a: 1\n]\n}", "line 3: ']' stands where a field's name should be"),
         ("model {\n a 1 }", "line 2: a has no value; put ':' or '{' after the name"),
         ("model {\n a: }", "line 2: a has no value, but '}'"),
-        ("model {\n a: [1 2] }", "line 2: the list of a wants ',' or ']'"),
+        ("model {\n a: [1 2] }", "line 2: the list of a needs ',' or ']'"),
         ("model {\n a: 'x }", 'line 2: cannot be read at "\'x }"'),
         ("model {\n a: 1 } }", "line 2: '}' stands where"),
         ("a {" * 100, "nested more than 60 levels"),

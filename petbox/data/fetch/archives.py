@@ -22,7 +22,7 @@ from petbox.cli.sizes import MB, MIB, megabytes
 from petbox.errors import DataError
 
 ENDINGS = (".tar.gz", ".tgz", ".tar")
-MOST_MEMBERS = 50_000  # Oxford-IIIT Pet has about half of that, with what macOS left in it
+MOST_MEMBERS = 50_000  # Oxford-IIIT Pet has about half of that, with the files that macOS added
 MOST_BYTES = 8_000 * MB  # unpacked; ten times Oxford-IIIT Pet
 LARGEST_READ = MIB  # a header that needs more at once is an attack on our memory
 REJECTED = "nothing of it is used; get it from another place"
@@ -73,7 +73,7 @@ def _safe_name(path: Path, member: tarfile.TarInfo) -> PurePosixPath:
     elif not (member.isdir() or member.isreg()) or member.issparse():
         trouble = "is neither a plain file nor a folder"
     elif not 0 <= member.size <= MOST_BYTES:
-        trouble = f"is said to have {member.size} bytes"
+        trouble = f"has a stated size of {member.size} bytes"
     else:
         return name
     raise DataError(f"{path}: its member {member.name!r} {trouble}; {REJECTED}")

@@ -107,13 +107,13 @@ def _downloaded(
     return list(sources)
 
 
-def _local(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
-    """The archive at `place`, or what the folder there holds: archives, or folders."""
-    if place.is_file():
-        return [place]
+def _local(source: Path, expected: dict[str, Fingerprint]) -> list[Path]:
+    """The archive at `source`, or what the folder there holds: archives, or folders."""
+    if source.is_file():
+        return [source]
     parts = []
     for name, fingerprint in expected.items():
-        archive, unpacked = place / f"{name}.tar.gz", place / name
+        archive, unpacked = source / f"{name}.tar.gz", source / name
         if archive.is_file():
             if trouble := difference(archive, fingerprint):
                 raise DataError(
@@ -123,8 +123,8 @@ def _local(place: Path, expected: dict[str, Fingerprint]) -> list[Path]:
         elif unpacked.is_dir():
             parts.append(unpacked)
         else:
-            trouble = f"has neither {archive.name} nor {name}/" if place.is_dir() else "not there"
-            raise DataError(f"{place}: {trouble}; give --from a folder that holds the data set")
+            trouble = f"has neither {archive.name} nor {name}/" if source.is_dir() else "not there"
+            raise DataError(f"{source}: {trouble}; give --from a folder that holds the data set")
     return parts
 
 

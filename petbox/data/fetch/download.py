@@ -51,8 +51,8 @@ class _Retryable(Exception):
         self.wait = wait
 
 
-def is_url(place: str) -> bool:
-    return "://" in place
+def is_url(source: str) -> bool:
+    return "://" in source
 
 
 def fetch(

@@ -43,7 +43,7 @@ def _shares(rng: Random) -> list[float]:
 
 
 def _free_box(
-    size: tuple[int, int], pet: tuple[int, int], taken: list[Box], rng: Random
+    size: tuple[int, int], pet: tuple[int, int], others: list[Box], rng: Random
 ) -> Box | None:
     """A box that overlaps no other animal; None if the image is full.
 
@@ -53,7 +53,7 @@ def _free_box(
         left = int(rng.integers(0, size[0] - pet[0] + 1))
         top = int(rng.integers(0, size[1] - pet[1] + 1))
         box = (left, top, left + pet[0], top + pet[1])
-        if not any(_overlap(box, other) for other in taken):
+        if not any(_overlap(box, other) for other in others):
             return box
     return None
 

@@ -150,7 +150,7 @@ def pyramid(sizes: Sequence[float]) -> tuple[int, int, int, float] | None:
     if not a_level or len(sizes) % a_level:
         return None
     exact = [sizes[0] * 2 ** (at / a_level) for at in range(len(sizes))]
-    if any(abs(size - want) > 0.01 * want for size, want in zip(sizes, exact, strict=True)):
+    if any(abs(size - right) > 0.01 * right for size, right in zip(sizes, exact, strict=True)):
         return None
     lowest = min(max(round(math.log2(sizes[0] / LEVEL_ANCHOR)), 2), 5)
     highest = lowest + len(sizes) // a_level - 1
