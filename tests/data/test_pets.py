@@ -159,41 +159,35 @@ def test_a_list_line_of_another_form(line: str, pets: Path, error_of: ErrorOf) -
     assert f"{line!r} is not NAME CLASS-ID SPECIES BREED-ID" in message
 
 
-def test_a_photo_named_twice(pets: Path, error_of: ErrorOf) -> None:
-    with (pets / "annotations" / "trainval.txt").open("a") as rows:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trainval.txt", f"trainval.txt: line 7: {PHOTO} is named in line 1 already"),
+        ("test.txt", f"test.txt: line 6: {PHOTO} is also in the training split"),
+    ],
+)
+def test_a_photo_named_twice(name: str, message: str, pets: Path, error_of: ErrorOf) -> None:
+    with (pets / "annotations" / name).open("a") as rows:
         rows.write(f"{PHOTO} 2 1 1\n")
-    assert f"trainval.txt: line 7: {PHOTO} is named in line 1 already" in error_of()
+    assert message in error_of()
 
 
-def test_a_photo_in_both_splits(pets: Path, error_of: ErrorOf) -> None:
-    with (pets / "annotations" / "test.txt").open("a") as rows:
-        rows.write(f"{PHOTO} 2 1 1\n")
-    assert f"test.txt: line 6: {PHOTO} is also in the training split" in error_of()
-
-
-def test_a_photo_that_is_not_in_the_list_of_all(pets: Path, error_of: ErrorOf) -> None:
-    edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1\n", "")
-    assert f"{PHOTO} is not in {pets / 'annotations' / 'list.txt'}; add it there" in error_of()
-
-
-def test_a_class_id_that_differs_between_lists(pets: Path, error_of: ErrorOf) -> None:
-    edit(pets / "annotations" / "trainval.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 3 1 1")
-    assert f"{PHOTO} has class id 3, but 2 in " in error_of()
-
-
-def test_two_breeds_with_one_class_id(pets: Path, error_of: ErrorOf) -> None:
-    edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 3 1 1")
-    assert "give each breed one id of its own" in error_of()
-
-
-def test_a_species_that_contradicts_the_name(pets: Path, error_of: ErrorOf) -> None:
-    edit(pets / "annotations" / "list.txt", f"{PHOTO} 2 1 1", f"{PHOTO} 2 2 1")
-    assert f"species 2 does not fit the name {PHOTO}; cats are 1" in error_of()
-
-
-def test_a_name_without_a_breed(pets: Path, error_of: ErrorOf) -> None:
-    edit(pets / "annotations" / "list.txt", f"{PHOTO} ", "Marmalade ")
-    assert "Marmalade is not of the form BREED_NUMBER" in error_of()
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("list.txt", "", f"{PHOTO} is not in {{pets}}/annotations/list.txt; add it there"),
+        ("trainval.txt", f"{PHOTO} 3 1 1", f"{PHOTO} has class id 3, but 2 in "),
+        ("list.txt", f"{PHOTO} 3 1 1", "give each breed one id of its own"),
+        ("list.txt", f"{PHOTO} 2 2 1", f"species 2 does not fit the name {PHOTO}; cats are 1"),
+        ("list.txt", "Marmalade 2 1 1", "Marmalade is not of the form BREED_NUMBER"),
+    ],
+    ids=["not in list.txt", "class id differs", "one id, two breeds", "species", "no breed"],
+)
+def test_a_line_that_contradicts_another(
+    name: str, line: str, message: str, pets: Path, error_of: ErrorOf
+) -> None:
+    edit(pets / "annotations" / name, f"{PHOTO} 2 1 1", line)
+    assert message.format(pets=pets) in error_of()
 
 
 def test_a_split_without_any_boxes(pets: Path, error_of: ErrorOf) -> None:
