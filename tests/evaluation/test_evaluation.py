@@ -42,7 +42,7 @@ def right(number: int, label: int = 1, score: float = 0.9) -> EvaluatedImage:
 # COCO's numbers
 
 
-def test_a_detector_without_mistakes_has_ones() -> None:
+def test_a_detector_without_mistakes_scores_one() -> None:
     metrics = measure([right(7, 1), right(8, 2)], NAMES)
     assert metrics.overall == pytest.approx(dict.fromkeys(metrics.overall, 1.0))
     assert list(metrics.overall) == ["mAP", "mAP@0.5", "mAP@0.75", "AR@100"]
@@ -61,7 +61,7 @@ def test_a_class_without_animals_does_not_count() -> None:
     assert table(metrics.classes).splitlines()[-1].split()[-4:] == ["0", "-", "-", "-"]
 
 
-def test_nothing_found_is_zero_and_nothing_there_is_nothing() -> None:
+def test_no_detection_is_zero_and_no_animal_is_undefined() -> None:
     blind = measure([with_truth(1, (Truth(1, BOX),))], NAMES)
     assert set(blind.overall.values()) == {0.0}
     empty = measure([with_truth(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
@@ -100,7 +100,7 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "said"),
+    ("truth", "found", "result"),
     [
         ([(1, BOX)], [(1, 0.9, BOX)], []),
         ([(1, BOX)], [], ["chat à poil missed"]),
@@ -122,14 +122,14 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
         ([], [(1, 0.4, BOX)], []),
     ],
 )
-def test_what_is_wrong_is_said_in_words(
-    truth: list[tuple[int, Box]], found: list[tuple[int, float, Box]], said: list[str]
+def test_mistakes_are_described(
+    truth: list[tuple[int, Box]], found: list[tuple[int, float, Box]], result: list[str]
 ) -> None:
     one = with_truth(
         5, tuple(Truth(*words) for words in truth), tuple(Detection(*words) for words in found)
     )
     wrong = mistakes(one, measure([one], NAMES).matches[0], NAMES)
-    assert [miss.text for miss in wrong] == said
+    assert [miss.text for miss in wrong] == result
     assert all(0 < miss.badness <= 1 for miss in wrong)
 
 
@@ -192,7 +192,7 @@ def test_a_sheet_without_mistakes_says_so() -> None:
     assert image.height < 100, "and nothing else"
 
 
-# The program, on a detector that has learnt nothing
+# The program, with an untrained detector
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = (
             (0.4, 0.02, 0.72, 0.27),
             (0.3, 0.33, 0.62, 0.58),
-        )  # as what has learnt nothing says
+        )  # where an untrained detector has boxes
         animals = tuple(
             Animal(box, NAMES[label], label, crowd=number == 5 and label == 2)
             for box in small
@@ -269,36 +269,36 @@ def test_the_metrics_are_those_of_the_model_garden(
     images = list(predictions.of_run(found, folder / "records", "test"))
     assert len(images) == 11
     ours = measure(images, NAMES).overall
-    wanted = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
-    assert list(ours.values()) == pytest.approx(wanted, abs=1e-6)
-    assert wanted[0] > 0, "it hits something by chance, or this compares nothing"
-    said = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
-    assert [said[name] for name in ours] == pytest.approx(wanted, abs=1e-3)
+    expected = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
+    assert list(ours.values()) == pytest.approx(expected, abs=1e-6)
+    assert expected[0] > 0, "some detections match by chance, or the test compares zeros"
+    result = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
+    assert [result[name] for name in ours] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) -> None:
     text = (untrained / "evaluation.json").read_text(encoding="utf-8")
     assert "NaN" not in text
-    said = json.loads(text)
-    assert said["split"] == "test"
-    assert list(said["classes"]) == list(NAMES.values())
-    assert said["classes"]["never there"] == {
+    result = json.loads(text)
+    assert result["split"] == "test"
+    assert list(result["classes"]) == list(NAMES.values())
+    assert result["classes"]["never there"] == {
         "animals": 0,
         "AP": None,
         "AP@0.5": None,
         "AR@100": None,
     }
-    assert said["classes"]["dog $2$"]["animals"] == 8, "ten, of which two are crowds"
-    there = [one["AP"] for one in said["classes"].values() if one["AP"] is not None]
+    assert result["classes"]["dog $2$"]["animals"] == 8, "ten, of which two are crowds"
+    there = [one["AP"] for one in result["classes"].values() if one["AP"] is not None]
     assert len(there) == 2
-    assert said["mAP"] == pytest.approx(sum(there) / len(there), abs=1e-3)
+    assert result["mAP"] == pytest.approx(sum(there) / len(there), abs=1e-3)
     for name in NAMES.values():
         assert name in evaluated.stdout
-    assert f"mAP@0.5    {said['mAP@0.5']:.3f}" in evaluated.stdout
+    assert f"mAP@0.5    {result['mAP@0.5']:.3f}" in evaluated.stdout
 
 
 @pytest.mark.parametrize("name", ["precision_recall", "worst_misses", "sample"])
-def test_there_is_something_to_look_at(evaluated: Any, untrained: Path, name: str) -> None:
+def test_the_plots_are_written(evaluated: Any, untrained: Path, name: str) -> None:
     with Image.open(untrained / f"{name}.png") as image:
         image.load()
         assert image.format == "PNG"
@@ -313,8 +313,8 @@ def test_another_split_is_kept_apart(
     words = ("--run", untrained, "--records", folder / "records", "--split", "train")
     done = run("train/evaluate.py", *words)
     assert done.returncode == 0, done.stderr
-    said = json.loads((untrained / "evaluation-train.json").read_text(encoding="utf-8"))
-    assert sum(one["animals"] for one in said["classes"].values()) == 4, "one image"
+    result = json.loads((untrained / "evaluation-train.json").read_text(encoding="utf-8"))
+    assert sum(one["animals"] for one in result["classes"].values()) == 4, "one image"
     for name in ("precision_recall", "worst_misses", "sample"):
         assert (untrained / f"{name}-train.png").is_file()
     assert (untrained / "evaluation.json").read_bytes() == before
@@ -338,21 +338,19 @@ def test_an_exported_model_is_as_good_as_its_checkpoint(
     assert {path.name for path in results.iterdir()} == {
         *("evaluation.json", "precision_recall.png", "worst_misses.png", "sample.png"),
     }
-    assert contents(exported) == before, "a finished model is not touched again"
+    assert contents(exported) == before, "a finished model is not changed"
     theirs, ours = (
         json.loads((at / "evaluation.json").read_text(encoding="utf-8"))
         for at in (untrained, results)
     )
-    assert theirs["mAP"] > 0, "it hits something by chance, or this compares nothing"
+    assert theirs["mAP"] > 0, "some detections match by chance, or the test compares zeros"
     for name in ("mAP", "mAP@0.5", "mAP@0.75", "AR@100"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-3)
-    animals = [[one["animals"] for one in said["classes"].values()] for said in (theirs, ours)]
+    animals = [[one["animals"] for one in result["classes"].values()] for result in (theirs, ours)]
     assert animals[0] == animals[1], "crowds are crowds in both"
 
 
-def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
-    untrained: Path, folder: Path
-) -> None:
+def test_a_model_gets_its_own_input_type(untrained: Path, folder: Path) -> None:
     from petbox.evaluation import predictions
     from petbox.export import model_folder
     from petbox.tf import tf
@@ -396,7 +394,7 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--run", "{run}", "--model", "{run}"), "--run or --model: give one of them, not 2"),
         ((), "--run or --model: give one of them, not 0"),
@@ -405,8 +403,8 @@ def test_a_model_of_another_input_type_is_asked_as_it_wants_to_be(
         (("--model", "{other}"), "{other}: has no signature serving_default, but predict; export"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_in_one_line(
-    words: tuple[str, ...], told: str, untrained: Path, tmp_path: Path, folder: Path, run: Any
+def test_what_cannot_be_evaluated_is_reported_in_one_line(
+    words: tuple[str, ...], message: str, untrained: Path, tmp_path: Path, folder: Path, run: Any
 ) -> None:
     (tmp_path / "saved_model.pb").touch()
     other = tmp_path / "other"
@@ -418,7 +416,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     words = tuple(word.format(**places) for word in words)
     done = run("train/evaluate.py", "--records", folder / "records", *words)
     assert done.returncode == 1
-    assert told.format(**places) in done.stderr
+    assert message.format(**places) in done.stderr
     assert done.stderr.count("\n") == 1
 
 

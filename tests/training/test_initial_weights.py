@@ -87,7 +87,7 @@ def test_a_detectors_decoder_can_be_loaded_too(
         variable.assign(variable + 1.0)
     initial_weights.load({"backbone": toy.backbone}, prefix)
     assert "; it also has decoder" in capsys.readouterr().err
-    assert not tf.reduce_all(toy.decoder.variables[0] == kept[0]), "it was not asked for"
+    assert not tf.reduce_all(toy.decoder.variables[0] == kept[0]), "it was not requested"
     initial_weights.load({"backbone": toy.backbone, "decoder": toy.decoder}, prefix)
     for variable, value in zip(toy.decoder.variables, kept, strict=True):
         assert tf.reduce_all(variable == value)
@@ -121,7 +121,7 @@ def test_a_variable_left_as_it_was_is_found(checkpoint: Path, toy: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "width", "says"),
+    ("layers", "width", "message"),
     [
         (10, 0.5, r"kernel is \[7, 7, 3, 32\], not \[7, 7, 3, 16\]: of another network"),
         (18, 0.25, "of another network"),
@@ -129,10 +129,10 @@ def test_a_variable_left_as_it_was_is_found(checkpoint: Path, toy: Any) -> None:
     ],
 )
 def test_another_network_is_rejected_before_anything_is_used(
-    tmp_path: Path, toy: Any, layers: int, width: float, says: str
+    tmp_path: Path, toy: Any, layers: int, width: float, message: str
 ) -> None:
     before = toy.backbone.get_weights()
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(ModelError, match=message):
         initial_weights.load(
             {"backbone": toy.backbone}, classifier(tmp_path / "ckpt-1", backbone(layers, width))
         )
@@ -215,7 +215,7 @@ def test_what_is_not_weights_is_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     for name in ("ckpt-1.index", "ckpt-2.index"):
         (tmp_path / "two" / name).touch()
-    for name, says in {
+    for name, message in {
         "text.h5": "not an HDF5 file",
         "missing.h5": "no such file",
         "missing": "no such file; expected a Model Garden checkpoint",
@@ -223,7 +223,7 @@ def test_what_is_not_weights_is_rejected_by_name(tmp_path: Path) -> None:
         "empty": "has no checkpoint; expected a",
         "two": r"has several checkpoints \(ckpt-1, ckpt-2\); name one",
     }.items():
-        with pytest.raises(ModelError, match=f"^{tmp_path / name}: {says}"):
+        with pytest.raises(ModelError, match=f"^{tmp_path / name}: {message}"):
             initial_weights.found(str(tmp_path / name), tmp_path)
 
 
@@ -233,12 +233,12 @@ def test_what_is_not_weights_is_rejected_by_name(tmp_path: Path) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
     """A folder, its URL, and the requested paths."""
-    folder, asked = tmp_path / "served", []
+    folder, requested = tmp_path / "served", []
     folder.mkdir()
 
     class Handler(SimpleHTTPRequestHandler):
         def log_request(self, *_: object) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
 
         def log_error(self, *_: object) -> None:
             pass
@@ -247,7 +247,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield folder, f"http://127.0.0.1:{listening.server_port}", asked
+        yield folder, f"http://127.0.0.1:{listening.server_port}", requested
     finally:
         listening.shutdown()
         listening.server_close()
@@ -257,14 +257,14 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
 def test_an_archive_is_fetched_once_and_restored(
     checkpoint: Path, toy: Any, tmp_path: Path, server: tuple[Path, str, list[str]]
 ) -> None:
-    folder, address, asked = server
+    folder, address, requested = server
     with tarfile.open(folder / "resnet-10.tar.gz", "w:gz") as archive:
         for piece in initial_weights.PIECES:
             archive.add(f"{checkpoint}{piece}", f"resnet-10/{checkpoint.name}{piece}")
     prefixes = {
         initial_weights.found(f"{address}/resnet-10.tar.gz", tmp_path / "kept") for _ in range(2)
     }
-    assert asked == ["/resnet-10.tar.gz"]
+    assert requested == ["/resnet-10.tar.gz"]
     initial_weights.load({"backbone": toy.backbone}, prefixes.pop())
     assert not prefixes
     assert not list((tmp_path / "kept").rglob("*.tar.gz"))
@@ -273,12 +273,12 @@ def test_an_archive_is_fetched_once_and_restored(
 def test_a_prefix_by_address_is_its_two_files(
     checkpoint: Path, tmp_path: Path, server: tuple[Path, str, list[str]]
 ) -> None:
-    folder, address, asked = server
+    folder, address, requested = server
     for piece in initial_weights.PIECES:
         shutil.copy(f"{checkpoint}{piece}", folder)
     prefix = initial_weights.found(f"{address}/ckpt-28080?version=1", tmp_path / "kept")
     initial_weights.check({"backbone": backbone()}, prefix)
-    assert asked == [f"/ckpt-28080{piece}?version=1" for piece in initial_weights.PIECES]
+    assert requested == [f"/ckpt-28080{piece}?version=1" for piece in initial_weights.PIECES]
 
 
 def test_keras_weights_come_by_address_too(

@@ -53,7 +53,7 @@ REJECTED = {
     ),
 }
 
-# What a field of theirs must have become, as the file's own text says it.
+# What a field of theirs must have become, as in the file's own text.
 NUMBERS = {
     "batch_size": "task.train_data.global_batch_size",
     "num_steps": "trainer.train_steps",
@@ -139,26 +139,26 @@ def test_every_field_of_a_reference_is_converted_or_skipped_for_a_reason(
 ) -> None:
     done = read(reference / name)
     assert not [row for row in done.skipped if row.why == NO_SUCH]
-    said = table(done)
+    shown = table(done)
     for field in re.findall(
         r"^ *(\w+):? *[\d'\"\[.A-Z]", (reference / name).read_text(), re.MULTILINE
     ):
         known = {"step": "from steps", "learning_rate": "manual_step", "weight": "l2_regularizer"}
         known |= {"initial_learning_rate": "manual_step", "maxpool_kernel_size": "maxpool"}
         known |= {"maxpool_stride": "maxpool"}
-        assert known.get(field, field) in said, field
+        assert known.get(field, field) in shown, field
 
 
 @pytest.mark.parametrize("name", REJECTED)
 def test_a_reference_of_another_network_is_rejected_by_name(reference: Path, name: str) -> None:
     with pytest.raises(DataError) as error:
         read(reference / name)
-    said = str(error.value)
-    assert said.startswith(f"{reference / name}: line ")
-    assert REJECTED[name] in said and "take a faster_rcnn_resnet*.config" in said
+    shown = str(error.value)
+    assert shown.startswith(f"{reference / name}: line ")
+    assert REJECTED[name] in shown and "take a faster_rcnn_resnet*.config" in shown
 
 
-def test_paths_that_are_not_configured_are_said_to_be(reference: Path) -> None:
+def test_paths_that_are_not_configured_are_reported(reference: Path) -> None:
     done = read(reference / "faster_rcnn_resnet101_pets.config")
     assert (done.train_records, done.test_records, done.label_map) == ((), (), None)
     unconfigured = {

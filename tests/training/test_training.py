@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def training(words: list[str], **env: str) -> Iterator[Process]:
 
 
 def once(there: Callable[[], object], *processes: Process) -> None:
-    """Returns when what is waited for is there; the processes must be running until then."""
+    """Waits until `there` is true; fails if a process exits before."""
     while not there():
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
@@ -102,15 +102,15 @@ def scalars_of(logs: list[Path], tag: str) -> dict[int, float]:
     return found
 
 
-# What it says
+# Reports
 
 
 def test_each_metrics_expression_reads_what_is_written() -> None:
     losses = {name: number + 0.25 for number, name in enumerate(log_lines.PARTS)}
     note = log_lines.note({"total_loss": 12.5, **losses, "learning_rate": 1.0}, 7.5)
-    said = f"train: 200/600 {note} 15 s, ETA 30 s\n"
-    said += log_lines.evaluated(300, {"AP": 0.512, "AP50": 0.762, "AP75": 1.0})
-    assert metrics_in(said) == {
+    log = f"train: 200/600 {note} 15 s, ETA 30 s\n"
+    log += log_lines.evaluated(300, {"AP": 0.512, "AP50": 0.762, "AP75": 1.0})
+    assert metrics_in(log) == {
         "train:loss": [12.5],
         "train:rpn_score_loss": [0.25],
         "train:rpn_box_loss": [1.25],
@@ -122,21 +122,21 @@ def test_each_metrics_expression_reads_what_is_written() -> None:
     }
 
 
-def metrics_in(said: str) -> dict[str, list[float]]:
-    """As SageMaker does: every expression tried on every line."""
+def metrics_in(log: str) -> dict[str, list[float]]:
+    """The values that SageMaker would find: it tries every expression on every line."""
     return {
-        name: [float(match[1]) for match in re.finditer(expression, said)]
+        name: [float(match[1]) for match in re.finditer(expression, log)]
         for name, expression in log_lines.METRICS.items()
     }
 
 
-def test_a_run_says_its_losses_and_its_evaluations(whole: tuple[Path, str]) -> None:
-    out, said = whole
-    found = metrics_in(said)
+def test_a_run_reports_its_losses_and_its_evaluations(whole: tuple[Path, str]) -> None:
+    out, log = whole
+    found = metrics_in(log)
     assert {name: len(values) for name, values in found.items()} == {
         name: 2 if name.startswith("validation") else len(found["train:loss"]) for name in found
     }
-    assert re.findall("evaluated at step ([0-9]+)", said) == ["3", "6"]
+    assert re.findall("evaluated at step ([0-9]+)", log) == ["3", "6"]
     for name, tag in (("train:loss", "total_loss"), ("train:box_loss", "frcnn_box_loss")):
         assert found[name][-1] == pytest.approx(scalars(out, tag)[6], abs=0.001)
 
@@ -157,7 +157,7 @@ def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
     assert 6 in saved(broken)
     logs = sorted((broken / "train").glob("events.*"))
     assert len(logs) == 2
-    assert 1 not in scalars_of(logs[-1:], "learning_rate"), "it went on from its checkpoint"
+    assert 1 not in scalars_of(logs[-1:], "learning_rate"), "continued from its checkpoint"
     rates = scalars(whole[0], "learning_rate")
     assert set(rates) == {1, 2, 3, 4, 5, 6}
     assert len(set(rates.values())) > 3, "a schedule"
@@ -174,25 +174,25 @@ def test_a_stopped_run_is_saved_at_its_last_step_and_continues(
         once(lambda: scalars(unfinished(out), "learning_rate"), process)
         time.sleep(random.uniform(0, 0.5))  # so that it is anywhere in its loop of steps
         process.terminate()
-        said = process.communicate(timeout=120)[1]
-    assert process.returncode == 143, said
-    at = stopped_at(said, steps)
+        log = process.communicate(timeout=120)[1]
+    assert process.returncode == 143, log
+    at = stopped_at(log, steps)
     assert 5 <= at < steps
     assert max(saved(unfinished(out))) == at
     done = run(*words[1:])
     assert done.returncode == 0, done.stderr
     assert max(saved(out)) == steps
     rates = scalars(out, "learning_rate")
-    assert set(rates) == set(range(5, steps + 1, 5)), "it reports at the steps it would have"
+    assert set(rates) == set(range(5, steps + 1, 5)), "reported at the same steps as without a stop"
     logs = sorted((out / "train").glob("events.*"))
     assert min(scalars_of(logs[-1:], "learning_rate")) == at // 5 * 5 + 5
     assert rates == pytest.approx({step: schedule(steps, step) for step in rates})
 
 
-def stopped_at(said: str, steps: int) -> int:
-    last = said.splitlines()[-1]
+def stopped_at(log: str, steps: int) -> int:
+    last = log.splitlines()[-1]
     match = re.fullmatch(rf"stopped at step (\d+) of {steps}, which is saved; the same .*", last)
-    assert match, said
+    assert match, log
     return int(match[1])
 
 
@@ -220,7 +220,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_images(
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--seed", "-1"), "--seed -1: must be from 0 to 4294967295"),
         (
@@ -232,13 +232,13 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_images(
         (("--init", "README.md"), "README.md: not a checkpoint; expected a Model Garden"),
     ],
 )
-def test_what_cannot_be_is_rejected_at_once(
-    records: Path, tmp_path: Path, options: tuple[str, ...], says: str, trained: Any
+def test_invalid_options_are_rejected_at_once(
+    records: Path, tmp_path: Path, options: tuple[str, ...], message: str, trained: Any
 ) -> None:
     done = trained(records, tmp_path / "run", *options)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()  # before TensorFlow is loaded
-    assert line.startswith(f"error: {says}")
+    assert line.startswith(f"error: {message}")
 
 
 def test_a_run_begins_with_the_weights_of_another(
@@ -255,10 +255,10 @@ def test_a_run_begins_with_the_weights_of_another(
     assert "bn_trainable: false" in params, "the averages are kept"
 
 
-def test_other_options_do_not_go_on_with_a_run(records: Path, tmp_path: Path, run: Any) -> None:
-    begun = tmp_path / "run.unfinished"
-    begun.mkdir()
-    (begun / "options.json").write_text(json.dumps({"steps": "7", "out": str(tmp_path / "run")}))
+def test_other_options_do_not_continue_a_run(records: Path, tmp_path: Path, run: Any) -> None:
+    started = tmp_path / "run.unfinished"
+    started.mkdir()
+    (started / "options.json").write_text(json.dumps({"steps": "7", "out": str(tmp_path / "run")}))
     done = run(*command(records, tmp_path / "run")[1:])
     assert done.returncode == 1
     assert "was started with --records None" in done.stderr.splitlines()[-1]
@@ -270,49 +270,42 @@ def test_other_options_do_not_go_on_with_a_run(records: Path, tmp_path: Path, ru
 @contextmanager
 def workers(records: Path, out: Path, *more: str) -> Iterator[tuple[Process, Process]]:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    with ExitStack() as stack:
-        yield tuple(
-            stack.enter_context(
-                training(
-                    command(records, out, *more),
-                    TF_CONFIG=json.dumps(
-                        {
-                            "cluster": {"worker": addresses},
-                            "task": {"type": "worker", "index": index},
-                        }
-                    ),
-                )
-            )
-            for index in range(2)
-        )
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
+    words = command(records, out, *more)
+    with (
+        training(words, TF_CONFIG=configs[0]) as first,
+        training(words, TF_CONFIG=configs[1]) as two,
+    ):
+        yield first, two
 
 
 def ended(*processes: Process) -> list[str]:
-    """Each one's stderr; none takes longer than a host gets before it is stopped."""
+    """Each worker's stderr; all exit within the time that a host gets to stop."""
     deadline = time.monotonic() + 120
     return [
         process.communicate(timeout=max(1, deadline - time.monotonic()))[1] for process in processes
     ]
 
 
-def test_workers_go_on_without_loss_and_learn_what_one_learns_with_the_whole_batch(
+def test_workers_continue_and_learn_what_one_learns_with_the_whole_batch(
     records: Path, tmp_path: Path, whole: tuple[Path, str]
 ) -> None:
     out, more = tmp_path / "two", ("--evaluate-every", "3")
     with workers(records, out, *more) as (first, other):
         once(lambda: saved(unfinished(out)), first, other)
         first.kill()
-        (said,) = ended(other)
-    assert other.returncode == 1, said
-    last = said.splitlines()[-1]
-    assert last.startswith("error: another worker of TF_CONFIG stopped"), said
+        (log,) = ended(other)
+    assert other.returncode == 1, log
+    last = log.splitlines()[-1]
+    assert last.startswith("error: another worker of TF_CONFIG stopped"), log
     assert last.endswith("the same command on every host continues from the last checkpoint")
-    assert "Traceback" not in said
+    assert "Traceback" not in log
     newest = max(saved(unfinished(out)))
     with workers(records, out, *more) as both:
         each = [process.communicate(timeout=500)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], each
-    measured = [metrics_in(said)["validation:mAP50"] for said in each]
+    measured = [metrics_in(log)["validation:mAP50"] for log in each]
     assert measured[0] == measured[1], "of all held-out images, by each"
     assert any((out / "best").glob("best_ckpt-*.index"))
     logs = sorted((out / "train").glob("events.*"))
@@ -331,7 +324,7 @@ def test_workers_stop_together(records: Path, tmp_path: Path) -> None:
         both[1].send_signal(signal.SIGINT)
         each = ended(*both)
     assert [process.returncode for process in both] == [143, 130], each
-    at, too = (stopped_at(said, 24) for said in each)
+    at, too = (stopped_at(log, 24) for log in each)
     assert at == too == max(saved(unfinished(out)))
 
 

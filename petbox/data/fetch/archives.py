@@ -32,14 +32,17 @@ def unpack(path: Path, folder: Path) -> int:
     """Unpacks the `.tar` or `.tar.gz` at `path` into `folder`; returns the number of files."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    with _stream(path) as stream, _reading(path):
-        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
-            for number, member in enumerate(archive, start=1):
-                if number > MOST_MEMBERS:
-                    raise DataError(f"{path}: holds more than {MOST_MEMBERS} files; {REJECTED}")
-                count += _extracted(path, archive, member, folder)
-        while stream.read(LARGEST_READ):  # gzip's own check comes after the last byte
-            pass
+    try:
+        with _stream(path) as stream:
+            with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as archive:
+                for number, member in enumerate(archive, start=1):
+                    if number > MOST_MEMBERS:
+                        raise DataError(f"{path}: holds more than {MOST_MEMBERS} files; {REJECTED}")
+                    count += _extracted(path, archive, member, folder)
+            while stream.read(LARGEST_READ):  # gzip's own check comes after the last byte
+                pass
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: is not a complete archive ({error}); get it again") from error
     return count
 
 
@@ -77,14 +80,6 @@ def _safe_name(path: Path, member: tarfile.TarInfo) -> PurePosixPath:
     else:
         return name
     raise DataError(f"{path}: its member {member.name!r} {trouble}; {REJECTED}")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is not a complete archive ({error}); get it again") from error
 
 
 # Reading
