@@ -23,7 +23,7 @@ def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Only a file can be replaced; a finished folder is never changed.
     """
     if not replace:
-        refuse_existing(path)
+        reject_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left_over in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
         pid = left_over.suffix.removeprefix(".partial-")
@@ -33,13 +33,13 @@ def product(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if not replace:
-            refuse_existing(path)  # another process may have made it
+            reject_existing(path)  # another process may have made it
         partial.rename(path)
     finally:
         remove(partial)
 
 
-def refuse_existing(path: Path) -> None:
+def reject_existing(path: Path) -> None:
     if path.exists():
         raise DataError(f"{path}: exists already and is not overwritten; remove it or name another")
 

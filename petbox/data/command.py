@@ -72,7 +72,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    outputs.refuse_existing(options.out)
+    outputs.reject_existing(options.out)
     options = recognized(options)
     dataset = read(options)
     program.say("loading TensorFlow ...")

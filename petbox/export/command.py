@@ -74,7 +74,7 @@ def main(options: Options) -> None:
             f"{out}: not a version for TensorFlow Serving; "
             f"end the path with a whole number, as in {out}/1"
         )
-    outputs.refuse_existing(out)
+    outputs.reject_existing(out)
     model = read(options)
     config = options.pipeline_config_path
     pipeline_config = mapping.read(config) if config else None

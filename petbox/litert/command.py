@@ -35,7 +35,7 @@ class Options(Checked):
 
 
 def main(options: Options) -> None:
-    outputs.refuse_existing(options.out)
+    outputs.reject_existing(options.out)
     run = runs.read(options.run)
     program.say("loading TensorFlow ...")
     from petbox.export.signatures import Settings

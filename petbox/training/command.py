@@ -39,7 +39,7 @@ PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mix
 
 
 def main(options: Options) -> None:
-    outputs.refuse_existing(options.out)
+    outputs.reject_existing(options.out)
     check(options)
     mapped = None
     if options.pipeline_config:

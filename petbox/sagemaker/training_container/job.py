@@ -101,7 +101,7 @@ def work(job: Job) -> None:
     if target and len(job.hosts.names) > 1:
         raise DataError("--output: is for one host; for several, SageMaker sends what was made")
     if job.hosts.leads:
-        outputs.refuse_existing(job.places.model / VERSION)
+        outputs.reject_existing(job.places.model / VERSION)
     channels = contract.channels(job.places)
     source = images(job, channels)
     held_out = contract.channel(channels, ("validation",))
