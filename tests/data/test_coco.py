@@ -280,7 +280,7 @@ def test_a_file_without_annotations(error_of: ErrorOf) -> None:
     )
 
 
-def test_a_image_that_is_missing(root: Path, error_of: ErrorOf) -> None:
+def test_an_image_that_is_missing(root: Path, error_of: ErrorOf) -> None:
     (root / "images" / "4.jpg").unlink()
     message = error_of(of_coco())
     assert message.startswith(f"{root / 'images' / '4.jpg'}: no such file, but FILE names it; ")
@@ -347,7 +347,7 @@ def test_more_folders_than_files(root: Path, error_of: ErrorOf) -> None:
     assert message == "--coco takes one file or two, the second held out, and --images as many"
 
 
-def test_a_image_in_both_files(root: Path) -> None:
+def test_an_image_in_both_files(root: Path) -> None:
     path = put(root, of_coco())
     with pytest.raises(DataError, match=r"0\.jpg is also in the training split"):
         coco.read([path, path])

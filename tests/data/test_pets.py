@@ -264,7 +264,7 @@ def test_an_object_of_the_other_species(pets: Path, error_of: ErrorOf) -> None:
 # What is wrong with an image
 
 
-def test_a_image_that_is_named_but_absent(pets: Path, error_of: ErrorOf) -> None:
+def test_an_image_that_is_named_but_absent(pets: Path, error_of: ErrorOf) -> None:
     image(pets).unlink()
     message = error_of()
     assert message.startswith(f"{image(pets)}: no such file, but ")
@@ -279,17 +279,17 @@ def test_an_empty_image(pets: Path, error_of: ErrorOf) -> None:
     )
 
 
-def test_a_image_that_is_text(pets: Path, error_of: ErrorOf) -> None:
+def test_an_image_that_is_text(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_text("<html>404</html>")
     assert "cannot be decoded (it is not an image)" in error_of()
 
 
-def test_a_image_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
+def test_an_image_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
     image(pets).write_bytes(image(pets).read_bytes()[:5000])
     assert error_of().startswith(f"{image(pets)}: cannot be decoded (image file is truncated")
 
 
-def test_a_image_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
+def test_an_image_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
     Image.new("L", (8000, 6000)).save(image(pets))
     message = "8000x6000, more than the 40 million pixels a model takes; scale it down"
     assert error_of() == f"{image(pets)}: {message}"

@@ -68,7 +68,7 @@ def test_another_seed_draws_other_images(pets: Path, tmp_path: Path, run: Any) -
         assert path.read_bytes() != (other / "images" / path.name).read_bytes()
 
 
-def test_a_image_is_the_same_in_a_larger_set(pets: Path, tmp_path: Path, run: Any) -> None:
+def test_an_image_is_the_same_in_a_larger_set(pets: Path, tmp_path: Path, run: Any) -> None:
     larger = tmp_path / "larger"
     assert run(SCRIPT, "--out", larger, "--train", "17", "--test", "5").returncode == 0
     for path in (pets / "images").glob("*.jpg"):

@@ -123,7 +123,7 @@ def test_xmls_and_images_may_lie_in_one_folder(voc: Path, tmp_path: Path) -> Non
     assert sorted(chain(*split_names(read).values())) == NAMES
 
 
-def test_a_image_may_be_found_by_the_filename_in_its_xml(voc: Path) -> None:
+def test_an_image_may_be_found_by_the_filename_in_its_xml(voc: Path) -> None:
     image_of(voc).rename(voc / "JPEGImages" / "IMG 1.JPG")
     annotate(xml(voc), thing(), filename="IMG 1.JPG")
     paths = {photo.path.name for photos in data_voc.read(voc).photos.values() for photo in photos}
