@@ -121,35 +121,25 @@ check_gpus() {
     done
 }
 
-# Stops in an order that loses no request. /ping returns 503 from now on, and the port stays open for
-# clients that have not noticed: new nginx workers take over while the old ones complete their
-# requests. Then nginx closes the port and completes the rest.
+# Stops in an order that loses no request. After SIGTERM, and when one of several model servers has
+# died, /ping returns 503 and the port stays open for clients that have not noticed: until the gateway
+# reports that nothing but pings came for 2 s, and at least 5 s, in which a router pings. After that, or
+# at once after SIGINT, nginx closes the port and completes the requests in flight.
 drain() {
-    local deadline=$((SECONDS + drain_seconds)) id old_workers
+    local start=$SECONDS nginx=${processes[0]}
     is_serving || return 0
     say "stopping${failure:+, because $failure}: requests in flight have $drain_seconds s"
-    # a full disk is no reason to drop requests
-    : >"$run/stopping" || say "$run/stopping: cannot be written; /ping will not return 503"
-    old_workers=$(workers "${processes[0]}")
-    kill -HUP "${processes[0]}" || true
-    for id in $old_workers; do
-        while is_alive "$id" && requests_may_complete; do :; done
-    done
-    unset "process_name[${processes[0]}]" # from now on it may exit
-    kill -QUIT "${processes[0]}" || true
-    while is_alive "${processes[0]}" && requests_may_complete; do :; done
-    ! is_alive "${processes[0]}" || say "requests not completed within $drain_seconds s are dropped"
-}
-
-workers() { # PARENT: its child processes, from /proc, because not every base image has pgrep
-    local stat line
-    for stat in /proc/[0-9]*/stat; do
-        { read -r line <"$stat"; } 2>/dev/null || continue # it has exited
-        if [[ ${line##*) } == ?" $1 "* ]]; then # its name, in brackets, may hold any character
-            stat=${stat%/stat}
-            echo "${stat##*/}"
-        fi
-    done
+    if [[ ${signals[0]:-} != INT ]]; then
+        # a full disk is no reason to drop requests
+        : >"$run/stopping" || say "$run/stopping: cannot be written; /ping will not return 503"
+        until [[ -s $run/drained ]] && ((SECONDS - start > 5)); do
+            requests_may_complete $((drain_seconds - drain_seconds / 5)) || break
+        done
+    fi
+    unset "process_name[$nginx]" # from now on it may exit
+    kill -QUIT "$nginx" || true
+    while is_alive "$nginx" && requests_may_complete "$drain_seconds"; do :; done
+    ! is_alive "$nginx" || say "requests not completed within $drain_seconds s are dropped"
 }
 
 # Whether nginx and at least one model server are there, and the model is loaded.
@@ -162,14 +152,14 @@ is_serving() {
     return 1
 }
 
-requests_may_complete() { # waits a moment
+requests_may_complete() { # SECONDS since the start of the drain; waits a moment
     if ((${#signals[@]} > 1)); then
         say "second signal: requests in flight are dropped"
         exit $((128 + $(kill -l "${signals[-1]}")))
     fi
     pause 0.1
     check_processes
-    ((SECONDS < deadline)) && is_serving
+    ((SECONDS - start < $1)) && is_serving
 }
 
 stop_model_servers() {

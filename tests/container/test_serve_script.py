@@ -6,6 +6,7 @@ started with. test_image.py and test_image_faults.py have the real things.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,7 +17,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ import requests
 from support.serving import (
     CONTAINER,
     LONG,
+    await_port,
     empty_model,
     free_port,
     is_open,
@@ -663,15 +664,36 @@ def test_threads_can_be_named(tmp_path: Path, baked: Path) -> None:
 def test_a_dead_engine_ends_the_container(
     tmp_path: Path, baked: Path, how: signal.Signals, status: int, why: str
 ) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        os.kill(serve.engines()[0], how)
+        code, errors = serve.ended()
+    assert code == status
+    assert last_line(errors).startswith("serve: model server 1 of 1 died: ")
+    assert why in last_line(errors)
+    assert "serve: stopping" not in errors, "there is nothing to wait for"
+
+
+def test_one_of_two_engines_that_dies_lets_the_other_complete(
+    tmp_path: Path, holding: None
+) -> None:
     with serving(tmp_path, SAGEMAKER_TFS_INSTANCE_COUNT="2") as serve:
         serve.ready()
-        os.kill(serve.engines()[1], how)
-        begin = time.monotonic()
+        with held(serve, 2) as statuses:
+            until(lambda: all(holds(pid, tmp_path / "engine" / "hold") for pid in serve.engines()))
+            os.kill(serve.engines()[1], signal.SIGKILL)
+            until(lambda: serve.ping().status_code == 503)
+            until(lambda: statuses)
+            assert statuses == [502]
+        assert statuses == [502, 200]
         code, errors = serve.ended()
-        assert time.monotonic() - begin < 2
-    assert code == status
-    assert last_line(errors).startswith("serve: model server 2 of 2 died: ")
-    assert why in last_line(errors)
+    assert code == 137
+    assert last_line(errors).startswith("serve: model server 2 of 2 died: killed by SIGKILL")
+
+
+def holds(pid: int, file: Path) -> bool:
+    """Whether the process has the file open."""
+    return str(file) in {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_the_engines_words(
@@ -692,9 +714,7 @@ def test_a_dead_nginx_ends_the_container(tmp_path: Path, baked: Path, how: signa
     with serving(tmp_path) as serve:
         serve.ready()
         os.kill(serve.nginx(), how)
-        begin = time.monotonic()
         code, errors = serve.ended()
-        assert time.monotonic() - begin < 2
     assert code == (137 if how == signal.SIGKILL else 1)  # to leave unasked is to fail
     assert last_line(errors).startswith("serve: nginx died: ")
 
@@ -779,9 +799,7 @@ def test_without_a_gpu_the_engines_search_for_one_is_no_error(tmp_path: Path, ba
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_container_leaves_at_once_and_leaves_nothing(
-    tmp_path: Path, baked: Path, how: signal.Signals
-) -> None:
+def test_stopping_leaves_nothing(tmp_path: Path, baked: Path, how: signal.Signals) -> None:
     with serving(tmp_path) as serve:
         engines = serve.ready().engines()
         serve.process.send_signal(how)
@@ -789,13 +807,24 @@ def test_an_idle_container_leaves_at_once_and_leaves_nothing(
         assert not [pid for pid in engines if Path(f"/proc/{pid}").exists()]
 
 
+def test_after_ctrl_c_the_port_closes_at_once(tmp_path: Path, holding: None) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready()
+        with held(serve) as statuses:
+            serve.process.send_signal(signal.SIGINT)
+            await_port(serve.port, opened=False)
+            assert statuses == []
+        assert statuses == [200]
+        assert serve.ended()[0] == 0
+
+
 def test_stopping_while_loading_takes_no_loading_time(tmp_path: Path, baked: Path) -> None:
     os.mkfifo(stand_in_engine(tmp_path / "engine") / "load")
     with serving(tmp_path) as serve, (tmp_path / "engine" / "load").open("w"):
+        until(lambda: is_open(serve.port))
         serve.stop()
-        begin = time.monotonic()
-        assert serve.ended()[0] == 0
-        assert time.monotonic() - begin < 5
+        code, errors = serve.ended()
+        assert (code, "serve: stopping" in errors) == (0, False), "nobody can have sent a request"
 
 
 @contextmanager
@@ -838,6 +867,29 @@ def test_while_it_stops_ping_says_so_and_nobody_is_refused(tmp_path: Path, holdi
         assert (code, "dropped" in errors) == (0, False)
 
 
+def test_requests_that_come_while_it_stops_are_answered(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path) as serve:
+        serve.ready().stop()
+        until(lambda: serve.ping().status_code == 503)
+        assert [serve.ask()["body"] for _ in range(20)] == [2] * 20
+        code, errors = serve.ended()
+        assert (code, "dropped" in errors) == (0, False)
+
+
+def test_clients_that_never_notice_do_not_keep_it(tmp_path: Path, baked: Path) -> None:
+    with serving(tmp_path, PETBOX_DRAIN_SECONDS="3") as serve:
+        serve.ready().stop()
+        until(lambda: serve.ping().status_code == 503)
+        until_refused(serve)
+        assert serve.ended()[0] == 0
+
+
+def until_refused(serve: Serve) -> None:
+    with contextlib.suppress(requests.ConnectionError):
+        while serve.ask():
+            pass
+
+
 def test_none_of_two_hundred_in_flight_is_lost(tmp_path: Path, baked: Path) -> None:
     with serving(tmp_path, SAGEMAKER_TFS_INSTANCE_COUNT="2") as serve:
         serve.ready()
@@ -878,9 +930,7 @@ def test_asked_twice_it_drops_all_at_once(tmp_path: Path, holding: None) -> None
             serve.stop()
             until(lambda: serve.ping().status_code == 503)
             serve.stop()
-            begin = time.monotonic()
             code, errors = serve.ended()
-            assert time.monotonic() - begin < 2
         assert (code, statuses) == (143, [0])
         assert "second signal: requests in flight are dropped" in errors
 

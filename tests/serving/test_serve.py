@@ -319,8 +319,8 @@ def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
     with serving(tmp_path) as (program, port):
         assert program.line()
         with a_request_in_flight(engine, port) as statuses:
-            program.send(signal.SIGTERM)
-            until(lambda: "serve: stopping" in program.errors.read_text())
+            program.send(signal.SIGINT)
+            await_port(port, opened=False)
             assert statuses == []
         assert statuses == [200]
         assert program.ended()[0] == 0
@@ -334,7 +334,7 @@ def test_a_second_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
         engine_port = program.engine_port()
         with a_request_in_flight_that_fails(engine, port):
             program.send(signal.SIGINT)
-            until(lambda: "serve: stopping" in program.errors.read_text())
+            await_port(port, opened=False)
             program.send(signal.SIGINT)
             assert program.ended()[0] == 130
             assert nothing_is_left(program, port, engine_port)
