@@ -38,7 +38,6 @@ class LogTail:
         return sorted(self._read_to)
 
     def new(self) -> list[Line]:
-        """The lines written since the last call."""
         with session.calling(f"log group {self._group}"):
             try:
                 self._find_streams()

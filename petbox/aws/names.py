@@ -23,10 +23,10 @@ INSTANCE = re.compile(r"ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+")
 TAG = re.compile(r"[\w\s.:/=+@-]*")
 
 
-def check_name(text: str) -> None:
+def check_name(text: str, longest: int = 63) -> None:
     """Checks the name of a job, a model, an endpoint or its configuration."""
-    if len(text) > 63:
-        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is 63")
+    if len(text) > longest:
+        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {longest}")
     if not NAME.fullmatch(text):
         raise ValueError(
             f"{text!r} is not a valid SageMaker name; "

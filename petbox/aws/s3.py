@@ -28,7 +28,6 @@ CHANGED = (-1, -1)  # no size and time of any file
 
 
 def folder_at(text: str) -> S3Address:
-    """The folder at the address `text`."""
     try:
         return S3Address.parse(text).folder
     except ValueError as error:
@@ -50,14 +49,14 @@ def fetch(source: S3Address, folder: Path) -> int:
     Skips files that are in `folder` in full size, so that an interrupted fetch resumes.
     """
     s3 = session.Account().client("s3")
-    there = dict(_files_under(s3, source))
-    if not there and source.key:  # perhaps the address of one file
+    remote = dict(_files_under(s3, source))
+    if not remote and source.key:  # perhaps the address of one file
         parent, _, name = source.key.rstrip("/").rpartition("/")
         source = S3Address(source.bucket, f"{parent}/" if parent else "")
-        there = {key: size for key, size in _files_under(s3, source, name) if key == name}
-    missing = {key: size for key, size in there.items() if _size(_inside(folder, key)) != size}
+        remote = {key: size for key, size in _files_under(s3, source, name) if key == name}
+    missing = {key: size for key, size in remote.items() if _size(_inside(folder, key)) != size}
     if not missing:
-        return len(there)
+        return len(remote)
     total = sum(missing.values())
     say(f"fetching {source}: {len(missing)} files, {megabytes(total)}")
     with meter("fetch", total) as at:
@@ -68,11 +67,10 @@ def fetch(source: S3Address, folder: Path) -> int:
             with session.calling(f"{source}{key}"):
                 # boto3 writes to a temporary name beside it and renames
                 s3.download_file(source.bucket, source.key + key, str(path), Callback=count)
-    return len(there)
+    return len(remote)
 
 
 def send(folder: Path, target: S3Address) -> None:
-    """Sends all files in `folder`."""
     s3 = session.Account().client("s3")
     files = sorted(_files(folder))
     total = sum(path.stat().st_size for path in files)
@@ -115,12 +113,12 @@ class Mirror:
     def __init__(self, folder: Path, target: S3Address) -> None:
         self._folder, self._target = folder, target
         self._s3 = session.Account().client("s3")
-        there = dict(_files_under(self._s3, target))  # fetched from there
+        remote = dict(_files_under(self._s3, target))  # fetched from there
         # Sizes and times, by name. A list's size does not show a change, so it is sent again.
         self._sent = {
-            name: mark if there[name] == mark[0] and Path(name).name != LIST else CHANGED
+            name: mark if remote[name] == mark[0] and Path(name).name != LIST else CHANGED
             for name, mark in self._marks().items()
-            if name in there
+            if name in remote
         }
 
     def lists(self) -> dict[str, tuple[int, int]]:

@@ -71,9 +71,9 @@ def _digest(title: str, names: dict[Path, str], size: int) -> str:
 def send(planned: Upload, s3: Any) -> None:
     """Uploads what is not there yet, with progress."""
     under = objects(s3, S3Address.parse(planned.address))
-    there = {str(one): item["Size"] for one, item in under}
+    remote = {str(one): item["Size"] for one, item in under}
     # An object appears only when it is complete, so comparing sizes is enough.
-    missing = {to: p for to, p in planned.files.items() if there.get(to) != p.stat().st_size}
+    missing = {to: p for to, p in planned.files.items() if remote.get(to) != p.stat().st_size}
     if not missing:
         say(f"{planned.address}: already uploaded")
         return

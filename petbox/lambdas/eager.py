@@ -31,7 +31,6 @@ class Eager(Generic[T]):
             wait([self._future], seconds)
 
     def result(self) -> T:
-        """Waits until it is done."""
         future = self._future = self._future or self._pool.submit(self._work)
         try:
             return future.result()

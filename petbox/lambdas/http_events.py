@@ -31,7 +31,7 @@ from petbox.client.detections import Detections
 from petbox.client.detector import Detector
 from petbox.errors import Busy, DataError, InvalidImage, PetboxError
 from petbox.lambdas import settings
-from petbox.lambdas.answer import answer
+from petbox.lambdas.summary import summary
 
 PATH = "/detect"
 FIELD = "img"
@@ -59,17 +59,15 @@ class HttpEvents:
         origins = settings.listed("CORS_ORIGINS")
         self._rest = self._app(APIGatewayRestResolver, origins)
         self._http = self._app(APIGatewayHttpResolver, origins)
-        logged = self._logger.inject_lambda_context(self._metrics.log_metrics(self._respond))
-        self._respond_logged = logged
+        counted = self._metrics.log_metrics(self._respond)
+        self._respond_logged = self._logger.inject_lambda_context(counted)
 
-    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        response: dict[str, Any] = self._respond_logged(event, context)
-        return response
+    def __call__(self, event: dict[str, Any], context: Any) -> Any:
+        return self._respond_logged(event, context)
 
-    def _respond(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+    def _respond(self, event: dict[str, Any], context: Any) -> Any:
         app = self._http if event.get("version") == "2.0" else self._rest
-        response: dict[str, Any] = app(event, context)
-        return response
+        return app(event, context)
 
     def _app(self, resolver: Any, origins: Sequence[str]) -> Any:
         cors = CORSConfig(origins[0], list(origins[1:]), max_age=600) if origins else None
@@ -87,7 +85,7 @@ class HttpEvents:
         self._count("Pictures")
         if draw:
             return Response(HTTPStatus.OK, "image/jpeg", _within_lambdas_limit(found))
-        return _json(HTTPStatus.OK, answer(found))
+        return _json(HTTPStatus.OK, summary(found))
 
     def _reject(self, error: PetboxError) -> Response[str | bytes]:
         """The response to an invalid request, or when the detector fails."""

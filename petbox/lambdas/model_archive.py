@@ -47,8 +47,8 @@ def fetched(address: str, sha256: str, into: Path) -> Path:
     except ValueError as error:
         raise ModelError(str(error)) from error
     given = _given(sha256)
-    if given is not None and (there := _folder(into, given)).is_dir():
-        return there  # from an earlier start in this container
+    if given is not None and (folder := _folder(into, given)).is_dir():
+        return folder  # from an earlier start in this container
     s3 = session.Account().client("s3")
     with session.calling(address):
         response = s3.get_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")

@@ -51,7 +51,6 @@ class Arrival:
 
 
 def result_key(results: str, key: str) -> str:
-    """The key of the result for the image at `key`."""
     return f"{results}{key}.json"
 
 

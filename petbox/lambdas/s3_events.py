@@ -27,8 +27,8 @@ from petbox.client.detector import Detector
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.lambdas import results as lambdas_results
 from petbox.lambdas import settings
-from petbox.lambdas.answer import answer
 from petbox.lambdas.results import Arrival, Results
+from petbox.lambdas.summary import summary
 
 MOST_BYTES = 100 * MIB  # of an image, which the function holds in memory
 NAME_OF_REASON = "reason"
@@ -114,7 +114,7 @@ class S3Events:
             return
         found = self._detector.detect(encoded, name=str(arrival), min_score=self._min_score)
         jpeg = found.jpeg() if self._draw else None
-        if self._results.write(arrival, answer(found), jpeg):
+        if self._results.write(arrival, summary(found), jpeg):
             self._count("Pictures")
 
     def _fail(self, record: dict[str, Any], error: Exception) -> None:

@@ -40,5 +40,4 @@ def switch(name: str, default: bool = False) -> bool:
 
 
 def listed(name: str) -> list[str]:
-    """Comma-separated values."""
     return [value.strip() for value in text(name).split(",") if value.strip()]

@@ -146,9 +146,9 @@ def _results(
 
 def _read(s3: Any, bucket: str, key: str, etag: str) -> dict[str, Any] | None:
     with session.calling(f"s3://{bucket}/{key}"):
-        there = s3.get_object(Bucket=bucket, Key=key)
-        body = there["Body"].read()
-    if there["Metadata"].get(ETAG) != etag:
+        response = s3.get_object(Bucket=bucket, Key=key)
+        body = response["Body"].read()
+    if response["Metadata"].get(ETAG) != etag:
         return None
     result: dict[str, Any] = json.loads(body)
     return result

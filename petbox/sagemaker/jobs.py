@@ -26,33 +26,33 @@ ENDED = ("Completed", "Failed", "Stopped")
 class Kind:
     """The names that SageMaker and petbox have for jobs of one kind."""
 
-    word: str  # training or transform
+    noun: str  # training or transform
     command: str
     log_group: str
     instance: Callable[[Line], str]  # the name of the instance that wrote a line
 
     @property
     def _field(self) -> str:
-        return f"{self.word.title()}Job"
+        return f"{self.noun.title()}Job"
 
     def status(self, job: Described) -> str:
         return str(job[f"{self._field}Status"])
 
     def find(self, clients: Clients, name: str) -> Described | None:
-        describe = getattr(clients("sagemaker"), f"describe_{self.word}_job")
-        return describe_or_none(describe, f"{self.word} job {name}", **{f"{self._field}Name": name})
+        describe = getattr(clients("sagemaker"), f"describe_{self.noun}_job")
+        return describe_or_none(describe, f"{self.noun} job {name}", **{f"{self._field}Name": name})
 
     def get(self, clients: Clients, name: str) -> Described:
         if (job := self.find(clients, name)) is None:
             raise ServiceError(
-                f"{self.word} job {name}: not found in this account and region; "
-                f"see: aws sagemaker list-{self.word}-jobs"
+                f"{self.noun} job {name}: not found in this account and region; "
+                f"see: aws sagemaker list-{self.noun}-jobs"
             )
         return job
 
     def exists(self, name: str, status: str) -> ServiceError:
         return ServiceError(
-            f"{self.word} job {name}: exists already ({status}); "
+            f"{self.noun} job {name}: exists already ({status}); "
             f"follow it: {self.command} --follow {name}, or choose another --name"
         )
 
@@ -85,14 +85,14 @@ class Kind:
         """Raises for a job that failed or was stopped."""
         if (status := self.status(job)) != "Completed":
             why = f"failed: {reason(job)}" if status == "Failed" else stopped
-            raise ServiceError(f"{self.word} job {job[f'{self._field}Name']}: {why}{hint}")
+            raise ServiceError(f"{self.noun} job {job[f'{self._field}Name']}: {why}{hint}")
 
     def stop(self, clients: Clients, name: str) -> None:
         if (status := self.status(self.get(clients, name))) in ENDED:
-            say(f"{self.word} job {name}: has ended already ({status})")
+            say(f"{self.noun} job {name}: has ended already ({status})")
             return
-        with session.calling(f"{self.word} job {name}"):
-            getattr(clients("sagemaker"), f"stop_{self.word}_job")(**{f"{self._field}Name": name})
+        with session.calling(f"{self.noun} job {name}"):
+            getattr(clients("sagemaker"), f"stop_{self.noun}_job")(**{f"{self._field}Name": name})
         say(f"stopping {name} (up to two minutes); follow it: {self.command} --follow {name}")
 
     @contextmanager
@@ -116,21 +116,17 @@ class _Log:
     """Prints a job's new log lines, with the instance's name if there are several."""
 
     def __init__(self, tail: LogTail, instance: Callable[[Line], str]) -> None:
-        self._tail: LogTail | None = tail
-        self._instance = instance
-
-    @property
-    def readable(self) -> bool:
-        return self._tail is not None
+        self._tail, self._instance = tail, instance
+        self.readable = True
 
     def print_new(self) -> None:
-        if self._tail is None:
+        if not self.readable:
             return
         try:
             lines = self._tail.new()
         except session.Rejected as error:  # permission to start jobs may come without logs
             say(f"{error}; continuing without the log")
-            self._tail = None
+            self.readable = False
             return
         several = len(self._tail.streams) > 1
         for line in lines:

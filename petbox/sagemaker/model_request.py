@@ -13,15 +13,14 @@ from petbox.sagemaker.transform.options import TransformOptions
 
 def model_request(owner: str, options: UpOptions | TransformOptions) -> dict[str, Any]:
     """The model's name is that of its owner and a fingerprint."""
-    container: dict[str, Any] = {"Image": options.image}
-    if options.model_data is not None:
-        container["ModelDataUrl"] = options.model_data
-    if options.env:
-        container["Environment"] = aws_names.pairs(options.env)
-    content = {
-        "PrimaryContainer": container,
-        "ExecutionRoleArn": options.role,
-        **vpc_config(options),
-    }
+    content = names.present(
+        PrimaryContainer=names.present(
+            Image=options.image,
+            ModelDataUrl=options.model_data,
+            Environment=aws_names.pairs(options.env),
+        ),
+        ExecutionRoleArn=options.role,
+        VpcConfig=vpc_config(options),
+    )
     tags = names.tag_list(names.tags(owner, options.tag))
     return {"ModelName": names.with_fingerprint(owner, content), **content, "Tags": tags}

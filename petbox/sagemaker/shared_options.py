@@ -23,11 +23,9 @@ def check_vpc(options: Any) -> None:
 
 
 def vpc_config(options: Any) -> dict[str, Any]:
-    """The part of a request that names the VPC."""
-    if not options.subnet:
-        return {}
-    groups = list(options.security_group)
-    return {"VpcConfig": {"Subnets": list(options.subnet), "SecurityGroupIds": groups}}
+    return endpoint_names.present(
+        Subnets=list(options.subnet), SecurityGroupIds=list(options.security_group)
+    )
 
 
 def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[str]) -> bool:

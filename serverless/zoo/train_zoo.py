@@ -41,6 +41,7 @@ COLUMNS = (
 INPUTS = {**dict.fromkeys(COLUMNS.split(), YES_NO), "legs": (0, 2, 4, 5, 6, 8)}
 NAMES = ("mammal", "bird", "reptile", "fish", "amphibian", "insect", "invertebrate")
 MOMENTUM = 0.9
+LEAST = {"steps": 1, "folds": 2, "repeats": 1, "checkpoint_every": 1, "seed": 0}  # of the options
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,13 +92,7 @@ def main(options: Options) -> None:
 
 
 def check(options: Options) -> None:
-    for name, least in {
-        "steps": 1,
-        "folds": 2,
-        "repeats": 1,
-        "checkpoint_every": 1,
-        "seed": 0,
-    }.items():
+    for name, least in LEAST.items():
         if (value := getattr(options, name)) < least:
             raise DataError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
     if not 0 < options.learning_rate < math.inf:
@@ -109,21 +104,21 @@ def check(options: Options) -> None:
 # Data
 
 
-def read(place: str, scratch: Path) -> str:
-    path = Path(place)
-    if is_s3(place):
-        if aws_s3.fetch(aws_s3.folder_at(place), scratch) != 1:
-            raise DataError(f"{place}: must be one file in S3; give its full key")
+def read(source: str, scratch: Path) -> str:
+    path = Path(source)
+    if is_s3(source):
+        if aws_s3.fetch(aws_s3.folder_at(source), scratch) != 1:
+            raise DataError(f"{source}: must be one file in S3; give its full key")
         (path,) = (found for found in scratch.rglob("*") if found.is_file())
     if not path.is_file():
-        raise DataError(f"{place}: no such file; check the path")
+        raise DataError(f"{source}: no such file; check the path")
     try:
         return path.read_text()
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not a text file; give the zoo data as CSV") from error
+        raise DataError(f"{source}: not a text file; give the zoo data as CSV") from error
 
 
-def table(text: str, place: str) -> tuple[Ints, Ints]:
+def table(text: str, source: str) -> tuple[Ints, Ints]:
     """The animals' traits [rows, 16] and kinds [rows]."""
     allowed = {**INPUTS, "type": range(len(NAMES))}
     rows = []
@@ -132,16 +127,16 @@ def table(text: str, place: str) -> tuple[Ints, Ints]:
             continue
         cells = line.split(",")
         if len(cells) != len(allowed):
-            raise DataError(f"{place}: line {number} has {len(cells)} cells, not {len(allowed)}")
+            raise DataError(f"{source}: line {number} has {len(cells)} cells, not {len(allowed)}")
         for cell, (name, values) in zip(cells, allowed.items(), strict=True):
             if cell.strip() not in map(str, values):
                 allowed_here = ", ".join(map(str, values))
                 raise DataError(
-                    f"{place}: line {number}: {name} is {cell!r}, not one of {allowed_here}"
+                    f"{source}: line {number}: {name} is {cell!r}, not one of {allowed_here}"
                 )
         rows.append([int(cell) for cell in cells])
     if not rows:
-        raise DataError(f"{place}: contains no animals; give the zoo data as CSV")
+        raise DataError(f"{source}: contains no animals; give the zoo data as CSV")
     found = np.array(rows, np.int64)
     return found[:, :-1], found[:, -1]
 
@@ -185,7 +180,6 @@ def folds(of: Ints, kinds: Ints, count: int, generator: np.random.Generator) -> 
 
 
 def digest_of(text: str, options: Options) -> str:
-    """A short digest of everything that the result depends on."""
     parts: list[object] = [INPUTS, NAMES, MOMENTUM, options.steps, options.learning_rate]
     parts += [options.decay, options.folds, options.repeats, options.seed]
     return hashlib.sha256(repr((text, parts)).encode()).hexdigest()[:12]
@@ -229,7 +223,6 @@ class Models:
         return self.tf.nn.softmax(self.logits())
 
     def _update(self) -> None:
-        """One step of gradient descent with momentum, for all models."""
         tf, options = self.tf, self.options
         with tf.GradientTape() as tape:
             losses = tf.nn.softmax_cross_entropy_with_logits(self.targets, self.logits())
@@ -243,17 +236,17 @@ class Models:
         self.step.assign_add(1)
 
 
-def train(models: Models, folder: Path, place: S3Address, options: Options) -> None:
-    """Trains the remaining steps, with checkpoints in `folder` and at `place`."""
+def train(models: Models, folder: Path, target: S3Address, options: Options) -> None:
+    """Trains the remaining steps, with checkpoints in `folder` and at `target`."""
     tf, step = models.tf, models.step
-    aws_s3.fetch(place, folder)
+    aws_s3.fetch(target, folder)
     manager = tf.train.CheckpointManager(models.checkpoint, str(folder), max_to_keep=2)
     if manager.latest_checkpoint:
         try:
             models.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"{place}: cannot read its checkpoint; delete it") from error
-    mirror = aws_s3.Mirror(folder, place)
+            raise ModelError(f"{target}: cannot read its checkpoint; delete it") from error
+    mirror = aws_s3.Mirror(folder, target)
     kept = tuple(f"{Path(path).name}." for path in manager.checkpoints)
     for path in folder.glob("ckpt-*"):
         if not path.name.startswith(kept):  # left over by a process that was killed

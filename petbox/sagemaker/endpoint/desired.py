@@ -74,7 +74,7 @@ def _config(options: UpOptions, model: str) -> dict[str, Any]:
             "CaptureContentTypeHeader": {"JsonContentTypes": list(JSON)},
         }
     if options.async_ is not None:
-        content["AsyncInferenceConfig"] = _async(options, options.async_)
+        content["AsyncInferenceConfig"] = _async(options)
     name = names.with_fingerprint(options.name, content)
     if options.autoscale is not None:
         # Not in the fingerprint: changing the bounds needs no new configuration.
@@ -98,27 +98,24 @@ def _variant(options: UpOptions, model: str) -> dict[str, Any]:
     if options.async_ is None:
         # Images differ in cost; at random, one instance queues while another is idle.
         variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
-    for key, value in {
-        "InferenceAmiVersion": options.ami,
-        "ContainerStartupHealthCheckTimeoutInSeconds": options.health_timeout,
-        "ModelDataDownloadTimeoutInSeconds": options.download_timeout,
-    }.items():
-        if value is not None:
-            variant[key] = value
-    return variant
+    return variant | names.present(
+        InferenceAmiVersion=options.ami,
+        ContainerStartupHealthCheckTimeoutInSeconds=options.health_timeout,
+        ModelDataDownloadTimeoutInSeconds=options.download_timeout,
+    )
 
 
-def _async(options: UpOptions, output: str) -> dict[str, Any]:
-    output_config: dict[str, Any] = {"S3OutputPath": output}
-    if options.async_errors is not None:
-        output_config["S3FailurePath"] = options.async_errors
-    topics = {"SuccessTopic": options.notify_success, "ErrorTopic": options.notify_error}
-    if chosen := {key: topic for key, topic in topics.items() if topic is not None}:
-        output_config["NotificationConfig"] = chosen
-    config: dict[str, Any] = {"OutputConfig": output_config}
-    if options.async_concurrency is not None:
-        config["ClientConfig"] = {"MaxConcurrentInvocationsPerInstance": options.async_concurrency}
-    return config
+def _async(options: UpOptions) -> dict[str, Any]:
+    present = names.present
+    topics = present(SuccessTopic=options.notify_success, ErrorTopic=options.notify_error)
+    return present(
+        OutputConfig=present(
+            S3OutputPath=options.async_,
+            S3FailurePath=options.async_errors,
+            NotificationConfig=topics,
+        ),
+        ClientConfig=present(MaxConcurrentInvocationsPerInstance=options.async_concurrency),
+    )
 
 
 def _scaling(options: UpOptions) -> dict[str, Any]:
@@ -127,22 +124,16 @@ def _scaling(options: UpOptions) -> dict[str, Any]:
 
 
 def _policy(options: UpOptions) -> dict[str, Any]:
-    metric: dict[str, Any]
-    if options.async_ is None:
-        metric = {
-            "PredefinedMetricSpecification": {
-                "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
-            }
+    invocations = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    metric: dict[str, Any] = {"PredefinedMetricSpecification": invocations}
+    if options.async_ is not None:  # counts of completed calls do not show a queue
+        backlog = {
+            "MetricName": "ApproximateBacklogSizePerInstance",
+            "Namespace": "AWS/SageMaker",
+            "Dimensions": [{"Name": "EndpointName", "Value": options.name}],
+            "Statistic": "Average",
         }
-    else:  # the backlog: counts of completed calls do not show a queue
-        metric = {
-            "CustomizedMetricSpecification": {
-                "MetricName": "ApproximateBacklogSizePerInstance",
-                "Namespace": "AWS/SageMaker",
-                "Dimensions": [{"Name": "EndpointName", "Value": options.name}],
-                "Statistic": "Average",
-            }
-        }
+        metric = {"CustomizedMetricSpecification": backlog}
     return {
         **names.scaled(options.name),
         "PolicyName": names.POLICY,

@@ -96,11 +96,11 @@ def _kept(actual: Actual) -> list[str]:
     container = (actual.model or {}).get("PrimaryContainer", {})
     output_config = config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
     capture = config.get("DataCaptureConfig", {})
-    places = {
+    kept = {
         "captured requests and responses in": capture.get("DestinationS3Uri"),
         "responses in": output_config.get("S3OutputPath"),
         "failures in": output_config.get("S3FailurePath"),
         "the model": container.get("ModelDataUrl"),
         "the image": container.get("Image"),
     }
-    return [f"{what} {place}" for what, place in places.items() if place]
+    return [f"{what} {address}" for what, address in kept.items() if address]

@@ -65,8 +65,8 @@ def invoke(options: InvokeOptions) -> None:
         print(_asynchronous(options, headers))
         return
     body = _read(options.file)
-    answer, answered = _synchronous(options.name, body, headers)
-    _write(answer, answered, options.out)
+    response, response_type = _synchronous(options.name, body, headers)
+    _write(response, response_type, options.out)
 
 
 def _kind(options: InvokeOptions) -> str:
@@ -99,13 +99,13 @@ def _synchronous(name: str, body: bytes, headers: dict[str, str]) -> tuple[bytes
     runtime.meta.events.register("after-call.sagemaker-runtime.InvokeEndpoint", _raise_directly)
     with session.calling(f"endpoint {name}"):
         try:
-            answer = runtime.invoke_endpoint(EndpointName=name, Body=body, **headers)
+            response = runtime.invoke_endpoint(EndpointName=name, Body=body, **headers)
         except runtime.exceptions.ModelError as error:
-            said = error.response
-            status = int(said.get("OriginalStatusCode", 500))
-            text = said.get("OriginalMessage") or said["Error"].get("Message", "")
+            details = error.response
+            status = int(details.get("OriginalStatusCode", 500))
+            text = details.get("OriginalMessage") or details["Error"].get("Message", "")
             raise _error(f"endpoint {name}", status, text.encode()) from error
-        return bytes(answer["Body"].read()), str(answer.get("ContentType", ""))
+        return bytes(response["Body"].read()), str(response.get("ContentType", ""))
 
 
 def _raise_directly(http_response: Any, parsed: Any, **_: Any) -> None:
@@ -116,8 +116,8 @@ def _raise_directly(http_response: Any, parsed: Any, **_: Any) -> None:
 
 def _error(where: str, status: int, body: bytes) -> PetboxError:
     """The container's own error."""
-    said = wire.error(body) or body.decode("utf-8", "replace")
-    text = " ".join(said.split())[:1000] or "no reason given"
+    message = wire.error(body) or body.decode("utf-8", "replace")
+    text = " ".join(message.split())[:1000] or "no reason given"
     kind = WireError if status < 500 else ServiceError
     return kind(f"{where}: the container returned {status}: {text}")
 
@@ -126,20 +126,20 @@ def _asynchronous(options: InvokeOptions, headers: dict[str, str]) -> str:
     """The address in S3 where the response will be."""
     runtime = Account().client("sagemaker-runtime")
     with session.calling(f"endpoint {options.name}"):
-        answer = runtime.invoke_endpoint_async(
+        response = runtime.invoke_endpoint_async(
             EndpointName=options.name, InputLocation=options.file, **headers
         )
-    return str(answer["OutputLocation"])
+    return str(response["OutputLocation"])
 
 
-def _write(answer: bytes, kind: str, out: Path | None) -> None:
+def _write(response: bytes, kind: str, out: Path | None) -> None:
     if out is not None:
         with product(out, replace=True) as partial:
-            partial.write_bytes(answer)
+            partial.write_bytes(response)
         print(out)
         return
     if kind.startswith("image/") and sys.stdout.isatty():
         raise DataError("the response is an image; pass --out FILE")
-    sys.stdout.buffer.write(answer)
-    if answer[-1:] != b"\n" and not kind.startswith("image/"):
+    sys.stdout.buffer.write(response)
+    if response[-1:] != b"\n" and not kind.startswith("image/"):
         sys.stdout.buffer.write(b"\n")

@@ -25,9 +25,7 @@ POLICY = "petbox"  # of scaling
 
 def check(text: str) -> None:
     """Checks an endpoint's name, which must leave room for the fingerprint."""
-    aws_names.check_name(text)
-    if len(text) > LONGEST:
-        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST}")
+    aws_names.check_name(text, LONGEST)
 
 
 def with_fingerprint(name: str, content: Mapping[str, Any]) -> str:
@@ -60,6 +58,11 @@ def scaled(name: str) -> dict[str, str]:
 
 def tags(owner: str, given: Sequence[str]) -> dict[str, str]:
     return {**aws_names.pairs(given), OWNER: owner}
+
+
+def present(**fields: Any) -> dict[str, Any]:
+    """A part of a request: the fields that have a value."""
+    return {key: value for key, value in fields.items() if value not in (None, {}, [])}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

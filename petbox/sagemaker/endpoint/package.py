@@ -41,7 +41,6 @@ class PackageOptions(Checked):
 
 
 def package(options: PackageOptions) -> None:
-    """Prints the archive's address, which `petbox endpoint up --model-data` takes."""
     members = files(options.model)
     address = _address(options.model.resolve(), options.to)
     with tempfile.TemporaryDirectory(prefix="petbox-package-") as folder:

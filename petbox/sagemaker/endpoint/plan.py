@@ -20,7 +20,7 @@ ENDED = ("Failed", "OutOfService", "Deleting")  # an endpoint that can only be d
 
 @dataclass(frozen=True)
 class Call:
-    """A call of boto3; `what` says in words what it is about."""
+    """A call of boto3; `what` names its subject in messages."""
 
     service: str
     operation: str
@@ -49,7 +49,7 @@ Step = Call | Wait
 
 def plan(desired: Desired, actual: Actual) -> list[Step]:
     """The steps to `desired`, and to delete what petbox created for it before."""
-    _refuse(desired, actual)
+    _reject_impossible(desired, actual)
     steps: list[Step] = []
     if actual.endpoint is None or actual.status in ENDED:
         steps += _delete_endpoint(desired.name, actual)
@@ -70,7 +70,7 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
 def removal(name: str, actual: Actual) -> list[Step]:
     """The steps that delete all that petbox created."""
     if actual.endpoint is not None:
-        _refuse_foreign(name, actual)
+        _reject_foreign(name, actual)
     steps = [*_delete_endpoint(name, actual), *_delete_parts(actual.configs, actual.models)]
     if actual.schedule is not None:
         steps.append(_delete_schedule(name))
@@ -78,7 +78,6 @@ def removal(name: str, actual: Actual) -> list[Step]:
 
 
 def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
-    """Deletes the endpoint and its scaling."""
     yield from _unscale(name, actual)
     if actual.endpoint is None:
         return
@@ -88,10 +87,10 @@ def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
     yield Wait(GONE)
 
 
-def _refuse(desired: Desired, actual: Actual) -> None:
+def _reject_impossible(desired: Desired, actual: Actual) -> None:
     if actual.endpoint is None:
         return
-    _refuse_foreign(desired.name, actual)
+    _reject_foreign(desired.name, actual)
     if actual.status == "UpdateRollbackFailed":
         raise ServiceError(
             f"endpoint {desired.name}: an update and its rollback failed; "
@@ -107,7 +106,7 @@ def _refuse(desired: Desired, actual: Actual) -> None:
         )
 
 
-def _refuse_foreign(name: str, actual: Actual) -> None:
+def _reject_foreign(name: str, actual: Actual) -> None:
     if actual.tags.get(names.OWNER) != name:
         raise ServiceError(
             f"endpoint {name}: was not created by petbox (no tag {names.OWNER}={name}) "

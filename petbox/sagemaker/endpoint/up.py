@@ -42,11 +42,11 @@ def up(options: UpOptions) -> None:
     account = Account()
     account.check_image_region(options.image)
     clients = account.client
-    name, wish = options.name, desired(options, datetime.now(timezone.utc))
+    name, target = options.name, desired(options, datetime.now(timezone.utc))
     actual = describe(clients, name)
     for why in actual.unseen:
         say(f"{why}; assuming that there is none")
-    steps = plan(wish, actual)
+    steps = plan(target, actual)
     if options.dry_run:
         show(steps)
         return
@@ -54,7 +54,7 @@ def up(options: UpOptions) -> None:
     apply = Apply(clients, name, lambda: time.sleep(options.every))
     with _reporting_progress(name, apply):
         apply.all(steps)
-    expires = None if wish.schedule is None else expiry.end_of(wish.schedule)
+    expires = None if target.schedule is None else expiry.end_of(target.schedule)
     if expires:
         say(f"{name} expires at {expires} and is deleted then")
     say(

@@ -86,14 +86,14 @@ def _planned(options: TrainJobOptions, name: str) -> tuple[dict[str, Any], list[
     output = options.output.rstrip("/")
     uploads = []
 
-    def place(source: str, kind: str) -> str:
+    def address_of(source: str, kind: str) -> str:
         if is_s3(source):
             return source
         uploads.append(upload(Path(source), f"{output}/{kind}"))
         return uploads[-1].address
 
-    data = place(options.data, "data")
-    init = None if options.init is None else place(options.init, "init")
+    data = address_of(options.data, "data")
+    init = None if options.init is None else address_of(options.init, "init")
     return plan(options, name, data, init), uploads
 
 

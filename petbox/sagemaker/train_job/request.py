@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from petbox.aws import names as aws_names
 from petbox.cli.options import Json, Value, at_least, check, flag
 from petbox.sagemaker import shared_options as shared
-from petbox.sagemaker.endpoint.names import tag_list
+from petbox.sagemaker.endpoint.names import present, tag_list
 from petbox.training.log_lines import METRICS
 
 MOST_HYPERPARAMETERS = 100
@@ -133,34 +133,31 @@ def plan(options: TrainJobOptions, name: str, data: str, init: str | None = None
     channels = [_channel("training", data if data.endswith("/") else f"{data}/")]
     if init is not None:
         channels.append(_channel("init", init))  # a file, or the prefix of a checkpoint's files
-    request: dict[str, Any] = {
-        "TrainingJobName": name,
-        "RoleArn": options.role,
-        "AlgorithmSpecification": {
+    checkpoints = options.checkpoints
+    if checkpoints is None and options.spot:  # or an interruption would lose everything
+        checkpoints = f"{output}/{name}/checkpoints/"
+    return present(
+        TrainingJobName=name,
+        RoleArn=options.role,
+        AlgorithmSpecification={
             "TrainingImage": options.image,
             "TrainingInputMode": "File",
             "MetricDefinitions": [{"Name": key, "Regex": regex} for key, regex in METRICS.items()],
         },
-        "HyperParameters": aws_names.pairs(options.hyperparameter),
-        "InputDataConfig": channels,
-        "OutputDataConfig": {"S3OutputPath": output},
-        "ResourceConfig": {
+        HyperParameters=aws_names.pairs(options.hyperparameter),
+        InputDataConfig=channels,
+        OutputDataConfig={"S3OutputPath": output},
+        ResourceConfig={
             "InstanceType": options.instance_type,
             "InstanceCount": options.instance_count,
             "VolumeSizeInGB": options.volume_gb,
         },
-        "StoppingCondition": _stopping(options),
-        "EnableManagedSpotTraining": options.spot,
-        **shared.vpc_config(options),
-    }
-    checkpoints = options.checkpoints
-    if checkpoints is None and options.spot:  # or an interruption would lose everything
-        checkpoints = f"{output}/{name}/checkpoints/"
-    if checkpoints is not None:
-        request["CheckpointConfig"] = {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS}
-    if options.tag:
-        request["Tags"] = tag_list(aws_names.pairs(options.tag))
-    return request
+        StoppingCondition=_stopping(options),
+        EnableManagedSpotTraining=options.spot,
+        CheckpointConfig=checkpoints and {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS},
+        VpcConfig=shared.vpc_config(options),
+        Tags=tag_list(aws_names.pairs(options.tag)),
+    )
 
 
 def _channel(name: str, address: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,27 +30,15 @@ NOT_OURS = re.compile(r"sagemaker_\w+|_tuning_objective_metric|model_dir")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-@dataclass(frozen=True)
-class Places:
+class JobPaths:
     """The contract's files and folders."""
 
-    root: Path
-
-    @property
-    def data(self) -> Path:
-        return self.root / "input/data"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.root / "model"
-
-    @property
-    def results(self) -> Path:
-        return self.root / "output/data"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "input/data"
+        self.checkpoints = root / "checkpoints"
+        self.model = root / "model"
+        self.results = root / "output/data"
 
     def config(self, name: str) -> dict[str, Any] | None:
         """One of the configuration files; None where there is none."""
@@ -127,11 +115,10 @@ def _split(text: str) -> list[str]:
 # Channels
 
 
-def channels(places: Places) -> dict[str, Path]:
-    """The folders of the channels, by name."""
-    stated = places.config("inputdataconfig")
+def channels(paths: JobPaths) -> dict[str, Path]:
+    stated = paths.config("inputdataconfig")
     if stated is None:
-        folders = places.data.iterdir() if places.data.is_dir() else ()
+        folders = paths.data.iterdir() if paths.data.is_dir() else ()
         return {folder.name: folder for folder in sorted(folders) if folder.is_dir()}
     for name, channel in stated.items():
         mode = channel.get("TrainingInputMode", "File")
@@ -146,11 +133,10 @@ def channels(places: Places) -> dict[str, Path]:
             raise DataError(
                 f"channel {name}: RecordIO is not supported; use RecordWrapperType None"
             )
-    return {name: places.data / name for name in stated}
+    return {name: paths.data / name for name in stated}
 
 
 def channel(found: Mapping[str, Path], names: Sequence[str]) -> Path | None:
-    """The channel with one of the `names`."""
     given = [name for name in names if name in found]
     if len(given) > 1:
         raise DataError(f"channels {' and '.join(given)} mean the same; give one of them")

@@ -28,7 +28,7 @@ from petbox.errors import DataError, PetboxError
 from petbox.sagemaker.training_container import channels as channel_files
 from petbox.sagemaker.training_container import contract, stage
 from petbox.sagemaker.training_container import hosts as job_hosts
-from petbox.sagemaker.training_container.contract import Places
+from petbox.sagemaker.training_container.contract import JobPaths
 from petbox.sagemaker.training_container.hosts import Hosts
 from petbox.training import runs
 from petbox.training.options import TrainOptions
@@ -68,7 +68,7 @@ PHOTOS = ("boxes", "classes", "test_share", "leave_out_broken")  # for train/mak
 
 @dataclass(frozen=True)
 class Job:
-    places: Places
+    paths: JobPaths
     stages: Path  # the folder of the programs
     own: JobOptions
     trainer: Any  # a Training
@@ -76,7 +76,7 @@ class Job:
 
     @property
     def run(self) -> Path:
-        return self.places.checkpoints / "run"
+        return self.paths.checkpoints / "run"
 
     def stage(self, program: str, *arguments: object, **environment: str) -> None:
         scratch().mkdir(parents=True, exist_ok=True)
@@ -86,13 +86,13 @@ class Job:
 
 def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:
     """Does the job under /opt/ml; writes the reason of a failure there for SageMaker."""
-    places = Places(Path(os.environ.get(ROOT, "/opt/ml")))
+    paths = JobPaths(Path(os.environ.get(ROOT, "/opt/ml")))
     try:
-        job = parse(places, argv, stages, about)
+        job = parse(paths, argv, stages, about)
         work(job)
     except Exception as error:
         kind = "" if isinstance(error, PetboxError) else f"{type(error).__name__}: "
-        places.fail(f"{kind}{error}")
+        paths.fail(f"{kind}{error}")
         raise
 
 
@@ -101,13 +101,13 @@ def work(job: Job) -> None:
     if target and len(job.hosts.names) > 1:
         raise DataError("--output: is for one host; for several, SageMaker sends what was made")
     if job.hosts.leads:
-        outputs.reject_existing(job.places.model / VERSION)
-    channels = contract.channels(job.places)
-    source = images(job, channels)
+        outputs.reject_existing(job.paths.model / VERSION)
+    channels = contract.channels(job.paths)
+    source = training_folder(job, channels)
     held_out = contract.channel(channels, ("validation",))
     photos = channel_files.photos(source, held_out)
-    weights = initial(job, channels)
-    checkpoints = job.places.checkpoints
+    weights = initial_weights(job, channels)
+    checkpoints = job.paths.checkpoints
     if target and not any(checkpoints.glob("*")):
         s3.fetch(target / "checkpoints", checkpoints)
     same_job(job)
@@ -118,9 +118,9 @@ def work(job: Job) -> None:
     if job.hosts.leads:
         finish(job, folder)
         if target:
-            s3.send(job.places.results, target / "output")
-            s3.send(job.places.model, target / "model")
-        print(job.places.model / VERSION)
+            s3.send(job.paths.results, target / "output")
+            s3.send(job.paths.model, target / "model")
+        print(job.paths.model / VERSION)
 
 
 # Options
@@ -133,48 +133,49 @@ class Parser(argparse.ArgumentParser):
         raise DataError(message)
 
 
-def parse(places: Places, argv: Sequence[str], stages: Path, about: str) -> Job:
+def parse(paths: JobPaths, argv: Sequence[str], stages: Path, about: str) -> Job:
     parser = Parser(
         "train", description=about, formatter_class=options.HelpFormatter, allow_abbrev=False
     )
     for config in (JobOptions, Training):
         options.add_arguments(parser, config)
-    stated = places.config("hyperparameters") or {}
+    stated = paths.config("hyperparameters") or {}
     hyperparameters = contract.arguments(stated, JobOptions, Training)
     flags = argv[1:] if argv[:1] == ["train"] else argv  # SageMaker starts every image with it
     given = parser.parse_args([*hyperparameters, *flags])
-    hosts = job_hosts.read(places.config("resourceconfig"))
+    hosts = job_hosts.read(paths.config("resourceconfig"))
     own, trainer = options.filled(JobOptions, given), options.filled(Training, given)
-    return Job(places, stages, own, trainer, hosts)
+    return Job(paths, stages, own, trainer, hosts)
 
 
-def images(job: Job, channels: dict[str, Path]) -> Path:
-    """The folder to train on."""
-    place = job.own.training
-    if place is None:
+def training_folder(job: Job, channels: dict[str, Path]) -> Path:
+    source = job.own.training
+    if source is None:
         folder = contract.channel(channels, ("training", "train"))
         if folder is None:
             raise DataError(
-                f"{job.places.data}: no channel `training`; found: "
+                f"{job.paths.data}: no channel `training`; found: "
                 f"{', '.join(channels) or 'nothing'}; name one so, or mount a folder there"
             )
         return folder
-    if not is_s3(place):
-        return Path(place).absolute()
-    return _fetched(place, "training", "name a prefix with photos or records")
+    if not is_s3(source):
+        return Path(source).absolute()
+    return _fetched(source, "training", "name a prefix with photos or records")
 
 
-def initial(job: Job, channels: dict[str, Path]) -> str | None:
+def initial_weights(job: Job, channels: dict[str, Path]) -> str | None:
     """The initial weights: those of --init, or the channel's."""
-    place: str | None = job.trainer.init
+    source: str | None = job.trainer.init
     folder = contract.channel(channels, ("init", "model"))
-    if place is None:
+    if source is None:
         return str(channel_files.weights(folder)) if folder else None
     if folder:
-        raise DataError(f"init {place}: there is a channel {folder.name} as well; give one of them")
-    if not is_s3(place):
-        return place
-    folder = _fetched(place, "init", "name weights, or a prefix with a checkpoint")
+        raise DataError(
+            f"init {source}: there is a channel {folder.name} as well; give one of them"
+        )
+    if not is_s3(source):
+        return source
+    folder = _fetched(source, "init", "name weights, or a prefix with a checkpoint")
     return str(channel_files.weights(folder))
 
 
@@ -190,14 +191,14 @@ def _fetched(address: str, name: str, hint: str) -> Path:
 
 def same_job(job: Job) -> None:
     """Rejects the checkpoints of a job with other options."""
-    note = job.places.checkpoints / NOTE
+    note = job.paths.checkpoints / NOTE
     if not note.is_file():
         return
     saved, given = json.loads(note.read_text(encoding="utf-8")), noted(job)
     for name in given.keys() & saved.keys():
         if given[name] != saved[name]:
             raise DataError(
-                f"{job.places.checkpoints}: holds a job with {name.rstrip('_')} {saved[name]}, "
+                f"{job.paths.checkpoints}: holds a job with {name.rstrip('_')} {saved[name]}, "
                 f"not {given[name]}; set the same, or keep the new job's checkpoints elsewhere"
             )
 
@@ -228,7 +229,7 @@ def train(job: Job, folder: Path, weights: str | None) -> None:
         return
     if job.hosts.leads:
         outputs.remove(job.run)  # without its list, which is sent last, it is incomplete
-        with outputs.product(job.places.checkpoints / NOTE, replace=True) as partial:
+        with outputs.product(job.paths.checkpoints / NOTE, replace=True) as partial:
             partial.write_text(json.dumps(noted(job), indent=1) + "\n", encoding="utf-8")
     job.hosts.wait()
     chosen = dataclasses.replace(job.trainer, init=weights, pipeline_config=configuration(job))
@@ -245,23 +246,22 @@ def configuration(job: Job) -> Path | None:
     named: Path | None = job.trainer.pipeline_config
     if named is None:
         return None
-    inside = job.places.data / named
+    inside = job.paths.data / named
     return inside if inside.is_file() else named.absolute()
 
 
 def finish(job: Job, folder: Path) -> None:
-    """Metrics and the model, once training is done."""
     if records.read_info(folder).pictures.get("test"):
         job.stage("train/evaluate.py", "--run", job.run, "--records", folder)
     else:
         say("no images were held out, so there are no metrics")
-    job.places.results.mkdir(parents=True, exist_ok=True)
+    job.paths.results.mkdir(parents=True, exist_ok=True)
     for pattern in (runs.evaluation(), "*.png"):
         for file in job.run.glob(pattern):
-            shutil.copy(file, job.places.results)
+            shutil.copy(file, job.paths.results)
     job.stage(
         "export/exporter_savedmodel.py",
-        *("--run", job.run, "--out", job.places.model / VERSION),
+        *("--run", job.run, "--out", job.paths.model / VERSION),
         f"--min-score={job.own.min_score}",
     )
 

@@ -109,7 +109,6 @@ def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
 
 
 def _delete_model(clients: Clients, job: str) -> None:
-    """Deletes the model that was created for this job."""
     sagemaker = clients("sagemaker")
     made = made_for(owner(job), models(sagemaker, owner(job)))
     calls = [Call("sagemaker", "delete_model", {"ModelName": one}, f"model {one}") for one in made]

@@ -19,9 +19,7 @@ SHARED = ("every", "json")
 
 
 def _check_name(text: str) -> None:
-    aws_names.check_name(text)
-    if len(text) > LONGEST_NAME:
-        raise ValueError(f"{text!r} has {len(text)} characters; the maximum is {LONGEST_NAME}")
+    aws_names.check_name(text, LONGEST_NAME)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ def plan(options: TransformOptions, job: str, kind: str, model: str | None) -> l
         model = str(request["ModelName"])
         calls.append(Call("sagemaker", "create_model", request, f"model {model}"))
     request = _job(options, job, kind, model)
-    if options.tag:
-        request["Tags"] = names.tag_list(aws_names.pairs(options.tag))
     calls.append(Call("sagemaker", "create_transform_job", request, f"transform job {job}"))
     return calls
 
@@ -34,28 +32,22 @@ def owner(job: str) -> str:
 def _job(options: TransformOptions, job: str, kind: str, model: str) -> dict[str, Any]:
     lines = kind == LINES
     # Strategy and size of a call are the container's own (GET /execution-parameters).
-    output: dict[str, Any] = {
-        "S3OutputPath": str(options.destination).rstrip("/"),
-        "AssembleWith": "Line" if lines else "None",
-    }
-    if accept := options.accept or (LINES if lines else None):
-        output["Accept"] = accept
-    request: dict[str, Any] = {
-        "TransformJobName": job,
-        "ModelName": model,
-        "TransformInput": {
-            "DataSource": {
-                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": options.source},
-            },
-            "ContentType": kind,
-            "SplitType": "Line" if lines else "None",
-        },
-        "TransformOutput": output,
-        "TransformResources": {
+    output = names.present(
+        S3OutputPath=str(options.destination).rstrip("/"),
+        AssembleWith="Line" if lines else "None",
+        Accept=options.accept or (LINES if lines else None),
+    )
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": options.source}}
+    split = "Line" if lines else "None"
+    return names.present(
+        TransformJobName=job,
+        ModelName=model,
+        TransformInput={"DataSource": source, "ContentType": kind, "SplitType": split},
+        TransformOutput=output,
+        TransformResources={
             "InstanceType": options.instance_type,
             "InstanceCount": options.instance_count,
         },
-    }
-    if options.concurrency is not None:
-        request["MaxConcurrentTransforms"] = options.concurrency
-    return request
+        MaxConcurrentTransforms=options.concurrency,
+        Tags=names.tag_list(aws_names.pairs(options.tag)),
+    )

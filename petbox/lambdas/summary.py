@@ -1,4 +1,4 @@
-"""What the Lambda functions respond with for one image."""
+"""The detections of one image, as the Lambda functions return them in JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from petbox.client.detections import Detections
 
 
-def answer(found: Detections) -> dict[str, Any]:
+def summary(found: Detections) -> dict[str, Any]:
     """The best detection first, boxes in fractions of the upright image."""
     best = found[0] if found else None
     return {
