@@ -22,7 +22,7 @@ TUTORIALS = "Without the SDK"  # the heading above the request that tutorials sh
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A detector whose boxes follow from the picture's size, behind nginx."""
+    """A detector whose boxes follow from the image's size, behind nginx."""
     folder = tmp_path_factory.mktemp("front")
     tiny_detector(folder / "model" / "1", named=True)
     with (
@@ -72,7 +72,7 @@ def test_each_image_gets_its_own_boxes_with_eight_under_way(
 def test_a_container_called_as_an_endpoint_takes_what_an_endpoint_takes(
     url: str, tmp_path: Path
 ) -> None:
-    """It cannot be asked whether it is serverless, which is no reason to ask nothing else."""
+    """Its description is not available, so the usual limit is assumed."""
     Image.effect_noise((2500, 1800), 90).save(tmp_path / "noise.png", compress_level=0)
     words = ("--endpoint", "pets", "--json", "--min-score", "0")
     done = petbox("detect", tmp_path / "noise.png", *words, env=settings(url))

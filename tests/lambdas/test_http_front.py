@@ -87,7 +87,7 @@ def detector() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="module")
-def ask(
+def call(
     fronts: dict[str, Path], detector: Peer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Function]:
     folder = tmp_path_factory.mktemp("http_front")
@@ -111,9 +111,9 @@ def ask(
     ids=["jpeg", "x-image", "png", "form", "form-of-two", "nameless", "b64", "b64-lines"],
 )
 def test_an_image_is_found_in_whichever_way_it_is_sent(
-    ask: Function, version: str, body: bytes | str, kind: str
+    call: Function, version: str, body: bytes | str, kind: str
 ) -> None:
-    response = ask(request(version, body, kind))
+    response = call(request(version, body, kind))
     assert response["statusCode"] == 200, response
     assert headers(response)["Content-Type"] == "application/json"
     assert not response["isBase64Encoded"]
@@ -132,9 +132,9 @@ def test_an_image_is_found_in_whichever_way_it_is_sent(
 
 
 def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
-    ask: Function, detector: Peer
+    call: Function, detector: Peer
 ) -> None:
-    ask(request("v1", form(("img", JPEG, FILE)), FORM))
+    call(request("v1", form(("img", JPEG, FILE)), FORM))
     received = detector.asked[-1]
     assert received.path == "/endpoints/pets/invocations"
     (instance,) = json.loads(received.body)["instances"]
@@ -142,10 +142,10 @@ def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_min_score_sets_the_lowest_score(ask: Function, version: str) -> None:
+def test_min_score_sets_the_lowest_score(call: Function, version: str) -> None:
     scores = {
         query: [
-            one["score"] for one in content(ask(request(version, JPEG, query=query)))["detections"]
+            one["score"] for one in content(call(request(version, JPEG, query=query)))["detections"]
         ]
         for query in ("min_score=0.1", "min_score=0.9", "min_score=1")
     }
@@ -154,13 +154,13 @@ def test_min_score_sets_the_lowest_score(ask: Function, version: str) -> None:
         "min_score=0.9": [0.987654328],
         "min_score=1": [],
     }
-    nothing = content(ask(request(version, JPEG, query="min_score=1")))
+    nothing = content(call(request(version, JPEG, query="min_score=1")))
     assert nothing["class"] is None and nothing["confidence"] is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_draw_returns_the_image(ask: Function, version: str) -> None:
-    response = ask(request(version, JPEG, query="draw=1&min_score=0.9"))
+def test_draw_returns_the_image(call: Function, version: str) -> None:
+    response = call(request(version, JPEG, query="draw=1&min_score=0.9"))
     assert response["statusCode"] == 200 and response["isBase64Encoded"]
     assert headers(response)["Content-Type"] == "image/jpeg"
     with (
@@ -171,13 +171,13 @@ def test_draw_returns_the_image(ask: Function, version: str) -> None:
         assert drawn.tobytes() != sent.convert("RGB").tobytes()
 
 
-def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None:
+def test_a_phones_photo_is_turned_upright(call: Function, detector: Peer) -> None:
     file = io.BytesIO()
     photo = Image.new("RGB", (40, 20), "gray")
     exif = photo.getexif()
     exif[0x0112] = 6  # held upright
     photo.save(file, "JPEG", exif=exif)
-    response = content(ask(request("v1", form(("img", file.getvalue(), FILE)), FORM)))
+    response = content(call(request("v1", form(("img", file.getvalue(), FILE)), FORM)))
     assert (response["width"], response["height"]) == (20, 40)
     (instance,) = json.loads(detector.asked[-1].body)["instances"]
     with Image.open(io.BytesIO(base64.b64decode(instance["b64"]))) as seen:
@@ -212,9 +212,9 @@ def test_a_phones_photo_is_turned_upright(ask: Function, detector: Peer) -> None
     ],
 )
 def test_what_cannot_be_processed_is_reported_as_json_with_its_reason(
-    ask: Function, version: str, status: int, reason: str, sent: dict[str, Any]
+    call: Function, version: str, status: int, reason: str, sent: dict[str, Any]
 ) -> None:
-    response = ask(request(version, **sent))
+    response = call(request(version, **sent))
     assert response["statusCode"] == status, response
     assert headers(response)["Content-Type"] == "application/json"
     assert reason in content(response)["error"]
@@ -232,18 +232,18 @@ def test_what_cannot_be_processed_is_reported_as_json_with_its_reason(
         "cat.jpg",
     ],
 )
-def test_an_address_that_is_not_public_is_rejected(ask: Function, url: str) -> None:
-    response = ask(request("v2", json.dumps({"url": url}), "application/json"))
+def test_an_address_that_is_not_public_is_rejected(call: Function, url: str) -> None:
+    response = call(request("v2", json.dumps({"url": url}), "application/json"))
     assert response["statusCode"] == 400
     assert re.search("not on the public Internet|not the address", content(response)["error"])
 
 
-def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
+def test_a_drawn_image_over_lambdas_limit_is_reported(call: Function) -> None:
     noise = Image.effect_noise((2600, 2600), 120).convert("RGB")
     file = io.BytesIO()
     noise.save(file, "JPEG", quality=60)
     assert len(file.getvalue()) < 4_500_000  # or it would not have come here
-    response = ask(request("v2", file.getvalue(), query="draw=1"))
+    response = call(request("v2", file.getvalue(), query="draw=1"))
     assert response["statusCode"] == 413
     assert "Lambda returns at most 6 MB" in content(response)["error"]
 
@@ -251,13 +251,13 @@ def test_a_drawn_image_over_lambdas_limit_is_reported(ask: Function) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "extra", "expected"),
     [
-        (400, b'{"error": "inputs[0]: not a picture"}', {}, (400, "inputs[0]: not a picture")),
+        (400, b'{"error": "inputs[0]: not an image"}', {}, (400, "inputs[0]: not an image")),
         (503, b'{"error": "busy"}', {"Retry-After": "1"}, (503, "overloaded")),
         (502, b"<html>", {}, (502, "does not respond")),
         (200, golden("answer_none.json").replace(b"num_", b"nom_"), {}, (502, "does not respond")),
         (200, golden("answer_nan.json"), {}, (502, "does not respond")),
     ],
-    ids=["refused", "busy", "broken", "no-detector", "nan"],
+    ids=["rejected", "busy", "broken", "no-detector", "nan"],
 )
 def test_each_endpoint_error_becomes_the_right_status(
     fronts: dict[str, Path],
@@ -269,9 +269,9 @@ def test_each_endpoint_error_becomes_the_right_status(
 ) -> None:
     with (
         peer(lambda _: Answer(status, body, extra)) as endpoint,
-        running(fronts, "http_front", tmp_path, environment(endpoint.url)) as ask,
+        running(fronts, "http_front", tmp_path, environment(endpoint.url)) as call,
     ):
-        response = ask(request("v1", JPEG))
+        response = call(request("v1", JPEG))
     assert response["statusCode"] == expected[0]
     assert expected[1] in content(response)["error"]
     assert ("Retry-After" in headers(response)) == (expected[0] == 503)
@@ -287,9 +287,9 @@ def test_an_endpoint_with_a_smaller_limit_gets_a_smaller_copy(
         peer(named_detector) as endpoint,
         running(
             fronts, "http_front", tmp_path, environment(endpoint.url, REQUEST_MB=str(most / 2**20))
-        ) as ask,
+        ) as call,
     ):
-        response = ask(request("v1", file.getvalue()))
+        response = call(request("v1", file.getvalue()))
     assert len(file.getvalue()) > most
     assert len(endpoint.asked[-1].body) <= most
     assert (content(response)["width"], content(response)["height"]) == (1000, 750)
@@ -301,19 +301,19 @@ def test_origins_that_are_allowed_get_cors_headers(
 ) -> None:
     origins = "https://pets.example, https://dev.pets.example"
     env = environment(detector.url, CORS_ORIGINS=origins)
-    with running(fronts, "http_front", tmp_path, env) as ask:
+    with running(fronts, "http_front", tmp_path, env) as call:
         name = "Access-Control-Allow-Origin"
         for origin in origins.split(", "):
             for sent in ({"body": JPEG}, {"body": b"not an image"}):
-                assert headers(ask(request(version, **sent, Origin=origin)))[name] == origin  # type: ignore[arg-type]
-        before = ask(request(version, None, None, method="OPTIONS", Origin="https://pets.example"))
+                assert headers(call(request(version, **sent, Origin=origin)))[name] == origin  # type: ignore[arg-type]
+        before = call(request(version, None, None, method="OPTIONS", Origin="https://pets.example"))
         assert before["statusCode"] == 204
         assert "POST" in headers(before)["Access-Control-Allow-Methods"]
-        assert name not in headers(ask(request(version, JPEG, Origin="https://evil.example")))
+        assert name not in headers(call(request(version, JPEG, Origin="https://evil.example")))
 
 
-def test_without_origins_there_are_no_cors_headers(ask: Function) -> None:
-    response = ask(request("v1", JPEG, Origin="https://pets.example"))
+def test_without_origins_there_are_no_cors_headers(call: Function) -> None:
+    response = call(request("v1", JPEG, Origin="https://pets.example"))
     assert "Access-Control-Allow-Origin" not in headers(response)
 
 
@@ -349,9 +349,9 @@ def test_the_real_endpoint_responds_and_rejects_through_the_front(
     file = io.BytesIO()
     Image.new("RGB", (24, 16), "gray").save(file, "PNG")
     broken = file.getvalue()[:40] + b"\0" * 20 + file.getvalue()[60:]
-    with running(fronts, "http_front", tmp_path, env) as ask:
-        good = ask(request("v1", file.getvalue(), "image/png"))
-        bad = ask(request("v1", broken, "image/png"))
+    with running(fronts, "http_front", tmp_path, env) as call:
+        good = call(request("v1", file.getvalue(), "image/png"))
+        bad = call(request("v1", broken, "image/png"))
     (one,) = content(good)["detections"]
     assert one["label"] == "Abyssinian" and one["score"] == pytest.approx(1 / 17)
     assert one["box"] == pytest.approx([1 / 17, 1 / 25, 16 / 17, 24 / 25])
@@ -366,12 +366,12 @@ def test_the_front_adds_little_to_the_endpoints_own_time(
 
     file = io.BytesIO()
     Image.effect_noise((640, 480), 60).save(file, "JPEG", quality=88)
-    picture = file.getvalue()
+    encoded = file.getvalue()
     env = environment(endpoint)
     body = json.dumps(
         {
             "signature_name": "detect",
-            "instances": [{"b64": base64.b64encode(picture).decode()}],
+            "instances": [{"b64": base64.b64encode(encoded).decode()}],
         }
     )
     runtime = boto3.client(
@@ -381,12 +381,12 @@ def test_the_front_adds_little_to_the_endpoints_own_time(
         aws_access_key_id="local",
         aws_secret_access_key="local",
     )
-    with running(fronts, "http_front", tmp_path, env) as ask:
+    with running(fronts, "http_front", tmp_path, env) as call:
         through, direct = [], []
-        sent = request("v1", form(("img", picture, FILE)), FORM)
+        sent = request("v1", form(("img", encoded, FILE)), FORM)
         for _ in range(30):
             start = time.perf_counter()
-            assert ask(sent)["statusCode"] == 200
+            assert call(sent)["statusCode"] == 200
             through.append(time.perf_counter() - start)
             start = time.perf_counter()
             runtime.invoke_endpoint(EndpointName="pets", ContentType="application/json", Body=body)[
@@ -394,9 +394,9 @@ def test_the_front_adds_little_to_the_endpoints_own_time(
             ].read()
             direct.append(time.perf_counter() - start)
     added = min(through) - min(direct)
-    assert added < 0.015, f"{len(picture)} bytes: added {added * 1000:.1f} ms"
+    assert added < 0.015, f"{len(encoded)} bytes: added {added * 1000:.1f} ms"
 
 
-def test_an_image_is_not_logged(ask: Function) -> None:
-    ask(request("v1", JPEG))
-    assert base64.b64encode(JPEG).decode()[:60] not in ask.log()
+def test_an_image_is_not_logged(call: Function) -> None:
+    call(request("v1", JPEG))
+    assert base64.b64encode(JPEG).decode()[:60] not in call.log()

@@ -1,6 +1,6 @@
 """The detector in Lambda: the handler with TensorFlow, LiteRT's zip and the image, one table.
 
-All of them ask Lambda's Runtime API for events, which are those of API Gateway, S3 and SQS; S3 and
+All of them poll Lambda's Runtime API for events, which are those of API Gateway, S3 and SQS; S3 and
 SQS are moto's over HTTP. The models are tiny and real.
 """
 
@@ -37,7 +37,7 @@ from petbox.sagemaker.endpoint.package import pack
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 BUCKET = "pets"
-# Nothing that the tiny model finds is sure.
+# The tiny model's scores are low.
 SETTINGS = {"MIN_SCORE": "0.01"}
 
 Start = Callable[..., AbstractContextManager[Function]]  # a folder and settings
@@ -86,7 +86,7 @@ def model(kind: str, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(
+def call(
     start: Start, model: Path, dead_letters: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Function]:
     folder = tmp_path_factory.mktemp("detector")
@@ -124,8 +124,8 @@ def result(aws: Aws, key: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_it_responds_to_api_gateway_as_the_front_does(ask: Function, version: str) -> None:
-    response = ask(post(JPEG, version=version))
+def test_it_responds_to_api_gateway_as_the_front_does(call: Function, version: str) -> None:
+    response = call(post(JPEG, version=version))
     assert response["statusCode"] == 200, response
     body = json.loads(response["body"])
     with Image.open(GOLDEN / "picture.jpg") as image:
@@ -135,9 +135,9 @@ def test_it_responds_to_api_gateway_as_the_front_does(ask: Function, version: st
     assert one["score"] == body["confidence"] and len(one["box"]) == 4
 
 
-def test_it_draws(ask: Function) -> None:
+def test_it_draws(call: Function) -> None:
     drawn = {"queryStringParameters": {"draw": "1"}}
-    response = ask(post(JPEG, **drawn, multiValueQueryStringParameters={"draw": ["1"]}))
+    response = call(post(JPEG, **drawn, multiValueQueryStringParameters={"draw": ["1"]}))
     assert response["statusCode"] == 200 and response["isBase64Encoded"]
     with Image.open(io.BytesIO(base64.b64decode(response["body"]))) as image:
         assert image.format == "JPEG"
@@ -155,37 +155,37 @@ BROKEN = JPEG[:200] + b"\0" * 60 + JPEG[260:]
     ],
 )
 def test_it_rejects_as_the_front_does(
-    ask: Function, status: int, reason: str, sent: dict[str, Any]
+    call: Function, status: int, reason: str, sent: dict[str, Any]
 ) -> None:
-    response = ask(sent)
+    response = call(sent)
     assert response["statusCode"] == status
     assert reason in json.loads(response["body"])["error"]
 
 
-def test_an_image_that_only_the_model_rejects_is_reported_to_the_caller(ask: Function) -> None:
+def test_an_image_that_only_the_model_rejects_is_reported_to_the_caller(call: Function) -> None:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(file, "PNG")
     whole = file.getvalue()
     broken = whole[:60] + b"\0" * 200 + whole[260:]  # its head and its end are sound
-    response = ask(post(broken, "image/png"))
+    response = call(post(broken, "image/png"))
     assert response["statusCode"] == 400, response
     assert json.loads(response["body"])["error"]
-    assert ask(post(JPEG))["statusCode"] == 200, "and goes on"
+    assert call(post(JPEG))["statusCode"] == 200, "and continues"
 
 
-def test_it_processes_what_arrives_in_s3(ask: Function, aws: Aws, kind: str) -> None:
+def test_it_processes_what_arrives_in_s3(call: Function, aws: Aws, kind: str) -> None:
     key = f"in/{kind} cat.jpg"
-    assert ask({"Records": [arrives(aws, key)]}) is None
+    assert call({"Records": [arrives(aws, key)]}) is None
     found = result(aws, key)
     assert found["class"] == "Abyssinian" and found["picture"] == f"s3://{BUCKET}/{key}"
 
 
 def test_it_processes_messages_one_by_one(
-    ask: Function, aws: Aws, kind: str, dead_letters: str
+    call: Function, aws: Aws, kind: str, dead_letters: str
 ) -> None:
     keys = [f"in/{kind}-{n}.jpg" for n in range(3)]
     records = [arrives(aws, key, b"no" if n == 1 else JPEG) for n, key in enumerate(keys)]
-    assert ask(of_queue(*records)) == {"batchItemFailures": []}
+    assert call(of_queue(*records)) == {"batchItemFailures": []}
     assert [("error" in result(aws, key)) for key in keys] == [False, True, False]
     sqs = aws.client("sqs")
     (letter,) = sqs.receive_message(QueueUrl=dead_letters)["Messages"]
@@ -211,9 +211,9 @@ def test_a_model_in_s3_is_fetched_once(
     with start(tmp_path / "first", **there) as function:
         statuses = [function(post(JPEG))["statusCode"] for _ in range(3)]
         # Without a dead-letter queue nothing of S3's is taken.
-        refused = function({"Records": [arrives(aws, "in/cat.jpg")]})
+        response = function({"Records": [arrives(aws, "in/cat.jpg")]})
     assert statuses == [200] * 3
-    assert "DEAD_LETTER_URL is not set" in refused["errorMessage"]
+    assert "DEAD_LETTER_URL is not set" in response["errorMessage"]
     aws.client("s3").delete_object(Bucket=BUCKET, Key=key)
     if kind == "litert":  # which starts in a moment
         with start(tmp_path / "second", **there) as function:
@@ -230,7 +230,7 @@ def bare(installed: Path, aws: Aws) -> Start:
 
 
 def assert_rejects(function: Function, reason: str) -> None:
-    """That it started, has told the reason in its log, and answers each call all the same."""
+    """It starts, logs the reason, and responds to each call."""
     assert f"the detector cannot be loaded: {reason}" in function.log()
     for _ in range(2):
         response = function(post(JPEG))
@@ -310,7 +310,7 @@ def test_the_image_installs_nothing_that_the_detector_does_not_require() -> None
         "python-multipart",
     ):
         add(Requirement(name))
-    assert packages("detector_image") <= needed, "what none of them asks for"
+    assert packages("detector_image") <= needed, "what none of them requires"
 
 
 def test_the_image_works_with_the_model_in_it(
@@ -339,7 +339,7 @@ def test_the_bare_image_fetches_its_model(
 def test_an_image_without_a_model_is_not_built(
     engine: Engine, images: dict[str, str], lambda_base: str, tmp_path: Path
 ) -> None:
-    """The last line of the Dockerfile looks."""
+    """The last line of the Dockerfile checks."""
     del images  # the layers before are there
     for name in (
         "serverless/detector.Dockerfile",

@@ -111,9 +111,9 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
     """As `aws s3 cp` leaves a large file; moto keeps no such hash."""
     kept = in_parts(WHOLE if sound else WHOLE + b"!", size)
 
-    def respond(asked: Any) -> Answer:
+    def respond(request: Any) -> Answer:
         headers = {"ETag": '"1-2"', "x-amz-checksum-sha256": kept}
-        if "partNumber=1" in asked.path:
+        if "partNumber=1" in request.path:
             return Answer(206, WHOLE[:size], headers)
         return Answer(200, WHOLE, {**headers, "x-amz-checksum-type": "COMPOSITE"})
 
@@ -144,7 +144,7 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
 def test_a_malicious_archive_is_rejected_as_a_model(
     s3: Any, tmp_path: Path, body: bytes, why: str
 ) -> None:
-    """Not as a DataError: that would be told to a caller as the fault of the picture."""
+    """Not as a DataError: callers would see it as an error of their image."""
     s3.put_object(Bucket=BUCKET, Key="evil", Body=body)
     into = tmp_path / "into"
     into.mkdir()

@@ -220,13 +220,13 @@ def test_a_failed_image_is_processed_when_it_arrives_again(shop: Shop) -> None:
     assert "error" in shop.result("in/cat.jpg")
     ((_, body),) = shop.given_up()
     shop.endpoint = down
-    with shop.front("mended") as front:
+    with shop.front("fixed") as front:
         assert kept(front(messages(body))) == []
     assert shop.result("in/cat.jpg")["class"] == "Abyssinian"
 
 
 def test_only_the_failed_messages_are_retried(shop: Shop) -> None:
-    """The first picture is answered, the second is not until the endpoint is asked again."""
+    """The endpoint fails once, at the second image."""
     turn: list[int] = []
 
     def at_second(asked: Asked) -> Answer:
@@ -253,7 +253,7 @@ def test_the_same_event_twice_writes_one_result(shop: Shop, front: Function) -> 
 
 
 def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
-    """Both are asking the endpoint, which lets them go on together."""
+    """The endpoint responds once both have sent the image."""
     together = threading.Barrier(2)
 
     def both(asked: Asked) -> Answer:
@@ -331,7 +331,7 @@ def test_an_invalid_setting_stops_the_start_naming_it(shop: Shop, name: str, val
 
 
 def test_a_thousand_events_in_parallel_processes_lose_nothing(shop: Shop) -> None:
-    """Every tenth is sent twice, to two processes, and every fiftieth is no picture."""
+    """Every tenth is sent twice, to two processes, and every fiftieth is not an image."""
     keys = [f"in/{n:04}.jpg" for n in range(1000)]
     bad = set(keys[::50])
     records = [shop.arrives(key, b"no" if key in bad else JPEG) for key in keys]

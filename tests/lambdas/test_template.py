@@ -96,8 +96,8 @@ def test_no_permission_is_given_on_everything(resources: dict[str, Any]) -> None
             if condition == "Traced":  # X-Ray knows no narrower resource
                 assert set(actions) == XRAY
                 continue
-            for place in listed(statement["Resource"]):
-                assert place != "*" and json.dumps(place).count(":*") == 0
+            for resource in listed(statement["Resource"]):
+                assert resource != "*" and json.dumps(resource).count(":*") == 0
             allowed.setdefault(name, set()).update(actions)
     assert allowed == {
         "HttpFrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
@@ -117,7 +117,7 @@ def test_the_detector_may_read_its_model_and_nothing_beside_it(resources: dict[s
     model, bucket = [given for condition, given in statements(role) if condition == "ModelInS3"]
     assert model["Action"] == "s3:GetObject"
     assert model["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}/${ModelKey}")
-    assert bucket["Action"] == "s3:ListBucket", "or a missing model is told as forbidden"
+    assert bucket["Action"] == "s3:ListBucket", "or a missing model is reported as forbidden"
     assert bucket["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}")
 
 
@@ -192,7 +192,7 @@ def test_results_never_trigger_the_function(resources: dict[str, Any]) -> None:
 
 
 def test_the_function_gives_up_before_the_queue_does(resources: dict[str, Any]) -> None:
-    """So that the reason is told; the queue knows none."""
+    """So that the reason is recorded; the queue has none."""
     functions = of_kind(resources, "AWS::Lambda::Function")
     queue = resources["Arrivals"]["Properties"]
     for name in ("S3Front", "DetectorByImage", "DetectorByZip"):
@@ -332,7 +332,7 @@ def referred(value: Any) -> set[str]:
 def test_sam_deploy_requires_no_repository_without_an_image(
     resources: dict[str, Any],
 ) -> None:
-    """It asks for one as soon as a function's PackageType is plainly Image."""
+    """It requires one if a function's PackageType is the literal Image."""
     functions = of_kind(resources, "AWS::Lambda::Function").values()
     assert "Image" not in [function.get("PackageType") for function in functions]
 

@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("a cat.jpg", "b.jpg"):
         (folder / name).write_bytes(JPEG)
-    (folder / "notes.txt").write_text("not a picture, and not uploaded")
+    (folder / "notes.txt").write_text("not an image, and not uploaded")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`petbox endpoint package` as it is typed: the archive, and where it lies."""
+"""`petbox endpoint package` as a command: the archive and its address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def aws() -> Iterator[Aws]:
 
 
 def saved_model(folder: Path, content: bytes = b"graph") -> Path:
-    """As far as the packing looks."""
+    """Enough of one to be packed."""
     for name, data in {
         "saved_model.pb": content,
         "variables/variables.index": b"index",
@@ -94,8 +94,8 @@ def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(
 
 def test_the_archive_contains_no_times_owners_or_paths(tmp_path: Path) -> None:
     digests = set()
-    for n, place in enumerate(("here", "elsewhere")):
-        model = saved_model(tmp_path / place / "toy")
+    for n, folder in enumerate(("here", "elsewhere")):
+        model = saved_model(tmp_path / folder / "toy")
         for path in model.rglob("*"):
             os.utime(path, (n, time.time() + n))
             path.chmod(0o700 + n if path.is_dir() else 0o600 + n)

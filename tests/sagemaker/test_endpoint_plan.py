@@ -1,4 +1,4 @@
-"""What `petbox endpoint up` plans, without AWS; and calls that moto has no response to, by Stubber.
+"""What `petbox endpoint up` plans, without AWS; and calls that moto does not support, by Stubber.
 
 Every request is checked by botocore's own model of its service.
 """
@@ -320,7 +320,7 @@ def test_serverless_may_become_instances() -> None:
     )
 
 
-# By Stubber: moto answers UpdateEndpoint with 500, and refuses instances newer than ml.g4dn
+# By Stubber: moto answers UpdateEndpoint with 500, and rejects instances newer than ml.g4dn
 
 
 def described(config: str, status: str, **more: Any) -> dict[str, Any]:

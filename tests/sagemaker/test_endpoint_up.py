@@ -1,4 +1,4 @@
-"""`petbox endpoint up` and `down` as they are typed: the whole life of an endpoint."""
+"""`petbox endpoint up` and `down` as commands: the whole life of an endpoint."""
 
 from __future__ import annotations
 
@@ -96,9 +96,11 @@ def test_an_endpoint_is_created_left_unchanged_and_deleted(aws: AwsProxy) -> Non
     assert (again.stdout, aws.changes()) == ("life\n", [])
     assert "life is unchanged" in again.stderr
 
-    unasked = command(aws.env, "endpoint", "down", "life")
-    refused = subprocess.run(**unasked, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    assert "stdin is not a terminal; pass --yes to confirm" in failed(refused)
+    without_yes = command(aws.env, "endpoint", "down", "life")
+    declined = subprocess.run(
+        **without_yes, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    )
+    assert "stdin is not a terminal; pass --yes to confirm" in failed(declined)
     assert aws.changes() == []
     gone = done(down(aws, "life", "--yes"))
     assert aws.changes() == [
@@ -172,7 +174,7 @@ def test_down_removes_what_interrupted_commands_left(aws: AwsProxy) -> None:
 def test_a_terminal_is_asked_to_confirm(aws: AwsProxy) -> None:
     done(up(aws, "pets-tty"))
 
-    def answered(word: bytes) -> subprocess.CompletedProcess[str]:
+    def confirmed_with(word: bytes) -> subprocess.CompletedProcess[str]:
         ours, theirs = pty.openpty()
         os.write(ours, word + b"\n")
         try:
@@ -182,17 +184,18 @@ def test_a_terminal_is_asked_to_confirm(aws: AwsProxy) -> None:
             os.close(ours)
             os.close(theirs)
 
-    refused = answered(b"n")
-    assert "nothing was deleted" in failed(refused)
+    declined = confirmed_with(b"n")
+    assert "nothing was deleted" in failed(declined)
     assert (
-        "  endpoint pets-tty\n" in refused.stderr and "delete all of these? [y/N]" in refused.stderr
+        "  endpoint pets-tty\n" in declined.stderr
+        and "delete all of these? [y/N]" in declined.stderr
     )
     assert "DeleteEndpoint" not in aws.names()
-    done(answered(b"y"))
+    done(confirmed_with(b"y"))
     assert "DeleteEndpoint" in aws.names()
 
 
-# Changes: moto answers UpdateEndpoint with 500, so the proxy does
+# Changes: moto answers UpdateEndpoint with 500, so the proxy responds
 
 
 def changing(aws: AwsProxy, name: str, *, polls: int = 2, fails: str = "") -> None:
@@ -508,7 +511,7 @@ def test_a_role_that_the_scheduler_cannot_assume_is_rejected_first(aws: AwsProxy
     assert aws.changes() == ["CreateSchedule"]
 
 
-# What is refused before anything is called
+# Invalid options
 
 
 @pytest.mark.parametrize(

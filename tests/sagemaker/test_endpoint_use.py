@@ -1,4 +1,4 @@
-"""`petbox endpoint status`, `list`, `logs` and `invoke` as they are typed."""
+"""`petbox endpoint status`, `list`, `logs` and `invoke` as commands."""
 
 from __future__ import annotations
 
@@ -185,13 +185,13 @@ def test_logs_are_the_last_lines_of_all_instances_in_order_of_time(aws: AwsProxy
 
 def test_logs_are_followed_until_the_endpoint_is_gone(aws: AwsProxy) -> None:
     write_log(aws, "light", "AllTraffic/one", "before")
-    looks: list[int] = []
+    polls: list[int] = []
 
     def describe(_: dict[str, Any]) -> Any:
-        looks.append(1)
-        if len(looks) == 1:
+        polls.append(1)
+        if len(polls) == 1:
             return None
-        if len(looks) == 2:
+        if len(polls) == 2:
             return rejection("ThrottlingException", "Rate exceeded")
         write_log(aws, "light", "AllTraffic/one", "last words", at=int(time.time() * 1000))
         return GONE
@@ -212,7 +212,7 @@ def test_no_log_and_no_endpoint_is_an_error(aws: AwsProxy) -> None:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The container's own front, before an engine that says what TensorFlow Serving said."""
+    """The container's gateway, before a server with TensorFlow Serving's recorded responses."""
     folder = tmp_path_factory.mktemp("front") / "run"
     with peer(classic_detector) as engine:
         port = urlsplit(engine.url).port
@@ -228,48 +228,48 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 def test_an_image_and_a_request_are_sent_unchanged(local: dict[str, str], tmp_path: Path) -> None:
-    picture, request = tmp_path / "cat.JPG", tmp_path / "one.json"
-    picture.write_bytes(golden("picture.jpg"))
+    image, request = tmp_path / "cat.JPG", tmp_path / "one.json"
+    image.write_bytes(golden("picture.jpg"))
     request.write_bytes(golden("request_one.json"))
-    for file in (picture, request):
+    for file in (image, request):
         result = done(petbox(local, "endpoint", "invoke", "toy", file))
         assert json.loads(result.stdout) == json.loads(golden("answer_one.json"))
 
 
 def test_the_response_is_written_to_a_file(local: dict[str, str], tmp_path: Path) -> None:
-    picture, out = tmp_path / "cat.jpg", tmp_path / "found.json"
-    picture.write_bytes(golden("picture.jpg"))
-    result = done(petbox(local, "endpoint", "invoke", "toy", picture, "--out", out))
+    image, out = tmp_path / "cat.jpg", tmp_path / "found.json"
+    image.write_bytes(golden("picture.jpg"))
+    result = done(petbox(local, "endpoint", "invoke", "toy", image, "--out", out))
     assert result.stdout == f"{out}\n"
     assert out.read_bytes() == golden("answer_one.json")
 
 
 def test_the_containers_error_is_reported(local: dict[str, str], tmp_path: Path) -> None:
-    wrong, asked = tmp_path / "cat.png", tmp_path / "detect.json"
+    wrong, request = tmp_path / "cat.png", tmp_path / "detect.json"
     wrong.write_bytes(b"not an image")
-    asked.write_bytes(golden("request_detect.json"))
+    request.write_bytes(golden("request_detect.json"))
     line = failed(petbox(local, "endpoint", "invoke", "toy", wrong, "--content-type", "text/html"))
     assert "the container returned 415: " in line and "ModelError" not in line
-    line = failed(petbox(local, "endpoint", "invoke", "toy", asked))
+    line = failed(petbox(local, "endpoint", "invoke", "toy", request))
     assert "the container returned 400: " in line and 'signature name: "' in line
 
 
 def test_the_containers_error_is_extracted_from_sagemakers(aws: AwsProxy, tmp_path: Path) -> None:
-    picture = tmp_path / "cat.png"
-    picture.write_bytes(b"not an image")
+    image = tmp_path / "cat.png"
+    image.write_bytes(b"not an image")
     output = {
         "code": "ModelError",
         "Message": "Received client error (400) from primary with message ... See https://...",
         "OriginalStatusCode": 400,
-        "OriginalMessage": json.dumps({"error": "picture 0: not a picture"}),
+        "OriginalMessage": json.dumps({"error": "image 0: not an image"}),
     }
     path = "POST /endpoints/pets/invocations"
     aws.instead[path] = lambda _: Answer(424, json.dumps(output).encode())
-    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
-    assert line == "error: endpoint pets: the container returned 400: picture 0: not a picture"
-    refused = {"code": "ValidationError", "Message": "Endpoint pets not found."}
-    aws.instead[path] = lambda _: Answer(400, json.dumps(refused).encode())
-    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", picture))
+    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", image))
+    assert line == "error: endpoint pets: the container returned 400: image 0: not an image"
+    absent = {"code": "ValidationError", "Message": "Endpoint pets not found."}
+    aws.instead[path] = lambda _: Answer(400, json.dumps(absent).encode())
+    line = failed(petbox(aws.env, "endpoint", "invoke", "pets", image))
     assert line == "error: endpoint pets: ValidationError: Endpoint pets not found"
 
 

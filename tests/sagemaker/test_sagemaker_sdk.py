@@ -28,7 +28,7 @@ from support.snippets import snippets
 VARIABLE = "PETBOX_SAGEMAKER_SDK"
 WANTED = {"2": "sagemaker>=2.257,<3", "3": "sagemaker>=3,<4"}
 DOCUMENT = "docs/sagemaker-sdk.md"
-SIDE = 1 / 17  # where the tiny detector's box begins in a picture of 16 rows
+SIDE = 1 / 17  # where the tiny detector's box begins in an image of 16 rows
 
 pytestmark = pytest.mark.skipif(
     VARIABLE not in os.environ,
@@ -48,7 +48,7 @@ def python_with(version: str) -> Path:
 
 
 def run_snippet(version: str, snippet: str, folder: Path, env: dict[str, str]) -> str:
-    """What a snippet prints, with the names that the document says it uses."""
+    """What a snippet prints, with the names that the document uses."""
     (names,) = snippets(DOCUMENT, "The sagemaker SDK")
     (folder / "cat.jpg").write_bytes((GOLDEN / "picture.jpg").read_bytes())
     quiet = {"SAGEMAKER_SUPPRESS_V2_WARNING": "1", "HOME": str(folder)}
@@ -74,7 +74,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def account(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An environment in which moto is AWS, and the container's front answers for its endpoints."""
+    """An environment in which moto is AWS, and the container's gateway serves its endpoints."""
     folder = tmp_path_factory.mktemp("front")
     with (
         embedded_engine(folder / "engine", model=detector) as engine,
@@ -89,7 +89,7 @@ def account(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def without_empty_fields(url: str) -> Callable[[Asked], Answer]:
-    """Moto, but for the fields that AWS leaves out and moto answers with {}."""
+    """Moto, but for the fields that AWS leaves out and moto returns as {}."""
 
     def respond(asked: Asked) -> Answer:
         headers = {k: v for k, v in asked.headers.items() if k.lower() != "content-length"}
@@ -104,7 +104,7 @@ def without_empty_fields(url: str) -> Callable[[Asked], Answer]:
 
 
 def box_in(printed: str) -> list[float]:
-    """Of the first detection in the response that a snippet printed, among what the SDK says."""
+    """Of the first detection in the response that a snippet printed, among the SDK's own output."""
     text = printed.replace("'", '"')
     start = [found.start() for found in re.finditer(r'\{\s*"predictions"', text)][-1]
     response, _ = json.JSONDecoder().raw_decode(text, start)
@@ -115,9 +115,9 @@ def box_in(printed: str) -> list[float]:
 def test_version_3_makes_asks_and_deletes_an_endpoint(
     account: dict[str, str], tmp_path: Path
 ) -> None:
-    up, ask, down = snippets(DOCUMENT, "Version 3: an endpoint")
+    up, invoke, down = snippets(DOCUMENT, "Version 3: an endpoint")
     run_snippet("3", up, tmp_path, account)
-    assert box_in(run_snippet("3", ask, tmp_path, account))[0] == pytest.approx(SIDE)
+    assert box_in(run_snippet("3", invoke, tmp_path, account))[0] == pytest.approx(SIDE)
     run_snippet("3", down, tmp_path, account)
     assert left(account) == {"endpoints": 0, "configs": 0, "models": 0}
 
@@ -169,8 +169,8 @@ def test_version_2_runs_the_image_in_local_mode(
     engine: Engine, image: str, packages: str, detector: Path, tmp_path: Path
 ) -> None:
     if not shutil.which("docker-compose", path=engine.env["PATH"]):
-        asked = engine("compose", "version", check=False)
-        if asked.returncode != 0:
+        version = engine("compose", "version", check=False)
+        if version.returncode != 0:
             pytest.skip("local mode needs docker compose; apt-get install docker-compose")
     (snippet,) = snippets(DOCUMENT, "Version 2: local mode")
     (tmp_path / "model").mkdir()
@@ -182,7 +182,7 @@ def test_version_2_runs_the_image_in_local_mode(
     snippet = changed(snippet, 'image_uri="petbox"', f"image_uri={image!r}")
     session = f"(lambda s: setattr(s, 'config', {config!r}) or s)(LocalSession())"
     snippet = changed(snippet, "LocalSession(),", f"{session},")
-    env = {**engine.env, **settings("http://127.0.0.1:9")}  # nobody: no account is needed
+    env = {**engine.env, **settings("http://127.0.0.1:9")}  # no server: no account is needed
     try:
         printed = run_snippet("2", snippet, tmp_path, env)
     finally:

@@ -1,4 +1,4 @@
-"""`petbox train-job` as it is typed: what it asks of SageMaker, and how a job is followed."""
+"""`petbox train-job` as a command: its requests to SageMaker, and how a job is followed."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
-    """No credentials, no region, and nobody listening."""
+    """No credentials, no region, and no server."""
     return {**no_credentials(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder of records, as far as `petbox train-job` looks."""
+    """A folder of records, as far as `petbox train-job` reads it."""
     folder = tmp_path / "my records"
     folder.mkdir()
     (folder / labels.FILE_NAME).write_text('item {\n  id: 1\n  name: "cat"\n}\n')
@@ -170,7 +170,7 @@ def test_spot_training_always_keeps_checkpoints_and_has_time_to_wait() -> None:
     assert stopping == {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 2 * 86400}
 
 
-# What is refused before anything is called
+# Invalid options
 
 
 @pytest.mark.parametrize(
@@ -386,8 +386,8 @@ def test_no_region_is_one_line(nowhere: dict[str, str]) -> None:
 
 
 def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> None:
-    env = {**nowhere, "AWS_PROFILE": "nobody", "AWS_REGION": REGION}
-    assert "(nobody) could not be found" in failed(train_job(env, "--follow", "pets-1"))
+    env = {**nowhere, "AWS_PROFILE": "absent", "AWS_REGION": REGION}
+    assert "(absent) could not be found" in failed(train_job(env, "--follow", "pets-1"))
 
 
 def test_an_image_in_another_region_is_rejected_before_any_call() -> None:
@@ -414,7 +414,7 @@ def test_a_denied_call_reports_awss_message_with_advice() -> None:
     )
 
 
-# What moto cannot say: jobs that take their time, fail, are stopped
+# What moto does not simulate: jobs that take time, fail or are stopped
 
 
 def job(status: str, *steps: str, **more: Any) -> dict[str, Any]:
@@ -437,7 +437,7 @@ def one_stream(_: dict[str, Any]) -> dict[str, Any]:
 
 
 def pages(*texts: str) -> Any:
-    """A log that is a line longer, or with "" as long as before, at each look."""
+    """A log with one more line at each poll, or with "" as long as before."""
 
     def get_log_events(request: dict[str, Any]) -> dict[str, Any]:
         at = int(request.get("nextToken", "f/0").removeprefix("f/"))
@@ -503,11 +503,11 @@ def test_each_status_and_log_line_of_a_running_job_is_printed_once() -> None:
 
 
 def test_log_lines_after_the_end_are_printed() -> None:
-    looks: list[float] = []
+    polls: list[float] = []
 
     def later(_: dict[str, Any]) -> dict[str, Any]:
-        looks.append(time.monotonic())
-        return one_stream({}) if looks[-1] - looks[0] >= 0.09 else {"logStreams": []}
+        polls.append(time.monotonic())
+        return one_stream({}) if polls[-1] - polls[0] >= 0.09 else {"logStreams": []}
 
     with recorded(
         DescribeTrainingJob=in_turn(job("Failed", FailureReason="AlgorithmError: no\nrecords.")),
@@ -571,12 +571,12 @@ def test_a_log_that_breaks_off_loses_no_line() -> None:
     def streams(_: dict[str, Any]) -> dict[str, Any]:
         return {"logStreams": [{"logStreamName": f"pets-1/algo-{n}-17"} for n in (1, 2)]}
 
-    looks = 0
+    polls = 0
 
     def get_log_events(request: dict[str, Any]) -> Any:
-        nonlocal looks
-        looks += "algo-2" in request["logStreamName"]
-        if "algo-2" in request["logStreamName"] and looks == 1:
+        nonlocal polls
+        polls += "algo-2" in request["logStreamName"]
+        if "algo-2" in request["logStreamName"] and polls == 1:
             return rejection("ServiceUnavailable", "busy", status=503)
         return pages(f"from {request['logStreamName'][7:13]}")(request)
 

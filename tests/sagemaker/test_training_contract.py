@@ -52,12 +52,13 @@ def built_in(pets: Path) -> Path:
     shutil.copytree(pets / "images", folder / "images")
     images, annotations = [], []
     for number, path in enumerate(sorted((pets / "annotations/xmls").glob("*.xml"))):
-        said = voc.annotation(path)
-        size = {"width": said.width, "height": said.height}
+        annotation = voc.annotation(path)
+        width, height = annotation.width, annotation.height
+        size = {"width": width, "height": height}
         images.append({"id": number, "file_name": f"{path.stem}.jpg", **size})
-        for found in said.objects:
+        for found in annotation.objects:
             ymin, xmin, ymax, xmax = found.box
-            corners = [xmin * said.width, ymin * said.height, xmax * said.width, ymax * said.height]
+            corners = [xmin * width, ymin * height, xmax * width, ymax * height]
             annotations.append({"image_id": number, "category_id": 0, "bbox": corners})
     text = json.dumps({"images": images, "annotations": annotations})
     (folder / "annotations.json").write_text(text)
@@ -107,13 +108,13 @@ def started(ml: Path, *flags: str, env: dict[str, str] | None = None) -> subproc
 
 
 def rejected(ml: Path, *flags: str, env: dict[str, str] | None = None) -> str:
-    """Why the job failed: said to SageMaker, and in the log's last line."""
+    """Why the job failed: for SageMaker, and in the log's last line."""
     process = started(ml, *flags, env=env)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 1, said
+    log = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, log
     reason = (ml / "output/failure").read_text()
     assert reason and "\n" not in reason
-    assert said.splitlines()[-1].startswith(f"error: {reason[:200]}")
+    assert log.splitlines()[-1].startswith(f"error: {reason[:200]}")
     return reason
 
 
@@ -166,7 +167,7 @@ def test_an_unknown_hyperparameter_is_rejected_listing_the_known_ones(ml: Path) 
     reason = rejected(ml)
     assert reason.startswith("hyperparameter stepz: unknown; known are ")
     assert {"steps", "set", "min_score", "classes"} <= set(re.findall(r"\w+", reason))
-    assert not {"out", "records"} & set(re.findall(r"\w+", reason)), "the contract says those"
+    assert not {"out", "records"} & set(re.findall(r"\w+", reason)), "the contract sets those"
 
 
 @pytest.mark.parametrize(
@@ -358,10 +359,10 @@ def test_what_was_sent_is_fetched(at_moto: Aws, tmp_path: Path) -> None:
     for name in ("a.txt", "deep/er/b.txt"):
         (there / name).parent.mkdir(parents=True, exist_ok=True)
         (there / name).write_text(name)
-    place = aws_s3.folder_at(f"s3://{BUCKET}/job/") / "output"
-    aws_s3.send(there, place)
+    target = aws_s3.folder_at(f"s3://{BUCKET}/job/") / "output"
+    aws_s3.send(there, target)
     assert keys(at_moto) == ["job/output/a.txt", "job/output/deep/er/b.txt"]
-    assert aws_s3.fetch(place, tmp_path / "back") == 2
+    assert aws_s3.fetch(target, tmp_path / "back") == 2
     assert (tmp_path / "back/deep/er/b.txt").read_text() == "deep/er/b.txt"
     one = aws_s3.folder_at(f"s3://{BUCKET}/job/output/a.txt")
     assert aws_s3.fetch(one, tmp_path / "one") == 1
@@ -425,10 +426,10 @@ def test_a_stopped_task_resumes_elsewhere(aws: Aws, built_in: Path, tmp_path: Pa
     assert any(key.startswith("out/checkpoints/run.unfinished/ckpt-") for key in keys(aws))
 
     second = started(tmp_path / "second", *flags, env=env)
-    said = second.communicate(timeout=400)
-    assert second.returncode == 0, said
-    assert said[0].strip() == str(tmp_path / "second/model/1")
-    assert "run.unfinished" in said[1] and "continuing " in said[1]
+    output = second.communicate(timeout=400)
+    assert second.returncode == 0, output
+    assert output[0].strip() == str(tmp_path / "second/model/1")
+    assert "run.unfinished" in output[1] and "continuing " in output[1]
     sent = keys(aws)
     assert {"out/model/1/saved_model.pb", "out/model/1/assets/label_map.pbtxt"} <= set(sent)
     assert "out/output/evaluation.json" in sent

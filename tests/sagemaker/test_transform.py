@@ -1,4 +1,4 @@
-"""`petbox transform` as it is typed: what it asks of SageMaker, and how a job is followed."""
+"""`petbox transform` as a command: its requests to SageMaker, and how a job is followed."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lite_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that finds one Abyssinian in every picture."""
+    """A network that finds one Abyssinian in every image."""
     from petbox.litert.bundle import ABOUT, BOXES, CLASSES, CORNERS, COUNT, IMAGE, NETWORK, SCORES
     from petbox.tf import tf
 
@@ -184,11 +184,11 @@ def images(
 def image_running(
     engine: Engine, image: str, folder: Path, env: Mapping[str, str]
 ) -> Iterator[Function]:
-    """A container of it as Lambda runs one: as somebody, with /tmp alone to write to."""
+    """A container of it as Lambda runs one: as an unprivileged user that can write to /tmp only."""
     name = f"{MINE}-{folder.name}"
-    told = ["AWS_LAMBDA_RUNTIME_API", "AWS_REGION", *env]
+    variables = ["AWS_LAMBDA_RUNTIME_API", "AWS_REGION", *env]
     command = ["docker", "run", "--rm", f"--name={name}", "--network=host", "--read-only"]
-    command += ["--tmpfs=/tmp", "--cap-drop=ALL", *(f"--env={one}" for one in told)]
+    command += ["--tmpfs=/tmp", "--cap-drop=ALL", *(f"--env={one}" for one in variables)]
     command += [f"--volume={sysconfig.get_path('purelib')}:{INSTALLED}:ro", image]
     try:
         with started(command, folder, {**engine.env, "AWS_REGION": "us-east-1", **env}) as function:

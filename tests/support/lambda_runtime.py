@@ -29,7 +29,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 EVENTS = Path(__file__).parents[1] / "events"
 BESIDE = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
-LONG = 120.0  # seconds that no start and no answer needs
+LONG = 120.0  # seconds, more than any start or response takes
 
 # Only the standard library, for it runs where there is nothing else.
 RUNTIME = """
@@ -40,15 +40,15 @@ connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 
 def call(method, path, body=None):
     connection.request(method, "/2018-06-01/runtime/" + path, body)
-    answer = connection.getresponse()
-    return answer.headers, answer.read()
+    response = connection.getresponse()
+    return response.headers, response.read()
 
 
 def failure(error):
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     print("".join(lines), file=sys.stderr)
-    said = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": lines}
-    return json.dumps(said).encode()
+    details = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": lines}
+    return json.dumps(details).encode()
 
 
 class Context:
@@ -73,13 +73,13 @@ if "TEST_MODULES" in os.environ:
 while True:
     headers, event = call("GET", "invocation/next")
     context = Context(headers)
-    answered = "invocation/" + context.aws_request_id
+    invocation = "invocation/" + context.aws_request_id
     try:
-        answer = json.dumps(handler(json.loads(event), context)).encode()
+        response = json.dumps(handler(json.loads(event), context)).encode()
     except Exception as error:
-        call("POST", answered + "/error", failure(error))
+        call("POST", invocation + "/error", failure(error))
     else:
-        call("POST", answered + "/response", answer)
+        call("POST", invocation + "/response", response)
 """
 
 
@@ -93,10 +93,10 @@ def event(name: str) -> dict[str, Any]:
 
 
 class Invocations:
-    """The Runtime API for one container: hands out events, takes answers."""
+    """The Runtime API for one container: hands out events, takes responses."""
 
     def __init__(self) -> None:
-        self.came = threading.Event()  # to ask for its first event
+        self.came = threading.Event()  # to get its first event
         self.failed_to_start = ""
         self._events: queue.SimpleQueue[tuple[str, Mapping[str, Any]] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
@@ -114,7 +114,7 @@ class Invocations:
                     self.close_connection = True
                     return
                 name, event = given
-                self.answer(200, json.dumps(event).encode(), name)
+                self.respond(200, json.dumps(event).encode(), name)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -124,9 +124,9 @@ class Invocations:
                     api.came.set()
                 else:
                     api._answers.put((name, kind, body))
-                self.answer(202, b'{"status": "OK"}')
+                self.respond(202, b'{"status": "OK"}')
 
-            def answer(self, status: int, body: bytes, name: str = "") -> None:
+            def respond(self, status: int, body: bytes, name: str = "") -> None:
                 self.send_response(status)
                 headers = {"Content-Length": str(len(body))}
                 if name:
@@ -170,10 +170,10 @@ class Invocations:
 
     def give(self, event: Mapping[str, Any]) -> Any:
         """What the function makes of an event; of an error its type and text."""
-        wanted = str(uuid.uuid4())
-        self._events.put((wanted, event))
+        expected = str(uuid.uuid4())
+        self._events.put((expected, event))
         name, kind, body = self._answers.get(timeout=LONG)
-        assert name == wanted
+        assert name == expected
         return (
             {key: body[key] for key in ("errorType", "errorMessage")} if kind == "error" else body
         )
@@ -252,7 +252,7 @@ def build(folder: Path, *words: str | Path) -> dict[str, Path]:
 
 
 class Zips(dict[str, Path]):
-    """The zips by the names of their functions, each built when it is asked for.
+    """The zips by the names of their functions, each built when it is first used.
 
     The detector's has a model in it, which `model` gives.
     """
@@ -298,8 +298,8 @@ def fronts(zips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
         found = importlib.util.find_spec(name)
         assert found and found.origin, name
         origin = Path(found.origin)
-        place = origin.parent if origin.name == "__init__.py" else origin
-        (beside / place.name).symlink_to(place)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (beside / source.name).symlink_to(source)
     unpacked = Unpacked(zips, folder)
     unpacked["boto3"] = beside
     return unpacked

@@ -1,4 +1,4 @@
-"""The smallest model: trained by its program, killed and gone on with, answered by its Lambda.
+"""The smallest model: trained, killed, resumed, and served by its Lambda.
 
 S3 is moto's over HTTP. The handler runs from a zip in a process that can import nothing but the
 standard library and boto3. The image stands on a bare Debian with an empty module for TensorFlow,
@@ -62,7 +62,7 @@ def aws() -> Iterator[Aws]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that was killed, asked to stop, and finished."""
+    """A training that was killed, stopped, and finished."""
 
     logs: list[str]  # by each of its processes
     codes: list[int]
@@ -94,7 +94,7 @@ def trained(aws: Aws, table: Path) -> Trained:
     killed = start(aws, *flags, *often)
     while not any(key.endswith("/checkpoint") for key in keys(s3)):
         assert killed.poll() is None, killed.communicate()[1]
-        time.sleep(0.05)  # S3 tells nobody when something comes
+        time.sleep(0.05)  # S3 sends no notification here
     killed.kill()
     logs.append(killed.communicate()[1])
     checkpoints = next(key for key in keys(s3) if key.endswith("/checkpoint"))
@@ -222,7 +222,7 @@ def test_data_of_another_form_is_rejected(
     aws: Aws, tmp_path: Path, text: str, why: str, run: Callable[..., Any]
 ) -> None:
     (tmp_path / "zoo.csv").write_text(text)
-    out = f"s3://{BUCKET}/refused"
+    out = f"s3://{BUCKET}/rejected"
     env = {**os.environ, **aws.env}
     done = run(PROGRAM, "--data", tmp_path / "zoo.csv", "--out", out, env=env)
     assert (done.returncode, done.stdout) == (1, "")
@@ -398,7 +398,7 @@ def test_a_whole_number_may_have_a_point(zoo: Lambda) -> None:
 
 
 def tiny(*bias: float, name: str = "yes") -> bytes:
-    """Weights that say the bias, whatever X."""
+    """Weights that give the bias for any X."""
     inputs = [{"name": "any", "values": [0, 1]}]
     names = [name, *(f"no{i}" for i in range(1, len(bias)))]
     weights = {"inputs": inputs, "names": names, "weights": [[0.0] * len(bias)], "bias": [*bias]}
@@ -476,9 +476,9 @@ def test_s3_is_not_asked_at_every_call(importable: list[Path]) -> None:
 
 
 def test_weights_go_on_while_s3_fails(importable: list[Path]) -> None:
-    answers = [Answer(200, tiny(1, 0), {"ETag": '"1"'})]
+    responses = [Answer(200, tiny(1, 0), {"ETag": '"1"'})]
     with (
-        peer(lambda _: answers.pop() if answers else Answer(500, b"")) as s3,
+        peer(lambda _: responses.pop() if responses else Answer(500, b"")) as s3,
         function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called,
     ):
         assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
