@@ -114,11 +114,11 @@ def test_no_permission_is_given_on_everything(resources: dict[str, Any]) -> None
 
 def test_the_detector_may_read_its_model_and_nothing_beside_it(resources: dict[str, Any]) -> None:
     role = resources["DetectorRole"]["Properties"]
-    model, bucket = [given for condition, given in statements(role) if condition == "ModelInS3"]
-    assert model["Action"] == "s3:GetObject"
-    assert model["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}/${ModelKey}")
-    assert bucket["Action"] == "s3:ListBucket", "or a missing model is reported as forbidden"
-    assert bucket["Resource"]["Fn::Sub"].endswith(":::${ModelBucket}")
+    (model,) = [given for condition, given in statements(role) if condition == "ModelInS3"]
+    assert model["Action"] == ["s3:GetObject", "s3:ListBucket"]
+    key, bucket = model["Resource"]
+    assert key["Fn::Sub"].endswith(":::${ModelBucket}/${ModelKey}")
+    assert bucket["Fn::Sub"].endswith(":::${ModelBucket}")
 
 
 KEY = {"ModelKmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1234abcd"}

@@ -81,7 +81,7 @@ class Job:
     def stage(self, program: str, *arguments: object, **environment: str) -> None:
         scratch().mkdir(parents=True, exist_ok=True)
         given = [str(argument) for argument in arguments]
-        stage.run(self.stages / program, given, folder=scratch(), environment=environment)
+        stage.run(self.stages / program, given, scratch(), environment)
 
 
 def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:

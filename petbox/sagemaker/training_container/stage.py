@@ -32,13 +32,7 @@ class StageFailed(PetboxError):
     """A stage reported an error, or died."""
 
 
-def run(
-    program: Path,
-    arguments: list[str],
-    *,
-    folder: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> None:
+def run(program: Path, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
     """Runs `program` to its end; exits this process if a stop is requested meanwhile."""
     stops: list[int] = []
     process: subprocess.Popen[str] | None = None
@@ -61,7 +55,7 @@ def run(
         process = subprocess.Popen(
             [sys.executable, "-u", str(program), *arguments],
             cwd=folder,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
