@@ -70,7 +70,7 @@ def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
     """Creates the repository if it is missing, and sets how many images it keeps."""
     if not (2 <= len(name) <= 256 and NAME.fullmatch(name)):
         raise ServiceError(
-            f"--repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
+            f"repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
             "marks . _ - / between them"
         )
     if not _exists(ecr, name):

@@ -254,7 +254,7 @@ def test_what_is_missing_is_said_in_a_line(push: Push, tmp_path: Path) -> None:
         (OPTIONS, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
         (("--model", "model/none"), {}, 1, "--model model/none: contains no version"),
         (("--model", str(tmp_path)), {}, 1, "contains no version"),
-        ((*OPTIONS, "--repository", "Pets!", "--dry-run"), {}, 1, "--repository Pets!: ECR takes"),
+        ((*OPTIONS, "--repository", "Pets!", "--dry-run"), {}, 1, "repository Pets!: ECR takes"),
         ((*OPTIONS, "--keep", "0", "--dry-run"), {}, 2, "--keep 0: must be a whole number from 1"),
         ((*OPTIONS, "--base", "mine"), {}, 2, "--cpu: has no effect with --base or --image"),
         (("--architecture", "mips"), {}, 2, "--architecture mips: must be amd64"),

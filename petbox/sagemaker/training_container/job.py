@@ -99,7 +99,10 @@ def main(argv: Sequence[str], *, stages: Path, about: str = "") -> None:
 def work(job: Job) -> None:
     target = s3.folder_at(job.own.output) if job.own.output else None
     if target and len(job.hosts.names) > 1:
-        raise DataError("--output: is for one host; for several, SageMaker sends what was made")
+        raise DataError(
+            f"output {job.own.output}: is for one host; with several, leave it out, and SageMaker "
+            "uploads the results"
+        )
     if job.hosts.leads:
         outputs.reject_existing(job.paths.model / VERSION)
     channels = contract.channels(job.paths)
