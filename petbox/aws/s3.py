@@ -78,7 +78,8 @@ def send(folder: Path, target: S3Address) -> None:
     with meter("send", total) as at:
         count = ByteCount(at)
         for path in files:
-            _send(s3, path, folder, target, count)
+            key = target.key + path.relative_to(folder).as_posix()
+            put(s3, path, S3Address(target.bucket, key), count)
 
 
 @contextlib.contextmanager
@@ -131,7 +132,8 @@ class Mirror:
         changed = [name for name, mark in marks.items() if self._sent.get(name) != mark]
         for name in sorted(changed, key=_lists_last):
             try:
-                _send(self._s3, self._folder / name, self._folder, self._target)
+                to = S3Address(self._target.bucket, self._target.key + name)
+                put(self._s3, self._folder / name, to)
             except FileNotFoundError:  # an old checkpoint that has just been removed
                 continue
             self._sent[name] = marks[name]
@@ -161,13 +163,6 @@ class ByteCount:
         with self._lock:
             self._done += size
             self._at(self._done)
-
-
-def _send(
-    s3: Any, path: Path, folder: Path, target: S3Address, count: ByteCount | None = None
-) -> None:
-    key = target.key + path.relative_to(folder).as_posix()
-    put(s3, path, S3Address(target.bucket, key), count)
 
 
 def put(s3: Any, path: Path, to: S3Address, count: ByteCount | None = None) -> None:

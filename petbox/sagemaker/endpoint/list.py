@@ -11,6 +11,7 @@ examples:
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -55,24 +56,21 @@ def list_all(options: ListOptions) -> None:
 
 def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
     sagemaker = clients("sagemaker")
-    rows: dict[str, dict[str, Any]] = {}
-
-    def row(name: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"status": None, "runs_on": None, "deleted": None, "parts": []}
-        return rows.setdefault(name, empty)
-
+    rows: dict[str, dict[str, Any]] = defaultdict(
+        lambda: {"status": None, "runs_on": None, "deleted": None, "parts": []}
+    )
     for summary in every(sagemaker, "list_endpoints", "Endpoints"):
         name = summary["EndpointName"]
         if tags_of(sagemaker, summary["EndpointArn"]).get(names.OWNER) == name:
-            row(name).update(_endpoint(sagemaker, name))
+            rows[name].update(_endpoint(sagemaker, name))
     for kind, found in (("configuration", configs(sagemaker)), ("model", models(sagemaker))):
         for part, owner in found.items():
-            row(owner)["parts"].append(f"{kind} {part}")
+            rows[owner]["parts"].append(f"{kind} {part}")
     for name, end in _schedules(clients).items():
-        row(name)["parts"].append(f"schedule {names.schedule(name)}")
-        row(name)["deleted"] = end
+        rows[name]["parts"].append(f"schedule {names.schedule(name)}")
+        rows[name]["deleted"] = end
     for name in _scaled(clients):
-        row(name)["parts"].append("scaling")
+        rows[name]["parts"].append("scaling")
     return rows
 
 
