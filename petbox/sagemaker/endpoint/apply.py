@@ -6,6 +6,7 @@ Records the calls made, to report them after an interruption or failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 from petbox.aws import session
 from petbox.cli.program import say
@@ -57,13 +58,12 @@ class Apply:
     def _call(self, call: Call) -> None:
         say(f"{DOES[call.operation.split('_')[0]]} {call.what}")
         self._begun = [call]
-        if call.operation == "delete_endpoint":
-            self._delete_endpoint(call)
-        elif call.operation.startswith(UNDOES):
-            with unless_absent():  # it may be gone already
+        undoes = call.operation.startswith(UNDOES)
+        with unless_absent() if undoes else nullcontext():  # it may be gone already
+            if call.operation == "delete_endpoint":
+                self._delete_endpoint(call)
+            else:
                 self._make(call)
-        else:
-            self._make(call)
         self._begun = []
         self.done.append(call)
 
@@ -79,15 +79,13 @@ class Apply:
 
     def _delete_endpoint(self, call: Call) -> None:
         try:
-            with unless_absent():
-                self._make(call)
+            self._make(call)
         except session.Rejected as error:
             if "in-progress" not in str(error) and "Updating" not in str(error):
                 raise
             say(f"{error}; waiting until SageMaker allows it")
             settled(self._clients("sagemaker"), self._name, self._wait)
-            with unless_absent():
-                self._make(call)
+            self._make(call)
 
     def made(self) -> list[str]:
         """What the calls created; an interrupted call may have, too."""

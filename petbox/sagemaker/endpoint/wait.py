@@ -24,9 +24,7 @@ SECONDS_BETWEEN_LINES = 60.0  # while the status stays the same
 LAST_LINES = 20
 
 
-def in_service(
-    clients: Clients, name: str, config: str | None, wait: Callable[[], object]
-) -> Described:
+def in_service(clients: Clients, name: str, config: str | None, wait: Callable[[], object]) -> None:
     """Returns when the endpoint is in service, with `config` if given; raises if that fails."""
     seen = _Poller(clients("sagemaker"), name)
 
@@ -44,7 +42,6 @@ def in_service(
         )
     if not _is_as_desired(endpoint, config):
         raise _failed(clients, endpoint, seen.update_began or endpoint["CreationTime"])
-    return endpoint
 
 
 def _is_as_desired(endpoint: Described | None, config: str | None) -> bool:

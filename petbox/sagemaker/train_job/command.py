@@ -36,10 +36,12 @@ def train_job(options: TrainJobOptions) -> None:
     if options.follow is not None:
         with JOBS.left_running(options.follow):
             _follow(Account().client, options.follow, options)
-    elif options.stop is not None:
-        _stop(options.stop, dry_run=options.dry_run)
-    else:
+    elif options.stop is None:
         _start(options)
+    elif options.dry_run:
+        print(json.dumps({"TrainingJobName": options.stop}, indent=2))
+    else:
+        JOBS.stop(Account().client, options.stop)
 
 
 def _start(options: TrainJobOptions) -> None:
@@ -115,10 +117,3 @@ def _follow(clients: Clients, name: str, options: TrainJobOptions) -> None:
         say(line)
     facts = result(job)
     print(json.dumps(facts) if options.json else facts["model"])
-
-
-def _stop(name: str, *, dry_run: bool) -> None:
-    if dry_run:
-        print(json.dumps({"TrainingJobName": name}, indent=2))
-    else:
-        JOBS.stop(Account().client, name)

@@ -95,7 +95,7 @@ def _flag(name: str, value: object, field: Field[Any], hints: Mapping[str, Any])
     if hints[field.name] is bool:
         return _switch(name, str(value), field.default)
     if isinstance(field.default, tuple):
-        several = value if isinstance(value, (list, tuple)) else _split(str(value))
+        several = value if isinstance(value, list) else _split(str(value))
         return [f"--{name}={one}" for one in several]
     return [f"--{name}={value}"]
 
