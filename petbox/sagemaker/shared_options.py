@@ -85,6 +85,7 @@ def check_tags(texts: tuple[str, ...]) -> None:
 # What the value of an option may be, and options of several commands
 
 COUNT = Value("N", at_least(1))
+EVERY = Value("S", between(0.1, 3600))
 IMAGE = Value("URI", aws_names.check_image)
 INSTANCE_TYPE = Value("TYPE", aws_names.check_instance_type)
 JOB = Value("NAME", aws_names.check_name)
@@ -99,7 +100,7 @@ _SUBNETS = Value("ID", each(aws_names.check_subnet))
 
 EndpointName = Annotated[str, "name of the endpoint", POSITIONAL, _NAME]
 Environment = Annotated[tuple[str, ...], "environment variable of the container", _ENVIRONMENT]
-Every = Annotated[float, "seconds between polls", Value("S", between(0.1, 3600))]
+Every = Annotated[float, "seconds between polls", EVERY]
 SecurityGroups = Annotated[tuple[str, ...], "of a VPC that the container may reach", _GROUPS]
 Subnets = Annotated[tuple[str, ...], "of a VPC that the container may reach", _SUBNETS]
 Tags = Annotated[tuple[str, ...], "tag of all resources", Value("KEY=VALUE", check_tags)]

@@ -20,7 +20,7 @@ from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Clients, describe_endpoint
-from petbox.sagemaker.shared_options import EndpointName, Every
+from petbox.sagemaker.shared_options import EVERY, EndpointName
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LogsOptions(Checked):
     name: EndpointName
     lines: Annotated[int, "number of lines", Value("N", between(0, 10_000))] = 100
     follow: Annotated[bool, "keep printing new lines, until Ctrl-C or the endpoint is gone"] = False
-    every: Every = 5.0
+    every: Annotated[float, "with --follow: seconds between polls", EVERY] = 5.0
 
 
 def logs(options: LogsOptions) -> None:
