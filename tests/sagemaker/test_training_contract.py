@@ -56,7 +56,7 @@ def built_in(pets: Path) -> Path:
         width, height = annotation.width, annotation.height
         size = {"width": width, "height": height}
         images.append({"id": number, "file_name": f"{path.stem}.jpg", **size})
-        for found in annotation.objects:
+        for found in annotation.animals:
             ymin, xmin, ymax, xmax = found.box
             corners = [xmin * width, ymin * height, xmax * width, ymax * height]
             annotations.append({"image_id": number, "category_id": 0, "bbox": corners})
