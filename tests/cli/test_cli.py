@@ -70,8 +70,8 @@ def test_help_fits_the_terminal_and_has_examples(command: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize("words", [(), ("endpoint",)])
 def test_a_command_that_is_not_finished_prints_its_help(words: tuple[str, ...]) -> None:
-    bare, asked = petbox(*words), petbox(*words, "--help")
-    assert (bare.returncode, bare.stdout, bare.stderr) == (0, asked.stdout, b"")
+    bare, with_flag = petbox(*words), petbox(*words, "--help")
+    assert (bare.returncode, bare.stdout, bare.stderr) == (0, with_flag.stdout, b"")
     assert b"examples:" in bare.stdout
 
 

@@ -86,7 +86,7 @@ def test_at_most_parallel_are_in_progress_and_the_order_is_kept(album: Path) -> 
 
 
 def test_a_bad_image_among_many_fails_alone(album: Path) -> None:
-    (album / "07.png").write_bytes(b"no picture")
+    (album / "07.png").write_bytes(b"not an image")
 
     def answer(asked: Asked) -> Answer:
         if sent_image(asked).width == 40 + 21:
@@ -215,13 +215,13 @@ def test_retry_after_is_waited_for_and_more() -> None:
 
 
 def test_pauses_are_random_and_grow_to_a_limit() -> None:
-    def ask() -> bytes:
-        raise Busy("no places")
+    def call() -> bytes:
+        raise Busy("no slots")
 
     def pauses() -> list[float]:
         waited: list[float] = []
-        with pytest.raises(ServiceError, match=r"no places; still so after .* --parallel"):
-            while_busy(ask, lambda seconds: waited.append(seconds), seconds=300)
+        with pytest.raises(ServiceError, match=r"no slots; still so after .*--parallel"):
+            while_busy(call, lambda seconds: waited.append(seconds), seconds=300)
         return waited
 
     random.seed(1)
@@ -235,12 +235,12 @@ def test_pauses_are_random_and_grow_to_a_limit() -> None:
 def test_a_pause_ends_when_the_work_is_over() -> None:
     stop = threading.Event()
 
-    def ask() -> bytes:
+    def call() -> bytes:
         stop.set()
         raise Busy("busy", 60.0)
 
     with pytest.raises(Busy):
-        while_busy(ask, stop.wait)
+        while_busy(call, stop.wait)
 
 
 # Without a server, and without a file
@@ -438,7 +438,7 @@ def test_a_real_time_endpoint_takes_25_mb(big: Path) -> None:
     with peer(named_detector) as server, recorded(DescribeEndpoint=REAL_TIME) as account:
         assert at_aws(server, account, big).returncode == 0
         assert at_aws(server, account, big, "--limit", "4").returncode == 1
-    assert account.names() == ["DescribeEndpoint"]  # asked once, and not where it is given
+    assert account.names() == ["DescribeEndpoint"]  # once, and not where the limit is given
 
 
 def test_without_permission_to_describe_the_endpoint_the_flag_is_named(big: Path) -> None:

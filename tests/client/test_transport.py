@@ -98,7 +98,7 @@ def test_a_connection_closed_while_idle_is_made_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    ("given", "path"),
     [
         ("", "/invocations"),
         ("/", "/invocations"),
@@ -107,10 +107,10 @@ def test_a_connection_closed_while_idle_is_made_again() -> None:
         ("/v1/models/pets:predict", "/v1/models/pets:predict"),
     ],
 )
-def test_the_path_of_the_address_is_kept(given: str, asked: str) -> None:
+def test_the_path_of_the_address_is_kept(given: str, path: str) -> None:
     with peer(named_detector) as server:
         names(Remote(Http(server.url + given)))
-    assert server.asked[0].path == asked
+    assert server.asked[0].path == path
 
 
 @pytest.mark.parametrize(

@@ -137,16 +137,16 @@ def test_the_three_input_types_say_the_same(
 
 def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
     whole, short = plain(*IMAGES), plain(*IMAGES, signature="detect")
-    sure = (whole["detection_scores"] >= 0.05).sum(axis=1)
-    assert short["num_detections"].tolist() == sure.tolist()
-    assert short["detection_boxes"].shape == (3, sure.max(), 4)
-    assert len(set(sure)) > 1, "some list is filled up"
-    for at, count in enumerate(sure):
+    confident = (whole["detection_scores"] >= 0.05).sum(axis=1)
+    assert short["num_detections"].tolist() == confident.tolist()
+    assert short["detection_boxes"].shape == (3, confident.max(), 4)
+    assert len(set(confident)) > 1, "some list is filled up"
+    for at, count in enumerate(confident):
         for key in ("detection_boxes", "detection_classes", "detection_scores"):
             np.testing.assert_allclose(short[key][at, :count], whole[key][at, :count], atol=1e-5)
             assert not short[key][at, count:].any()
         names = [NAMES[int(label)].encode() for label in whole["detection_classes"][at, :count]]
-        assert short["detection_names"][at].tolist() == names + [b""] * (sure.max() - count)
+        assert short["detection_names"][at].tolist() == names + [b""] * (confident.max() - count)
 
 
 def test_draw_gives_each_image_back_with_boxes_in_their_class_colors(plain: Exported) -> None:
@@ -298,11 +298,11 @@ def test_a_model_that_differs_from_its_checkpoint_is_rejected(
     other = checkpoints.restored(config, runs.read(trained))
     for variable in other.detection_head.trainable_variables:
         variable.assign(variable * 1.1)
-    asked = verify.images(None, 2)
+    images = verify.images(None, 2)
     whole = canvases.whole(*config.task.model.input_size[:2])
-    answers = verify.evaluated(config, other, asked.examples, [whole])
+    answers = verify.evaluated(config, other, images.examples, [whole])
     with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):
-        verify.check(plain.folder, STRINGS, asked, answers, "its checkpoint")
+        verify.check(plain.folder, STRINGS, images, answers, "its checkpoint")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_small_image_in_a_large_jpeg_is_read(decode: Any) -> None:
 def test_a_bomb_is_rejected_before_memory_is_spent_on_it(
     decode: Any, data: bytes, message: str
 ) -> None:
-    decode(data[:100])  # not the whole: what it took might be kept, and not be asked for again
+    decode(data[:100])  # not the whole: what it took might be kept, and not requested again
     result, bytes_ = spent(decode, data)
     assert SENTENCE.search(result), result
     assert message in result
@@ -200,18 +200,18 @@ def test_bmps_whose_colors_would_come_out_wrong_are_rejected(decode: Any, mode: 
 def test_odd_files_are_read_or_rejected_by_their_index(decode: Any, data: Path) -> None:
     folder = data / "odd_images"
     expected = json.loads((folder / "expected.json").read_text())
-    outcome: dict[str, list[str]] = {"read": [], "refused": []}
+    outcome: dict[str, list[str]] = {"read": [], "rejected": []}
     for name, about in expected.items():
         found = decode((folder / name).read_bytes())
         if isinstance(found, str):
             assert SENTENCE.search(found), f"{name}: {found}"
-            outcome["refused"].append(name)
+            outcome["rejected"].append(name)
             continue
         outcome["read"].append(name)
         assert list(found.shape) == [*_as_stored(folder / name), 3], name
         assert about["pil_decodes"], name
     unread = {name for name, about in expected.items() if about.get("pil_format") not in READ}
-    assert set(outcome["refused"]) == unread | {"no_palette.gif"}
+    assert set(outcome["rejected"]) == unread | {"no_palette.gif"}
     assert len(outcome["read"]) > 25
 
 
@@ -280,11 +280,11 @@ def test_two_thousand_mutated_files_are_decoded_or_rejected(decode: Any) -> None
         found = decode(mutated(files, rng))
         if isinstance(found, str):
             assert SENTENCE.search(found), f"file {number}: {found}"
-            outcome["refused"] += 1
+            outcome["rejected"] += 1
         else:
             assert found.ndim == 3 and found.shape[2] == 3 and found.size, f"file {number}"
             outcome["read"] += 1
         if number == MUTATED // 4:
             settled = memory("VmRSS")
-    assert outcome["read"] > MUTATED / 10 and outcome["refused"] > MUTATED / 10, outcome
+    assert outcome["read"] > MUTATED / 10 and outcome["rejected"] > MUTATED / 10, outcome
     assert memory("VmRSS") < settled + 64 * MB

@@ -151,7 +151,7 @@ def test_a_session_asks_calls_that_find_their_variables(saved: Any) -> None:
     nodes = graph(folder).graph_def.node
     assert {node.op for node in nodes} == {"Placeholder", "StatefulPartitionedCall"}
     calls = [node for node in nodes if node.op == "StatefulPartitionedCall"]
-    assert [len(node.input) for node in calls] == [1, 1]  # what is asked; the name of a file
+    assert [len(node.input) for node in calls] == [1, 1]  # the input; the name of a file
     assert len({node.attr["_class"].list.s[0] for node in calls}) == 1
     for found in answers(folder):
         np.testing.assert_array_equal(found["y"], GIVEN * 2)

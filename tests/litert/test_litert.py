@@ -30,7 +30,7 @@ from petbox.wire import Detection
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install './[litert]'")
 
 SIZES = [(300, 200), (64, 501), (128, 128), (1000, 700), (3, 90), (1, 1)]
-# Read by Pillow and not by TensorFlow, or told of in other words.
+# Read by Pillow and not by TensorFlow, or rejected in other words.
 OTHERWISE = {"no_palette.gif", "decompression_bomb.gif"}
 
 
@@ -253,7 +253,7 @@ def test_neither_tensorflow_nor_boto3_is_imported(folder: Path, tmp_path: Path) 
 def test_odd_images_are_read_or_rejected_as_by_the_saved_model(
     lite: LiteDetector, saved: Exported, data: Path
 ) -> None:
-    outcome = {"read": 0, "refused": 0}
+    outcome = {"read": 0, "rejected": 0}
     for path in sorted((data / "odd_images").iterdir()):
         if path.suffix in (".txt", ".json") or path.name in OTHERWISE:
             continue
@@ -263,11 +263,11 @@ def test_odd_images_are_read_or_rejected_as_by_the_saved_model(
         except InvalidImage as rejection:
             flaw = str(rejection).removeprefix("the image ")
             assert f"[image 0 of the request {flaw}]" in saved.rejection(image), path.name
-            outcome["refused"] += 1
+            outcome["rejected"] += 1
         else:
             saved(image)
             outcome["read"] += 1
-    assert outcome["read"] > 25 and outcome["refused"] > 5, outcome
+    assert outcome["read"] > 25 and outcome["rejected"] > 5, outcome
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])

@@ -1,4 +1,4 @@
-"""The conformance suite put to addresses: a server that breaks one rule is told of that rule."""
+"""`petbox conform` on addresses: the line for the one rule that a server breaks must fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite put to images: what keeps each from conforming is found and named.
+"""`petbox conform` on images: what keeps each from conforming is found and named.
 
 The images are a bare Debian with the small server of contract_server.py, or with one classic
 mistake in how it is packed.
@@ -119,7 +119,7 @@ def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> N
     bad = failing(done)
     assert list(bad) == ["term"]
     assert "ENTRYPOINT runs in a shell" in bad["term"]
-    # It does not say that it listens where it is told, and so it is not asked to.
+    # It lacks the label accept-bind-to-port, so SageMaker sets no port.
     assert outcomes(done)["bind-to-port"] == "not tried"
 
 

@@ -50,7 +50,7 @@ class Doubler:
     def run(self, signature: Signature, tensors: Tensors) -> Tensors:
         if "x" in tensors:
             return {"y": tensors["x"] * 2}
-        if "inputs" in tensors:  # the serialized Examples, told of by their lengths
+        if "inputs" in tensors:  # the serialized Examples, reported by their lengths
             lengths = np.array([[len(e)] for e in tensors["inputs"]], np.float32)
             words = np.array([[b"a", b"b"]] * len(lengths), object)
             message = {"outputs": lengths, "classes": words, "scores": np.tile(lengths, 2)}
@@ -599,7 +599,7 @@ def listening() -> Iterator[HttpServer]:
 @contextmanager
 def serving(answer: Callable[..., Response]) -> Iterator[HttpServer]:
     listener = HttpServer(0)
-    assert not is_open(listener.port)  # bound, but nobody is let in yet
+    assert not is_open(listener.port)  # bound, but not listening yet
     thread = threading.Thread(target=listener.serve, args=(answer,))
     thread.start()
     await_port(listener.port)

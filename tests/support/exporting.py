@@ -103,8 +103,8 @@ class Exported:
         metadata = tf.compat.v1.RunMetadata()
         outputs = {key: one.name for key, one in info.outputs.items()}
         given = {info.inputs["inputs"].name: np.array(images, object)}
-        asked = tf.compat.v1.RunOptions(output_partition_graphs=True)
-        self._session.run(outputs, given, asked, metadata)
+        options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+        self._session.run(outputs, given, options, metadata)
         return metadata.partition_graphs
 
     def rejection(self, *images: Any, signature: str = "serving_default") -> str:

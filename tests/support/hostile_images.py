@@ -73,6 +73,6 @@ def bombs() -> Iterator[tuple[str, bytes, str]]:
         file(noise(16, 16), "WEBP", save_all=True, append_images=[noise(16, 16, 1)])
     )
     animated[24:30] = b"\xff\xff\xff\xff\xff\xff"
-    yield "webp film", bytes(animated), "is 16777216x16777216, more than the 40000000 pixels"
+    yield "animated webp", bytes(animated), "is 16777216x16777216, more than the 40000000 pixels"
     most = struct.pack(">I", 2**31 - 1)
     yield "png's most", png(1, 1, rows).replace(bytes([0, 0, 0, 1]) * 2, most * 2, 1), "2147483647"
