@@ -16,7 +16,7 @@ local BUDGET = settings.memory_bytes > 0 and settings.memory_bytes / 4 or math.h
 -- For each worker: a semaphore of the master would not survive a reload.
 function M.start() slots = semaphore.new(settings.slots) end
 
-function M.queued() return math.max(0, -slots:count()) end -- it does not count who has left
+function M.queued() return math.max(0, -slots:count()) + 0 end -- never -0; who has left does not count
 
 -- Reserves the memory for a body and its copies before it is read. One is always let through.
 function M.reserve(request, bytes)

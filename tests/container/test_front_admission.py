@@ -196,7 +196,7 @@ def test_who_waits_when_nginx_is_told_to_leave_is_answered(tmp_path: Path) -> No
         asking(running.port, 1, lines, "application/jsonlines") as more,
     ):
         engine_says.await_requests(2)
-        _await_waiting(running, 7)
+        _await_gauge(running, "queued", 6 + 5 - 2)
         running.program.send(signal.SIGQUIT)
         engine_says.go_on()
         assert [c.result().status_code for c in some + more] == [200] * 7
@@ -204,16 +204,125 @@ def test_who_waits_when_nginx_is_told_to_leave_is_answered(tmp_path: Path) -> No
     assert len(engine_says.asked) == 6 + 5
 
 
-def _await_waiting(running: Front, count: int) -> None:
-    """All of them are with nginx now; of a request that waits there is nothing else to see."""
-    port = f":{running.port:04X}"
+class Timed:
+    """An engine that takes 0.2 s for each request, and counts those it has at once."""
+
+    def __init__(self) -> None:
+        self.most = self._at_once = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, _: Asked) -> Answer:
+        with self._lock:
+            self._at_once += 1
+            self.most = max(self.most, self._at_once)
+        time.sleep(0.2)
+        with self._lock:
+            self._at_once -= 1
+        return Answer(200, golden("answer_one.json"))
+
+
+def test_96_clients_share_32_slots_fairly(tmp_path: Path) -> None:
+    """Each has its turn before anybody has two more than another; bench/front.py has the times."""
+    engine_says = Timed()
+    done = [0] * 96
+    furthest_apart = 0
+    over = threading.Event()
+
+    def ask(number: int) -> None:
+        while not over.is_set():
+            assert post(port, b"{}", JSON).status_code == 200
+            done[number] += 1
+
+    with (
+        peer(engine_says) as engine,
+        front(tmp_path / "front", engine.port) as port,
+        ThreadPoolExecutor(96) as pool,
+    ):
+        working = [pool.submit(ask, number) for number in range(96)]
+        deadline = time.monotonic() + LONG
+        while min(done) < 4 and time.monotonic() < deadline:
+            furthest_apart = max(furthest_apart, max(done) - min(done))
+            time.sleep(0.01)
+        over.set()
+        for one in working:
+            one.result()
+    assert min(done) >= 4
+    assert furthest_apart <= 2
+    assert engine_says.most == 32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_leaves_while_it_waits_is_never_computed(tmp_path: Path, kind: str) -> None:
+    engine_says = Holding()
+    request = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Type: "
+    request += kind.encode() + b"\r\n\r\n1234"
+    with (
+        peer(engine_says) as engine,
+        whole_front(tmp_path / "front", engine.port, places=1) as running,
+        asking(running.port, 1) as first,
+    ):
+        engine_says.await_requests(1)
+        waiting = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(8)]
+        for client in waiting:
+            client.sendall(request)
+        _await_gauge(running, "queued", 8)
+        for client in waiting:
+            client.close()
+        assert [running.log()["status"] for _ in range(8)] == [499] * 8
+        _await_gauge(running, "queued", 0)
+        engine_says.go_on()
+        assert first[0].result().status_code == 200
+        assert post(running.port, b"{}", JSON).status_code == 200
+    assert len(engine_says.asked) == 2
+
+
+def test_lines_whose_client_leaves_are_not_continued(tmp_path: Path) -> None:
+    """Those at the engine keep their slots until it is done, the others are not sent."""
+    engine_says = Holding()
+    body = b"1\n" * 100
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/jsonlines\r\n"
+    settings = {"records_in_flight": 2}
+    with (
+        peer(engine_says) as engine,
+        whole_front(tmp_path / "front", engine.port, places=2, settings=settings) as running,
+    ):
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            engine_says.await_requests(2)
+        with asking(running.port, 1) as late:
+            _await_gauge(running, "queued", 1)
+            assert len(engine_says.asked) == 2
+            engine_says.go_on()
+            assert late[0].result().status_code == 200
+        assert running.log()["status"] == 499
+    assert len(engine_says.asked) == 3
+
+
+def test_queue_and_engine_together_have_a_limit(tmp_path: Path) -> None:
+    engine_says = Holding()
+    settings = {"engine_seconds": 1.5, "wait_seconds": 60}
+    with (
+        peer(engine_says) as engine,
+        whole_front(tmp_path / "front", engine.port, places=1, settings=settings) as running,
+    ):
+        with asking(running.port, 1):  # has the slot for 1.5 s
+            engine_says.await_requests(1)
+            time.sleep(0.7)
+            for kind in KINDS:
+                begin = time.monotonic()
+                with asking(running.port, 1, b"1", kind) as late:
+                    answer = late[0].result()
+                assert answer.status_code in (503, 504)
+                assert 1.4 < time.monotonic() - begin < 2.5
+        engine_says.go_on()
+
+
+def _await_gauge(running: Front, name: str, value: int) -> None:
+    line = f"petbox_{name} {value}\n"
     deadline = time.monotonic() + LONG
-    while True:
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        established = [fields for line in lines if (fields := line.split())[3] == "01"]
-        if sum(fields[1].endswith(port) for fields in established) >= count:
-            return
-        assert time.monotonic() < deadline
+    url = f"http://127.0.0.1:{running.port}/metrics"
+    while line not in (text := requests.get(url, timeout=LONG).text):
+        assert time.monotonic() < deadline, text
         time.sleep(0.02)
 
 
