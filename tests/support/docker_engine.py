@@ -1,9 +1,9 @@
 """A Docker engine for tests, and a bare Debian or Ubuntu to build on, where none can be pulled.
 
 An engine that answers is used as it is; else root starts one of its own, which is gone afterwards
-with all that was built. The bare system is what debootstrap makes of the machine's own release
-and mirror; it is kept in build/, for it takes a minute to make. Name this module in
-`pytest_plugins` to ask for its fixtures.
+with all that was built, and keeps it in memory if there is enough. The bare system is what
+debootstrap makes of the machine's own release and mirror; it is kept in build/, for it takes a
+minute to make. Name this module in `pytest_plugins` to ask for its fixtures.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SECONDS_TO_START = 60
 # What an engine of our own takes for ECR; it speaks plain HTTP to whatever is on the loopback.
 REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 REGISTRY_ADDRESS = "127.0.0.80"
+# The images of a session are gigabytes, and deleting them from a disk may take a minute.
+FREE_GIGABYTES = 12
 CAP_SYS_ADMIN = 21  # without it not even root can mount what a container stands on
 PACKAGES = "ca-certificates,python3"
 # What every image made here is called, so that they can be found again: by this process, for
@@ -115,6 +117,11 @@ def cannot_start(path: str) -> str:
     return ""
 
 
+def available_memory() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
 class started:  # noqa: N801  # a context manager reads as a verb
     """An engine of our own, with everything that it keeps in `folder`."""
 
@@ -129,7 +136,12 @@ class started:  # noqa: N801  # a context manager reads as a verb
         alone = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
         hosts = self.folder / "hosts"
         hosts.write_text(f"{Path('/etc/hosts').read_text()}\n{REGISTRY_ADDRESS} {REGISTRY_HOST}\n")
-        script = f'mount --bind {hosts} /etc/hosts; exec dockerd "$@"'  # seen by it alone
+        # Seen by it alone, so gone with it.
+        script = f"mount --bind {hosts} /etc/hosts\n"
+        if available_memory() > FREE_GIGABYTES * 10**9:
+            (self.folder / "data").mkdir()
+            script += f"mount -t tmpfs -o mode=711 petbox {self.folder / 'data'}\n"
+        script += 'exec dockerd "$@"'
         own_mounts = ["unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "-"]
         self.log = self.folder / "log"
         with self.log.open("w") as log:
