@@ -1,35 +1,31 @@
-/* The boxes over the picture, in fractions of it, so that they stay in place whatever its size. */
+/* Draws boxes over the image. Positions are percentages, so that boxes scale with the image. */
 
-import {percent} from './percent.js';
+import {percent} from './format.js';
 
-const COLOURS = 8;
-const HIGH = 0.08; // above it there is no room for the name
-const RIGHT = 0.6; // from here on the name ends with the box
+const COLORS = 8; // .c0 to .c7 in page.css
+const TOP_EDGE = 0.08; // A box that starts above this has no room for its label outside.
+const RIGHT_EDGE = 0.6; // A box that starts beyond this has its label aligned right.
 
-export function colour(label) {
-    return `c${((label % COLOURS) + COLOURS) % COLOURS}`;
+export function color_class(label) {
+    return `c${((label % COLORS) + COLORS) % COLORS}`;
 }
 
-/* One element for each detection, in their order. */
-export function draw_boxes(frame, detections) {
-    frame.replaceChildren(...detections.map(box));
+/* Draws one element for each detection, in their order. */
+export function draw_boxes(parent, detections) {
+    parent.replaceChildren(...detections.map(box));
 }
 
-function box(found) {
+function box({label, name, score, top, left, bottom, right}) {
     const element = document.createElement('div');
-    element.classList.add('box', colour(found.label));
-    element.classList.toggle('high', found.top < HIGH);
-    element.classList.toggle('right', found.left > RIGHT);
-    element.style.left = share(found.left);
-    element.style.top = share(found.top);
-    element.style.width = share(found.right - found.left);
-    element.style.height = share(found.bottom - found.top);
-    const name = document.createElement('span');
-    name.textContent = `${found.name} ${percent(found.score)}`;
-    element.append(name);
+    element.classList.add('box', color_class(label));
+    element.classList.toggle('label-inside', top < TOP_EDGE);
+    element.classList.toggle('label-right', left > RIGHT_EDGE);
+    element.style.left = `${100 * left}%`;
+    element.style.top = `${100 * top}%`;
+    element.style.width = `${100 * (right - left)}%`;
+    element.style.height = `${100 * (bottom - top)}%`;
+    const text = document.createElement('span');
+    text.textContent = `${name} ${percent(score)}`;
+    element.append(text);
     return element;
-}
-
-function share(fraction) {
-    return `${100 * fraction}%`;
 }

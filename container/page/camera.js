@@ -1,73 +1,72 @@
-/* A picture from the camera: in a dialog where the browser lets a page see one, else by the phone's own
-   camera, which hands over a file. */
+/* Takes a photo: in a dialog, or on pages over plain HTTP with the phone's camera app. */
 
-const BEST = {video: {facingMode: 'environment', width: {ideal: 1920}}};
-const REASONS = {
-    NotAllowedError: 'The browser was not allowed to use the camera. Allow it in the address bar.',
-    NotFoundError: 'There is no camera here. Choose a picture instead.',
+import {encode} from './canvas.js';
+
+const CONSTRAINTS = {video: {facingMode: 'environment', width: {ideal: 1920}}};
+const ERRORS = {
+    NotAllowedError: 'Camera access was denied. Allow it in the browser\'s address bar.',
+    NotFoundError: 'No camera was found. Choose an image instead.',
     NotReadableError: 'Another program is using the camera. Close it and try again.',
 };
 
-/* Calls `taken` with the file. */
-export function camera(dialog, capture, taken) {
-    const [view, said, take, close] =
-        ['#view', '#camera-said', '#take', '#close-camera'].map((name) => dialog.querySelector(name));
-    let number = 0;
-    let opened = 0; // times
+/* Returns the function that opens the camera; `add` is called with the file. */
+export function camera(dialog, camera_app, add) {
+    const [preview, status, take_photo, close] =
+        ['#preview', '#camera-status', '#take-photo', '#close-camera']
+            .map((id) => dialog.querySelector(id));
+    let photos = 0;
+    let sessions = 0;
 
     async function open() {
-        if (!navigator.mediaDevices) { // only over HTTPS, and from localhost
-            capture.click();
+        if (!navigator.mediaDevices) { // Browsers have it only over HTTPS and on localhost.
+            camera_app.click();
             return;
         }
-        let_go(); // the event of the last closing may come after this
-        said.textContent = 'Waiting for the camera…';
-        take.disabled = true;
+        release(); // The previous session's close event may still be queued.
+        status.textContent = 'Waiting for the camera…';
+        take_photo.disabled = true;
         dialog.showModal();
-        opened += 1;
-        const mine = opened;
-        const over = () => mine !== opened || !dialog.open; // closed meanwhile, and perhaps opened again
+        sessions += 1;
+        const session = sessions;
+        const is_closed = () => session !== sessions || !dialog.open;
         try {
-            const stream = await navigator.mediaDevices.getUserMedia(BEST);
-            if (over()) {
+            const stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
+            if (is_closed()) {
                 stop(stream);
                 return;
             }
-            view.srcObject = stream;
-            await view.play();
-            if (!over()) {
-                said.textContent = '';
-                take.disabled = false;
-                take.focus();
+            preview.srcObject = stream;
+            await preview.play();
+            if (!is_closed()) {
+                status.textContent = '';
+                take_photo.disabled = false;
+                take_photo.focus();
             }
         } catch (e) {
-            if (!over()) {
-                said.textContent = REASONS[e.name] || `The camera cannot be used: ${e.message}`;
+            if (!is_closed()) {
+                status.textContent = ERRORS[e.name] || `The camera failed: ${e.message}`;
             }
         }
     }
 
-    function let_go() {
-        if (view.srcObject) {
-            stop(view.srcObject);
+    function release() {
+        if (preview.srcObject) {
+            stop(preview.srcObject);
         }
-        view.srcObject = null;
+        preview.srcObject = null;
     }
 
     async function shoot() {
-        const canvas = document.createElement('canvas');
-        canvas.width = view.videoWidth;
-        canvas.height = view.videoHeight;
-        canvas.getContext('2d').drawImage(view, 0, 0);
-        const blob = await new Promise((done) => canvas.toBlob(done, 'image/jpeg', 0.92));
+        const {videoWidth: width, videoHeight: height} = preview;
+        const blob = await encode(preview, width, height, 'image/jpeg');
         dialog.close();
-        number += 1;
-        taken(new File([blob], `camera-${number}.jpg`, {type: 'image/jpeg'}));
+        photos += 1;
+        add(new File([blob], `camera-${photos}.jpg`));
     }
 
-    take.addEventListener('click', shoot);
+    take_photo.addEventListener('click', shoot);
     close.addEventListener('click', () => dialog.close());
-    dialog.addEventListener('close', () => dialog.open || let_go());
+    dialog.addEventListener('close', () => dialog.open || release());
     return open;
 }
 

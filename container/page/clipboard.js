@@ -1,5 +1,4 @@
-/* Text into the clipboard, also where the page came by plain HTTP from another machine, which browsers
-   give no clipboard. */
+/* Copies text. Over plain HTTP from another machine, browsers have no navigator.clipboard. */
 
 export async function copy(text) {
     if (navigator.clipboard) {
@@ -9,9 +8,9 @@ export async function copy(text) {
     area.value = text;
     document.body.append(area);
     area.select();
-    const done = document.execCommand('copy');
+    const copied = document.execCommand('copy');
     area.remove();
-    if (!done) {
-        throw new Error('the browser did not copy it');
+    if (!copied) {
+        throw new Error('the browser did not copy the text');
     }
 }

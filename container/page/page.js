@@ -1,228 +1,222 @@
-/* What happens when: pictures come in, each is prepared, asked about and shown. The modules it calls
-   know nothing of one another's state; all of it is here. */
+/* Holds the state of the page and connects its modules, which keep no images themselves. */
 
-import {detections} from './answer.js';
-import {ask} from './asking.js';
+import {api_call_panel} from './api_call.js';
 import {draw_boxes} from './boxes.js';
-import {call_panel} from './call.js';
 import {camera} from './camera.js';
-import {list_facts} from './facts.js';
-import {hide_findings, list_findings} from './findings.js';
-import {chosen, dropped, pasted} from './intake.js';
-import {names} from './names.js';
-import {percent} from './percent.js';
-import {LONGEST, prepare} from './prepare.js';
-import {draw_strip} from './strip.js';
+import {show_details} from './details.js';
+import {hide_detections, list_detections} from './detection_list.js';
+import {PageError} from './errors.js';
+import {on_choose, on_drop, on_paste} from './file_inputs.js';
+import {percent} from './format.js';
+import {load_class_names} from './label_map.js';
+import {MAX_SIDE, prepare} from './prepare.js';
+import {fetch_sample, predict} from './request.js';
+import {parse_detections} from './response.js';
 import {summary} from './summary.js';
-import {Trouble} from './trouble.js';
+import {show_thumbnails} from './thumbnails.js';
 
-const OF_ANSWER = ['sent', 'sent_at', 'shown', 'shown_at', 'image', 'width', 'height', 'longest',
-    'changes', 'text', 'ms', 'said', 'detections', 'trouble'];
-const at = (id) => document.getElementById(id);
-const pictures = []; // in the order they came
-const known = names();
-const show_call = call_panel(at('call'));
+const by_id = (id) => document.getElementById(id);
+const images = []; // in the order they were added
+const class_names = load_class_names();
+const show_api_call = api_call_panel(by_id('api-call'));
 let current = -1;
-let working = false;
+let is_processing = false;
 
-/* Pictures come in */
+/* Adding and removing images */
 
-/* `more`: whether it is `saved` in a file, or the `address` it lies at. */
-function add(files, more) {
-    for (const file of files) {
-        pictures.push({title: file.name, open: async () => file, state: 'waiting', ...more});
-    }
-    if (files.length) {
-        select(pictures.length - files.length);
-        work();
-    }
+function add_files(files, has_file) {
+    add(files.map((file) => ({title: file.name, open: async () => file, has_file})));
 }
 
 function add_sample(name) {
-    const address = new URL(`/page/samples/${name}`, location.href).href;
-    const before = pictures.findIndex((picture) => picture.address === address);
-    if (before >= 0) {
-        return select(before);
+    const url = new URL(`/page/samples/${name}`, location.href).href;
+    const index = images.findIndex((image) => image.url === url);
+    if (index >= 0) {
+        select(index);
+    } else {
+        add([{title: name, open: () => fetch_sample(url, name), has_file: true, url}]);
     }
-    pictures.push({title: name, open: () => fetched(address, name), state: 'waiting', saved: true, address: address});
-    select(pictures.length - 1);
-    work();
 }
 
-async function fetched(address, name) {
-    try {
-        const response = await fetch(address);
-        return new File([await response.blob()], name);
-    } catch (e) {
-        throw new Trouble(`No response from ${location.origin}. Is the server still running?`, true);
+function add(added) {
+    if (added.length) {
+        images.push(...added.map((image) => ({...image, state: 'queued', result: {}})));
+        select(images.length - added.length);
+        process_queue();
     }
 }
 
 function remove() {
-    const [gone] = pictures.splice(current, 1);
-    if (!gone) {
-        return;
+    const [removed] = images.splice(current, 1);
+    if (removed) {
+        removed.controller?.abort();
+        clear_result(removed);
+        select(Math.min(current, images.length - 1));
+        (by_id('thumbnails').querySelector('[aria-current="true"]') || by_id('choose')).focus();
     }
-    gone.stop?.abort();
-    forget(gone);
-    select(Math.min(current, pictures.length - 1));
-    (at('strip').querySelector('[aria-current="true"]') || at('choose')).focus();
 }
 
-/* Each is asked about */
+/* Processing */
 
-/* One at a time, so that the time shown is the model's and not that of its queue. */
-async function work() {
-    if (working) {
+/* One request at a time, so that the response time does not include waiting for other images. */
+async function process_queue() {
+    if (is_processing) {
         return;
     }
-    working = true;
-    for (let next; (next = pictures.find((picture) => picture.state === 'waiting'));) {
-        await answer(next);
+    is_processing = true;
+    for (let next; (next = images.find(({state}) => state === 'queued'));) {
+        await process(next);
     }
-    working = false;
+    is_processing = false;
 }
 
-async function answer(picture) {
-    forget(picture);
-    picture.state = 'asking';
-    picture.said = 'Waiting for the model…';
-    picture.stop = new AbortController();
-    const signal = picture.stop.signal;
-    changed(picture);
+async function process(image) {
+    clear_result(image);
+    const {result} = image;
+    const report = (status) => {
+        result.status = status;
+        update(image);
+    };
+    image.state = 'processing';
+    image.controller = new AbortController();
+    const {signal} = image.controller;
+    report('Waiting for the response…');
     try {
-        Object.assign(picture, await prepare(await picture.open(), at('shrink').checked));
+        Object.assign(result, await prepare(await image.open(), by_id('shrink').checked));
         signal.throwIfAborted();
-        keep(picture);
-        changed(picture);
-        Object.assign(picture, await ask(picture.sent, signal, (words) => {
-            picture.said = words;
-            changed(picture);
-        }));
-        picture.detections = detections(picture.text, await known);
-        picture.state = 'answered';
+        result.sent_url = URL.createObjectURL(result.sent);
+        result.shown_url = result.shown && URL.createObjectURL(result.shown);
+        update(image);
+        Object.assign(result, await predict(result.sent, signal, report));
+        result.detections = parse_detections(result.text, await class_names);
+        image.state = 'done';
     } catch (e) {
-        picture.state = 'failed';
-        picture.trouble = e instanceof Trouble ? e :
-            new Trouble(`This page failed with an internal error: ${e}`);
+        image.state = 'failed';
+        result.error = e instanceof PageError ? e : new PageError(`Internal error: ${e}`);
     }
-    if (signal.aborted) { // to be asked anew, unless it is removed
-        forget(picture);
-        picture.state = 'waiting';
+    if (signal.aborted) { // The image was removed, or is processed again.
+        clear_result(image);
+        image.state = 'queued';
     }
-    changed(picture);
+    update(image);
 }
 
-function keep(picture) {
-    picture.sent_at = URL.createObjectURL(picture.sent);
-    picture.shown_at = picture.shown && URL.createObjectURL(picture.shown);
-    picture.shown = null;
+function restart(image) {
+    if (image.state === 'processing') {
+        image.controller.abort();
+    } else {
+        image.state = 'queued';
+    }
+    process_queue();
 }
 
-/* What a former answer left. */
-function forget(picture) {
-    for (const address of [picture.sent_at, picture.shown_at]) {
-        URL.revokeObjectURL(address);
-    }
-    for (const name of OF_ANSWER) {
-        delete picture[name];
+function shrink_changed() {
+    for (const image of images) {
+        const {sent, longer_side} = image.result;
+        const is_preparing = image.state === 'processing' && !sent; // with the previous setting
+        if (is_preparing || longer_side > MAX_SIDE) {
+            restart(image);
+        }
     }
 }
 
-/* And shown */
+function clear_result(image) {
+    URL.revokeObjectURL(image.result.sent_url);
+    URL.revokeObjectURL(image.result.shown_url);
+    image.result = {};
+}
 
-function select(place) {
-    current = place;
+/* Showing the current image */
+
+function select(index) {
+    current = index;
     show();
 }
 
-function changed(picture) {
-    if (picture === pictures[current]) {
+function update(image) {
+    if (image === images[current]) {
         show();
     } else {
-        show_strip();
+        update_thumbnails();
     }
 }
 
 function show() {
-    const picture = pictures[current];
-    document.body.classList.toggle('empty', !picture);
-    if (picture) {
-        show_picture(picture);
-        list_findings(at('findings'), picture.detections || [], point);
-        list_facts(at('facts'), picture);
-        show_call(picture);
+    const image = images[current];
+    document.body.classList.toggle('empty', !image);
+    if (image) {
+        show_image(image);
+        list_detections(by_id('detections'), image.result.detections || [], highlight);
+        show_details(by_id('details'), image.result);
+        show_api_call(image);
     } else {
-        at('frame').hidden = at('trouble').hidden = true;
+        by_id('frame').hidden = by_id('error').hidden = true;
     }
-    show_sure();
+    apply_min_score();
 }
 
-function show_picture(picture) {
-    at('stage').classList.toggle('asking', picture.state === 'asking');
-    at('frame').hidden = !picture.shown_at;
-    if (picture.shown_at && at('picture').src !== picture.shown_at) {
-        at('picture').src = picture.shown_at;
-        at('frame').style.setProperty('--ratio', picture.width / picture.height);
-        at('frame').style.setProperty('--natural', `${picture.width}px`);
+function show_image({title, state, result}) {
+    const {shown_url, width, height, detections, error} = result;
+    by_id('viewer').classList.toggle('processing', state === 'processing');
+    by_id('frame').hidden = !shown_url;
+    if (shown_url && by_id('image').src !== shown_url) {
+        by_id('image').src = shown_url;
+        by_id('frame').style.setProperty('--aspect-ratio', width / height);
+        by_id('frame').style.setProperty('--natural-width', `${width}px`);
     }
-    at('picture').alt = picture.title;
-    draw_boxes(at('boxes'), picture.detections || []);
-    at('trouble').hidden = !picture.trouble;
-    at('why').textContent = picture.trouble ? picture.trouble.message : '';
-    at('again').hidden = !picture.trouble?.passing;
+    by_id('image').alt = title;
+    draw_boxes(by_id('boxes'), detections || []);
+    by_id('error').hidden = !error;
+    by_id('error-message').textContent = error?.message;
+    by_id('retry').hidden = !error?.retryable;
 }
 
-/* What the slider asks for, of what is here already. */
-function show_sure() {
-    const least = Number(at('least').value) / 100;
-    at('least-said').textContent = percent(least);
-    at('least').setAttribute('aria-valuetext', percent(least));
-    const picture = pictures[current];
-    if (picture?.detections) {
-        const hides = (i) => picture.detections[i].score < least;
-        [...at('boxes').children].forEach((box, i) => {
-            box.hidden = hides(i);
+function min_score() {
+    return Number(by_id('min-score').value) / 100;
+}
+
+function apply_min_score() {
+    const minimum = min_score();
+    by_id('min-score-text').textContent = percent(minimum);
+    by_id('min-score').setAttribute('aria-valuetext', percent(minimum));
+    const {detections, error, status} = images[current]?.result || {};
+    if (detections) {
+        const is_hidden = (i) => detections[i].score < minimum;
+        [...by_id('boxes').children].forEach((box, i) => {
+            box.hidden = is_hidden(i);
         });
-        hide_findings(at('findings'), hides);
+        hide_detections(by_id('detections'), is_hidden);
     }
-    say(picture?.detections ? summary(picture.detections, least) :
-        picture?.trouble ? 'No boxes for this one.' : picture?.said || '');
-    show_strip();
+    show_status(detections ? summary(detections, minimum) : error ? 'No results.' : status || '');
+    update_thumbnails();
 }
 
-/* Only what is new: a screen reader says it again. */
-function say(words) {
-    if (at('said').textContent !== words) {
-        at('said').textContent = words;
+/* Screen readers announce every assignment, even of the same text. */
+function show_status(text) {
+    if (by_id('status').textContent !== text) {
+        by_id('status').textContent = text;
     }
 }
 
-function show_strip() {
-    const least = Number(at('least').value) / 100;
-    for (const picture of pictures) {
-        const sure = (picture.detections || []).filter((found) => found.score >= least).length;
-        picture.mark = {waiting: '…', asking: '…', failed: '!', answered: String(sure)}[picture.state];
-        picture.about = picture.state === 'answered' ? `${sure} found` : picture.state;
-    }
-    draw_strip(at('strip'), pictures, current, select);
+function update_thumbnails() {
+    show_thumbnails(by_id('thumbnails'), images, current, min_score(), select);
 }
 
-/* The box of one finding alone; all of them for -1. */
-function point(place) {
-    at('boxes').classList.toggle('one', place >= 0);
-    [...at('boxes').children].forEach((box, i) => box.classList.toggle('meant', i === place));
+/* Fades all boxes but one; -1 fades none. */
+function highlight(index) {
+    by_id('boxes').classList.toggle('fade-others', index >= 0);
+    [...by_id('boxes').children].forEach((box, i) => {
+        box.classList.toggle('highlighted', i === index);
+    });
 }
 
-/* By keys as well */
-
-function pressed(event) {
-    const elsewhere = event.target.closest('input, pre, dialog');
-    if (elsewhere || event.altKey || event.ctrlKey || event.metaKey || !pictures.length) {
+function on_key(event) {
+    const uses_keys = event.target.closest('input, pre, dialog');
+    if (uses_keys || event.altKey || event.ctrlKey || event.metaKey) {
         return;
     }
     const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-    if (step && pictures[current + step]) {
+    if (step && images[current + step]) {
         event.preventDefault();
         select(current + step);
     } else if (event.key === 'Delete') {
@@ -230,40 +224,19 @@ function pressed(event) {
     }
 }
 
-function shrink_changed() {
-    for (const picture of pictures) {
-        const asking = picture.state === 'asking';
-        const unknown = asking && !picture.sent; // it is being prepared, as was chosen before
-        if (!unknown && !(picture.longest > LONGEST)) {
-            continue;
-        }
-        if (asking) {
-            picture.stop.abort();
-        } else {
-            picture.state = 'waiting';
-        }
-    }
-    work();
-}
-
-at('where').textContent = location.host;
-const from_disk = (files) => add(files, {saved: true});
-const from_nowhere = (files) => add(files, {saved: false});
-chosen(at('files'), from_disk);
-chosen(at('capture'), from_nowhere);
-dropped(at('stage'), from_disk);
-pasted(from_nowhere);
-at('choose').addEventListener('click', () => at('files').click());
-at('use-camera').addEventListener('click',
-    camera(at('camera'), at('capture'), (file) => from_nowhere([file])));
+by_id('host').textContent = location.host;
+on_choose(by_id('files'), (files) => add_files(files, true));
+on_choose(by_id('camera-app'), (files) => add_files(files, false));
+on_drop(by_id('viewer'), (files) => add_files(files, true));
+on_paste((files) => add_files(files, false));
+by_id('choose').addEventListener('click', () => by_id('files').click());
+by_id('use-camera').addEventListener('click',
+    camera(by_id('camera'), by_id('camera-app'), (file) => add_files([file], false)));
 for (const button of document.querySelectorAll('[data-sample]')) {
     button.addEventListener('click', () => add_sample(button.dataset.sample));
 }
-at('least').addEventListener('input', show_sure);
-at('shrink').addEventListener('change', shrink_changed);
-at('again').addEventListener('click', () => {
-    pictures[current].state = 'waiting';
-    work();
-});
-at('remove').addEventListener('click', remove);
-document.addEventListener('keydown', pressed);
+by_id('min-score').addEventListener('input', apply_min_score);
+by_id('shrink').addEventListener('change', shrink_changed);
+by_id('retry').addEventListener('click', () => restart(images[current]));
+by_id('remove').addEventListener('click', remove);
+document.addEventListener('keydown', on_key);

@@ -1,40 +1,40 @@
-/* The call that was made, as a program or a shell would make it. */
+/* The request as a shell command and as a Python program. */
 
-import {ROUTE} from './asking.js';
+import {ROUTE} from './request.js';
 
-/* `call`: the picture's type, and either the file it is in or the address it lies at. */
-export function curl(call) {
-    const post = `curl --data-binary @${call.address ? '-' : shell(call.file)} ` +
-        `--header 'Content-Type: ${call.type}' \\\n  ${shell(location.origin + ROUTE)}`;
-    return call.address ? `curl --silent ${shell(call.address)} | \\\n${post}` : post;
+/* The image is read from `url` if there is one, or else from `file`. */
+export function curl({type, file, url}) {
+    const post = `curl --data-binary @${url ? '-' : shell_quote(file)} \\
+  --header 'Content-Type: ${type}' \\
+  ${shell_quote(location.origin + ROUTE)}`;
+    return url ? `curl --silent ${shell_quote(url)} | \\\n${post}` : post;
 }
 
-export function boto3(call) {
-    const body = call.address ? `urllib.request.urlopen(${python(call.address)}).read()` :
-        `open(${python(call.file)}, "rb").read()`;
+export function boto3({type, file, url}) {
+    const body = url ? `urllib.request.urlopen(${python_quote(url)}).read()` :
+        `open(${python_quote(file)}, "rb").read()`;
     return `import boto3
-${call.address ? 'import urllib.request\n' : ''}
+${url ? 'import urllib.request\n' : ''}
 runtime = boto3.client(
     "sagemaker-runtime",
-    endpoint_url=${python(location.origin)},
+    endpoint_url=${python_quote(location.origin)},
     region_name="us-east-1",
-    aws_access_key_id="local",  # signs a request that nobody here checks
+    aws_access_key_id="local",  # boto3 must sign; this server does not check
     aws_secret_access_key="local",
 )
-answer = runtime.invoke_endpoint(
+response = runtime.invoke_endpoint(
     EndpointName="local",
-    ContentType=${python(call.type)},
+    ContentType=${python_quote(type)},
     Body=${body},
 )
-print(answer["Body"].read().decode())
+print(response["Body"].read().decode())
 `;
 }
 
-function shell(word) {
-    return `'${word.replaceAll('\'', '\'\\\'\'')}'`;
+function shell_quote(text) {
+    return `'${text.replaceAll('\'', '\'\\\'\'')}'`;
 }
 
-/* JSON's strings are Python's, too. */
-function python(text) {
-    return JSON.stringify(text);
+function python_quote(text) {
+    return JSON.stringify(text); // JSON string literals are valid Python.
 }

@@ -1,18 +1,18 @@
-/* One sentence on what was found, which a screen reader says as well. */
+/* One sentence about the detections, which screen readers announce. */
 
-import {percent} from './percent.js';
+import {percent} from './format.js';
 
-export function summary(detections, least) {
-    const sure = detections.filter((found) => found.score >= least);
+export function summary(detections, min_score) {
     if (!detections.length) {
-        return 'The model found nothing in this picture.';
+        return 'No detections in this image.';
     }
-    if (!sure.length) {
-        return `Nothing reaches this score. The highest is ${detections[0].name}, ${percent(detections[0].score)}.`;
+    const [best] = detections;
+    if (best.score < min_score) {
+        return `All scores are below the minimum. Highest: ${best.name}, ${percent(best.score)}.`;
     }
     const counts = new Map();
-    for (const found of sure) {
-        counts.set(found.name, (counts.get(found.name) || 0) + 1);
+    for (const {name} of detections.filter((detection) => detection.score >= min_score)) {
+        counts.set(name, (counts.get(name) || 0) + 1);
     }
     return `${[...counts].map(([name, count]) => `${count} × ${name}`).join(', ')}.`;
 }

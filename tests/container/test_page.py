@@ -68,8 +68,8 @@ SPOTS: dict[int, spots.Box] = {
     3: (300, 20, 390, 90),
 }
 SHOWN = "[...document.querySelectorAll('.box:not([hidden])')]"
-DONE = "document.querySelector('#facts').textContent.includes('Answered in')"
-TROUBLE = "!document.querySelector('#trouble').hidden"
+DONE = "document.querySelector('#details').textContent.includes('Response time')"
+TROUBLE = "!document.querySelector('#error').hidden"
 BY = "\N{MULTIPLICATION SIGN}"
 
 
@@ -133,7 +133,7 @@ def found(url: str, picture: bytes) -> list[list[float]]:
 def drawn(tab: Tab) -> list[list[float]]:
     """Top, left, bottom and right of the boxes, in pixels of the page from the picture's corner."""
     boxes: list[list[float]] = tab.run(
-        "(() => { const at = document.querySelector('#picture').getBoundingClientRect();"
+        "(() => { const at = document.querySelector('#image').getBoundingClientRect();"
         f"return {SHOWN}.map((box) => {{ const b = box.getBoundingClientRect();"
         "return [b.top - at.top, b.left - at.left, b.bottom - at.top, b.right - at.left]; }); })()"
     )
@@ -142,7 +142,7 @@ def drawn(tab: Tab) -> list[list[float]]:
 
 def on_page(tab: Tab, boxes: list[list[float]]) -> list[list[float]]:
     """Fractions in the page's pixels."""
-    _, _, width, height = tab.place("#picture")
+    _, _, width, height = tab.place("#image")
     return [[t * height, le * width, b * height, r * width] for t, le, b, r in boxes]
 
 
@@ -158,7 +158,7 @@ def shown_names(tab: Tab) -> list[str]:
 
 def show_all(tab: Tab) -> None:
     """The slider all the way down, by the keyboard."""
-    tab.run("document.querySelector('#least').focus()")
+    tab.run("document.querySelector('#min-score').focus()")
     tab.press("Home")
 
 
@@ -300,25 +300,25 @@ def test_what_the_policy_forbids_is_heard_of(window: Chromium, url: str) -> None
 def test_a_dropped_picture_has_its_boxes_where_the_api_says(
     tab: Tab, url: str, spotted: Path
 ) -> None:
-    tab.drop("#stage", spotted)
+    tab.drop("#viewer", spotted)
     tab.until(DONE)
     show_all(tab)
     wanted = on_page(tab, found(url, spotted.read_bytes()))
     assert len(wanted) == 3
     assert agree(drawn(tab), wanted)
-    assert shown_names(tab) == ["<b>red</b> & 'co' 90 %", "green 60 %", "blue 30 %"]
-    assert text(tab, "#findings") == "<b>red</b> & 'co' 90 %green 60 %blue 30 %"
-    assert text(tab, "#said") == f"1 {BY} <b>red</b> & 'co', 1 {BY} green, 1 {BY} blue."
+    assert shown_names(tab) == ["<b>red</b> & 'co' 90%", "green 60%", "blue 30%"]
+    assert text(tab, "#detections") == "<b>red</b> & 'co' 90%green 60%blue 30%"
+    assert text(tab, "#status") == f"1 {BY} <b>red</b> & 'co', 1 {BY} green, 1 {BY} blue."
     kilobytes = -(-spotted.stat().st_size // 1000)
     assert re.fullmatch(
-        rf"Answered in\d+ msPicture sent420 {BY} 300, {kilobytes} kB", text(tab, "#facts")
+        rf"Response time\d+ msImage sent420 {BY} 300, {kilobytes} kB", text(tab, "#details")
     )
     tab.resize(700, 900)  # the boxes go with the picture
     assert agree(drawn(tab), on_page(tab, found(url, spotted.read_bytes())))
 
 
 def test_boxes_fall_where_they_are_seen(tab: Tab, spotted: Path) -> None:
-    tab.drop("#stage", spotted)
+    tab.drop("#viewer", spotted)
     tab.until(DONE)
     show_all(tab)
     boxes = dict(zip(spots.COLOURS, drawn(tab), strict=True))
@@ -328,7 +328,7 @@ def test_boxes_fall_where_they_are_seen(tab: Tab, spotted: Path) -> None:
 def seen(tab: Tab) -> dict[int, list[float]]:
     """Where the spots are on the screen, as `drawn` says it; nothing is drawn over them."""
     tab.run("document.querySelector('#boxes').style.visibility = 'hidden'")
-    left, top, width, height = tab.place("#picture")
+    left, top, width, height = tab.place("#image")
     screen = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     screen = screen.crop((round(left), round(top), round(left + width), round(top + height)))
     tab.run("document.querySelector('#boxes').style.visibility = ''")
@@ -346,29 +346,29 @@ def test_a_photo_that_exif_turns_has_its_boxes_where_they_are_seen(
 ) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(spots.turned(spots.picture(420, 300, SPOTS), orientation))
-    tab.drop("#stage", photo)
+    tab.drop("#viewer", photo)
     tab.until(DONE)
     show_all(tab)
     boxes = drawn(tab)
     upright = [[t / 300, le / 420, b / 300, r / 420] for le, t, r, b in SPOTS.values()]
     assert agree(boxes, on_page(tab, upright), 3)
     assert agree(boxes, list(seen(tab).values()), 3)
-    assert ("turned upright" in text(tab, "#facts")) == (orientation > 1)
+    assert ("rotated upright" in text(tab, "#details")) == (orientation > 1)
 
 
 def test_the_slider_filters_without_asking_again(tab: Tab, spotted: Path) -> None:
     tab.choose("#files", spotted)
     tab.until(DONE)
-    assert shown_names(tab) == ["<b>red</b> & 'co' 90 %", "green 60 %"]
-    tab.run("document.querySelector('#least').focus()")
+    assert shown_names(tab) == ["<b>red</b> & 'co' 90%", "green 60%"]
+    tab.run("document.querySelector('#min-score').focus()")
     tab.press(*["ArrowRight"] * 11)
-    assert text(tab, "#least-said") == "61 %"
-    assert shown_names(tab) == ["<b>red</b> & 'co' 90 %"]
-    assert tab.run("document.querySelectorAll('#findings li:not([hidden])').length") == 1
+    assert text(tab, "#min-score-text") == "61%"
+    assert shown_names(tab) == ["<b>red</b> & 'co' 90%"]
+    assert tab.run("document.querySelectorAll('#detections li:not([hidden])').length") == 1
     tab.press("End")
     assert shown_names(tab) == []
     assert (
-        text(tab, "#said") == "Nothing reaches this score. The highest is <b>red</b> & 'co', 90 %."
+        text(tab, "#status") == "All scores are below the minimum. Highest: <b>red</b> & 'co', 90%."
     )
     tab.press("Home")
     assert len(shown_names(tab)) == 3
@@ -378,13 +378,15 @@ def test_the_slider_filters_without_asking_again(tab: Tab, spotted: Path) -> Non
 def test_a_finding_that_the_slider_hides_is_kept_no_longer(tab: Tab, spotted: Path) -> None:
     tab.choose("#files", spotted)
     tab.until(DONE)
-    tab.run("document.querySelectorAll('#findings button')[1].focus()")
+    tab.run("document.querySelectorAll('#detections button')[1].focus()")
     tab.press(" ")
-    tab.run("document.querySelector('#least').focus()")
-    alone = "document.querySelectorAll('.boxes.one, #findings [aria-pressed=true]').length"
+    tab.run("document.querySelector('#min-score').focus()")
+    alone = (
+        "document.querySelectorAll('.boxes.fade-others, #detections [aria-pressed=true]').length"
+    )
     assert tab.run(alone) == 2
     tab.press(*["ArrowRight"] * 11)
-    assert shown_names(tab) == ["<b>red</b> & 'co' 90 %"]
+    assert shown_names(tab) == ["<b>red</b> & 'co' 90%"]
     assert tab.run(alone) == 0
     tab.press("Home")
     assert tab.run(alone) == 0
@@ -399,12 +401,12 @@ def test_a_large_photo_is_shrunk_when_that_is_chosen(tab: Tab, tmp_path: Path) -
     upright = [[t / 3000, le / 4000, b / 3000, r / 4000] for le, t, r, b in spotted.values()]
     tab.choose("#files", photo)
     tab.until(DONE)
-    assert f"4000 {BY} 3000" in text(tab, "#facts")
+    assert f"4000 {BY} 3000" in text(tab, "#details")
     show_all(tab)
     assert agree(drawn(tab), on_page(tab, upright))
     tab.click("#shrink")
-    tab.until(f"document.querySelector('#facts').textContent.includes('1600 {BY} 1200')")
-    assert f"shrunk from 4000 {BY} 3000, turned upright" in text(tab, "#facts")
+    tab.until(f"document.querySelector('#details').textContent.includes('1600 {BY} 1200')")
+    assert f"shrunk from 4000 {BY} 3000, rotated upright" in text(tab, "#details")
     tab.until(f"{SHOWN}.length === 3")
     assert agree(drawn(tab), on_page(tab, upright))
     assert tab.requests("/invocations") == 2
@@ -417,17 +419,17 @@ def test_other_kinds_of_pictures_are_sent_as_they_are(tab: Tab, tmp_path: Path, 
     tab.drop("body", photo)
     tab.until(DONE)
     assert len(shown_names(tab)) == 2
-    tab.click("label[for=form-curl]")
-    assert f"image/{kind.lower()}" in text(tab, "#text")
+    tab.click("label[for=format-curl]")
+    assert f"image/{kind.lower()}" in text(tab, "#code")
 
 
 def test_a_kind_that_the_model_cannot_read_is_made_a_jpeg(tab: Tab, tmp_path: Path) -> None:
     photo = tmp_path / "photo.avif"
     spots.picture(420, 300, SPOTS).save(photo, "AVIF", quality=95)
-    tab.drop("#stage", photo)
+    tab.drop("#viewer", photo)
     tab.until(DONE)
     assert len(shown_names(tab)) == 2
-    assert "made a JPEG" in text(tab, "#facts")
+    assert "converted to JPEG" in text(tab, "#details")
 
 
 def test_a_pasted_picture_is_asked_about(tab: Tab, url: str) -> None:
@@ -442,18 +444,20 @@ def test_a_pasted_picture_is_asked_about(tab: Tab, url: str) -> None:
     tab.paste()
     tab.until(DONE)
     assert agree(drawn(tab), on_page(tab, [[0.1, 0.1, 0.6, 0.6]]))
-    tab.click("label[for=form-boto3]")
-    assert not tab.run("document.querySelector('#save-first').hidden")  # it is in no file yet
+    tab.click("label[for=format-boto3]")
+    assert not tab.run("document.querySelector('#download-note').hidden")  # it is in no file yet
 
 
 def test_the_camera_takes_a_picture(tab: Tab) -> None:
     tab.click("#use-camera")
-    tab.until("document.querySelector('#camera').open && !document.querySelector('#take').disabled")
+    tab.until(
+        "document.querySelector('#camera').open && !document.querySelector('#take-photo').disabled"
+    )
     tab.press("Enter")  # the button has the focus
     tab.until(DONE)
     assert not tab.run("document.querySelector('#camera').open")
-    assert not tab.run("document.querySelector('#view').srcObject")  # its light is off
-    assert tab.run("document.querySelector('#picture').alt") == "camera-1.jpg"
+    assert not tab.run("document.querySelector('#preview').srcObject")  # its light is off
+    assert tab.run("document.querySelector('#image').alt") == "camera-1.jpg"
 
 
 # Whoever is asked whether the page may use the camera takes their time: each answer is a call of
@@ -466,7 +470,7 @@ devices.getUserMedia = (wanted) => new Promise((done) => asked.push(async () => 
     streams.push(await real(wanted));
     done(streams.at(-1));
 }));
-const line = document.querySelector('#camera-said');
+const line = document.querySelector('#camera-status');
 new MutationObserver(() => told.push(line.textContent)).observe(line, {childList: true});
 """
 
@@ -484,7 +488,7 @@ def test_a_camera_that_is_allowed_too_late_is_let_go(tab: Tab) -> None:
         "document.querySelector('#use-camera').click(); })"
     )
     tab.run("asked[2]()")
-    tab.until("!document.querySelector('#take').disabled")
+    tab.until("!document.querySelector('#take-photo').disabled")
     live = "streams.map((s) => s.getTracks().filter((t) => t.readyState === 'live').length)"
     assert tab.run(live) == [0, 0, 1]
     tab.press("Enter")
@@ -527,7 +531,7 @@ def test_of_a_picture_that_is_removed_nothing_is_held(tab: Tab) -> None:
 
 
 def copied(tab: Tab, form: str) -> str:
-    tab.click(f"label[for=form-{form}]")
+    tab.click(f"label[for=format-{form}]")
     tab.click("#copy")
     tab.until("document.querySelector('#copy').textContent === 'Copied'")
     return str(tab.run("navigator.clipboard.readText()"))
@@ -579,10 +583,10 @@ def test_a_call_whose_picture_was_changed_says_what_to_save(tab: Tab, tmp_path: 
     photo.write_bytes(spots.turned(spots.picture(420, 300, SPOTS), 3))
     tab.choose("#files", photo)
     tab.until(DONE)
-    assert tab.run("document.querySelector('#save-first').hidden")  # JSON reads no file
+    assert tab.run("document.querySelector('#download-note').hidden")  # JSON reads no file
     assert "@'photo-as-sent.jpg'" in copied(tab, "curl")
-    assert tab.run("document.querySelector('#save').download") == "photo-as-sent.jpg"
-    assert not tab.run("document.querySelector('#save-first').hidden")
+    assert tab.run("document.querySelector('#download').download") == "photo-as-sent.jpg"
+    assert not tab.run("document.querySelector('#download-note').hidden")
 
 
 # What goes wrong
@@ -590,18 +594,18 @@ def test_a_call_whose_picture_was_changed_says_what_to_save(tab: Tab, tmp_path: 
 
 def trouble(tab: Tab) -> str:
     tab.until(TROUBLE)
-    return text(tab, "#why")
+    return text(tab, "#error-message")
 
 
 def test_a_broken_picture_is_told_of_in_words(window: Chromium, url: str, spotted: Path) -> None:
     cut = spotted.with_name("cut.jpg")
     cut.write_bytes(spotted.read_bytes()[:2000])
     with looking_at(window, url) as tab:
-        tab.drop("#stage", cut)
-        why = "this image is corrupt or truncated; send the whole file"
-        assert trouble(tab) == f"The model rejected it: {why}."
-        assert tab.run("document.querySelector('#again').hidden")
-        tab.drop("#stage", spotted)
+        tab.drop("#viewer", cut)
+        why = "it is corrupt or truncated; send the whole file"
+        assert trouble(tab) == f"The model rejected this image: {why}."
+        assert tab.run("document.querySelector('#retry').hidden")
+        tab.drop("#viewer", spotted)
         tab.until(f"{SHOWN}.length === 2")
         assert not tab.run(TROUBLE)
 
@@ -609,11 +613,11 @@ def test_a_broken_picture_is_told_of_in_words(window: Chromium, url: str, spotte
 def test_what_is_no_picture_is_never_sent(tab: Tab, tmp_path: Path) -> None:
     notes = tmp_path / "notes.jpg"
     notes.write_text("<script>alert(1)</script>")
-    tab.drop("#stage", notes, tmp_path)
-    assert trouble(tab).startswith("notes.jpg is no picture that the model or this browser can")
-    tab.until("document.querySelector('#strip').textContent === '!!'")
+    tab.drop("#viewer", notes, tmp_path)
+    assert trouble(tab).startswith("notes.jpg is not an image that the model or this browser can")
+    tab.until("document.querySelector('#thumbnails').textContent === '!!'")
     tab.press("ArrowRight")
-    assert "Choose the pictures in it." in trouble(tab)
+    assert "choose the images in it." in trouble(tab)
     assert tab.requests("/invocations") == 0
 
 
@@ -623,11 +627,12 @@ def test_odd_pictures_are_answered_in_boxes_or_in_words(
     odd = sorted((data / "odd_images").glob("*.*"))
     odd = [path for path in odd if path.suffix not in (".txt", ".json")]
     with looking_at(window, url) as tab:
-        tab.drop("#stage", *odd)
-        tab.until("document.querySelector('#strip').textContent.match(/^[0-9!]+$/)")
+        tab.drop("#viewer", *odd)
+        tab.until("document.querySelector('#thumbnails').textContent.match(/^[0-9!]+$/)")
         said = tab.run(
-            "[...document.querySelectorAll('#strip button')].map((b) => { b.click();"
-            "return [b.getAttribute('aria-label'), document.querySelector('#why').textContent]; })"
+            "[...document.querySelectorAll('#thumbnails button')].map((b) => { b.click();"
+            "return [b.getAttribute('aria-label'),"
+            "document.querySelector('#error-message').textContent]; })"
         )
         complaints = [c for c in tab.complaints() if "Failed to load resource" not in c]
     assert len(said) == len(odd)
@@ -661,7 +666,7 @@ def test_a_model_without_names_shows_its_numbers(
 ) -> None:
     said = golden("answer_one.json")
     with before(says(said), tmp_path / "front") as (url, _), looking_at(window, url) as tab:
-        tab.drop("#stage", spotted)
+        tab.drop("#viewer", spotted)
         tab.until(DONE)
         show_all(tab)
         labels = json.loads(said)["predictions"][0]["detection_classes"]
@@ -684,9 +689,9 @@ def test_a_busy_model_is_asked_again(window: Chromium, tmp_path: Path, spotted: 
         holding.start()
         assert taken.wait(LONG)
         with looking_at(window, url) as tab:
-            tab.drop("#stage", spotted)
-            tab.until("document.querySelector('#said').textContent.startsWith('The model is')")
-            assert text(tab, "#said") == "The model is busy. Retrying in 1 s (1 of 4)."
+            tab.drop("#viewer", spotted)
+            tab.until("document.querySelector('#status').textContent.startsWith('The server is')")
+            assert text(tab, "#status") == "The server is overloaded. Retrying in 1 s (1 of 4)."
             free.set()
             tab.until(DONE)
         holding.join()
@@ -708,7 +713,7 @@ def test_the_picture_being_asked_about_is_shrunk_as_well(window: Chromium, tmp_p
         tab.click("#shrink")
         free.set()
         tab.until(DONE)
-        assert f"1600 {BY} 1200" in text(tab, "#facts")
+        assert f"1600 {BY} 1200" in text(tab, "#details")
         assert tab.complaints() == []
 
 
@@ -719,9 +724,9 @@ def test_a_server_that_is_gone_is_told_of_and_can_be_tried_again(
     with before(said, tmp_path / "front") as (url, program), looking_at(window, url) as tab:
         program.process.terminate()
         program.process.wait(LONG)
-        tab.drop("#stage", spotted)
-        assert trouble(tab) == f"No response from {url}. Is the server still running?"
-        tab.click("#again")
+        tab.drop("#viewer", spotted)
+        assert trouble(tab) == f"No response from {url}. Check that it is running."
+        tab.click("#retry")
         tab.until(f"performance.getEntriesByName('{url}/invocations').length > 1 && {TROUBLE}")
 
 
@@ -743,9 +748,9 @@ def test_an_answer_without_boxes_is_told_of(
 ) -> None:
     said = says(body, status)
     with before(said, tmp_path / "front") as (url, _), looking_at(window, url) as tab:
-        tab.drop("#stage", spotted)
+        tab.drop("#viewer", spotted)
         assert words in trouble(tab)
-        assert tab.run("document.querySelectorAll('#trouble img').length") == 0
+        assert tab.run("document.querySelectorAll('#error img').length") == 0
         if status == 200:
             assert copied(tab, "json") == body.decode()
 
@@ -756,11 +761,11 @@ def test_a_model_server_that_is_gone_is_told_of(
     with whole_front(tmp_path / "front", free_port(), settings={"page": True}) as front:
         shutil.copytree(PAGE, front.folder / "page")
         with looking_at(window, f"http://localhost:{front.port}") as tab:
-            tab.drop("#stage", spotted)
+            tab.drop("#viewer", spotted)
             assert trouble(tab).startswith(
                 "The server returned 502: the model server is not running;"
             )
-            assert not tab.run("document.querySelector('#again').hidden")
+            assert not tab.run("document.querySelector('#retry').hidden")
 
 
 # Several pictures, keys, sizes, colours
@@ -774,19 +779,19 @@ def test_several_pictures_are_moved_between_by_arrow_keys(
         path = tmp_path / f"{label}.jpg"
         path.write_bytes(jpeg(spots.picture(420, 300, {label: SPOTS[label]})))
         files.append(path)
-    tab.drop("#stage", *files)
-    tab.until("document.querySelector('#strip').textContent === '110'")  # as sure as asked for
-    assert tab.run("document.querySelector('#picture').alt") == "1.jpg"
+    tab.drop("#viewer", *files)
+    tab.until("document.querySelector('#thumbnails').textContent === '110'")  # as sure as asked for
+    assert tab.run("document.querySelector('#image').alt") == "1.jpg"
     for way, name in (("Right", "2"), ("Right", "3"), ("Right", "3"), ("Left", "2")):
         tab.press(f"Arrow{way}")
-        assert tab.run("document.querySelector('#picture').alt") == f"{name}.jpg"
+        assert tab.run("document.querySelector('#image').alt") == f"{name}.jpg"
     assert agree(drawn(tab), on_page(tab, found(url, files[1].read_bytes())))
-    label = "document.querySelector('#strip [aria-current=true]').getAttribute('aria-label')"
-    assert tab.run(label) == "2.jpg: 1 found"
+    label = "document.querySelector('#thumbnails [aria-current=true]').getAttribute('aria-label')"
+    assert tab.run(label) == "2.jpg: 1 detected"
     tab.press("Delete")
-    assert tab.run("document.querySelector('#picture').alt") == "3.jpg"
+    assert tab.run("document.querySelector('#image').alt") == "3.jpg"
     tab.press("ArrowLeft", "Delete")
-    assert tab.run("document.querySelector('#strip').hidden")
+    assert tab.run("document.querySelector('#thumbnails').hidden")
     tab.press("Delete")
     assert tab.run("document.body.classList.contains('empty')")
     assert tab.requests("/invocations") == 3
@@ -794,12 +799,12 @@ def test_several_pictures_are_moved_between_by_arrow_keys(
 
 def test_a_click_outlasts_a_new_picture(tab: Tab, spotted: Path) -> None:
     tab.choose("#files", spotted, spotted)  # all alike, so that the page keeps its shape
-    tab.until("document.querySelector('#strip').textContent === '22'")
-    current = "document.querySelector('#strip [aria-current=true]').parentElement"
-    place = f"[...document.querySelectorAll('#strip li')].indexOf({current})"
-    with tab.mouse_down("#strip li:first-child button"):
+    tab.until("document.querySelector('#thumbnails').textContent === '22'")
+    current = "document.querySelector('#thumbnails [aria-current=true]').parentElement"
+    place = f"[...document.querySelectorAll('#thumbnails li')].indexOf({current})"
+    with tab.mouse_down("#thumbnails li:first-child button"):
         tab.choose("#files", spotted)
-        tab.until("document.querySelector('#strip').textContent === '222'")
+        tab.until("document.querySelector('#thumbnails').textContent === '222'")
         assert tab.run(place) == 2
     assert tab.run(place) == 0
 
@@ -811,10 +816,10 @@ def test_everything_can_be_done_with_the_keyboard(tab: Tab) -> None:
     tab.run("document.querySelector('#choose').focus()")
     tab.press(*["Tab"] * first, "Enter")
     tab.until(DONE)
-    assert {"least", "form-json", "copy", "text", "remove"} <= set(walk(tab))
-    tab.run("document.querySelector('#form-json').focus()")
+    assert {"min-score", "format-json", "copy", "code", "remove"} <= set(walk(tab))
+    tab.run("document.querySelector('#format-json').focus()")
     tab.press("ArrowRight")
-    assert "curl --silent" in text(tab, "#text")
+    assert "curl --silent" in text(tab, "#code")
     tab.run("document.querySelector('#copy').focus()")
     tab.press(" ")
     tab.until("document.querySelector('#copy').textContent === 'Copied'")
@@ -827,7 +832,7 @@ def walk(tab: Tab) -> list[str]:
     while True:
         tab.press("Tab")
         name, ring = tab.run(
-            "(() => { const a = document.activeElement; const seen = a.matches('.forms input') ?"
+            "(() => { const a = document.activeElement; const seen = a.matches('.formats input') ?"
             "a.nextElementSibling : a;"
             "return [a.id || a.dataset.sample || a.textContent,"
             "getComputedStyle(seen).outlineStyle]; })()"
@@ -844,10 +849,10 @@ def test_a_phone_has_nothing_to_scroll_sideways(tab: Tab, spotted: Path, width: 
     sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert tab.run(sideways) == 0
     tab.choose("#files", spotted, *(PAGE / "samples").iterdir())
-    tab.until("document.querySelector('#strip').textContent.match(/^[0-9]{6}$/)")
+    tab.until("document.querySelector('#thumbnails').textContent.match(/^[0-9]{6}$/)")
     show_all(tab)
     for form in ("json", "curl", "boto3"):
-        tab.click(f"label[for=form-{form}]")
+        tab.click(f"label[for=format-{form}]")
         assert tab.run(sideways) == 0
     assert tab.run("document.documentElement.clientWidth") == width
 
@@ -885,13 +890,13 @@ def test_all_that_is_written_can_be_read(
     notes = tmp_path / "notes.txt"
     notes.write_text("no picture")
     tab.choose("#files", spotted, notes)
-    tab.until("document.querySelector('#strip').textContent === '2!'")
+    tab.until("document.querySelector('#thumbnails').textContent === '2!'")
     show_all(tab)
     assert tab.run(CONTRASTS) == []
     paper = tab.run("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(22, 21, 20)") == dark
     tab.press("Tab")
-    tab.run("document.querySelectorAll('#strip button')[1].click()")
+    tab.run("document.querySelectorAll('#thumbnails button')[1].click()")
     trouble(tab)
     assert tab.run(CONTRASTS) == []
 
@@ -908,8 +913,8 @@ def test_what_can_be_used_has_a_name(tab: Tab, spotted: Path) -> None:
     ]
     assert [role for role, name in named if not name] == []
     assert ("slider", "Minimum score") in named
-    assert ("region", "Answer") in named
-    assert tab.run("document.querySelector('#said').role") == "status"
+    assert ("region", "Results") in named
+    assert tab.run("document.querySelector('#status').role") == "status"
 
 
 # Opening it

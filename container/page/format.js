@@ -1,0 +1,17 @@
+/* How numbers are written on the page. */
+
+export function percent(score) {
+    return `${Math.floor(100 * score + 1e-6)}%`; // Must not round up to the slider's value.
+}
+
+export function dimensions(width, height) {
+    return `${width} × ${height}`;
+}
+
+export function duration(ms) {
+    return ms < 10000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+export function file_size(bytes) {
+    return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

@@ -1,0 +1,73 @@
+/* Requests to the server: images to /invocations, and the samples. */
+
+import {PageError} from './errors.js';
+
+export const ROUTE = '/invocations';
+const MAX_ATTEMPTS = 5;
+const RETRYABLE = [429, 500, 502, 503, 504];
+const IMAGE_ERROR = /\[(?:image|picture) \d+ of the request ([^\]]*)\]/;
+const GRAPH_NODE = /\s*\[\[\{\{.*$/s; // TensorFlow appends where in its graph an error occurred.
+const MAX_MESSAGE = 400; // characters
+
+/* Returns the response's text and the time it took. Retries as long as the server says when. */
+export async function predict(image, signal, report) {
+    for (let attempt = 1; ; attempt++) {
+        const start = performance.now();
+        const {response, body} = await send(ROUTE, {
+            method: 'POST',
+            headers: {'Content-Type': image.type, 'Accept': 'application/json'},
+            body: image,
+            signal,
+        });
+        const text = await body.text();
+        if (response.ok) {
+            return {text, ms: performance.now() - start};
+        }
+        const {status, headers} = response;
+        const seconds = Number(headers.get('Retry-After'));
+        if (status !== 503 || !seconds || attempt === MAX_ATTEMPTS) {
+            throw new PageError(error_message(status, text), RETRYABLE.includes(status));
+        }
+        report(`The server is overloaded. Retrying in ${seconds} s ` +
+            `(${attempt} of ${MAX_ATTEMPTS - 1}).`);
+        await sleep(seconds, signal);
+    }
+}
+
+export async function fetch_sample(url, name) {
+    const {body} = await send(url);
+    return new File([body], name);
+}
+
+async function send(url, options) {
+    try {
+        const response = await fetch(url, options);
+        return {response, body: await response.blob()};
+    } catch (e) {
+        options?.signal.throwIfAborted();
+        throw new PageError(`No response from ${location.origin}. Check that it is running.`, true);
+    }
+}
+
+function error_message(status, text) {
+    let message;
+    try {
+        message = String(JSON.parse(text).error || text);
+    } catch (e) {
+        message = text.trim() || 'no error message';
+    }
+    const [, problem] = IMAGE_ERROR.exec(message) || [];
+    if (problem) {
+        return `The model rejected this image: it ${problem}.`;
+    }
+    message = message.replace(GRAPH_NODE, '');
+    return `The server returned ${status}: ` +
+        (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message);
+}
+
+function sleep(seconds, signal) {
+    return new Promise((resolve, reject) => {
+        setTimeout(resolve, 1000 * seconds);
+        signal.addEventListener('abort', () => reject(signal.reason), {once: true});
+    });
+}

@@ -1,0 +1,34 @@
+/* Reads the detections of one image from a TensorFlow Serving predict response. */
+
+import {PageError} from './errors.js';
+
+/* The highest score comes first. Boxes are fractions of the image. */
+export function parse_detections(text, class_names) {
+    const {
+        detection_boxes: boxes,
+        detection_classes: classes,
+        detection_scores: scores,
+        detection_names: names,
+        num_detections: count = boxes.length, // The entries after it are padding.
+    } = parse_prediction(text);
+    return boxes.slice(0, count).map((box, i) => {
+        const [top, left, bottom, right] = box.map((side) => Math.min(1, Math.max(0, side)));
+        const label = Math.round(classes[i]);
+        const name = names?.[i] || class_names.get(label) || `class ${label}`;
+        return {label, name, score: scores[i], top, left, bottom, right};
+    }).sort((a, b) => b.score - a.score);
+}
+
+function parse_prediction(text) {
+    let prediction;
+    try {
+        prediction = JSON.parse(text)?.predictions?.[0];
+    } catch (e) {
+        throw new PageError('The response is not valid JSON; a score may be NaN.');
+    }
+    const required = ['detection_boxes', 'detection_classes', 'detection_scores'];
+    if (!prediction || !required.every((name) => Array.isArray(prediction[name]))) {
+        throw new PageError('The response has no boxes; the model is not a detector.');
+    }
+    return prediction;
+}
