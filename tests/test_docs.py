@@ -52,7 +52,7 @@ ELSEWHERE = {
     "python export/exporter_savedmodel.py --run runs/mine": "tests/test_chain.py::test_a_model"
     "_holds_its_label_map",
     "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/export/test"
-    "_exporter.py::test_batched_requests_are_answered_as_alone_and_broken_ones_alone_refused",
+    "_exporter.py::test_an_invalid_image_in_a_batch_fails_only_its_own_request",
     "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures"
     "_are_ours",
     "petbox convert": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
@@ -66,7 +66,7 @@ ELSEWHERE = {
 }
 PYTHON_ELSEWHERE = {
     "README.md": "tests/test_chain.py::test_the_readmes_python_is_run_as_it_is_written",
-    "litert.md": "tests/litert/test_litert.py::test_neither_tensorflow_nor_boto3_is_wanted",
+    "litert.md": "tests/litert/test_litert.py::test_neither_tensorflow_nor_boto3_is_imported",
     "sagemaker-sdk.md": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
 # What may be run here: nothing that could reach an account, or more than the scratch copy.
