@@ -1,7 +1,7 @@
-"""A real Chromium without a window, for tests of pages.
+"""Headless Chromium for tests of pages.
 
-It is told what to do by its own DevTools protocol, over a pipe, with the standard library alone.
-Whoever waits, waits for something that the page shows, never for a time.
+It is controlled by the DevTools protocol over a pipe, with the standard library only. Tests wait
+for what the page shows, never for a time.
 """
 
 from __future__ import annotations
@@ -50,47 +50,47 @@ KEYS = {
     "Delete": (46, ""),
     "Escape": (27, ""),
 }
-# Before any script of the page: what the policy forbade, and what is shown when.
-BEFORE = """
+# Runs before the page's scripts: records violations of the policy, and waits for what is shown.
+INIT_SCRIPT = """
 window.forbidden = [];
 document.addEventListener('securitypolicyviolation', (event) => forbidden.push(
     `${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
 window.until = (holds, what) => new Promise((done, fail) => {
-    const look = () => {
+    const check = () => {
         let found = false;
-        try { found = holds(); } catch (e) { /* not yet there */ }
+        try { found = holds(); } catch (e) { /* not there yet */ }
         if (found) {
             seen.disconnect();
             done(found);
         }
     };
-    const seen = new MutationObserver(look);
+    const seen = new MutationObserver(check);
     seen.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
     for (const event of ['load', 'readystatechange', 'close']) {
-        window.addEventListener(event, look, true);
+        window.addEventListener(event, check, true);
     }
     setTimeout(() => fail(new Error(`never ${what}; it shows: ${document.body.innerText}`)), 20000);
-    look();
+    check();
 });
 """
 
 
 class Chromium:
-    """The browser: commands go in, their results and everybody's events come out."""
+    """The browser: sends commands, receives their results and the events of all tabs."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("chromium")
         if program is None:
-            pytest.skip("no chromium here; type: scripts/install_system.sh chromium")
+            pytest.skip("chromium: not installed; run scripts/install_system.sh chromium")
         (folder / "user").mkdir(parents=True)
         theirs_in, self._out = _pipe()
         self._in, theirs_out = _pipe()
-        # It reads its commands from 3 and writes to 4.
-        words = ["bash", "-c", 'exec "${@:3}" 3<&"$1" 4>&"$2"', "-"]
+        # Chromium reads commands from descriptor 3 and writes to 4.
+        redirect = ["bash", "-c", 'exec "${@:3}" 3<&"$1" 4>&"$2"', "-"]
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    *[*words, str(theirs_in), str(theirs_out), program, *FLAGS],
+                    *[*redirect, str(theirs_in), str(theirs_out), program, *FLAGS],
                     f"--user-data-dir={folder / 'user'}",
                     "about:blank",
                 ],
@@ -109,7 +109,7 @@ class Chromium:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, method: str, session: str = "", **parameters: Any) -> Any:
-        """What came of it."""
+        """Runs a command and returns its result."""
         number = next(self._numbers)
         command: dict[str, Any] = {"id": number, "method": method, "params": parameters}
         if session:
@@ -117,7 +117,7 @@ class Chromium:
         _write(self._out, json.dumps(command).encode() + b"\0")
         with self._changed:
             done = self._changed.wait_for(lambda: number in self._results or self._over, LONG)
-            assert done and not self._over, f"Chromium does not answer {method}"
+            assert done and not self._over, f"no response from Chromium to {method}"
             answer = self._results.pop(number)
         assert "error" not in answer, f"{method}: {answer['error']}"
         return answer["result"]
@@ -151,7 +151,7 @@ class Chromium:
 
 
 def _pipe() -> tuple[int, int]:
-    """The ends to read and to write, out of the way of 3 and 4."""
+    """The ends to read and to write, with descriptors above 3 and 4."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:
@@ -174,7 +174,7 @@ def chromium(folder: Path) -> Iterator[Chromium]:
 
 
 class Tab:
-    """One page in it, and somebody who looks at it and types."""
+    """A tab with one page, and its user: mouse, keyboard, clipboard, files."""
 
     def __init__(self, browser: Chromium, address: str) -> None:
         self._browser = browser
@@ -184,7 +184,7 @@ class Tab:
         self._session: str = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.send(f"{domain}.enable")
-        self.send("Page.addScriptToEvaluateOnNewDocument", source=BEFORE)
+        self.send("Page.addScriptToEvaluateOnNewDocument", source=INIT_SCRIPT)
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)
         self.resize(1200, 900)
         allowed = ["clipboardReadWrite", "clipboardSanitizedWrite", "videoCapture"]
@@ -203,34 +203,36 @@ class Tab:
         self.send("Emulation.setEmulatedMedia", features=features)
 
     def go(self, path: str = "/") -> None:
-        """Returns when all of the page is there and its script has run."""
+        """Returns when the page is loaded and its script has run."""
         self.send("Page.navigate", url=self.address + path)
         self.until("document.readyState === 'complete' && location.protocol === 'http:'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression, or what it promises."""
-        said = self.send(
+        """The value of an expression; awaits a promise."""
+        result = self.send(
             "Runtime.evaluate",
             expression=script,
             awaitPromise=True,
             returnByValue=True,
             userGesture=True,
         )
-        assert "exceptionDetails" not in said, said["exceptionDetails"]["exception"]["description"]
-        return said["result"].get("value")
+        assert "exceptionDetails" not in result, result["exceptionDetails"]["exception"][
+            "description"
+        ]
+        return result["result"].get("value")
 
-    def until(self, holds: str) -> Any:
-        """The value of `holds`, as soon as there is one that is true."""
-        return self.run(f"until(() => {holds}, {json.dumps(holds)})")
+    def until(self, condition: str) -> Any:
+        """Waits until the expression is true and returns its value."""
+        return self.run(f"until(() => {condition}, {json.dumps(condition)})")
 
     def click(self, selector: str) -> None:
-        """With the mouse, in the middle of it."""
+        """Clicks its center with the mouse."""
         with self.mouse_down(selector):
             pass
 
     @contextmanager
     def mouse_down(self, selector: str) -> Iterator[None]:
-        """A click on it that takes its time."""
+        """Holds the mouse button down on it during the block."""
         x, y = self.middle(selector)
         at = {"x": x, "y": y, "button": "left", "clickCount": 1}
         self.send("Input.dispatchMouseEvent", type="mousePressed", **at)
@@ -242,7 +244,7 @@ class Tab:
         return left + width / 2, top + height / 2
 
     def place(self, selector: str) -> list[float]:
-        """Left, top, width and height in the window, which it is scrolled into."""
+        """Left, top, width and height in the window, after scrolling it into view."""
         found: list[float] = self.run(
             f"(() => {{ const element = document.querySelector({json.dumps(selector)});"
             "element.scrollIntoView({block: 'nearest'});"
@@ -254,26 +256,26 @@ class Tab:
     def press(self, *keys: str, modifiers: int = 0) -> None:
         for key in keys:
             code, text = KEYS[key]
-            told = {"key": key, "code": "Space" if key == " " else key, "modifiers": modifiers}
-            told["windowsVirtualKeyCode"] = code
-            self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
-            self.send("Input.dispatchKeyEvent", type="keyUp", **told)
+            event = {"key": key, "code": "Space" if key == " " else key, "modifiers": modifiers}
+            event["windowsVirtualKeyCode"] = code
+            self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+            self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def paste(self) -> None:
-        """What is in the clipboard, by Ctrl-V."""
-        told = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
-        self.send("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **told)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **told)
+        """Presses Ctrl-V."""
+        event = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+        self.send("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **event)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def drop(self, selector: str, *files: Path) -> None:
-        """Files from the desktop, let go over an element."""
+        """Drags files over an element and drops them."""
         x, y = self.middle(selector)
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def choose(self, selector: str, *files: Path) -> None:
-        """Files for an input, as its dialog gives them."""
+        """Chooses files in the dialog of a file input."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", files=[str(file) for file in files], nodeId=node)
@@ -282,23 +284,23 @@ class Tab:
         return base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
 
     def requests(self, path: str) -> int:
-        """How often the page has asked for it."""
-        asked = [e["params"]["request"] for e in self._events("Network.requestWillBeSent")]
-        return sum(urlsplit(request["url"]).path == path for request in asked)
+        """The number of requests to it."""
+        sent = [e["params"]["request"] for e in self._events("Network.requestWillBeSent")]
+        return sum(urlsplit(request["url"]).path == path for request in sent)
 
-    def complaints(self) -> list[str]:
-        """All that is wrong on its console, and what its policy forbade."""
-        said = [
+    def problems(self) -> list[str]:
+        """Errors and warnings on its console, and violations of its policy."""
+        problems = [
             event["params"]["exceptionDetails"]["text"]
             for event in self._events("Runtime.exceptionThrown")
         ]
         for event in self._events("Runtime.consoleAPICalled"):
             if event["params"]["type"] in ("error", "warning", "assert"):
-                said.append(str(event["params"]["args"]))
+                problems.append(str(event["params"]["args"]))
         for event in self._events("Log.entryAdded"):
             if event["params"]["entry"]["level"] in ("error", "warning"):
-                said.append(str(event["params"]["entry"]))
-        return said + list(self.run("window.forbidden"))
+                problems.append(str(event["params"]["entry"]))
+        return problems + list(self.run("window.forbidden"))
 
     def _events(self, method: str) -> list[dict[str, Any]]:
         return [e for e in self._browser.events(self._session) if e["method"] == method]
