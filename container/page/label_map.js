@@ -24,19 +24,25 @@ function parse(text) {
         if (depth === 1 && FIELDS.includes(key)) { // Ignores fields of nested messages.
             item[key] = value;
         }
+        key = '';
     };
     for (const [token, double_quoted, single_quoted] of text.matchAll(TOKEN)) {
+        if (token.startsWith('#')) {
+            continue;
+        }
         const quoted = double_quoted ?? single_quoted;
         if (quoted !== undefined) {
             assign(unescape(quoted));
         } else if ('{<['.includes(token)) {
             item = depth++ ? item : {};
+            key = '';
         } else if ('}>]'.includes(token)) {
             if (--depth === 0 && item.id !== undefined) {
                 names.set(Number(item.id), item.display_name || item.name);
             }
-        } else if (!token.startsWith('#')) {
+        } else if (key) {
             assign(token);
+        } else {
             key = token;
         }
     }

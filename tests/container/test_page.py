@@ -672,6 +672,27 @@ def test_a_model_without_class_names_shows_class_numbers(
         assert tab.problems() == []
 
 
+@pytest.mark.parametrize(
+    "label_map",
+    [
+        "item { id: 1 name: 'caf\\303\\251 \\x26 bar' } # comment",
+        'item { name: "café & bar" id: 1 }',
+        'item { name: "/m/01" part { id: 2 name: "door" } id: 1 display_name: "café & bar" }',
+    ],
+)
+def test_class_names_come_from_the_label_map(
+    browser: Chromium, tmp_path: Path, spotted: Path, label_map: str
+) -> None:
+    engine = respond(golden("answer_one.json"))
+    with (
+        served_page(engine, tmp_path / "front", label_map) as (url, _),
+        open_page(browser, url) as tab,
+    ):
+        tab.drop("#viewer", spotted)
+        tab.until(DONE)
+        assert visible_labels(tab)[0] == "café & bar 98%"
+
+
 def test_a_request_to_an_overloaded_server_is_retried(
     browser: Chromium, tmp_path: Path, spotted: Path
 ) -> None:
