@@ -49,6 +49,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("knows no HEAD", "ping-head", IMAGE, "HEAD /ping: 405"),
         ("wants a content type", "no-type", IMAGE, "415 unknown content type"),
         ("knows one name of JSON Lines", "json-lines-type", IMAGE, "400"),
+        ("counts in JSON", "metrics", IMAGE, "the content type is application/json"),
         ("takes every string for an image", "json-lines-text", TEXT, '"what a movie" as a line'),
     ],
 )
@@ -67,6 +68,12 @@ def test_a_broken_rule_is_named(
 def test_petbox_keeps_its_guarantees(line: str, detector: str) -> None:
     kept = result(line, detector)
     assert kept.outcome == "holds", kept.detail
+
+
+def test_absent_metrics_are_no_failure(tmp_path: Path) -> None:
+    with breaking("has no metrics", tmp_path) as url:
+        absent = result("metrics", url)
+    assert (absent.outcome, "no GET /metrics (404)" in absent.detail) == ("not tried", True)
 
 
 def test_texts_need_a_text_model(detector: str, tmp_path: Path) -> None:

@@ -48,7 +48,14 @@ RULES = (
     "wants a content type",
     "knows one name of JSON Lines",
     "takes every string for an image",
+    "has no metrics",
+    "counts in JSON",
 )
+METRICS = b"""\
+# HELP requests_total Requests, since the start.
+# TYPE requests_total counter
+requests_total{status="200"} 12
+"""
 LOADING = float(os.environ.get("LOADING", "0.3"))
 MODEL = Path("/opt/ml/model")
 working = threading.Lock()
@@ -107,6 +114,10 @@ class Front(Handler):
         return self.do_GET()
 
     def do_GET(self) -> None:
+        if self.path == "/metrics" and BREAK == "counts in JSON":
+            return self.answer(200, {"requests": 12})
+        if self.path == "/metrics" and BREAK != "has no metrics":
+            return self.write(200, METRICS, "text/plain; version=0.0.4")
         if self.path != "/ping" or BREAK == "has no ping":
             return self.answer(404, {"error": "there are GET /ping and POST /invocations"})
         if BREAK == "answers 200 whatever the engine does":

@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 from petbox.cli.program import say
 from petbox.errors import ServiceError
-from petbox.serving.conform import invalid_requests, invocations, json_lines, ping, valid_requests
+from petbox.serving.conform import (
+    invalid_requests,
+    invocations,
+    json_lines,
+    metrics,
+    ping,
+    valid_requests,
+)
 from petbox.serving.conform.contract import Results, fails, holds, result_of
 from petbox.serving.conform.diagnosis import diagnose_pings
 from petbox.serving.conform.payload import Payload
@@ -23,6 +30,7 @@ ADDRESS_CHECKS: dict[str, Callable[[Address], str]] = {
     "empty-batch": invalid_requests.empty_batch,
     "malformed": invalid_requests.malformed,
     "no-banner": invalid_requests.no_banner,
+    "metrics": metrics.scrape,
     "execution-parameters": valid_requests.execution_parameters,
 }
 

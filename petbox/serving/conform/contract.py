@@ -77,6 +77,7 @@ _PETBOX = {
     "attributes": "tfs-method in Custom-Attributes works in any case, with spaces",
     "bad-attributes": "an unknown version or method, or a path as version, is rejected",
     "execution-parameters": "GET /execution-parameters has Batch Transform's three keys",
+    "metrics": "GET /metrics, if there is one, is Prometheus text without an error",
     "no-argument": "`docker run IMAGE` works like `docker run IMAGE serve`",
     "unknown-argument": "an unknown argument prints the usage and exits with 2",
     "listens-at-once": "/ping responds within 5 s of the start, ready or not",
