@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.conforming import breaking
 from support.saved_models import hasher
-from support.serving import served_detector, served_model
+from support.serving import empty_model, served_detector, served_model, stand_in_engine
 
 from petbox import wire
-from petbox.serving.conform.address import ADDRESS_CHECKS, REQUEST_CHECKS
+from petbox.serving.conform.address import ADDRESS_CHECKS, LOAD_CHECKS, REQUEST_CHECKS
 from petbox.serving.conform.contract import Result, result_of
+from petbox.serving.conform.many_clients import served_together
 from petbox.serving.conform.payload import JSON, Payload, drawn
 from petbox.serving.conform.valid_requests import SAME_RESPONSE, sent_as
 from petbox.serving.http_client import address
 
 IMAGE = Payload(wire.request([drawn(32, 24)]), JSON, drawn(32, 24))
+SLOW = Payload(b'{"instances": ["slow"]}', JSON)
 TEXT = Payload(b'{"instances": ["what a movie"]}', JSON)
 
 
 def result(line: str, url: str, payload: Payload = IMAGE) -> Result:
     at = address(url)
+    if line in LOAD_CHECKS:
+        return result_of(LOAD_CHECKS[line], at, payload)
+    if line in ("queue-answered", "queue-fair", "metrics-under-load"):
+        return of_many_clients(url, payload)[line]
     if line in ADDRESS_CHECKS:
         return result_of(ADDRESS_CHECKS[line], at)
     if line in SAME_RESPONSE:
         return result_of(sent_as, at, payload, SAME_RESPONSE[line])
     return result_of(REQUEST_CHECKS[line], at, payload)
+
+
+@functools.cache
+def of_many_clients(url: str, payload: Payload) -> dict[str, Result]:
+    return dict(served_together(address(url), payload))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +63,12 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("wants a content type", "no-type", IMAGE, "415 unknown content type"),
         ("knows one name of JSON Lines", "json-lines-type", IMAGE, "400"),
         ("counts in JSON", "metrics", IMAGE, "the content type is application/json"),
+        ("serves no metrics when it is busy", "metrics-under-load", IMAGE, "503 busy"),
+        ("rejects who would queue", "queue-answered", IMAGE, "failed: 503 no slot"),
+        ("lets newcomers in first", "queue-fair", IMAGE, " clients got "),
+        ("computes for clients that left", "leavers-not-computed", IMAGE, "as many that left"),
+        ("loses the slots of clients that left", "leavers-free-slots", IMAGE, "503 no slot"),
+        ("cuts long calls off", "long-call", IMAGE, "rows: the connection was closed"),
         ("takes every string for an image", "json-lines-text", TEXT, '"what a movie" as a line'),
     ],
 )
@@ -58,7 +77,7 @@ def test_a_broken_rule_is_named(
 ) -> None:
     kept = result(line, good, payload)
     assert kept.outcome == "holds", kept.detail
-    with breaking(rule, tmp_path) as url:
+    with breaking(rule, tmp_path, LIMIT="0.5") as url:
         broken = result(line, url, payload)
     assert broken.outcome == "fails", broken.detail
     assert seen in broken.detail
@@ -68,6 +87,34 @@ def test_a_broken_rule_is_named(
 def test_petbox_keeps_its_guarantees(line: str, detector: str) -> None:
     kept = result(line, detector)
     assert kept.outcome == "holds", kept.detail
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`petbox serve` before a model server that takes 0.2 s for each row."""
+    folder = tmp_path_factory.mktemp("slow")
+    path = f"{stand_in_engine(folder / 'engine')}:{os.environ['PATH']}"
+    model = empty_model(folder / "model" / "1").parent
+    with served_model(folder, model, PATH=path, PETBOX_ENGINE_SECONDS="3") as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("queue-answered", "576 responses to 96 clients, none failed"),
+        ("queue-fair", "each of 96 clients got "),
+        ("leavers-not-computed", "beside as many that left"),
+        ("leavers-free-slots", "after 192 left: 96 responses to 96 clients, none failed"),
+        ("long-call", "rows: 504 "),
+    ],
+)
+def test_petbox_keeps_its_guarantees_when_the_model_is_slow(
+    line: str, seen: str, slow: str
+) -> None:
+    kept = result(line, slow, SLOW)
+    assert kept.outcome == "holds", kept.detail
+    assert seen in kept.detail
 
 
 def test_absent_metrics_are_no_failure(tmp_path: Path) -> None:

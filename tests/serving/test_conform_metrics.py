@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
-from prometheus_client import generate_latest as latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from petbox.serving.conform.contract import Failed
 from petbox.serving.conform.metrics import parse
 
+prometheus = pytest.importorskip("prometheus_client")
+parser = pytest.importorskip("prometheus_client.parser")
 HISTOGRAM = """\
 # TYPE h histogram
 h_bucket{le="1"} 2
@@ -21,21 +20,23 @@ h_count 3
 
 def samples(text: str) -> list[tuple[str, dict[str, str], float]]:
     """As Prometheus' own client reads them."""
-    families = text_string_to_metric_families(text)
+    families = parser.text_string_to_metric_families(text)
     return [(one.name, one.labels, one.value) for family in families for one in family.samples]
 
 
 def test_what_prometheus_writes_and_reads_is_read_the_same() -> None:
-    registry = CollectorRegistry()
-    requests = Counter("requests", 'a "help" with \\ and\nlines', ["kind"], registry=registry)
+    registry = prometheus.CollectorRegistry()
+    requests = prometheus.Counter(
+        "requests", 'a "help" with \\ and\nlines', ["kind"], registry=registry
+    )
     for kind in ("json", 'quo"ted \\ and\nlines', "Ümläut"):
         requests.labels(kind).inc(3)
-    Gauge("up", "", registry=registry).set(float("inf"))
-    seconds = Histogram("seconds", "of waiting", ["route"], registry=registry)
+    prometheus.Gauge("up", "", registry=registry).set(float("inf"))
+    seconds = prometheus.Histogram("seconds", "of waiting", ["route"], registry=registry)
     for route in ("a", "b"):
         seconds.labels(route).observe(0.3)
-    Summary("size", "of bodies", registry=registry).observe(1e9)
-    text = latest(registry).decode()
+    prometheus.Summary("size", "of bodies", registry=registry).observe(1e9)
+    text = prometheus.generate_latest(registry).decode()
     found = [key for family in parse(text).values() for key in family.samples.items()]
     assert len(found) == len(samples(text)) > 20
     assert [(name, value) for (name, _), value in found] == [

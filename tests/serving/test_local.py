@@ -54,7 +54,7 @@ def test_the_address_is_told_when_it_is_healthy(engine: Engine, good: str, tmp_p
         # The small server lacks the route that boto3 asks, so there is no line for boto3.
         assert program.line() == f"http://127.0.0.1:{port}/invocations"
         url, closed = f"http://127.0.0.1:{port}/invocations", {"Connection": "close"}
-        answer = requests.post(url, b"12345", headers=closed, timeout=LONG)
+        answer = requests.post(url, b'{"instances": [12345]}', headers=closed, timeout=LONG)
         assert answer.json() == {"predictions": [5]}
         program.send(signal.SIGINT)
         code, said = program.ended()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,5 +42,8 @@ def breaking(rule: str, folder: Path, **more: str) -> Iterator[str]:
 def await_engine(pid: int) -> None:
     """Returns when the front's only child listens."""
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    words: list[bytes] = []
+    while b"engine" not in words:  # between fork and exec it is not yet the engine
+        time.sleep(0.01)
+        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
     await_port(int(words[-2]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -50,7 +51,15 @@ RULES = (
     "takes every string for an image",
     "has no metrics",
     "counts in JSON",
+    "serves no metrics when it is busy",
+    "lets newcomers in first",
+    "rejects who would queue",
+    "computes for clients that left",
+    "loses the slots of clients that left",
+    "cuts long calls off",
 )
+SLOTS = 4
+LIMIT = float(os.environ.get("LIMIT", "60"))  # seconds at the engine
 METRICS = b"""\
 # HELP requests_total Requests, since the start.
 # TYPE requests_total counter
@@ -59,6 +68,7 @@ requests_total{status="200"} 12
 LOADING = float(os.environ.get("LOADING", "0.3"))
 MODEL = Path("/opt/ml/model")
 working = threading.Lock()
+slots = threading.Semaphore(SLOTS)
 loaded = threading.Event()
 
 
@@ -101,7 +111,7 @@ class Engine(Handler):
             inputs = json.loads(self.read())["instances"]
         except (ValueError, KeyError, TypeError):
             return self.answer(400, {"error": "the request has no instances"})
-        time.sleep(0.02 * len(inputs))  # what a fast model takes
+        time.sleep(0.04 * len(inputs))  # what a fast model takes
         return self.answer(200, {"predictions": [len(json.dumps(one)) for one in inputs]})
 
 
@@ -116,6 +126,10 @@ class Front(Handler):
     def do_GET(self) -> None:
         if self.path == "/metrics" and BREAK == "counts in JSON":
             return self.answer(200, {"requests": 12})
+        if self.path == "/metrics" and BREAK == "serves no metrics when it is busy":
+            if not slots.acquire(blocking=False):
+                return self.answer(503, {"error": "busy"})
+            slots.release()
         if self.path == "/metrics" and BREAK != "has no metrics":
             return self.write(200, METRICS, "text/plain; version=0.0.4")
         if self.path != "/ping" or BREAK == "has no ping":
@@ -156,7 +170,26 @@ class Front(Handler):
         kind = self.headers.get("Content-Type", "").rpartition("/")[2]
         if kind == "jsonlines" or (kind == "jsons" and BREAK != "knows one name of JSON Lines"):
             return self.lines(body)
-        status, content = self.engine("POST", body, 60)
+        return self.predict(body)
+
+    def predict(self, body: bytes) -> None:
+        if BREAK == "lets newcomers in first":
+            while not slots.acquire(blocking=False):
+                time.sleep(1)
+        elif not slots.acquire(timeout=0 if BREAK == "rejects who would queue" else 10):
+            return self.answer(503, {"error": "no slot"})
+        left = select.select([self.connection], [], [], 0)[0]  # who waits sends nothing more
+        if left and BREAK == "loses the slots of clients that left":
+            return None
+        try:
+            if left and BREAK != "computes for clients that left":
+                return None
+            status, content = self.engine("POST", body, LIMIT)
+        finally:
+            slots.release()
+        if status == 504 and BREAK == "cuts long calls off":
+            self.close_connection = True
+            return None
         return self.answer(status, json.loads(content) if content else {"error": "no engine"})
 
     def lines(self, body: bytes) -> None:
@@ -174,6 +207,8 @@ class Front(Handler):
             connection.request(method, "/", body)
             response = connection.getresponse()
             return response.status, response.read()
+        except TimeoutError:
+            return 504 if method == "POST" else 503, b""
         except (OSError, http.client.HTTPException):
             return 502 if method == "POST" else 503, b""
         finally:

@@ -67,8 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if "hold" in body:
             (here / "hold").read_text()
-        if "slow" in body:
-            time.sleep(0.2)
+        time.sleep(0.2 * body.count("slow"))
         env = {{name: os.environ[name] for name in names if name in os.environ}}
         batching = flags.get("batching_parameters_file")
         self.answer(json.dumps({{

@@ -12,6 +12,7 @@ from petbox.serving.conform import (
     invalid_requests,
     invocations,
     json_lines,
+    many_clients,
     metrics,
     ping,
     valid_requests,
@@ -49,11 +50,20 @@ REQUEST_CHECKS: dict[str, Callable[[Address, Payload], str]] = {
     "bad-attributes": invalid_requests.bad_attributes,
 }
 
+# These keep the model busy, so they come last.
+LOAD_CHECKS: dict[str, Callable[[Address, Payload], str]] = {
+    "leavers-not-computed": many_clients.leavers_not_computed,
+    "leavers-free-slots": many_clients.leavers_free_slots,
+    "long-call": invocations.long_call,
+}
+
 # All lines that an address is enough to test.
 TESTABLE = {
     *("ping", "ping-in-time", "ping-under-load", "invocations", "headers"),
+    *("queue-answered", "queue-fair", "metrics-under-load"),
     *ADDRESS_CHECKS,
     *REQUEST_CHECKS,
+    *LOAD_CHECKS,
     *invalid_requests.REJECTED,
     *valid_requests.SAME_RESPONSE,
 }
@@ -96,3 +106,7 @@ def guarantees(at: Address, payload: Payload) -> Results:
         yield name, result_of(invalid_requests.rejects, at, data, status)
     for name, send in valid_requests.SAME_RESPONSE.items():
         yield name, result_of(valid_requests.sent_as, at, payload, send)
+    say("conform: sending requests of many clients")
+    yield from many_clients.served_together(at, payload)
+    for name, load_check in LOAD_CHECKS.items():
+        yield name, result_of(load_check, at, payload)

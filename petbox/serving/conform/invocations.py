@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from petbox.serving.conform.contract import Failed, NotTried, require
+from petbox.serving.conform.invalid_requests import rejected
 from petbox.serving.conform.payload import Payload
 from petbox.serving.http_client import Address, NoResponse, Response, request
 
@@ -16,6 +19,8 @@ NO_ROUTE = (404, 405, 501)
 NO_MODEL_SERVER = (502, 503, 504)
 RETRY_SECONDS = 20.0  # how long failing invocations are repeated after the first healthy ping
 RETRY_PAUSE = 0.1
+LONG_CALL = 5.0  # seconds that a long call should take at the model's usual speed
+MAX_ROWS = 64  # of a long call, so that it needs little memory
 
 # Headers that SageMaker may send, and an unknown one.
 HEADERS = {
@@ -82,6 +87,23 @@ def with_headers(at: Address, payload: Payload) -> str:
     response = request(at, "POST", "/invocations", payload.body, headers)
     require(response.status == 200, f"with {', '.join(HEADERS)}: {response}")
     return f"200 with {len(HEADERS)} of them"
+
+
+def long_call(at: Address, payload: Payload) -> str:
+    """A request with many rows, which keeps the model busy for some seconds."""
+    records, (one, _) = payload.instances(), (invoke(at, payload) for _ in range(2))
+    seconds = max(0.001, one.seconds) if isinstance(one, Response) else LONG_CALL
+    rows = max(2, min(MAX_ROWS, int(LONG_CALL / seconds)))
+    many = replace(payload, body=json.dumps({"instances": (records * rows)[:rows]}).encode())
+    response = invoke(at, many, TIMEOUT + 5)
+    detail = f"{rows} rows: {response}"
+    if isinstance(response, NoResponse):
+        raise Failed(detail)
+    if response.status == 504:
+        return rejected(response, 504, sent=f"{rows} rows: ")
+    if response.status in (400, 413):
+        raise NotTried(f"the model rejects so many rows; {detail}")
+    return require(response.status == 200, f"{detail} after {response.seconds:.1f} s")
 
 
 def works_once_healthy(at: Address, payload: Payload, start: float) -> str:

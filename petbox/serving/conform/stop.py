@@ -32,13 +32,13 @@ def stop(container: Container, image: Image, payload: Payload, in_flight: int = 
     half = len(request) - len(payload.body) // 2
     with contextlib.ExitStack() as stack:
         connections = [
-            stack.enter_context(_half_sent(container.at, request[:half])) for _ in range(in_flight)
+            stack.enter_context(half_sent(container.at, request[:half])) for _ in range(in_flight)
         ]
         time.sleep(PAUSE)
         start = time.monotonic()
         container.signal("TERM")
         time.sleep(PAUSE)
-        responses = list(_complete(connections, request[half:]))
+        responses = list(complete(connections, request[half:]))
         code = container.wait(max(0.1, start + STOP_LIMIT - time.monotonic()))
         seconds = time.monotonic() - start
     lost = [response for response in responses if not succeeded(response)]
@@ -55,8 +55,8 @@ def stop(container: Container, image: Image, payload: Payload, in_flight: int = 
 
 
 @contextlib.contextmanager
-def _half_sent(at: Address, data: bytes) -> Iterator[socket.socket | NoResponse]:
-    """A connection on which the first half of a request has been sent."""
+def half_sent(at: Address, data: bytes) -> Iterator[socket.socket | NoResponse]:
+    """A connection on which `data`, a request or its first half, has been sent."""
     try:
         with errors_as_no_response(TIMEOUT):
             connection = socket.create_connection((at.host, at.port), timeout=TIMEOUT)
@@ -68,10 +68,10 @@ def _half_sent(at: Address, data: bytes) -> Iterator[socket.socket | NoResponse]
         yield connection
 
 
-def _complete(
+def complete(
     connections: list[socket.socket | NoResponse], data: bytes
 ) -> Iterator[Response | NoResponse]:
-    """Sends all second halves, then reads the responses."""
+    """Sends the second half on each, then reads the responses."""
     for connection in connections:
         if isinstance(connection, socket.socket):
             with contextlib.suppress(OSError):  # reading shows what went wrong
