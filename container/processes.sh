@@ -1,29 +1,16 @@
 # Starts nginx and the model servers, watches them, and stops them. Sourced by serve.
-# shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154  # serve and other files use and set variables too
+# shellcheck shell=bash disable=SC2034,SC2154  # other files use and set variables too
 
-processes=()                                 # ids, nginx first, then one for each of `ports`
-declare -A process_name=() log_copier=()     # by id; those that have exited have no name any more
-failure='' exit_code=0                       # of the first that died
-exec {never_ready}<> <(:)                    # a pipe without data: reading it sleeps without a process
+processes=()                             # ids, nginx first, then one for each of `ports`
+declare -A process_name=() log_copier=() # by id; those that have exited have no name any more
+failure='' exit_code=0                   # of the first that died
+exec {never_ready}<> <(:)                # a pipe without data: reading it sleeps without a process
 
 pause() { read -rt "$1" -u "$never_ready" || true; } # SECONDS
 
 is_alive() { [[ -d /proc/$1 ]]; } # works for processes that root without capabilities may not signal
 
 is_listening() { grep -qs ":$(printf %04X "$1") [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6; } # PORT
-
-start_nginx() {
-    start nginx "${gateway[@]}"
-}
-
-start_model_servers() {
-    local i
-    for ((i = 0; i < server_count; i++)); do
-        model_server_command "$i"
-        start "model server $((i + 1)) of $server_count" "${command[@]}"
-    done
-}
 
 # Each process has its own session, so that Ctrl-C reaches it only through us.
 start() { # NAME COMMAND...
@@ -50,11 +37,8 @@ copy_log() { # PREFIX
     cat <<END
 /initgroups(root, 0) failed/d # harmless, from nginx as root without capabilities
 w /dev/stderr
-/failed call to cuInit/w $1.gpu
-/Cannot dlopen some GPU libraries/w $1.gpu
-/Failed to start server\. Error:/b fatal
-/^[-0-9:. ]*F[0-9 ].*\]/b fatal
-/\[emerg\]/b fatal
+/failed call to cuInit\|Cannot dlopen some GPU libraries/w $1.gpu
+/Failed to start server\. Error:\|^[-0-9:. ]*F[0-9 ].*\]\|\[emerg\]/b fatal
 /^[[:space:]]*\(\[\[.*\)*$/!{H;x;s/.*\n\(.*\n.*\)/\1/;x}
 \${x;s/^\n//;s:\n: / :;w $1.error
 }

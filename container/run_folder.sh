@@ -1,46 +1,101 @@
 # Finds the models, and writes the folder from which nginx and the model servers run. Sourced by serve.
-# shellcheck shell=bash
-# shellcheck disable=SC2034  # used by other files
-# shellcheck disable=SC2154  # set by other files
+# shellcheck shell=bash disable=SC2034,SC2154  # other files use and set variables too
 
-# Sets `run`, a folder with nginx.conf and what it includes, links to the models, and the configuration
-# of the model servers: a few kilobytes, not changed later.
-write_run_folder() {
+# Sets `run`, the folder: a few kilobytes, not changed later.
+make_run_folder() {
     run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
-    chmod 755 "$run" # nginx's workers do not run as root
+    chmod 755 "$run" # nginx's worker does not run as root
     cp -R -- "$here"/nginx.conf "$here"/gateway "$run"
-    write_modules >"$run/modules.conf"
+    mkdir "$run/models"
+    : >"$run/drained" && chmod 666 "$run/drained" # the gateway writes into it
+}
+
+# Links each version of a model as models/NAME/NUMBER, so that no path needs quoting and a half-copied
+# version is ignored. Sets `names`, the default model first.
+find_models() {
+    local at file link name number root
+    local -A folder=()
+    find_saved_models
+    root=$model_root
+    if [[ ${root##*/} =~ ^[0-9]+$ && ${saved_models[0]%/*} == "$root" ]]; then
+        root=${root%/*} # PETBOX_MODELS names one version of a model
+    fi
+    for file in "${saved_models[@]}"; do
+        at=${file%/*} number=1 name=model
+        if [[ $at != "$root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
+            number=$((10#${at##*/})) # 00007 is version 7
+            at=${at%/*}
+        fi
+        [[ $at == "$root" ]] || name=${at##*/}
+        [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+            reject_models "$at: not a valid model name; use letters, digits and . _ -"
+        [[ ${folder[$name]:=$at} == "$at" ]] ||
+            reject_models "two models are named $name: ${folder[$name]} and $at"
+        link=$run/models/$name/$number
+        [[ ! -e $link ]] ||
+            reject_models "two folders are version $number of $name: $(readlink "$link") and ${file%/*}"
+        mkdir -p "${link%/*}"
+        ln -s "${file%/*}" "$link"
+    done
+    mapfile -t names < <(printf '%s\n' "${!folder[@]}" | LC_ALL=C sort)
+    default_model=${default_model:-${names[0]}}
+    [[ -n ${folder[$default_model]:-} ]] ||
+        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name"
+    mapfile -t names < <(echo "$default_model" && printf '%s\n' "${names[@]}" | grep -vxF "$default_model")
+}
+
+# Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
+# provided but cannot be read is never replaced by the one in the image.
+find_saved_models() {
+    for model_root in "${model_roots[@]}"; do
+        model_root=$(realpath -ms -- "$model_root")
+        # code/ is for AWS's image
+        mapfile -d '' saved_models < <(find -L "$model_root" -mindepth 1 -maxdepth 6 -name code -prune -o \
+            -type f \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
+        ((!${#saved_models[@]})) || return 0
+        if [[ -d $model_root && ! -r $model_root ]] ||
+            [[ -n $(find -L "$model_root" -mindepth 1 2>/dev/null | head -n 1) ]]; then
+            reject_models "no SavedModel in $model_root"
+        fi
+    done
+    reject_models "no SavedModel in ${model_roots[*]}"
+}
+
+reject_models() { # REASON: prints it with the actual and the expected files, and exits
+    say "$1"
+    say "found:"
+    find -L "${model_roots[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
+    say "expected, in ${model_roots[0]}:"
+    say "  1/saved_model.pb                 one model and its version number"
+    say "  NAME/1/saved_model.pb            one or several models by name"
+    say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
+    say "  saved_model.pb                   without a version folder; served as version 1"
+    exit 1
+}
+
+# Writes what nginx and the model servers read.
+write_configuration() {
+    local directive file name
+    # Not where Lua is built into nginx, as in OpenResty.
+    while read -r directive file; do
+        [[ $directive != load_module || ! -e ${file%;} ]] || echo "$directive $file"
+    done <"$here/modules.conf" >"$run/modules.conf"
     echo "listen $listen;" >"$run/listen.conf"
-    write_limits >"$run/settings.conf"
+    # The buffer also takes the framing of a chunked body.
+    printf 'client_%s %dm;\n' max_body_size "$body_limit" \
+        body_buffer_size $((body_limit * 5 / 4 + 1)) >"$run/settings.conf"
     write_settings >"$run/settings.lua"
-    : >"$run/drained" # the gateway writes into it
-    chmod 666 "$run/drained"
-    if ((page)); then
-        write_page
-    fi
-    write_models >"$run/models.config"
-    write_batching >"$run/batching.config"
-    # Workers keep the memory of a large request: getting it from the kernel again costs more than
-    # copying the request.
-    gateway=(env MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=33554432
-        nginx -p "$run" -c "$run/nginx.conf" -e stderr)
-    # Root without capabilities cannot run its workers as another user.
-    if ((EUID == 0 && (16#$(sed -n 's/^CapEff:\t//p' /proc/self/status) & 0xc1) != 0xc1)); then
-        gateway+=(-g 'user root;')
-    fi
-}
-
-# None where Lua is built into nginx, as in OpenResty.
-write_modules() {
-    local file
-    while read -r _ file; do
-        [[ ! -e ${file%;} ]] || echo "load_module $file"
-    done < <(grep '^load_module' "$here/modules.conf")
-}
-
-write_limits() {
-    echo "client_max_body_size ${body_limit}m;"
-    echo "client_body_buffer_size $((body_limit * 5 / 4 + 1))m;" # and the framing of a chunked body
+    ((!page)) || write_page
+    {
+        echo "model_config_list {"
+        for name in "${names[@]}"; do # with all versions, so that a request can name one
+            printf 'config { name: "%s" base_path: "%s" model_platform: "tensorflow"
+                model_version_policy { all {} } }\n' "$name" "$run/models/$name"
+        done
+        echo "}"
+    } >"$run/models.config"
+    printf '%s { value: %d }\n' max_batch_size "$batch_size" batch_timeout_micros "$batch_timeout" \
+        num_batch_threads "$batch_threads" max_enqueued_batches "$batches" >"$run/batching.config"
 }
 
 # settings.lua with the values from the environment; container/settings.lua says what each is for.
@@ -48,7 +103,7 @@ write_settings() {
     local all=$((in_flight * server_count)) megabytes=$((payload < 100 ? payload : 100)) bool=(false true)
     cat <<END
 return {
-    engines = $(lua_list "${ports[@]/#/127.0.0.1:}"),
+    engines = {$(printf '"127.0.0.1:%s",' "${ports[@]}")},
     slots = $all,
     wait_seconds = $wait_seconds,
     engine_seconds = $engine_seconds,
@@ -57,7 +112,7 @@ return {
     body_megabytes = $body_limit,
     records_in_flight = $((batch || all < 8 ? all : 8)), -- in a batch job there are no other requests
     memory_bytes = $memory_bytes,
-    models = $(lua_list "${names[@]}"),
+    models = {$(printf '"%s",' "${names[@]}")},
     batching = ${bool[batching]},
     strings = "$strings",
     page = ${bool[page]},
@@ -66,63 +121,30 @@ return {
 END
 }
 
-lua_list() { # STRING...
-    local list
-    printf -v list '"%s", ' "$@"
-    echo "{${list%, }}"
-}
-
 # The page, and the class names of the default model if it has them. Copied, because nginx's workers
 # may not have permission to read the originals.
 write_page() {
     local map
-    map=$({ find -L "${folder[${names[0]}]}" -maxdepth 3 -path '*/assets/label_map.pbtxt' -readable \
+    map=$({ find -L "$run/models/${names[0]}" -maxdepth 3 -path '*/assets/label_map.pbtxt' -readable \
         2>/dev/null || true; } | sort -V | tail -n 1) # the newest version's
     cp -R -- "$here/page" "$run"
     cat -- "${map:-/dev/null}" >"$run/page/label_map.pbtxt"
     chmod -R a+rX "$run/page"
 }
 
-# nginx's workers do not run as root, and read in the folder while they serve.
-check_access() {
-    local folder=$run
-    ((EUID == 0)) && [[ ${gateway[*]} != *'user root'* ]] || return 0
-    while folder=$(dirname "$folder") && [[ $folder != / ]]; do
-        if [[ $(stat -c %A "$folder") != *[xt] ]]; then
-            say "TMPDIR=${TMPDIR:-/tmp}: nginx's workers cannot enter $folder; chmod o+x it, or choose another TMPDIR"
-            exit 1
-        fi
-    done
-}
-
-# Each model as a link with its name, so that no path needs quoting.
-write_models() {
-    local name
-    mkdir "$run/models"
-    echo "model_config_list {"
-    for name in "${names[@]}"; do
-        if [[ -n ${versions[$name]:-} ]]; then
-            ln -s "${folder[$name]}" "$run/models/$name"
-        else
-            mkdir "$run/models/$name"
-            ln -s "${folder[$name]}" "$run/models/$name/1"
-        fi
-        echo "  config {"
-        echo "    name: \"$name\""
-        echo "    base_path: \"$run/models/$name\""
-        echo "    model_platform: \"tensorflow\""
-        # all, so that a request can name one; by number, so that a half-copied one is ignored
-        echo "    model_version_policy { specific { versions: ${versions[$name]:-1} } }"
-        echo "  }"
-    done
-    echo "}"
-}
-
-write_batching() {
-    echo "max_batch_size { value: $batch_size }"
-    echo "batch_timeout_micros { value: $batch_timeout }"
-    echo "num_batch_threads { value: $batch_threads }"
-    echo "max_enqueued_batches { value: $batches }"
+# Sets `command`, which starts nginx. Its worker keeps the memory of a large request: getting it from the
+# kernel again costs more than copying the request.
+nginx_command() {
+    command=(env MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=33554432
+        nginx -p "$run" -c "$run/nginx.conf" -e stderr)
+    # Root without capabilities cannot run the worker as another user, other users cannot anyway.
+    ((EUID == 0)) || return 0
+    if (((16#$(sed -n 's/^CapEff:\t//p' /proc/self/status) & 0xc1) != 0xc1)); then
+        command+=(-g 'user root;')
+    elif ! setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$run/nginx.conf"; then
+        say "TMPDIR=${TMPDIR:-/tmp}: nginx's worker, which is not root, cannot read in it; chmod o+x its folders, or choose another TMPDIR"
+        exit 1
+    fi
 }
 
 # Sets `command`, which starts a model server.
@@ -146,76 +168,4 @@ model_server_command() { # INDEX
     if ((batching)); then
         command+=(--enable_batching=true --batching_parameters_file="$run/batching.config")
     fi
-}
-
-# Sets `names`, the default model first; for each its `folder`, and its `versions` in the syntax of the
-# model server's configuration, empty if the folder itself is the SavedModel. Rejects duplicate names
-# and names that do not fit into a URL.
-find_models() {
-    local file at name number root
-    declare -gA folder=() versions=()
-    find_saved_models
-    root=$model_root
-    if [[ ${root##*/} =~ ^[0-9]+$ && ${saved_models[0]%/*} == "$root" ]]; then
-        root=${root%/*} # PETBOX_MODELS names one version of a model
-    fi
-    for file in "${saved_models[@]}"; do
-        number='' at=${file%/*}
-        if [[ $at != "$root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
-            number=$((10#${at##*/})) # 00007 is version 7
-            at=${at%/*}
-        fi
-        name=${at##*/}
-        [[ $at != "$root" ]] || name=model
-        [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
-            reject_models "$at: not a valid model name; use letters, digits and . _ -"
-        if [[ -n ${folder[$name]:-} ]] &&
-            [[ ${folder[$name]} != "$at" || -z $number || -z ${versions[$name]:-} ]]; then
-            reject_models "two models are named $name: ${folder[$name]} and $at"
-        fi
-        if [[ -n $number && " ${versions[$name]:-} " == *" $number "* ]]; then
-            reject_models "two folders in $at are version $number"
-        fi
-        folder[$name]=$at
-        [[ -z $number ]] || versions[$name]+="${versions[$name]:+ versions: }$number"
-    done
-    default_model=${default_model:-$(sorted "${!folder[@]}" | head -n 1)}
-    if [[ -z ${folder[$default_model]:-} ]]; then
-        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name"
-    fi
-    mapfile -t names < <(echo "$default_model" && sorted "${!folder[@]}" | grep -vxF "$default_model")
-}
-
-sorted() { printf '%s\n' "$@" | LC_ALL=C sort; }
-
-# Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
-# provided but cannot be read is never replaced by the one in the image.
-find_saved_models() {
-    for model_root in "${model_roots[@]}"; do
-        model_root=$(realpath -ms -- "$model_root")
-        # code/ is what AWS's image would run
-        mapfile -d '' saved_models < <(find -L "$model_root" -mindepth 1 -maxdepth 6 \
-            -name code -prune -o `# which is for AWS's image` \
-            -type f \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
-        if ((${#saved_models[@]})); then
-            return
-        fi
-        if [[ -n $(find -L "$model_root" -mindepth 1 2>/dev/null | head -n 1) ]] ||
-            [[ -d $model_root && ! -r $model_root ]]; then
-            reject_models "no SavedModel in $model_root"
-        fi
-    done
-    reject_models "no SavedModel in ${model_roots[*]}"
-}
-
-reject_models() { # REASON: prints it with the actual and the expected files, and exits
-    say "$1"
-    say "found:"
-    find -L "${model_roots[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
-    say "expected, in ${model_roots[0]}:"
-    say "  1/saved_model.pb                 one model and its version number"
-    say "  NAME/1/saved_model.pb            one or several models by name"
-    say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
-    say "  saved_model.pb                   without a version folder; served as version 1"
-    exit 1
 }

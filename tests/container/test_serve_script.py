@@ -253,8 +253,6 @@ def test_every_layout_is_understood(
         folder = tmp_path / "opt" / place
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "saved_model.pb").touch()
-    if layout == ["00007"]:  # engines find it by its number, the stand-in by its name
-        found = {"model": {"7": "7"}}
     empty_model(tmp_path / "opt" / "code" / "1")  # what AWS's image would run; nobody's model
     with serving(tmp_path) as serve:
         told = serve.ready().ask()["models"]
@@ -328,8 +326,8 @@ def test_nothing_at_all_names_the_places_looked_at(tmp_path: Path) -> None:
     ("layout", "complaint"),
     [
         (["a/pets/1", "b/pets/1"], "two models are named pets: "),
-        (["1", "."], "two models are named model: "),
-        (["1", "007", "7"], "are version 7"),
+        (["1", "."], "two folders are version 1 of model: "),
+        (["1", "007", "7"], "two folders are version 7 of model: "),
         (["my pets/1"], "my pets: not a valid model name; "),
     ],
 )
@@ -445,7 +443,7 @@ def setting(serve: Serve, name: str) -> str:
         ({}, "concurrent_transforms", "4"),
         ({}, "records_in_flight", "8"),
         ({}, "slots", "32"),
-        ({}, "models", '{"model"}'),
+        ({}, "models", '{"model",}'),
         ({}, "batching", "false"),
         ({}, "page", "false"),
         ({}, "metrics_namespace", '""'),
@@ -753,8 +751,8 @@ def test_a_temporary_folder_that_workers_cannot_enter_is_named(tmp_path: Path, b
         code, errors = serve.ended()
     assert code == 1
     assert last_line(errors) == (
-        f"serve: TMPDIR={folder}: nginx's workers cannot enter {folder.parent}; "
-        "chmod o+x it, or choose another TMPDIR"
+        f"serve: TMPDIR={folder}: nginx's worker, which is not root, cannot read in it; "
+        "chmod o+x its folders, or choose another TMPDIR"
     )
 
 

@@ -47,12 +47,8 @@ here = pathlib.Path(__file__).parent
 flags = dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[1:])
 names = ("CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH")
 config = pathlib.Path(flags["model_config_file"]).read_text()
-models = {{}}
-for name, base, versions in re.findall(
-    r'name: "(.*)"\\n *base_path: "(.*)"\\n.*\\n.*specific \\{{ (.*) \\}} \\}}', config
-):
-    numbers = re.findall(r"versions: ([0-9]+)", versions)
-    models[name] = {{n: str((pathlib.Path(base) / n).resolve()) for n in numbers}}
+bases = re.findall(r'name: "(.*)" base_path: "(.*?)"', config)
+models = {{n: {{v.name: str(v.resolve()) for v in pathlib.Path(b).iterdir()}} for n, b in bases}}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
