@@ -196,6 +196,17 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     )
 
 
+def test_an_image_that_exists_is_pushed_as_it_is(
+    push: Push, image: str, engine: Engine, registry: requests.Session
+) -> None:
+    done = push("--image", image, "--repository", "ready")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(ADDRESS.replace("petbox", "ready") + "\n", done.stdout)
+    content = engine("inspect", "--format={{.Id}}", image).stdout.removeprefix("sha256:")
+    tags = registry.get(f"http://{REGISTRY_ADDRESS}/v2/ready/tags/list").json()["tags"]
+    assert tags == [f"image-{content[:12]}"]
+
+
 def test_an_image_that_does_not_fit_is_not_pushed(
     push: Push, base: str, debian: str, registry: requests.Session
 ) -> None:
