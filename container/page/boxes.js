@@ -2,7 +2,7 @@
 
 import {percent} from './format.js';
 
-const COLORS = 8; // .c0 to .c7 in page.css
+const COLORS = 8; // .c0 to .c7 in images.css
 const TOP_EDGE = 0.08; // A box that starts above this has no room for its label outside.
 const RIGHT_EDGE = 0.6; // A box that starts beyond this has its label aligned right.
 

@@ -1,6 +1,6 @@
 /* The row of thumbnails, shown for two images or more. */
 
-const WIDTH = 176; // twice the size in page.css, for high-density screens
+const WIDTH = 176; // twice the size in images.css, for high-density screens
 
 /* New images come last. Each image keeps its element, because replacing a button between mouse down
    and mouse up would lose the click. */

@@ -164,28 +164,28 @@ def text(tab: Tab, selector: str) -> str:
 
 
 def test_the_page_has_its_headers(url: str) -> None:
-    answer = requests.get(f"{url}/", timeout=LONG)
-    assert answer.status_code == 200
-    assert answer.text == (PAGE / "index.html").read_text()
-    of_the_message = {"Server", "Date", "Connection", "Content-Length"}
-    of_the_file = {"Content-Type", "Last-Modified", "ETag"}
-    assert {*answer.headers} == of_the_message | of_the_file | {*HEADERS}
-    assert HEADERS.items() <= answer.headers.items()
-    assert answer.headers["Server"] == "nginx"
+    response = requests.get(f"{url}/", timeout=LONG)
+    assert response.status_code == 200
+    assert response.text == (PAGE / "index.html").read_text()
+    message_headers = {"Server", "Date", "Connection", "Content-Length"}
+    file_headers = {"Content-Type", "Last-Modified", "ETag"}
+    assert {*response.headers} == message_headers | file_headers | {*HEADERS}
+    assert HEADERS.items() <= response.headers.items()
+    assert response.headers["Server"] == "nginx"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_file_has_its_content_type_and_an_etag(url: str, name: str) -> None:
-    answer = requests.get(f"{url}/page/{name}", timeout=LONG)
-    assert answer.status_code == 200
-    assert answer.content == (PAGE / name).read_bytes()
-    assert answer.headers["Content-Type"] == CONTENT_TYPES[Path(name).suffix]
-    assert HEADERS.items() <= answer.headers.items()
-    mark = {"If-None-Match": answer.headers["ETag"]}
-    again = requests.get(f"{url}/page/{name}", headers=mark, timeout=LONG)
-    assert (again.status_code, again.content) == (304, b"")
+    response = requests.get(f"{url}/page/{name}", timeout=LONG)
+    assert response.status_code == 200
+    assert response.content == (PAGE / name).read_bytes()
+    assert response.headers["Content-Type"] == CONTENT_TYPES[Path(name).suffix]
+    assert HEADERS.items() <= response.headers.items()
+    condition = {"If-None-Match": response.headers["ETag"]}
+    unchanged = requests.get(f"{url}/page/{name}", headers=condition, timeout=LONG)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
     part = requests.get(f"{url}/page/{name}", headers={"Range": "bytes=9-"}, timeout=LONG)
-    assert (part.status_code, part.content) == (200, answer.content)
+    assert (part.status_code, part.content) == (200, response.content)
 
 
 @pytest.mark.parametrize("path", ["/", "/page/page.js"])
@@ -193,11 +193,11 @@ def test_the_page_allows_get_and_head_only(url: str, path: str) -> None:
     head = requests.head(url + path, timeout=LONG)
     assert (head.status_code, head.content) == (200, b"")
     for method in ("POST", "PUT", "DELETE"):
-        answer = requests.request(method, url + path, data=b"{}", timeout=LONG)
-        assert answer.status_code == 405
-        assert answer.headers["Allow"] == "GET, HEAD"
-        assert answer.headers["Content-Type"] == "application/json"
-        assert "GET, HEAD" in answer.json()["error"]
+        response = requests.request(method, url + path, data=b"{}", timeout=LONG)
+        assert response.status_code == 405
+        assert response.headers["Allow"] == "GET, HEAD"
+        assert response.headers["Content-Type"] == "application/json"
+        assert "GET, HEAD" in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -215,21 +215,21 @@ def test_other_paths_are_404(url: str, path: str) -> None:
     session = requests.Session()
     request = requests.Request("GET", url).prepare()
     request.url = url + path  # requests would normalize the path
-    answer = session.send(request, timeout=LONG, allow_redirects=False)
-    assert answer.status_code == 404
-    assert answer.headers["Content-Type"] == "application/json"
-    assert "POST /invocations" in answer.json()["error"]
+    response = session.send(request, timeout=LONG, allow_redirects=False)
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "application/json"
+    assert "POST /invocations" in response.json()["error"]
 
 
 def test_the_page_is_disabled_by_default(tmp_path: Path) -> None:
     with whole_front(tmp_path / "front", free_port()) as front:
         shutil.copytree(PAGE, front.folder / "page")
         for path in ("/", "/page/index.html", "/page/page.js"):
-            answer = requests.get(f"http://127.0.0.1:{front.port}{path}", timeout=LONG)
-            assert answer.status_code == 404
-            assert answer.headers["Content-Type"] == "application/json"
-            assert "Content-Security-Policy" not in answer.headers
-            assert "no such route" in answer.json()["error"]
+            response = requests.get(f"http://127.0.0.1:{front.port}{path}", timeout=LONG)
+            assert response.status_code == 404
+            assert response.headers["Content-Type"] == "application/json"
+            assert "Content-Security-Policy" not in response.headers
+            assert "no such route" in response.json()["error"]
 
 
 @pytest.mark.parametrize(("setting", "status"), [("1", 200), ("0", 404)])
@@ -256,9 +256,9 @@ def test_a_variable_enables_the_page_in_the_container(
     ):
         Path(temporary).chmod(0o755)
         await_port(port)
-        here = f"http://127.0.0.1:{port}"
-        assert requests.get(f"{here}/", timeout=LONG).status_code == status
-        names = requests.get(f"{here}/page/label_map.pbtxt", timeout=LONG)
+        url = f"http://127.0.0.1:{port}"
+        assert requests.get(f"{url}/", timeout=LONG).status_code == status
+        names = requests.get(f"{url}/page/label_map.pbtxt", timeout=LONG)
         assert names.status_code == status
         assert status == 404 or names.text == "pets 10"
 
@@ -542,16 +542,16 @@ def test_the_copied_json_is_the_response(tab: Tab, url: str, spotted: Path) -> N
 def test_the_copied_call_gets_the_same_response(tab: Tab, spotted: Path, snippet: str) -> None:
     tab.choose("#files", spotted)
     tab.until(DONE)
-    answer = copied(tab, "json")
-    assert run_snippet(copied(tab, snippet), snippet, spotted.parent).strip() == answer.strip()
+    response = copied(tab, "json")
+    assert run_snippet(copied(tab, snippet), snippet, spotted.parent).strip() == response.strip()
 
 
 @pytest.mark.parametrize("snippet", ["curl", "boto3"])
 def test_the_copied_call_of_a_sample_needs_no_file(tab: Tab, tmp_path: Path, snippet: str) -> None:
     tab.click("[data-sample]")
     tab.until(DONE)
-    answer = copied(tab, "json")
-    assert run_snippet(copied(tab, snippet), snippet, tmp_path).strip() == answer.strip()
+    response = copied(tab, "json")
+    assert run_snippet(copied(tab, snippet), snippet, tmp_path).strip() == response.strip()
 
 
 def run_snippet(program: str, snippet: str, folder: Path) -> str:
@@ -880,10 +880,10 @@ CONTRASTS = """(() => {
     const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
     const weights = [0.2126, 0.7152, 0.0722];
     const light = (c) => weights.reduce((sum, w, i) => sum + w * channel(c[i] / 255), 0);
-    const colour = (text) => text.match(/[0-9.]+/g).map(Number);
+    const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
     const behind = (e) => {
         for (; e; e = e.parentElement) {
-            const found = colour(getComputedStyle(e).backgroundColor);
+            const found = rgb(getComputedStyle(e).backgroundColor);
             if (found.length === 3 || found[3] > 0.5) return found;
         }
         return [255, 255, 255];
@@ -892,7 +892,7 @@ CONTRASTS = """(() => {
     for (const element of document.querySelectorAll('body *')) {
         const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
         if (!own || !element.checkVisibility({opacityProperty: true})) continue;
-        const [a, b] = [light(colour(getComputedStyle(element).color)), light(behind(element))];
+        const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < 4.5) low.push(`${element.textContent}: ${ratio.toFixed(1)}`);
     }
