@@ -16,7 +16,8 @@ local BUDGET = settings.memory_bytes > 0 and settings.memory_bytes / 4 or math.h
 -- For each worker: a semaphore of the master would not survive a reload.
 function M.start() slots = semaphore.new(settings.slots) end
 
-function M.queued() return math.max(0, -slots:count()) + 0 end -- never -0; who has left does not count
+-- Who has left does not count; 0 is added because -0 would be printed as such.
+function M.queued() return math.max(0, -slots:count()) + 0 end
 
 -- Reserves the memory for a body and its copies before it is read. One is always let through.
 function M.reserve(request, bytes)
@@ -25,31 +26,19 @@ function M.reserve(request, bytes)
         return responses.fail(503, "too many requests with large bodies at once; retry in " ..
             responses.RETRY_AFTER .. " s")
     end
-    M.held_bytes = M.held_bytes + bytes
-    request.bytes = bytes
+    M.held_bytes, request.bytes = M.held_bytes + bytes, bytes
 end
 
--- Waits for a slot, in order of arrival; false if there was none in time.
+-- Waits for a slot; false if there was none in time.
 function M.enter(request)
     local begin = ngx.now()
-    local seconds = math.min(settings.wait_seconds, settings.engine_seconds)
     request.rejected = "client_left" -- if it does not come back from here
-    local entered = slots:wait(seconds)
+    local entered = slots:wait(math.min(settings.wait_seconds, settings.engine_seconds))
+    request.rejected = not entered and "no_slot" or nil
     request.waited = request.waited + ngx.now() - begin
     request.deadline = begin + settings.engine_seconds
-    request.rejected = not entered and "no_slot" or nil
-    if entered then
-        M.in_use = M.in_use + 1
-        request.slots = request.slots + 1
-    end
+    if entered then M.in_use, request.slots = M.in_use + 1, request.slots + 1 end
     return entered
-end
-
--- The same; the request fails without a slot.
-function M.enter_or_fail(request)
-    if not M.enter(request) then
-        return responses.fail(503, M.busy())
-    end
 end
 
 function M.busy()
@@ -57,31 +46,28 @@ function M.busy()
         settings.wait_seconds, responses.RETRY_AFTER)
 end
 
+-- The same; the request fails without a slot.
+function M.enter_or_fail(request) return M.enter(request) or responses.fail(503, M.busy()) end
+
 function M.leave(request)
     if request.slots > 0 then
-        request.slots = request.slots - 1
-        M.in_use = M.in_use - 1
+        M.in_use, request.slots = M.in_use - 1, request.slots - 1
         slots:post(1)
     end
 end
 
--- The last part of a response has come from the model server, however slowly the client reads it.
-function M.free_slot_at_end()
-    local request = ngx.arg[2] and requests.current()
-    if request then
-        engines.done(request)
-        M.leave(request)
-    end
-end
-
--- When a request is over, whatever its end was.
+-- When the model server is done with a proxied request: the last part of its response has come, however
+-- slowly the client reads it, or the request is over.
 function M.finish(request)
     engines.done(request)
-    while request.slots > 0 do
-        M.leave(request)
-    end
-    M.held_bytes = M.held_bytes - request.bytes
-    request.bytes = 0
+    while request.slots > 0 do M.leave(request) end
 end
+
+function M.filter_body()
+    local request = ngx.arg[2] and requests.current()
+    if request then M.finish(request) end
+end
+
+function M.free_memory(request) M.held_bytes, request.bytes = M.held_bytes - request.bytes, 0 end
 
 return M

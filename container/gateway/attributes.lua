@@ -3,13 +3,8 @@
 local responses = require "gateway.responses"
 local settings = require "settings"
 
-local M = {}
-
-local served = {}
-for _, name in ipairs(settings.models) do
-    served[name] = name
-end
-local METHODS = {predict = "predict", classify = "classify", regress = "regress"}
+local METHODS, served = {predict = "predict", classify = "classify", regress = "regress"}, {}
+for _, name in ipairs(settings.models) do served[name] = name end
 
 local function version(value)
     local digits = value:match "^%d+$"
@@ -19,31 +14,26 @@ end
 
 local NAMES = {
     ["tfs-model-version"] = {version, "as a whole number such as 3"},
-    ["tfs-method"] = {function(value) return METHODS[value:lower()] end, "as predict, classify or regress"},
-    ["tfs-model-name"] = {
-        function(value) return served[value] end,
-        "as one of: " .. table.concat(settings.models, " "),
-    },
+    ["tfs-method"] = {function(value) return METHODS[value:lower()] end,
+        "as predict, classify or regress"},
+    ["tfs-model-name"] = {function(value) return served[value] end,
+        "as one of: " .. table.concat(settings.models, " ")},
 }
 
 -- The method, and the path of the model at a model server. Unknown attributes are ignored.
-function M.read()
+return function()
     local given = {}
     for attribute in (ngx.var.http_x_amzn_sagemaker_custom_attributes or ""):gmatch "[^,]+" do
         local name, value = attribute:match "^%s*([^=]-)%s*=%s*(.-)%s*$"
         name = (name or attribute:match "^%s*(.-)%s*$"):lower()
         local known = NAMES[name]
-        if known then
-            local meaning = value and not given[name] and known[1](value)
-            if not meaning then
-                responses.fail(400, "X-Amzn-SageMaker-Custom-Attributes: " .. name ..
-                    " must be given once, " .. known[2])
-            end
-            given[name] = meaning
+        local meaning = known and value and not given[name] and known[1](value)
+        if known and not meaning then
+            responses.fail(400, ("X-Amzn-SageMaker-Custom-Attributes: %s must be given once, %s"):format(
+                name, known[2]))
         end
+        given[name] = meaning
     end
     local model = given["tfs-model-name"] or settings.models[1]
     return given["tfs-method"] or "predict", "/v1/models/" .. model .. (given["tfs-model-version"] or "")
 end
-
-return M

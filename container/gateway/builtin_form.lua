@@ -9,8 +9,6 @@ local text = require "gateway.text"
 
 cjson.decode_invalid_numbers(false)
 
-local M = {}
-
 -- application/json;verbose;n_predictions=5: whether there are labels, and how many detections.
 local function parameters()
     local verbose, most = false, math.huge
@@ -18,10 +16,8 @@ local function parameters()
         word = word:match "^%s*(.-)%s*$"
         verbose = verbose or word == "verbose"
         if word:find "^n_predictions" then
-            most = tonumber(word:match "^n_predictions *= *0*([1-9]%d*)$")
-            if not most then
+            most = tonumber(word:match "^n_predictions *= *0*([1-9]%d*)$") or
                 responses.fail(400, "Accept: n_predictions must be a whole number above 0")
-            end
         end
     end
     return verbose, most
@@ -30,40 +26,30 @@ end
 -- The numbers of the detections, best first. Those after num_detections are padding.
 local function best(found, most)
     local order, scores = {}, found.detection_scores
-    for i = 1, math.min(#found.detection_boxes, found.num_detections or math.huge) do
-        order[i] = i
-    end
+    for i = 1, math.min(#found.detection_boxes, found.num_detections or math.huge) do order[i] = i end
     table.sort(order, function(a, b)
         return scores[a] > scores[b] or scores[a] == scores[b] and a < b
     end)
-    for i = #order, most + 1, -1 do
-        order[i] = nil
-    end
+    for i = #order, most + 1, -1 do order[i] = nil end
     return order
 end
 
 -- A JSON list of what `write` makes of each.
-local function list(order, write)
+local function list(all, write)
     local parts = {}
-    for i, number in ipairs(order) do
-        parts[i] = write(number)
-    end
+    for i, one in ipairs(all) do parts[i] = write(one) end
     return "[" .. table.concat(parts, ",") .. "]"
 end
 
 -- Clients use the class number as index into the list.
 local function labels(found, order)
-    local names, last = {}, 0
+    local names = {}
     for _, i in ipairs(order) do
         local class = found.detection_classes[i]
-        last = math.max(last, class + 1)
+        for missing = #names + 1, class do names[missing] = "" end
         names[class + 1] = found.detection_names and found.detection_names[i] or text.number(class)
     end
-    local all = {}
-    for i = 1, last do
-        all[i] = i
-    end
-    return list(all, function(i) return text.quoted(names[i] or "") end)
+    return list(names, text.quoted)
 end
 
 local function rewritten(found, verbose, most)
@@ -73,25 +59,17 @@ local function rewritten(found, verbose, most)
     end
     local boxes = list(order, function(i)
         local box = found.detection_boxes[i]
-        return list({2, 1, 4, 3}, function(side) return text.number(box[side]) end)
+        return list({box[2], box[1], box[4], box[3]}, text.number)
     end)
-    return '{"normalized_boxes":' .. boxes .. ',"classes":' .. numbers "detection_classes" ..
-        ',"scores":' .. numbers "detection_scores" ..
-        (verbose and ',"labels":' .. labels(found, order) or "") .. "}"
+    return ('{"normalized_boxes":%s,"classes":%s,"scores":%s%s}'):format(boxes,
+        numbers "detection_classes", numbers "detection_scores",
+        verbose and ',"labels":' .. labels(found, order) or "")
 end
 
-function M.respond(request)
+return function(request)
     local verbose, most = parameters()
-    local picture = images.admitted(request)
     -- From the signature with names, or from the default one in third-party models.
-    local reply = images.ask(request, picture, "detect")
-    if images.lacks(reply, "detect") then
-        reply = images.ask(request, picture)
-    end
-    if reply.status ~= 200 then
-        return images.pass_on(reply)
-    end
-    local decoded = cjson.decode(reply.body)
+    local decoded = cjson.decode(images.predict(request, "detect", true))
     if not decoded then
         return responses.fail(500, "the response has NaN or Infinity, which JSON does not allow; " ..
             "send the image as image/jpeg to see it")
@@ -103,5 +81,3 @@ function M.respond(request)
     end
     return responses.send(200, "application/json", rewritten(found, verbose, most))
 end
-
-return M

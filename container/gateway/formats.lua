@@ -3,13 +3,16 @@
 local M = {}
 
 local KINDS = {["application/json"] = "json", ["application/x-image"] = "builtin"}
-for _, name in ipairs {"jsonlines", "jsons", "jsonl", "ndjson"} do
-    KINDS["application/" .. name] = "lines"
-    KINDS["application/x-" .. name] = "lines"
+for name in ("jsonlines jsons jsonl ndjson"):gmatch "%S+" do
+    KINDS["application/" .. name], KINDS["application/x-" .. name] = "lines", "lines"
 end
-for _, name in ipairs {"jpeg", "jpg", "pjpeg", "png", "gif", "bmp", "x-ms-bmp", "webp"} do
+for name in ("jpeg jpg pjpeg png gif bmp x-ms-bmp webp"):gmatch "%S+" do
     KINDS["image/" .. name] = "picture"
 end
+local ACCEPTED = {
+    ["*/*"] = "json", ["application/*"] = "json", ["application/json"] = "json", ["image/*"] = "drawn",
+    ["image/jpeg"] = "drawn", ["image/jpg"] = "drawn", ["image/pjpeg"] = "drawn",
+}
 
 local function media_type(text) return text:lower():match "^[^;]*":match "^%s*(.-)%s*$" end
 
@@ -19,11 +22,6 @@ function M.of_body()
     return kind == "" and "json" or KINDS[kind] or "unknown"
 end
 
-local ACCEPTED = {
-    ["*/*"] = "json", ["application/*"] = "json", ["application/json"] = "json", ["image/*"] = "drawn",
-    ["image/jpeg"] = "drawn", ["image/jpg"] = "drawn", ["image/pjpeg"] = "drawn",
-}
-
 -- json, drawn, lines or none. Weights are ignored; an image only comes before JSON if it is first.
 function M.of_response()
     local accept = ngx.var.http_accept or ""
@@ -31,8 +29,7 @@ function M.of_response()
     for one in accept:gmatch "[^,]+" do
         local kind = media_type(one)
         local name = ACCEPTED[kind] or KINDS[kind] == "lines" and "lines" or "none"
-        first = first or name
-        has[name] = true
+        first, has[name] = first or name, true
     end
     return first == "drawn" and first or has.json and "json" or has.lines and "lines" or
         has.drawn and "drawn" or first

@@ -22,11 +22,8 @@ local PAUSE_EVERY = 16 -- buffers, so that other requests are handled in between
 -- The unpacked text; nil if it is longer than `most` bytes. What follows an error is left out: the
 -- model server will not get further either.
 return function(packed, most)
-    local stream = ffi.new "gateway_z_stream"
-    local buffer = ffi.new("char[?]", BUFFER)
-    if zlib.inflateInit2_(stream, GZIP, "1", ffi.sizeof(stream)) ~= 0 then
-        return nil
-    end
+    local stream, buffer = ffi.new "gateway_z_stream", ffi.new("char[?]", BUFFER)
+    zlib.inflateInit2_(stream, GZIP, "1", ffi.sizeof(stream))
     ffi.gc(stream, zlib.inflateEnd)
     stream.next_in, stream.avail_in = packed, #packed
     local parts, size, result = {}, 0, nil
@@ -35,10 +32,7 @@ return function(packed, most)
         result = zlib.inflate(stream, 0)
         parts[#parts + 1] = ffi.string(buffer, BUFFER - stream.avail_out)
         size = size + #parts[#parts]
-        if size <= most and #parts % PAUSE_EVERY == 0 then
-            ngx.sleep(0.001)
-        end
+        if #parts % PAUSE_EVERY == 0 then ngx.sleep(0.001) end
     until result ~= 0 or size > most or stream.avail_in == 0 and stream.avail_out > 0
-    zlib.inflateEnd(ffi.gc(stream, nil))
     return size <= most and table.concat(parts) or nil
 end

@@ -1,81 +1,57 @@
 -- POST /invocations: checks the headers, reads the body, and gives it to the module of its format.
 
 local admission = require "gateway.admission"
-local attributes = require "gateway.attributes"
 local builtin_form = require "gateway.builtin_form"
 local formats = require "gateway.formats"
 local images = require "gateway.images"
 local json = require "gateway.json"
 local json_lines = require "gateway.json_lines"
+local read_attributes = require "gateway.attributes"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
-local tracing = require "gateway.tracing"
-require "gateway.execution_parameters"
-require "gateway.log"
-require "gateway.metrics"
-require "gateway.readiness"
+local trace_id = require "gateway.tracing"
 
 local M = {}
 local CODINGS = {[""] = "", identity = "", gzip = "gzip", ["x-gzip"] = "gzip"}
 local TYPES = "application/json (TensorFlow Serving's predict request), application/jsonlines, a bare " ..
     "image as image/jpeg, image/png, image/gif, image/bmp or image/webp, or application/x-image"
-local ROUTES = {
-    ["json json"] = json.respond,
-    ["picture json"] = images.respond,
-    ["picture drawn"] = images.draw,
-    ["builtin json"] = builtin_form.respond,
-    ["builtin drawn"] = images.draw,
-    ["lines json"] = json_lines.respond,
-    ["lines lines"] = json_lines.respond,
+local ROUTES = { -- by the formats of the body and of the response
+    json = {json = json},
+    picture = {json = images.respond, drawn = images.draw},
+    builtin = {json = builtin_form, drawn = images.draw},
+    lines = {json = json_lines, lines = json_lines},
 }
-
--- Bytes of the body; nil if unknown.
-local function announced_length()
-    if ngx.var.http_transfer_encoding then
-        return nil
-    end
-    local length = tonumber(ngx.var.http_content_length or "0")
-    if length == 0 then
-        return responses.fail(400, "the request has no body; send predict JSON, JSON Lines or an image")
-    end
-    return length
-end
-
-local function coding(format)
-    local given = ngx.var.http_content_encoding or ""
-    local meaning = CODINGS[given:lower()]
-    if not meaning or meaning == "gzip" and (format ~= "json" and format ~= "unknown") then
-        return responses.fail(415, "Content-Encoding " .. given .. ": only application/json may be " ..
-            "compressed, with gzip; send other types uncompressed")
-    end
-    return meaning
-end
 
 function M.respond()
     responses.require_method "POST"
-    local request = requests.begin()
-    request.trace_id = tracing.id()
-    ngx.header.traceparent = request.trace_id and ngx.var.http_traceparent
-    local format = formats.of_body()
-    local length = announced_length()
-    request.method, request.path = attributes.read()
-    if request.method ~= "predict" and format ~= "json" and format ~= "unknown" then
-        return responses.fail(400, "X-Amzn-SageMaker-Custom-Attributes: tfs-method=" .. request.method ..
-            " works with application/json only")
+    local request, v = requests.begin(), ngx.var
+    request.trace_id = trace_id()
+    ngx.header.traceparent = request.trace_id and v.http_traceparent
+    local length = not v.http_transfer_encoding and tonumber(v.http_content_length or 0) -- or unknown
+    if length == 0 then
+        return responses.fail(400, "the request has no body; send predict JSON, JSON Lines or an image")
     end
-    ngx.var.engine_coding = coding(format)
-    ngx.var.engine_path = request.path .. ":" .. request.method
-    if format == "unknown" then
-        return responses.fail(415, "Content-Type " .. ngx.var.content_type .. ": not supported; send " .. TYPES)
+    local format, coding = formats.of_body(), v.http_content_encoding or ""
+    local is_json = format == "json" or format == "unknown"
+    local method, path = read_attributes()
+    request.path, v.engine_path, v.engine_coding = path, path .. ":" .. method, CODINGS[coding:lower()]
+    if method ~= "predict" and not is_json then
+        return responses.fail(400, ("X-Amzn-SageMaker-Custom-Attributes: tfs-method=%s works with " ..
+            "application/json only"):format(method))
+    elseif not CODINGS[coding:lower()] or v.engine_coding == "gzip" and not is_json then
+        return responses.fail(415, ("Content-Encoding %s: only application/json may be compressed, " ..
+            "with gzip; send other types uncompressed"):format(coding))
+    elseif format == "unknown" then
+        return responses.fail(415, ("Content-Type %s: not supported; send %s"):format(v.content_type, TYPES))
     end
-    local route = ROUTES[format .. " " .. formats.of_response()]
+    local route = ROUTES[format][formats.of_response()]
     if not route then
         return responses.fail(406, ("Accept %s: not available for Content-Type %s; use application/json, " ..
-            "or image/jpeg for a bare image"):format(ngx.var.http_accept, ngx.var.content_type or "(none)"))
+            "or image/jpeg for a bare image"):format(v.http_accept, v.content_type or "(none)"))
     end
     -- Other formats than JSON are copied.
-    admission.reserve(request, (format == "json" and 1 or 3) * (length or settings.body_megabytes * 2 ^ 20))
+    admission.reserve(request, (is_json and 1 or 3) * (length or settings.body_megabytes * 2 ^ 20))
     ngx.req.read_body()
     return route(request)
 end

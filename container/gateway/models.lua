@@ -5,37 +5,28 @@ local engines = require "gateway.engines"
 local settings = require "settings"
 
 local M = {}
-local CONNECT_SECONDS, READ_SECONDS = 5, 30
 local known = {} -- by path
 
 -- Whether the metadata is a detector's: it has the signature `detect`, or detection_boxes.
 local function is_detector(text)
     local told = cjson.decode(text)
-    local metadata = type(told) == "table" and told.metadata
-    local signatures = type(metadata) == "table" and metadata.signature_def
-    signatures = type(signatures) == "table" and signatures.signature_def
-    for name, signature in pairs(type(signatures) == "table" and signatures or {}) do
+    for _, name in ipairs {"metadata", "signature_def", "signature_def"} do
+        told = type(told) == "table" and told[name]
+    end
+    for name, signature in pairs(type(told) == "table" and told or {}) do
         local outputs = type(signature) == "table" and signature.outputs
-        if name == "detect" or type(outputs) == "table" and outputs.detection_boxes then
-            return true
-        end
+        if name == "detect" or type(outputs) == "table" and outputs.detection_boxes then return true end
     end
     return false
 end
 
 -- Whether a string in JSON Lines is an image in base64: the model of the request is a detector. It is
--- asked once for its metadata.
+-- asked once for its metadata; if it does not respond, the request itself will tell why.
 function M.takes_images(request)
-    if settings.strings ~= "auto" then
-        return settings.strings == "images"
-    end
+    if settings.strings ~= "auto" then return settings.strings == "images" end
     if known[request.path] == nil then
-        local reply = engines.exchange(engines.all[1], "GET", request.path .. "/metadata", nil, 0,
-            CONNECT_SECONDS, READ_SECONDS)
-        if reply.status ~= 200 then
-            return false -- and a request will tell why
-        end
-        known[request.path] = is_detector(reply.body)
+        local reply = engines.exchange(engines.all[1], request.path .. "/metadata", 5, 30)
+        if reply.status == 200 then known[request.path] = is_detector(reply.body) end
     end
     return known[request.path]
 end

@@ -4,12 +4,10 @@ local cjson = require "cjson.safe"
 
 local M = {}
 
--- The text as a JSON string. Client input need not be UTF-8, but JSON must be: if it is not, each
--- byte beyond ASCII is replaced.
+-- As a JSON string. Client input need not be UTF-8, but JSON must be: if it is not, each byte beyond
+-- ASCII is replaced.
 function M.quoted(text)
-    if not ngx.re.find(text, "^", "u") then
-        text = text:gsub("[\128-\255]", "\239\191\189")
-    end
+    if not ngx.re.find(text, "^", "u") then text = text:gsub("[\128-\255]", "\239\191\189") end
     return (cjson.encode(text):gsub("\\/", "/")) -- cjson escapes each slash
 end
 
@@ -17,9 +15,7 @@ end
 function M.number(value)
     for _, form in ipairs {"%.9g", "%.15g"} do
         local text = form:format(value)
-        if tonumber(text) == value then
-            return text
-        end
+        if tonumber(text) == value then return text end
     end
     return ("%.17g"):format(value)
 end

@@ -4,25 +4,15 @@
 local cjson = require "cjson.safe"
 local scan = require "gateway.scan"
 
-local function is_empty_list(text, at) return text:find("^%[%s*%]", at) ~= nil end
-
 -- Whether a predict request has no rows.
 return function(text)
-    local start = scan.after_space(text, text:sub(1, 3) == "\239\187\191" and 4 or 1)
-    if text:sub(start, start) ~= "{" then
-        return false
-    end
-    return scan.members(text, start, function(key, value)
+    local function if_empty(at) return text:find("^%[%s*%]", at) and "empty" or nil end
+    local start = scan.after_space(text, text:find "^\239\187\191" and 4 or 1)
+    local found = text:find("^{", start) and scan.each(text, start, function(at, key)
         key = cjson.decode(key)
-        if key == "instances" then
-            return false -- checked by TensorFlow Serving
-        elseif key ~= "inputs" then
-            return nil
-        elseif text:sub(value, value) ~= "{" then
-            return is_empty_list(text, value)
-        end
-        return scan.members(text, value, function(_, input)
-            return is_empty_list(text, input) or nil
-        end) or false
-    end) or false
+        if key == "instances" then return "checked by TensorFlow Serving" end
+        if key ~= "inputs" then return nil end
+        return text:find("^{", at) and scan.each(text, at, if_empty) or if_empty(at) or "rows"
+    end)
+    return found == "empty"
 end

@@ -294,7 +294,7 @@ def test_lines_whose_client_leaves_are_not_continued(tmp_path: Path) -> None:
             assert len(engine_says.asked) == 2
             engine_says.go_on()
             assert late[0].result().status_code == 200
-        assert running.log()["status"] == 499
+        assert {running.log()["status"] for _ in range(2)} == {200, 499}
     assert len(engine_says.asked) == 3
 
 
