@@ -21,11 +21,10 @@ local function each_part(picture, head, send)
     send(TAIL)
 end
 
--- The image of a request that has a slot now; the copies are made after that.
+-- The image of a request that has a slot now: it is only copied then.
 local function admitted(request)
-    if not ngx.req.get_body_data() then responses.fail(400, "the body is empty; send the image") end
     admission.enter_or_fail(request)
-    return ngx.req.get_body_data()
+    return ngx.req.get_body_data() or responses.fail(400, "the body is empty; send the image")
 end
 
 -- TensorFlow Serving's JSON for the image.
