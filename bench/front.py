@@ -228,12 +228,13 @@ def at_work(callers: list[Call], once: bool = False) -> Iterator[Working]:
             thread.join()
 
 
-def ping(both: Served) -> float:
-    """Milliseconds, over a new connection as a load balancer's is."""
+def ping(both: Served, path: str = "/ping") -> float:
+    """Milliseconds of a GET, over a new connection as a load balancer's is."""
     time.sleep(PAUSE)
     begin = time.perf_counter()
     with socket.create_connection(("127.0.0.1", both.front)) as connection:
-        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+        head = f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     return 1000 * (time.perf_counter() - begin)
 
@@ -260,23 +261,26 @@ def caller(port: int, path: str, body: bytes, kind: str, more: str = "") -> Call
 
 def peak(master: int) -> int:
     """Bytes that nginx's workers have held at most, together."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    texts = [Path(f"/proc/{child}/status").read_text() for child in children]
+    texts = [Path(f"/proc/{child}/status").read_text() for child in children(master)]
     found = [re.search(r"VmHWM:\s+(\d+) kB", text) for text in texts]
     return sum(1024 * int(match[1]) for match in found if match)
 
 
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextmanager
-def served(models: dict[str, Path]) -> Iterator[Served]:
+def served(models: dict[str, Path], **more: str) -> Iterator[Served]:
     engine, front = free_port(), free_port()
-    with supervisor(models, engine, front) as run:
+    with supervisor(models, engine, front, **more) as run:
         await_open(engine)
         (pid,) = run.glob("*/nginx.pid")
         yield Served(engine, front, int(pid.read_text()))
 
 
 @contextmanager
-def supervisor(models: dict[str, Path], engine: int, front: int) -> Iterator[Path]:
+def supervisor(models: dict[str, Path], engine: int, front: int, **more: str) -> Iterator[Path]:
     """container/serve and the folder in which it runs."""
     with tempfile.TemporaryDirectory(prefix="petbox-bench-") as folder:
         run, served_models = Path(folder), Path(folder, "models")
@@ -290,6 +294,7 @@ def supervisor(models: dict[str, Path], engine: int, front: int) -> Iterator[Pat
             "SAGEMAKER_BIND_TO_PORT": str(front),
             "SAGEMAKER_SAFE_PORT_RANGE": f"{engine}-65535",
             "TMPDIR": folder,
+            **more,
         }
         program = subprocess.Popen(
             [report.CHECKOUT / "container" / "serve"],
