@@ -257,7 +257,7 @@ def train(models: Models, folder: Path, target: S3Address, options: Options) -> 
         mirror.update()  # not in the background: a step takes less time than an upload
 
     stop = StopRequest()
-    with stop.heeded():
+    with stop.on_signals():
         if resumed := int(step):
             program.say(f"resuming at step {resumed}")
         while int(step) < options.steps and not stop.code:
