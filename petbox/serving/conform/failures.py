@@ -19,6 +19,7 @@ from petbox.serving.http_client import NoResponse, Response
 # Process names in /proc have at most 15 characters.
 KNOWN = ("tensorflow_mode", "tritonserver", "torchserve", "ovms", "java")
 NOTICED_WITHIN = 6.0  # seconds; SageMaker pings every 5
+STOPS_WITHIN = 1.0  # of SIGSTOP, on a busy machine
 PAUSE = 0.2
 EXITS_WITHIN = 2.0  # seconds from the model server's death to the container's
 
@@ -127,7 +128,7 @@ def _ping_notices(container: Container, payload: Payload, event: str, *, hung: b
                 return holds(f"{event}: the container exited after {seconds:.1f} s")
             return holds(f"{event}: /ping after {seconds:.1f} s: {attempt}")
         response = invoke(at, payload, seconds=5)
-        if succeeded(response):
+        if succeeded(response) and (not hung or seconds > STOPS_WITHIN):
             if hung:
                 return not_tried(
                     f"{event}, and /invocations works: it is not the model server; "
