@@ -56,8 +56,8 @@ function M.leave(request)
     end
 end
 
--- When the model server is done with a proxied request: the last part of its response has come, however
--- slowly the client reads it, or the request is over.
+-- When the model server is done with a proxied request: the last part of its response has come,
+-- however slowly the client reads it, or the request is over.
 function M.finish(request)
     engines.done(request)
     while request.slots > 0 do M.leave(request) end

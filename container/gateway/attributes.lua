@@ -29,11 +29,11 @@ return function()
         local known = NAMES[name]
         local meaning = known and value and not given[name] and known[1](value)
         if known and not meaning then
-            responses.fail(400, ("X-Amzn-SageMaker-Custom-Attributes: %s must be given once, %s"):format(
-                name, known[2]))
+            local sentence = "X-Amzn-SageMaker-Custom-Attributes: %s must be given once, %s"
+            responses.fail(400, sentence:format(name, known[2]))
         end
         given[name] = meaning
     end
-    local model = given["tfs-model-name"] or settings.models[1]
-    return given["tfs-method"] or "predict", "/v1/models/" .. model .. (given["tfs-model-version"] or "")
+    local path = "/v1/models/" .. (given["tfs-model-name"] or settings.models[1])
+    return given["tfs-method"] or "predict", path .. (given["tfs-model-version"] or "")
 end

@@ -1,6 +1,6 @@
--- application/x-image: the content type and response format of SageMaker's built-in algorithm "Object
--- Detection - TensorFlow". Boxes are xmin, ymin, xmax, ymax, as AWS's notebooks read them; its
--- documentation has another order.
+-- application/x-image: the content type and response format of SageMaker's built-in algorithm
+-- "Object Detection - TensorFlow". Boxes are xmin, ymin, xmax, ymax, as AWS's notebooks read them;
+-- its documentation has another order.
 
 local cjson = require("cjson.safe").new()
 local images = require "gateway.images"
@@ -26,7 +26,8 @@ end
 -- The numbers of the detections, best first. Those after num_detections are padding.
 local function best(found, most)
     local order, scores = {}, found.detection_scores
-    for i = 1, math.min(#found.detection_boxes, found.num_detections or math.huge) do order[i] = i end
+    local count = math.min(#found.detection_boxes, found.num_detections or math.huge)
+    for i = 1, count do order[i] = i end
     table.sort(order, function(a, b)
         return scores[a] > scores[b] or scores[a] == scores[b] and a < b
     end)
@@ -76,8 +77,8 @@ return function(request)
     end
     local found = decoded.predictions and decoded.predictions[1]
     if type(found) ~= "table" or not found.detection_boxes then
-        return responses.fail(415, "Content-Type application/x-image: this model is not a detector, " ..
-            "it returns no detection_boxes; send the image with its own content type")
+        return responses.fail(415, "Content-Type application/x-image: this model is not a " ..
+            "detector, it returns no detection_boxes; send the image with its own content type")
     end
     return responses.send(200, "application/json", rewritten(found, verbose, most))
 end

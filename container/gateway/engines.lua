@@ -8,7 +8,8 @@ local settings = require "settings"
 
 local M = {all = {}}
 local CONNECT_SECONDS = 5
-local BROKEN_OFF = "the model server closed the connection in the middle of its response; check GET /ping"
+local BROKEN_OFF = "the model server closed the connection in the middle of its response; " ..
+    "check GET /ping"
 
 for i, address in ipairs(settings.engines) do
     local host, port = address:match "^(.*):(%d+)$"
@@ -60,8 +61,8 @@ local function receive(socket)
     return status, body, reason
 end
 
--- Sends a request and returns the reply: a status, and a body or the reason why there is none. `body`
--- is a list of strings or a function that sends them, `length` bytes together.
+-- Sends a request and returns the reply: a status, and a body or the reason why there is none.
+-- `body` is a list of strings or a function that sends them, `length` bytes together.
 function M.exchange(engine, path, connect_seconds, seconds, body, length)
     local socket = ngx.socket.tcp()
     socket:settimeouts(1000 * connect_seconds, 1000 * seconds, 1000 * seconds)

@@ -43,8 +43,8 @@ local function ask(request, picture, signature)
     end, length(picture, head))
 end
 
--- The body of the model server's response for the image with this signature, or with the default one if
--- the model lacks it and `or_default`; nil if it lacks it. Any other response is sent unchanged.
+-- The body of the model server's response for the image with this signature; if the model lacks it,
+-- with the default one if `or_default`, or else nil. Any other response is sent unchanged.
 function M.predict(request, signature, or_default)
     -- If the client leaves, the model server continues, so the slot is kept.
     ngx.on_abort(function() return request.slots == 0 and ngx.exit(499) end)
@@ -56,7 +56,8 @@ function M.predict(request, signature, or_default)
         reply = ask(request, picture)
     end
     if reply.why then responses.fail(reply.status, reply.why) end
-    return reply.status == 200 and reply.body or responses.send(reply.status, "application/json", reply.body)
+    if reply.status == 200 then return reply.body end
+    return responses.send(reply.status, "application/json", reply.body)
 end
 
 -- With Accept: image/jpeg: the image with its boxes drawn.

@@ -14,8 +14,8 @@ local trace_id = require "gateway.tracing"
 
 local M = {}
 local CODINGS = {[""] = "", identity = "", gzip = "gzip", ["x-gzip"] = "gzip"}
-local TYPES = "application/json (TensorFlow Serving's predict request), application/jsonlines, a bare " ..
-    "image as image/jpeg, image/png, image/gif, image/bmp or image/webp, or application/x-image"
+local TYPES = "application/json (TensorFlow Serving's predict request), application/jsonlines, " ..
+    "a bare image as image/jpeg, image/png, image/gif, image/bmp or image/webp, or application/x-image"
 local ROUTES = { -- by the formats of the body and of the response
     json = {json = json},
     picture = {json = images.respond, drawn = images.draw},
@@ -30,28 +30,30 @@ function M.respond()
     ngx.header.traceparent = request.trace_id and v.http_traceparent
     local length = not v.http_transfer_encoding and tonumber(v.http_content_length or 0) -- or unknown
     if length == 0 then
-        return responses.fail(400, "the request has no body; send predict JSON, JSON Lines or an image")
+        responses.fail(400, "the request has no body; send predict JSON, JSON Lines or an image")
     end
     local format, coding = formats.of_body(), v.http_content_encoding or ""
     local is_json = format == "json" or format == "unknown"
     local method, path = read_attributes()
-    request.path, v.engine_path, v.engine_coding = path, path .. ":" .. method, CODINGS[coding:lower()]
+    request.path, v.engine_path = path, path .. ":" .. method
+    v.engine_coding = CODINGS[coding:lower()]
     if method ~= "predict" and not is_json then
-        return responses.fail(400, ("X-Amzn-SageMaker-Custom-Attributes: tfs-method=%s works with " ..
+        responses.fail(400, ("X-Amzn-SageMaker-Custom-Attributes: tfs-method=%s works with " ..
             "application/json only"):format(method))
     elseif not CODINGS[coding:lower()] or v.engine_coding == "gzip" and not is_json then
-        return responses.fail(415, ("Content-Encoding %s: only application/json may be compressed, " ..
+        responses.fail(415, ("Content-Encoding %s: only application/json may be compressed, " ..
             "with gzip; send other types uncompressed"):format(coding))
     elseif format == "unknown" then
-        return responses.fail(415, ("Content-Type %s: not supported; send %s"):format(v.content_type, TYPES))
+        responses.fail(415, ("Content-Type %s: not supported; send %s"):format(v.content_type, TYPES))
     end
     local route = ROUTES[format][formats.of_response()]
     if not route then
-        return responses.fail(406, ("Accept %s: not available for Content-Type %s; use application/json, " ..
-            "or image/jpeg for a bare image"):format(v.http_accept, v.content_type or "(none)"))
+        responses.fail(406, ("Accept %s: not available for Content-Type %s; use application/json, or " ..
+            "image/jpeg for a bare image"):format(v.http_accept, v.content_type or "(none)"))
     end
     -- Other formats than JSON are copied.
-    admission.reserve(request, (is_json and 1 or 3) * (length or settings.body_megabytes * 2 ^ 20))
+    length = length or settings.body_megabytes * 2 ^ 20
+    admission.reserve(request, (is_json and 1 or 3) * length)
     ngx.req.read_body()
     return route(request)
 end

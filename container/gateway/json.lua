@@ -10,7 +10,7 @@ return function(request)
     local is_packed = ngx.var.engine_coding == "gzip"
     if is_packed or settings.batching then
         local text = ngx.req.get_body_data() or ""
-        text = is_packed and inflate(text, settings.body_megabytes * 2 ^ 20) or not is_packed and text
+        if is_packed then text = inflate(text, settings.body_megabytes * 2 ^ 20) end
         if not text then return responses.fail(413) end
         if settings.batching and has_no_rows(text) then
             return responses.fail(400, '"inputs" has no rows; send at least one')

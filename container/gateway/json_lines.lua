@@ -1,5 +1,5 @@
 -- JSON Lines: one line in the response for each record. Several records are one request to a model
--- server; what it rejects is halved and sent again, so that an invalid record costs only its own line.
+-- server; what it rejects is halved and sent again, so that an invalid record costs its own line.
 
 local admission = require "gateway.admission"
 local cjson = require "cjson.safe"
@@ -58,8 +58,8 @@ return function(request)
     if lines == 0 then
         return responses.fail(400, "the body has no records; send one JSON line per record")
     elseif lines > MOST then
-        return responses.fail(413, ("the body has more than %d records; split it (Batch Transform: a " ..
-            "smaller MaxPayloadInMB)"):format(MOST))
+        return responses.fail(413, ("the body has more than %d records; split it (Batch Transform: " ..
+            "a smaller MaxPayloadInMB)"):format(MOST))
     end
     local at, read = find(body, "^\239\187\191") and 4 or 1, 0 -- a byte order mark is no record
     local answers, answered, rejected, failed, gone = {}, 0, 0, nil, false
@@ -116,7 +116,9 @@ return function(request)
         if not reply then return end
         local found = count > 1 and reply.status == 200 and lines_of(reply.body, count)
         if found or count == 1 then
-            for i = 1, count do answer(numbers[first + i - 1], found and found[i] or on_one_line(reply.body)) end
+            for i = 1, count do
+                answer(numbers[first + i - 1], found and found[i] or on_one_line(reply.body))
+            end
             return
         end
         rejected = rejected + 1

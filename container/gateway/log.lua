@@ -41,7 +41,7 @@ function M.write()
         tonumber((v.upstream_response_time or ""):match "([%d.]+)$")
     local is_invocation = path == "/invocations" or path:find "^/endpoints/[^/]+/invocations$"
     if is_invocation then
-        metrics.observe(formats.of_body(), status, request, seconds, engine, tonumber(v.request_length))
+        metrics.observe(formats.of_body(), status, request, seconds, engine, v.request_length)
     end
     local line = LINE:format(v.time_iso8601, status, -- 0 if the client left before there was one
         text.quoted((v.request or ""):match "^[^ ]*"), -- after an error, request_method is GET

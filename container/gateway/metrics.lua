@@ -38,7 +38,7 @@ function M.observe(format, status, request, seconds, engine_seconds, bytes)
     end
     observe(total, seconds)
     observe(queue, request and request.waited or 0)
-    observe(sizes, bytes)
+    observe(sizes, tonumber(bytes))
     if engine_seconds then observe(engine, engine_seconds) end
 end
 
@@ -51,9 +51,9 @@ function M.respond()
     end
     local function add(name, kind, help, samples) -- a number, or numbers by their labels
         describe(name, kind, help)
-        if type(samples) == "number" then out[#out + 1] = ("petbox_%s %.15g\n"):format(name, samples) end
-        for labels, value in pairs(type(samples) == "table" and samples or {}) do
-            out[#out + 1] = ("petbox_%s{%s} %.15g\n"):format(name, labels, value)
+        for labels, value in pairs(type(samples) == "table" and samples or {[""] = samples}) do
+            local which = labels == "" and "" or "{" .. labels .. "}"
+            out[#out + 1] = ("petbox_%s%s %.15g\n"):format(name, which, value)
         end
     end
     local function add_histogram(name, help, values)
@@ -63,8 +63,8 @@ function M.respond()
             sum = sum + (values[i] or 0)
             out[#out + 1] = ('petbox_%s_bucket{le="%.15g"} %d\n'):format(name, bound, sum)
         end
-        out[#out + 1] = ('petbox_%s_bucket{le="+Inf"} %d\npetbox_%s_sum %.15g\npetbox_%s_count %d\n'):format(
-            name, values.count, name, values.sum, name, values.count)
+        out[#out + 1] = ('petbox_%s_bucket{le="+Inf"} %d\npetbox_%s_sum %.15g\npetbox_%s_count %d\n')
+            :format(name, values.count, name, values.sum, name, values.count)
     end
 
     for _, model in ipairs(readiness.states()) do

@@ -15,7 +15,8 @@ local function is_detector(text)
     end
     for name, signature in pairs(type(told) == "table" and told or {}) do
         local outputs = type(signature) == "table" and signature.outputs
-        if name == "detect" or type(outputs) == "table" and outputs.detection_boxes then return true end
+        local detects = type(outputs) == "table" and outputs.detection_boxes
+        if name == "detect" or detects then return true end
     end
     return false
 end

@@ -34,9 +34,9 @@ local function after_value(text, at)
     return at
 end
 
--- Calls `visit` with each value of the object or list at this position: where it begins, and its key as
--- it is written, or where it ends if it is in a list. Until `visit` returns something: that is returned.
--- Otherwise it is true if the object or list is well-formed.
+-- Calls `visit` with each value of the object or list at this position: where it begins, and its key
+-- as it is written, or where it ends if it is in a list. What `visit` returns for a key ends it and is
+-- returned; otherwise it is true if the object or list is well-formed.
 function M.each(text, at, visit)
     local is_object = sub(text, at, at) == "{"
     at = M.after_space(text, at + 1)
