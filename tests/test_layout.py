@@ -230,6 +230,38 @@ def test_a_stage_file_takes_no_librarys_name(path: Path) -> None:
     assert path.stem not in taken | sys.stdlib_module_names
 
 
+@cache
+def names_in(module: str) -> set[str]:
+    """What a module of petbox defines or imports, and the modules below it."""
+    found = {name.rpartition(".")[2] for name in PETBOX if name.rpartition(".")[0] == module}
+    found.add("__doc__")
+    for node in ast.parse(PETBOX[module].read_text()).body:
+        found.add(getattr(node, "name", ""))
+        for child in ast.walk(node):
+            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+                found.add(child.id)
+            elif isinstance(child, ast.alias):
+                found.add(child.asname or child.name)
+    return found
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_a_stage_names_only_what_the_package_has(path: Path) -> None:
+    """mypy reads the package alone, and most benchmarks are run by no test."""
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    modules = {}
+    for node in tree:
+        if isinstance(node, ast.ImportFrom) and node.module in PETBOX:
+            for alias in node.names:
+                assert alias.name in names_in(node.module), f"{node.module} has no {alias.name}"
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in tree:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            if module in PETBOX:
+                assert node.attr in names_in(module), f"{module} has no {node.attr}"
+
+
 @pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
 def test_what_runs_in_lambda_needs_the_standard_library_only(module: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {module}"
