@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # other files use and set variables too
 
 processes=()                             # ids, nginx first, then one for each of `ports`
-declare -A process_name=() log_copier=() # by id; those that have exited have no name any more
+declare -A process_name=() log_copier=() # by id
 failure='' exit_code=0                   # of the first that died
 exec {never_ready}<> <(:)                # a pipe without data: reading it sleeps without a process
 
@@ -59,7 +59,7 @@ flush_log() { # ID of a dead process: waits until all its output is copied
     done
 }
 
-# Returns at a signal to stop, when a process has died, or when a GPU cannot be used.
+# Returns at a signal to stop, or when a process has died.
 wait_for_stop() {
     until ((${#signals[@]})) || [[ -n $failure ]]; do
         pause 0.2
@@ -68,13 +68,10 @@ wait_for_stop() {
     done
 }
 
-check_processes() { # notes the first failure
+check_processes() { # sets `failure` and `exit_code` when the first has died
     local id
     for id in "${!process_name[@]}"; do
-        if ! is_alive "$id"; then
-            [[ -n $failure ]] || note_failure "$id"
-            unset "process_name[$id]"
-        fi
+        is_alive "$id" || [[ -n $failure ]] || note_failure "$id"
     done
 }
 
@@ -99,8 +96,9 @@ check_gpus() {
     ((${#gpus[@]})) && [[ ${model_server[0]##*/} == tensorflow_model_server ]] || return 0
     for log in "$run"/*.gpu; do
         if [[ -s $log ]]; then
-            failure="a GPU cannot be used; match its driver and the image's CUDA, or set CUDA_VISIBLE_DEVICES=-1 to use CPUs: $(head -n 1 "$log")"
-            exit_code=1
+            say "a GPU cannot be used; match its driver and the image's CUDA, or set" \
+                "CUDA_VISIBLE_DEVICES=-1 to use CPUs: $(head -n 1 "$log")"
+            exit 1
         fi
     done
 }
@@ -146,17 +144,8 @@ requests_may_complete() { # SECONDS since the start of the drain; waits a moment
     ((SECONDS - start < $1)) && is_serving
 }
 
-stop_model_servers() {
-    local id deadline=$((SECONDS + 3))
-    kill -TERM "${processes[@]:1}" 2>/dev/null || true
-    for id in "${processes[@]:1}"; do
-        while is_alive "$id" && ((SECONDS < deadline)); do
-            pause 0.05
-        done
-    done
-}
-
-# Runs on every exit: kills the remaining processes with all their children, and flushes their logs.
+# Runs on every exit: kills the model servers, which have no requests any more, and whatever else remains,
+# with all their children, and flushes their logs.
 clean_up() {
     local id
     trap '' TERM INT

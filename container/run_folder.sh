@@ -13,29 +13,25 @@ make_run_folder() {
 # Links each version of a model as models/NAME/NUMBER, so that no path needs quoting and a half-copied
 # version is ignored. Sets `names`, the default model first.
 find_models() {
-    local at file link name number root
+    local file link model name number version
     local -A folder=()
     find_saved_models
-    root=$model_root
-    if [[ ${root##*/} =~ ^[0-9]+$ && ${saved_models[0]%/*} == "$root" ]]; then
-        root=${root%/*} # PETBOX_MODELS names one version of a model
-    fi
     for file in "${saved_models[@]}"; do
-        at=${file%/*} number=1 name=model
-        if [[ $at != "$root" && ${at##*/} =~ ^[0-9]{1,18}$ ]]; then
-            number=$((10#${at##*/})) # 00007 is version 7
-            at=${at%/*}
+        version=${file%/*} model=${file%/*} number=1
+        if [[ ${version##*/} =~ ^[0-9]{1,18}$ ]]; then
+            model=${version%/*} number=$((10#${version##*/})) # 00007 is version 7
         fi
-        [[ $at == "$root" ]] || name=${at##*/}
+        name=${model##*/}
+        [[ $model != "$model_root" && $version != "$model_root" ]] || name=model
         [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
-            reject_models "$at: not a valid model name; use letters, digits and . _ -"
-        [[ ${folder[$name]:=$at} == "$at" ]] ||
-            reject_models "two models are named $name: ${folder[$name]} and $at"
+            reject_models "$model: not a valid model name; use letters, digits and . _ -"
+        [[ ${folder[$name]:=$model} == "$model" ]] ||
+            reject_models "two models are named $name: ${folder[$name]} and $model"
         link=$run/models/$name/$number
         [[ ! -e $link ]] ||
-            reject_models "two folders are version $number of $name: $(readlink "$link") and ${file%/*}"
+            reject_models "two folders are version $number of $name: $(readlink "$link") and $version"
         mkdir -p "${link%/*}"
-        ln -s "${file%/*}" "$link"
+        ln -s "$version" "$link"
     done
     mapfile -t names < <(printf '%s\n' "${!folder[@]}" | LC_ALL=C sort)
     default_model=${default_model:-${names[0]}}
