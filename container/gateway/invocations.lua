@@ -27,12 +27,13 @@ function M.respond()
     responses.require_method "POST"
     local request, v = requests.begin(), ngx.var
     request.trace_id = trace_id()
-    ngx.header.traceparent = request.trace_id and v.http_traceparent
+    if request.trace_id then ngx.header.traceparent = v.http_traceparent end
     local length = not v.http_transfer_encoding and tonumber(v.http_content_length or 0) -- or unknown
     if length == 0 then
         responses.fail(400, "the request has no body; send predict JSON, JSON Lines or an image")
     end
     local format, coding = formats.of_body(), v.http_content_encoding or ""
+    request.format = format
     local is_json = format == "json" or format == "unknown"
     local method, path = read_attributes()
     request.path, v.engine_path = path, path .. ":" .. method

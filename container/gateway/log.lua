@@ -40,8 +40,9 @@ function M.write()
     local engine = request and request.engine_seconds or
         tonumber((v.upstream_response_time or ""):match "([%d.]+)$")
     local is_invocation = path == "/invocations" or path:find "^/endpoints/[^/]+/invocations$"
+    local format = is_invocation and (request and request.format or formats.of_body())
     if is_invocation then
-        metrics.observe(formats.of_body(), status, request, seconds, engine, v.request_length)
+        metrics.observe(format, status, request, seconds, engine, v.request_length)
     end
     local line = LINE:format(v.time_iso8601, status, -- 0 if the client left before there was one
         text.quoted((v.request or ""):match "^[^ ]*"), -- after an error, request_method is GET
@@ -52,7 +53,7 @@ function M.write()
     if request and request.trace_id then line = line .. ',"trace_id":"' .. request.trace_id .. '"' end
     if settings.metrics_namespace ~= "" and is_invocation then
         local kind = math.floor(status / 100)
-        line = line .. METRICS:format(kind == 4 and 1 or 0, kind == 5 and 1 or 0, formats.of_body(),
+        line = line .. METRICS:format(kind == 4 and 1 or 0, kind == 5 and 1 or 0, format,
             milliseconds(ngx.now()), text.quoted(settings.metrics_namespace),
             UNITS .. (engine and ENGINE_UNIT or ""))
     end

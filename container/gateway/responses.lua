@@ -4,7 +4,10 @@ local settings = require "settings"
 local text = require "gateway.text"
 
 local M = {RETRY_AFTER = 1} -- seconds
-local CONDITIONS = {"If-Match", "If-None-Match", "If-Unmodified-Since"}
+local CONDITIONS = { -- a header, and nginx's variable for it
+    ["If-Match"] = "http_if_match", ["If-None-Match"] = "http_if_none_match",
+    ["If-Unmodified-Since"] = "http_if_unmodified_since",
+}
 
 local SENTENCES = {
     [400] = "malformed HTTP/1.1; check the request line and headers",
@@ -31,7 +34,7 @@ end
 
 -- `body` is a string or a list of strings.
 function M.send(status, kind, body)
-    for _, name in ipairs(CONDITIONS) do
+    for name in pairs(CONDITIONS) do
         ngx.req.clear_header(name) -- nginx would turn a 200 into a 412 inside ngx.print, and crash
     end
     local length = 0
@@ -56,9 +59,11 @@ end
 -- Rejects other methods and conditional requests, also those with an empty condition.
 function M.require_method(allowed)
     local method = ngx.req.get_method()
-    if method ~= allowed:match "^%a+" and method ~= allowed:match "%a+$" then not_allowed(allowed) end
-    for _, name in ipairs(CONDITIONS) do
-        if ngx.var["http_" .. name:lower():gsub("-", "_")] then return M.fail(412) end
+    if method ~= allowed and not (", " .. allowed .. ","):find(", " .. method .. ",", 1, true) then
+        not_allowed(allowed)
+    end
+    for _, variable in pairs(CONDITIONS) do
+        if ngx.var[variable] then return M.fail(412) end
     end
 end
 

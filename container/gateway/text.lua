@@ -7,7 +7,8 @@ local M = {}
 -- As a JSON string. Client input need not be UTF-8, but JSON must be: if it is not, each byte beyond
 -- ASCII is replaced.
 function M.quoted(text)
-    if not ngx.re.find(text, "^", "u") then text = text:gsub("[\128-\255]", "\239\191\189") end
+    if not text:find '[%c"\\\127-\255]' then return '"' .. text .. '"' end
+    if not ngx.re.find(text, "^", "ju") then text = text:gsub("[\128-\255]", "\239\191\189") end
     return (cjson.encode(text):gsub("\\/", "/")) -- cjson escapes each slash
 end
 

@@ -385,3 +385,19 @@ def test_too_many_large_bodies_at_once_are_refused(tmp_path: Path) -> None:
         assert second.headers["Retry-After"] == "1"
         assert "large bodies" in second.json()["error"]
         assert post(port, b"{}", JSON).status_code == 200
+
+
+def test_a_client_that_reads_slowly_keeps_no_slot(tmp_path: Path) -> None:
+    """The gateway has the whole response of 3 MB as soon as the engine is done with it."""
+    large = Answer(200, b'{"predictions": ["' + b"x" * 3_000_000 + b'"]}')
+    request = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with (
+        peer(lambda asked: large if asked.body == b"{}" else Answer(200, b"{}")) as engine,
+        whole_front(tmp_path / "front", engine.port, places=1) as running,
+        socket.socket() as slow,
+    ):
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", running.port))
+        slow.sendall(request + b"Content-Length: 2\r\n\r\n{}")
+        slow.recv(1)
+        assert post(running.port, b"{ }", JSON).status_code == 200
