@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
-from support.conforming import breaking
+from support.conforming import breaking, broken_server
 from support.saved_models import hasher
-from support.serving import empty_model, served_detector, served_model, stand_in_engine
+from support.serving import Program, empty_model, served_detector, served_model, stand_in_engine
 
 from petbox import wire
 from petbox.serving.conform.address import ADDRESS_CHECKS, LOAD_CHECKS, REQUEST_CHECKS
 from petbox.serving.conform.contract import Result, result_of
 from petbox.serving.conform.many_clients import served_together
 from petbox.serving.conform.payload import JSON, Payload, drawn
+from petbox.serving.conform.stop import stop
 from petbox.serving.conform.valid_requests import SAME_RESPONSE, sent_as
-from petbox.serving.http_client import address
+from petbox.serving.docker import Container, Image
+from petbox.serving.http_client import Address, address
 
 IMAGE = Payload(wire.request([drawn(32, 24)]), JSON, drawn(32, 24))
 SLOW = Payload(b'{"instances": ["slow"]}', JSON)
@@ -115,6 +120,52 @@ def test_petbox_keeps_its_guarantees_when_the_model_is_slow(
     kept = result(line, slow, SLOW)
     assert kept.outcome == "holds", kept.detail
     assert seen in kept.detail
+
+
+class Local:
+    """A server on this machine that gets signals as a container does."""
+
+    def __init__(self, port: int, program: Program) -> None:
+        self.at, self.program = Address("127.0.0.1", port), program
+
+    def signal(self, name: str) -> None:
+        self.program.send(signal.Signals[f"SIG{name}"])
+
+    def wait(self, seconds: float) -> int | None:
+        try:
+            return self.program.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def stopped(port: int, program: Program, payload: Payload) -> dict[str, Result]:
+    image = Image("linux/amd64", (), "", {})
+    return dict(stop(cast("Container", Local(port, program)), image, payload))
+
+
+@pytest.mark.parametrize(
+    ("rule", "lines", "seen"),
+    [
+        ("", [], "10 requests began after SIGTERM, the last: 200"),
+        ("closes the port at term", ["term-serves-on"], "the last: connection refused"),
+        ("pings well while it stops", ["term-serves-on"], "/ping: 200"),
+    ],
+)
+def test_requests_that_begin_after_term(
+    rule: str, lines: list[str], seen: str, tmp_path: Path
+) -> None:
+    with broken_server(rule, tmp_path) as (port, program):
+        results = stopped(port, program, IMAGE)
+    assert [name for name, one in results.items() if one.outcome == "fails"] == lines
+    assert seen in results["term-serves-on"].detail
+
+
+def test_petbox_answers_requests_that_begin_after_term(tmp_path: Path) -> None:
+    path = f"{stand_in_engine(tmp_path / 'engine')}:{os.environ['PATH']}"
+    model = empty_model(tmp_path / "model" / "1").parent
+    with served_model(tmp_path, model, PATH=path) as (port, program):
+        results = stopped(port, program, SLOW)
+    assert {name: one.detail for name, one in results.items() if one.outcome == "fails"} == {}
 
 
 def test_absent_metrics_are_no_failure(tmp_path: Path) -> None:

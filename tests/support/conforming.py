@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.serving import CHECKOUT, await_port, free_port, started
+from support.serving import CHECKOUT, Program, await_port, free_port, started
 
 CONFORM = ("-m", "petbox", "conform")
 
@@ -28,7 +28,14 @@ def failing(done: subprocess.CompletedProcess[str], level: str = "sagemaker") ->
 
 @contextmanager
 def breaking(rule: str, folder: Path, **more: str) -> Iterator[str]:
-    """The address of a server that keeps the contract but for this rule."""
+    """The address of a `broken_server`."""
+    with broken_server(rule, folder, **more) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def broken_server(rule: str, folder: Path, **more: str) -> Iterator[tuple[int, Program]]:
+    """A server that keeps the contract but for this rule, and its port."""
     port = free_port()
     command = [sys.executable, str(CHECKOUT / "tests/support/contract_server.py")]
     env = {"BREAK": rule, "SAGEMAKER_BIND_TO_PORT": str(port), "LOADING": "0", **more}
@@ -36,7 +43,7 @@ def breaking(rule: str, folder: Path, **more: str) -> Iterator[str]:
         await_port(port)
         if rule != "answers the ping slowly":
             await_engine(server.process.pid)
-        yield f"http://127.0.0.1:{port}"
+        yield port, server
 
 
 def await_engine(pid: int) -> None:

@@ -57,7 +57,10 @@ RULES = (
     "computes for clients that left",
     "loses the slots of clients that left",
     "cuts long calls off",
+    "closes the port at term",
+    "pings well while it stops",
 )
+LINGER = 2  # seconds after TERM and after each request that follows
 SLOTS = 4
 LIMIT = float(os.environ.get("LIMIT", "60"))  # seconds at the engine
 METRICS = b"""\
@@ -70,6 +73,8 @@ MODEL = Path("/opt/ml/model")
 working = threading.Lock()
 slots = threading.Semaphore(SLOTS)
 loaded = threading.Event()
+stopping = threading.Event()
+arrived = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -138,6 +143,8 @@ class Front(Handler):
             return self.answer(200)
         if BREAK == "is never ready":
             return self.answer(503, {"error": "the weights are still on their way"})
+        if stopping.is_set() and BREAK != "pings well while it stops":
+            return self.answer(503, {"error": "it stops"})
         if BREAK == "answers the ping slowly":
             time.sleep(2.5)
         if BREAK == "answers the ping never":
@@ -153,6 +160,7 @@ class Front(Handler):
         return self.answer(status, None if status == 200 else {"error": "the model is not there"})
 
     def do_POST(self) -> None:
+        arrived.set()
         body = self.read()
         if self.path != "/invocations":
             return self.answer(404, {"error": "there are GET /ping and POST /invocations"})
@@ -259,10 +267,19 @@ def main() -> None:
     host = "127.0.0.1" if BREAK == "listens on loopback" else "0.0.0.0"
     server = Server((host, port), Front)
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
         if BREAK == "drops requests at term":
             os._exit(0)
-        threading.Thread(target=server.shutdown).start()
+        at_once = number == signal.SIGINT or BREAK == "closes the port at term"
+        threading.Thread(target=server.shutdown if at_once else linger).start()
+
+    def linger() -> None:
+        stopping.set()
+        arrived.set()
+        while arrived.is_set():
+            arrived.clear()
+            arrived.wait(LINGER)
+        server.shutdown()
 
     def watch() -> None:
         engine.wait()

@@ -91,6 +91,7 @@ _PETBOX = {
     "read-only-root": "it runs on a read-only file system, except for /tmp",
     "no-capabilities": "it runs without any Linux capability",
     "term-under-load": "of 200 requests in flight at SIGTERM none is lost",
+    "term-serves-on": "requests that begin after SIGTERM are answered, while /ping returns 503",
     "term-exits-0": "it exits with 0 on SIGTERM",
     "death-ends-it": "when the model server dies, it exits non-zero within 2 s and reports why",
 }

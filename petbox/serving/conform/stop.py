@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 
 from petbox.serving.conform.contract import Results, fails, holds, holds_if
-from petbox.serving.conform.invocations import TIMEOUT, succeeded
+from petbox.serving.conform.invocations import TIMEOUT, invoke, succeeded
 from petbox.serving.conform.payload import Payload
+from petbox.serving.conform.ping import ping
 from petbox.serving.docker import STOP_LIMIT, Container, Image
 from petbox.serving.http_client import (
     Address,
@@ -22,6 +23,9 @@ from petbox.serving.http_client import (
     read_response,
 )
 
+LATE = 10  # requests that begin after SIGTERM, one after another
+LATE_PAUSE = 0.2
+LATE_TIMEOUT = 10.0
 PAUSE = 0.5  # seconds for the halves to arrive, and for the signal
 SHELLS = ("/bin/sh", "/bin/bash", "sh", "bash")
 
@@ -38,16 +42,23 @@ def stop(container: Container, image: Image, payload: Payload, in_flight: int = 
         start = time.monotonic()
         container.signal("TERM")
         time.sleep(PAUSE)
+        notice = ping(container.at, start)
+        late = [invoke(container.at, payload, LATE_TIMEOUT)]
         responses = list(complete(connections, request[half:]))
+        while succeeded(late[-1]) and len(late) < LATE:
+            time.sleep(LATE_PAUSE)
+            late.append(invoke(container.at, payload, LATE_TIMEOUT))
         code = container.wait(max(0.1, start + STOP_LIMIT - time.monotonic()))
         seconds = time.monotonic() - start
     lost = [response for response in responses if not succeeded(response)]
     detail = f"{in_flight} in flight, {len(lost) or 'none'} lost"
     yield "term-loses-none", fails(f"{detail}: {lost[0]}") if lost else holds(detail)
+    detail = f"{len(late)} requests began after SIGTERM, the last: {late[-1]}; /ping: {notice}"
+    yield "term-serves-on", holds_if(succeeded(late[-1]) and notice.status == 503, detail)
     if code is None:
         why = _why_ignored(image)
-        late = f"still running {STOP_LIMIT:.0f} s after SIGTERM, when SageMaker kills it{why}"
-        yield "term", fails(late)
+        detail = f"still running {STOP_LIMIT:.0f} s after SIGTERM, when SageMaker kills it{why}"
+        yield "term", fails(detail)
         yield "term-exits-0", fails("it did not exit")
     else:
         yield "term", holds_if(seconds <= STOP_LIMIT, f"it exited after {seconds:.1f} s")
