@@ -88,7 +88,7 @@ def test_a_broken_rule_is_named(
     assert seen in broken.detail
 
 
-@pytest.mark.parametrize("line", ["ping-head", "no-type", "json-lines-type"])
+@pytest.mark.parametrize("line", ["ping-head", "no-type", "json-lines-type", "metrics"])
 def test_petbox_keeps_its_guarantees(line: str, detector: str) -> None:
     kept = result(line, detector)
     assert kept.outcome == "holds", kept.detail
@@ -109,6 +109,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     [
         ("queue-answered", "576 responses to 96 clients, none failed"),
         ("queue-fair", "each of 96 clients got "),
+        ("metrics-under-load", " scrapes, the last with "),
         ("leavers-not-computed", "beside as many that left"),
         ("leavers-free-slots", "after 192 left: 96 responses to 96 clients, none failed"),
         ("long-call", "rows: 504 "),

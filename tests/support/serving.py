@@ -55,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_GET(self):
+        if self.path.startswith("/monitoring/"):
+            return self.send_error(404)
         state = here / "state"
         available = json.dumps({{"model_version_status": [{{"state": "AVAILABLE"}}]}})
         self.answer(state.read_text() if state.exists() else available)
