@@ -391,13 +391,15 @@ def test_a_client_that_reads_slowly_keeps_no_slot(tmp_path: Path) -> None:
     """The gateway has the whole response of 3 MB as soon as the engine is done with it."""
     large = Answer(200, b'{"predictions": ["' + b"x" * 3_000_000 + b'"]}')
     request = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    other = free_port()  # where the kernel takes little of a response
+    also = {"include listen.conf;": f"include listen.conf; listen 127.0.0.1:{other} sndbuf=8k;"}
     with (
         peer(lambda asked: large if asked.body == b"{}" else Answer(200, b"{}")) as engine,
-        whole_front(tmp_path / "front", engine.port, places=1) as running,
+        whole_front(tmp_path / "front", engine.port, places=1, changes=also) as running,
         socket.socket() as slow,
     ):
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(("127.0.0.1", running.port))
+        slow.connect(("127.0.0.1", other))
         slow.sendall(request + b"Content-Length: 2\r\n\r\n{}")
         slow.recv(1)
         assert post(running.port, b"{ }", JSON).status_code == 200
