@@ -137,7 +137,7 @@ return function(request)
             end
         end)
     end
-    for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
+    for _, thread in ipairs(threads) do assert(ngx.thread.wait(thread)) end
     if gone then return ngx.exit(499) end
     if not failed then return responses.send(200, "application/jsonlines", answers) end
     if failed.why then return responses.fail(failed.status, failed.why) end

@@ -55,7 +55,7 @@ function M.states()
             end)
         end
     end
-    for i, thread in ipairs(threads) do states[i] = select(2, ngx.thread.wait(thread)) end
+    for i, thread in ipairs(threads) do states[i] = select(2, assert(ngx.thread.wait(thread))) end
     return states
 end
 

@@ -67,6 +67,15 @@ function M.require_method(allowed)
     end
 end
 
+-- Runs a route, and responds even if it fails.
+function M.run(route)
+    local ok, why = pcall(route)
+    if not ok then
+        ngx.log(ngx.CRIT, why)
+        return M.fail(500, "internal error in the gateway: " .. tostring(why))
+    end
+end
+
 -- The response to an error of nginx itself.
 function M.error_page()
     local allowed = (ngx.var.allow or ""):match ".+" or "GET, POST"
