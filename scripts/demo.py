@@ -75,6 +75,7 @@ STEPS = (
 
 def main(options: Options) -> None:
     os.chdir(Path(__file__).resolve().parent.parent)
+    requirements.check_platform()
     try:
         requirements.check_port_free("127.0.0.1", options.port)  # minutes before it is needed
     except ServiceError as error:

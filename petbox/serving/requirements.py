@@ -19,7 +19,7 @@ LUA = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")  # as in container/m
 def check_platform() -> None:
     if sys.platform != "linux":
         raise ServiceError(
-            "petbox serve runs on Linux only; use the image (make image, then petbox local "
+            "petbox serve needs Linux (or WSL); use the image (make image, then petbox local "
             'petbox), or call the model in Python: petbox.Detector(model="model/toy")'
         )
 

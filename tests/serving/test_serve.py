@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -
 
 def test_elsewhere_than_on_linux_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(ServiceError, match=r"Linux only; use the image .* petbox.Detector\(model="):
+    with pytest.raises(ServiceError, match=r"needs Linux .* petbox.Detector\(model="):
         requirements.check_platform()
 
 
