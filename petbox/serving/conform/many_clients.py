@@ -1,7 +1,6 @@
 """Many clients at once: each is served, none is favored, and one that leaves costs nothing.
 
-Judged by counts, not by the clock. The number of clients follows from the model's speed: the queue
-that they form must be shorter than what a container may reasonably reject.
+How many follows from the model's speed, so that no container has a reason to reject one.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from petbox.serving.http_client import Address, NoResponse, Response
 CLIENTS = 96
 FEWEST_CLIENTS = 8
 QUEUE_SECONDS = 5.0  # of the model's time that one request of each client may take
-ROUNDS = 6  # requests of each client, on average
+FEWEST_ROUNDS, ROUNDS = 6, 24  # requests of each client, on average; more if they are fast
 FAIR = 4  # times as many responses as the least served client has
 SCRAPE_PAUSE = 0.1
 ATTEMPTS = 6
@@ -46,8 +45,8 @@ class Served(NamedTuple):
     scrapes: list[Result]
 
 
-def clients_for(at: Address, payload: Payload) -> int:
-    """As many as the model answers in QUEUE_SECONDS, by the time that a few of them take."""
+def clients_and_rounds(at: Address, payload: Payload) -> tuple[int, int]:
+    """As many clients as the model answers in QUEUE_SECONDS, and the requests of each of them."""
     response = invoke(at, payload)
     if not isinstance(response, Response) or response.status != 200:
         raise NotTried(f"/invocations does not work: {response}")
@@ -56,7 +55,9 @@ def clients_for(at: Address, payload: Payload) -> int:
     start = time.monotonic()
     send_together(at, payload, FEWEST_CLIENTS)
     each = (time.monotonic() - start) / FEWEST_CLIENTS
-    return max(FEWEST_CLIENTS, min(CLIENTS, int(QUEUE_SECONDS / each)))
+    affordable = int(QUEUE_SECONDS / each)
+    clients = max(FEWEST_CLIENTS, min(CLIENTS, affordable))
+    return clients, max(FEWEST_ROUNDS, min(ROUNDS, affordable // clients))
 
 
 def send_together(at: Address, payload: Payload, clients: int, rounds: int = 1) -> Served:
@@ -83,7 +84,7 @@ def send_together(at: Address, payload: Payload, clients: int, rounds: int = 1) 
 def served_together(at: Address, payload: Payload) -> Results:
     """What the same load shows of the queue and of /metrics."""
     try:
-        served = send_together(at, payload, clients_for(at, payload), ROUNDS)
+        served = send_together(at, payload, *clients_and_rounds(at, payload))
     except NotTried as error:
         for name in ("queue-answered", "queue-fair", "metrics-under-load"):
             yield name, not_tried(str(error))
@@ -123,7 +124,7 @@ def leavers_not_computed(at: Address, payload: Payload) -> str:
     twice as long. It is compared with leavers whose requests lack the last byte, which cost as much
     otherwise. A busy machine delays everything, so the fastest of several runs counts.
     """
-    clients, request = clients_for(at, payload), payload.raw_request()
+    request, (clients, _) = payload.raw_request(), clients_and_rounds(at, payload)
     incomplete = whole = float("inf")
     for attempt in range(ATTEMPTS):
         incomplete = min(incomplete, _seconds(at, payload, clients, request[:-1]))
@@ -156,7 +157,7 @@ def _seconds(at: Address, payload: Payload, clients: int, left: bytes) -> float:
 
 
 def leavers_free_slots(at: Address, payload: Payload) -> str:
-    clients = clients_for(at, payload)
+    clients, _ = clients_and_rounds(at, payload)
     for _ in range(2):
         with ExitStack() as leave:
             for _ in range(clients):
