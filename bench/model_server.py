@@ -15,7 +15,6 @@ import base64
 import io
 import json
 import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -174,12 +173,16 @@ def load_alone() -> float:
 def serve() -> float:
     """Until `petbox serve` prints its address, which it does once /ping has answered 200."""
     command = [sys.executable, "-m", "petbox", "serve", str(TOY), f"--port={free_port()}"]
-    path = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    env = {
+        **os.environ,
+        "PATH": f"{os.environ['PATH']}:/usr/sbin",
+        "PETBOX_DRAIN_SECONDS": "1",  # by default a stop takes 5 s
+    }
     begin = time.perf_counter()
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=path)
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
     assert program.stdout and program.stdout.readline()
     taken = time.perf_counter() - begin
-    program.send_signal(signal.SIGINT)
+    program.terminate()
     program.wait()
     return taken
 
