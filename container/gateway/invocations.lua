@@ -10,7 +10,6 @@ local read_attributes = require "gateway.attributes"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
-local trace_id = require "gateway.tracing"
 
 local M = {}
 local CODINGS = {[""] = "", identity = "", gzip = "gzip", ["x-gzip"] = "gzip"}
@@ -26,7 +25,6 @@ local ROUTES = { -- by the formats of the body and of the response
 function M.respond()
     responses.require_method "POST"
     local request, v = requests.begin(), ngx.var
-    request.trace_id = trace_id()
     if request.trace_id then ngx.header.traceparent = v.http_traceparent end
     local length = not v.http_transfer_encoding and tonumber(v.http_content_length or 0) -- or unknown
     if length == 0 then

@@ -3,11 +3,22 @@
 local M = {}
 local open, newest, count, last = {}, 0, 0, ngx.now()
 
+-- W3C Trace Context: the id of the request's trace; nil if its traceparent is missing or malformed.
+local function trace_id()
+    local header = ngx.var.http_traceparent
+    if not header then return nil end
+    local version, trace, parent, rest = header:match "^(%x%x)%-(%x+)%-(%x+)%-%x%x(.*)$"
+    local is_valid = version and version ~= "ff" and #trace == 32 and #parent == 16 and
+        not header:find "%u" and trace:find "[^0]" and parent:find "[^0]" and
+        (rest == "" or version ~= "00" and rest:sub(1, 1) == "-")
+    return is_valid and trace or nil
+end
+
 function M.begin()
     newest, count = newest + 1, count + 1
     ngx.var.request_number = newest
     -- its slots, the bytes reserved for its body, and the seconds it has queued
-    open[newest] = {number = newest, slots = 0, bytes = 0, waited = 0}
+    open[newest] = {number = newest, slots = 0, bytes = 0, waited = 0, trace_id = trace_id()}
     return open[newest]
 end
 
