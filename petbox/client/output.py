@@ -61,7 +61,7 @@ def _table() -> Iterator[Show]:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("picture", "label")
+    table = Table("image", "label")
     for column in ("score", "left", "top", "right", "bottom"):
         table.add_column(column, justify="right")
     table.columns[0].overflow = "fold"
