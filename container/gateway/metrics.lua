@@ -88,7 +88,7 @@ function M.respond()
     add("process_start_time_seconds", "gauge", "When the gateway started, in Unix time.", STARTED)
     -- Of several model servers the series would be the same.
     local own = #engines.all == 1 and engines.exchange(engines.all[1], MONITORING, 0.5, 1)
-    if own and own.status == 200 then out[#out + 1] = own.body end
+    if own and own.status == 200 and own.body:find "^#" then out[#out + 1] = own.body end
     return responses.send(200, "text/plain; version=0.0.4; charset=utf-8", table.concat(out))
 end
 

@@ -145,6 +145,16 @@ def test_tensorflow_servings_own_metrics_are_appended(tmp_path: Path) -> None:
         assert list(text_string_to_metric_families(text))
 
 
+def test_what_is_no_metrics_text_is_not_appended(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/monitoring/prometheus/metrics":
+            return Answer(200, b'{"error": "no such path"}')
+        return detector(asked)
+
+    with peer(answer) as engine, front(tmp_path / "front", engine.port) as port:
+        assert scrape(port)
+
+
 def test_scrapes_are_not_logged(running: Front) -> None:
     scrape(running.port)
     post(running.port, b"{}", JSON)
