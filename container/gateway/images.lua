@@ -2,7 +2,9 @@
 -- response back into an image.
 
 local admission = require "gateway.admission"
+local base = require "resty.core.base"
 local engines = require "gateway.engines"
+local ffi = require "ffi"
 local responses = require "gateway.responses"
 
 local M = {}
@@ -10,13 +12,22 @@ local PIECE = 49152 -- bytes: a multiple of 3, and short of the strings that Lua
 local PAUSE_EVERY = 20 * PIECE -- of a large image, so that other requests are handled in between
 local HEAD, TAIL = '"instances":[{"b64":"', '"}]}'
 
+-- Where nginx has the body, and its size: as a Lua string, 25 MB take 40 ms in which nothing else runs.
+local value, size = ffi.new "char *[1]", ffi.new "size_t[1]"
+local function find_body()
+    local name, buffer = "request_body", ffi.new "char[12]"
+    local found = ffi.C.ngx_http_lua_ffi_var_get(base.get_request(), name, #name, buffer, 0, value,
+        size, base.get_errmsg_ptr()) == 0
+    return found and size[0] > 0 and {at = value[0], size = tonumber(size[0])} or nil
+end
+
 -- Calls `send` with the parts of the predict request, of `length` bytes together.
-local function length(picture, head) return #head + #HEAD + 4 * math.ceil(#picture / 3) + #TAIL end
+local function length(picture, head) return #head + #HEAD + 4 * math.ceil(picture.size / 3) + #TAIL end
 local function each_part(picture, head, send)
     send(head .. HEAD)
-    for at = 1, #picture, PIECE do
-        send(ngx.encode_base64(picture:sub(at, at + PIECE - 1)))
-        if at % PAUSE_EVERY == 1 and at > 1 then ngx.sleep(0.001) end -- 0 would let no other in
+    for at = 0, picture.size - 1, PIECE do
+        send(ngx.encode_base64(ffi.string(picture.at + at, math.min(PIECE, picture.size - at))))
+        if at % PAUSE_EVERY == 0 and at > 0 then ngx.sleep(0.001) end -- 0 would let no other in
     end
     send(TAIL)
 end
@@ -24,7 +35,7 @@ end
 -- The image of a request that has a slot now: it is only copied then.
 local function admitted(request)
     admission.enter_or_fail(request)
-    return ngx.req.get_body_data() or responses.fail(400, "the body is empty; send the image")
+    return find_body() or responses.fail(400, "the body is empty; send the image")
 end
 
 -- TensorFlow Serving's JSON for the image.

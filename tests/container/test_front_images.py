@@ -3,7 +3,9 @@ algorithm."""
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -219,3 +221,20 @@ def test_a_refusal_in_that_form_is_the_models(port: int) -> None:
     answer = ask(port, b"junk", "application/x-image", "application/json")
     assert answer.status_code == 400
     assert json.loads(answer.content)["error"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 49_151, 49_152, 49_153, 3_000_000])
+@pytest.mark.parametrize(
+    ("kind", "accept"),
+    [("image/png", "*/*"), ("image/png", "image/jpeg"), ("application/x-image", "*/*")],
+)
+def test_the_model_gets_every_byte(tmp_path: Path, size: int, kind: str, accept: str) -> None:
+    picture = random.Random(size).randbytes(size)
+    with (
+        peer(lambda _: Answer(200, b'{"predictions": [1]}')) as engine,
+        front(tmp_path / "front", engine.port) as port,
+    ):
+        ask(port, picture, kind, accept)
+    (asked,) = engine.asked
+    (instance,) = json.loads(asked.body)["instances"]
+    assert base64.b64decode(instance["b64"]) == picture
