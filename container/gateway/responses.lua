@@ -39,7 +39,7 @@ function M.send(status, kind, body)
     end
     local length = 0
     for _, part in ipairs(type(body) == "table" and body or {body}) do length = length + #part end
-    ngx.status, ngx.header.content_type, ngx.header.content_length = status, kind, length
+    ngx.status, ngx.header.content_type, ngx.header["Content-Length"] = status, kind, length
     ngx.print(body)
     return ngx.exit(ngx.HTTP_OK)
 end
