@@ -52,7 +52,7 @@ function M.fail(status, why)
 end
 
 local function not_allowed(allowed)
-    ngx.header.allow = allowed
+    ngx.header["Allow"] = allowed
     return M.fail(405, M.sentence(405, allowed))
 end
 
