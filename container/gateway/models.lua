@@ -1,35 +1,74 @@
--- What a model takes, as its metadata says.
+-- What a model takes and returns: its signatures, from TensorFlow Serving's metadata.
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
 local settings = require "settings"
 
 local M = {}
-local known = {} -- by path
+local FRESH_SECONDS = 2 -- a newer version with other signatures may be loaded at any time
+local known = {} -- by path: the signatures, and until when they are not requested again
 
--- Whether the metadata is a detector's: it has the signature `detect`, or detection_boxes.
-local function is_detector(text)
-    local told = cjson.decode(text)
+-- The sizes of a shape, -1 for one that varies; nil if the rank is unknown.
+local function shape_of(shape)
+    if type(shape) ~= "table" or shape.unknown_rank then return nil end
+    local sizes = {}
+    for i, one in ipairs(shape.dim or {}) do sizes[i] = tonumber(one.size) end
+    return sizes
+end
+
+local function tensors_of(all)
+    local tensors = {}
+    for name, one in pairs(type(all) == "table" and all or {}) do
+        tensors[name] = {dtype = one.dtype, shape = shape_of(one.tensor_shape)}
+    end
+    return tensors
+end
+
+local function signatures_of(text)
+    local told, signatures = cjson.decode(text), {}
     for _, name in ipairs {"metadata", "signature_def", "signature_def"} do
         told = type(told) == "table" and told[name]
     end
-    for name, signature in pairs(type(told) == "table" and told or {}) do
-        local outputs = type(signature) == "table" and signature.outputs
-        local detects = type(outputs) == "table" and outputs.detection_boxes
-        if name == "detect" or detects then return true end
+    for name, one in pairs(type(told) == "table" and told or {}) do
+        if not name:find "^__" and type(one) == "table" then -- such as __saved_model_init_op
+            signatures[name] = {method = one.method_name, inputs = tensors_of(one.inputs),
+                outputs = tensors_of(one.outputs)}
+        end
     end
-    return false
+    return signatures
 end
 
--- Whether a string in JSON Lines is an image in base64: the model of the request is a detector. It is
--- asked once for its metadata; if it does not respond, the request itself will tell why.
+-- The signatures of the model at this path of a model server, by name: {inputs = {NAME = {dtype =
+-- "DT_FLOAT", shape = {-1, 4}}}, outputs = …, method = …}. Otherwise nil and the model server's reply.
+function M.signatures(path)
+    local one, now = known[path], ngx.now()
+    if one and now < one.fresh_until then return one.signatures end
+    if one then one.fresh_until = now + FRESH_SECONDS end -- for all others meanwhile
+    local reply = engines.exchange(engines.all[1], path .. "/metadata", 5, 30)
+    if reply.status ~= 200 then
+        known[path] = nil
+        return nil, reply
+    end
+    known[path] = {signatures = signatures_of(reply.body), fresh_until = ngx.now() + FRESH_SECONDS}
+    return known[path].signatures
+end
+
+-- After this path's model was unloaded: another one of that name may have other signatures.
+function M.forget(path)
+    for one in pairs(known) do
+        if one == path or one:sub(1, #path + 1) == path .. "/" then known[one] = nil end
+    end
+end
+
+-- Whether a string in JSON Lines is an image in base64: the model of the request is a detector, with
+-- the signature `detect` or detection_boxes. If it has no metadata, the request itself will tell why.
 function M.takes_images(request)
     if settings.strings ~= "auto" then return settings.strings == "images" end
-    if known[request.path] == nil then
-        local reply = engines.exchange(engines.all[1], request.path .. "/metadata", 5, 30)
-        if reply.status == 200 then known[request.path] = is_detector(reply.body) end
+    local signatures = M.signatures(request.path) or {}
+    for _, signature in pairs(signatures) do
+        if signature.outputs.detection_boxes then return true end
     end
-    return known[request.path]
+    return signatures.detect ~= nil
 end
 
 return M
