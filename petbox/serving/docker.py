@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +25,14 @@ from petbox.cli.program import say
 from petbox.data.fetch import archives
 from petbox.errors import ModelError, ServiceError
 from petbox.serving.http_client import Address
+from petbox.serving.multi_model.library import MOUNT, Library, library
 
 PORT = 8080
 MODEL = "/opt/ml/model"
 START_LIMIT = 480.0  # seconds from the start to the first healthy ping
 STOP_LIMIT = 30.0  # seconds from SIGTERM to SIGKILL
 BIND_TO_PORT = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
+MULTI_MODEL = "com.amazonaws.sagemaker.capabilities.multi-models"
 HOSTNAME = "model.aws.local"  # of a container on SageMaker's hosts
 LOOPBACK = "127.0.0.1"
 TIMEOUT = 120.0  # seconds for one docker command; Docker itself may be busy
@@ -47,6 +49,7 @@ class ContainerSpec:
 
     image: str
     model: Path | None = None
+    models: Path | None = None  # of a multi-model endpoint, unpacked
     env: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ("serve",)
     flags: tuple[str, ...] = ()  # more options of `docker create`
@@ -62,6 +65,9 @@ class ContainerOptions:
     model: Annotated[
         Path | None, "model to mount at /opt/ml/model: a folder or a model.tar.gz", "PATH"
     ] = None
+    multi_model: Annotated[
+        Path | None, "run it for a multi-model endpoint with the archives or folders in DIR", "DIR"
+    ] = None
     env: Annotated[tuple[str, ...], "environment variable of the container", "K=V"] = ()
     docker: Annotated[str, "more options of docker run, as in --docker='--gpus all'", "OPTIONS"] = (
         ""
@@ -76,15 +82,32 @@ class ContainerOptions:
         for pair in self.env:
             if "=" not in pair.lstrip("="):
                 raise ValueError(f"argument --env: {pair}: write it as NAME=VALUE")
+        if self.model and self.multi_model:
+            raise ValueError("argument --multi-model: not allowed with --model")
         if self.start_seconds <= 0:
             raise ValueError(f"argument --start-seconds: {self.start_seconds:g} is not above 0")
 
     @contextlib.contextmanager
-    def spec(self, image: str, host_port: int | None = None) -> Iterator[ContainerSpec]:
+    def spec(
+        self, image: str, host_port: int | None = None, models: Library | None = None
+    ) -> Iterator[ContainerSpec]:
         """The container to run; a model.tar.gz is unpacked while the context lasts."""
         flags = tuple(shlex.split(self.docker))
         with _model_folder(self.model) as model:
-            yield ContainerSpec(image, model, self.env, flags=flags, host_port=host_port)
+            spec = ContainerSpec(image, model, env=self.env, flags=flags, host_port=host_port)
+            if models:
+                env = (*self.env, "SAGEMAKER_MULTI_MODEL=true")
+                spec = replace(spec, models=models.unpacked, env=env)
+            yield spec
+
+    @contextlib.contextmanager
+    def library(self, mount: str | None = MOUNT) -> Iterator[Library | None]:
+        """The models of --multi-model; without a `mount`, for a server on this machine."""
+        if self.multi_model is None:
+            yield None
+            return
+        with library(self.multi_model, mount) as models:
+            yield models
 
 
 @dataclass(frozen=True)
@@ -99,6 +122,10 @@ class Image:
     @property
     def binds_to_port(self) -> bool:
         return self.labels.get(BIND_TO_PORT, "").lower() == "true"
+
+    @property
+    def serves_many_models(self) -> bool:
+        return self.labels.get(MULTI_MODEL, "").lower() == "true"
 
     @property
     def is_root(self) -> bool:
@@ -214,6 +241,8 @@ def _flags(spec: ContainerSpec) -> list[str]:
         flags += ["--publish", f"{LOOPBACK}:{spec.host_port or ''}:{spec.port}"]
     if spec.model is not None:
         flags += ["--volume", f"{spec.model.resolve()}:{MODEL}:ro"]
+    if spec.models is not None:
+        flags += ["--volume", f"{spec.models}:{MOUNT}:ro"]
     flags += [f"--env={pair}" for pair in spec.env]
     return [*flags, *spec.flags, spec.image, *spec.arguments]
 

@@ -13,14 +13,18 @@ from petbox.serving.conform import (
     invocations,
     json_lines,
     many_clients,
+    many_models,
     metrics,
+    multi_model,
     ping,
     valid_requests,
 )
 from petbox.serving.conform.contract import Results, fails, holds, result_of
 from petbox.serving.conform.diagnosis import diagnose_pings
 from petbox.serving.conform.payload import Payload
+from petbox.serving.docker import Container
 from petbox.serving.http_client import Address
+from petbox.serving.multi_model.library import Library
 
 ADDRESS_CHECKS: dict[str, Callable[[Address], str]] = {
     "ping-empty": ping.empty_body,
@@ -66,15 +70,12 @@ TESTABLE = {
     *LOAD_CHECKS,
     *invalid_requests.REJECTED,
     *valid_requests.SAME_RESPONSE,
+    *("models-load", "models-ping", *multi_model.CHECKS, *many_models.CHECKS),
 }
 
 
 def check_address(at: Address, payload: Payload, *, sagemaker_only: bool) -> Results:
-    try:
-        socket.create_connection((at.host, at.port), timeout=10).close()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ServiceError(f"{at}: cannot connect ({reason}); start the container") from error
+    _connect(at)
     first = ping.ping(at, time.monotonic(), ping.LONG_TIMEOUT)
     if first.healthy:
         yield "ping", holds(f"{first} after {first.seconds * 1000:.0f} ms")
@@ -88,6 +89,32 @@ def check_address(at: Address, payload: Payload, *, sagemaker_only: bool) -> Res
     if not sagemaker_only:
         say("conform: checking petbox's guarantees")
         yield from guarantees(at, payload)
+
+
+def check_models(
+    at: Address,
+    library: Library,
+    payload: Payload,
+    container: Container | None = None,
+    *,
+    sagemaker_only: bool,
+) -> Results:
+    """The routes of a multi-model container."""
+    _connect(at)
+    models = multi_model.Models(at, library, payload)
+    required = dict(multi_model.requirements(models))
+    yield from required.items()
+    if required["models-load"].outcome == "holds" and not sagemaker_only:
+        say("conform: checking petbox's guarantees")
+        yield from many_models.guarantees(models, container)
+
+
+def _connect(at: Address) -> None:
+    try:
+        socket.create_connection((at.host, at.port), timeout=10).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ServiceError(f"{at}: cannot connect ({reason}); start the container") from error
 
 
 def requirements(at: Address, payload: Payload) -> Results:

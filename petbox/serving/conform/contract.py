@@ -96,17 +96,48 @@ _PETBOX = {
     "death-ends-it": "when the model server dies, it exits non-zero within 2 s and reports why",
 }
 
+# With --multi-model. SageMaker's developer guide: "Build Your Own Container for SageMaker AI
+# Multi-Model Endpoints".
+_MULTI_MODEL = {
+    "models-label": "the image has the label multi-models",
+    "models-load": "POST /models loads a model and returns 200",
+    "models-invoke": "POST /models/NAME/invoke returns the model's response",
+    "models-headers": "SageMaker's headers are accepted, with a target model of any characters",
+    "models-load-again": "POST /models for a loaded model returns 409",
+    "models-list": "GET /models lists the loaded models, each with modelName and modelUrl",
+    "models-describe": "GET /models/NAME returns the model's modelName and modelUrl",
+    "models-describe-unknown": "GET /models/NAME returns 404 for a model that is not loaded",
+    "models-invoke-unknown": "POST /models/NAME/invoke returns 404 for a model that is not loaded",
+    "models-unload": "DELETE /models/NAME returns 200, and the model is gone",
+    "models-unload-unknown": "DELETE /models/NAME returns 404 for a model that is not loaded",
+    "models-load-broken": "POST /models for a broken model returns an error other than 409 and 507",
+    "models-ping": "/ping returns 200 with no model loaded, and while models come and go",
+}
+
+_PETBOX_MULTI_MODEL = {
+    "models-errors": "errors of these routes are JSON",
+    "models-broken-gone": "a load that failed leaves nothing behind",
+    "models-repaired": "a model whose load failed can be loaded once its files are valid",
+    "models-load-together": "of simultaneous loads of one model, one returns 200, the others 409",
+    "models-others": "requests to a model are answered while others come and go",
+    "models-unload-waits": "requests in flight are answered before their model is unloaded",
+    "models-memory": "memory does not grow as models come and go",
+}
+
 
 @dataclass(frozen=True)
 class Line:
     level: Level
     name: str
     says: str
+    multi_model: bool = False
 
 
 CONTRACT = (
     *(Line("sagemaker", name, says) for name, says in _SAGEMAKER.items()),
     *(Line("petbox", name, says) for name, says in _PETBOX.items()),
+    *(Line("sagemaker", name, says, multi_model=True) for name, says in _MULTI_MODEL.items()),
+    *(Line("petbox", name, says, multi_model=True) for name, says in _PETBOX_MULTI_MODEL.items()),
 )
 
 

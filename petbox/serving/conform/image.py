@@ -33,6 +33,7 @@ from petbox.serving.conform.ping import SERVERLESS_START_LIMIT, Ping, under_load
 from petbox.serving.conform.stop import stop
 from petbox.serving.docker import (
     BIND_TO_PORT,
+    MULTI_MODEL,
     PORT,
     START_LIMIT,
     Container,
@@ -41,6 +42,7 @@ from petbox.serving.docker import (
     running,
 )
 from petbox.serving.http_client import Response
+from petbox.serving.multi_model.library import Library
 
 OTHER_PORT = 8099
 SAFE_RANGE = "25000-25999"  # as SageMaker has been seen to set it
@@ -100,6 +102,22 @@ def check_image(target: Target, *, sagemaker_only: bool) -> Results:
     if not sagemaker_only:
         yield from _arguments(target)
         yield from _restricted(target)
+
+
+def check_multi_model_image(target: Target, library: Library, *, sagemaker_only: bool) -> Results:
+    label = f"label {MULTI_MODEL}=true"
+    labeled = target.image.serves_many_models
+    yield "models-label", holds(label) if labeled else fails(f"no {label}: SageMaker rejects it")
+    with run(target, target.spec, "running it for a multi-model endpoint") as only:
+        if not only.healthy:
+            why = diagnose(only.container, target.image, only.attempts)
+            yield why.line, fails(str(why))
+            yield "models-ping", fails(f"never 200; see {why.line}")
+            return
+        at, payload, container = only.container.at, target.payload, only.container
+        yield from address.check_models(
+            at, library, payload, container, sagemaker_only=sagemaker_only
+        )
 
 
 @contextlib.contextmanager

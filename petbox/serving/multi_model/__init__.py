@@ -1,0 +1,1 @@
+"""SageMaker's part of a multi-model endpoint, played on this machine."""
