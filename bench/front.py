@@ -76,7 +76,11 @@ def main() -> None:
     with served(models) as both:
         rows = [
             one_connection(both, requests),
-            *(throughputs(both, connections, requests) for connections in (1, 4, 16)),
+            throughputs(both, "half_plus_two", numbers(), 16, 8 * requests, "0.75"),
+            *(
+                throughputs(both, "toy", predict(jpeg(100_000)), connections, requests, bar)
+                for connections, bar in ((1, "0.97"), (4, "0.95"), (16, "0.95"))
+            ),
             bare_picture(both, "toy", requests),
             *(bare_picture(both, name, 2 * TURNS) for name in models if name == "larger"),
             *large_json(both),
@@ -89,7 +93,7 @@ def main() -> None:
 
 
 def one_connection(both: Served, requests: int) -> list[str]:
-    body = json.dumps({"instances": [1.0, 2.0, 5.0]}).encode()
+    body = numbers()
     calls = both.at_engine("half_plus_two", body), both.through("half_plus_two", body)
     direct, through = medians(calls, 4 * requests)
     title = "half plus two, 1 connection, p50, ms"
@@ -97,17 +101,17 @@ def one_connection(both: Served, requests: int) -> list[str]:
     return [title, f"{direct:.2f}", f"{through:.2f}", added, "+0.2 ms"]
 
 
-def throughputs(both: Served, connections: int, requests: int) -> list[str]:
+def throughputs(
+    both: Served, model: str, body: bytes, connections: int, requests: int, bar: str
+) -> list[str]:
     """The median of the turns' ratios; a turn of one kind follows one of the other."""
-    body = predict(jpeg(100_000))
-    direct = [both.at_engine("toy", body) for _ in range(connections)]
-    through = [both.through("toy", body) for _ in range(connections)]
+    direct = [both.at_engine(model, body) for _ in range(connections)]
+    through = [both.through(model, body) for _ in range(connections)]
     each = max(requests // TURNS, connections)
     rates = [(rate(direct, each), rate(through, each)) for _ in range(TURNS)]
     ratio = statistics.median(b / a for a, b in rates)
     first, second = (statistics.median(column) for column in zip(*rates, strict=True))
-    bar = {1: "0.97", 4: "0.95", 16: "0.95"}[connections]
-    title = f"toy detector, {connections} connections, images/s"
+    title = f"{model}, {connections} connections, requests/s"
     return [title, f"{first:.1f}", f"{second:.1f}", f"{ratio:.3f}", bar]
 
 
@@ -171,6 +175,20 @@ def json_lines(both: Served) -> Iterator[list[str]]:
     title = "JSON Lines of pictures, 1 MB and 8 MB, s"
     yield [title, f"{small:.2f}", f"{large:.2f}", f"{large / small:.1f}x", "10x"]
     yield ["slowest /ping meanwhile, ms", "", "", f"{max(pings):.0f}", "200"]
+    yield lines_against_singly(both, record)
+
+
+def lines_against_singly(both: Served, record: bytes) -> list[str]:
+    """Images in one request, and one by one over as many connections as the gateway uses."""
+    count = 8_000_000 // len(record)
+    together = both.through("toy", record * count, LINES)
+    one = b'{"instances": [' + record.strip() + b"]}"
+    singly = [both.through("toy", one) for _ in range(8)]
+    taken = [(count / rate(singly, count // 8), seconds(together)) for _ in range(TURNS)]
+    ratio = statistics.median(lines / single for single, lines in taken)
+    first, second = (statistics.median(column) for column in zip(*taken, strict=True))
+    title = f"{count} images singly over 8 connections, and as JSON Lines, s"
+    return [title, f"{first:.2f}", f"{second:.2f}", f"{ratio:.2f}x", "1.2x"]
 
 
 def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
@@ -184,6 +202,10 @@ def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
         if file.tell() <= size:
             break
     return file.getvalue()
+
+
+def numbers() -> bytes:
+    return json.dumps({"instances": [1.0, 2.0, 5.0]}).encode()
 
 
 def predict(*pictures: bytes) -> bytes:
