@@ -128,10 +128,11 @@ write_page() {
     chmod -R a+rX "$run/page"
 }
 
-# Sets `command`, which starts nginx. Its worker keeps the memory of a large request: getting it from the
-# kernel again costs more than copying the request.
+# Sets `command`, which starts nginx. Its worker keeps the memory of a large request, and asks for large
+# pages: getting memory from the kernel page by page costs more than copying the request.
 nginx_command() {
     command=(env MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=33554432
+        GLIBC_TUNABLES=glibc.malloc.hugetlb=1
         nginx -p "$run" -c "$run/nginx.conf" -e stderr)
     # Root without capabilities cannot run the worker as another user, other users cannot anyway.
     ((EUID == 0)) || return 0

@@ -1,6 +1,7 @@
 -- POST /invocations: checks the headers, reads the body, and gives it to the module of its format.
 
 local admission = require "gateway.admission"
+local bodies = require "gateway.bodies"
 local builtin_form = require "gateway.builtin_form"
 local formats = require "gateway.formats"
 local images = require "gateway.images"
@@ -51,9 +52,8 @@ function M.respond()
             "image/jpeg for a bare image"):format(v.http_accept, v.content_type or "(none)"))
     end
     -- Other formats than JSON are copied.
-    length = length or settings.body_megabytes * 2 ^ 20
-    admission.reserve(request, (is_json and 1 or 3) * length)
-    ngx.req.read_body()
+    admission.reserve(request, (is_json and 1 or 3) * (length or settings.body_megabytes * 2 ^ 20))
+    if format == "picture" or format == "builtin" then bodies.read(length) else ngx.req.read_body() end
     return route(request)
 end
 

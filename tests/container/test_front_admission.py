@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from support.peer import Answer, Asked, golden, peer
-from support.serving import LONG, Front, free_port, front, post, whole_front
+from support.serving import LONG, await_gauge, free_port, front, post, whole_front
 
 JSON = "application/json"
 AVAILABLE = b'{"model_version_status": [{"state": "AVAILABLE"}]}'
@@ -197,7 +197,7 @@ def test_who_waits_when_nginx_is_told_to_leave_is_answered(tmp_path: Path) -> No
         asking(running.port, 1, lines, "application/jsonlines") as more,
     ):
         engine_says.await_requests(2)
-        _await_gauge(running, "queued", 6 + 5 - 2)
+        await_gauge(running.port, "queued", 6 + 5 - 2)
         running.program.send(signal.SIGQUIT)
         engine_says.go_on()
         assert [c.result().status_code for c in some + more] == [200] * 7
@@ -246,7 +246,7 @@ def test_the_queue_is_in_order_of_arrival(tmp_path: Path, kind: str) -> None:
         for number in range(8):
             body = b"%d" % (1000 + 111 * number)
             waiting.append(pool.submit(post, running.port, body, kind))
-            _await_gauge(running, "queued", number + 1)
+            await_gauge(running.port, "queued", number + 1)
         engine_says.go_on()
         assert {c.result().status_code for c in first + waiting} == {200}
     sent = [b"%d" % (1000 + 111 * number) for number in range(8)]
@@ -271,11 +271,11 @@ def test_who_leaves_while_it_waits_is_never_computed(tmp_path: Path, kind: str) 
         waiting = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(8)]
         for client in waiting:
             client.sendall(request)
-        _await_gauge(running, "queued", 8)
+        await_gauge(running.port, "queued", 8)
         for client in waiting:
             client.close()
         assert [running.log()["status"] for _ in range(8)] == [499] * 8
-        _await_gauge(running, "queued", 0)
+        await_gauge(running.port, "queued", 0)
         engine_says.go_on()
         assert first[0].result().status_code == 200
         assert post(running.port, b"{}", JSON).status_code == 200
@@ -296,7 +296,7 @@ def test_lines_whose_client_leaves_are_not_continued(tmp_path: Path) -> None:
             client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             engine_says.await_requests(2)
         with asking(running.port, 1) as late:
-            _await_gauge(running, "queued", 1)
+            await_gauge(running.port, "queued", 1)
             assert len(engine_says.asked) == 2
             engine_says.go_on()
             assert late[0].result().status_code == 200
@@ -321,15 +321,6 @@ def test_queue_and_engine_together_have_a_limit(tmp_path: Path) -> None:
                 assert answer.status_code in (503, 504)
                 assert 1.4 < time.monotonic() - begin < 2.5
         engine_says.go_on()
-
-
-def _await_gauge(running: Front, name: str, value: int) -> None:
-    line = f"petbox_{name} {value}\n"
-    deadline = time.monotonic() + LONG
-    url = f"http://127.0.0.1:{running.port}/metrics"
-    while line not in (text := requests.get(url, timeout=LONG).text):
-        assert time.monotonic() < deadline, text
-        time.sleep(0.02)
 
 
 def test_a_client_that_leaves_leaves_its_place_to_the_engine(tmp_path: Path) -> None:

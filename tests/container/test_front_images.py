@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import socket
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,15 @@ import pytest
 import requests
 from PIL import Image
 from support.peer import Answer, Asked, classic_detector, golden, named_detector, peer
-from support.serving import LONG, embedded_engine, front, post, predict_json, tiny_detector
+from support.serving import (
+    LONG,
+    await_gauge,
+    embedded_engine,
+    front,
+    post,
+    predict_json,
+    tiny_detector,
+)
 
 PICTURE = golden("picture.jpg")
 
@@ -238,3 +247,26 @@ def test_the_model_gets_every_byte(tmp_path: Path, size: int, kind: str, accept:
     (asked,) = engine.asked
     (instance,) = json.loads(asked.body)["instances"]
     assert base64.b64decode(instance["b64"]) == picture
+
+
+def test_large_pictures_come_in_pieces_and_one_after_the_other(tmp_path: Path) -> None:
+    """The gateway reads them itself: they must end where the next request begins."""
+    pictures = [random.Random(n).randbytes(2_000_000 + n) for n in range(2)]
+    head = "POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\n"
+    heads = [f"{head}Content-Length: {len(picture)}\r\n".encode() for picture in pictures]
+    with (
+        peer(lambda _: Answer(200, b"{}")) as engine,
+        front(tmp_path / "front", engine.port) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=LONG) as client,
+        client.makefile("rb") as answers,
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as leaver:
+            leaver.sendall(heads[0] + b"\r\n" + pictures[0][:-1])
+            await_gauge(port, "body_memory_bytes", 3 * len(pictures[0]))
+        await_gauge(port, "body_memory_bytes", 0)
+        client.sendall(heads[0] + b"Expect: 100-continue\r\n\r\n")
+        assert answers.readline() == b"HTTP/1.1 100 Continue\r\n"
+        client.sendall(pictures[0] + heads[1] + b"Connection: close\r\n\r\n" + pictures[1])
+        assert answers.read().count(b"HTTP/1.1 200 OK\r\n") == 2
+    sent = [json.loads(asked.body)["instances"] for asked in engine.asked if asked.body]
+    assert [base64.b64decode(instances[0]["b64"]) for instances in sent] == pictures

@@ -330,6 +330,15 @@ def await_port(port: int, opened: bool = True) -> None:
     timer.cancel()
 
 
+def await_gauge(port: int, name: str, value: int) -> None:
+    line = f"petbox_{name} {value}\n"
+    deadline = time.monotonic() + LONG
+    url = f"http://127.0.0.1:{port}/metrics"
+    while line not in (text := requests.get(url, timeout=LONG).text):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
+
+
 def raw(port: int, request: bytes) -> bytes:
     """What comes back on the wire until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=LONG) as connection:
