@@ -23,10 +23,10 @@ number() { # VARIABLE NAME DEFAULT MIN MAX
     printf -v "$1" %d $((10#$text)) # so that 08 is not read as octal
 }
 
-switch() { # VARIABLE NAME: 1 or 0, by default 0
+switch() { # VARIABLE NAME [DEFAULT]: 1 or 0
     known+="$2 "
     printf -v "$1" 0
-    case ${!2:-0} in
+    case ${!2:-${3:-0}} in
         1 | [Tt][Rr][Uu][Ee]) printf -v "$1" 1 ;;
         0 | [Ff][Aa][Ll][Ss][Ee]) ;;
         *) reject "$2" "give true or false" ;;
@@ -91,6 +91,13 @@ read_environment() {
         say "no model server: neither tensorflow_model_server nor petbox-model-server is on PATH"
         invalid=1
     fi
+    switch hooks PETBOX_HOOKS 1
+    text python PETBOX_PYTHON "$(command -v "$here/python/bin/python3" || true)" '.+' ''
+    # At least one for each model server. One thread, since code written for AWS's container may not
+    # expect a second one.
+    default=$((cpus < 8 ? cpus : 8))
+    number hook_processes SAGEMAKER_GUNICORN_WORKERS "$((default > server_count ? default : server_count))" 1 64
+    number hook_threads SAGEMAKER_GUNICORN_THREADS 1 1 64
     warn_unknown
     ((!invalid)) || exit 1
 }

@@ -1,7 +1,7 @@
 # Starts nginx and the model servers, watches them, and stops them. Sourced by serve.
 # shellcheck shell=bash disable=SC2034,SC2154  # other files use and set variables too
 
-processes=()                             # ids, nginx first, then one for each of `ports`
+processes=()                             # ids: nginx, the model servers, the hook processes
 declare -A process_name=() log_copier=() # by id
 failure='' exit_code=0                   # of the first that died
 exec {never_ready}<> <(:)                # a pipe without data: reading it sleeps without a process
@@ -31,14 +31,14 @@ start() { # NAME COMMAND...
 }
 
 # A sed program that copies a log to stderr, and keeps what explains an exit in PREFIX.error: the line
-# with which TensorFlow Serving or nginx gives up, or else the last two lines. The first of them names
+# with which TensorFlow Serving, nginx or a hook process gives up, or else the last two lines. The first of them names
 # the error; a dump of graph nodes in [[…]] may follow it. PREFIX.gpu gets errors of the GPU.
 copy_log() { # PREFIX
     cat <<END
 /initgroups(root, 0) failed/d # harmless, from nginx as root without capabilities
 w /dev/stderr
 /failed call to cuInit\|Cannot dlopen some GPU libraries/w $1.gpu
-/Failed to start server\. Error:\|^[-0-9:. ]*F[0-9 ].*\]\|\[emerg\]/b fatal
+/Failed to start server\. Error:\|^[-0-9:. ]*F[0-9 ].*\]\|\[emerg\]\|^hooks: /b fatal
 /^[[:space:]]*\(\[\[.*\)*$/!{H;x;s/.*\n\(.*\n.*\)/\1/;x}
 \${x;s/^\n//;s:\n: / :;w $1.error
 }
@@ -124,10 +124,10 @@ drain() {
     ! is_alive "$nginx" || say "requests not completed within $drain_seconds s are dropped"
 }
 
-# Whether nginx and at least one model server are there, and the model is loaded.
+# Whether nginx, a model server and, if there are any, a hook process are ready.
 is_serving() {
     local i
-    is_alive "${processes[0]}" || return 1
+    is_alive "${processes[0]}" && hooks_are_serving || return 1
     for i in "${!ports[@]}"; do
         ! is_alive "${processes[i + 1]}" || ! is_listening "${ports[i]}" || return 0
     done

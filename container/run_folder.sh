@@ -96,10 +96,17 @@ write_configuration() {
 
 # settings.lua with the values from the environment; container/settings.lua says what each is for.
 write_settings() {
-    local all=$((in_flight * server_count)) megabytes=$((payload < 100 ? payload : 100)) bool=(false true)
+    local all=$((in_flight * server_count)) i sockets='' megabytes=$((payload < 100 ? payload : 100)) bool=(false true)
+    if [[ -n $code ]]; then
+        all=$((hook_processes * hook_threads))
+        for ((i = 0; i < hook_processes; i++)); do
+            sockets+="\"unix:$(hook_socket "$i")\","
+        done
+    fi
     cat <<END
 return {
     engines = {$(printf '"127.0.0.1:%s",' "${ports[@]}")},
+    hooks = {$sockets},
     slots = $all,
     wait_seconds = $wait_seconds,
     engine_seconds = $engine_seconds,

@@ -1,7 +1,8 @@
 -- The settings from the environment, one per line. Rewritten by whatever starts nginx.
 return {
     engines = {"127.0.0.1:8501"}, -- the model servers
-    slots = 32, -- requests at all model servers at once
+    hooks = {}, -- the processes of the model's own code, which get the requests instead
+    slots = 32, -- requests at all of them at once
     wait_seconds = 10, -- in the queue for a slot
     engine_seconds = 60, -- in the queue and at the model server
     payload_megabytes = 25, -- the largest body that /execution-parameters reports

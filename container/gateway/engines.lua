@@ -6,23 +6,30 @@ local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
 
-local M = {all = {}}
+local M = {}
 local CONNECT_SECONDS = 5
 local BROKEN_OFF = "the model server closed the connection in the middle of its response; " ..
     "check GET /ping"
 
-for i, address in ipairs(settings.engines) do
-    local host, port = address:match "^(.*):(%d+)$"
-    M.all[i] = {address = address, host = host, port = tonumber(port), busy = 0}
+local function servers(addresses) -- HOST:PORT or unix:PATH
+    local all = {}
+    for i, address in ipairs(addresses) do
+        local host, port = address:match "^(.*):(%d+)$"
+        all[i] = {address = address, host = host or address, port = tonumber(port), busy = 0}
+    end
+    return all
 end
+
+M.all = servers(settings.engines)
+M.receivers = settings.hooks[1] and servers(settings.hooks) or M.all -- of requests
 
 -- The next one that has not been tried; nil if there is none. Equal ones take turns.
 local turn = 0
 local function pick(tried)
     local best
     turn = turn + 1
-    for i = 1, #M.all do
-        local engine = M.all[(turn + i) % #M.all + 1]
+    for i = 1, #M.receivers do
+        local engine = M.receivers[(turn + i) % #M.receivers + 1]
         if not tried[engine] and (not best or engine.busy < best.busy) then best = engine end
     end
     return best
@@ -34,7 +41,7 @@ end
 
 local function start(request, tried)
     M.done(request)
-    local engine = pick(tried) or M.all[1]
+    local engine = pick(tried) or M.receivers[1]
     engine.busy, tried[engine] = engine.busy + 1, true
     return engine, math.max(0.001, request.deadline - ngx.now())
 end
@@ -42,7 +49,9 @@ end
 -- For a request that nginx proxies; called again if the model server cannot be reached.
 function M.balance()
     local request, left = requests.current(), nil
-    if not request.tried and #M.all > 1 then balancer.set_more_tries(#M.all - 1) end
+    if not request.tried and #M.receivers > 1 then
+        balancer.set_more_tries(#M.receivers - 1)
+    end
     request.tried = request.tried or {}
     request.engine, left = start(request, request.tried)
     balancer.set_current_peer(request.engine.host, request.engine.port)
@@ -66,7 +75,7 @@ end
 function M.exchange(engine, path, connect_seconds, seconds, body, length)
     local socket = ngx.socket.tcp()
     socket:settimeouts(1000 * connect_seconds, 1000 * seconds, 1000 * seconds)
-    local connected, reason = socket:connect(engine.host, engine.port)
+    local connected, reason = socket:connect(engine.host, unpack {engine.port})
     local status, content
     if connected then
         local is_list = type(body) == "table"

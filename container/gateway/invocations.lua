@@ -4,6 +4,7 @@ local admission = require "gateway.admission"
 local bodies = require "gateway.bodies"
 local builtin_form = require "gateway.builtin_form"
 local formats = require "gateway.formats"
+local hooks = require "gateway.hooks"
 local images = require "gateway.images"
 local json = require "gateway.json"
 local json_lines = require "gateway.json_lines"
@@ -25,6 +26,7 @@ local ROUTES = { -- by the formats of the body and of the response
 
 function M.respond()
     responses.require_method "POST"
+    if hooks.exist then return hooks.respond() end
     local request, v = requests.begin(), ngx.var
     if request.trace_id then ngx.header.traceparent = v.http_traceparent end
     local length = not v.http_transfer_encoding and tonumber(v.http_content_length or 0) -- or unknown

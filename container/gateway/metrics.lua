@@ -2,6 +2,7 @@
 
 local admission = require "gateway.admission"
 local engines = require "gateway.engines"
+local hooks = require "gateway.hooks"
 local readiness = require "gateway.readiness"
 local responses = require "gateway.responses"
 local settings = require "settings"
@@ -84,6 +85,11 @@ function M.respond()
     add_histogram("request_bytes", "Size of requests with their headers.", sizes)
     add("engine_up", "gauge", "Whether a model server responds.", up)
     add("model_ready", "gauge", "Whether every version of a model is ready.", ready)
+    local hooks_up = {}
+    for i, process in ipairs(hooks.states()) do
+        hooks_up[('process="%d"'):format(i)] = process.up and 1 or 0
+    end
+    if hooks.exist then add("hook_up", "gauge", "Whether a hook process responds.", hooks_up) end
     add("stopping", "gauge", "Whether the container is stopping.", readiness.is_stopping() and 1 or 0)
     add("process_start_time_seconds", "gauge", "When the gateway started, in Unix time.", STARTED)
     -- Of several model servers the series would be the same.

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local hooks = require "gateway.hooks"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
 local settings = require "settings"
@@ -70,6 +71,9 @@ function M.ping()
             local which = #states > 1 and one.engine .. ", " .. one.name .. ": " or ""
             return responses.fail(503, which .. one.why)
         end
+    end
+    for i, one in ipairs(hooks.states()) do
+        if not one.up then return responses.fail(503, ("hook process %d %s"):format(i, one.why)) end
     end
     return ngx.exit(ngx.HTTP_OK)
 end

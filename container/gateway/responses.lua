@@ -24,6 +24,11 @@ local SENTENCES = {
     [505] = "only HTTP/1.0 and HTTP/1.1 are supported",
 }
 
+if settings.hooks[1] then
+    SENTENCES[502] = "the hook process died while it handled the request; see its log"
+    SENTENCES[504] = "inference.py did not respond within {seconds} s; see the log"
+end
+
 function M.path() return (ngx.var.request_uri or ""):match "^[^?]*" end
 
 function M.sentence(status, allowed)

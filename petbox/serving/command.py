@@ -69,6 +69,7 @@ def environment(options: ServeOptions, version: Path, server_port: int) -> dict[
         "PETBOX_MODELS": _escaped(str(version.absolute())),
         "PETBOX_MODEL_SERVER": " ".join(map(_escaped, requirements.model_server_command())),
         "PETBOX_PAGE": "true",
+        "PETBOX_PYTHON": os.environ.get("PETBOX_PYTHON", sys.executable),
         "SAGEMAKER_BIND_TO_PORT": str(options.port),
         "SAGEMAKER_SAFE_PORT_RANGE": f"{server_port}-65535",
     }

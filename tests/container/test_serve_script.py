@@ -417,7 +417,7 @@ def test_an_empty_value_is_the_default_and_zeros_may_lead(tmp_path: Path, baked:
 
 
 @pytest.mark.parametrize(
-    "name", ["PETBOX_WAIT_SECOND", "SAGEMAKER_TFS_WAIT_TIME_SECONDS", "SAGEMAKER_GUNICORN_WORKERS"]
+    "name", ["PETBOX_WAIT_SECOND", "SAGEMAKER_TFS_WAIT_TIME_SECONDS", "SAGEMAKER_GUNICORN_TIMEOUT"]
 )
 def test_a_variable_without_effect_is_named(tmp_path: Path, baked: Path, name: str) -> None:
     with serving(tmp_path, "check", **{name: "1"}) as serve:

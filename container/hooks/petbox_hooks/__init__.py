@@ -1,0 +1,1 @@
+"""The runner of code/inference.py: the standard library and requests alone."""
