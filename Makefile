@@ -8,6 +8,8 @@ PORT ?= 8080
 MODEL ?= model/toy
 BASE ?=
 CPU ?=
+HOOKS ?=
+CODE ?=
 export PYTHON
 BIN := .venv/bin
 # Two a core, since many tests wait for containers and time limits; each may use a gigabyte or two.
@@ -52,13 +54,15 @@ bench: .venv/ready ## run every benchmark and update bench/RESULTS.md (hours)
 replay: .venv/ready ## compare the embedded model server with recorded responses of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py
 
-image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; BASE=IMAGE)
+image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; HOOKS=1 has Python; BASE=IMAGE)
 	@[ -z "$(MODEL)" ] || [ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || { \
 	    echo >&2 "make image: $(MODEL) contains no SavedModel; export one (make demo exports model/toy)," \
 	        "or run make image MODEL= for an image that serves the model in /opt/ml/model"; exit 1; }
 	docker build --file container/Dockerfile --tag petbox \
 	    $(if $(MODEL),--build-arg MODEL=$(MODEL),--target without-model) \
-	    $(if $(CPU),--build-arg GPU=) $(if $(BASE),--build-arg BASE=$(BASE)) .
+	    $(if $(CPU),--build-arg GPU=) $(if $(BASE),--build-arg BASE=$(BASE)) \
+	    $(if $(HOOKS),--build-arg HOOKS=1 $(if $(CODE),--build-arg CODE=$(CODE)) \
+	        $(addprefix --build-arg PIP_,INDEX_URL EXTRA_INDEX_URL TRUSTED_HOST NO_INDEX)) .
 
 clean: ## remove what the demo and the tests created; downloads stay
 	rm -rf data/toy data/toy-records runs/toy runs/toy.unfinished model/toy demo build

@@ -4,6 +4,7 @@
 #   --repository NAME     in ECR, created if it is missing (default: petbox)
 #   --model DIR           model to copy into the image, a folder of versions (default: model/toy)
 #   --cpu                 for instances without a GPU (default: with one)
+#   --hooks               with Python, for the model's code/inference.py
 #   --base IMAGE          another base image than the one in container/Dockerfile
 #   --image IMAGE         push this image instead of building one
 #   --architecture ARCH   of the endpoint's instances: amd64 (default) or arm64
@@ -31,7 +32,7 @@ usage() {
 }
 ecr() { "$python" -m petbox.aws.ecr "$@"; }
 
-repository=petbox model=model/toy cpu='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+repository=petbox model=model/toy cpu='' hooks='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --repository | --model | --base | --image | --architecture | --keep)
@@ -41,6 +42,7 @@ while [[ $# -gt 0 ]]; do
       shift 2
       ;;
     --cpu) cpu=1 && shift ;;
+    --hooks) hooks=1 && shift ;;
     --allow-dirty) allow_dirty=1 && shift ;;
     --dry-run) dry_run=1 && shift ;;
     --) shift && break ;;
@@ -51,6 +53,7 @@ done
 [[ $architecture == amd64 || $architecture == arm64 ]] ||
   usage "--architecture $architecture: must be amd64 or arm64"
 [[ -z $cpu || -z $base$image ]] || usage "--cpu: has no effect with --base or --image"
+[[ -z $hooks || -z $image ]] || usage "--hooks: has no effect with --image"
 [[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: must be a whole number from 1"
 
 # Checks, before anything is done
@@ -76,8 +79,11 @@ else
   [[ $(readlink -f "$version") == "$here"/* ]] ||
     fail "--model $model: is outside $here, the build context; move or export it there"
   model=$(realpath --relative-to="$here" "$(dirname "$version")")
-  content=$(cd "$version" && find . -type f -print0 | sort -z | xargs -0 sha256sum | cat - <(printf %s "$base") |
-    sha256sum)
+  read=("$version") # and the code beside it, if the image runs it
+  [[ -z $hooks || ! -d ${version%/*}/code ]] || read+=("${version%/*}/code")
+  content=$(for folder in "${read[@]}"; do
+    (cd "$folder" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
+  done | cat - <(printf %s "$base") | sha256sum)
   commit=$(git -C "$here" rev-parse --short=12 HEAD 2>/dev/null) ||
     fail "$here: not a git checkout, so the image has no tag; push from a checkout, or pass --image"
   changes=$(git -C "$here" status --porcelain)
@@ -87,7 +93,7 @@ else
     state=$({ git -C "$here" diff HEAD && echo "$changes"; } | sha256sum)
     commit+=-dirty-${state:0:8}
   fi
-  built=$commit-$(basename "$model")-$(basename "$version")-${content:0:8}${cpu:+-cpu}
+  built=$commit-$(basename "$model")-$(basename "$version")-${content:0:8}${cpu:+-cpu}${hooks:+-hooks}
 fi
 
 host=$(ecr registry)
@@ -103,7 +109,7 @@ if [[ -n $there ]]; then
 fi
 if [[ -n $dry_run ]]; then
   settle
-  [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}${cpu:+ on the CPU base}"
+  [[ -n $image ]] || say "would build container/Dockerfile for linux/$architecture with $model${base:+ on $base}${cpu:+ on the CPU base}${hooks:+ with Python for its code}"
   say "would log in to $host and push $uri:$built"
   exit
 fi
@@ -113,7 +119,7 @@ fi
 if [[ -z $image ]]; then
   image=$uri:$built
   docker build --platform "linux/$architecture" --file "$here/container/Dockerfile" \
-    ${cpu:+--build-arg GPU=} ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
+    ${cpu:+--build-arg GPU=} ${hooks:+--build-arg HOOKS=1} ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
     --label "org.opencontainers.image.version=$built" \
     --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
 fi

@@ -32,6 +32,7 @@ TOGETHER = (
     (
         "test_conform_image",
         "test_conform_petbox",
+        "test_hooks_image",
         "test_image",
         "test_image_build",
         "test_image_faults",
