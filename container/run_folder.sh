@@ -117,6 +117,7 @@ return {
     memory_bytes = $memory_bytes,
     models = {$(printf '"%s",' "${names[@]}")},
     batching = ${bool[batching]},
+    batch = ${bool[batch]},
     strings = "$strings",
     page = ${bool[page]},
     metrics_namespace = "$namespace",

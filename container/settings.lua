@@ -12,6 +12,7 @@ return {
     memory_bytes = 0, -- that the container may use; 0 if unknown
     models = {"model"}, -- the first is the default
     batching = false,
+    batch = false, -- a batch job: one line in the response for each line of CSV
     strings = "auto", -- strings in JSON Lines: images, text, or what the model takes
     page = false,
     metrics_namespace = "",

@@ -2,7 +2,8 @@
 
 local M = {}
 
-local KINDS = {["application/json"] = "json", ["application/x-image"] = "builtin"}
+local KINDS = {["application/json"] = "json", ["application/x-image"] = "builtin", ["text/csv"] = "csv",
+    ["application/x-npy"] = "npy"}
 for name in ("jsonlines jsons jsonl ndjson"):gmatch "%S+" do
     KINDS["application/" .. name], KINDS["application/x-" .. name] = "lines", "lines"
 end
@@ -12,27 +13,31 @@ end
 local ACCEPTED = {
     ["*/*"] = "json", ["application/*"] = "json", ["application/json"] = "json", ["image/*"] = "drawn",
     ["image/jpeg"] = "drawn", ["image/jpg"] = "drawn", ["image/pjpeg"] = "drawn",
+    ["text/csv"] = "csv", ["application/x-npy"] = "npy",
 }
 
 local function media_type(text) return text:lower():match "^[^;]*":match "^%s*(.-)%s*$" end
 
--- json, picture, builtin, lines or unknown. Without a type it is JSON, as AWS's clients send it.
+-- json, picture, builtin, lines, csv, npy or unknown. Without a type it is JSON, as AWS's clients send it.
 function M.of_body()
     local kind = media_type(ngx.var.content_type or "")
     return kind == "" and "json" or KINDS[kind] or "unknown"
 end
 
--- json, drawn, lines or none. Weights are ignored; an image only comes before JSON if it is first.
+-- The formats that the client accepts, the one to prefer first: json, drawn, lines, csv, npy or none.
+-- Weights are ignored. Also whether it accepts anything.
 function M.of_response()
     local accept = ngx.var.http_accept or ""
-    local has, first = {}, accept == "" and "json" or nil
+    local has, order, anything = {}, {accept == "" and "json" or nil}, true
     for one in accept:gmatch "[^,]+" do
         local kind = media_type(one)
         local name = ACCEPTED[kind] or KINDS[kind] == "lines" and "lines" or "none"
-        first, has[name] = first or name, true
+        order[1], has[name], anything = order[1] or name, true, anything and kind == "*/*"
     end
-    return first == "drawn" and first or has.json and "json" or has.lines and "lines" or
-        has.drawn and "drawn" or first
+    for _, name in ipairs {"json", "lines", "csv", "npy", "drawn"} do
+        if has[name] then order[#order + 1] = name end
+    end
+    return order, anything
 end
 
 return M

@@ -2,40 +2,25 @@
 -- response back into an image.
 
 local admission = require "gateway.admission"
-local base = require "resty.core.base"
+local bodies = require "gateway.bodies"
 local engines = require "gateway.engines"
-local ffi = require "ffi"
 local responses = require "gateway.responses"
 
 local M = {}
-local PIECE = 49152 -- bytes: a multiple of 3, and short of the strings that LuaJIT maps one by one
-local PAUSE_EVERY = 20 * PIECE -- of a large image, so that other requests are handled in between
 local HEAD, TAIL = '"instances":[{"b64":"', '"}]}'
-
--- Where nginx has the body, and its size: as a Lua string, 25 MB take 40 ms in which nothing else runs.
-local value, size = ffi.new "char *[1]", ffi.new "size_t[1]"
-local function find_body()
-    local name, buffer = "request_body", ffi.new "char[12]"
-    local found = ffi.C.ngx_http_lua_ffi_var_get(base.get_request(), name, #name, buffer, 0, value,
-        size, base.get_errmsg_ptr()) == 0
-    return found and size[0] > 0 and {at = value[0], size = tonumber(size[0])} or nil
-end
 
 -- Calls `send` with the parts of the predict request, of `length` bytes together.
 local function length(picture, head) return #head + #HEAD + 4 * math.ceil(picture.size / 3) + #TAIL end
 local function each_part(picture, head, send)
     send(head .. HEAD)
-    for at = 0, picture.size - 1, PIECE do
-        send(ngx.encode_base64(ffi.string(picture.at + at, math.min(PIECE, picture.size - at))))
-        if at % PAUSE_EVERY == 0 and at > 0 then ngx.sleep(0.001) end -- 0 would let no other in
-    end
+    bodies.each_piece(picture, 0, function(piece) send(ngx.encode_base64(piece)) end)
     send(TAIL)
 end
 
 -- The image of a request that has a slot now: it is only copied then.
 local function admitted(request)
     admission.enter_or_fail(request)
-    return find_body() or responses.fail(400, "the body is empty; send the image")
+    return bodies.find() or responses.fail(400, "the body is empty; send the image")
 end
 
 -- TensorFlow Serving's JSON for the image.
@@ -73,10 +58,10 @@ end
 
 -- With Accept: image/jpeg: the image with its boxes drawn.
 function M.draw(request)
-    local body = M.predict(request, "draw")
-    local drawn = body and ngx.decode_base64(body:match '"b64": ?"([^"]*)"' or "?")
+    local reply = M.predict(request, "draw")
+    local drawn = reply and ngx.decode_base64(reply:match '"b64": ?"([^"]*)"' or "?")
     if drawn then return responses.send(200, "image/jpeg", drawn) end
-    return responses.fail(406, "Accept image/jpeg: " .. (body and
+    return responses.fail(406, "Accept image/jpeg: " .. (reply and
         'the output of this model\'s signature "draw" is not an image' or
         'this model cannot draw, it has no signature "draw"') .. "; use application/json")
 end

@@ -1,26 +1,39 @@
--- JSON Lines: one line in the response for each record. Several records are one request to a model
--- server; what it rejects is halved and sent again, so that an invalid record costs its own line.
+-- JSON Lines, and the lines of CSV in a batch job: one line in the response for each record, as JSON or as
+-- CSV. Several records are one request to a model server; what it rejects is halved and sent again, so
+-- that an invalid record costs its own line.
 
 local admission = require "gateway.admission"
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local json_text = require "gateway.json_text"
 local models = require "gateway.models"
+local outputs = require "gateway.outputs"
 local responses = require "gateway.responses"
-local scan = require "gateway.scan"
 local settings = require "settings"
+local tensors = require "gateway.tensors"
+local text = require "gateway.text"
+local Writer = require "gateway.writer"
 local byte, find, sub = string.byte, string.find, string.sub
 
-local MOST = 50000 -- records
+local M = {}
+local MOST, MOST_OF_CSV = 50000, 1000000 -- records
 local GROUP_RECORDS, GROUP_BYTES = 256, 1000000
 local FATAL = {[404] = true, [502] = true, [503] = true, [504] = true} -- no record causes these
 local HEAD, TAIL = '{"instances":[', "]}"
-local NOT_JSON = '{"error":"line %d is not JSON; send one record per line: {\\"b64\\": \\"...\\"}, ' ..
-    'a base64 string, or an instance for the model"}\n'
+local NOT_JSON = 'line %d is not JSON; send one record per line: {"b64": "..."}, a base64 string, or ' ..
+    'an instance for the model'
 
-local function count_lines(body)
-    local lines, at = 0, 1
-    while at <= #body and lines <= MOST do
-        lines, at = lines + 1, (find(body, "\n", at, true) or #body) + 1
+-- Fails if there is none, or more than `most`.
+local function count_lines(p, stop, most)
+    local lines = stop > 0 and p[stop - 1] ~= 10 and 1 or 0
+    for at = 0, stop - 1 do
+        if p[at] == 10 then lines = lines + 1 end
+    end
+    if lines == 0 then
+        return responses.fail(400, "the body has no records; send one line per record")
+    elseif lines > most then
+        return responses.fail(413, ("the body has more than %d records; split it (Batch Transform: " ..
+            "a smaller MaxPayloadInMB)"):format(most))
     end
     return lines
 end
@@ -41,30 +54,44 @@ local function instance(line, request)
     return string and models.takes_images(request) and '{"b64":' .. string .. "}" or record and line
 end
 
+-- How the response has a prediction, an error, and the reply for a record that is not one prediction.
+local function json_row(writer, p, at, last)
+    writer:write '{"predictions": ['
+    outputs.copy_on_one_line(writer, p, at, last)
+    writer:write "]}\n"
+end
+local FORMATS = {
+    lines = {type = "application/jsonlines", write_row = json_row,
+        error = function(why) return '{"error":' .. text.quoted(why) .. "}\n" end,
+        other = function(reply) return on_one_line(reply) .. "\n" end},
+    csv = {type = "text/csv", write_row = outputs.write_csv_row,
+        error = function(why) return outputs.quoted("error: " .. outputs.without_line_ends(why)) .. "\n" end,
+        other = function() return "error: the model did not return one row\n" end},
+}
+
 -- The lines of a reply with several predictions; nil if it has another number of them.
-local function lines_of(reply, count)
-    local _, list = find(reply, '^%s*{%s*"predictions"%s*:%s*%[')
-    if not list then return nil end
-    local head, found = on_one_line(sub(reply, 1, list)), {}
-    local whole = scan.each(reply, list, function(first, last)
-        found[#found + 1] = head .. on_one_line(sub(reply, first, last)) .. "]}"
+local function lines_of(reply, count, format)
+    local found, writer = {}, Writer.new()
+    writer.one_line = true
+    if not find(reply, '^%s*{%s*"predictions"') then return nil end
+    outputs.each_row(reply, "", function(p, at, last)
+        format.write_row(writer, p, at, last)
+        found[#found + 1] = table.concat((writer:finish()))
+        writer.parts = {}
     end)
-    return whole and #found == count and found or nil
+    return #found == count and found or nil
 end
 
-return function(request)
-    local body = ngx.req.get_body_data() or ""
-    local lines = count_lines(body)
-    if lines == 0 then
-        return responses.fail(400, "the body has no records; send one JSON line per record")
-    elseif lines > MOST then
-        return responses.fail(413, ("the body has more than %d records; split it (Batch Transform: " ..
-            "a smaller MaxPayloadInMB)"):format(MOST))
-    end
-    local at, read = find(body, "^\239\187\191") and 4 or 1, 0 -- a byte order mark is no record
-    local answers, answered, rejected, failed, gone = {}, 0, 0, nil, false
-    local workers = math.min(settings.records_in_flight, lines)
-    local most = math.min(math.ceil(lines / workers), GROUP_RECORDS)
+local function error_of(reply)
+    local told = cjson.decode(reply)
+    return type(told) == "table" and type(told.error) == "string" and told.error or on_one_line(reply)
+end
+
+-- `source` has the number of lines, or somewhat more, and the next record of a line, or nil and why.
+local function respond(request, source, format)
+    local read, answers, answered, rejected, failed, gone = 0, {}, 0, 0, nil, false
+    local workers = math.min(settings.records_in_flight, source.lines)
+    local most = math.min(math.ceil(source.lines / workers), GROUP_RECORDS)
     ngx.on_abort(function()
         gone = true
         return request.slots == 0 and ngx.exit(499)
@@ -73,22 +100,21 @@ return function(request)
     -- Where many records are invalid, halving takes longer than sending each by itself.
     local function many_rejected() return rejected > 64 + answered / 16 end
 
-    local function answer(number, line) answers[number], answered = line .. "\n", answered + 1 end
+    local function answer(number, line) answers[number], answered = line, answered + 1 end
 
     -- The next records, and the numbers of their lines.
     local function group()
         local instances, numbers, size = {}, {}, 0
         local limit = many_rejected() and 1 or most
-        while read < lines and #instances < limit and size < GROUP_BYTES do
-            local stop = find(body, "\n", at, true) or #body + 1
-            local line, number = trimmed(body, at, stop - 1), read + 1
-            at, read = stop + 1, number
-            local record = instance(line, request)
+        while source.has_more() and #instances < limit and size < GROUP_BYTES do
+            read = read + 1
+            local number = read
+            local record, why = source.next(number)
             if record then
                 instances[#instances + 1], numbers[#numbers + 1] = record, number
                 size = size + #record
             else
-                answers[number] = NOT_JSON:format(number)
+                answers[number] = format.error(why)
             end
         end
         return instances, numbers
@@ -114,10 +140,11 @@ return function(request)
     local function settle(instances, numbers, first, last)
         local reply, count = ask(instances, first, last), last - first + 1
         if not reply then return end
-        local found = count > 1 and reply.status == 200 and lines_of(reply.body, count)
+        local found = reply.status == 200 and lines_of(reply.body, count, format)
         if found or count == 1 then
             for i = 1, count do
-                answer(numbers[first + i - 1], found and found[i] or on_one_line(reply.body))
+                answer(numbers[first + i - 1], found and found[i] or
+                    reply.status == 200 and format.other(reply.body) or format.error(error_of(reply.body)))
             end
             return
         end
@@ -131,7 +158,7 @@ return function(request)
     local threads = {}
     for i = 1, workers do
         threads[i] = ngx.thread.spawn(function()
-            while read < lines and not failed and not gone do
+            while source.has_more() and not failed and not gone do
                 local instances, numbers = group()
                 if #instances > 0 then settle(instances, numbers, 1, #instances) end
             end
@@ -139,7 +166,34 @@ return function(request)
     end
     for _, thread in ipairs(threads) do assert(ngx.thread.wait(thread)) end
     if gone then return ngx.exit(499) end
-    if not failed then return responses.send(200, "application/jsonlines", answers) end
+    if not failed then return responses.send(200, format.type, answers) end
     if failed.why then return responses.fail(failed.status, failed.why) end
     return responses.send(failed.status, "application/json", failed.body)
 end
+
+local function json_source(request)
+    local body = ngx.req.get_body_data() or ""
+    local p, stop = json_text.of(body)
+    local at = find(body, "^\239\187\191") and 4 or 1 -- a byte order mark is no record
+    return {lines = count_lines(p, stop, MOST), has_more = function() return at <= #body end,
+        next = function(number)
+            local last = find(body, "\n", at, true) or #body + 1
+            local line = trimmed(body, at, last - 1)
+            at = last + 1
+            local record = instance(line, request)
+            return record, not record and NOT_JSON:format(number)
+        end}
+end
+
+local function csv_source(request)
+    local rows = tensors.csv_rows(request)
+    return {lines = count_lines(rows.p, rows.stop, MOST_OF_CSV), has_more = function() return rows:has_more() end,
+        next = function() return rows:next(), rows.why end}
+end
+
+function M.lines(request) return respond(request, json_source(request), FORMATS.lines) end
+function M.lines_to_csv(request) return respond(request, json_source(request), FORMATS.csv) end
+function M.csv_to_lines(request) return respond(request, csv_source(request), FORMATS.lines) end
+function M.csv_to_csv(request) return respond(request, csv_source(request), FORMATS.csv) end
+
+return M

@@ -112,8 +112,8 @@ def test_what_cannot_be_drawn_is_the_models_to_refuse(port: int) -> None:
     ("kind", "accept"),
     [
         ("application/json", "image/jpeg"),
-        ("application/json", "text/csv"),
-        ("application/json", "application/jsonlines"),
+        ("image/png", "text/csv"),
+        ("image/png", "application/jsonlines"),
         ("image/png", "image/png"),
         ("image/png", "application/jsonx"),
         ("application/jsonlines", "image/jpeg"),

@@ -106,7 +106,7 @@ def test_text_beyond_ascii_is_passed_on_as_it_is(tmp_path: Path) -> None:
     with peer(echo) as engine, front(tmp_path / "front", engine.port) as port:
         body = "\ufeff" + "\n".join(records)
         answer = post(port, body.encode(), LINES)
-    assert answer.content.decode().splitlines() == [f'{{"predictions":[{r}]}}' for r in records]
+    assert answer.content.decode().splitlines() == [f'{{"predictions": [{r}]}}' for r in records]
 
 
 def test_answers_are_in_order_whoever_is_done_first(tmp_path: Path) -> None:

@@ -45,6 +45,36 @@ def hasher(folder: Path) -> Path:
     return folder
 
 
+def weighted(folder: Path) -> Path:
+    """A version in `folder` that takes rows of two numbers: `y` is the sum and the difference."""
+    from petbox.tf import tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+    def weigh(x):  # type: ignore[no-untyped-def]
+        return {"y": tf.linalg.matmul(x, tf.constant([[1.0, 1.0], [1.0, -1.0]]))}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": weigh})
+    return folder
+
+
+def labelled(folder: Path) -> Path:
+    """A version in `folder` with several inputs and outputs: a text for a number, and its half."""
+    from petbox.tf import tf
+
+    specification = [
+        tf.TensorSpec([None], tf.int64, "n"),
+        tf.TensorSpec([None, 1], tf.string, "text"),
+    ]
+
+    @tf.function(input_signature=specification)
+    def label(n, text):  # type: ignore[no-untyped-def]
+        texts = tf.strings.join([text[:, 0], tf.strings.as_string(n)], ", ")
+        return {"label": texts, "half": tf.cast(n, tf.float32) / 2}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": label})
+    return folder
+
+
 def corrupt(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"this is not a protobuf\xff\xff\xff")

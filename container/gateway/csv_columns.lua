@@ -1,0 +1,109 @@
+-- What the columns of CSV are to a model: the text that JSON has around each cell, by its signature.
+
+local cells = require "gateway.cells"
+local text = require "gateway.text"
+
+local M = {}
+
+-- The names of the inputs in order, and a sentence that lists them.
+local function names_of(inputs)
+    local names, described = {}, {}
+    for name in pairs(inputs) do names[#names + 1] = name end
+    table.sort(names)
+    for i, name in ipairs(names) do described[i] = name .. " (" .. inputs[name].dtype:sub(4):lower() .. ")" end
+    return names, table.concat(described, ", ")
+end
+
+-- Whether the first row is a header: Content-Type says so, or it looks like one.
+local function is_header(row, inputs, names)
+    local said = (ngx.var.content_type or ""):lower():match ";%s*header%s*=%s*\"?(%a+)"
+    if said == "present" or said == "absent" then return said == "present" end
+    if said then return nil, "Content-Type: header must be present or absent" end
+    local numeric, numbers, filled, named = true, 0, 0, {}
+    for _, name in ipairs(names) do numeric = numeric and inputs[name].dtype ~= "DT_STRING" end
+    for _, cell in ipairs(row) do
+        numbers, filled = numbers + (cells.is_number(cell) and 1 or 0), filled + (cell == "" and 0 or 1)
+        named[cell] = inputs[cell]
+    end
+    for _, name in ipairs(names) do
+        if not named[name] then return numeric and numbers == 0 and filled > 0 end
+    end
+    return #row == #names or numeric and numbers == 0
+end
+
+-- Brackets for the sizes of one instance, without the batch: what opens before and closes after each cell.
+local function brackets(sizes, columns)
+    local opened, closed, inner = {}, {}, 1
+    for i = 1, columns do opened[i], closed[i] = "", "" end
+    for depth = #sizes, 1, -1 do
+        inner = inner * sizes[depth]
+        for i = 1, columns, inner do opened[i] = opened[i] .. "[" end
+        for i = inner, columns, inner do closed[i] = closed[i] .. "]" end
+    end
+    return opened, closed
+end
+
+-- The sizes of an instance of this input that a row of so many cells gives.
+local function sizes_of(name, shape, columns, line)
+    if not shape or #shape == 0 then return columns > 1 and {columns} or {} end
+    local sizes, product, open = {}, 1, nil
+    for i = 2, #shape do
+        sizes[i - 1] = shape[i]
+        if shape[i] < 0 then open = open and 0 or i - 1 else product = product * shape[i] end
+    end
+    if open == 0 or product == 0 then return {columns} end
+    if open then sizes[open] = math.floor(columns / product) end
+    if product * (open and sizes[open] or 1) ~= columns then
+        return nil, ("line %d has %d column%s; the input %s has the shape [%s], so that a row has %s%d")
+            :format(line, columns, columns == 1 and "" or "s", name, table.concat(shape, ","),
+                open and "a multiple of " or "", product)
+    end
+    return sizes
+end
+
+-- `row` are the cells of the first row, in this line. Returns whether it is a header, and the columns: for
+-- each its name, its type and what is written before its cell; and what is written after a row. Or nil
+-- and why.
+function M.of(signature, row, line, takes_images)
+    local inputs = signature.inputs
+    local names, described = names_of(inputs)
+    local header, why = is_header(row, inputs, names)
+    if header == nil then return nil, why end
+    for _, name in ipairs(names) do
+        if not cells.kind(inputs[name].dtype) then
+            return nil, ("CSV cannot give the types of the model's inputs: %s"):format(described)
+        end
+    end
+    local columns, after = {}, ""
+    local function add(name, label, opened, closed)
+        local dtype = inputs[name].dtype
+        local is_image = takes_images and dtype == "DT_STRING"
+        columns[#columns + 1] = {name = name, dtype = dtype,
+            before = after .. label .. opened .. (is_image and '{"b64":' or "")}
+        after = (is_image and "}" or "") .. closed .. ","
+    end
+    if #names == 1 then
+        local sizes, wrong = sizes_of(names[1], inputs[names[1]].shape, #row, line)
+        if not sizes then return nil, wrong end
+        local opened, closed = brackets(sizes, #row)
+        for i = 1, #row do add(names[1], "", opened[i], closed[i]) end
+        return header, columns, after:sub(1, -2)
+    end
+    local given = {}
+    for _, cell in ipairs(row) do
+        if header and inputs[cell] then given[cell] = true end
+    end
+    for _, name in ipairs(names) do
+        if not given[name] or #row ~= #names then
+            return nil, ("the model has several inputs: %s; the first line must be a header with these " ..
+                "names"):format(described)
+        end
+    end
+    for i, name in ipairs(row) do
+        local nested = ("["):rep(math.max(#(inputs[name].shape or {}) - 1, 0))
+        add(name, (i == 1 and "{" or "") .. text.quoted(name) .. ":", nested, ("]"):rep(#nested))
+    end
+    return header, columns, after:sub(1, -2) .. "}"
+end
+
+return M

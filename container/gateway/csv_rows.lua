@@ -1,0 +1,261 @@
+-- text/csv, by RFC 4180, as the instances of a predict request. A cell that is valid JSON is copied as
+-- it is; only others are looked at.
+
+local cells = require "gateway.cells"
+local csv_columns = require "gateway.csv_columns"
+local ffi = require "ffi"
+local Writer = require "gateway.writer"
+
+local Rows = setmetatable({}, Writer)
+Rows.__index = Rows
+local LONGEST = 4096 -- bytes of a number
+local QUOTE, COMMA, LF, CR = 34, 44, 10, 13
+local PAUSE_EVERY = 500000 -- bytes, so that other requests are handled in between
+
+-- A number is checked by a table: the next state for each state and byte. States below FIRST end it.
+local ODD, AT_COMMA, AT_LINE_END, AT_CR, FIRST = 0, 1, 2, 3, 4
+local START = FIRST
+
+local function new_table(count)
+    local next_state, ends = ffi.new("uint8_t[?]", 256 * (FIRST + count)), {}
+    local function add(state, characters, to)
+        for i = 1, #characters do next_state[256 * state + characters:byte(i)] = to end
+    end
+    local function may_end(state, after)
+        add(state, ",", AT_COMMA)
+        add(state, "\n", AT_LINE_END)
+        add(state, "\r", AT_CR)
+        add(state, " ", after)
+        ends[state] = true
+    end
+    add(START, " ", START)
+    return next_state, ends, add, may_end
+end
+
+local function float_table()
+    local minus, zero, int, point, fraction, e, sign, exponent, exponent_2, after = 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+    local next_state, ends, add, may_end = new_table(11)
+    local digits = "0123456789"
+    for _, state in ipairs {START, minus} do
+        add(state, "0", zero)
+        add(state, "123456789", int)
+    end
+    add(START, "-", minus)
+    add(int, digits, int)
+    add(point, digits, fraction)
+    add(fraction, digits, fraction)
+    for _, state in ipairs {zero, int, fraction} do add(state, "eE", e) end
+    for _, state in ipairs {zero, int} do add(state, ".", point) end
+    add(e, "+-", sign)
+    for _, state in ipairs {e, sign} do add(state, digits, exponent) end
+    add(exponent, digits, exponent_2)
+    for _, state in ipairs {zero, int, fraction, exponent, exponent_2, after} do may_end(state, after) end
+    return {next_state = next_state, ends = ends}
+end
+
+local function int_table(most_digits, has_sign)
+    local minus, zero, after, first = 5, 6, 7, 8
+    local next_state, ends, add, may_end = new_table(4 + most_digits)
+    add(START, "0", zero)
+    add(START, "123456789", first)
+    add(minus, "123456789", first)
+    if has_sign then add(START, "-", minus) end
+    for i = first, first + most_digits - 2 do add(i, "0123456789", i + 1) end
+    for i = first, first + most_digits - 1 do may_end(i, after) end
+    may_end(zero, after)
+    may_end(after, after)
+    return {next_state = next_state, ends = ends}
+end
+
+local tables = {} -- by type
+local function table_of(dtype)
+    local kind = cells.kind(dtype)
+    if kind ~= "float" and kind ~= "int" then return nil end
+    tables[dtype] = tables[dtype] or (kind == "float" and float_table() or int_table(cells.safe_digits(dtype)))
+    return tables[dtype]
+end
+
+-- The cell at this position: where its text begins and ends, whether it is quoted, what comes after it
+-- and where, and how many line ends it has. Or nil and why.
+local function find_cell(p, at, stop)
+    local first, lines, is_quoted = at, 0, at < stop and p[at] == QUOTE
+    if is_quoted then
+        at = at + 1
+        while at < stop and (p[at] ~= QUOTE or at + 1 < stop and p[at + 1] == QUOTE) do
+            if p[at] == LF then lines = lines + 1 end
+            at = at + (p[at] == QUOTE and 2 or 1)
+        end
+        if at >= stop then return nil, "a quote is not closed" end
+        at = at + 1
+    else
+        while at < stop and p[at] ~= COMMA and p[at] ~= LF do at = at + 1 end
+    end
+    local last = at
+    if at < stop and p[at] == CR and at + 1 < stop and p[at + 1] == LF then at = at + 1 end
+    if not is_quoted and last > first and p[last - 1] == CR and (at == stop or p[at] == LF) then
+        last = last - 1
+    end
+    if at < stop and p[at] ~= COMMA and p[at] ~= LF then
+        if not (p[at] == CR and at + 1 == stop) then return nil, "text follows a closing quote" end
+        at = at + 1
+    end
+    local ending = at < stop and p[at] == COMMA and AT_COMMA or AT_LINE_END
+    if is_quoted then first, last = first + 1, last - 1 end
+    return first, last, is_quoted, ending, math.min(at + 1, stop), lines
+end
+
+local function text_of(p, first, last, is_quoted)
+    local text = ffi.string(p + first, last - first)
+    return is_quoted and text:gsub('""', '"') or text
+end
+
+-- Writes the cell at this position, of any form. Returns what comes after it and where, or nil.
+function Rows:write_cell(at, column)
+    local first, last, is_quoted, ending, next_at, lines = find_cell(self.p, at, self.stop)
+    local where = self.line + self.inner_lines
+    if not first then
+        self.why = ("line %d, column %d: %s"):format(where, column, last)
+        return nil
+    end
+    self.inner_lines = self.inner_lines + lines
+    local one = self.columns[column]
+    if one.dtype == "DT_STRING" then
+        self:write_string(self.p, first, last, is_quoted)
+        return ending, next_at
+    end
+    local text = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted)
+    local value, why = cells.value(text, one.dtype)
+    if not value then
+        self.why = cells.wrong(where, column, text, why, one.name, one.dtype)
+        return nil
+    end
+    self:write(value)
+    return ending, next_at
+end
+
+-- Writes the row at this position; false if it is malformed.
+function Rows:write_row()
+    local p, stop, out, n, at = self.p, self.stop, self.out, self.n, self.at
+    local columns, count, column, ending = self.columns, #self.columns, 0, AT_COMMA
+    self.inner_lines = 0
+    while ending == AT_COMMA do
+        column = column + 1
+        if column > count then
+            self.why = ("line %d has more than %d columns, which the first line has"):format(self.line, count)
+            return false
+        end
+        if n >= self.FULL then
+            self.n = n
+            self:flush()
+            n = 0
+        end
+        local one = columns[column]
+        ffi.copy(out + n, one.before, #one.before)
+        n = n + #one.before
+        local start, number, next_state = at, n, one.next_state
+        ending = ODD
+        if next_state then
+            local state, bound = START, math.min(stop, at + LONGEST)
+            while state >= FIRST and at < bound do
+                local c = p[at]
+                state = next_state[256 * state + c]
+                out[n], at, n = c, at + 1, n + 1
+            end
+            if state < FIRST then
+                ending, n = state, n - 1
+                if state == AT_CR then
+                    ending = at < stop and p[at] == LF and AT_LINE_END or ODD
+                    at = at + 1
+                end
+            elseif at == stop and one.ends[state] then
+                ending = AT_LINE_END
+            end
+        end
+        if ending == ODD then
+            self.n = number
+            ending, at = self:write_cell(start, column)
+            if not ending then return false end
+            n = self.n
+        end
+    end
+    if column ~= count then
+        self.why = ("line %d has %d column%s; the first line has %d"):format(self.line, column,
+            column == 1 and "" or "s", count)
+        return false
+    end
+    ffi.copy(out + n, self.after, #self.after)
+    self.n, self.at, self.line = n + #self.after, at, self.line + 1 + self.inner_lines
+    return true
+end
+
+-- Sets the columns by the row at this position, and passes over it if it is a header; false if that is not
+-- possible.
+function Rows:plan()
+    local at, row, ending, lines = self.at, {}, AT_COMMA, 0
+    while ending == AT_COMMA do
+        local first, last, is_quoted, inner
+        first, last, is_quoted, ending, at, inner = find_cell(self.p, at, self.stop)
+        if not first then
+            self.why = ("line %d, column %d: %s"):format(self.line + lines, #row + 1, last)
+            return false
+        end
+        row[#row + 1] = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted)
+        lines = lines + inner
+    end
+    local header, columns, after = csv_columns.of(self.signature, row, self.line, self.takes_images)
+    if header == nil then
+        self.why = columns
+        return false
+    end
+    self.header, self.columns, self.after = header, columns, after
+    for _, column in ipairs(columns) do
+        local numbers = table_of(column.dtype) or {}
+        column.next_state, column.ends = numbers.next_state, numbers.ends
+    end
+    if header then
+        self.why = ("line %d is a header"):format(self.line)
+        self.at, self.line = at, self.line + 1 + lines
+    end
+    return true
+end
+
+function Rows:has_more() return self.at < self.stop end
+
+-- The instances of all rows, separated by commas, as a list of strings, and their size in bytes. nil if
+-- a row is malformed.
+function Rows:all()
+    if not self:plan() then return nil end
+    local pause = self.at + PAUSE_EVERY
+    while self.at < self.stop do
+        if not self:write_row() then return nil end
+        if self.at < self.stop then self:write "," end
+        if self.at > pause then
+            ngx.sleep(0.001)
+            pause = self.at + PAUSE_EVERY
+        end
+    end
+    return self:finish()
+end
+
+-- The instance of the next row. nil if it is malformed or a header; then the rest of its line is passed
+-- over.
+function Rows:next()
+    local at, line = self.at, self.line
+    self.parts, self.n = {}, 0
+    if self.columns or self:plan() then
+        if self.at > at then return nil end -- a header
+        if self:write_row() then return table.concat((self:finish())) end
+    end
+    while at < self.stop and self.p[at] ~= LF do at = at + 1 end
+    self.at, self.line = math.min(at + 1, self.stop), line + 1
+    return nil
+end
+
+-- The rows of a text that is where `p` points. Where a row cannot be read, `why` says why.
+return function(p, stop, signature, takes_images)
+    local self = Writer.new(Rows)
+    self.p, self.stop, self.line = p, stop, 1
+    self.at = stop > 2 and p[0] == 239 and p[1] == 187 and p[2] == 191 and 3 or 0
+    self.signature, self.takes_images = signature, takes_images
+    return self
+end
