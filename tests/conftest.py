@@ -108,9 +108,15 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Runs one of the project's programs as a user would."""
+def warm() -> Iterator[WarmPython]:
     warm = WarmPython()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session")
+def run(warm: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs one of the project's programs as a user would."""
 
     def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         words = list(map(str, command))
@@ -119,5 +125,4 @@ def run() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
             return warm.run(*words, **settings)
         return subprocess.run([sys.executable, *words], capture_output=True, text=True, **settings)
 
-    yield run
-    warm.close()
+    return run

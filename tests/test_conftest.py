@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,13 +47,6 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[WarmPython]:
-    warm = WarmPython()
-    yield warm
-    warm.close()
-
-
 @pytest.mark.parametrize("code", ["0", "3"])
 def test_a_warm_program_is_as_one_that_python_starts(
     warm: WarmPython, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -90,3 +82,23 @@ def test_a_warm_program_that_takes_too_long_is_killed(warm: WarmPython, tmp_path
         warm.run(str(script), cwd=tmp_path, timeout=2)
     script.write_text("print('next')")
     assert warm.run(str(script), cwd=tmp_path, timeout=120).stdout == "next\n"
+
+
+def test_warm_programs_run_side_by_side_and_get_their_own_signals(
+    warm: WarmPython, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys, time\nprint(os.environ['NAME'], flush=True)\ntime.sleep(60)")
+    with (
+        warm.start(str(script), cwd=tmp_path, NAME="one") as one,
+        warm.start(str(script), cwd=tmp_path, NAME="two") as two,
+    ):
+        for process, name in ((one, "one"), (two, "two")):
+            assert process.stderr and process.stderr.readline() == f"{name}\n"
+        one.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in one.communicate(timeout=60)[1]
+        with pytest.raises(subprocess.TimeoutExpired):
+            two.wait(0)
+        two.terminate()
+        assert two.communicate(timeout=60)[1] == ""
+    assert [one.returncode, two.returncode] == [-signal.SIGINT, -signal.SIGTERM]
