@@ -135,19 +135,21 @@ for name; do
     cp -RL "$model" "$tree/model"
   fi
   # The same content gives the same zip, so that an unchanged function is not deployed again.
-  unpacked=$("$runner" - "$tree" "$work/$name.zip" <<'PYTHON'
+  unpacked=$("$runner" - "$tree" "$work/$name.zip" "$most" <<'PYTHON'
 import pathlib, sys, zipfile
 
-tree, target = map(pathlib.Path, sys.argv[1:])
-unpacked = 0
+tree, target, most = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+paths = sorted(path for path in tree.rglob("*") if path.is_file())
+unpacked = sum(path.stat().st_size for path in paths)
+print(unpacked)
+if unpacked > most:
+    sys.exit()
 with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+    for path in paths:
         entry = zipfile.ZipInfo(path.relative_to(tree).as_posix())
         entry.external_attr = 0o644 << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(entry, path.read_bytes())
-        unpacked += path.stat().st_size
-print(unpacked)
 PYTHON
   )
   ((unpacked <= most)) ||
