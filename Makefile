@@ -20,7 +20,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 export KERAS_HOME := $(CURDIR)/build/cache/keras
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help demo test check format bench replay image lock clean
+.PHONY: help demo test soak check format bench replay image lock clean
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,6 +38,9 @@ test: check ## check, then every test, the images' included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+soak: .venv/ready ## the campaigns among the tests, at full length
+	@PETBOX_SOAK=1 $(BIN)/python -m pytest -m soak
 
 check: .venv/ready ## style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 
 import pytest
 from PIL import Image
+from support import soak
 from support.aws import Aws, moto
 from support.lambda_runtime import Function, event, running
 from support.peer import GOLDEN, Answer, Asked, Peer, named_detector, peer
@@ -330,13 +331,15 @@ def test_an_invalid_setting_stops_the_start_naming_it(shop: Shop, name: str, val
         pass
 
 
-def test_a_thousand_events_in_parallel_processes_lose_nothing(shop: Shop) -> None:
+@pytest.mark.soak
+def test_many_events_in_parallel_processes_lose_nothing(shop: Shop) -> None:
     """Every tenth is sent twice, to two processes, and every fiftieth is not an image."""
-    keys = [f"in/{n:04}.jpg" for n in range(1000)]
+    keys = [f"in/{n:04}.jpg" for n in range(soak.count(150, 1000))]
     bad = set(keys[::50])
     records = [shop.arrives(key, b"no" if key in bad else JPEG) for key in keys]
     bodies = [of(record) for record in records]
-    batches = [bodies[at : at + 10] for at in range(0, 1000, 10)] + [bodies[5::10]]
+    again = bodies[5::10]
+    batches = [sent[at : at + 10] for sent in (bodies, again) for at in range(0, len(sent), 10)]
     lock, failures = threading.Lock(), []
 
     def work(front: Function, mine: list[list[str]]) -> None:
