@@ -184,11 +184,11 @@ def test_without_anything_to_evict_the_containers_error_is_returned(models: Path
 
 
 def test_simultaneous_first_requests_load_once(server: MultiModelServer, models: Path) -> None:
-    server.gate.clear()
+    server.may_load.clear()
     with invoking(server, models) as invoke, ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(invoke, "a.tar.gz") for _ in range(4)]
-        server.at_gate.acquire()
-        server.gate.set()
+        server.waiting.acquire()
+        server.may_load.set()
         assert [one.result()["answer"] for one in waiting] == ["from a"] * 4
     assert len(server.loads) == 1
 
@@ -198,35 +198,55 @@ def test_a_loaded_model_is_invoked_while_another_loads(
 ) -> None:
     with invoking(server, models) as invoke, ThreadPoolExecutor(1) as pool:
         invoke("a.tar.gz")
-        server.gate.clear()
+        server.may_load.clear()
         waiting = pool.submit(invoke, "b.tar.gz")
-        server.at_gate.acquire()
+        server.waiting.acquire()
         assert invoke("a.tar.gz")["answer"] == "from a"
         assert not waiting.done()
-        server.gate.set()
+        server.may_load.set()
         assert waiting.result()["answer"] == "from b"
 
 
-def test_a_busy_model_is_evicted_once_it_has_answered(
-    server: MultiModelServer, models: Path
-) -> None:
-    with invoking(server, models, most=1) as invoke, ThreadPoolExecutor(2) as pool:
+def test_a_busy_model_is_evicted_once_it_has_answered(models: Path) -> None:
+    with (
+        multi_model_server("cuts requests off when it unloads") as server,
+        invoking(server, models, most=1) as invoke,
+        ThreadPoolExecutor(2) as pool,
+    ):
         invoke("a.tar.gz")
-        server.gate.clear()
+        server.may_answer.clear()
         busy = pool.submit(invoke, "a.tar.gz", b"wait")
-        server.at_gate.acquire()
+        server.waiting.acquire()
         other = pool.submit(invoke, "b.tar.gz")
-        server.gate.set()
+        with server.changed:
+            assert not server.changed.wait_for(lambda: "from a" not in server.models.values(), 0.3)
+        server.may_answer.set()
         assert busy.result()["answer"] == "from a"
         assert other.result()["answer"] == "from b"
 
 
+def test_an_idle_model_is_evicted_before_a_busy_one(server: MultiModelServer, models: Path) -> None:
+    archive(models / "c.tar.gz", "from c")
+    with invoking(server, models, most=2) as invoke, ThreadPoolExecutor(1) as pool:
+        invoke("a.tar.gz")
+        server.may_answer.clear()
+        busy = pool.submit(invoke, "a.tar.gz", b"wait")
+        server.waiting.acquire()
+        invoke("b.tar.gz")
+        assert invoke("c.tar.gz")["answer"] == "from c"
+        assert sorted(server.models.values()) == ["from a", "from c"]
+        server.may_answer.set()
+        assert busy.result()["answer"] == "from a"
+
+
 def test_a_slow_load_is_model_not_ready_and_goes_on(server: MultiModelServer, models: Path) -> None:
-    server.gate.clear()
+    server.may_load.clear()
     with invoking(server, models, seconds=0.05) as invoke:
         error = refused(invoke, "a.tar.gz")
         assert (error["Code"], error["Status"]) == ("ModelNotReadyException", 429)
-        server.gate.set()
+        error = refused(invoke, "no such model")
+        assert error["Code"] == "ValidationError", "it does not wait for the load"
+        server.may_load.set()
         while refused_or_answer(invoke, "a.tar.gz") is None:
             pass
     assert len(server.loads) == 1

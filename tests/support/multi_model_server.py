@@ -1,7 +1,8 @@
 """A small multi-model server that keeps the contract, but for the one rule it is told to break.
 
 A model is a folder with a file `answer`; the server answers with its text, after what it was sent.
-`gate` holds back loads and invocations until it is set, so that tests need not wait by the clock.
+Loads wait for `may_load`, invocations with the body `wait` for `may_answer`, so that tests need not
+wait by the clock.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ class MultiModelServer(ThreadingHTTPServer):
         self.busy: dict[str, int] = {}
         self.loads: list[str] = []  # urls, as they were asked for
         self.changed = threading.Condition()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.at_gate = threading.Semaphore(0)
+        self.may_load, self.may_answer = threading.Event(), threading.Event()
+        self.may_load.set()
+        self.may_answer.set()
+        self.waiting = threading.Semaphore(0)  # one more for each that waits
         self.loading = 0
         self.unloading: set[str] = set()
         self.noticed = threading.Event()  # by a client: the rule is broken
@@ -58,9 +60,10 @@ class MultiModelServer(ThreadingHTTPServer):
         port: int = self.server_address[1]
         return port
 
-    def wait_at_gate(self) -> None:
-        self.at_gate.release()
-        assert self.gate.wait(LONG)
+    def wait_for(self, event: threading.Event) -> None:
+        if not event.is_set():
+            self.waiting.release()
+            assert event.wait(LONG)
 
     def load(self, name: str, url: str) -> tuple[int, object]:
         with self.changed:
@@ -72,8 +75,7 @@ class MultiModelServer(ThreadingHTTPServer):
             self.urls[name] = url
             self.loading += 1
         try:
-            if not self.gate.is_set():
-                self.wait_at_gate()
+            self.wait_for(self.may_load)
             if self.rule.endswith("while it loads"):
                 self.noticed.clear()
                 self.noticed.wait(SHORT)
@@ -168,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
             server.busy[name] = server.busy.get(name, 0) + 1
         try:
             if body == b"wait":
-                server.wait_at_gate()
+                server.wait_for(server.may_answer)
             if body == b"too much":
                 return (507 if len(server.models) > 1 else 200), {"error": "no memory is left"}
             if body == b"fail":
@@ -209,6 +211,7 @@ def multi_model_server(rule: str = "", slots: int = 1000) -> Iterator[MultiModel
         try:
             yield server
         finally:
-            server.gate.set()
+            server.may_load.set()
+            server.may_answer.set()
             server.shutdown()
             thread.join()
