@@ -226,11 +226,11 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_flags_without_effect_and_unknown_ones_are_named(tmp_path: Path) -> None:
-    unnoticed = ["--grpc_socket_path=/x", "--rest_api_num_threads=8"]
-    flags = ["--enable_batching", "--num_load_threads=8", "--nosuch=1", "--model_name", "--x"]
+    unnoticed = ["--grpc_socket_path=/x", "--rest_api_num_threads=8", "--num_load_threads=8"]
+    flags = ["--enable_batching", "--num_tflite_pools=8", "--nosuch=1", "--model_name", "--x"]
     assert ended(tmp_path, *unnoticed, *flags)[1].splitlines()[:5] == [
         "--enable_batching: has no effect here",
-        "--num_load_threads=8: has no effect here",
+        "--num_tflite_pools=8: has no effect here",
         "unknown argument: --nosuch=1",
         "unknown argument: --model_name",
         "unknown argument: --x",

@@ -308,10 +308,15 @@ def test_models_come_and_go_with_the_configuration(tmp_path: Path, start: Start)
     with pytest.raises(StatusError, match=r"Specific\(adder, 1\)"):
         answer(servables, label="stable")
 
+    used = [servables.find("adder", 2, None)]  # as by a request
     servables.configure([])
-    assert eventually(lambda: set(states(servables).values()) == {"END"})
+    assert eventually(lambda: states(servables) == {3: "END", 2: "UNLOADING", 1: "END"})
     with pytest.raises(StatusError, match=r"Latest\(adder\)"):
         answer(servables)
+    used.clear()
+    assert eventually(lambda: set(states(servables).values()) == {"END"})
+    servables.configure([served])
+    assert eventually(lambda: set(states(servables).values()) == {"AVAILABLE"})
 
 
 def test_a_warm_up_request_that_fails_fails_the_load(tmp_path: Path, start: Start) -> None:

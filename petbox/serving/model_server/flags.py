@@ -65,7 +65,7 @@ NO_EFFECT: dict[str, type] = {
     for name in names.split()
 }
 # No client notices that they have no effect, and container/serve always passes them.
-UNNOTICED = {"grpc_socket_path", "rest_api_num_threads"}
+UNNOTICED = {"grpc_socket_path", "num_load_threads", "num_unload_threads", "rest_api_num_threads"}
 BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 

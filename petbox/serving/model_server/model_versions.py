@@ -1,13 +1,17 @@
 """The versions of one model: a thread scans its folder, loads new versions and unloads old ones.
 
-A request keeps its version until it is done; TensorFlow frees a version after its last request.
+A version is unloaded after the last request that uses it, and then its memory is free.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +45,14 @@ class VersionRecord(NamedTuple):
 
 
 ENDED = VersionRecord("END")
+POLL_SECONDS = 0.1
+
+
+def free_memory() -> None:
+    """Returns what unloaded models leave behind to the system."""
+    gc.collect()  # a session and its graph refer to each other
+    with contextlib.suppress(OSError, AttributeError):  # only glibc keeps freed memory
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _FailedLoad(NamedTuple):
@@ -68,10 +80,8 @@ class ModelVersions:
         self._failed: dict[int, _FailedLoad] = {}
         self._wake_up = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name=f"versions of {self.name}", daemon=True
-        )
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._start()
 
     # For requests, from any thread
 
@@ -90,10 +100,14 @@ class ModelVersions:
     # For changes of the configuration
 
     def configure(self, config: ModelConfig | None) -> None:
-        """None unloads all versions."""
-        if config != self._config:
+        """None unloads all versions, and then ends the thread."""
+        with self._changed:
+            if config == self._config:
+                return
             self._config = config
             self._wake_up.set()
+            if self._thread is None:
+                self._start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -101,12 +115,21 @@ class ModelVersions:
 
     # The thread
 
+    def _start(self) -> None:
+        name = f"versions of {self.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake_up.clear()
             self._scan()
             while not self._stopping.is_set() and self._step():
                 pass
+            with self._changed:
+                if self._config is None and not self._wake_up.is_set():
+                    self._thread = None
+                    return
             self._wake_up.wait(self._seconds_to_wait())
 
     def _scan(self) -> None:
@@ -148,9 +171,19 @@ class ModelVersions:
         if step.action == "load":
             self._load_version(step.version)
         else:
-            self._set(step.version, ENDED)
-            say(f"version {step.version} of {self.name} is unloaded")
+            self._unload_version(step.version)
         return True
+
+    def _unload_version(self, version: int) -> None:
+        released = threading.Event()
+        weakref.finalize(self._versions[version].model, released.set)
+        self._set(version, VersionRecord("UNLOADING"))
+        while not released.wait(POLL_SECONDS):  # for requests that still use it
+            if self._stopping.is_set():
+                return
+        free_memory()
+        self._set(version, ENDED)
+        say(f"version {version} of {self.name} is unloaded")
 
     def _load_version(self, version: int) -> None:
         self._set(version, VersionRecord("LOADING"))
