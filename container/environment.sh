@@ -43,7 +43,7 @@ text() { # VARIABLE NAME DEFAULT PATTERN ADVICE
 }
 
 read_environment() {
-    local host range multi_model share default models server
+    local host range share default models server
     number port SAGEMAKER_BIND_TO_PORT 8080 1 65535
     text host PETBOX_HOST '' '[A-Za-z0-9.-]+' "give an address or a host name, such as 127.0.0.1"
     listen=${host:+$host:}$port
@@ -52,8 +52,6 @@ read_environment() {
     text range SAGEMAKER_SAFE_PORT_RANGE 8502-65535 '[0-9]{1,5}-[0-9]{1,5}' "give two ports, such as 9000-9999"
     choose_ports "${range%-*}" "${range#*-}"
     switch multi_model SAGEMAKER_MULTI_MODEL
-    ((!multi_model)) ||
-        reject SAGEMAKER_MULTI_MODEL "multi-model endpoints are not supported; remove the variable"
 
     switch batch SAGEMAKER_BATCH
     number payload PETBOX_PAYLOAD_MEGABYTES 25 1 1024
@@ -78,6 +76,7 @@ read_environment() {
     number drain_seconds PETBOX_DRAIN_SECONDS 25 1 25 # 25 is nginx.conf's limit
     text strings PETBOX_STRINGS auto 'images|text' "give images or text"
     switch page PETBOX_PAGE
+    ((!page || !multi_model)) || reject PETBOX_PAGE "the page needs a model; remove it, or SAGEMAKER_MULTI_MODEL"
     text namespace PETBOX_METRICS_NAMESPACE '' '[A-Za-z0-9./_#:-]{1,255}' \
         "give at most 255 letters, digits and . / _ # : -"
     text default_model SAGEMAKER_TFS_DEFAULT_MODEL_NAME '' '[A-Za-z0-9][A-Za-z0-9._-]*' \
@@ -139,6 +138,20 @@ count_machine() { # CGROUP_ROOT
     memory_bytes=$((kilobytes * 1024))
     if [[ $limit =~ ^[0-9]+$ ]] && ((limit < memory_bytes)); then
         memory_bytes=$limit
+    fi
+} 2>/dev/null
+
+# Sets `free_bytes`: the memory that may still be used. A cgroup's inactive file pages are given up for it.
+count_free() { # CGROUP_ROOT
+    local own used cache=0 available
+    own=$1$(sed -n 's/^0:://p' /proc/self/cgroup)
+    available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+    free_bytes=$((available * 1024))
+    read -r used < <(cat "$own/memory.current" || cat "$1/memory.current" ||
+        cat "$1/memory/memory.usage_in_bytes") || used=0
+    read -r _ cache < <(cat "$own/memory.stat" "$1"/{,memory/}memory.stat | grep '^inactive_file ') || true
+    if ((memory_bytes - used + cache < free_bytes)); then
+        free_bytes=$((memory_bytes - used + cache))
     fi
 } 2>/dev/null
 

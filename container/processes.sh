@@ -63,6 +63,7 @@ flush_log() { # ID of a dead process: waits until all its output is copied
 wait_for_stop() {
     until ((${#signals[@]})) || [[ -n $failure ]]; do
         pause 0.2
+        ((!multi_model)) || find_requested_models
         check_processes
         check_gpus
     done

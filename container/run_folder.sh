@@ -6,11 +6,12 @@ make_run_folder() {
     run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
     chmod 755 "$run" # nginx's worker does not run as root
     cp -R -- "$here"/nginx.conf "$here"/gateway "$run"
-    mkdir "$run/models"
+    links=$run/models
+    mkdir "$links"
     : >"$run/drained" && chmod 666 "$run/drained" # the gateway writes into it
 }
 
-# Links each version of a model as models/NAME/NUMBER, so that no path needs quoting and a half-copied
+# Links each version of a model as NAME/NUMBER in the folder `links`, so that no path needs quoting and a half-copied
 # version is ignored. Sets `names`, the default model first.
 find_models() {
     local file link model name number version
@@ -27,7 +28,7 @@ find_models() {
             reject_models "$model: not a valid model name; use letters, digits and . _ -"
         [[ ${folder[$name]:=$model} == "$model" ]] ||
             reject_models "two models are named $name: ${folder[$name]} and $model"
-        link=$run/models/$name/$number
+        link=$links/$name/$number
         [[ ! -e $link ]] ||
             reject_models "two folders are version $number of $name: $(readlink "$link") and $version"
         mkdir -p "${link%/*}"
@@ -72,6 +73,8 @@ reject_models() { # REASON: prints it with the actual and the expected files, an
 # Writes what nginx and the model servers read.
 write_configuration() {
     local directive file name
+    config=$run/models.config
+    ((!multi_model)) || config=$run/multi/models.config # where the gateway can rewrite it
     # Not where Lua is built into nginx, as in OpenResty.
     while read -r directive file; do
         [[ $directive != load_module || ! -e ${file%;} ]] || echo "$directive $file"
@@ -89,7 +92,7 @@ write_configuration() {
                 model_version_policy { all {} } }\n' "$name" "$run/models/$name"
         done
         echo "}"
-    } >"$run/models.config"
+    } >"$config"
     printf '%s { value: %d }\n' max_batch_size "$batch_size" batch_timeout_micros "$batch_timeout" \
         num_batch_threads "$batch_threads" max_enqueued_batches "$batches" >"$run/batching.config"
 }
@@ -115,7 +118,8 @@ return {
     body_megabytes = $body_limit,
     records_in_flight = $((batch || all < 8 ? all : 8)), -- in a batch job there are no other requests
     memory_bytes = $memory_bytes,
-    models = {$(printf '"%s",' "${names[@]}")},
+    models = {${names[*]+$(printf '"%s",' "${names[@]}")}},
+    multi_model = ${bool[multi_model]},
     batching = ${bool[batching]},
     batch = ${bool[batch]},
     strings = "$strings",
@@ -152,12 +156,14 @@ nginx_command() {
     fi
 }
 
-# Sets `command`, which starts a model server.
+# Sets `command`, which starts a model server. With tcmalloc, if it is installed, its memory stays flat
+# while models come and go, and it is a little faster; docs/multi-model.md has the figures.
 model_server_command() { # INDEX
-    command=()
-    if ((${#gpus[@]})); then
-        command+=(env "CUDA_VISIBLE_DEVICES=${gpus[$1 % ${#gpus[@]}]}")
-    fi
+    local tcmalloc
+    tcmalloc=$(ldconfig -p 2>/dev/null | sed -n '/libtcmalloc_minimal\.so\.4 /{s/.* => //p;q}' || true)
+    command=(env)
+    [[ -z $tcmalloc ]] || command+=("LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$tcmalloc")
+    ((!${#gpus[@]})) || command+=("CUDA_VISIBLE_DEVICES=${gpus[$1 % ${#gpus[@]}]}")
     command+=(
         "${model_server[@]}"
         --rest_api_port="${ports[$1]}"
@@ -165,11 +171,14 @@ model_server_command() { # INDEX
         --rest_api_timeout_in_ms=$((engine_seconds * 1000))
         --port=0                                   # gRPC on a socket only, so that it uses no port
         --grpc_socket_path="$run/grpc-$1"
-        --model_config_file="$run/models.config"
+        --model_config_file="$config"
         --max_num_load_retries=0 # report a failed load at once, not after five minutes
         --tensorflow_intra_op_parallelism="$intra_op"
         --tensorflow_inter_op_parallelism="$inter_op"
     )
+    if ((multi_model)); then # without threads, models are loaded and unloaded one after the other
+        command+=(--model_config_file_poll_wait_seconds=1 --num_load_threads="$cpus" --num_unload_threads="$cpus")
+    fi
     if ((batching)); then
         command+=(--enable_batching=true --batching_parameters_file="$run/batching.config")
     fi

@@ -11,6 +11,7 @@ return {
     records_in_flight = 8, -- requests that JSON Lines of one client may have at once
     memory_bytes = 0, -- that the container may use; 0 if unknown
     models = {"model"}, -- the first is the default
+    multi_model = false, -- models are loaded by POST /models instead
     batching = false,
     batch = false, -- a batch job: one line in the response for each line of CSV
     strings = "auto", -- strings in JSON Lines: images, text, or what the model takes

@@ -20,8 +20,11 @@ local NAMES = {
         "as one of: " .. table.concat(settings.models, " ")},
 }
 
--- The method, and the path of the model at a model server. Unknown attributes are ignored.
-return function()
+if settings.multi_model then NAMES["tfs-model-name"] = nil end -- the URL has the name
+
+-- The method, and the path of the model at a model server. `model_path` is that of a model which the URL
+-- names. Unknown attributes are ignored.
+return function(model_path)
     local given = {}
     for attribute in (ngx.var.http_x_amzn_sagemaker_custom_attributes or ""):gmatch "[^,]+" do
         local name, value = attribute:match "^%s*([^=]-)%s*=%s*(.-)%s*$"
@@ -34,6 +37,6 @@ return function()
         end
         given[name] = meaning
     end
-    local path = "/v1/models/" .. (given["tfs-model-name"] or settings.models[1])
+    local path = model_path or "/v1/models/" .. (given["tfs-model-name"] or settings.models[1])
     return given["tfs-method"] or "predict", path .. (given["tfs-model-version"] or "")
 end

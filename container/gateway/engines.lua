@@ -91,6 +91,13 @@ function M.exchange(engine, path, connect_seconds, seconds, body, length)
         why = status and failed == 502 and BROKEN_OFF or responses.sentence(failed)}
 end
 
+-- TensorFlow Serving's status for this is 429. At 507 SageMaker unloads other models.
+local function is_out_of_memory(status) return status == 429 and settings.multi_model end
+
+function M.filter_status()
+    if is_out_of_memory(ngx.status) then ngx.status = 507 end
+end
+
 -- A predict request, for a request that has a slot.
 function M.predict(request, body, length)
     local tried, begin, reply = {}, ngx.now(), nil
@@ -101,6 +108,7 @@ function M.predict(request, body, length)
         engine.busy = engine.busy - 1
     until not reply.unreached or not pick(tried)
     request.engine_seconds = (request.engine_seconds or 0) + ngx.now() - begin
+    if is_out_of_memory(reply.status) then reply.status = 507 end
     return reply
 end
 

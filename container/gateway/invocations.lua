@@ -8,6 +8,7 @@ local hooks = require "gateway.hooks"
 local images = require "gateway.images"
 local json = require "gateway.json"
 local json_lines = require "gateway.json_lines"
+local multi_model = require "gateway.multi_model"
 local outputs = require "gateway.outputs"
 local read_attributes = require "gateway.attributes"
 local requests = require "gateway.requests"
@@ -59,7 +60,7 @@ function M.respond()
     local format, coding = formats.of_body(), v.http_content_encoding or ""
     request.format = format
     local is_json = format == "json" or format == "unknown"
-    local method, path = read_attributes()
+    local method, path = read_attributes(multi_model.path_of(request))
     request.path, v.engine_path = path, path .. ":" .. method
     v.engine_coding = CODINGS[coding:lower()]
     if method ~= "predict" and not is_json then

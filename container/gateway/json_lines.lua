@@ -18,7 +18,7 @@ local byte, find, sub = string.byte, string.find, string.sub
 local M = {}
 local MOST, MOST_OF_CSV = 50000, 1000000 -- records
 local GROUP_RECORDS, GROUP_BYTES = 256, 1000000
-local FATAL = {[404] = true, [502] = true, [503] = true, [504] = true} -- no record causes these
+local FATAL = {[404] = true, [502] = true, [503] = true, [504] = true, [507] = true} -- no record causes these
 local HEAD, TAIL = '{"instances":[', "]}"
 local NOT_JSON = 'line %d is not JSON; send one record per line: {"b64": "..."}, a base64 string, or ' ..
     'an instance for the model'

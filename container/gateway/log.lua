@@ -39,7 +39,8 @@ function M.write()
     -- nil for a request that reached no model server; of several attempts the last one counts
     local engine = request and request.engine_seconds or
         tonumber((v.upstream_response_time or ""):match "([%d.]+)$")
-    local is_invocation = path == "/invocations" or path:find "^/endpoints/[^/]+/invocations$"
+    local is_invocation = path == "/invocations" or path:find "^/endpoints/[^/]+/invocations$" or
+        path:find "^/models/[^/]+/invoke$"
     local format = is_invocation and (request and request.format or formats.of_body())
     if is_invocation then
         metrics.observe(format, status, request, seconds, engine, v.request_length)

@@ -3,6 +3,7 @@
 local admission = require "gateway.admission"
 local engines = require "gateway.engines"
 local hooks = require "gateway.hooks"
+local loaded_models = require "gateway.loaded_models"
 local readiness = require "gateway.readiness"
 local responses = require "gateway.responses"
 local settings = require "settings"
@@ -71,7 +72,14 @@ function M.respond()
     for _, model in ipairs(readiness.states()) do
         local label = ('engine="%s"'):format(model.engine)
         up[label] = model.responds and 1 or 0
-        ready[('%s,model="%s"'):format(label, model.name)] = model.why and 0 or 1
+        if settings.multi_model then
+            for name, one in pairs(select(2, loaded_models.all())) do
+                name = name:gsub('["\\]', "\\%0")
+                ready[('%s,model="%s"'):format(label, name)] = one.state == "loaded" and 1 or 0
+            end
+        else
+            ready[('%s,model="%s"'):format(label, model.name)] = model.why and 0 or 1
+        end
     end
     add("requests_total", "counter", "Invocations by format of the body and status.", requests)
     add("rejected_total", "counter", "Invocations that reached no model server, by reason.", rejected)

@@ -43,16 +43,17 @@ local function not_ready(reply)
     end
 end
 
--- Each model at each model server: whether that responds, and why the model is not ready.
+-- Each model at each model server: whether that responds, and why the model is not ready. A multi-model
+-- endpoint is ready without a model, so there it is one entry for each model server.
 function M.states()
     local threads, states = {}, {}
     for _, engine in ipairs(engines.all) do
-        for _, name in ipairs(settings.models) do
+        for _, name in ipairs(settings.multi_model and {""} or settings.models) do
             threads[#threads + 1] = ngx.thread.spawn(function()
                 local reply = engines.exchange(engine, "/v1/models/" .. name, CONNECT_SECONDS,
                     READ_SECONDS)
-                return {engine = engine.address, name = name, responds = reply.body ~= nil,
-                    why = not_ready(reply)}
+                local why = not (settings.multi_model and reply.body) and not_ready(reply) or nil
+                return {engine = engine.address, name = name, responds = reply.body ~= nil, why = why}
             end)
         end
     end

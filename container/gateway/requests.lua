@@ -29,6 +29,7 @@ function M.finish(request)
     last = ngx.now()
     if request then
         count = count - 1
+        if request.model then request.model.busy = request.model.busy - 1 end
         open[request.number] = nil
     end
 end

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support.docker_engine import Engine
 from support.saved_models import adder
 from support.serving_image import MOUNTS, VERY_LONG, Container, until
@@ -44,8 +45,9 @@ def test_it_is_started_by_its_entrypoint_and_its_port_can_be_bound(
     assert not config.get("Cmd")
     assert not config.get("User"), "SageMaker expects root"
     assert set(config["ExposedPorts"]) == {"8080/tcp"}
-    label = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
-    assert config["Labels"][label] == "true"
+    for capability in ("accept-bind-to-port", "multi-models"):
+        label = f"com.amazonaws.sagemaker.capabilities.{capability}"
+        assert config["Labels"][label] == "true"
 
 
 def test_the_model_is_the_last_of_its_layers(engine: Engine, image: str) -> None:
@@ -160,6 +162,45 @@ def test_models_engines_and_ports_are_what_sagemaker_says(
         ports = re.findall(r"--rest_api_port=(\d+)", "".join(engines))
         assert sorted(ports) == ["25004", "25006"], "in the range, and never nginx's own"
         assert all("--enable_batching=true" in words for words in engines)
+
+
+def test_models_of_a_multi_model_endpoint_come_and_go(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    for number, name in enumerate(("one", "two")):
+        (folder := tmp_path / name / "model").mkdir(parents=True)
+        adder(folder / "1", float(number))
+        folder.chmod(0o700)  # which nginx's worker cannot enter
+    flags = ("--env=SAGEMAKER_MULTI_MODEL=true", f"--volume={tmp_path}:/opt/ml/models:ro")
+    with start(*flags) as container:
+        url = f"http://127.0.0.1:{container.ready().port}/models"
+        for name in ("one", "two"):
+            asked = {"model_name": name, "url": f"/opt/ml/models/{name}/model"}
+            answer = requests.post(url, json=asked, timeout=VERY_LONG)
+            assert answer.status_code == 200, answer.text
+        answers = [
+            requests.post(f"{url}/{name}/invoke", ASKED, timeout=VERY_LONG)
+            for name in ("one", "two")
+        ]
+        assert [answer.json() for answer in answers] == [
+            {"predictions": [1.0]},
+            {"predictions": [2.0]},
+        ]
+        assert requests.delete(f"{url}/one", timeout=VERY_LONG).status_code == 200
+        assert requests.post(f"{url}/one/invoke", ASKED, timeout=VERY_LONG).status_code == 404
+        assert container.status() == 200
+        names = [
+            model["modelName"] for model in requests.get(url, timeout=VERY_LONG).json()["models"]
+        ]
+        assert names == ["two"]
+
+
+def test_the_model_server_alone_has_tcmalloc(plain: Container) -> None:
+    (server,) = plain.pids("python3 -m petbox.serving.model_server")
+    assert "libtcmalloc_minimal" in plain.inside(f"cat /proc/{server}/maps")
+    (nginx,) = plain.pids("nginx: master")
+    assert "tcmalloc" not in plain.inside(f"cat /proc/{nginx}/maps")
 
 
 def test_a_share_of_the_cpus_is_seen_as_one(engine: Engine, image: str) -> None:

@@ -368,7 +368,7 @@ def test_a_default_that_is_not_there_is_refused(tmp_path: Path, baked: Path) -> 
         ("SAGEMAKER_SAFE_PORT_RANGE", "9001-9000", "fewer than 1 free port"),
         ("SAGEMAKER_SAFE_PORT_RANGE", "70000-70005", "fewer than 1 free port"),
         ("SAGEMAKER_BATCH", "perhaps", "true or false"),
-        ("SAGEMAKER_MULTI_MODEL", "true", "multi-model endpoints are not supported"),
+        ("SAGEMAKER_MULTI_MODEL", "often", "give true or false"),
         ("SAGEMAKER_TFS_ENABLE_BATCHING", "on", "true or false"),
         ("SAGEMAKER_TFS_MAX_BATCH_SIZE", "0", "from 1 to"),
         ("SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", "1ms", "from 0 to"),
