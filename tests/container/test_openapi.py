@@ -5,6 +5,7 @@ Bounded, and the same requests in every run.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import CHECKOUT
+from support.openapi_bodies import npy
 from support.peer import golden
 from support.serving import LONG, predict_json, served_detector
 
@@ -96,9 +98,13 @@ def test_every_route_is_described() -> None:
 
 def test_every_type_described_is_taken_and_no_other(url: str) -> None:
     accepted = description()["components"]["requestBodies"]["Request"]["content"]
+    bodies = {
+        "application/json": predict_json(PICTURE),
+        "text/csv": base64.b64encode(PICTURE),
+        "application/x-npy": npy([PICTURE]),
+    }
     for kind in accepted:
-        body = predict_json(PICTURE) if kind == "application/json" else PICTURE
-        status = ask(url, body, {"Content-Type": kind}).status_code
+        status = ask(url, bodies.get(kind, PICTURE), {"Content-Type": kind}).status_code
         # A picture is no JSON Lines, but its lines are answered all the same.
         assert status == 200, kind
     assert ask(url, PICTURE, {"Content-Type": "image/tiff"}).status_code == 415

@@ -451,6 +451,7 @@ def setting(serve: Serve, name: str) -> str:
         ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "126m"),
         ({"SAGEMAKER_BATCH": "true"}, "body_megabytes", "100"),
         ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "25"),
+        ({"SAGEMAKER_BATCH": "true"}, "batch", "true"),
         ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "4"),
         ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
         ({"PETBOX_PAYLOAD_MEGABYTES": "30"}, "concurrent_transforms", "3"),

@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 from support.conforming import breaking, broken_server
-from support.saved_models import hasher
+from support.saved_models import hasher, weighted
 from support.serving import Program, empty_model, served_detector, served_model, stand_in_engine
 
 from petbox import wire
@@ -179,5 +179,22 @@ def test_texts_need_a_text_model(detector: str, tmp_path: Path) -> None:
     assert "needs a text model" in result("json-lines-text", detector).detail
     model = hasher(tmp_path / "hasher" / "1").parent
     with served_model(tmp_path, model) as (port, _):
-        kept = result("json-lines-text", f"http://127.0.0.1:{port}", TEXT)
-    assert kept.outcome == "holds", kept.detail
+        for line in ("json-lines-text", "csv", "bare-json", "accept-rows"):
+            kept = result(line, f"http://127.0.0.1:{port}", TEXT)
+            assert kept.outcome == "holds", kept.detail
+
+
+def test_formats_for_tensors(detector: str, good: str, tmp_path: Path) -> None:
+    lines = ("csv", "csv-malformed", "npy", "bare-json", "accept-rows")
+    for line in lines[:3]:
+        assert "needs rows of numbers" in result(line, detector).detail
+    for line in lines[3:]:
+        assert result(line, detector).outcome == "holds"
+    model = weighted(tmp_path / "weighted" / "1").parent
+    rows = Payload(b'{"instances": [[1.0, 2.5]]}', JSON)
+    with served_model(tmp_path, model) as (port, _):
+        for line in lines:
+            kept = result(line, f"http://127.0.0.1:{port}", rows)
+            assert kept.outcome == "holds", kept.detail
+    for line in lines[:3]:
+        assert (result(line, good, rows).outcome, line) == ("fails", line)

@@ -17,6 +17,7 @@ from petbox.serving.conform import (
     metrics,
     multi_model,
     ping,
+    tensor_formats,
     valid_requests,
 )
 from petbox.serving.conform.contract import Results, fails, holds, result_of
@@ -50,6 +51,11 @@ REQUEST_CHECKS: dict[str, Callable[[Address, Payload], str]] = {
     "json-lines-bad": json_lines.invalid_record,
     "json-lines-type": json_lines.other_type,
     "json-lines-text": json_lines.texts,
+    "csv": tensor_formats.csv_rows,
+    "csv-malformed": tensor_formats.malformed_cell,
+    "npy": tensor_formats.npy,
+    "bare-json": tensor_formats.bare_json,
+    "accept-rows": tensor_formats.accepted,
     "attributes": invalid_requests.attributes,
     "bad-attributes": invalid_requests.bad_attributes,
 }
