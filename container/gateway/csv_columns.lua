@@ -19,16 +19,22 @@ local function is_header(row, inputs, names)
     local said = (ngx.var.content_type or ""):lower():match ";%s*header%s*=%s*\"?(%a+)"
     if said == "present" or said == "absent" then return said == "present" end
     if said then return nil, "Content-Type: header must be present or absent" end
-    local numeric, numbers, filled, named = true, 0, 0, {}
-    for _, name in ipairs(names) do numeric = numeric and inputs[name].dtype ~= "DT_STRING" end
-    for _, cell in ipairs(row) do
-        numbers, filled = numbers + (cells.is_number(cell) and 1 or 0), filled + (cell == "" and 0 or 1)
-        named[cell] = inputs[cell]
+    if #row == #names then
+        local named = {}
+        for _, cell in ipairs(row) do named[cell] = true end
+        local all = true
+        for _, name in ipairs(names) do all = all and named[name] end
+        if all then return true end
     end
     for _, name in ipairs(names) do
-        if not named[name] then return numeric and numbers == 0 and filled > 0 end
+        if inputs[name].dtype == "DT_STRING" then return false end
     end
-    return #row == #names or numeric and numbers == 0
+    local filled = false
+    for _, cell in ipairs(row) do
+        if cells.is_number(cell) then return false end
+        filled = filled or cell ~= ""
+    end
+    return filled
 end
 
 -- Brackets for the sizes of one instance, without the batch: what opens before and closes after each cell.
@@ -74,12 +80,13 @@ function M.of(signature, row, line, takes_images)
             return nil, ("CSV cannot give the types of the model's inputs: %s"):format(described)
         end
     end
-    local columns, after = {}, ""
+    local columns, after, known = {}, "", {} -- known: there may be 100,000 that are alike
     local function add(name, label, opened, closed)
         local dtype = inputs[name].dtype
         local is_image = takes_images and dtype == "DT_STRING"
-        columns[#columns + 1] = {name = name, dtype = dtype,
-            before = after .. label .. opened .. (is_image and '{"b64":' or "")}
+        local before = after .. label .. opened .. (is_image and '{"b64":' or "")
+        known[before] = known[before] or {name = name, dtype = dtype, before = before}
+        columns[#columns + 1] = known[before]
         after = (is_image and "}" or "") .. closed .. ","
     end
     if #names == 1 then

@@ -4,76 +4,17 @@
 local cells = require "gateway.cells"
 local csv_columns = require "gateway.csv_columns"
 local ffi = require "ffi"
+local number_table = require "gateway.number_table"
 local Writer = require "gateway.writer"
 
 local Rows = setmetatable({}, Writer)
 Rows.__index = Rows
 local LONGEST = 4096 -- bytes of a number
-local QUOTE, COMMA, LF, CR = 34, 44, 10, 13
-local PAUSE_EVERY = 500000 -- bytes, so that other requests are handled in between
-
--- A number is checked by a table: the next state for each state and byte. States below FIRST end it.
-local ODD, AT_COMMA, AT_LINE_END, AT_CR, FIRST = 0, 1, 2, 3, 4
-local START = FIRST
-
-local function new_table(count)
-    local next_state, ends = ffi.new("uint8_t[?]", 256 * (FIRST + count)), {}
-    local function add(state, characters, to)
-        for i = 1, #characters do next_state[256 * state + characters:byte(i)] = to end
-    end
-    local function may_end(state, after)
-        add(state, ",", AT_COMMA)
-        add(state, "\n", AT_LINE_END)
-        add(state, "\r", AT_CR)
-        add(state, " ", after)
-        ends[state] = true
-    end
-    add(START, " ", START)
-    return next_state, ends, add, may_end
-end
-
-local function float_table()
-    local minus, zero, int, point, fraction, e, sign, exponent, exponent_2, after = 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
-    local next_state, ends, add, may_end = new_table(11)
-    local digits = "0123456789"
-    for _, state in ipairs {START, minus} do
-        add(state, "0", zero)
-        add(state, "123456789", int)
-    end
-    add(START, "-", minus)
-    add(int, digits, int)
-    add(point, digits, fraction)
-    add(fraction, digits, fraction)
-    for _, state in ipairs {zero, int, fraction} do add(state, "eE", e) end
-    for _, state in ipairs {zero, int} do add(state, ".", point) end
-    add(e, "+-", sign)
-    for _, state in ipairs {e, sign} do add(state, digits, exponent) end
-    add(exponent, digits, exponent_2)
-    for _, state in ipairs {zero, int, fraction, exponent, exponent_2, after} do may_end(state, after) end
-    return {next_state = next_state, ends = ends}
-end
-
-local function int_table(most_digits, has_sign)
-    local minus, zero, after, first = 5, 6, 7, 8
-    local next_state, ends, add, may_end = new_table(4 + most_digits)
-    add(START, "0", zero)
-    add(START, "123456789", first)
-    add(minus, "123456789", first)
-    if has_sign then add(START, "-", minus) end
-    for i = first, first + most_digits - 2 do add(i, "0123456789", i + 1) end
-    for i = first, first + most_digits - 1 do may_end(i, after) end
-    may_end(zero, after)
-    may_end(after, after)
-    return {next_state = next_state, ends = ends}
-end
-
-local tables = {} -- by type
-local function table_of(dtype)
-    local kind = cells.kind(dtype)
-    if kind ~= "float" and kind ~= "int" then return nil end
-    tables[dtype] = tables[dtype] or (kind == "float" and float_table() or int_table(cells.safe_digits(dtype)))
-    return tables[dtype]
-end
+local QUOTE, COMMA, LF, CR, ZERO = 34, 44, 10, 13, 48
+local MOST_COLUMNS = 200000
+local ODD, AT_COMMA, AT_LINE_END, AT_CR, FIRST = number_table.ODD, number_table.AT_COMMA,
+    number_table.AT_LINE_END, number_table.AT_CR, number_table.FIRST
+local PAUSE_EVERY = 5000 -- cells that are read singly, so that other requests are handled in between
 
 -- The cell at this position: where its text begins and ends, whether it is quoted, what comes after it
 -- and where, and how many line ends it has. Or nil and why.
@@ -112,6 +53,8 @@ end
 -- Writes the cell at this position, of any form. Returns what comes after it and where, or nil.
 function Rows:write_cell(at, column)
     local first, last, is_quoted, ending, next_at, lines = find_cell(self.p, at, self.stop)
+    self.odd = self.odd + 1
+    if self.pauses and self.odd % PAUSE_EVERY == 0 then ngx.sleep(0.001) end
     local where = self.line + self.inner_lines
     if not first then
         self.why = ("line %d, column %d: %s"):format(where, column, last)
@@ -152,22 +95,24 @@ function Rows:write_row()
         local one = columns[column]
         ffi.copy(out + n, one.before, #one.before)
         n = n + #one.before
-        local start, number, next_state = at, n, one.next_state
+        local start, number, numbers = at, n, one.numbers
         ending = ODD
-        if next_state then
-            local state, bound = START, math.min(stop, at + LONGEST)
+        if numbers then
+            local next_state, place, growth, character = numbers.next_state, numbers.place,
+                numbers.growth, numbers.character
+            local state, bound = FIRST, math.min(stop, at + LONGEST)
+            out[n], out[n + 1] = ZERO, ZERO
             while state >= FIRST and at < bound do
-                local c = p[at]
-                state = next_state[256 * state + c]
-                out[n], at, n = c, at + 1, n + 1
+                local i = 256 * state + p[at]
+                out[n + place[i]] = character[i]
+                state, at, n = next_state[i], at + 1, n + growth[i]
             end
-            if state < FIRST then
-                ending, n = state, n - 1
-                if state == AT_CR then
-                    ending = at < stop and p[at] == LF and AT_LINE_END or ODD
-                    at = at + 1
-                end
-            elseif at == stop and one.ends[state] then
+            if state == AT_CR then
+                ending = at < stop and p[at] == LF and AT_LINE_END or ODD
+                at = at + 1
+            elseif state < FIRST then
+                ending = state
+            elseif at == stop and numbers.ends[state] then
                 ending = AT_LINE_END
             end
         end
@@ -201,6 +146,11 @@ function Rows:plan()
         end
         row[#row + 1] = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted)
         lines = lines + inner
+        if self.pauses and #row % PAUSE_EVERY == 0 then ngx.sleep(0.001) end
+        if #row > MOST_COLUMNS then
+            self.why = ("line %d has more than %d columns"):format(self.line, MOST_COLUMNS)
+            return false
+        end
     end
     local header, columns, after = csv_columns.of(self.signature, row, self.line, self.takes_images)
     if header == nil then
@@ -208,10 +158,7 @@ function Rows:plan()
         return false
     end
     self.header, self.columns, self.after = header, columns, after
-    for _, column in ipairs(columns) do
-        local numbers = table_of(column.dtype) or {}
-        column.next_state, column.ends = numbers.next_state, numbers.ends
-    end
+    for _, column in ipairs(columns) do column.numbers = number_table.of(column.dtype) end
     if header then
         self.why = ("line %d is a header"):format(self.line)
         self.at, self.line = at, self.line + 1 + lines
@@ -224,15 +171,11 @@ function Rows:has_more() return self.at < self.stop end
 -- The instances of all rows, separated by commas, as a list of strings, and their size in bytes. nil if
 -- a row is malformed.
 function Rows:all()
+    self.pauses = true
     if not self:plan() then return nil end
-    local pause = self.at + PAUSE_EVERY
     while self.at < self.stop do
         if not self:write_row() then return nil end
         if self.at < self.stop then self:write "," end
-        if self.at > pause then
-            ngx.sleep(0.001)
-            pause = self.at + PAUSE_EVERY
-        end
     end
     return self:finish()
 end
@@ -256,6 +199,6 @@ return function(p, stop, signature, takes_images)
     local self = Writer.new(Rows)
     self.p, self.stop, self.line = p, stop, 1
     self.at = stop > 2 and p[0] == 239 and p[1] == 187 and p[2] == 191 and 3 or 0
-    self.signature, self.takes_images = signature, takes_images
+    self.signature, self.takes_images, self.odd = signature, takes_images, 0
     return self
 end

@@ -44,7 +44,11 @@ function M.signatures(path)
     local one, now = known[path], ngx.now()
     if one and now < one.fresh_until then return one.signatures end
     if one then one.fresh_until = now + FRESH_SECONDS end -- for all others meanwhile
-    local reply = engines.exchange(engines.all[1], path .. "/metadata", 5, 30)
+    local reply
+    for _, engine in ipairs(engines.all) do
+        reply = engines.exchange(engine, path .. "/metadata", 5, 30)
+        if not reply.unreached then break end
+    end
     if reply.status ~= 200 then
         known[path] = nil
         return nil, reply

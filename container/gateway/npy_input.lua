@@ -7,7 +7,7 @@ local number_text = require "gateway.number_text"
 local responses = require "gateway.responses"
 local Writer = require "gateway.writer"
 
-local PAUSE_EVERY = 50000 -- elements, so that other requests are handled in between
+local SWAPPED = 500000 -- bytes, so that other requests are handled in between
 local KINDS = {b = "bool", i = "int", u = "int", f = "float", S = "string", U = "string"}
 local NAMES = {b = "bool", i = "int", u = "uint", f = "float", S = "|S", U = "<U"}
 
@@ -51,7 +51,7 @@ local function swapped(p, size, unit)
     local copy = ffi.new("uint8_t[?]", size)
     for first = 0, size - 1, unit do
         for i = 0, unit - 1 do copy[first + i] = p[first + unit - 1 - i] end
-        if first % (8 * PAUSE_EVERY) == 0 and first > 0 then ngx.sleep(0.001) end
+        if first % SWAPPED < unit and first > 0 then ngx.sleep(0.001) end
     end
     return copy
 end
@@ -184,19 +184,11 @@ return function(p, size, signature, takes_images)
     for i = array.fortran and 1 or rank, array.fortran and rank or 1, array.fortran and 1 or -1 do
         strides[i], index[i], stride = stride, 0, stride * shape[i]
     end
-    local offset, depth, since_pause = 0, 1, 0
+    local offset, depth = 0, 1
+    writer.pauses = true
     while depth > 0 do -- depth: up to where lists are open
         writer:write(("["):rep(rank - depth + 1))
-        for first = 0, shape[rank] - 1, PAUSE_EVERY do
-            local count = math.min(PAUSE_EVERY, shape[rank] - first)
-            if first > 0 then writer:write "," end
-            write_run(writer, data + offset + first * strides[rank], count, strides[rank])
-            since_pause = since_pause + count
-            if since_pause >= PAUSE_EVERY then
-                ngx.sleep(0.001)
-                since_pause = 0
-            end
-        end
+        write_run(writer, data + offset, shape[rank], strides[rank])
         depth = rank
         repeat -- close what is complete, and go to the next
             writer:write "]"

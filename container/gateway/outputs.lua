@@ -65,6 +65,7 @@ function M.json() return function(reply) return "application/json", reply end en
 function M.lines()
     return function(reply)
         local writer = Writer.new()
+        writer.pauses = true
         M.each_row(reply, "application/jsonlines", function(p, at, last)
             writer:write '{"predictions": ['
             M.copy_on_one_line(writer, p, at, last)
@@ -156,6 +157,7 @@ end
 function M.csv(signature)
     return function(reply)
         local writer, names, counts = Writer.new(), nil, nil
+        writer.pauses = true
         M.each_row(reply, "text/csv", function(p, at, last)
             local these, cells = M.write_csv_row(writer, p, at, last)
             if not counts then names, counts = these, cells end

@@ -1,19 +1,25 @@
 -- A long text that is written piece by piece: bytes are set in `out` at `n`, and flushed to the list
--- `parts` of Lua strings when the buffer is full.
+-- `parts` of Lua strings when the buffer is full. With `pauses`, other requests are handled in between.
 
 local ffi = require "ffi"
 
 local Writer = {CAPACITY = 131072, FULL = 65536} -- bytes: whoever checks FULL has room for as many more
 Writer.__index = Writer
 local QUOTE, BACKSLASH = 34, 92
+local PAUSE_EVERY = 500000 -- bytes
 
 function Writer.new(class)
-    return setmetatable({out = ffi.new("uint8_t[?]", Writer.CAPACITY), n = 0, parts = {}, bytes = 0}, class or Writer)
+    return setmetatable({out = ffi.new("uint8_t[?]", Writer.CAPACITY), n = 0, parts = {}, bytes = 0,
+        pause_at = PAUSE_EVERY}, class or Writer)
 end
 
 function Writer:flush()
     self.parts[#self.parts + 1] = ffi.string(self.out, self.n)
     self.bytes, self.n = self.bytes + self.n, 0
+    if self.pauses and self.bytes > self.pause_at then
+        ngx.sleep(0.001)
+        self.pause_at = self.bytes + PAUSE_EVERY
+    end
 end
 
 function Writer:make_room() if self.n >= self.FULL then self:flush() end end

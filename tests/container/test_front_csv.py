@@ -86,7 +86,10 @@ def error(answer: requests.Response, status: int = 400) -> str:
         ("any", "1,2\n3,4\n", [[1, 2], [3, 4]]),  # as AWS's container does
         ("any", "1\n2\n", [1, 2]),
         ("one", ".5\n+1\n007\n1e5\n-2.\n1E-3\n-0\n", [0.5, 1, 7, 1e5, -2, 0.001, 0]),
+        ("one", '"1.5"\n" +.5 "\n"-007"\n-.25\n', [1.5, 0.5, -7, -0.25]),
+        ("one", '000.5\n-0\n"1e-05"\n', [0.5, 0, 1e-5]),
         ("one", "1" * 300 + "\n", [int("1" * 300)]),
+        ("small", '"7"\n +07\n00\n" -5"\n', [7, 7, 0, -5]),
         ("small", "007\n-128\n127\n3.0\n1e1\n", [7, -128, 127, 3, 10]),
         ("positive", "18446744073709551615\n0\n", [18446744073709551615, 0]),
         ("bool", "true\nFALSE\n1\n0\n", [True, False, True, False]),
@@ -137,6 +140,10 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("two", 'a,b\n"1","\n2"\n3,x\n', 'line 4, column 2: "x" is not a number'),
         ("one", "1\n\n2\n", 'line 2, column 1: "" is empty'),
         ("one", "1\n0x10\n", "line 2, column 1"),
+        ("one", '1\n"1"2\n', "line 2, column 1: text follows"),
+        ("one", '1\n"1', "line 2, column 1: a quote is not closed"),
+        ("one", "1\n+-1\n", "line 2, column 1"),
+        ("one", "1\n1 2\n", "line 2, column 1"),
         ("one", "1\n1,5\n", "line 2 has more than 1 column"),
         ("one", "1\n1e400\n", "line 2, column 1: \"1e400\" is too large"),
         ("one", "1\n" + "9" * 5000, "line 2, column 1"),
@@ -166,8 +173,10 @@ def test_long_bodies_arrive_whole(ask: Ask) -> None:
     rows = [[number / 7, -number] for number in range(60_000)]
     body = "".join(f"{first!r},{second}\r\n" for first, second in rows)
     assert instances(ask("two", body)) == rows
-    odd = body.replace(",", ",+").replace("+-", "-")
-    assert instances(ask("two", odd)) == rows
+    for odd in (",+", ',"+', ", ", ",\t"):
+        some = [line.replace(",", odd).replace("+-", "-") for line in body.splitlines()[:9000]]
+        quoted = '"\n' if '"' in odd else "\n"
+        assert instances(ask("two", quoted.join([*some, ""]))) == rows[:9000]
 
 
 def test_others_are_answered_meanwhile(ask: Ask) -> None:
