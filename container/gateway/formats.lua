@@ -2,8 +2,8 @@
 
 local M = {}
 
-local KINDS = {["application/json"] = "json", ["application/x-image"] = "builtin", ["text/csv"] = "csv",
-    ["application/x-npy"] = "npy"}
+local KINDS = {["application/json"] = "json", ["application/x-www-form-urlencoded"] = "json",
+    ["application/x-image"] = "builtin", ["text/csv"] = "csv", ["application/x-npy"] = "npy"}
 for name in ("jsonlines jsons jsonl ndjson"):gmatch "%S+" do
     KINDS["application/" .. name], KINDS["application/x-" .. name] = "lines", "lines"
 end
@@ -18,7 +18,8 @@ local ACCEPTED = {
 
 local function media_type(text) return text:lower():match "^[^;]*":match "^%s*(.-)%s*$" end
 
--- json, picture, builtin, lines, csv, npy or unknown. Without a type it is JSON, as AWS's clients send it.
+-- json, picture, builtin, lines, csv, npy or unknown. Without a type it is JSON, as AWS's clients send it,
+-- and with the type that curl -d sends of its own accord.
 function M.of_body()
     local kind = media_type(ngx.var.content_type or "")
     return kind == "" and "json" or KINDS[kind] or "unknown"

@@ -170,7 +170,7 @@ def test_a_ping_may_be_a_head_request(served: Served) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-@pytest.mark.parametrize("kind", ["", None])
+@pytest.mark.parametrize("kind", ["", None, "application/x-www-form-urlencoded"])
 def test_no_content_type_means_json(served: Served, kind: str | None) -> None:
     url = f"http://127.0.0.1:{served.port}/invocations"
     body = predict_json(PICTURE)
