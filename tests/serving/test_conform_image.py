@@ -113,6 +113,17 @@ def test_a_broken_rule_is_named_and_no_other(
     assert done.returncode == 1
 
 
+def test_an_image_for_one_model_is_none_for_many(
+    good: str, conform: Conform, tmp_path: Path
+) -> None:
+    model(tmp_path / "a")
+    done = conform(good, "--multi-model", tmp_path)
+    assert list(failing(done)) == ["models-label", "models-load"]
+    assert "404" in failing(done)["models-load"]
+    done = conform(good, "--multi-model", tmp_path, LOADING="0", BREAK="leaves at once")
+    assert list(failing(done)) == ["serve", "models-label", "models-ping"]
+
+
 def test_a_shell_as_entrypoint_ignores_term(build: Build, conform: Conform) -> None:
     image = build("shell", "COPY serve /srv/serve\nENTRYPOINT /srv/serve & sleep 1000\n")
     done = conform(image)

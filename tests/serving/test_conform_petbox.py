@@ -118,5 +118,6 @@ def test_boto3_names_the_models_that_local_loads(
             assert invoke(name) == {"predictions": [3.5]}
         program.send(signal.SIGINT)
         code, said = program.ended()
+        assert not list(program.temporary.glob("petbox-*")), "the models' folder is left behind"
     assert code == 0
     assert "unloaded a.tar.gz\n" in said, "--max-loaded=1"

@@ -89,6 +89,21 @@ def test_a_model_is_mounted_where_sagemaker_has_it(
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_an_image_that_sagemaker_would_not_take_for_many_models_is_reported(
+    engine: Engine, good: str, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    words = (good, "--port=0", "--multi-model", tmp_path / "models")
+    with local(engine, tmp_path, *words) as program:
+        assert program.line().startswith('boto3.client("sagemaker-runtime", ')
+        program.send(signal.SIGTERM)
+        code, said = program.ended()
+        assert not list(program.temporary.glob("petbox-*")), "the models' folder is left behind"
+    assert code == 0
+    assert "it has no label com.amazonaws.sagemaker.capabilities.multi-models=true" in said
+
+
+@pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
