@@ -57,7 +57,8 @@ class WarmProcess:
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody asked yet
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -150,13 +151,14 @@ def serve(requests: socket.socket) -> Any:
 
     Returns a request only in the fork that runs it.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
     while True:
         message, fds, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+        with contextlib.suppress(ChildProcessError):  # so that CPU time is counted here
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not message:
             sys.exit()
         if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             requests.close()
             keep(*fds)
             return json.loads(message)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +16,11 @@ from typing import Any
 
 import pytest
 from conftest import CHECKOUT
+from support.warm_python import WarmProcess, WarmPython
 
 from petbox.training import log_lines
 
 STEPS = ("--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
-Process = subprocess.Popen[str]
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +45,15 @@ def whole(
 
 
 def command(records: Path, out: Path, *more: str) -> list[str]:
-    words = ["train/train.py", "--records", str(records), "--out", str(out), *STEPS, *more]
-    return [sys.executable, *words]
+    return ["train/train.py", "--records", str(records), "--out", str(out), *STEPS, *more]
 
 
 @pytest.fixture(scope="module")
 def trained(run: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
-    return lambda records, out, *more: run(*command(records, out, *more)[1:])
+    return lambda records, out, *more: run(*command(records, out, *more))
 
 
-@contextmanager
-def training(words: list[str], **env: str) -> Iterator[Process]:
-    with subprocess.Popen(
-        words, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def once(there: Callable[[], object], *processes: Process) -> None:
+def once(there: Callable[[], object], *processes: WarmProcess) -> None:
     """Waits until `there` is true; fails if a process exits before."""
     while not there():
         for process in processes:
@@ -139,53 +125,47 @@ def test_a_run_reports_its_losses_and_its_evaluations(whole: tuple[Path, str]) -
     assert re.findall("evaluated at step ([0-9]+)", log) == ["3", "6"]
     for name, tag in (("train:loss", "total_loss"), ("train:box_loss", "frcnn_box_loss")):
         assert found[name][-1] == pytest.approx(scalars(out, tag)[6], abs=0.001)
+    rates = scalars(out, "learning_rate")
+    assert len(set(rates.values())) > 3, "a schedule"
+    assert rates == pytest.approx({step: schedule(6, step) for step in range(1, 7)})
 
 
 # Interruptions
 
 
-def test_a_killed_run_ends_at_the_same_step_by_the_same_schedule(
-    records: Path, tmp_path: Path, whole: tuple[Path, str], trained: Any
+def test_a_run_that_is_killed_and_stopped_ends_by_the_same_schedule(
+    records: Path, tmp_path: Path, run: Any, warm: WarmPython
 ) -> None:
-    broken = tmp_path / "broken"
-    with training(command(records, broken)) as process:
-        once((unfinished(broken) / "checkpoint").exists, process)  # names what was saved
-        process.kill()
-    assert not broken.exists()
-    done = trained(records, broken)
-    assert done.returncode == 0, done.stderr
-    assert 6 in saved(broken)
-    logs = sorted((broken / "train").glob("events.*"))
-    assert len(logs) == 2
-    assert 1 not in scalars_of(logs[-1:], "learning_rate"), "continued from its checkpoint"
-    rates = scalars(whole[0], "learning_rate")
-    assert set(rates) == {1, 2, 3, 4, 5, 6}
-    assert len(set(rates.values())) > 3, "a schedule"
-    assert scalars(broken, "learning_rate") == pytest.approx(rates)
-
-
-def test_a_stopped_run_is_saved_at_its_last_step_and_continues(
-    records: Path, tmp_path: Path, run: Any
-) -> None:
-    out, steps = tmp_path / "run", 40
-    words = command(records, out, "--steps", str(steps), "--checkpoint-every", "1000")
+    out, steps, saves = tmp_path / "run", 48, 12
+    words = command(records, out, "--steps", str(steps), "--checkpoint-every", str(saves))
     words += ["--report-every", "5"]
-    with training(words) as process:
-        once(lambda: scalars(unfinished(out), "learning_rate"), process)
+
+    def logs() -> list[Path]:  # one of each process
+        return sorted((unfinished(out) / "train").glob("events.*"))
+
+    with warm.start(*words, cwd=CHECKOUT) as process:
+        once((unfinished(out) / "checkpoint").exists, process)  # names what was saved
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    killed_at = max(saved(unfinished(out)))
+    with warm.start(*words, cwd=CHECKOUT) as process:
+        once(lambda: scalars_of(logs()[1:], "learning_rate"), process)
         time.sleep(random.uniform(0, 0.5))  # so that it is anywhere in its loop of steps
         process.terminate()
         log = process.communicate(timeout=120)[1]
     assert process.returncode == 143, log
     at = stopped_at(log, steps)
-    assert 5 <= at < steps
+    assert killed_at < at < steps
     assert max(saved(unfinished(out))) == at
-    done = run(*words[1:])
+    done = run(*words)
     assert done.returncode == 0, done.stderr
     assert max(saved(out)) == steps
     rates = scalars(out, "learning_rate")
-    assert set(rates) == set(range(5, steps + 1, 5)), "reported at the same steps as without a stop"
-    logs = sorted((out / "train").glob("events.*"))
-    assert min(scalars_of(logs[-1:], "learning_rate")) == at // 5 * 5 + 5
+    reported = {*range(5, steps + 1, 5), steps}
+    assert set(rates) == reported, "reported at the same steps as without a stop"
+    parts = sorted((out / "train").glob("events.*"))
+    begins = [min(scalars_of([part], "learning_rate")) for part in parts]
+    assert begins == [min(x for x in reported if x > at) for at in (0, killed_at, at)]
     assert rates == pytest.approx({step: schedule(steps, step) for step in rates})
 
 
@@ -259,7 +239,7 @@ def test_other_options_do_not_continue_a_run(records: Path, tmp_path: Path, run:
     started = tmp_path / "run.unfinished"
     started.mkdir()
     (started / "options.json").write_text(json.dumps({"steps": "7", "out": str(tmp_path / "run")}))
-    done = run(*command(records, tmp_path / "run")[1:])
+    done = run(*command(records, tmp_path / "run"))
     assert done.returncode == 1
     assert "was started with --records None" in done.stderr.splitlines()[-1]
 
@@ -268,19 +248,21 @@ def test_other_options_do_not_continue_a_run(records: Path, tmp_path: Path, run:
 
 
 @contextmanager
-def workers(records: Path, out: Path, *more: str) -> Iterator[tuple[Process, Process]]:
+def workers(
+    warm: WarmPython, records: Path, out: Path, *more: str
+) -> Iterator[tuple[WarmProcess, WarmProcess]]:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tasks = [{"type": "worker", "index": index} for index in range(2)]
     configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
     words = command(records, out, *more)
     with (
-        training(words, TF_CONFIG=configs[0]) as first,
-        training(words, TF_CONFIG=configs[1]) as two,
+        warm.start(*words, cwd=CHECKOUT, TF_CONFIG=configs[0]) as first,
+        warm.start(*words, cwd=CHECKOUT, TF_CONFIG=configs[1]) as two,
     ):
         yield first, two
 
 
-def ended(*processes: Process) -> list[str]:
+def ended(*processes: WarmProcess) -> list[str]:
     """Each worker's stderr; all exit within the time that a host gets to stop."""
     deadline = time.monotonic() + 120
     return [
@@ -289,10 +271,10 @@ def ended(*processes: Process) -> list[str]:
 
 
 def test_workers_continue_and_learn_what_one_learns_with_the_whole_batch(
-    records: Path, tmp_path: Path, whole: tuple[Path, str]
+    records: Path, tmp_path: Path, whole: tuple[Path, str], warm: WarmPython
 ) -> None:
     out, more = tmp_path / "two", ("--evaluate-every", "3")
-    with workers(records, out, *more) as (first, other):
+    with workers(warm, records, out, *more) as (first, other):
         once(lambda: saved(unfinished(out)), first, other)
         first.kill()
         (log,) = ended(other)
@@ -302,7 +284,7 @@ def test_workers_continue_and_learn_what_one_learns_with_the_whole_batch(
     assert last.endswith("the same command on every host continues from the last checkpoint")
     assert "Traceback" not in log
     newest = max(saved(unfinished(out)))
-    with workers(records, out, *more) as both:
+    with workers(warm, records, out, *more) as both:
         each = [process.communicate(timeout=500)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], each
     measured = [metrics_in(log)["validation:mAP50"] for log in each]
@@ -316,10 +298,10 @@ def test_workers_continue_and_learn_what_one_learns_with_the_whole_batch(
     assert two[6] == pytest.approx(one[6], rel=0.3)
 
 
-def test_workers_stop_together(records: Path, tmp_path: Path) -> None:
+def test_workers_stop_together(records: Path, tmp_path: Path, warm: WarmPython) -> None:
     """One of them is interrupted; the other stops after the same step."""
     out = tmp_path / "two"
-    with workers(records, out, "--steps", "24") as both:
+    with workers(warm, records, out, "--steps", "24") as both:
         once(lambda: saved(unfinished(out)), *both)
         both[1].send_signal(signal.SIGINT)
         each = ended(*both)
