@@ -77,6 +77,8 @@ read_environment() {
     text strings PETBOX_STRINGS auto 'images|text' "give images or text"
     switch page PETBOX_PAGE
     ((!page || !multi_model)) || reject PETBOX_PAGE "the page needs a model; remove it, or SAGEMAKER_MULTI_MODEL"
+    switch metadata PETBOX_METADATA "$page" # the page shows it
+    ((!metadata || !multi_model)) || reject PETBOX_METADATA "there is no model at the start; remove it"
     text namespace PETBOX_METRICS_NAMESPACE '' '[A-Za-z0-9./_#:-]{1,255}' \
         "give at most 255 letters, digits and . / _ # : -"
     text default_model SAGEMAKER_TFS_DEFAULT_MODEL_NAME '' '[A-Za-z0-9][A-Za-z0-9._-]*' \

@@ -124,6 +124,7 @@ return {
     batch = ${bool[batch]},
     strings = "$strings",
     page = ${bool[page]},
+    metadata = ${bool[metadata]},
     metrics_namespace = "$namespace",
 }
 END

@@ -16,5 +16,6 @@ return {
     batch = false, -- a batch job: one line in the response for each line of CSV
     strings = "auto", -- strings in JSON Lines: images, text, or what the model takes
     page = false,
+    metadata = false, -- GET /metadata
     metrics_namespace = "",
 }

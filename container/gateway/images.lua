@@ -4,7 +4,10 @@
 local admission = require "gateway.admission"
 local bodies = require "gateway.bodies"
 local engines = require "gateway.engines"
+local hints = require "gateway.hints"
+local models = require "gateway.models"
 local responses = require "gateway.responses"
+local signature_text = require "gateway.signature_text"
 
 local M = {}
 local HEAD, TAIL = '"instances":[{"b64":"', '"}]}'
@@ -53,7 +56,14 @@ function M.predict(request, signature, or_default)
     end
     if reply.why then responses.fail(reply.status, reply.why) end
     if reply.status == 200 then return reply.body end
-    return responses.send(reply.status, "application/json", reply.body)
+    return responses.send(reply.status, "application/json",
+        reply.status == 400 and hints.added(reply.body, request) or reply.body)
+end
+
+-- Whether an image cannot be meant for the model: its signature takes more or other things than strings.
+local function takes_no_image(signature)
+    local first = signature and next(signature.inputs)
+    return first and (next(signature.inputs, first) or signature.inputs[first].dtype ~= "DT_STRING")
 end
 
 -- With Accept: image/jpeg: the image with its boxes drawn.
@@ -61,6 +71,12 @@ function M.draw(request)
     local reply = M.predict(request, "draw")
     local drawn = reply and ngx.decode_base64(reply:match '"b64": ?"([^"]*)"' or "?")
     if drawn then return responses.send(200, "image/jpeg", drawn) end
+    local signature = not reply and (models.signatures(request.path) or {}).serving_default
+    if takes_no_image(signature) then
+        return responses.fail(415, ("Content-Type %s: the model takes no image; its signature " ..
+            "serving_default takes %s; send application/json"):format(ngx.var.content_type,
+            signature_text.inputs(signature)))
+    end
     return responses.fail(406, "Accept image/jpeg: " .. (reply and
         'the output of this model\'s signature "draw" is not an image' or
         'this model cannot draw, it has no signature "draw"') .. "; use application/json")

@@ -31,7 +31,7 @@ local function signatures_of(text)
     end
     for name, one in pairs(type(told) == "table" and told or {}) do
         if not name:find "^__" and type(one) == "table" then -- such as __saved_model_init_op
-            signatures[name] = {method = one.method_name, inputs = tensors_of(one.inputs),
+            signatures[name] = {method = one.method_name or "", inputs = tensors_of(one.inputs),
                 outputs = tensors_of(one.outputs)}
         end
     end
@@ -56,6 +56,9 @@ function M.signatures(path)
     known[path] = {signatures = signatures_of(reply.body), fresh_until = ngx.now() + FRESH_SECONDS}
     return known[path].signatures
 end
+
+-- The same, without a request for it: those that were last read, or nil.
+function M.known(path) return known[path] and known[path].signatures end
 
 -- After this path's model was unloaded: another one of that name may have other signatures.
 function M.forget(path)

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local hints = require "gateway.hints"
 local hooks = require "gateway.hooks"
 local requests = require "gateway.requests"
 local responses = require "gateway.responses"
@@ -76,6 +77,7 @@ function M.ping()
     for i, one in ipairs(hooks.states()) do
         if not one.up then return responses.fail(503, ("hook process %d %s"):format(i, one.why)) end
     end
+    for _, name in ipairs(settings.models) do hints.prepare("/v1/models/" .. name) end
     return ngx.exit(ngx.HTTP_OK)
 end
 

@@ -29,7 +29,10 @@ if settings.hooks[1] then
     SENTENCES[504] = "inference.py did not respond within {seconds} s; see the log"
 end
 
-function M.path() return (ngx.var.request_uri or ""):match "^[^?]*" end
+-- "" in a timer, which has no request.
+function M.path()
+    return (ngx.get_phase() ~= "timer" and ngx.var.request_uri or ""):match "^[^?]*"
+end
 
 function M.sentence(status, allowed)
     local facts = {path = M.path(), allowed = allowed, megabytes = settings.body_megabytes,

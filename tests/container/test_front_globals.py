@@ -28,7 +28,7 @@ def described_detector(asked: Asked) -> Answer:
 
 def test_no_route_reads_or_writes_an_unknown_global(tmp_path: Path) -> None:
     changes = {'require "gateway.log"': REFUSING}
-    settings = {"batching": True, "metrics_namespace": "petbox"}
+    settings = {"batching": True, "metadata": True, "metrics_namespace": "petbox"}
     with (
         peer(described_detector) as engine,
         whole_front(tmp_path / "front", engine.port, changes=changes, settings=settings) as running,
@@ -58,5 +58,10 @@ def test_no_route_reads_or_writes_an_unknown_global(tmp_path: Path) -> None:
         packed = gzip.compress(b'{"inputs": [1]}')
         done = requests.post(f"{url}/invocations", data=packed, headers=headers, timeout=LONG)
         assert done.status_code == 200
-        for path, expected in [("ping", 503), ("metrics", 200), ("execution-parameters", 200)]:
+        for path, expected in [
+            ("ping", 503),
+            ("metrics", 200),
+            ("execution-parameters", 200),
+            ("metadata", 200),
+        ]:
             assert requests.get(f"{url}/{path}", timeout=LONG).status_code == expected, path

@@ -1,0 +1,81 @@
+-- Errors of TensorFlow Serving about a signature or an input: the gateway adds the valid names, as a second
+-- key beside `error`. A response on its way cannot wait for the signatures, so they are read before: when
+-- the model is ready, or after the first such error.
+
+local cjson = require "cjson.safe"
+local models = require "gateway.models"
+local requests = require "gateway.requests"
+local signature_text = require "gateway.signature_text"
+local text = require "gateway.text"
+
+local M = {}
+local MOST = 10000 -- bytes of an error
+local ABOUT_SIGNATURES = {"not found in signature def", "No signature was found with the name"}
+local ABOUT_INPUTS = {"does not have named input", "Missing named input", "keys must be equal to",
+    "required as per tensorinfo_map", "size does not match signature", "of expected type"}
+
+local function mentions(message, phrases)
+    for _, phrase in ipairs(phrases) do
+        if message:find(phrase, 1, true) then return true end
+    end
+    return false
+end
+
+-- The signature that a JSON request names, at its begin or its end.
+local function signature_name()
+    local body, pattern = ngx.var.request_body or "", '"signature_name"%s*:%s*"([^"\\]+)"'
+    return body:sub(1, 1000):match(pattern) or body:sub(-1000):match(pattern) or "serving_default"
+end
+
+local function hint(message, signatures, is_image)
+    if mentions(message, ABOUT_SIGNATURES) then
+        return "the model has these signatures: " ..
+            table.concat(signature_text.names(signatures), ", ")
+    end
+    local name = is_image and "serving_default" or signature_name()
+    return signatures[name] and ("%sthe signature %s takes %s"):format(
+        is_image and "send application/json; " or "", name, signature_text.inputs(signatures[name]))
+end
+
+local function read(_, path) models.signatures(path) end
+
+-- Reads the signatures of a model that is ready.
+function M.prepare(path)
+    if not models.known(path) then ngx.timer.at(0, read, path) end
+end
+
+-- The body of a 400, with the hint if it is about a name.
+local function with_hint(body, request)
+    local told = #body <= MOST and cjson.decode(body)
+    local message = type(told) == "table" and tostring(told.error) or ""
+    if not mentions(message, ABOUT_SIGNATURES) and not mentions(message, ABOUT_INPUTS) then return body end
+    local signatures = models.known(request.path)
+    ngx.timer.at(0, read, request.path) -- again, since a newer version may have others
+    local more = signatures and hint(message, signatures, request.format == "picture" or request.format == "builtin")
+    return more and body:gsub("%s*}%s*$", function()
+        return ',\n    "hint": ' .. text.quoted(more) .. "\n}"
+    end) or body
+end
+
+-- The same, of a response that is not on its way yet.
+function M.added(body, request)
+    models.signatures(request.path)
+    return with_hint(body, request)
+end
+
+-- Holds the body of a 400 back until it is complete.
+function M.filter_header()
+    if ngx.status == 400 and requests.current() then
+        ngx.ctx.parts = {}
+        ngx.header.content_length = nil -- not known yet
+    end
+end
+
+function M.filter_body()
+    local parts = ngx.ctx.parts
+    if not parts then return end
+    parts[#parts + 1] = ngx.arg[1]
+    ngx.arg[1] = ngx.arg[2] and with_hint(table.concat(parts), requests.current()) or nil
+end
+
+return M
