@@ -79,6 +79,7 @@ write_configuration() {
     while read -r directive file; do
         [[ $directive != load_module || ! -e ${file%;} ]] || echo "$directive $file"
     done <"$here/modules.conf" >"$run/modules.conf"
+    [[ $words != "check --load" ]] || listen=unix:$run/gateway.sock # its port may be in use
     echo "listen $listen;" >"$run/listen.conf"
     # The buffer also takes the framing of a chunked body.
     printf 'client_%s %dm;\n' max_body_size "$body_limit" \
@@ -125,6 +126,7 @@ return {
     strings = "$strings",
     page = ${bool[page]},
     metadata = ${bool[metadata]},
+    check = $([[ $words == "check --load" ]] && echo "\"http://localhost:$port\"" || echo false),
     metrics_namespace = "$namespace",
 }
 END

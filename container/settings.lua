@@ -17,5 +17,6 @@ return {
     strings = "auto", -- strings in JSON Lines: images, text, or what the model takes
     page = false,
     metadata = false, -- GET /metadata
+    check = false, -- or the address that `check --load` shows in its examples
     metrics_namespace = "",
 }

@@ -3,9 +3,14 @@
 Prints the address once the model is ready: a page for trying it out, and the
 API. Ctrl-C stops it.
 
+With --check it serves nothing: it finds the model and validates the environment
+variables. With --check --load it also loads the model and prints its signatures
+with an example request for each; exit code 1 if the model cannot be loaded.
+
 examples:
   petbox serve model/toy
   petbox serve model/toy --port 9000
+  petbox serve model/toy --check --load
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import os
 import queue
 import signal
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +44,8 @@ class ServeOptions:
     port: Annotated[int, "port to listen on"] = 8080
     host: Annotated[str, "address to listen on; 0.0.0.0 for all interfaces"] = "127.0.0.1"
     open: Annotated[bool, "open the page in a browser (only from a desktop terminal)"] = True
+    check: Annotated[bool, "find the model, print what would be served, and exit"] = False
+    load: Annotated[bool, "with --check: also load the model, and print its signatures"] = False
 
 
 def serve(options: ServeOptions) -> None:
@@ -45,9 +53,13 @@ def serve(options: ServeOptions) -> None:
     version = newest_version(options.model)
     requirements.check_platform()
     requirements.find_nginx()
-    requirements.check_port_free(options.host, options.port)
+    if not options.check:
+        requirements.check_port_free(options.host, options.port)
     server_port = requirements.free_port()
     env = environment(options, version, server_port)
+    if options.check:
+        words = ["check", *["--load"] * options.load]
+        sys.exit(subprocess.run(["bash", str(SUPERVISOR), *words], env=env, check=False).returncode)
     events: queue.SimpleQueue[signal.Signals | None] = queue.SimpleQueue()  # None: it has exited
     # nohup ignores SIGHUP, and a shell ignores SIGINT for a command in the background.
     numbers = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]

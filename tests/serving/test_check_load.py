@@ -1,0 +1,122 @@
+"""`petbox serve --check --load` and `container/serve check --load`: what a model takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.other_models import classifier, many_kinds
+from support.saved_models import corrupt
+from support.serving import (
+    CONTAINER,
+    LONG,
+    SERVE,
+    embedded_engine,
+    empty_model,
+    free_port,
+    front,
+    stand_in_engine,
+    started,
+)
+
+COMMAND = re.compile(r"^    ((?:curl|python3) .*(?:\n      .*|\n    curl .*)*)", re.MULTILINE)
+OF_SERVER = f"{sys.executable} -m petbox.serving.model_server"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    many_kinds(folder / "many" / "1")
+    classifier(folder / "flowers" / "3")
+    return folder
+
+
+def test_it_prints_signatures_and_requests_that_work(models: Path, tmp_path: Path) -> None:
+    env = {"PETBOX_MODELS": str(models), "PETBOX_MODEL_SERVER": OF_SERVER}
+    port = free_port()
+    with started(
+        [str(CONTAINER / "serve"), "check", "--load"],
+        tmp_path / "check",
+        SAGEMAKER_BIND_TO_PORT=str(port),
+        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="many",
+        **env,
+    ) as program:
+        assert program.process.stdout
+        report = program.process.stdout.read()
+        assert program.ended()[0] == 0
+    assert report.startswith(f"port {port}: many flowers from {models} with 1 x ")
+    assert "model flowers\n\n  signature serve (tensorflow/serving/predict)\n" in report
+    assert "    input  features: float32 [N, 4]\n    output output_0: float32 [N, 3]\n" in report
+    assert "    output total: float32 []\n" in report
+    requests = COMMAND.findall(report)
+    without = [part.split()[0] for part in report.split("  signature ")[1:] if "no example" in part]
+    assert without == ["half"]
+    assert len(requests) == 10  # 8 of one model, 2 of the other
+    folders = {name: models / name for name in ("many", "flowers")}
+    with (
+        embedded_engine(tmp_path / "engine", **folders) as engine,
+        front(tmp_path / "front", engine.port, settings={"models": ["many", "flowers"]}) as served,
+    ):
+        for request in requests:
+            typed = request.replace(f"localhost:{port}", f"localhost:{served}")
+            done = subprocess.run(
+                ["bash", "-ec", typed.replace("curl ", "curl --fail-with-body --silent ", 1)],
+                capture_output=True,
+                text=True,
+                timeout=LONG,
+                check=False,
+            )
+            assert done.returncode == 0, f"{typed}\n{done.stdout}{done.stderr}"
+            assert done.stdout.startswith("{"), typed
+
+
+def test_petbox_serve_checks_too(models: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*SERVE, str(models / "flowers"), "--check", "--load"],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--data '{\"instances\": [[0.5, 0.5, 0.5, 0.5]]}'" in done.stdout
+    assert re.search(r"→ \{ \"predictions\": \[\[", done.stdout)
+
+
+def test_a_check_loads_nothing_by_default(tmp_path: Path) -> None:
+    model = empty_model(tmp_path / "model" / "1")
+    done = subprocess.run(
+        [*SERVE, str(model), "--check"], capture_output=True, text=True, timeout=LONG, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"port 8080: model from {model} with 1 x ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_check(tmp_path: Path) -> None:
+    model = corrupt(tmp_path / "1")
+    with started([*SERVE, str(model), "--check", "--load"], tmp_path / "run") as program:
+        code, errors = program.ended()
+    assert code == 1
+    assert "DATA_LOSS: Can't parse" in errors.splitlines()[-1]
+
+
+def test_a_signal_ends_the_check(tmp_path: Path) -> None:
+    engine = stand_in_engine(tmp_path / "engine")
+    os.mkfifo(engine / "load")
+    empty_model(tmp_path / "models" / "1")
+    with started(
+        [str(CONTAINER / "serve"), "check", "--load"],
+        tmp_path / "run",
+        PATH=f"{engine}:{os.environ['PATH']}",
+        PETBOX_MODELS=str(tmp_path / "models"),
+    ) as program:
+        with (engine / "load").open("w"):  # opened when the stand-in reads it
+            program.send(signal.SIGTERM)
+            assert program.ended()[0] == 128 + signal.SIGTERM
+        assert not [*program.temporary.iterdir()]
