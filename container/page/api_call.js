@@ -6,7 +6,7 @@ import {boto3, curl} from './snippets.js';
 const MAX_SHOWN = 20000; // characters; Copy copies all of them
 const FEEDBACK_MS = 2000;
 
-/* Returns the function that shows an image's request. */
+/* Returns the function that shows the request for an image or, with `json`, of the form. */
 export function api_call_panel(panel) {
     const [code, download_note, download, button] =
         ['#code', '#download-note', '#download', '#copy'].map((id) => panel.querySelector(id));
@@ -16,13 +16,14 @@ export function api_call_panel(panel) {
 
     function show(shown) {
         image = shown;
-        const {sent, sent_url, name, changes} = image.result;
+        const {sent, sent_url, name, changes, json} = image.result;
         panel.hidden = !image.result.text;
         if (panel.hidden) {
             return;
         }
         const format = panel.querySelector('input:checked').value;
-        const request = {type: sent.type, file: name, url: changes.length ? '' : image.url};
+        const url = changes.length ? '' : image.url;
+        const request = {type: sent.type, file: name, url, json};
         text = format === 'json' ? image.result.text : {curl, boto3}[format](request);
         code.textContent = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
         const in_file = image.has_file && !changes.length;

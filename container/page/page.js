@@ -9,6 +9,8 @@ import {PageError} from './errors.js';
 import {on_choose, on_drop, on_paste} from './file_inputs.js';
 import {percent} from './format.js';
 import {load_class_names} from './label_map.js';
+import {is_detector, load_metadata} from './metadata.js';
+import {model_form} from './model_form.js';
 import {MAX_SIDE, prepare} from './prepare.js';
 import {fetch_sample, predict} from './request.js';
 import {parse_detections} from './response.js';
@@ -21,10 +23,15 @@ const class_names = load_class_names();
 const show_api_call = api_call_panel(by_id('api-call'));
 let current = -1;
 let is_processing = false;
+let use_in_form; // takes files if the page shows the form, instead of images
 
 /* Adding and removing images */
 
 function add_files(files, has_file) {
+    if (use_in_form) {
+        use_in_form(files);
+        return;
+    }
     add(files.map((file) => ({title: file.name, open: async () => file, has_file})));
 }
 
@@ -202,6 +209,29 @@ function update_thumbnails() {
     show_thumbnails(by_id('thumbnails'), images, current, min_score(), select);
 }
 
+/* A model that is not a detector gets a form for its inputs instead of the viewer. */
+async function choose_view() {
+    const metadata = await load_metadata();
+    if (!metadata || is_detector(metadata) || images.length) {
+        return;
+    }
+    for (const part of document.querySelectorAll('.input, .samples, .min-score, #remove')) {
+        part.hidden = true;
+    }
+    document.body.classList.remove('empty');
+    by_id('intro').textContent = 'Send requests to the model. They go';
+    use_in_form = model_form(by_id('model-form'), metadata, show_response);
+}
+
+function show_response(result) {
+    const {status, ms, error, json} = result;
+    by_id('form-error').hidden = !error;
+    by_id('form-error').textContent = error?.message;
+    show_status(status || (error ? 'No response.' : ''));
+    show_details(by_id('details'), {ms});
+    show_api_call({has_file: Boolean(json), result});
+}
+
 /* Fades all boxes but one; -1 fades none. */
 function highlight(index) {
     by_id('boxes').classList.toggle('fade-others', index >= 0);
@@ -211,7 +241,7 @@ function highlight(index) {
 }
 
 function on_key(event) {
-    const uses_keys = event.target.closest('input, pre, dialog');
+    const uses_keys = event.target.closest('input, textarea, select, pre, dialog');
     if (uses_keys || event.altKey || event.ctrlKey || event.metaKey) {
         return;
     }
@@ -240,3 +270,4 @@ by_id('shrink').addEventListener('change', shrink_changed);
 by_id('retry').addEventListener('click', () => restart(images[current]));
 by_id('remove').addEventListener('click', remove);
 document.addEventListener('keydown', on_key);
+choose_view();

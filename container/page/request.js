@@ -51,8 +51,11 @@ async function send(url, options) {
 
 function error_message(status, text) {
     let message;
+    let hint;
     try {
-        message = String(JSON.parse(text).error || text);
+        const told = JSON.parse(text);
+        message = String(told.error || text);
+        hint = told.hint;
     } catch (e) {
         message = text.trim() || 'no error message';
     }
@@ -62,7 +65,8 @@ function error_message(status, text) {
     }
     message = message.replace(GRAPH_NODE, '');
     return `The server returned ${status}: ` +
-        (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message);
+        (message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message) +
+        (hint ? `\nHint: ${hint}` : '');
 }
 
 function sleep(seconds, signal) {

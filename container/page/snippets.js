@@ -2,16 +2,18 @@
 
 import {ROUTE} from './request.js';
 
-/* The image is read from `url` if there is one, or else from `file`. */
-export function curl({type, file, url}) {
-    const post = `curl --data-binary @${url ? '-' : shell_quote(file)} \\
+/* The body is `json`, or is read from `url`, or else from `file`. */
+export function curl({type, file, url, json}) {
+    const data = json ? `--data ${shell_quote(json)}` :
+        `--data-binary @${url ? '-' : shell_quote(file)}`;
+    const post = `curl ${data} \\
   --header 'Content-Type: ${type}' \\
   ${shell_quote(location.origin + ROUTE)}`;
     return url ? `curl --silent ${shell_quote(url)} | \\\n${post}` : post;
 }
 
-export function boto3({type, file, url}) {
-    const body = url ? `urllib.request.urlopen(${python_quote(url)}).read()` :
+export function boto3({type, file, url, json}) {
+    const body = json ? python_quote(json) : url ? `urllib.request.urlopen(${python_quote(url)}).read()` :
         `open(${python_quote(file)}, "rb").read()`;
     return `import boto3
 ${url ? 'import urllib.request\n' : ''}
