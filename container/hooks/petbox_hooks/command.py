@@ -28,15 +28,16 @@ def main() -> None:
 
 def serve(options: argparse.Namespace) -> None:
     from petbox_hooks import handlers, invocations, unix_server, watch
+    from petbox_hooks.tensorflow_serving import ModelServer
 
+    server = ModelServer(options.rest, options.grpc, options.seconds, options.threads)
     try:
-        handle = handlers.load(options.code, options.seconds)
+        handle = handlers.load(options.code, server)
     except BaseException as error:
         traceback.print_exc()
         give_up(f"{options.code}/inference.py: {handlers.describe(error, options.code)}")
-    engine = invocations.Engine(options.rest, invocations.grpc_channel(options.grpc))
     running = watch.Running(options.seconds, options.socket)
-    respond = invocations.Invocations(handle, engine, options.code, options.threads, running)
+    respond = invocations.Invocations(handle, server, options.code, options.threads, running)
     unix_server.serve(options.socket, respond)
 
 

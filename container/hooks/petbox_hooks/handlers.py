@@ -6,13 +6,12 @@ import importlib.util
 import io
 import json
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import requests
+from petbox_hooks.tensorflow_serving import ModelServer
 
 JSON = "application/json"
 
@@ -41,7 +40,7 @@ class Reply(NamedTuple):
 Handle = Callable[[io.BytesIO, Context], Reply]
 
 
-def load(code: Path, seconds: float) -> Handle:
+def load(code: Path, server: ModelServer) -> Handle:
     """Imports code/inference.py with code/ and code/lib/ on sys.path."""
     sys.path[:0] = [str(folder) for folder in (code / "lib", code) if folder.is_dir()]
     spec = importlib.util.spec_from_file_location("inference", code / "inference.py")
@@ -54,24 +53,21 @@ def load(code: Path, seconds: float) -> Handle:
     after = getattr(module, "output_handler", None)
     if not before and not after:
         raise AttributeError("it defines neither handler nor input_handler or output_handler")
-    return _around_the_model(before, after, seconds)
+    return _around_the_model(before, after, server)
 
 
-def _around_the_model(before: Any, after: Any, seconds: float) -> Handle:
-    sessions = threading.local()  # a session keeps its connection, and is not made for threads
-
+def _around_the_model(before: Any, after: Any, server: ModelServer) -> Handle:
     def handle(data: io.BytesIO, context: Context) -> Reply:
-        if not hasattr(sessions, "own"):
-            sessions.own = requests.Session()
-            sessions.own.trust_env = False  # no proxy for the model server
         processed = before(data, context) if before else data.read()
         if isinstance(processed, (dict, list)):
             processed = json.dumps(processed)
+        if isinstance(processed, str):
+            processed = processed.encode()
         try:
-            response = sessions.own.post(context.rest_uri, data=processed, timeout=seconds)
-        except requests.Timeout:
-            return failed(504, f"the model server did not respond within {seconds} s")
-        except requests.ConnectionError:
+            response = server.post(context.rest_uri, processed)
+        except TimeoutError:
+            return failed(504, f"the model server did not respond within {server.seconds} s")
+        except ConnectionError:
             return failed(502, "the model server is not running; check GET /ping")
         if after:
             return _reply(after(response, context), context)

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from petbox_hooks import handlers
 from petbox_hooks.handlers import JSON, Context, Handle, Reply
+from petbox_hooks.tensorflow_serving import ModelServer
 from petbox_hooks.watch import Running
 
 # The gateway has validated the attributes, and sends the model server's path.
 PATH = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?:(?P<method>\w+)")
 
 
-class Engine(NamedTuple):
-    """A model server."""
-
-    rest: str  # HOST:PORT
-    channel: Any  # for gRPC
-
-
-def grpc_channel(socket: str) -> Any:
-    """To the model server's socket, which is the only place where it speaks gRPC; or None."""
-    if importlib.util.find_spec("grpc") is None:
-        return None
-    import grpc
-
-    return grpc.insecure_channel(f"unix:{socket}")
-
-
 class Invocations:
     """Called with each request; at most `threads` are in the user's code at the same time."""
 
     def __init__(
-        self, handle: Handle, engine: Engine, code: Path, threads: int, running: Running
+        self, handle: Handle, server: ModelServer, code: Path, threads: int, running: Running
     ) -> None:
-        self.handle, self.engine, self.code, self.running = handle, engine, code, running
+        self.handle, self.server, self.code, self.running = handle, server, code, running
         self.slots = threading.BoundedSemaphore(threads)
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
@@ -62,9 +45,9 @@ class Invocations:
             model_name=asked["name"],
             model_version=asked["version"],
             method=asked["method"],
-            rest_uri=f"http://{self.engine.rest}{path}",
+            rest_uri=f"http://{self.server.address}{path}",
             grpc_port=None,
-            channel=self.engine.channel,
+            channel=self.server.channel,
             custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
             request_content_type=headers.get("content-type") or JSON,
             accept_header=headers.get("accept") or JSON,

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from http.client import responses
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +37,8 @@ def _converse(connection: socket.socket, respond: Respond) -> None:
             body = stream.read(int(headers.get("content-length", 0)))
             status, kind, content = respond(method, target, headers, body)
             kind = " ".join(kind.split())
-            reply = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}"
+            line = f"HTTP/1.1 {status} {responses.get(status, '')}"
+            reply = f"{line}\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}"
             connection.sendall(f"{reply}\r\n\r\n".encode("latin-1", "replace") + content)
 
 
