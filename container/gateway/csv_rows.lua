@@ -66,8 +66,8 @@ function Rows:write_cell(at, column)
         self:write_string(self.p, first, last, is_quoted)
         return ending, next_at
     end
-    local text = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted)
-    local value, why = cells.value(text, one.dtype)
+    local text, value, why = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted), nil, "is too long"
+    if last - first <= LONGEST then value, why = cells.value(text, one.dtype) end
     if not value then
         self.why = cells.wrong(where, column, text, why, one.name, one.dtype)
         return nil

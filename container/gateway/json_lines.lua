@@ -18,6 +18,7 @@ local byte, find, sub = string.byte, string.find, string.sub
 local M = {}
 local MOST, MOST_OF_CSV = 50000, 1000000 -- records
 local GROUP_RECORDS, GROUP_BYTES = 256, 1000000
+local PAUSE_EVERY = 10000000 -- bytes, so that other requests are handled in between
 local FATAL = {[404] = true, [502] = true, [503] = true, [504] = true, [507] = true} -- no record causes these
 local HEAD, TAIL = '{"instances":[', "]}"
 local NOT_JSON = 'line %d is not JSON; send one record per line: {"b64": "..."}, a base64 string, or ' ..
@@ -26,8 +27,11 @@ local NOT_JSON = 'line %d is not JSON; send one record per line: {"b64": "..."},
 -- Fails if there is none, or more than `most`.
 local function count_lines(p, stop, most)
     local lines = stop > 0 and p[stop - 1] ~= 10 and 1 or 0
-    for at = 0, stop - 1 do
-        if p[at] == 10 then lines = lines + 1 end
+    for first = 0, stop - 1, PAUSE_EVERY do
+        for at = first, math.min(first + PAUSE_EVERY, stop) - 1 do
+            if p[at] == 10 then lines = lines + 1 end
+        end
+        if first > 0 then ngx.sleep(0.001) end
     end
     if lines == 0 then
         return responses.fail(400, "the body has no records; send one line per record")
