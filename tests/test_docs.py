@@ -253,7 +253,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_what_a_page_says_to_type_works(page: Path, request: pytest.FixtureRequest) -> None:
     server = ""
     for block in blocks(page):
-        if block.language == "python" and name(page) not in PYTHON_ELSEWHERE:
+        makes_model = "import keras" in block.text  # for the commands that follow
+        if block.language == "python" and (makes_model or name(page) not in PYTHON_ELSEWHERE):
             request.getfixturevalue("reader").python(block.text)
         if block.language != "console":
             continue
