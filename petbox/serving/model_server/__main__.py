@@ -11,6 +11,7 @@ it exits with 255, as the original does.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -145,6 +146,9 @@ def _loader(flags: Flags) -> Load:
     from petbox.serving.model_server.model import load as load_graph
     from petbox.serving.model_server.warmup import warm_up
 
+    # TensorFlow's modules stay; without them a collection takes 0.02 s instead of 0.2 s, in which
+    # no request is handled.
+    gc.freeze()
     threads = flags.tensorflow_session_parallelism
     options = SessionOptions(
         timeout_ms=flags.rest_api_timeout_in_ms,

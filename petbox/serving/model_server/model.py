@@ -58,6 +58,8 @@ def load(name: str, version: int, folder: Path, options: SessionOptions) -> Mode
     config = tf.compat.v1.ConfigProto(
         inter_op_parallelism_threads=options.inter_op_threads,
         intra_op_parallelism_threads=options.intra_op_threads,
+        # So that the warm-up of another model does not hold all threads.
+        use_per_session_threads=True,
     )
     # TensorFlow's threads would spin for a while before they sleep, and slow down the Python
     # thread that writes the response.
