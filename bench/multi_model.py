@@ -2,9 +2,9 @@
 
     python bench/multi_model.py [--models 50]
 
-The demo's detector (model/toy) is loaded, asked and unloaded again and again, while one connection
-asks another copy of it that stays. The model server is tensorflow_model_server if it is on PATH,
-else the embedded one. Client, gateway and model server share the machine.
+The demo's detector (model/toy) is loaded, asked and unloaded again and again, while a client asks
+another copy of it, which stays, some 15 times a second. The model server is tensorflow_model_server
+if it is on PATH, else the embedded one. Client, gateway and model server share the machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from petbox.serving import requirements
 from petbox.serving.http_client import Address, NoResponse, Response, request
 
 SERVE = Path(__file__).resolve().parents[1] / "container" / "serve"
-QUIET_SECONDS = 20.0
+QUIET_SECONDS = 30.0
+PAUSE = 0.05  # seconds between two requests
 LOADED, UNLOADED = "4", "2"  # seconds
 
 
@@ -73,7 +74,7 @@ def _is_engine(pid: int) -> bool:
 
 
 def ask(at: Address, method: str, path: str, body: bytes = b"", status: int = 200) -> Response:
-    found = request(at, method, path, {"Content-Type": "application/json"}, body, seconds=600)
+    found = request(at, method, path, body, {"Content-Type": "application/json"}, seconds=600)
     assert found.status == status, f"{method} {path}: {found.status} {found.body!r}"
     return found
 
@@ -96,7 +97,7 @@ class Asker:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE):
             begin = time.perf_counter()
             ask(self._at, "POST", "/models/stays/invoke", self._body)
             self.taken.append(time.perf_counter() - begin)

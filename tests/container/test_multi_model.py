@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from support import soak
 from support.multi_model import ASKED, Endpoint, children, multi_model_endpoint
 from support.saved_models import adder, corrupt
 from support.serving import LONG, empty_model, free_port, front, stand_in_engine
 from support.serving_image import until
 
 LINES = "application/jsonlines"
-SOAK = int(os.environ.get("PETBOX_TEST_MODELS", "4"))  # `make soak` loads 50
+MODELS = soak.count(5, 50)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,7 @@ def test_unloading_waits_for_requests_in_flight(endpoint: Endpoint, tmp_path: Pa
     assert over == ["request", "unloading"]
 
 
+@pytest.mark.soak
 def test_models_come_and_go_and_no_request_to_another_is_lost(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
@@ -189,7 +191,7 @@ def test_models_come_and_go_and_no_request_to_another_is_lost(
     try:
         with ThreadPoolExecutor() as pool:
             unloaded = []
-            for number in range(SOAK):
+            for number in range(MODELS):
                 endpoint.loaded(f"model {number}", tmp_path / "other")
                 assert endpoint.invoke(f"model {number}").json() == {"predictions": [3.0]}
                 unloaded.append(pool.submit(endpoint.unload, f"model {number}"))
@@ -200,7 +202,7 @@ def test_models_come_and_go_and_no_request_to_another_is_lost(
         thread.join()
     assert statuses == {200}
     assert endpoint.names() == ["stays"]
-    assert max(resident[SOAK // 5 :]) <= 1.1 * resident[SOAK // 5], resident
+    assert max(resident[MODELS // 5 :]) <= 1.1 * resident[MODELS // 5], resident
     assert endpoint.unload("stays") == 200
 
 
