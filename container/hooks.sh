@@ -19,6 +19,8 @@ find_code() {
             "HOOKS=1, or set PETBOX_HOOKS=false to serve the model without it"
         exit 1
     fi
+    # Each request has a thread at its model server, even if all go to the same one.
+    ((in_flight >= hook_processes * hook_threads)) || in_flight=$((hook_processes * hook_threads))
     "$python" -B "$here/hooks/run.py" check "$code" 2> >(sed 's/^hooks/serve/' >&2) || exit 1
 }
 

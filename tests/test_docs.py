@@ -450,14 +450,15 @@ def is_said(line: str) -> bool:
 def sentences() -> tuple[str, ...]:
     """What the sources may print, with … for what is filled in."""
     found: list[str] = []
-    for path in sorted((CHECKOUT / "petbox").glob("**/*.py")):
+    container = CHECKOUT / "container"
+    ours = [*(CHECKOUT / "petbox").glob("**/*.py"), *container.glob("hooks/**/*.py")]
+    for path in sorted(ours):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [one.value if isinstance(one, ast.Constant) else "…" for one in node.values]
                 found.append("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
-    container = CHECKOUT / "container"
     for path in sorted([*container.iterdir(), *(container / "gateway").iterdir()]):
         if path.suffix in (".lua", ".sh", ".conf") or path.name == "serve":
             text = re.sub(r"""['"] \.\.\s+['"]""", "", path.read_text())

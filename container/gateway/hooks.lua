@@ -53,8 +53,9 @@ function M.states()
     end
     for i, thread in ipairs(threads) do
         local reply = select(2, assert(ngx.thread.wait(thread)))
-        states[i] = {up = reply.status == 200, why = reply.status == 504 and "does not respond" or
-            "is not running, or still imports inference.py; see its log"}
+        local why = reply.status == 504 and "hook process %d does not respond" or
+            "hook process %d is not running, or still imports inference.py; see its log"
+        states[i] = {up = reply.status == 200, why = why:format(i)}
     end
     return states
 end

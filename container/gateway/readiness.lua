@@ -74,8 +74,8 @@ function M.ping()
             return responses.fail(503, which .. one.why)
         end
     end
-    for i, one in ipairs(hooks.states()) do
-        if not one.up then return responses.fail(503, ("hook process %d %s"):format(i, one.why)) end
+    for _, process in ipairs(hooks.states()) do
+        if not process.up then return responses.fail(503, process.why) end
     end
     for _, name in ipairs(settings.models) do hints.prepare("/v1/models/" .. name) end
     return ngx.exit(ngx.HTTP_OK)

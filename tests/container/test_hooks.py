@@ -200,7 +200,7 @@ def test_missing_packages_are_named_together_before_anything_starts(tmp_path: Pa
     last = fails(tmp_path, "def handler(data, context): ...")
     named = f"serve: {tmp_path}/model/code: Not_A.Package is not installed; requests is "
     assert last.startswith(named)
-    assert ", not ==0.1; install them when the image is built" in last
+    assert f", not ==0.1; install what is missing for {sys.executable}, in an image " in last
 
 
 def test_without_python_the_start_names_the_build_argument(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_packages_that_are_not_in_it_are_named(
     engine: Engine, hooks_image: str, tmp_path: Path
 ) -> None:
     last = refused(engine, hooks_image, tmp_path, "scipy\npetbox-test-tiny==2.0\n")
-    wanted = "scipy is not installed; petbox-test-tiny is 1.5, not ==2.0; install them when "
+    wanted = "scipy is not installed; petbox-test-tiny is 1.5, not ==2.0; install what is missing "
     assert last.startswith(f"serve: /opt/ml/model/code: {wanted}")
 
 

@@ -144,6 +144,23 @@ def test_another_base_has_another_tag(push: Push, aws: Aws) -> None:
     assert first and second and first != second, runs
 
 
+def test_an_image_with_code_has_another_tag_whenever_the_code_changes(
+    push: Push, checkout: Path
+) -> None:
+    code = checkout / "model" / "adder" / "code"
+    code.mkdir()
+    try:
+        tags = []
+        for source in ("x = 1", "x = 2"):
+            (code / "inference.py").write_text(source)
+            said = push("--model", "model/adder", "--hooks", "--dry-run").stderr
+            assert "with Python for its code" in said
+            tags += re.findall(r"-adder-7-[0-9a-f]{8}-hooks$", said, re.MULTILINE)
+    finally:
+        shutil.rmtree(code)
+    assert len(set(tags)) == 2, tags
+
+
 def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     push: Push,
     aws: Aws,

@@ -59,6 +59,18 @@ def nothing_is_left(program: Program, port: int, engine_port: int) -> bool:
 # Starting
 
 
+def test_a_models_code_runs_with_our_own_python(tmp_path: Path) -> None:
+    model = empty_model(tmp_path / "model" / "1").parent
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text(
+        "import requests\ndef handler(data, context):\n"
+        "    return requests.post(context.rest_uri, data.read()).json()['path']\n"
+    )
+    with serving(tmp_path, model) as (program, port):
+        assert program.line() == f"http://localhost:{port}/"
+        assert post(port, b"{}", "application/json").text == "/v1/models/model:predict"
+
+
 def test_the_address_is_all_there_is_on_stdout(tmp_path: Path) -> None:
     with serving(tmp_path) as (program, port):
         assert program.line() == f"http://localhost:{port}/"

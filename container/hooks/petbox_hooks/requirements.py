@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-ADVICE = "install them when the image is built, with --build-arg HOOKS=1"
+ADVICE = f"install what is missing for {sys.executable}, in an image with --build-arg HOOKS=1"
 
 
 def problems(code: Path) -> list[str]:
