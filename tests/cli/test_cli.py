@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,17 +72,6 @@ def test_a_command_that_is_not_finished_prints_its_help(words: tuple[str, ...]) 
     bare, with_flag = petbox(*words), petbox(*words, "--help")
     assert (bare.returncode, bare.stdout, bare.stderr) == (0, with_flag.stdout, b"")
     assert b"examples:" in bare.stdout
-
-
-def timed(*command: str) -> float:
-    start = time.perf_counter()
-    assert petbox(command=command).returncode == 0
-    return time.perf_counter() - start
-
-
-def test_help_is_instant() -> None:
-    python = min(timed(sys.executable, "-c", "pass") for _ in range(5))
-    assert min(timed(*MODULE, "--help") for _ in range(5)) - python <= 0.2
 
 
 RUN = ("--run", "runs/toy", "--out", "model/toy")
