@@ -1,5 +1,5 @@
--- For `serve check --load`: describes each loaded model in the file `report`, with an example request for
--- each signature that has been sent to the model.
+-- For `serve check --load`: describes each loaded model in the file `report`, with an example request
+-- for each signature, which has been sent to the model.
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
@@ -12,8 +12,8 @@ local M = {}
 local LONGEST = 2000 -- bytes of a body that is shown as it is
 local SHOWN = 300 -- bytes of a response
 -- Builds a large body: t(0.5, 224, 224, 3) is a list of lists of lists.
-local PYTHON = "import json; t = lambda value, n, *rest: [t(value, *rest) if rest else value for _ in range(n)]; " ..
-    "print(json.dumps(%s))"
+local PYTHON = "import json; t = lambda value, n, *rest: [t(value, *rest) if rest else value " ..
+    "for _ in range(n)]; print(json.dumps(%s))"
 
 local function shell_quoted(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
@@ -39,15 +39,17 @@ local function example(model, name, signature)
         reply = engines.exchange(engines.all[1], "/v1/models/" .. model .. ":predict", 5,
             settings.engine_seconds, {try.body}, #try.body)
         if reply.status == 200 then
-            return ("\n    %s\n    → %s\n"):format(curl(model, name, signature, try), on_one_line(reply.body))
+            return ("\n    %s\n    → %s\n"):format(curl(model, name, signature, try),
+                on_one_line(reply.body))
         end
     end
     if not reply then
         return "\n    no example: an input is too large for one, or JSON has no values of its dtype\n"
     end
     local told = cjson.decode(reply.body or "")
-    return ("\n    no example: the model rejected each that was tried, the last one with %d: %s\n"):format(
-        reply.status, on_one_line(told and told.error or reply.body or reply.why))
+    local why = on_one_line(told and told.error or reply.body or reply.why)
+    return ("\n    no example: the model rejected each that was tried, the last one with %d: %s\n")
+        :format(reply.status, why)
 end
 
 local function describe(model, out)

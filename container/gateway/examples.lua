@@ -8,8 +8,8 @@ local MOST = 300000 -- values of a tensor
 local SIDES = {8, 64, 224} -- for unknown dimensions other than the first, which is 1
 
 -- A PNG file of 2 x 2 pixels, and a tf.Example without features.
-local IMAGE = '{"b64": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGNgYGioZ2hgYKhvqK9vAAAV+gP9' ..
-    'ymqPPgAAAABJRU5ErkJggg=="}'
+local IMAGE = '{"b64": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGNgYGioZ2hgYK' ..
+    'hvqK9vAAAV+gP9ymqPPgAAAABJRU5ErkJggg=="}'
 local EXAMPLE = '{"b64": ""}'
 local TEXT = '"some text"'
 
@@ -56,7 +56,8 @@ function M.input(signature, name, try, first, as_python)
     elseif dtype == "string" then
         value = try and try.string or is_image(signature, name) and IMAGE or TEXT
     end
-    return value and tensor(value, input.shape or {-1}, first or 1, try and try.side or SIDES[1], as_python)
+    local side = try and try.side or SIDES[1]
+    return value and tensor(value, input.shape or {-1}, first or 1, side, as_python)
 end
 
 -- Most clients send rows, but TensorFlow Serving has rows only if the first dimension of each tensor is
@@ -72,7 +73,8 @@ end
 
 -- The body of a predict request, as JSON or as a Python expression; nil if an input has no example.
 function M.body(name, signature, try, as_python)
-    local rows, names, inputs = has_rows(signature), signature_text.names(signature.inputs), {}
+    local rows = has_rows(signature) and not (try and try.in_columns)
+    local names, inputs = signature_text.names(signature.inputs), {}
     for i, input in ipairs(names) do
         local example = M.input(signature, input, try, rows and 2 or 1, as_python)
         if not example then return nil end
@@ -87,16 +89,17 @@ end
 -- dimension must be. Each is a body, and the argument of the functions above that makes it.
 function M.tries(name, signature)
     local tries, seen = {}, {}
-    for _, side in ipairs(SIDES) do
-        for _, string in ipairs {false, TEXT, IMAGE, EXAMPLE} do
-            local try = {side = side, string = string}
-            local body = M.body(name, signature, try)
-            if body and not seen[body] then
-                seen[body], try.body = true, body
-                tries[#tries + 1] = try
-            end
+    local function add(try)
+        local body = M.body(name, signature, try)
+        if body and not seen[body] then
+            seen[body], try.body = true, body
+            tries[#tries + 1] = try
         end
     end
+    for _, side in ipairs(SIDES) do
+        for _, string in ipairs {false, TEXT, IMAGE, EXAMPLE} do add {side = side, string = string} end
+    end
+    add {in_columns = true} -- some models have other numbers of rows in their outputs
     return tries
 end
 

@@ -1,4 +1,4 @@
--- Errors of TensorFlow Serving about a signature or an input: the gateway adds the valid names, as a second
+-- Errors of TensorFlow Serving about a signature or an input: the gateway adds what is valid, as a second
 -- key beside `error`. A response on its way cannot wait for the signatures, so they are read before: when
 -- the model is ready, or after the first such error.
 
@@ -13,6 +13,7 @@ local MOST = 10000 -- bytes of an error
 local ABOUT_SIGNATURES = {"not found in signature def", "No signature was found with the name"}
 local ABOUT_INPUTS = {"does not have named input", "Missing named input", "keys must be equal to",
     "required as per tensorinfo_map", "size does not match signature", "of expected type"}
+local IN_GRAPH = {"{{node ", "{{function_node "} -- often a wrong shape, which only the graph checks
 
 local function mentions(message, phrases)
     for _, phrase in ipairs(phrases) do
@@ -27,14 +28,23 @@ local function signature_name()
     return body:sub(1, 1000):match(pattern) or body:sub(-1000):match(pattern) or "serving_default"
 end
 
+local function takes_numbers(signature)
+    for _, input in pairs(signature.inputs) do
+        if input.dtype ~= "DT_STRING" then return true end
+    end
+    return false
+end
+
 local function hint(message, signatures, is_image)
     if mentions(message, ABOUT_SIGNATURES) then
         return "the model has these signatures: " ..
             table.concat(signature_text.names(signatures), ", ")
     end
     local name = is_image and "serving_default" or signature_name()
-    return signatures[name] and ("%sthe signature %s takes %s"):format(
-        is_image and "send application/json; " or "", name, signature_text.inputs(signatures[name]))
+    local signature = signatures[name]
+    if not signature or mentions(message, IN_GRAPH) and not takes_numbers(signature) then return nil end
+    return ("%sthe signature %s takes %s"):format(
+        is_image and "send application/json; " or "", name, signature_text.inputs(signature))
 end
 
 local function read(_, path) models.signatures(path) end
@@ -44,14 +54,16 @@ function M.prepare(path)
     if not models.known(path) then ngx.timer.at(0, read, path) end
 end
 
--- The body of a 400, with the hint if it is about a name.
+-- The body of a 400, with the hint if it has one.
 local function with_hint(body, request)
     local told = #body <= MOST and cjson.decode(body)
     local message = type(told) == "table" and tostring(told.error) or ""
-    if not mentions(message, ABOUT_SIGNATURES) and not mentions(message, ABOUT_INPUTS) then return body end
+    local about_name = mentions(message, ABOUT_SIGNATURES) or mentions(message, ABOUT_INPUTS)
+    if not about_name and not mentions(message, IN_GRAPH) then return body end
     local signatures = models.known(request.path)
-    ngx.timer.at(0, read, request.path) -- again, since a newer version may have others
-    local more = signatures and hint(message, signatures, request.format == "picture" or request.format == "builtin")
+    if about_name then ngx.timer.at(0, read, request.path) end -- a newer version may have others
+    local is_image = request.format == "picture" or request.format == "builtin"
+    local more = signatures and hint(message, signatures, is_image)
     return more and body:gsub("%s*}%s*$", function()
         return ',\n    "hint": ' .. text.quoted(more) .. "\n}"
     end) or body

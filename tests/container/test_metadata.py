@@ -149,6 +149,10 @@ def test_it_is_disabled_by_default(engine: int, tmp_path: Path) -> None:
             "the signature pair takes a (float32 [N]), b (int64 [N])",
         ),
         ({"instances": [{"c": [1, 2]}]}, "the signature serving_default takes x (float32 [N, 2])"),
+        (
+            {"signature_name": "ragged", "inputs": {"values": [1.0], "row_splits": [1, 2]}},
+            "the signature ragged takes row_splits (int64 [N]), values (float32 [N])",
+        ),
         ({"instances": ["text"]}, "the signature serving_default takes x (float32 [N, 2])"),
     ],
 )
@@ -164,7 +168,14 @@ def test_an_error_about_a_name_lists_the_valid_ones(
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[", '{"instances": []}', '{"instances": [[1, 2, 3]], "a": 1']
+    "text",
+    [
+        '{"signature_name": "files", "instances": [{"b64": "AAAA"}]}',
+        "{}",
+        "[",
+        '{"instances": []}',
+        '{"instances": [[1, 2, 3]], "a": 1',
+    ],
 )
 def test_other_errors_are_the_model_servers_byte_for_byte(
     port: int, engine: int, text: str
