@@ -76,8 +76,9 @@ read_environment() {
     number drain_seconds PETBOX_DRAIN_SECONDS 25 1 25 # 25 is nginx.conf's limit
     text strings PETBOX_STRINGS auto 'images|text' "give images or text"
     switch page PETBOX_PAGE
-    ((!page || !multi_model)) || reject PETBOX_PAGE "the page needs a model; remove it, or SAGEMAKER_MULTI_MODEL"
     switch metadata PETBOX_METADATA "$page" # the page shows it
+    ((!multi_model || !page && !metadata)) || reject SAGEMAKER_MULTI_MODEL \
+        "the page and /metadata need a model; remove it, or PETBOX_PAGE and PETBOX_METADATA"
     ((!metadata || !multi_model)) || reject PETBOX_METADATA "there is no model at the start; remove it"
     text namespace PETBOX_METRICS_NAMESPACE '' '[A-Za-z0-9./_#:-]{1,255}' \
         "give at most 255 letters, digits and . / _ # : -"

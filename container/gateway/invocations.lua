@@ -50,6 +50,7 @@ end
 
 function M.respond()
     responses.require_method "POST"
+    multi_model.check_url()
     if hooks.exist then return hooks.respond() end
     local request, v = requests.begin(), ngx.var
     if request.trace_id then ngx.header.traceparent = v.http_traceparent end

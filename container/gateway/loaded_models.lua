@@ -3,6 +3,7 @@
 
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local hints = require "gateway.hints"
 local metadata = require "gateway.models"
 local settings = require "settings"
 
@@ -186,6 +187,7 @@ function M.load(name, url)
     if ok and not status then
         model.state = "loaded"
         save()
+        hints.prepare(model.path)
         return nil
     end
     forget(model, model.path)

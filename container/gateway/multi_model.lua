@@ -101,15 +101,21 @@ function M.model()
     return responses.send(200, "application/json", "{}")
 end
 
--- The path, at a model server, of the model in the URL of an invocation; nil if the URL has none, since
--- there are no models to choose from. The model is not unloaded before the request is over.
-function M.path_of(request)
-    local name = name_in_url()
-    if not settings.multi_model then return name and require_multi_model() or nil end
-    if not name then
-        return responses.fail(404, responses.path() ..
+-- Rejects invocations whose URL names a model on an endpoint of one, or none on a multi-model endpoint.
+function M.check_url()
+    local has_name = name_in_url() ~= nil
+    if has_name then require_multi_model() end
+    if settings.multi_model and not has_name then
+        responses.fail(404, responses.path() ..
             ": this endpoint has several models; use POST /models/NAME/invoke")
     end
+end
+
+-- The path, at a model server, of the model in the URL of an invocation; nil on an endpoint of one model.
+-- The model is not unloaded before the request is over.
+function M.path_of(request)
+    if not settings.multi_model then return nil end
+    local name = name_in_url()
     local model = loaded_models.get(name) or not_loaded(name)
     request.model, model.busy = model, model.busy + 1
     return model.path

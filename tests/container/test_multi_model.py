@@ -90,7 +90,11 @@ def test_models_of_every_layout_are_loaded_at_the_same_time(
         '{"predictions": [4.0]}',
         '{"predictions": [5.0]}',
     ]
-    assert endpoint.invoke("bare", b"x", "text/plain").status_code == 415
+    assert endpoint.invoke("bare", b"x", "text/xml").status_code == 415
+    assert endpoint.invoke("bare", b"1\n2\n", "text/csv").json() == {"predictions": [2.0, 3.0]}
+    unknown = endpoint.invoke("bare", b'{"signature_name": "no", "instances": [1]}')
+    assert unknown.status_code == 400
+    assert "classify, serving_default, slow" in unknown.json()["hint"]
     classify = endpoint.invoke(
         "bare",
         b'{"signature_name": "classify", "examples": [{"x": 1.0}]}',

@@ -399,6 +399,20 @@ def test_a_bad_value_is_refused_by_name(
     assert what in line
 
 
+@pytest.mark.parametrize("name", ["PETBOX_PAGE", "PETBOX_METADATA"])
+def test_many_models_have_no_page_and_no_metadata(tmp_path: Path, name: str) -> None:
+    with serving(tmp_path, "check", SAGEMAKER_MULTI_MODEL="true", **{name: "true"}) as serve:
+        code, errors = serve.ended()
+    assert (code, "the page and /metadata need a model" in errors) == (1, True)
+
+
+def test_a_check_of_many_models_needs_none(tmp_path: Path) -> None:
+    with serving(tmp_path, "check", SAGEMAKER_MULTI_MODEL="true") as serve:
+        assert serve.ended() == (0, "")
+        said = serve.requests.read_text()
+        assert said.startswith(f"port {serve.port}: models from POST /models with 1 x ")
+
+
 def test_all_bad_values_are_named_at_once(tmp_path: Path, baked: Path) -> None:
     env = {"PETBOX_PAGE": "yes", "PETBOX_WAIT_SECONDS": "-1", "SAGEMAKER_BATCH": "no"}
     with serving(tmp_path, **env) as serve:
