@@ -6,8 +6,9 @@ local json_text = require "gateway.json_text"
 local OWN = {instances = true, inputs = true, examples = true, signature_name = true}
 local SCALARS = '^[-"%dtfN]'
 
--- What TensorFlow Serving's request has before and after it, and where it begins. nil for TensorFlow
--- Serving's own request, and for a text that is not JSON, which TensorFlow Serving rejects.
+-- What TensorFlow Serving's request has before and after it, and where it begins. nil for
+-- TensorFlow Serving's own request, and for a text that is not JSON, which TensorFlow Serving
+-- rejects.
 return function(p, stop)
     local at = json_text.start(p, stop)
     if at == stop then return nil end

@@ -1,5 +1,6 @@
 -- The cells of CSV as JSON, by the type of the input.
 
+local signature_text = require "gateway.signature_text"
 local text = require "gateway.text"
 
 local M = {}
@@ -32,13 +33,15 @@ end
 local function float(cell)
     local sign, digits, fraction, exponent, point = parts(cell)
     if sign then
-        local number = sign .. digits .. (point == "" and "" or "." .. (fraction:match ".+" or "0")) .. exponent
+        local number = sign .. digits .. point .. (point ~= "" and fraction == "" and "0" or fraction) ..
+            exponent
         if math.abs(tonumber(number)) < math.huge then return number end
         return nil, "is too large"
     end
     local word_sign, word = cell:lower():match "^([+-]?)(%a+)$"
     word = WORDS[word]
-    return word and (word_sign == "-" and word ~= "NaN" and "-" or "") .. word, not word and "is not a number"
+    if not word then return nil, "is not a number" end
+    return (word_sign == "-" and word ~= "NaN" and "-" or "") .. word
 end
 
 local function int(cell, dtype)
@@ -74,7 +77,7 @@ function M.is_number(cell) return M.value(cell, "DT_FLOAT") or BOOLS[cell:lower(
 function M.wrong(line, column, cell, why, name, dtype)
     local shown = text.quoted(#cell > 40 and cell:sub(1, 40) .. "..." or cell)
     return ("line %d, column %d: %s %s; the input %s takes %s"):format(line, column, shown, why, name,
-        dtype:sub(4):lower())
+        signature_text.dtype {dtype = dtype})
 end
 
 return M

@@ -1,18 +1,11 @@
--- What the columns of CSV are to a model: the text that JSON has around each cell, by its signature.
+-- What the columns of CSV are to a model: the text that JSON has around each cell, by its
+-- signature.
 
 local cells = require "gateway.cells"
+local signature_text = require "gateway.signature_text"
 local text = require "gateway.text"
 
 local M = {}
-
--- The names of the inputs in order, and a sentence that lists them.
-local function names_of(inputs)
-    local names, described = {}, {}
-    for name in pairs(inputs) do names[#names + 1] = name end
-    table.sort(names)
-    for i, name in ipairs(names) do described[i] = name .. " (" .. inputs[name].dtype:sub(4):lower() .. ")" end
-    return names, table.concat(described, ", ")
-end
 
 -- Whether the first row is a header: Content-Type says so, or it looks like one.
 local function is_header(row, inputs, names)
@@ -37,7 +30,8 @@ local function is_header(row, inputs, names)
     return filled
 end
 
--- Brackets for the sizes of one instance, without the batch: what opens before and closes after each cell.
+-- Brackets for the sizes of one instance, without the batch: what opens before and closes after
+-- each cell.
 local function brackets(sizes, columns)
     local opened, closed, inner = {}, {}, 1
     for i = 1, columns do opened[i], closed[i] = "", "" end
@@ -50,7 +44,8 @@ local function brackets(sizes, columns)
 end
 
 -- The sizes of an instance of this input that a row of so many cells gives.
-local function sizes_of(name, shape, columns, line)
+local function sizes_of(name, input, columns, line)
+    local shape = input.shape
     if not shape or #shape == 0 then return columns > 1 and {columns} or {} end
     local sizes, product, open = {}, 1, nil
     for i = 2, #shape do
@@ -60,19 +55,19 @@ local function sizes_of(name, shape, columns, line)
     if open == 0 or product == 0 then return {columns} end
     if open then sizes[open] = math.floor(columns / product) end
     if product * (open and sizes[open] or 1) ~= columns then
-        return nil, ("line %d has %d column%s; the input %s has the shape [%s], so that a row has %s%d")
-            :format(line, columns, columns == 1 and "" or "s", name, table.concat(shape, ","),
-                open and "a multiple of " or "", product)
+        return nil, ("line %d has %d column%s; the input %s takes %s, so that a row has %s%d"):format(
+            line, columns, columns == 1 and "" or "s", name, signature_text.tensor(input),
+            open and "a multiple of " or "", product)
     end
     return sizes
 end
 
--- `row` are the cells of the first row, in this line. Returns whether it is a header, and the columns: for
--- each its name, its type and what is written before its cell; and what is written after a row. Or nil
--- and why.
+-- `row` are the cells of the first row, in this line. Returns whether it is a header, and the
+-- columns: for each its name, its type and what is written before its cell; and what is written
+-- after a row. Or nil and why.
 function M.of(signature, row, line, takes_images)
     local inputs = signature.inputs
-    local names, described = names_of(inputs)
+    local names, described = signature_text.names(inputs), signature_text.inputs(signature)
     local header, why = is_header(row, inputs, names)
     if header == nil then return nil, why end
     for _, name in ipairs(names) do
@@ -90,7 +85,7 @@ function M.of(signature, row, line, takes_images)
         after = (is_image and "}" or "") .. closed .. ","
     end
     if #names == 1 then
-        local sizes, wrong = sizes_of(names[1], inputs[names[1]].shape, #row, line)
+        local sizes, wrong = sizes_of(names[1], inputs[names[1]], #row, line)
         if not sizes then return nil, wrong end
         local opened, closed = brackets(sizes, #row)
         for i = 1, #row do add(names[1], "", opened[i], closed[i]) end
@@ -102,8 +97,8 @@ function M.of(signature, row, line, takes_images)
     end
     for _, name in ipairs(names) do
         if not given[name] or #row ~= #names then
-            return nil, ("the model has several inputs: %s; the first line must be a header with these " ..
-                "names"):format(described)
+            return nil, ("the model has several inputs: %s; the first line must be a header with " ..
+                "these names"):format(described)
         end
     end
     for i, name in ipairs(row) do

@@ -1,5 +1,5 @@
--- text/csv, by RFC 4180, as the instances of a predict request. A cell that is valid JSON is copied as
--- it is; only others are looked at.
+-- text/csv, by RFC 4180, as the instances of a predict request. A cell that is valid JSON is copied
+-- as it is; only others are looked at.
 
 local cells = require "gateway.cells"
 local csv_columns = require "gateway.csv_columns"
@@ -16,8 +16,8 @@ local ODD, AT_COMMA, AT_LINE_END, AT_CR, FIRST = number_table.ODD, number_table.
     number_table.AT_LINE_END, number_table.AT_CR, number_table.FIRST
 local PAUSE_EVERY = 5000 -- cells that are read singly, so that other requests are handled in between
 
--- The cell at this position: where its text begins and ends, whether it is quoted, what comes after it
--- and where, and how many line ends it has. Or nil and why.
+-- The cell at this position: where its text begins and ends, whether it is quoted, what comes after
+-- it and where, and how many line ends it has. Or nil and why.
 local function find_cell(p, at, stop)
     local first, lines, is_quoted = at, 0, at < stop and p[at] == QUOTE
     if is_quoted then
@@ -66,7 +66,8 @@ function Rows:write_cell(at, column)
         self:write_string(self.p, first, last, is_quoted)
         return ending, next_at
     end
-    local text, value, why = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted), nil, "is too long"
+    local text = text_of(self.p, first, math.min(last, first + LONGEST), is_quoted)
+    local value, why = nil, "is too long"
     if last - first <= LONGEST then value, why = cells.value(text, one.dtype) end
     if not value then
         self.why = cells.wrong(where, column, text, why, one.name, one.dtype)
@@ -84,7 +85,8 @@ function Rows:write_row()
     while ending == AT_COMMA do
         column = column + 1
         if column > count then
-            self.why = ("line %d has more than %d columns, which the first line has"):format(self.line, count)
+            self.why = ("line %d has more than %d columns, which the first line has"):format(
+                self.line, count)
             return false
         end
         if n >= self.FULL then
@@ -133,8 +135,8 @@ function Rows:write_row()
     return true
 end
 
--- Sets the columns by the row at this position, and passes over it if it is a header; false if that is not
--- possible.
+-- Sets the columns by the row at this position, and passes over it if it is a header; false if that
+-- is not possible.
 function Rows:plan()
     local at, row, ending, lines = self.at, {}, AT_COMMA, 0
     while ending == AT_COMMA do
@@ -168,8 +170,8 @@ end
 
 function Rows:has_more() return self.at < self.stop end
 
--- The instances of all rows, separated by commas, as a list of strings, and their size in bytes. nil if
--- a row is malformed.
+-- The instances of all rows, separated by commas, as a list of strings, and their size in bytes.
+-- nil if a row is malformed.
 function Rows:all()
     self.pauses = true
     if not self:plan() then return nil end
@@ -180,8 +182,8 @@ function Rows:all()
     return self:finish()
 end
 
--- The instance of the next row. nil if it is malformed or a header; then the rest of its line is passed
--- over.
+-- The instance of the next row. nil if it is malformed or a header; then the rest of its line is
+-- passed over.
 function Rows:next()
     local at, line = self.at, self.line
     self.parts, self.n = {}, 0

@@ -18,15 +18,15 @@ local ACCEPTED = {
 
 local function media_type(text) return text:lower():match "^[^;]*":match "^%s*(.-)%s*$" end
 
--- json, picture, builtin, lines, csv, npy or unknown. Without a type it is JSON, as AWS's clients send it,
--- and with the type that curl -d sends of its own accord.
+-- json, picture, builtin, lines, csv, npy or unknown. Without a type it is JSON, as AWS's clients
+-- send it, and with the type that curl -d sends of its own accord.
 function M.of_body()
     local kind = media_type(ngx.var.content_type or "")
     return kind == "" and "json" or KINDS[kind] or "unknown"
 end
 
--- The formats that the client accepts, the one to prefer first: json, drawn, lines, csv, npy or none.
--- Weights are ignored. Also whether it accepts anything.
+-- The formats that the client accepts, the one to prefer first: json, drawn, lines, csv, npy or
+-- none. Weights are ignored. Also whether it accepts anything.
 function M.of_response()
     local accept = ngx.var.http_accept or ""
     local has, order, anything = {}, {accept == "" and "json" or nil}, true

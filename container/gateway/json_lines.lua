@@ -1,6 +1,6 @@
--- JSON Lines, and the lines of CSV in a batch job: one line in the response for each record, as JSON or as
--- CSV. Several records are one request to a model server; what it rejects is halved and sent again, so
--- that an invalid record costs its own line.
+-- JSON Lines, and the lines of CSV in a batch job: one line in the response for each record, as
+-- JSON or as CSV. Several records are one request to a model server; what it rejects is halved and
+-- sent again, so that an invalid record costs its own line.
 
 local admission = require "gateway.admission"
 local cjson = require "cjson.safe"
@@ -58,7 +58,8 @@ local function instance(line, request)
     return string and models.takes_images(request) and '{"b64":' .. string .. "}" or record and line
 end
 
--- How the response has a prediction, an error, and the reply for a record that is not one prediction.
+-- How the response has a prediction, an error, and the reply for a record that is not one
+-- prediction.
 local function json_row(writer, p, at, last)
     writer:write '{"predictions": ['
     outputs.copy_on_one_line(writer, p, at, last)
@@ -69,7 +70,9 @@ local FORMATS = {
         error = function(why) return '{"error":' .. text.quoted(why) .. "}\n" end,
         other = function(reply) return on_one_line(reply) .. "\n" end},
     csv = {type = "text/csv", write_row = outputs.write_csv_row,
-        error = function(why) return outputs.quoted("error: " .. outputs.without_line_ends(why)) .. "\n" end,
+        error = function(why)
+            return outputs.quoted("error: " .. outputs.without_line_ends(why)) .. "\n"
+        end,
         other = function() return "error: the model did not return one row\n" end},
 }
 
@@ -101,7 +104,8 @@ local function joined(answers, count)
     return parts
 end
 
--- `source` has the number of lines, or somewhat more, and the next record of a line, or nil and why.
+-- `source` has the number of lines, or somewhat more, and the next record of a line, or nil and
+-- why.
 local function respond(request, source, format)
     local read, answers, answered, rejected, failed, gone = 0, {}, 0, 0, nil, false
     local workers = math.min(settings.records_in_flight, source.lines)
@@ -159,7 +163,8 @@ local function respond(request, source, format)
         if found or count == 1 then
             for i = 1, count do
                 answer(numbers[first + i - 1], found and found[i] or
-                    reply.status == 200 and format.other(reply.body) or format.error(error_of(reply.body)))
+                    reply.status == 200 and format.other(reply.body) or
+                    format.error(error_of(reply.body)))
             end
             return
         end
@@ -202,7 +207,8 @@ end
 
 local function csv_source(request)
     local rows = tensors.csv_rows(request)
-    return {lines = count_lines(rows.p, rows.stop, MOST_OF_CSV), has_more = function() return rows:has_more() end,
+    return {lines = count_lines(rows.p, rows.stop, MOST_OF_CSV),
+        has_more = function() return rows:has_more() end,
         next = function() return rows:next(), rows.why end}
 end
 

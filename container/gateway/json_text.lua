@@ -64,9 +64,9 @@ function M.after_value(p, at, stop)
     return depth == 0 and at or nil
 end
 
--- Calls `visit` with each value of the object or list at this position: where it begins, and its key if
--- it is in an object. What `visit` returns ends it and is returned; otherwise it is true if the object or
--- list is well-formed.
+-- Calls `visit` with each value of the object or list at this position: where it begins, and its
+-- key if it is in an object. What `visit` returns ends it and is returned; otherwise it is true if
+-- the object or list is well-formed.
 function M.each(p, at, stop, visit)
     local is_object = p[at] == 123
     at = M.after_space(p, at + 1, stop)

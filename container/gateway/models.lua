@@ -39,7 +39,8 @@ local function signatures_of(text)
 end
 
 -- The signatures of the model at this path of a model server, by name: {inputs = {NAME = {dtype =
--- "DT_FLOAT", shape = {-1, 4}}}, outputs = …, method = …}. Otherwise nil and the model server's reply.
+-- "DT_FLOAT", shape = {-1, 4}}}, outputs = …, method = …}. Otherwise nil and the model server's
+-- reply.
 function M.signatures(path)
     local one, now = known[path], ngx.now()
     if one and now < one.fresh_until then return one.signatures end
@@ -67,8 +68,9 @@ function M.forget(path)
     end
 end
 
--- Whether a string in JSON Lines is an image in base64: the model of the request is a detector, with
--- the signature `detect` or detection_boxes. If it has no metadata, the request itself will tell why.
+-- Whether a string in JSON Lines is an image in base64: the model of the request is a detector,
+-- with the signature `detect` or detection_boxes. If it has no metadata, the request itself will
+-- tell why.
 function M.takes_images(request)
     if settings.strings ~= "auto" then return settings.strings == "images" end
     local signatures = M.signatures(request.path) or {}

@@ -1,10 +1,11 @@
--- application/x-npy, numpy's file of one array, as the instances of a predict request. Type and shape
--- are compared with the signature; a number may be given to any type of its kind.
+-- application/x-npy, numpy's file of one array, as the instances of a predict request. Type and
+-- shape are compared with the signature; a number may be given to any type of its kind.
 
 local cells = require "gateway.cells"
 local ffi = require "ffi"
 local number_text = require "gateway.number_text"
 local responses = require "gateway.responses"
+local signature_text = require "gateway.signature_text"
 local Writer = require "gateway.writer"
 
 local SWAPPED = 500000 -- bytes, so that other requests are handled in between
@@ -43,7 +44,8 @@ local function header_of(p, size)
             table.concat(shape, ", "), items * width, size - first - length))
     end
     return {kind = kind, width = width, shape = shape, items = items, fortran = fortran == "True",
-        is_swapped = order == ">", unit = kind == "U" and 4 or kind == "S" and 1 or item}, p + first + length
+        is_swapped = order == ">", unit = kind == "U" and 4 or kind == "S" and 1 or item},
+        p + first + length
 end
 
 -- The data with the bytes of each number reversed.
@@ -113,7 +115,7 @@ local function write_text(writer, p, width, is_image)
             more = c < 2048 and 1 or c < 65536 and 2 or 3
             local lead = more == 1 and 192 or more == 2 and 224 or 240
             utf8[size] = lead + math.floor(c / 64 ^ more)
-            for j = more, 1, -1 do utf8[size + 1 + more - j] = 128 + math.floor(c / 64 ^ (j - 1)) % 64 end
+            for j = 1, more do utf8[size + j] = 128 + math.floor(c / 64 ^ (more - j)) % 64 end
         end
         size = size + 1 + more
     end
@@ -153,13 +155,14 @@ local function check(array, name, input)
         cells.kind(input.dtype) == "float" and KINDS[array.kind] == "int"
     local shape = input.shape
     local same = #array.shape > 0 and (not shape or #shape == #array.shape)
-    for i, size in ipairs(same and shape or {}) do same = same and (size < 0 or size == array.shape[i]) end
+    for i, size in ipairs(same and shape or {}) do
+        same = same and (size < 0 or size == array.shape[i])
+    end
     if not fits or not same then
         local is_text = array.kind == "S" or array.kind == "U"
-        local given = NAMES[array.kind] .. (is_text and array.width / array.unit or array.kind == "b" and "" or 8 * array.width)
-        return fail(("the array is %s with the shape (%s); the input %s takes %s with the shape (%s)"):format(
-            given, table.concat(array.shape, ", "), name, input.dtype:sub(4):lower(),
-            shape and table.concat(shape, ", "):gsub("%-1", "any") or "any"))
+        local bits = is_text and array.width / array.unit or array.kind == "b" and "" or 8 * array.width
+        return fail(("the array is %s%s %s; the input %s takes %s"):format(NAMES[array.kind], bits,
+            signature_text.shape(array.shape), name, signature_text.tensor(input)))
     elseif array.items == 0 then
         return fail "the array is empty; send at least one row"
     end
@@ -169,15 +172,14 @@ end
 return function(p, size, signature, takes_images)
     local name, input = next(signature.inputs)
     if not name or next(signature.inputs, name) then
-        local names = {}
-        for one in pairs(signature.inputs) do names[#names + 1] = one end
-        table.sort(names)
-        return fail(("the model has several inputs: %s; send application/json, or CSV with a header"):format(
-            table.concat(names, ", ")))
+        return fail(("the model has several inputs: %s; send application/json, or CSV with a header")
+            :format(signature_text.inputs(signature)))
     end
     local array, data = header_of(p, size)
     check(array, name, input)
-    if array.is_swapped and array.unit > 1 then data = swapped(data, array.items * array.width, array.unit) end
+    if array.is_swapped and array.unit > 1 then
+        data = swapped(data, array.items * array.width, array.unit)
+    end
     local write_run, writer = run_of(array, input.dtype, takes_images), Writer.new()
     local shape, rank, strides, index = array.shape, #array.shape, {}, {}
     local stride = array.width

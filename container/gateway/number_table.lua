@@ -1,6 +1,6 @@
--- Numbers of CSV as JSON, byte for byte by a table: for each state and byte there is the next state, and
--- what is written and where. States below FIRST end a number. What the tables do not know is ODD, and
--- left to cells.lua.
+-- Numbers of CSV as JSON, byte for byte by a table: for each state and byte there is the next
+-- state, and what is written and where. States below FIRST end a number. What the tables do not
+-- know is ODD, and left to cells.lua.
 
 local cells = require "gateway.cells"
 local ffi = require "ffi"
@@ -8,8 +8,9 @@ local ffi = require "ffi"
 local M = {ODD = 0, AT_COMMA = 1, AT_LINE_END = 2, AT_CR = 3, FIRST = 4}
 local MOST_STATES = 64
 local DIGITS, NOT_ZERO = "0123456789", "123456789"
--- Where a byte is written, and by how much the text grows. Before each number there are zeros, so that
--- ZERO_FIRST makes 0.5 of .5; REPLACE drops a leading zero; SKIP writes where it does not matter.
+-- Where a byte is written, and by how much the text grows. Before each number there are zeros, so
+-- that ZERO_FIRST makes 0.5 of .5; REPLACE drops a leading zero; SKIP writes where it does not
+-- matter.
 local COPY, SKIP, REPLACE, ZERO_FIRST = {0, 1}, {8, 0}, {-1, 0}, {1, 2}
 
 local function new_table()
@@ -54,7 +55,9 @@ local function add_float(add, may_end, before)
     add(before .. "point", DIGITS, before .. "fraction", COPY)
     add(before .. "fraction", DIGITS, before .. "fraction", COPY)
     for _, state in ipairs {"zero", "whole"} do add(before .. state, ".", before .. "point", COPY) end
-    for _, state in ipairs {"zero", "whole", "fraction"} do add(before .. state, "eE", before .. "e", COPY) end
+    for _, state in ipairs {"zero", "whole", "fraction"} do
+        add(before .. state, "eE", before .. "e", COPY)
+    end
     add(before .. "e", "+-", before .. "sign", COPY)
     for _, state in ipairs {"e", "sign"} do add(before .. state, DIGITS, before .. "exponent", COPY) end
     add(before .. "exponent", DIGITS, before .. "exponent_2", COPY)
@@ -72,8 +75,9 @@ local function add_whole(add, may_end, before, most_digits)
     add(before .. "zero", NOT_ZERO, before .. "digit1", REPLACE)
     may_end(before .. "zero")
     for i = 1, most_digits do
-        if i < most_digits then add(before .. "digit" .. i, DIGITS, before .. "digit" .. i + 1, COPY) end
-        may_end(before .. "digit" .. i)
+        local state = before .. "digit" .. i
+        if i < most_digits then add(state, DIGITS, before .. "digit" .. i + 1, COPY) end
+        may_end(state)
     end
 end
 

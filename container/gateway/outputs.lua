@@ -1,21 +1,27 @@
--- The predictions of a model server's response in the format that the client accepts. Each function takes
--- the model's signature and returns one that takes the response and returns a content type and a body.
+-- The predictions of a model server's response in the format that the client accepts. Each function
+-- takes the model's signature and returns one that takes the response and returns a content type
+-- and a body.
 
 local cjson = require "cjson.safe"
 local ffi = require "ffi"
 local json_text = require "gateway.json_text"
 local responses = require "gateway.responses"
+local signature_text = require "gateway.signature_text"
 local Writer = require "gateway.writer"
 
-ffi.cdef "long long strtoll(const char *, char **, int); unsigned long long strtoull(const char *, char **, int);"
+ffi.cdef [[
+double strtod(const char *, char **);
+long long strtoll(const char *, char **, int);
+unsigned long long strtoull(const char *, char **, int);
+]]
 
 local M = {}
 local QUOTE, COMMA, LF, OPEN_BRACE, OPEN, CLOSE = 34, 44, 10, 123, 91, 93
 local PAUSE_EVERY = 200000 -- bytes, so that other requests are handled in between
 
 local function no_rows(kind)
-    return responses.fail(406, ("Accept %s: the response has no rows, or several outputs by name; send " ..
-        '"instances", or accept application/json'):format(kind))
+    return responses.fail(406, ("Accept %s: the response has no rows, or several outputs by name; " ..
+        'send "instances", or accept application/json'):format(kind))
 end
 
 -- Calls `visit` with where each row begins and ends; fails if the response has none.
@@ -122,8 +128,8 @@ local function names_of(p, at, last)
     return (#names > 1 or names[1] ~= "b64") and names or nil
 end
 
--- Writes a row as a line of CSV; returns its outputs' names, nil if it has one, and how many cells each
--- has.
+-- Writes a row as a line of CSV; returns its outputs' names, nil if it has one, and how many cells
+-- each has.
 function M.write_csv_row(writer, p, at, last)
     local names, counts = names_of(p, at, last), nil
     if names then
@@ -132,7 +138,8 @@ function M.write_csv_row(writer, p, at, last)
         json_text.each(p, at, last, function(place, key) places[key] = place end)
         for i, name in ipairs(names) do
             if i > 1 then writer:write "," end
-            counts[i] = write_cells(writer, p, places[name], json_text.after_value(p, places[name], last))
+            local place = places[name]
+            counts[i] = write_cells(writer, p, place, json_text.after_value(p, place, last))
         end
     else
         counts = write_cells(writer, p, at, last)
@@ -145,7 +152,9 @@ end
 local function header_of(names, counts)
     local cells = {}
     for i, name in ipairs(names) do
-        for j = 0, counts[i] - 1 do cells[#cells + 1] = quoted(counts[i] == 1 and name or name .. "_" .. j) end
+        for j = 0, counts[i] - 1 do
+            cells[#cells + 1] = quoted(counts[i] == 1 and name or name .. "_" .. j)
+        end
     end
     return table.concat(cells, ",") .. "\n"
 end
@@ -231,18 +240,19 @@ end
 function M.npy(signature)
     local name, output = next(signature.outputs)
     if next(signature.outputs, name) then
-        return responses.fail(406, "Accept application/x-npy: the model has several outputs, a .npy file " ..
-            "has one array; use application/json, or text/csv")
+        return responses.fail(406, "Accept application/x-npy: the model has several outputs, a .npy " ..
+            "file has one array; use application/json, or text/csv")
     elseif not DTYPES[output.dtype] then
         return responses.fail(406, ("Accept application/x-npy: the output %s is %s; use application/json")
-            :format(name, output.dtype:sub(4):lower()))
+            :format(name, signature_text.dtype(output)))
     end
     return function(reply)
         local parts, shape = array_of(reply, output.dtype)
         local header = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s,), }"):format(
             DTYPES[output.dtype][1], table.concat(shape, ", "))
         header = header .. (" "):rep((-11 - #header) % 64) .. "\n" -- numpy aligns the data to 64 bytes
-        table.insert(parts, 1, "\147NUMPY\1\0" .. string.char(#header % 256, math.floor(#header / 256)) .. header)
+        local size = string.char(#header % 256, math.floor(#header / 256))
+        table.insert(parts, 1, "\147NUMPY\1\0" .. size .. header)
         return "application/x-npy", parts
     end
 end

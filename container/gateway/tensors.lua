@@ -1,39 +1,41 @@
--- Requests and responses for any model that the gateway converts: CSV and npy to TensorFlow Serving's
--- predict request, and its response to lines, CSV or npy.
+-- Requests and responses for any model that the gateway converts: CSV and npy to TensorFlow
+-- Serving's predict request, and its response to lines, CSV or npy.
 
 local admission = require "gateway.admission"
 local bodies = require "gateway.bodies"
 local csv_rows = require "gateway.csv_rows"
 local engines = require "gateway.engines"
 local ffi = require "ffi"
+local hints = require "gateway.hints"
 local json = require "gateway.json"
 local json_text = require "gateway.json_text"
 local models = require "gateway.models"
 local npy_input = require "gateway.npy_input"
 local responses = require "gateway.responses"
+local signature_text = require "gateway.signature_text"
 
 local M = {read = {}}
 local DEFAULT = "serving_default"
 
-local function pass_on(reply)
+local function pass_on(reply, request)
     if reply.why then return responses.fail(reply.status, reply.why) end
-    return responses.send(reply.status, "application/json", reply.body)
+    return responses.send(reply.status, "application/json",
+        reply.status == 400 and hints.added(reply.body, request) or reply.body)
 end
 
 -- A signature of the request's model; fails if it has none of that name.
 function M.signature(request, name)
     name = name or DEFAULT
     local all, reply = models.signatures(request.path)
-    if not all then return pass_on(reply) end
+    if not all then return pass_on(reply, request) end
     if all[name] then return all[name] end
-    local names = {}
-    for one in pairs(all) do names[#names + 1] = one end
-    table.sort(names)
     return responses.fail(400, ("the model has no signature %s, but: %s; send application/json with " ..
-        '"signature_name"'):format(name, table.concat(names, ", ")))
+        '"signature_name"'):format(name, table.concat(signature_text.names(all), ", ")))
 end
 
-local function not_empty() return bodies.find() or responses.fail(400, "the body is empty; send the rows") end
+local function not_empty()
+    return bodies.find() or responses.fail(400, "the body is empty; send the rows")
+end
 
 -- The rows of a CSV body.
 function M.csv_rows(request)
@@ -76,8 +78,9 @@ function M.read.json(request)
         local at = json_text.start(found.at, found.size)
         name = at < found.size and found.at[at] == 123 and json_text.each(found.at, at, found.size,
             function(place, key)
-                local stop = key == "signature_name" and json_text.after_value(found.at, place, found.size)
-                return stop and ffi.string(found.at + place + 1, stop - place - 2) or nil
+                if key ~= "signature_name" then return nil end
+                local stop = json_text.after_value(found.at, place, found.size)
+                return stop and ffi.string(found.at + place + 1, stop - place - 2)
             end)
     end
     return parts, size, M.signature(request, type(name) == "string" and name or nil)
@@ -94,7 +97,7 @@ function M.respond(request, read, convert)
         for _, part in ipairs(parts) do socket:send(part) end
     end, size)
     admission.leave(request)
-    if reply.status ~= 200 then return pass_on(reply) end
+    if reply.status ~= 200 then return pass_on(reply, request) end
     return responses.send(200, write(reply.body))
 end
 

@@ -1,5 +1,6 @@
--- A long text that is written piece by piece: bytes are set in `out` at `n`, and flushed to the list
--- `parts` of Lua strings when the buffer is full. With `pauses`, other requests are handled in between.
+-- A long text that is written piece by piece: bytes are set in `out` at `n`, and flushed to the
+-- list `parts` of Lua strings when the buffer is full. With `pauses`, other requests are handled in
+-- between.
 
 local ffi = require "ffi"
 

@@ -148,7 +148,7 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("one", "1\n1e400\n", "line 2, column 1: \"1e400\" is too large"),
         ("one", "1\n" + "9" * 5000, "is too long; the input x takes float"),
         ("one", "1\n" + "0" * 5000 + "1", "is too long"),
-        ("one", "1,2\n", "line 1 has 2 columns; the input x has the shape [-1]"),
+        ("one", "1,2\n", "line 1 has 2 columns; the input x takes float32 [N], so"),
         ("grid", "1,2,3\n", "so that a row has 4"),
         ("any", "1,2\n3\n", "line 2 has 1 column; the first line has 2"),
         ("text", 'a\n"b\nc\n', "line 2, column 1: a quote is not closed"),
@@ -159,11 +159,11 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("positive", "1\n-1\n", "is negative"),
         ("positive", "1\n18446744073709551616\n", "is too large"),
         ("bool", "true\nyes\n", '"yes" is not true or false'),
-        ("several", "1,a,true\n", "inputs: n (int64), on (bool), text (string); the first line"),
+        ("several", "1,a,true\n", "n (int64 [N]), on (bool of any shape), text (string [N, 1])"),
         ("several", "n,text,other\n1,a,true\n", "the first line must be a header"),
         ("several", "n,text,on,on\n1,a,true,true\n", "the first line must be a header"),
         ("several", "n,text,on\n1,a,maybe\n", "line 2, column 3"),
-        ("complex", "1\n", "x (complex64)"),
+        ("complex", "1\n", "x (complex64 [N])"),
     ],
 )  # fmt: skip
 def test_a_malformed_row_is_named(ask: Ask, model: str, body: str, expected: str) -> None:

@@ -146,19 +146,22 @@ WHOLE = npy(np.zeros((2, 3), np.float32))
         (WHOLE[:-1], model("FLOAT", 3), "need 24 bytes of data, the body has 23"),
         (WHOLE + b"0", model("FLOAT", 3), "the body has 25"),
         (WHOLE.replace(b"(2, 3)", b"(9, 9)"), model("FLOAT", 9), "need 324 bytes"),
-        (WHOLE, model("FLOAT", 4), "float32 with the shape (2, 3); the input x takes float with "
-            "the shape (any, 4)"),
-        (WHOLE, model("FLOAT"), "(2, 3)"),
+        (
+            WHOLE,
+            model("FLOAT", 4),
+            "the array is float32 [2, 3]; the input x takes float32 [N, 4]",
+        ),
+        (WHOLE, model("FLOAT"), "float32 [2, 3]; the input x takes float32 [N]"),
         (WHOLE, model("INT32", 3), "float32"),
         (WHOLE, model("STRING", 3), "float32"),
         (npy(["a"]), model("FLOAT"), "<U1"),
         (npy([True]), model("FLOAT"), "bool"),
-        (npy(3.0), model("FLOAT"), "shape ()"),
+        (npy(3.0), model("FLOAT"), "float64 []"),
         (npy(np.zeros((0, 3))), model("FLOAT", 3), "the array is empty"),
         (npy([1j]), model("FLOAT"), "arrays of '<c16' are not supported"),
         (npy(np.zeros(1, [("a", "f4")])), model("FLOAT"), "are not supported"),
         (npy(np.zeros(1, np.longdouble)), model("FLOAT"), "16 bytes are not supported"),
-        (WHOLE, {"a": ("FLOAT", [-1]), "b": ("FLOAT", [-1])}, "several inputs: a, b"),
+        (WHOLE, {"a": ("FLOAT", [-1]), "b": ("FLOAT", [-1])}, "several inputs: a (float32 [N]), b"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(ask: Ask, body: bytes, inputs: Tensors, expected: str) -> None:
