@@ -43,14 +43,14 @@ text() { # VARIABLE NAME DEFAULT PATTERN ADVICE
 }
 
 read_environment() {
-    local host range share default models server
+    local host share default models server
     number port SAGEMAKER_BIND_TO_PORT 8080 1 65535
     text host PETBOX_HOST '' '[A-Za-z0-9.-]+' "give an address or a host name, such as 127.0.0.1"
     listen=${host:+$host:}$port
     number server_count SAGEMAKER_TFS_INSTANCE_COUNT "$((${#gpus[@]} ? ${#gpus[@]} : 1))" 1 64
     # 8501 is exposed by TensorFlow Serving's image: docker run -P
-    text range SAGEMAKER_SAFE_PORT_RANGE 8502-65535 '[0-9]{1,5}-[0-9]{1,5}' "give two ports, such as 9000-9999"
-    choose_ports "${range%-*}" "${range#*-}"
+    text safe_ports SAGEMAKER_SAFE_PORT_RANGE 8502-65535 '[0-9]{1,5}-[0-9]{1,5}' "give two ports, such as 9000-9999"
+    choose_ports "${safe_ports%-*}" "${safe_ports#*-}"
     switch multi_model SAGEMAKER_MULTI_MODEL
 
     switch batch SAGEMAKER_BATCH

@@ -5,7 +5,7 @@
 # Sets `code`, the folder of inference.py: beside the models or beside the default model's versions; ''
 # if there is none, or if it is to be ignored. Exits if it cannot run here.
 find_code() {
-    local folder version
+    local error folder version
     version=$(readlink "$(find "$run/models/${names[0]}" -type l | head -n 1)")
     code=''
     ((hooks)) || return 0
@@ -21,7 +21,20 @@ find_code() {
     fi
     # Each request has a thread at its model server, even if all go to the same one.
     ((in_flight >= hook_processes * hook_threads)) || in_flight=$((hook_processes * hook_threads))
-    "$python" -B "$here/hooks/run.py" check "$code" 2> >(sed 's/^hooks/serve/' >&2) || exit 1
+    if ! error=$("$python" -B "$here/hooks/run.py" check "$code" 2>&1); then
+        say "${error#hooks: }"
+        exit 1
+    fi
+    choose_grpc_ports "$((10#${safe_ports#*-}))"
+}
+
+# Sets `grpc_ports`, one for each process, after the model servers' ports; fewer if there are no more.
+choose_grpc_ports() { # LAST
+    local next=$((ports[-1] + 1))
+    grpc_ports=()
+    for (( ; next <= $1 && next < 65536 && ${#grpc_ports[@]} < hook_processes; next++)); do
+        ((next == port)) || is_listening "$next" || grpc_ports+=("$next")
+    done
 }
 
 hook_socket() { echo "$run/hook-$1"; } # INDEX
@@ -34,6 +47,7 @@ hook_command() { # INDEX
         --socket="$(hook_socket "$1")"
         --rest="127.0.0.1:${ports[server]}"
         --grpc="$run/grpc-$server"
+        --grpc-port="${grpc_ports[$1]:-0}"
         --threads="$hook_threads"
         --seconds="$engine_seconds"
     )

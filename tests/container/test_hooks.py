@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.hooks import HANDLERS, Served, serving
+from support.hooks import HANDLERS, MODEL_SERVER, Served, serving
 from support.serving import CONTAINER, LONG, empty_model, started
 from support.serving_image import until
 
@@ -114,19 +114,48 @@ def test_a_handler_of_all_calls_the_model_itself(tmp_path: Path) -> None:
         told = served.post(NUMBERS, X_Amzn_SageMaker_Custom_Attributes=attributes).json()
         assert told["predictions"] == [3, 4]
         context = told["context"]
+        assert context.pop("grpc_port").isdigit()
         rest = f"http://127.0.0.1:{served.program.engine_port()}/v1/models/model"
         assert context == {
             "model_name": "model",
             "model_version": "1",
             "method": "predict",
             "rest_uri": f"{rest}/versions/1:predict",
-            "grpc_port": None,
             "channel": "Channel",  # grpcio comes with TensorFlow
             "custom_attributes": attributes,
             "request_content_type": JSON,
             "accept_header": "*/*",  # from the client
             "content_length": len(NUMBERS),
         }
+
+
+def test_grpc_is_reached_by_the_channel_and_by_the_port(tmp_path: Path) -> None:
+    source = """
+import grpc
+def handler(data, context):
+    with grpc.insecure_channel(f"localhost:{context.grpc_port}") as own:
+        called = [one.unary_unary("/any/call") for one in (context.channel, own)]
+        return b" ".join(call(data.read() or b"again", timeout=20) for call in called)
+"""
+    with ready(tmp_path, source, PETBOX_MODEL_SERVER=grpc_server(tmp_path)) as served:
+        assert served.post("once").text == "ecno niaga"
+
+
+def grpc_server(folder: Path) -> str:
+    """The stand-in with gRPC as well, which turns what it gets round."""
+    path = folder / "grpc_server.py"
+    path.write_text(
+        "import grpc, sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "class Turns(grpc.GenericRpcHandler):\n"
+        "    def service(self, call):\n"
+        "        return grpc.unary_unary_rpc_method_handler(lambda data, _: data[::-1])\n"
+        "server = grpc.server(ThreadPoolExecutor(2), [Turns()])\n"
+        "(where,) = (one for one in sys.argv if one.startswith('--grpc_socket_path='))\n"
+        "server.add_insecure_port('unix:' + where.partition('=')[2])\n"
+        f"server.start()\n{MODEL_SERVER}"
+    )
+    return f"{sys.executable} {path}"
 
 
 # Handlers alone

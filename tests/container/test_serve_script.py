@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -33,6 +32,7 @@ from support.serving import (
     free_port,
     is_open,
     post,
+    some_ports,
     stand_in_engine,
 )
 from support.serving_image import many_in_flight, until
@@ -115,7 +115,7 @@ def serving(
         "PATH": f"{stand_in_engine(folder / 'engine')}:{os.environ['PATH']}",
         "PETBOX_MODELS": f"{folder / 'opt'} {folder / 'models'}",
         "SAGEMAKER_BIND_TO_PORT": str(port),
-        "SAGEMAKER_SAFE_PORT_RANGE": "{}-{}".format(*some_ports()),
+        "SAGEMAKER_SAFE_PORT_RANGE": some_ports(),
         "TMPDIR": temporary,
         **env,
     }
@@ -129,12 +129,6 @@ def serving(
         finally:
             started.process.kill()
             shutil.rmtree(temporary)
-
-
-def some_ports() -> tuple[int, int]:
-    """A range below what the kernel gives to connections, one of which would take a port away."""
-    first = random.randrange(10_000, 30_000, 50)
-    return first, first + 49
 
 
 @pytest.fixture
@@ -571,8 +565,9 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def test_ports_that_are_taken_are_left_out(tmp_path: Path, baked: Path) -> None:
-    first, last = some_ports()
-    env = {"SAGEMAKER_SAFE_PORT_RANGE": f"{first}-{last}"}
+    ports = some_ports()
+    first, last = map(int, ports.split("-"))
+    env = {"SAGEMAKER_SAFE_PORT_RANGE": ports}
     with serving(tmp_path, port=first, **env) as serve:  # its own lies in the range as well
         taken = int(serve.ready().ask()["flags"]["rest_api_port"])
         assert first < taken <= last

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-from support.serving import CONTAINER, LONG, Program, empty_model, free_port, started
+from support.serving import CONTAINER, LONG, Program, empty_model, free_port, some_ports, started
 from support.serving_image import until
 
 HANDLERS = Path(__file__).resolve().parents[1] / "handlers"
@@ -104,6 +104,7 @@ def serving(folder: Path, inference: Path | str, **env: str) -> Iterator[Served]
         "PATH": f"{os.environ['PATH']}:/usr/sbin",
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_GUNICORN_WORKERS": "1",
+        "SAGEMAKER_SAFE_PORT_RANGE": some_ports(),
         **env,
     }
     with started([str(CONTAINER / "serve")], folder / "run", **settings) as program:

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import queue
+import random
 import re
 import shutil
 import signal
@@ -313,6 +314,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def some_ports() -> str:
+    """A range below what the kernel gives to connections, one of which would take a port away."""
+    first = random.randrange(10_000, 30_000, 50)
+    return f"{first}-{first + 49}"
 
 
 def is_open(port: int) -> bool:

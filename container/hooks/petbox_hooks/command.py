@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--socket", type=Path)
     parser.add_argument("--rest", help="HOST:PORT of the model server's REST API")
     parser.add_argument("--grpc", help="path of the model server's gRPC socket")
+    parser.add_argument("--grpc-port", type=int, help="for handlers; 0 for none")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seconds", type=int, help="that a request may take")
     options = parser.parse_args()
@@ -27,17 +28,22 @@ def main() -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    from petbox_hooks import handlers, invocations, unix_server, watch
+    from petbox_hooks import grpc_relay, handlers, invocations, unix_server, watch
     from petbox_hooks.tensorflow_serving import ModelServer
 
-    server = ModelServer(options.rest, options.grpc, options.seconds, options.threads)
+    server = ModelServer(options.rest, options.seconds, options.threads)
     try:
         handle = handlers.load(options.code, server)
     except BaseException as error:
         traceback.print_exc()
         give_up(f"{options.code}/inference.py: {handlers.describe(error, options.code)}")
+    channel = grpc_relay.channel(options.grpc)
+    port = options.grpc_port if channel else 0
+    if port:
+        grpc_relay.listen(port, options.grpc)
+    engine = invocations.Engine(options.rest, str(port) if port else None, channel)
     running = watch.Running(options.seconds, options.socket)
-    respond = invocations.Invocations(handle, server, options.code, options.threads, running)
+    respond = invocations.Invocations(handle, engine, options.code, options.threads, running)
     unix_server.serve(options.socket, respond)
 
 

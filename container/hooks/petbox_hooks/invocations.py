@@ -8,23 +8,31 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from petbox_hooks import handlers
 from petbox_hooks.handlers import JSON, Context, Handle, Reply
-from petbox_hooks.tensorflow_serving import ModelServer
 from petbox_hooks.watch import Running
 
 # The gateway has validated the attributes, and sends the model server's path.
 PATH = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?:(?P<method>\w+)")
 
 
+class Engine(NamedTuple):
+    """Where a handler finds the model server."""
+
+    rest: str  # HOST:PORT
+    grpc_port: str | None
+    channel: Any
+
+
 class Invocations:
     """Called with each request; at most `threads` are in the user's code at the same time."""
 
     def __init__(
-        self, handle: Handle, server: ModelServer, code: Path, threads: int, running: Running
+        self, handle: Handle, engine: Engine, code: Path, threads: int, running: Running
     ) -> None:
-        self.handle, self.server, self.code, self.running = handle, server, code, running
+        self.handle, self.engine, self.code, self.running = handle, engine, code, running
         self.slots = threading.BoundedSemaphore(threads)
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
@@ -45,9 +53,9 @@ class Invocations:
             model_name=asked["name"],
             model_version=asked["version"],
             method=asked["method"],
-            rest_uri=f"http://{self.server.address}{path}",
-            grpc_port=None,
-            channel=self.server.channel,
+            rest_uri=f"http://{self.engine.rest}{path}",
+            grpc_port=self.engine.grpc_port,
+            channel=self.engine.channel,
             custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
             request_content_type=headers.get("content-type") or JSON,
             accept_header=headers.get("accept") or JSON,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from typing import Any
 
 import requests
@@ -13,9 +12,8 @@ import urllib3
 class ModelServer:
     """Responses are those of requests; its session would take longer than a small model."""
 
-    def __init__(self, address: str, grpc_socket: str, seconds: int, threads: int) -> None:
-        self.address, self.seconds = address, seconds  # HOST:PORT of the REST API
-        self.channel = _grpc_channel(grpc_socket)
+    def __init__(self, address: str, seconds: int, threads: int) -> None:
+        self.seconds = seconds
         host, _, port = address.rpartition(":")
         self._pool = urllib3.HTTPConnectionPool(
             host, int(port), maxsize=threads, timeout=seconds, retries=False
@@ -39,12 +37,3 @@ class ModelServer:
 
 def _request(uri: str) -> requests.PreparedRequest:
     return requests.Request("POST", uri).prepare()
-
-
-def _grpc_channel(socket: str) -> Any:
-    """To the model server's socket, which is the only place where it speaks gRPC; or None."""
-    if importlib.util.find_spec("grpc") is None:
-        return None
-    import grpc
-
-    return grpc.insecure_channel(f"unix:{socket}")
