@@ -6,13 +6,29 @@ before the import, unless the user has set TF_CPP_MIN_LOG_LEVEL.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, cast
 
 from petbox.errors import needs
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """For large imports: the garbage collector would go through all of it again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -20,7 +36,8 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 # `tf.keras` imports it when it is first used.
 hide_keras = sys.modules.setdefault("keras", cast(ModuleType, None)) is None
 try:
-    tf: Any = needs("tensorflow", "tf")  # it has no types
+    with no_collection():
+        tf: Any = needs("tensorflow", "tf")  # it has no types
 finally:
     if hide_keras:
         del sys.modules["keras"]

@@ -195,10 +195,10 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
     """Runs the Model Garden's training loop with a progress bar."""
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
-    from petbox.training.tfvision import summary_manager, tf
+    from petbox.training.tfvision import summary_manager
 
     chief = index == 0
-    tf.keras.utils.set_random_seed(options.seed)
+    training_config.set_seed(options.seed)
     with contextlib.ExitStack() as stack:
         # Orbit and pycocotools use print; stdout is for the result.
         log = stack.enter_context((run / f"train-{index}.log").open("a"))

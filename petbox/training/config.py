@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from petbox.errors import ModelError
 from petbox.training import runs
@@ -13,7 +16,7 @@ from petbox.training.pipeline_config.mapping import PipelineConfig
 from petbox.training.presets import PRESETS
 from petbox.training.runs import Run
 from petbox.training.task import Task
-from petbox.training.tfvision import exp_factory, hyperparams
+from petbox.training.tfvision import exp_factory, hyperparams, tf
 
 
 def experiment(preset: str, mapped: PipelineConfig | None = None) -> Any:
@@ -45,6 +48,13 @@ def on_records(
     config.task.model.num_classes = max(labels) + 1
     config.task.train_data.input_path = list(train)
     config.task.validation_data.input_path = list(test)
+
+
+def set_seed(seed: int) -> None:
+    """As `tf.keras.utils.set_random_seed`, without the second that importing Keras 3 takes."""
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
 
 
 def task(config: Any, logs: Path | None = None) -> Any:

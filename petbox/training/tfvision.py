@@ -5,21 +5,35 @@ Imported only here, so that TensorFlow's logging is off before the Model Garden 
 
 from __future__ import annotations
 
+import os
+
 from petbox.errors import needs
-from petbox.tf import tf
+from petbox.tf import no_collection, tf
 
-needs("official", "train")
+# The Model Garden is written for tf_keras, but its trainer names `tf.optimizers` in an annotation,
+# for which TensorFlow would import Keras 3. That takes a second.
+LEGACY = "TF_USE_LEGACY_KERAS"
+before = os.environ.get(LEGACY)
+os.environ[LEGACY] = "1"
+try:
+    # After the check for the extra, and after TensorFlow.
+    with no_collection():
+        needs("official", "train")
 
-# After the check for the extra, and after TensorFlow.
-import orbit
-import tf_keras
-from official.core import base_trainer, exp_factory, train_lib, train_utils
-from official.modeling import hyperparams
-from official.vision.modeling.backbones import mobilenet
-from official.vision.modeling.layers.roi_generator import (
-    _multilevel_propose_rois as propose_rois,
-)
-from official.vision.ops import anchor, box_ops, preprocess_ops
-from official.vision.tasks.maskrcnn import MaskRCNNTask
-from official.vision.utils import summary_manager
-from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+        import orbit
+        import tf_keras
+        from official.core import base_trainer, exp_factory, train_lib, train_utils
+        from official.modeling import hyperparams
+        from official.vision.modeling.backbones import mobilenet
+        from official.vision.modeling.layers.roi_generator import (
+            _multilevel_propose_rois as propose_rois,
+        )
+        from official.vision.ops import anchor, box_ops, preprocess_ops
+        from official.vision.tasks.maskrcnn import MaskRCNNTask
+        from official.vision.utils import summary_manager
+        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+finally:
+    if before is None:
+        del os.environ[LEGACY]
+    else:
+        os.environ[LEGACY] = before

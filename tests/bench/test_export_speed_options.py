@@ -124,7 +124,7 @@ def small() -> tuple[Any, Any]:
     config = training_config.experiment("toy")
     training_config.on_records(config, ["gone.record"], ["gone.record"], NAMES)
     config.task.model.input_size = [256, 256, 3]
-    tf.keras.utils.set_random_seed(3)
+    training_config.set_seed(3)
     model = training_config.task(config).build_model()
     _shake(model)
     images = tf.random.stateless_normal([1, 256, 256, 3], [1, 2])

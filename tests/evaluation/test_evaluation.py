@@ -232,7 +232,7 @@ def untrained(folder: Path) -> Path:
 
     run = folder / "run"
     run.mkdir()
-    tf.keras.utils.set_random_seed(3)
+    training_config.set_seed(3)
     config = training_config.experiment("toy")
     train, test = (records.shards(folder / "records", split) for split in ("train", "test"))
     training_config.on_records(config, [train], [test], NAMES)

@@ -29,7 +29,7 @@ def random_run(folder: Path) -> Path:
 
     config = training_config.experiment("toy")
     training_config.on_records(config, ["gone.record"], ["gone.record"], NAMES)
-    tf.keras.utils.set_random_seed(3)
+    training_config.set_seed(3)
     model = training_config.task(config).build_model()
     for variable in model.detection_head.trainable_variables:
         if "classes" in variable.name or "scores" in variable.name:
