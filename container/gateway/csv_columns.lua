@@ -43,29 +43,27 @@ local function brackets(sizes, columns)
     return opened, closed
 end
 
--- The sizes of an instance of this input that a row of so many cells gives.
-local function sizes_of(name, input, columns, line)
-    local shape = input.shape
-    if not shape or #shape == 0 then return columns > 1 and {columns} or {} end
+-- The sizes of an instance of this input that a row of so many cells gives, and whether they are its
+-- shape's. If not, it is a list of the cells, as AWS's container sends it: TensorFlow Serving does not
+-- compare shapes, and many models take what their signature does not say.
+local function sizes_of(shape, columns)
+    local flat = columns > 1 and {columns} or {}
+    if not shape or #shape == 0 then return flat, true end
     local sizes, product, open = {}, 1, nil
     for i = 2, #shape do
         sizes[i - 1] = shape[i]
         if shape[i] < 0 then open = open and 0 or i - 1 else product = product * shape[i] end
     end
-    if open == 0 or product == 0 then return {columns} end
-    if open then sizes[open] = math.floor(columns / product) end
-    if product * (open and sizes[open] or 1) ~= columns then
-        return nil, ("line %d has %d column%s; the input %s takes %s, so that a row has %s%d"):format(
-            line, columns, columns == 1 and "" or "s", name, signature_text.tensor(input),
-            open and "a multiple of " or "", product)
-    end
-    return sizes
+    if open == 0 then return {columns}, true end
+    if open and product > 0 then sizes[open] = math.floor(columns / product) end
+    local fits = product * (open and sizes[open] or 1) == columns
+    return fits and sizes or #shape > 1 and {columns} or flat, fits
 end
 
--- `row` are the cells of the first row, in this line. Returns whether it is a header, and the
--- columns: for each its name, its type and what is written before its cell; and what is written
--- after a row. Or nil and why.
-function M.of(signature, row, line, takes_images)
+-- `row` are the cells of the first row. Returns whether it is a header, the columns (for each its
+-- name, its type and what is written before its cell), what is written after a row, and whether the
+-- columns are those of the input's shape. Or nil and why.
+function M.of(signature, row, takes_images)
     local inputs = signature.inputs
     local names, described = signature_text.names(inputs), signature_text.inputs(signature)
     local header, why = is_header(row, inputs, names)
@@ -85,11 +83,10 @@ function M.of(signature, row, line, takes_images)
         after = (is_image and "}" or "") .. closed .. ","
     end
     if #names == 1 then
-        local sizes, wrong = sizes_of(names[1], inputs[names[1]], #row, line)
-        if not sizes then return nil, wrong end
+        local sizes, fits = sizes_of(inputs[names[1]].shape, #row)
         local opened, closed = brackets(sizes, #row)
         for i = 1, #row do add(names[1], "", opened[i], closed[i]) end
-        return header, columns, after:sub(1, -2)
+        return header, columns, after:sub(1, -2), fits
     end
     local given = {}
     for _, cell in ipairs(row) do
@@ -105,7 +102,7 @@ function M.of(signature, row, line, takes_images)
         local nested = ("["):rep(math.max(#(inputs[name].shape or {}) - 1, 0))
         add(name, (i == 1 and "{" or "") .. text.quoted(name) .. ":", nested, ("]"):rep(#nested))
     end
-    return header, columns, after:sub(1, -2) .. "}"
+    return header, columns, after:sub(1, -2) .. "}", true
 end
 
 return M

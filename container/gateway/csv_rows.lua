@@ -154,12 +154,12 @@ function Rows:plan()
             return false
         end
     end
-    local header, columns, after = csv_columns.of(self.signature, row, self.line, self.takes_images)
+    local header, columns, after, fits = csv_columns.of(self.signature, row, self.takes_images)
     if header == nil then
         self.why = columns
         return false
     end
-    self.header, self.columns, self.after = header, columns, after
+    self.columns, self.after, self.fits = columns, after, fits
     for _, column in ipairs(columns) do column.numbers = number_table.of(column.dtype) end
     if header then
         self.why = ("line %d is a header"):format(self.line)
@@ -189,7 +189,10 @@ function Rows:next()
     self.parts, self.n = {}, 0
     if self.columns or self:plan() then
         if self.at > at then return nil end -- a header
-        if self:write_row() then return table.concat((self:finish())) end
+        if self:write_row() then
+            if not self.fits then self.columns = nil end -- whatever the next rows are
+            return table.concat((self:finish()))
+        end
     end
     while at < self.stop and self.p[at] ~= LF do at = at + 1 end
     self.at, self.line = math.min(at + 1, self.stop), line + 1

@@ -27,6 +27,7 @@ SIGNATURES: dict[str, Any] = {
     "positive": {"x": ("UINT64", [-1])},
     "bool": {"x": ("BOOL", [-1])},
     "grid": {"x": ("FLOAT", [-1, 2, 2])},
+    "column": {"x": ("FLOAT", [-1, 1])},
     "wide": {"x": ("FLOAT", [-1, -1])},
     "complex": {"x": ("COMPLEX64", [-1])},
 }
@@ -84,6 +85,11 @@ def error(answer: requests.Response, status: int = 400) -> str:
         ("wide", "1,2,3\n", [[1, 2, 3]]),
         ("grid", "1,2,3,4\n5,6,7,8\n", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
         ("any", "1,2\n3,4\n", [[1, 2], [3, 4]]),  # as AWS's container does
+        ("one", "1,2,5\n3,4,6\n", [[1, 2, 5], [3, 4, 6]]),  # as well, whatever the shape
+        ("column", "1,2\n", [[1, 2]]),
+        ("column", "1\n2\n", [[1], [2]]),
+        ("grid", "1,2,3\n", [[1, 2, 3]]),
+        ("two", "1\n", [[1]]),
         ("any", "1\n2\n", [1, 2]),
         ("one", ".5\n+1\n007\n1e5\n-2.\n1E-3\n-0\n", [0.5, 1, 7, 1e5, -2, 0.001, 0]),
         ("one", '"1.5"\n" +.5 "\n"-007"\n-.25\n', [1.5, 0.5, -7, -0.25]),
@@ -148,8 +154,7 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("one", "1\n1e400\n", "line 2, column 1: \"1e400\" is too large"),
         ("one", "1\n" + "9" * 5000, "is too long; the input x takes float"),
         ("one", "1\n" + "0" * 5000 + "1", "is too long"),
-        ("one", "1,2\n", "line 1 has 2 columns; the input x takes float32 [N], so"),
-        ("grid", "1,2,3\n", "so that a row has 4"),
+        ("one", "1,2\n1\n", "line 2 has 1 column; the first line has 2"),
         ("any", "1,2\n3\n", "line 2 has 1 column; the first line has 2"),
         ("text", 'a\n"b\nc\n', "line 2, column 1: a quote is not closed"),
         ("text", 'a\n"b"c\n', "line 2, column 1: text follows a closing quote"),
@@ -194,7 +199,7 @@ def test_others_are_answered_meanwhile(ask: Ask) -> None:
     sending.start()
     answered = 0
     while not done.is_set():
-        assert error(ask("two", "1\n"))  # the gateway's own response
+        assert error(ask("two", "1,x\n"))  # the gateway's own response
         answered += 1
     sending.join()
     assert answered > 5
@@ -276,6 +281,14 @@ def test_in_a_batch_job_each_line_has_a_line_of_csv(ask: Ask) -> None:
     assert len(lines) == BAD.count("\n") + 1
     assert [line for line in lines if "error: " not in line] == ["1,2", "6,7", "11,12"]
     assert instances(ask("two", "1,2\n", JSON, batch=True)) == [[1, 2]]
+
+
+def test_in_a_batch_job_a_first_line_of_another_shape_spoils_no_other(ask: Ask) -> None:
+    assert ask("two", "3\n1,2\n4\n5,6", CSV, batch=True).text.splitlines() == [
+        *("3", "1,2", "error: line 3 has 1 column; the first line has 2", "5,6")
+    ]
+    rows = "1,2,5\n3,4,6\n"
+    assert ask("column", rows, CSV, batch=True).text == rows
 
 
 def test_a_batch_of_many_lines(ask: Ask) -> None:
