@@ -1,20 +1,15 @@
 """The training image, built by its own Dockerfile and run by a real engine.
 
-Its base cannot be pulled here, so it stands on a bare Debian with the packages of the checkout's
-own environment in place of `tensorflow/tensorflow`: every line of the Dockerfile runs, and pip
-finds the lock fulfilled.
+Its base cannot be pulled here, so it stands on a bare Debian in which pip finds the lock fulfilled:
+every line of the Dockerfile runs. What it imports there are empty modules; the packages of the
+checkout's own environment, too large to copy, are mounted when it runs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import sysconfig
-import tempfile
-from collections.abc import Iterator
-from importlib.metadata import distribution
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +18,34 @@ from conftest import CHECKOUT
 from support import locks
 from support.aws import moto
 from support.docker_engine import MINE, Engine
+from support.installed import HERE, PACKAGES, copied, linked, require_python
 
+Mounted = Callable[[Path, Path], list[str]]
 DOCKERFILE = CHECKOUT / "container/train.Dockerfile"
-# Large, and never opened by what runs here; pip asks only what is installed.
-UNUSED = ("clang/native", "googleapiclient/discovery_cache", "tensorflow/include")
-
-
-def others() -> set[str]:
-    """What is installed here and not locked for training."""
-    training = {top for name in locks.packages("train") for top in tops(name)}
-    development = {top for name in locks.packages("dev") for top in tops(name)}
-    return development - training
-
-
-def tops(name: str) -> set[str]:
-    """A distribution's entries in site-packages."""
-    return {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}
+# What the Dockerfile imports to see that it is there.
+IMPORTED = ("boto3", "lxml", "matplotlib", "official/core", "PIL", "pycocotools", "rich")
+IMPORTED += ("tensorflow", "tf_keras")
 
 
 @pytest.fixture(scope="module")
-def base(engine: Engine, debian_tar: Path) -> str:
+def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The stand-in for `tensorflow/tensorflow`."""
-    python = f"python3.{sys.version_info.minor}"
-    target = f"usr/local/lib/{python}/dist-packages"
-    packages = Path(sysconfig.get_path("purelib"))
+    require_python(engine, debian)
+    folder = copied(tmp_path_factory.mktemp("base"), ("pip",), locks.packages("train"))
+    for name in IMPORTED:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").touch()
+    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
     name = f"{MINE}-tensorflow"
-    with tempfile.TemporaryDirectory(prefix="petbox-base-") as root:
-        subprocess.run(["tar", "-xf", debian_tar, "-C", root], check=True)
-        if not Path(root, "usr/bin", python).exists():
-            pytest.skip(f"{debian_tar.stem} has another Python than .venv, which has {python}")
-        excluded = " ".join(f"--exclude={packages.name}/{part}" for part in (*UNUSED, *others()))
-        packing = (
-            f"tar -c --exclude='*petbox*' --exclude=./{Path(target).parent} {excluded} "
-            f"--transform='s#^{packages.name}#{target}#' -C $1 . -C $2 {packages.name}"
-        )
-        engine.unpacked(name, packing, root, packages.parent)
+    engine("build", "--network=none", "--tag", name, folder)
     return name
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Mounts what is locked for training, and nothing else that is installed here."""
+    folder = linked(tmp_path_factory.mktemp("packages"), locks.packages("train"))
+    return [f"--volume={folder}:{PACKAGES}:ro", f"--volume={HERE}:{HERE}:ro"]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +64,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network(engine: Engine) -> Iterator[str]:
     """One on which hosts find each other by name, and nothing else."""
     name = f"{MINE}-{os.getpid()}"
@@ -99,14 +86,19 @@ def opt_ml(folder: Path, **hyperparameters: object) -> Path:
     return folder
 
 
-def mounted(ml: Path, photos: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def mounted(packages: list[str]) -> Callable[[Path, Path], list[str]]:
     """As SageMaker runs it, but that only /opt/ml and /tmp can be written to."""
-    binds = [f"--volume={ml}:/opt/ml", f"--volume={photos}:/opt/ml/input/data/training:ro"]
-    return ["--read-only", "--tmpfs=/tmp:exec", *binds]
+
+    def mounted(ml: Path, photos: Path) -> list[str]:
+        binds = [f"--volume={ml}:/opt/ml", f"--volume={photos}:/opt/ml/input/data/training:ro"]
+        return ["--read-only", "--tmpfs=/tmp:exec", *packages, *binds]
+
+    return mounted
 
 
 def test_what_cannot_be_trained_on_is_shown_beside_what_can(
-    engine: Engine, image: str, tmp_path: Path
+    engine: Engine, image: str, tmp_path: Path, mounted: Mounted
 ) -> None:
     ml, photos = opt_ml(tmp_path / "ml"), tmp_path / "photos"
     photos.mkdir()
@@ -122,7 +114,7 @@ def test_what_cannot_be_trained_on_is_shown_beside_what_can(
 
 
 def test_a_job_that_is_stopped_has_not_failed(
-    engine: Engine, image: str, photos: Path, tmp_path: Path
+    engine: Engine, image: str, photos: Path, tmp_path: Path, mounted: Mounted
 ) -> None:
     """That its last step is saved, test_training_contract says."""
     ml = opt_ml(tmp_path / "ml", steps=100_000)
@@ -141,13 +133,21 @@ def test_a_job_that_is_stopped_has_not_failed(
     assert not (ml / "model").exists()
 
 
-def test_two_hosts_train_one_model(
-    engine: Engine, image: str, photos: Path, tmp_path: Path, network: str
-) -> None:
+@pytest.fixture(scope="module")
+def hosts(
+    engine: Engine,
+    image: str,
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    network: str,
+    mounted: Mounted,
+) -> tuple[Path, dict[str, str]]:
+    """What two hosts that trained one model leave behind, each in its folder, and what they say."""
+    folder = tmp_path_factory.mktemp("hosts")
     jobs = {}
     # The second is started first, so that it waits for a host that nobody knows yet.
     for host in ("algo-2", "algo-1"):
-        ml = opt_ml(tmp_path / host, steps=2, report_every=1, preset="toy", test_share=0.2)
+        ml = opt_ml(folder / host, steps=2, report_every=1, preset="toy", test_share=0.2)
         resources = {"current_host": host, "hosts": ["algo-1", "algo-2"]}
         resources |= {"network_interface_name": "eth0"}
         (ml / "input/config/resourceconfig.json").write_text(json.dumps(resources))
@@ -155,25 +155,42 @@ def test_two_hosts_train_one_model(
         jobs[host] = engine.start("run", *mounted(ml, photos), *there, image, "train")
     said = {host: job.communicate(timeout=500)[0] for host, job in jobs.items()}
     assert [job.returncode for job in jobs.values()] == [0, 0], said
-    model = tmp_path / "algo-1/model/1"
+    return folder, said
+
+
+def test_two_hosts_train_one_model(hosts: tuple[Path, dict[str, str]]) -> None:
+    folder, said = hosts
+    model = folder / "algo-1/model/1"
     assert (model / "saved_model.pb").is_file()
     assert "Marmalade" in (model / "assets/label_map.pbtxt").read_text()
-    metrics = json.loads((tmp_path / "algo-1/output/data/evaluation.json").read_text())
+    metrics = json.loads((folder / "algo-1/output/data/evaluation.json").read_text())
     assert metrics["split"] == "test"
     assert "trained 2 steps" in said["algo-1"]
-    assert not (tmp_path / "algo-2/model").exists(), "one of them exports"
+    assert not (folder / "algo-2/model").exists(), "one of them exports"
 
 
-def test_a_plain_run_sends_its_results_to_s3(engine: Engine, image: str, photos: Path) -> None:
+def test_a_plain_run_sends_its_results_to_s3(
+    engine: Engine,
+    image: str,
+    photos: Path,
+    packages: list[str],
+    hosts: tuple[Path, dict[str, str]],
+) -> None:
+    """It goes on from the hosts' last checkpoint, as if it had been stopped there."""
+    run = hosts[0] / "algo-1/checkpoints/run"
     with moto() as aws:
         s3 = aws.client("s3")
         s3.create_bucket(Bucket="results")
+        for file in (path for path in run.rglob("*") if path.is_file()):
+            key = f"job/checkpoints/run.unfinished/{file.relative_to(run)}"
+            s3.upload_file(str(file), "results", key)
         there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
         there += ["--network=host", "--tmpfs=/opt/ml:exec", f"--volume={photos}:/data:ro"]
         words = ("--training=/data", "--output=s3://results/job", "--preset=toy", "--steps=2")
-        engine(
-            "run", "--rm", "--tmpfs=/tmp:exec", *there, image, "train", *words, "--test-share=0.2"
-        )
+        words += ("--test-share=0.2", "--report-every=1")
+        done = engine("run", "--rm", "--tmpfs=/tmp:exec", *packages, *there, image, "train", *words)
         sent = {one["Key"] for one in s3.list_objects_v2(Bucket="results")["Contents"]}
+    assert "continuing " in done.stderr
     assert {"job/model/1/saved_model.pb", "job/checkpoints/run/checkpoint"} <= sent
     assert any(key.endswith("/evaluation.json") for key in sent)
+    assert not any("run.unfinished" in key for key in sent)

@@ -10,20 +10,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from support.docker_engine import MINE, Engine
+from support.installed import HERE, PACKAGES, PYTHON, copied, linked, require_python
 from support.lambda_runtime import CHECKOUT, RUNTIME, Function, started
 from support.locks import packages
 from support.serving import tiny_detector
 
-PYTHON = f"python3.{sys.version_info.minor}"
-INSTALLED = f"/usr/local/lib/{PYTHON}/dist-packages"
 # Of these the base has the files, of the others only that they are there: they are large.
 COPIED = ("aws-lambda-powertools", "boto3", "botocore", "jmespath", "pillow", "pip", "pybase64")
 COPIED += (
@@ -44,14 +41,7 @@ LABELS = "item {\n  id: 3\n  name: 'Abyssinian'\n}\n"
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the image's packages in it, as links."""
-    folder = tmp_path_factory.mktemp("installed")
-    here = Path(sysconfig.get_path("purelib"))
-    for name in packages("detector_image"):
-        tops = {file.parts[0] for file in distribution(name).files or ()}
-        for top in tops - {"..", "bin", "__pycache__"}:
-            if not (folder / top).exists():
-                (folder / top).symlink_to(here / top)
-    return folder
+    return linked(tmp_path_factory.mktemp("installed"), packages("detector_image"))
 
 
 @contextmanager
@@ -126,17 +116,9 @@ def lite_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lambda_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The stand-in for public.ecr.aws/lambda/python."""
-    there = engine("run", "--rm", "--network=none", debian, "ls", "/usr/bin").stdout.split()
-    if PYTHON not in there:
-        pytest.skip(f"the bare system has another Python than .venv, which has {PYTHON}")
+    require_python(engine, debian)
     folder = tmp_path_factory.mktemp("lambda-base")
-    target = folder / "packages"
-    for name in {*packages("detector_image"), *COPIED}:
-        for file in distribution(name).files or ():
-            known = ".dist-info" in file.parts[0]
-            if ".." not in file.parts and "tests" not in file.parts and (known or name in COPIED):
-                (target / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(Path(str(file.locate())), target / file)
+    target = copied(folder / "packages", COPIED, packages("detector_image"))
     (target / "tensorflow").mkdir()
     (target / "tensorflow/__init__.py").touch()
     (folder / "runtime.py").write_text(RUNTIME)
@@ -145,7 +127,7 @@ def lambda_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFa
     (folder / "Dockerfile").write_text(
         f"FROM {debian}\n"
         f"RUN rm -f /usr/lib/{PYTHON}/EXTERNALLY-MANAGED\n"
-        f"COPY packages {INSTALLED}\n"
+        f"COPY packages {PACKAGES}\n"
         "COPY runtime.py /var/runtime/\n"
         "COPY lambda-entrypoint.sh /\n"
         "ENV LAMBDA_TASK_ROOT=/var/task PYTHONPATH=/var/task\n"
@@ -189,7 +171,7 @@ def image_running(
     variables = ["AWS_LAMBDA_RUNTIME_API", "AWS_REGION", *env]
     command = ["docker", "run", "--rm", f"--name={name}", "--network=host", "--read-only"]
     command += ["--tmpfs=/tmp", "--cap-drop=ALL", *(f"--env={one}" for one in variables)]
-    command += [f"--volume={sysconfig.get_path('purelib')}:{INSTALLED}:ro", image]
+    command += [f"--volume={HERE}:{PACKAGES}:ro", image]
     try:
         with started(command, folder, {**engine.env, "AWS_REGION": "us-east-1", **env}) as function:
             yield function

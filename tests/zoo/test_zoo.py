@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import pytest
 from conftest import CHECKOUT
 from support.aws import Aws, moto, settings
 from support.docker_engine import MINE, Engine
+from support.installed import HERE, PACKAGES, copied, require_python
 from support.lambda_runtime import build
 from support.locks import packages
 from support.peer import Answer, Asked, peer
@@ -513,22 +512,11 @@ def test_the_task_definition_is_one_that_ecs_takes(aws: Aws, run: Callable[..., 
     assert int(task["memory"]) >= 2048, "TensorFlow needs it"
 
 
-PYTHON = f"python3.{sys.version_info.minor}"
-PACKAGES = f"/usr/local/lib/{PYTHON}/dist-packages"
-
-
 @pytest.fixture(scope="module")
 def image(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    there = engine("run", "--rm", "--network=none", debian, "ls", "/usr/bin").stdout.split()
-    if PYTHON not in there:
-        pytest.skip(f"the bare system has another Python than .venv, which has {PYTHON}")
+    require_python(engine, debian)
     dockerfile = ZOO / "Dockerfile"
-    folder = tmp_path_factory.mktemp("base")
-    for name in ("numpy", "pip", *packages("zoo")):
-        for file in distribution(name).files or ():
-            if ".." not in file.parts and "tests" not in file.parts:
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(Path(str(file.locate())), folder / file)
+    folder = copied(tmp_path_factory.mktemp("base"), ("numpy", "pip", *packages("zoo")))
     (folder / "tensorflow").mkdir()
     (folder / "tensorflow/__init__.py").touch()
     (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
@@ -543,7 +531,7 @@ def test_the_image_trains_as_any_user_and_writes_only_to_tmp(
     engine: Engine, image: str, aws: Aws, table: Path
 ) -> None:
     there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
-    there += [f"--volume={sysconfig.get_path('purelib')}:{PACKAGES}:ro"]
+    there += [f"--volume={HERE}:{PACKAGES}:ro"]
     there += [f"--volume={table}:/zoo.csv:ro", "--network=host", "--read-only", "--tmpfs=/tmp"]
     flags = ("--data=/zoo.csv", f"--out=s3://{BUCKET}/image", "--steps=20", "--repeats=1")
     assert engine("run", "--rm", "--network=none", image, "--help").stdout
