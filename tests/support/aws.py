@@ -6,6 +6,7 @@ the format of SageMaker and CloudWatch (AWS JSON 1.1).
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,15 +27,21 @@ class Aws:
     env: dict[str, str]
 
     def client(self, service: str) -> Any:
-        import boto3
+        return _client(self.url, service)
 
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+
+@functools.cache
+def _client(url: str, service: str) -> Any:
+    """One for all tests: boto3 takes longer to make a client than moto to respond."""
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
 
 
 def settings(url: str) -> dict[str, str]:
