@@ -171,9 +171,12 @@ end
 function Rows:has_more() return self.at < self.stop end
 
 -- The instances of all rows, separated by commas, as a list of strings, and their size in bytes.
--- nil if a row is malformed.
+-- nil if a row is malformed. Empty lines at the end are none.
 function Rows:all()
     self.pauses = true
+    while self.stop > self.at and (self.p[self.stop - 1] == LF or self.p[self.stop - 1] == CR) do
+        self.stop = self.stop - 1
+    end
     if not self:plan() then return nil end
     while self.at < self.stop do
         if not self:write_row() then return nil end

@@ -55,7 +55,7 @@ function M.read.csv(request)
     local rows = M.csv_rows(request)
     local parts, size = rows:all()
     if not parts then return responses.fail(400, rows.why) end
-    if size == 0 then return responses.fail(400, "the body has no rows, only a header") end
+    if size == 0 then return responses.fail(400, "the body has no rows") end
     parts, size = wrapped(parts, size, '{"instances":[', "]}")
     return parts, size, rows.signature
 end
