@@ -1,7 +1,7 @@
 # Finds the models, and writes the folder from which nginx and the model servers run. Sourced by serve.
 # shellcheck shell=bash disable=SC2034,SC2154  # other files use and set variables too
 
-# Sets `run`, the folder: a few kilobytes, not changed later.
+# Sets `run`, the folder: a few kilobytes. Only models of a multi-model endpoint come later.
 make_run_folder() {
     run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
     chmod 755 "$run" # nginx's worker does not run as root

@@ -11,6 +11,7 @@ local M = {}
 local FOLDER = ngx.config.prefix() .. "multi/"
 local FIND_SECONDS, LOAD_SECONDS, UNLOAD_SECONDS = 10, 1800, 300
 local POLL_SECONDS = 0.05
+local GRAPH_BYTES = 64 * 2 ^ 20 -- of the toy detector, whose files have 2 MB; found by measuring
 local LINK_SECONDS = 5 -- until a model server has certainly read the file without the model
 
 -- By name: name, url, path (at a model server), folder (of its links), versions, needs (bytes), busy
@@ -93,7 +94,7 @@ local function find(model)
     local status, why = text:match "^(%d%d%d) ([^\n]*)"
     if status ~= "200" then return tonumber(status), why end
     local bytes, free, folder, versions = why:match "^(%d+) (%d+) (%S+) (.*)"
-    model.folder, model.versions, model.needs = FOLDER .. name .. "/" .. folder, {}, 2 * bytes
+    model.folder, model.versions, model.needs = FOLDER .. name .. "/" .. folder, {}, 2 * bytes + GRAPH_BYTES
     model.links = FOLDER .. name
     for version in versions:gmatch "%d+" do model.versions[#model.versions + 1] = version end
     -- What others that are being loaded will take is still free now.
@@ -102,7 +103,7 @@ local function find(model)
         if other.state == "loading" and other ~= model then left = left - (other.needs or 0) end
     end
     if model.needs > left then
-        return 507, ("%s: needs about %d MB (twice its files) of %d MB that are free; unload other models")
+        return 507, ("%s: needs about %d MB (twice its files and 64 MB), %d MB are free; unload other models")
             :format(model.name, model.needs / 2 ^ 20, math.max(0, left) / 2 ^ 20)
     end
 end

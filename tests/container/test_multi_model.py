@@ -262,7 +262,7 @@ def test_a_model_that_does_not_fit_into_memory_gets_507(quick: Endpoint, tmp_pat
         file.truncate(1 << 40)  # takes no space on disk
     answer = quick.load("large", tmp_path)
     assert answer.status_code == 507
-    assert "needs about 2097152 MB (twice its files)" in answer.json()["error"]
+    assert "needs about 2097216 MB (twice its files and 64 MB)" in answer.json()["error"]
     assert quick.get("/models/large").status_code == 404
 
 
