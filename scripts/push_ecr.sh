@@ -118,8 +118,14 @@ fi
 
 if [[ -z $image ]]; then
   image=$uri:$built
+  for_hooks=()
+  if [[ -n $hooks ]]; then # pip's variables as they are here, if they are set
+    for name in HOOKS=1 PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_NO_INDEX; do
+      for_hooks+=(--build-arg "$name")
+    done
+  fi
   docker build --platform "linux/$architecture" --file "$here/container/Dockerfile" \
-    ${cpu:+--build-arg GPU=} ${hooks:+--build-arg HOOKS=1} ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
+    ${for_hooks[@]+"${for_hooks[@]}"} ${cpu:+--build-arg GPU=} ${base:+--build-arg "BASE=$base"} --build-arg "MODEL=$model" \
     --label "org.opencontainers.image.version=$built" \
     --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
 fi
