@@ -73,7 +73,7 @@ def test_a_user_is_prepared_for_those_who_want_one(plain: Container) -> None:
 
 def test_an_unknown_word_is_misuse(engine: Engine, image: str) -> None:
     done = engine("run", "--rm", "--network=none", image, "train", check=False)
-    said = "serve: train: unknown argument; usage: docker run IMAGE [serve|check]\n"
+    said = "serve: train: unknown argument; usage: docker run IMAGE [serve|check|check --load]\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
