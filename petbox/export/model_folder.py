@@ -19,6 +19,7 @@ EXTRA = "assets.extra"
 REPORT = "export.json"
 SIGNATURE = "serving_default"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+KERAS = (".keras", ".h5")
 MOST_LEVELS = 3  # as in export/Servo/1
 SAVED_MODEL = {  # of saved_model.proto
     "Signature": {"key": (1, "string")},
@@ -74,6 +75,8 @@ def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
     expected = f"expected: {' or '.join(files)}, in it or under a version number, as 1/{files[0]}"
     if not path.is_dir():
         what = "is a file" if path.exists() else "no such folder"
+        if path.suffix in KERAS and path.exists():
+            raise _of_keras(path, path.with_suffix("") / "1")
         raise ModelError(f"{path}: {what}; {expected}")
     for level in range(MOST_LEVELS + 1):
         found = [file for name in files for file in path.glob("*/" * level + name)]
@@ -84,7 +87,14 @@ def newest_version(path: Path, files: Sequence[str] = (FILE,)) -> Path:
             raise ModelError(f"{path}: more than one model ({names}); name one of them")
         if folders:
             return max(folders, key=lambda one: int(one.name) if one.name.isdecimal() else 0)
+    for file in sorted(one for one in path.iterdir() if one.suffix in KERAS):
+        raise _of_keras(file, path / "1")
     raise ModelError(f"{path}: no model; found: {contents(path)}; {expected}")
+
+
+def _of_keras(file: Path, folder: Path) -> ModelError:
+    code = f'keras.saving.load_model("{file}").export("{folder}")'
+    return ModelError(f"{file}: Keras' own format, not a SavedModel; make one with {code}")
 
 
 def _signatures(content: bytes) -> tuple[str, ...] | None:

@@ -208,6 +208,16 @@ def test_a_share_of_the_cpus_is_seen_as_one(engine: Engine, image: str) -> None:
     assert "; 1 CPUs, " in done.stdout
 
 
+def test_a_check_loads_the_model_and_shows_requests_for_it(engine: Engine, image: str) -> None:
+    done = engine(
+        "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image, "check", "--load"
+    )
+    assert "  signature serving_default (tensorflow/serving/predict)\n" in done.stdout
+    assert "    input  inputs: string [N]\n" in done.stdout
+    assert """--data '{"instances": [{"b64": "iVBORw0KGgo""" in done.stdout
+    assert '→ { "predictions": [' in done.stdout
+
+
 def test_what_is_no_model_ends_it_with_what_is_wanted(
     engine: Engine, image: str, tmp_path: Path
 ) -> None:
@@ -218,6 +228,7 @@ def test_what_is_no_model_ends_it_with_what_is_wanted(
     assert done.returncode == 1
     assert "no SavedModel in /opt/ml/model\n" in done.stderr
     assert "/opt/ml/model/model.keras" in done.stderr
+    assert "model.keras: Keras' own format, not a SavedModel; make one with" in done.stderr
     assert "1/saved_model.pb" in done.stderr
 
 

@@ -120,3 +120,21 @@ def test_a_signal_ends_the_check(tmp_path: Path) -> None:
             program.send(signal.SIGTERM)
             assert program.ended()[0] == 128 + signal.SIGTERM
         assert not [*program.temporary.iterdir()]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_of_keras_is_told_how_it_becomes_a_savedmodel(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"flowers{suffix}"
+    file.touch()
+    commands = {
+        f'load_model("{file}").export("{tmp_path}/1")': [*SERVE, str(tmp_path), "--check"],
+        f'load_model("{file}").export("{tmp_path}/flowers/1")': [*SERVE, str(file), "--check"],
+        f'load_model("{file}").export("1")': [str(CONTAINER / "serve"), "check"],
+    }
+    for advice, command in commands.items():
+        env = {"PETBOX_MODELS": str(tmp_path), "PETBOX_MODEL_SERVER": "unused"}
+        with started(command, tmp_path / "run", **env) as program:
+            code, errors = program.ended()
+        assert code == 1
+        assert f"{file}: Keras' own format, not a SavedModel; make one with" in errors
+        assert advice in errors
