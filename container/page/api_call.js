@@ -16,14 +16,14 @@ export function api_call_panel(panel) {
 
     function show(shown) {
         image = shown;
-        const {sent, sent_url, name, changes, json} = image.result;
+        const {sent, sent_url, name, changes, json, model} = image.result;
         panel.hidden = !image.result.text;
         if (panel.hidden) {
             return;
         }
         const format = panel.querySelector('input:checked').value;
         const url = changes.length ? '' : image.url;
-        const request = {type: sent.type, file: name, url, json};
+        const request = {type: sent.type, file: name, url, json, model};
         text = format === 'json' ? image.result.text : {curl, boto3}[format](request);
         code.textContent = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
         const in_file = image.has_file && !changes.length;

@@ -1,9 +1,17 @@
 /* The model's signatures, from the gateway. */
 
-/* null if the gateway does not show them, or the model is not ready. */
-export async function load_metadata() {
+const ATTRIBUTES = 'X-Amzn-SageMaker-Custom-Attributes';
+
+/* The header that selects one of several models. */
+export function model_header(model) {
+    return model ? {[ATTRIBUTES]: `tfs-model-name=${model}`} : {};
+}
+
+/* Of the default model if none is named. null if the gateway does not show them, or the model is not
+   ready. */
+export async function load_metadata(model) {
     try {
-        const response = await fetch('/metadata');
+        const response = await fetch('/metadata', {headers: model_header(model)});
         const metadata = response.ok && await response.json();
         return metadata && Object.keys(metadata.signatures).length ? metadata : null;
     } catch (e) {

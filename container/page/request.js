@@ -10,12 +10,12 @@ const GRAPH_NODE = /\s*\[\[\{\{.*$/s; // TensorFlow appends where in its graph a
 const MAX_MESSAGE = 400; // characters
 
 /* Returns the response's text and the time it took. Retries as long as the server says when. */
-export async function predict(image, signal, report) {
+export async function predict(image, signal, report, more_headers = {}) {
     for (let attempt = 1; ; attempt++) {
         const start = performance.now();
         const {response, body} = await send(ROUTE, {
             method: 'POST',
-            headers: {'Content-Type': image.type, 'Accept': 'application/json'},
+            headers: {'Content-Type': image.type, 'Accept': 'application/json', ...more_headers},
             body: image,
             signal,
         });

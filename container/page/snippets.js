@@ -3,16 +3,17 @@
 import {ROUTE} from './request.js';
 
 /* The body is `json`, or is read from `url`, or else from `file`. */
-export function curl({type, file, url, json}) {
+export function curl({type, file, url, json, model}) {
     const data = json ? `--data ${shell_quote(json)}` :
         `--data-binary @${url ? '-' : shell_quote(file)}`;
     const post = `curl ${data} \\
-  --header 'Content-Type: ${type}' \\
+  --header 'Content-Type: ${type}' \\${model_line(model, (name) => `
+  --header 'X-Amzn-SageMaker-Custom-Attributes: ${name}' \\`)}
   ${shell_quote(location.origin + ROUTE)}`;
     return url ? `curl --silent ${shell_quote(url)} | \\\n${post}` : post;
 }
 
-export function boto3({type, file, url, json}) {
+export function boto3({type, file, url, json, model}) {
     const body = json ? python_quote(json) : url ? `urllib.request.urlopen(${python_quote(url)}).read()` :
         `open(${python_quote(file)}, "rb").read()`;
     return `import boto3
@@ -26,11 +27,17 @@ runtime = boto3.client(
 )
 response = runtime.invoke_endpoint(
     EndpointName="local",
-    ContentType=${python_quote(type)},
+    ContentType=${python_quote(type)},${model_line(model, (name) => `
+    CustomAttributes=${python_quote(name)},`)}
     Body=${body},
 )
 print(response["Body"].read().decode())
 `;
+}
+
+/* Model names need no quoting. */
+function model_line(model, line) {
+    return model ? line(`tfs-model-name=${model}`) : '';
 }
 
 function shell_quote(text) {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.browser import Chromium, Tab, chromium
 from support.other_models import classifier, many_kinds
-from support.serving import png, served_model
+from support.saved_models import adder
+from support.serving import CONTAINER, embedded_engine, png, served_model, whole_front
 
 RESPONSE = "document.querySelector('#code').textContent"
 ANSWERED = "!document.querySelector('#api-call').hidden"
@@ -31,11 +33,20 @@ def classifier_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The gateway with the page, before a model with a signature of each kind."""
+    """The gateway with the page, before a model with a signature of each kind and another one."""
     folder = tmp_path_factory.mktemp("kinds")
-    model = many_kinds(folder / "many" / "1").parent
-    with served_model(folder, model) as (port, _):
-        yield f"http://localhost:{port}"
+    models = {
+        "many": many_kinds(folder / "many" / "1").parent,
+        "adder": adder(folder / "adder" / "1", 1.5).parent,
+    }
+    settings = {"page": True, "metadata": True, "models": [*models]}
+    with (
+        embedded_engine(folder / "engine", **models) as engine,
+        whole_front(folder / "front", engine.port, settings=settings) as front,
+    ):
+        shutil.copytree(CONTAINER / "page", front.folder / "page")
+        (front.folder / "page" / "label_map.pbtxt").touch()
+        yield f"http://localhost:{front.port}"
 
 
 @pytest.fixture
@@ -47,9 +58,9 @@ def tab(browser: Chromium, url: str) -> Iterator[Tab]:
     tab.close()
 
 
-def choose(tab: Tab, signature: str) -> None:
+def choose(tab: Tab, value: str, of: str = "#signature") -> None:
     tab.run(
-        f"(() => {{ const s = document.querySelector('#signature'); s.value = '{signature}';"
+        f"(() => {{ const s = document.querySelector('{of}'); s.value = '{value}';"
         "s.dispatchEvent(new Event('change')); })()"
     )
 
@@ -98,6 +109,20 @@ def test_each_signature_has_its_fields_and_examples(tab: Tab) -> None:
         choose(tab, name)
         assert answer(tab) == {"outputs": outputs}, name
     assert tab.problems() == []
+
+
+def test_another_model_is_asked(tab: Tab) -> None:
+    choose(tab, "adder", "#model")
+    tab.until("document.querySelector('#signature').textContent.includes('slow')")
+    assert answer(tab) == {"outputs": [2.0]}
+    tab.click("label[for=format-curl]")
+    assert "-Custom-Attributes: tfs-model-name=adder'" in tab.run(RESPONSE)
+    tab.click("label[for=format-boto3]")
+    assert 'CustomAttributes="tfs-model-name=adder",' in tab.run(RESPONSE)
+    tab.click("label[for=format-json]")
+    choose(tab, "many", "#model")
+    tab.until("document.querySelector('#signature').textContent.includes('ragged')")
+    assert answer(tab) == {"outputs": [[1.0, 1.0]]}
 
 
 def test_several_inputs_and_ragged_rows(tab: Tab) -> None:
