@@ -209,13 +209,11 @@ def test_a_share_of_the_cpus_is_seen_as_one(engine: Engine, image: str) -> None:
 
 
 def test_a_check_loads_the_model_and_shows_requests_for_it(engine: Engine, image: str) -> None:
-    done = engine(
-        "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image, "check", "--load"
-    )
+    flags = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp", *MOUNTS)
+    done = engine("run", *flags, image, "check", "--load")
     assert "  signature serving_default (tensorflow/serving/predict)\n" in done.stdout
-    assert "    input  inputs: string [N]\n" in done.stdout
-    assert """--data '{"instances": [{"b64": "iVBORw0KGgo""" in done.stdout
-    assert '→ { "predictions": [' in done.stdout
+    assert "    input  x: float32 [N]\n" in done.stdout
+    assert """--data '{"instances": [0.5]}'\n    → { "predictions": [""" in done.stdout
 
 
 def test_what_is_no_model_ends_it_with_what_is_wanted(

@@ -88,6 +88,25 @@ def test_petbox_serve_checks_too(models: Path, tmp_path: Path) -> None:
     assert re.search(r"→ \{ \"predictions\": \[\[", done.stdout)
 
 
+def test_features_of_examples_are_found_out(data: Path) -> None:
+    recorded = data.parent / "tfs-transcripts/models/from_tfserving_testdata"
+    done = subprocess.run(
+        [*SERVE, str(recorded / "saved_model_half_plus_two_cpu"), "--check", "--load"],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for method in ("classify", "regress"):
+        assert f"-Custom-Attributes: tfs-method={method}'" in done.stdout
+    assert (
+        """--data '{"signature_name": "classify_x_to_y", "examples": [{"x": 0.5}]}'"""
+        in done.stdout
+    )
+    assert "no example" not in done.stdout
+
+
 def test_a_check_loads_nothing_by_default(tmp_path: Path) -> None:
     model = empty_model(tmp_path / "model" / "1")
     done = subprocess.run(
