@@ -36,6 +36,7 @@ start() { # NAME COMMAND...
 copy_log() { # PREFIX
     cat <<END
 /initgroups(root, 0) failed/d # harmless, from nginx as root without capabilities
+/server_core\.cc:[0-9]*\] *\((Re-)adding\|Adding\/updating\|Finished\) /d # each second, for each model
 w /dev/stderr
 /failed call to cuInit\|Cannot dlopen some GPU libraries/w $1.gpu
 /Failed to start server\. Error:\|^[-0-9:. ]*F[0-9 ].*\]\|\[emerg\]\|^hooks: /b fatal

@@ -802,6 +802,25 @@ def test_without_a_gpu_the_engines_search_for_one_is_no_error(tmp_path: Path, ba
         assert serve.ready().ask()["flags"]
 
 
+def test_what_is_logged_each_second_on_a_multi_model_endpoint_is_left_out(
+    tmp_path: Path, baked: Path
+) -> None:
+    core = "2026-11-29 22:00:00.000000: I tensorflow_serving/model_servers/server_core.cc:"
+    repeated = (
+        f"{core}474] Adding/updating models.\n"
+        f"{core}636]  (Re-)adding model: cats\n"
+        f"{core}501] Finished adding/updating models\n"
+        f"{core}507] Finished reloading config\n"
+    )
+    others = f"{core}90] Creating a manager\n2026: I basic_manager.cc:744] Adding cats\n"
+    (stand_in_engine(tmp_path / "engine") / "log").write_text(repeated + others)
+    with serving(tmp_path) as serve:
+        serve.ready().stop()
+        _, errors = serve.ended()
+    assert others in errors
+    assert not [line for line in repeated.splitlines() if line in errors]
+
+
 # Stopping
 
 
