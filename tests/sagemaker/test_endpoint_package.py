@@ -124,6 +124,17 @@ def test_all_versions_are_packed(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in files(tmp_path)} == {"1", "12"}
 
 
+def test_the_models_code_goes_with_it(tmp_path: Path) -> None:
+    version = saved_model(tmp_path / "toy" / "7")
+    code = tmp_path / "toy" / "code"
+    (code / "lib").mkdir(parents=True)
+    (code / "inference.py").touch()
+    (code / "lib" / "more.py").touch()
+    for named in (tmp_path / "toy", version):  # which is found as version 1
+        code_of = {name for name in files(named) if name.startswith("code/")}
+        assert code_of == {"code/inference.py", "code/lib/more.py"}
+
+
 def test_a_folder_without_a_model_is_rejected(aws: Aws, tmp_path: Path) -> None:
     to = f"s3://{BUCKET}"
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path, to))

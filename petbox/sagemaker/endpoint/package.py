@@ -62,7 +62,7 @@ def _address(model: Path, to: str) -> str:
 
 
 def files(model: Path) -> dict[str, Path]:
-    """The archive's members by name, in order: what lies under `1/`, `2/`, …"""
+    """The archive's members by name, in order: what lies under `1/`, `2/`, … and `code/`."""
     if not model.is_dir():
         raise ModelError(f"{model}: no such folder; give one with a {SAVED_MODEL} in it")
     versions = {"1": model}
@@ -74,9 +74,11 @@ def files(model: Path) -> dict[str, Path]:
             f"{model}: has neither a {SAVED_MODEL} nor numbered versions of one; make a model: "
             "petbox export --run RUN --out model/NAME/1"
         )
+    code = (model.parent if model.name.isdecimal() else model) / "code"
+    folders = {**versions, "code": code} if (code / "inference.py").is_file() else versions
     found = {
-        f"{version}/{path.relative_to(folder).as_posix()}": path
-        for version, folder in versions.items()
+        f"{name}/{path.relative_to(folder).as_posix()}": path
+        for name, folder in folders.items()
         for path in visible_files(folder)
     }
     return dict(sorted(found.items()))
