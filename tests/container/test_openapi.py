@@ -92,8 +92,10 @@ def test_every_route_is_described() -> None:
         re.MULTILINE | re.DOTALL,
     ):
         if "internal;" not in body and not name.startswith("@") and name != "/":
-            routes.add(name.replace("[^/]+", "{name}").strip("^$"))
-    assert routes == set(description()["paths"])
+            route = name.replace("[^/]+", "{name}").strip("^$")
+            routes |= {f"/{one}" for one in route.strip("/()").split("|")}
+    # Those of multi-model endpoints are SageMaker's own, and 404 without one.
+    assert {r for r in routes if not r.startswith("/models")} == set(description()["paths"])
 
 
 def test_every_type_described_is_taken_and_no_other(url: str) -> None:
