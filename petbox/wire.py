@@ -95,7 +95,8 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _error(response: dict[str, Any]) -> str:
-    return " ".join(str(response["error"]).split())  # in one line, as part of a sentence
+    parts = [str(response[key]) for key in ("error", "hint") if response.get(key)]
+    return " ".join("; ".join(parts).split())  # in one line, as part of a sentence
 
 
 def _of_one_image(prediction: Any, where: str) -> list[Detection]:

@@ -115,3 +115,8 @@ def test_an_error_is_distinguished_from_other_responses() -> None:
 def test_a_malformed_response_is_named(body: bytes, message: str) -> None:
     with pytest.raises(WireError, match=message):
         wire.detections(body)
+
+
+def test_a_hint_is_part_of_the_error() -> None:
+    body = b'{\n    "error": "not of expected type: float",\n    "hint": "takes x (float32 [N])"\n}'
+    assert wire.error(body) == "not of expected type: float; takes x (float32 [N])"

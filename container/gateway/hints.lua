@@ -35,16 +35,21 @@ local function takes_numbers(signature)
     return false
 end
 
-local function hint(message, signatures, is_image)
+-- For a bare image.
+function M.no_image(signature)
+    return ("Content-Type %s: the model takes no image; its signature serving_default takes %s; send " ..
+        "application/json"):format(ngx.var.content_type, signature_text.inputs(signature))
+end
+
+local function hint(message, signatures)
     if mentions(message, ABOUT_SIGNATURES) then
         return "the model has these signatures: " ..
             table.concat(signature_text.names(signatures), ", ")
     end
-    local name = is_image and "serving_default" or signature_name()
+    local name = signature_name()
     local signature = signatures[name]
     if not signature or mentions(message, IN_GRAPH) and not takes_numbers(signature) then return nil end
-    return ("%sthe signature %s takes %s"):format(
-        is_image and "send application/json; " or "", name, signature_text.inputs(signature))
+    return ("the signature %s takes %s"):format(name, signature_text.inputs(signature))
 end
 
 local function read(_, path) models.signatures(path) end
@@ -54,7 +59,8 @@ function M.prepare(path)
     if not models.known(path) then ngx.timer.at(0, read, path) end
 end
 
--- The body of a 400, with the hint if it has one.
+-- The body of a 400, with the hint if it has one. A client that sent a bare image does not know the JSON
+-- that TensorFlow Serving's error would be about.
 local function with_hint(body, request)
     local told = #body <= MOST and cjson.decode(body)
     local message = type(told) == "table" and tostring(told.error) or ""
@@ -63,7 +69,10 @@ local function with_hint(body, request)
     local signatures = models.known(request.path)
     if about_name then ngx.timer.at(0, read, request.path) end -- a newer version may have others
     local is_image = request.format == "picture" or request.format == "builtin"
-    local more = signatures and hint(message, signatures, is_image)
+    if is_image and signatures and signatures.serving_default and mentions(message, ABOUT_INPUTS) then
+        return '{"error":' .. text.quoted(M.no_image(signatures.serving_default)) .. "}"
+    end
+    local more = signatures and hint(message, signatures)
     return more and body:gsub("%s*}%s*$", function()
         return ',\n    "hint": ' .. text.quoted(more) .. "\n}"
     end) or body

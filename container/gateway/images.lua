@@ -7,7 +7,6 @@ local engines = require "gateway.engines"
 local hints = require "gateway.hints"
 local models = require "gateway.models"
 local responses = require "gateway.responses"
-local signature_text = require "gateway.signature_text"
 
 local M = {}
 local HEAD, TAIL = '"instances":[{"b64":"', '"}]}'
@@ -73,9 +72,7 @@ function M.draw(request)
     if drawn then return responses.send(200, "image/jpeg", drawn) end
     local signature = not reply and (models.signatures(request.path) or {}).serving_default
     if takes_no_image(signature) then
-        return responses.fail(415, ("Content-Type %s: the model takes no image; its signature " ..
-            "serving_default takes %s; send application/json"):format(ngx.var.content_type,
-            signature_text.inputs(signature)))
+        return responses.fail(415, hints.no_image(signature))
     end
     return responses.fail(406, "Accept image/jpeg: " .. (reply and
         'the output of this model\'s signature "draw" is not an image' or

@@ -75,19 +75,6 @@ def test_it_prints_signatures_and_requests_that_work(models: Path, tmp_path: Pat
             assert done.stdout.startswith("{"), typed
 
 
-def test_petbox_serve_checks_too(models: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*SERVE, str(models / "flowers"), "--check", "--load"],
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--data '{\"instances\": [[0.5, 0.5, 0.5, 0.5]]}'" in done.stdout
-    assert re.search(r"→ \{ \"predictions\": \[\[", done.stdout)
-
-
 def test_features_of_examples_are_found_out(data: Path) -> None:
     recorded = data.parent / "tfs-transcripts/models/from_tfserving_testdata"
     done = subprocess.run(
