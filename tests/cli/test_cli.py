@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support.command_line import IMAGE, MODULE, Done, failed, petbox
-from support.peer import GOLDEN, Answer, Asked, Peer, classic_detector, golden, named_detector, peer
+from support.peer import (
+    GOLDEN,
+    Peer,
+    Request,
+    Response,
+    classic_detector,
+    golden,
+    named_detector,
+    peer,
+)
 
 from petbox import __version__
 from petbox.cli.main import parser
@@ -319,7 +328,7 @@ def test_an_image_is_never_overwritten_by_its_copy(
     message = failed(ask(path, "--draw", tmp_path))
     assert message.startswith(f"error: {path}: would be overwritten by its copy")
     assert path.read_bytes() == golden("picture.jpg")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_folder_to_draw_into_that_is_a_file_is_named(
@@ -383,15 +392,17 @@ def test_one_bad_image_does_not_stop_the_others(ask: Callable[..., Done], tmp_pa
 
 
 def test_an_image_that_the_server_rejects_is_named() -> None:
-    with peer(lambda _: Answer(400, golden("answer_error.json"))) as server:
+    with peer(lambda _: Response(400, golden("answer_error.json"))) as server:
         done = petbox("detect", IMAGE, "--url", server.url)
     assert failed(done).startswith(f"error: {IMAGE}: the server rejected it (400): assertion")
 
 
 def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
-    def dying(asked: Asked) -> Answer:
+    def dying(asked: Request) -> Response:
         return (
-            named_detector(asked) if len(server.asked) == 1 else Answer(503, b'{"error": "gone"}')
+            named_detector(asked)
+            if len(server.requests) == 1
+            else Response(503, b'{"error": "gone"}')
         )
 
     with peer(dying) as server:
@@ -399,7 +410,7 @@ def test_a_server_that_fails_stops_the_work_and_keeps_what_is_known() -> None:
         done = petbox("detect", *words, input=golden("picture.jpg"))
     assert failed(done) == f"error: {server.url}: responded 503: gone\n"
     assert done.stdout.count(b"\n") == 2
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_no_server_is_reported_with_the_command_that_starts_one() -> None:
@@ -410,13 +421,13 @@ def test_no_server_is_reported_with_the_command_that_starts_one() -> None:
 
 @pytest.mark.parametrize("answer", [b"<html>hello</html>", b'{"predictions": [[0.1, 0.9]]}'])
 def test_an_answer_of_another_server_is_reported(answer: bytes) -> None:
-    with peer(lambda _: Answer(200, answer)) as server:
+    with peer(lambda _: Response(200, answer)) as server:
         done = petbox("detect", IMAGE, "--url", server.url)
     assert f"{IMAGE}: not a response of TensorFlow Serving's predict API" in failed(done)
 
 
 def test_a_model_that_answers_nan_is_reported() -> None:
-    with peer(lambda _: Answer(200, golden("answer_nan.json"))) as server:
+    with peer(lambda _: Response(200, golden("answer_nan.json"))) as server:
         done = petbox("detect", IMAGE, "--url", server.url)
     assert "the model returns NaN or Infinity" in failed(done)
 
@@ -434,7 +445,7 @@ def test_an_endpoint_is_invoked_by_its_name(server: Peer, tmp_path: Path) -> Non
     }
     done = petbox("detect", IMAGE, "--endpoint", "pets", env=env)
     assert shown_names(done) == ["Abyssinian", "yorkshire_terrier"]
-    assert [asked.path for asked in server.asked] == ["/endpoints/pets/invocations"]
+    assert [asked.path for asked in server.requests] == ["/endpoints/pets/invocations"]
 
 
 @pytest.mark.parametrize(

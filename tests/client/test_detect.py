@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from support.aws import Recorded, recorded
 from support.command_line import IMAGE, Done, failed, petbox
-from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
+from support.peer import GOLDEN, Peer, Request, Response, golden, named_detector, peer
 from support.serving import tiny_detector
 
 from petbox.cli.parallel import AHEAD, in_order
@@ -39,7 +39,7 @@ def album(tmp_path: Path) -> Path:
     return folder
 
 
-def sent_image(asked: Asked) -> Image.Image:
+def sent_image(asked: Request) -> Image.Image:
     (instance,) = json.loads(asked.body)["instances"]
     return Image.open(io.BytesIO(base64.b64decode(instance["b64"])))
 
@@ -62,7 +62,7 @@ def test_at_most_parallel_are_in_progress_and_the_order_is_kept(album: Path) -> 
     under_way, most = 0, 0
     counting = threading.Lock()
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         nonlocal under_way, most
         with counting:
             under_way += 1
@@ -82,15 +82,15 @@ def test_at_most_parallel_are_in_progress_and_the_order_is_kept(album: Path) -> 
     assert done.returncode == 0, done.stderr
     assert numbers(done) == list(range(MANY))
     assert most == 2
-    assert len({asked.connection for asked in server.asked}) == 2  # each kept
+    assert len({asked.connection for asked in server.requests}) == 2  # each kept
 
 
 def test_a_bad_image_among_many_fails_alone(album: Path) -> None:
     (album / "07.png").write_bytes(b"not an image")
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if sent_image(asked).width == 40 + 21:
-            return Answer(400, b'{"error": "instances[0] is not to my taste"}')
+            return Response(400, b'{"error": "instances[0] is not to my taste"}')
         return named_detector(asked)
 
     with peer(answer) as server:
@@ -98,18 +98,18 @@ def test_a_bad_image_among_many_fails_alone(album: Path) -> None:
     assert done.returncode == 1
     assert [n for n, line in enumerate(said(done)) if "error" in line] == [7, 21]
     assert b"error: 2 of 40 images failed" in done.stderr
-    assert len(server.asked) == MANY - 1  # none again
+    assert len(server.requests) == MANY - 1  # none again
 
 
 def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path) -> None:
     """Of those under way the first fails, and the others are answered after that."""
     failing = threading.Event()
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         number = sent_image(asked).width - 40
         if number == 10:
             failing.set()
-            return Answer(502, b'{"error": "the model server is not there"}')
+            return Response(502, b'{"error": "the model server is not there"}')
         if number > 10:
             failing.wait(30)
         return named_detector(asked)
@@ -117,7 +117,7 @@ def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path
     with peer(answer) as server:
         done = petbox("detect", album, "--url", server.url, "--json", "--parallel", "4")
     assert failed(done) == f"error: {server.url}: responded 502: the model server is not there\n"
-    answered = sorted(sent_image(asked).width - 40 for asked in server.asked)
+    answered = sorted(sent_image(asked).width - 40 for asked in server.requests)
     assert numbers(done) == [number for number in answered if number != 10]
     assert answered[:11] == list(range(11))
     assert len(answered) <= 11 + 2 * 3  # the failure takes its time to arrive
@@ -169,7 +169,7 @@ def test_a_failure_in_the_work_is_raised(parallel: int) -> None:
 # Overloaded servers
 
 
-def busy_at_first(times: int, rejected: Answer) -> Callable[[Asked], Answer]:
+def busy_at_first(times: int, rejected: Response) -> Callable[[Request], Response]:
     left = iter(range(times))
     return lambda asked: rejected if next(left, None) is not None else named_detector(asked)
 
@@ -177,26 +177,26 @@ def busy_at_first(times: int, rejected: Answer) -> Callable[[Asked], Answer]:
 @pytest.mark.parametrize(
     "rejected",
     [
-        Answer(429, b'{"error": "too many"}'),
-        Answer(429, b"slow down", {"Content-Type": "text/plain"}),
-        Answer(503, b'{"error": "the model is busy"}', {"Retry-After": "0"}),
+        Response(429, b'{"error": "too many"}'),
+        Response(429, b"slow down", {"Content-Type": "text/plain"}),
+        Response(503, b'{"error": "the model is busy"}', {"Retry-After": "0"}),
     ],
 )
-def test_a_busy_server_is_retried(rejected: Answer) -> None:
+def test_a_busy_server_is_retried(rejected: Response) -> None:
     with peer(busy_at_first(2, rejected)) as server:
         done = petbox("detect", IMAGE, "--url", server.url, "--json")
     assert done.returncode == 0, done.stderr
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     assert done.stderr.count(b"waiting") == 1  # reported once
     assert f"responded {rejected.status}".encode() in done.stderr
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 502, 503, 504])
 def test_nothing_else_is_sent_again(status: int) -> None:
-    with peer(lambda _: Answer(status, b'{"error": "no"}')) as server:
+    with peer(lambda _: Response(status, b'{"error": "no"}')) as server:
         done = petbox("detect", IMAGE, "--url", server.url)
     assert done.returncode == 1
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_retry_after_is_waited_for_and_more() -> None:
@@ -274,14 +274,14 @@ def test_only_one_detector_can_be_named(words: tuple[str, ...], both: str) -> No
 
 
 def test_an_address_is_downloaded_and_its_copy_drawn(tmp_path: Path) -> None:
-    jpeg = Answer(200, golden("picture.jpg"), {"Content-Type": "image/jpeg"})
+    jpeg = Response(200, golden("picture.jpg"), {"Content-Type": "image/jpeg"})
     with peer(named_detector) as server, peer(lambda _: jpeg) as web:
         address = f"{web.url}/pets/cat.jpg?size=2"
         words = ("--url", server.url, "--json", "--draw", tmp_path / "drawn")
         done = petbox("detect", address, f"{web.url}/b/cat.jpg", *words)
     assert done.returncode == 0, done.stderr
     assert [line["picture"] for line in said(done)] == [address, f"{web.url}/b/cat.jpg"]
-    assert [asked.path for asked in web.asked if "?" in asked.path] == ["/pets/cat.jpg?size=2"]
+    assert [asked.path for asked in web.requests if "?" in asked.path] == ["/pets/cat.jpg?size=2"]
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["cat-2.jpg", "cat.jpg"]
 
 
@@ -338,7 +338,7 @@ def test_an_image_over_the_limit_is_rejected_before_it_is_sent(noise: Path) -> N
             "--limit (in Python limit), takes 3 MB; "
             "use --fit (in Python fit=True) to send a smaller copy\n"
         )
-        assert server.asked == []
+        assert server.requests == []
         assert petbox("detect", noise, "--url", server.url).returncode == 0
 
 
@@ -347,7 +347,7 @@ def test_an_image_is_made_to_fit_and_its_boxes_stay_right(noise: Path, tmp_path:
     with peer(named_detector) as server:
         done = petbox("detect", noise, IMAGE, "--url", server.url, *words)
     assert done.returncode == 0, done.stderr
-    (large,) = (asked for asked in server.asked if len(asked.body) > 10_000)
+    (large,) = (asked for asked in server.requests if len(asked.body) > 10_000)
     assert 0.3 * 2**19 < len(large.body) <= 2**19
     sent = sent_image(large)
     assert sent.width / sent.height == pytest.approx(1.5, abs=0.01)
@@ -429,9 +429,9 @@ def test_the_limit_of_a_serverless_endpoint_is_checked_before_the_call(big: Path
     with peer(named_detector) as server, recorded(DescribeEndpoint=SERVERLESS) as account:
         message = failed(at_aws(server, account, big))
         assert "5.5 MB, and endpoint pets is serverless and takes 4 MB; use --fit" in message
-        assert server.asked == []
+        assert server.requests == []
         assert at_aws(server, account, big, "--fit").returncode == 0
-    assert len(server.asked[0].body) <= 4 * 2**20
+    assert len(server.requests[0].body) <= 4 * 2**20
 
 
 def test_a_real_time_endpoint_takes_25_mb(big: Path) -> None:
@@ -454,8 +454,8 @@ def test_without_permission_to_describe_the_endpoint_the_flag_is_named(big: Path
 
 
 def test_a_request_that_aws_rejects_as_too_large_fails_only_its_image() -> None:
-    def answer(asked: Asked) -> Answer:
-        if len(server.asked) == 1:
+    def answer(asked: Request) -> Response:
+        if len(server.requests) == 1:
             return aws_rejection("ValidationError", "Request 1-2 has oversize body.", 400)
         return named_detector(asked)
 
@@ -466,14 +466,14 @@ def test_a_request_that_aws_rejects_as_too_large_fails_only_its_image() -> None:
     assert "use --fit and a smaller --limit" in said(done)[0]["error"]
 
 
-def aws_rejection(code: str, text: str, status: int) -> Answer:
+def aws_rejection(code: str, text: str, status: int) -> Response:
     body = json.dumps({"Message": text}).encode()
-    return Answer(status, body, {"x-amzn-ErrorType": code})
+    return Response(status, body, {"x-amzn-ErrorType": code})
 
 
-def model_error(status: int, text: str) -> Answer:
+def model_error(status: int, text: str) -> Response:
     words = {"OriginalStatusCode": status, "OriginalMessage": text, "Message": "Received"}
-    return Answer(424, json.dumps(words).encode(), {"x-amzn-ErrorType": "ModelError"})
+    return Response(424, json.dumps(words).encode(), {"x-amzn-ErrorType": "ModelError"})
 
 
 @pytest.mark.parametrize(
@@ -486,11 +486,11 @@ def model_error(status: int, text: str) -> Answer:
         model_error(429, "slow down"),
     ],
 )
-def test_a_busy_endpoint_is_retried(rejected: Answer) -> None:
+def test_a_busy_endpoint_is_retried(rejected: Response) -> None:
     with peer(busy_at_first(2, rejected)) as server, recorded() as account:
         done = at_aws(server, account, IMAGE)
     assert done.returncode == 0, done.stderr
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -506,9 +506,9 @@ def test_a_busy_endpoint_is_retried(rejected: Answer) -> None:
         ),
     ],
 )
-def test_an_endpoint_that_rejects_is_not_retried(rejected: Answer, message: str) -> None:
+def test_an_endpoint_that_rejects_is_not_retried(rejected: Response, message: str) -> None:
     with peer(lambda _: rejected) as server, recorded() as account:
         line = failed(at_aws(server, account, IMAGE))
     assert message in line
     assert "ModelError" not in line
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

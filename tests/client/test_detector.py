@@ -23,7 +23,7 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 from support.aws import Aws, moto
-from support.peer import GOLDEN, Answer, Asked, Peer, golden, named_detector, peer
+from support.peer import GOLDEN, Peer, Request, Response, golden, named_detector, peer
 from support.serving import embedded_engine, front, tiny_detector
 
 import petbox
@@ -208,13 +208,13 @@ def test_what_is_no_image_raises_one_clear_sentence(array: Any, why: str) -> Non
 
 def test_an_address_of_the_web_is_fetched() -> None:
     octets = {"Content-Type": "application/octet-stream"}  # as many stores of files say
-    with peer(lambda _: Answer(200, JPEG, octets)) as web:
+    with peer(lambda _: Response(200, JPEG, octets)) as web:
         engine = Echo()
         found = Detector(engine=engine).detect(f"{web.url}/photos/cat.jpg?size=2")
         assert engine.images == [JPEG]
         assert found.name == f"{web.url}/photos/cat.jpg?size=2"
     with (
-        peer(lambda _: Answer(404, b"")) as web,
+        peer(lambda _: Response(404, b"")) as web,
         pytest.raises(errors.DataError, match=r"/cat\.jpg: the server responds 404"),
     ):
         Detector(engine=engine).detect(f"{web.url}/cat.jpg")
@@ -325,7 +325,7 @@ def test_names_of_the_caller_win(server: Peer, tmp_path: Path) -> None:
     for names in ({1: "my cat"}, tmp_path / "names.pbtxt", str(tmp_path / "names.pbtxt")):
         found = Detector(server.url, names=names, min_score=0).detect(CAT)
         assert [one.name for one in found] == ["my cat", "class 37", "class 2"]
-    assert b"signature_name" not in server.asked[0].body, "everything is requested"
+    assert b"signature_name" not in server.requests[0].body, "everything is requested"
 
 
 def test_the_score_can_be_set_for_one_image(server: Peer) -> None:
@@ -346,25 +346,25 @@ def test_what_is_over_the_limit_is_rejected_or_made_to_fit(server: Peer) -> None
         match=r"and the server, by --limit \(in Python limit\), takes 0\.0625",
     ):
         Detector(server.url, limit=1 / 16).detect(noise)
-    assert not server.asked
+    assert not server.requests
     found = Detector(server.url, limit=1 / 16, fit=True).detect(noise)
-    assert len(server.asked[-1].body) <= 2**16
+    assert len(server.requests[-1].body) <= 2**16
     assert (found.width, found.height) == (600, 400)
 
 
 def test_a_busy_server_is_retried_until_it_is_not(caplog: pytest.LogCaptureFixture) -> None:
-    busy = iter([Answer(429, b'{"error": "too many"}')] * 2)
+    busy = iter([Response(429, b'{"error": "too many"}')] * 2)
     with peer(lambda asked: next(busy, None) or named_detector(asked)) as server:
         assert len(Detector(server.url).detect(CAT)) == 2
-        assert len(server.asked) == 3
+        assert len(server.requests) == 3
     assert [record.message.split("; ")[-1] for record in caplog.records] == ["waiting"]
 
 
 def test_retries_can_be_turned_off() -> None:
-    with peer(lambda _: Answer(429, b'{"error": "too many"}')) as server:
+    with peer(lambda _: Response(429, b'{"error": "too many"}')) as server:
         with pytest.raises(errors.Busy, match="too many"):
             Detector(server.url, retry_for=0).detect(CAT)
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 def test_a_slow_server_is_left_after_the_timeout() -> None:
@@ -379,11 +379,11 @@ def test_one_detector_serves_many_threads_and_keeps_its_connections(server: Peer
     with Detector(server.url) as detector, ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: detector.detect(CAT), range(64)))
         assert len(set(results)) == 1
-        assert len({asked.connection for asked in server.asked}) <= 8
-        before = len({asked.connection for asked in server.asked})
+        assert len({asked.connection for asked in server.requests}) <= 8
+        before = len({asked.connection for asked in server.requests})
         detector.close()
         assert detector.detect(CAT) == results[0], "and it can be used on"
-        assert len({asked.connection for asked in server.asked}) == before + 1
+        assert len({asked.connection for asked in server.requests}) == before + 1
 
 
 def test_a_fork_makes_connections_of_its_own(server: Peer) -> None:
@@ -398,7 +398,7 @@ def test_a_fork_makes_connections_of_its_own(server: Peer) -> None:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     detector.detect(CAT)
-    ours, forked, still_ours = (asked.connection for asked in server.asked)
+    ours, forked, still_ours = (asked.connection for asked in server.requests)
     assert ours == still_ours != forked
 
 
@@ -563,7 +563,7 @@ def test_a_folder_a_pattern_and_an_iterable_keep_their_order(
 def test_several_are_processed_at_once_and_no_more(album: Path) -> None:
     pair, lock, running, most = threading.Barrier(2), threading.Lock(), 0, 0
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         nonlocal running, most
         with lock:
             running += 1
@@ -594,10 +594,10 @@ def test_an_image_that_fails_has_its_reason_and_the_others_go_on(server: Peer, a
 
 
 def test_an_image_that_the_server_rejects_has_its_reason(album: Path) -> None:
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         (instance,) = json.loads(asked.body)["instances"]
         with Image.open(io.BytesIO(base64.b64decode(instance["b64"]))) as image:
-            return Answer(400, b'{"error": "no"}') if image.width == 45 else named_detector(asked)
+            return Response(400, b'{"error": "no"}') if image.width == 45 else named_detector(asked)
 
     with peer(answer) as server:
         results = [found for _, found in Detector(server.url).detect_many(album)]
@@ -607,8 +607,12 @@ def test_an_image_that_the_server_rejects_has_its_reason(album: Path) -> None:
 
 
 def test_a_server_that_fails_raises_after_what_is_known(album: Path) -> None:
-    def answer(asked: Asked) -> Answer:
-        return named_detector(asked) if len(server.asked) < 6 else Answer(502, b'{"error": "gone"}')
+    def answer(asked: Request) -> Response:
+        return (
+            named_detector(asked)
+            if len(server.requests) < 6
+            else Response(502, b'{"error": "gone"}')
+        )
 
     with peer(answer) as server:
         results = Detector(server.url, parallel=1).detect_many(album)

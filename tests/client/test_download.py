@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.peer import GOLDEN, Answer, Asked, peer
+from support.peer import GOLDEN, Request, Response, peer
 
 from petbox.client.download import Address, Limits, NotAnImage, TooLarge, fetch, is_public
 from petbox.errors import DataError
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
-IMAGE = Answer(200, JPEG, {"Content-Type": "image/jpeg"})
+IMAGE = Response(200, JPEG, {"Content-Type": "image/jpeg"})
 
 
 def here(address: Address) -> bool:
@@ -27,7 +27,7 @@ def here(address: Address) -> bool:
     return address == ipaddress.ip_address("127.0.0.1")
 
 
-def got(answer: Callable[[Asked], Answer], path: str = "/cat.jpg", **limits: float) -> bytes:
+def got(answer: Callable[[Request], Response], path: str = "/cat.jpg", **limits: float) -> bytes:
     with peer(answer) as server:
         return fetch(server.url + path, Limits(**limits), here)  # type: ignore[arg-type]
 
@@ -77,7 +77,7 @@ def test_only_what_the_whole_internet_reaches_is_public(address: str, public: bo
 def test_an_image_is_fetched_without_credentials() -> None:
     with peer(lambda _: IMAGE) as server:
         assert fetch(f"{server.url}/a/cat.jpg?size=2", may_reach=here) == JPEG
-    (asked,) = server.asked
+    (asked,) = server.requests
     assert asked.path == "/a/cat.jpg?size=2"
     assert asked.headers["Host"] == server.url.removeprefix("http://")
     assert not {"Authorization", "Cookie"} & set(asked.headers)
@@ -128,8 +128,8 @@ def test_an_address_with_a_password_is_rejected_without_repeating_it() -> None:
 
 
 def test_a_redirect_is_followed() -> None:
-    def answer(asked: Asked) -> Answer:
-        return IMAGE if asked.path == "/b.jpg" else Answer(302, b"", {"Location": "b.jpg"})
+    def answer(asked: Request) -> Response:
+        return IMAGE if asked.path == "/b.jpg" else Response(302, b"", {"Location": "b.jpg"})
 
     assert got(answer, "/a.jpg") == JPEG
 
@@ -145,7 +145,7 @@ def test_a_redirect_is_followed() -> None:
 )
 def test_a_redirect_is_checked_as_the_first_address_was(to: str, why: str) -> None:
     with pytest.raises(DataError, match=why):
-        got(lambda _: Answer(302, b"", {"Location": to}))
+        got(lambda _: Response(302, b"", {"Location": to}))
 
 
 def test_the_connection_goes_to_the_address_that_was_checked() -> None:
@@ -169,20 +169,20 @@ def test_one_address_that_is_not_public_spoils_a_name_with_several() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "why"),
     [
-        (Answer(404, JPEG, {"Content-Type": "image/jpeg"}), DataError, "responds 404"),
-        (Answer(200, b"<html>", {"Content-Type": "text/html"}), NotAnImage, "is text/html"),
-        (Answer(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAnImage, "svg"),
+        (Response(404, JPEG, {"Content-Type": "image/jpeg"}), DataError, "responds 404"),
+        (Response(200, b"<html>", {"Content-Type": "text/html"}), NotAnImage, "is text/html"),
+        (Response(200, b"<svg>", {"Content-Type": "image/svg+xml"}), NotAnImage, "svg"),
         (
-            Answer(200, JPEG, {**IMAGE.headers, "Content-Encoding": "gzip"}),
+            Response(200, JPEG, {**IMAGE.headers, "Content-Encoding": "gzip"}),
             NotAnImage,
             "compressed",
         ),
-        (Answer(200, JPEG * 100, IMAGE.headers), TooLarge, "more than"),
+        (Response(200, JPEG * 100, IMAGE.headers), TooLarge, "more than"),
     ],
     ids=["404", "html", "svg", "gzip", "large"],
 )
 def test_what_is_no_image_of_the_size_is_rejected(
-    answer: Answer, kind: type[DataError], why: str
+    answer: Response, kind: type[DataError], why: str
 ) -> None:
     with pytest.raises(kind, match=why):
         got(lambda _: answer, most=len(JPEG) * 2)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.peer import Answer, Asked, classic_detector, golden, named_detector, peer
+from support.peer import Request, Response, classic_detector, golden, named_detector, peer
 
 from petbox.client.transport import Http, Remote, SageMaker
 from petbox.errors import ServiceError, WireError
@@ -47,21 +47,21 @@ def test_names_come_with_the_signature_detect() -> None:
     with peer(named_detector) as server:
         found = names(Remote(Http(server.url)))
     assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
-    assert server.asked[0].body == golden("request_detect.json")
+    assert server.requests[0].body == golden("request_detect.json")
 
 
 def test_a_model_without_detect_is_called_without_a_signature_from_then_on() -> None:
     with peer(classic_detector) as server:
         detector = Remote(Http(server.url))
         assert names(detector) == names(detector) == [None] * 3
-    bodies = [asked.body for asked in server.asked]
+    bodies = [asked.body for asked in server.requests]
     assert bodies == [golden("request_detect.json"), *[golden("request_one.json")] * 2]
 
 
 def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
     both = threading.Barrier(2)
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if b"signature_name" in asked.body:
             both.wait(30)
         return classic_detector(asked)
@@ -69,13 +69,13 @@ def test_several_may_learn_at_the_same_time_that_there_is_no_detect() -> None:
     with peer(answer) as server, ThreadPoolExecutor(2) as pool:
         detector = Remote(Http(server.url))
         assert list(pool.map(lambda _: names(detector), range(2))) == [[None] * 3] * 2
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
 
 
 def test_everything_is_requested_without_a_signature_at_once() -> None:
     with peer(named_detector) as server:
         names(Remote(Http(server.url), all_detections=True))
-    assert [asked.body for asked in server.asked] == [golden("request_one.json")]
+    assert [asked.body for asked in server.requests] == [golden("request_one.json")]
 
 
 # HTTP
@@ -86,7 +86,7 @@ def test_the_connection_is_kept() -> None:
         detector = Remote(Http(server.url))
         for _ in range(3):
             names(detector)
-    assert len({asked.connection for asked in server.asked}) == 1
+    assert len({asked.connection for asked in server.requests}) == 1
 
 
 def test_a_connection_closed_while_idle_is_made_again() -> None:
@@ -94,7 +94,7 @@ def test_a_connection_closed_while_idle_is_made_again() -> None:
         detector = Remote(Http(server.url))
         for _ in range(3):
             names(detector)
-    assert len({asked.connection for asked in server.asked}) == 3
+    assert len({asked.connection for asked in server.requests}) == 3
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_connection_closed_while_idle_is_made_again() -> None:
 def test_the_path_of_the_address_is_kept(given: str, path: str) -> None:
     with peer(named_detector) as server:
         names(Remote(Http(server.url + given)))
-    assert server.asked[0].path == path
+    assert server.requests[0].path == path
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_without_a_server_the_command_that_starts_one_is_named() -> None:
 def test_a_slow_server_is_not_waited_for_without_end() -> None:
     done = threading.Event()
 
-    def slow(_: Asked) -> Answer:
+    def slow(_: Request) -> Response:
         done.wait(10)
-        return Answer(200, b"")
+        return Response(200, b"")
 
     with peer(slow) as server:
         slow_server = Http(server.url, seconds=0.1)
@@ -203,7 +203,7 @@ def test_a_rejection_that_comes_before_all_is_sent_is_read() -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 415, 500])
 def test_what_is_wrong_with_an_image_is_reported_in_the_servers_words(status: int) -> None:
-    with peer(lambda _: Answer(status, golden("answer_error.json"))) as server:
+    with peer(lambda _: Response(status, golden("answer_error.json"))) as server:
         detector = Remote(Http(server.url))
         with pytest.raises(WireError, match=rf"\({status}\): assertion failed: .*is empty"):
             detector.detect(JPEG)
@@ -211,7 +211,7 @@ def test_what_is_wrong_with_an_image_is_reported_in_the_servers_words(status: in
 
 @pytest.mark.parametrize("status", [404, 429, 502, 503, 504])
 def test_what_is_wrong_with_the_server_is_an_error_of_the_service(status: int) -> None:
-    with peer(lambda _: Answer(status, b'{"error": "not ready"}')) as server:
+    with peer(lambda _: Response(status, b'{"error": "not ready"}')) as server:
         detector = Remote(Http(server.url))
         with pytest.raises(ServiceError, match=f"{server.url}: responded {status}: not ready"):
             detector.detect(JPEG)
@@ -221,14 +221,14 @@ def test_an_error_page_is_distinguished_from_a_response() -> None:
     page = b"<html>\n<h1>502 Bad Gateway</h1></html>"
     message = r"responded 502, not in JSON: <html> <h1>502"
     with (
-        peer(lambda _: Answer(502, page, {"Content-Type": "text/html"})) as server,
+        peer(lambda _: Response(502, page, {"Content-Type": "text/html"})) as server,
         pytest.raises(ServiceError, match=message),
     ):
         Http(server.url).send(b"{}")
 
 
 def test_a_response_about_another_number_of_images_is_rejected() -> None:
-    with peer(lambda _: Answer(200, golden("answer_two.json"))) as server:
+    with peer(lambda _: Response(200, golden("answer_two.json"))) as server:
         detector = Remote(Http(server.url))
         with pytest.raises(WireError, match="sent one image, got 2 predictions"):
             detector.detect(JPEG)
@@ -242,16 +242,16 @@ def test_an_endpoint_is_called_through_boto3(aws: pytest.MonkeyPatch) -> None:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
         found = names(Remote(SageMaker("pets")))
     assert found == ["Abyssinian", "yorkshire_terrier", "american_bulldog"]
-    (asked,) = server.asked
+    (asked,) = server.requests
     assert asked.path == "/endpoints/pets/invocations"
     assert asked.headers["Content-Type"] == "application/json"
     assert asked.body == golden("request_detect.json")
 
 
-def model_error(status: int, body: bytes) -> Answer:
+def model_error(status: int, body: bytes) -> Response:
     """SageMaker's way to pass on what the container said."""
     words = {"OriginalStatusCode": status, "OriginalMessage": body.decode(), "Message": "Received"}
-    return Answer(424, json.dumps(words).encode(), {"x-amzn-ErrorType": "ModelError"})
+    return Response(424, json.dumps(words).encode(), {"x-amzn-ErrorType": "ModelError"})
 
 
 def test_what_the_container_said_is_unwrapped(aws: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ def test_what_the_container_said_is_unwrapped(aws: pytest.MonkeyPatch) -> None:
 
 
 def test_an_endpoint_without_detect_is_called_without_a_signature(aws: pytest.MonkeyPatch) -> None:
-    def behind_sagemaker(asked: Asked) -> Answer:
+    def behind_sagemaker(asked: Request) -> Response:
         answer = classic_detector(asked)
         return answer if answer.status == 200 else model_error(answer.status, answer.body)
 
@@ -280,7 +280,7 @@ def test_a_container_called_by_boto3_directly_keeps_its_error(aws: pytest.Monkey
 
 def test_an_endpoint_that_is_not_there_is_reported_in_awss_words(aws: pytest.MonkeyPatch) -> None:
     body = b'{"Message": "Endpoint pets of account 1 not found."}'
-    answer = Answer(400, body, {"x-amzn-ErrorType": "ValidationError"})
+    answer = Response(400, body, {"x-amzn-ErrorType": "ValidationError"})
     with peer(lambda _: answer) as server:
         aws.setenv("AWS_ENDPOINT_URL", server.url)
         with pytest.raises(ServiceError, match=r"endpoint pets: ValidationError: .* not found"):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, await_gauge, free_port, front, post, whole_front
 
 JSON = "application/json"
@@ -28,27 +28,27 @@ class Holding:
     """An engine that keeps requests until it is told to go on, and counts those it has at once."""
 
     def __init__(self, is_open: bool = False) -> None:
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self.most = 0
         self._at_once = 0
         self._changed = threading.Condition()
         self._is_open = is_open
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Request) -> Response:
         if not asked.path.endswith(":predict"):
-            return Answer(200, AVAILABLE)
+            return Response(200, AVAILABLE)
         with self._changed:
-            self.asked.append(asked)
+            self.requests.append(asked)
             self._at_once += 1
             self.most = max(self.most, self._at_once)
             self._changed.notify_all()
             assert self._changed.wait_for(lambda: self._is_open, LONG)
             self._at_once -= 1
-        return Answer(200, golden("answer_one.json"))
+        return Response(200, golden("answer_one.json"))
 
     def await_requests(self, count: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.asked) >= count, LONG)
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, LONG)
 
     def go_on(self) -> None:
         with self._changed:
@@ -77,7 +77,7 @@ def test_an_engine_has_no_more_than_its_places(tmp_path: Path) -> None:
         engine_says.go_on()
         assert [c.result().status_code for c in coming] == [200] * 12
     assert engine_says.most == 3
-    assert len(engine_says.asked) == 12
+    assert len(engine_says.requests) == 12
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +94,7 @@ def test_who_waited_is_answered_as_if_it_had_not(tmp_path: Path, kind: str) -> N
         at_once = post(port, body, kind)
     assert (waited.status_code, waited.content) == (at_once.status_code, at_once.content)
     assert waited.headers["Content-Type"] == at_once.headers["Content-Type"]
-    _, second_asked, third_asked = engine_says.asked[:3]
+    _, second_asked, third_asked = engine_says.requests[:3]
     assert (second_asked.path, second_asked.body) == (third_asked.path, third_asked.body)
     assert second_asked.headers == third_asked.headers
 
@@ -118,7 +118,7 @@ def test_who_waits_stays_compressed_and_keeps_its_attributes(tmp_path: Path) -> 
         coming = pool.submit(requests.post, url, data=body, headers=headers, timeout=LONG)
         threading.Timer(0.2, engine_says.go_on).start()
         assert coming.result().status_code == 200
-    asked = engine_says.asked[1]
+    asked = engine_says.requests[1]
     assert asked.path == "/v1/models/model/versions/4:predict"
     assert (asked.headers["Content-Encoding"], asked.body) == ("gzip", body)
 
@@ -183,8 +183,8 @@ def test_the_engine_with_the_fewest_requests_is_next(tmp_path: Path) -> None:
             assert post(port, b"{}", JSON).status_code == 200
         stuck.go_on()
         assert {c.result().status_code for c in coming} == {200}
-    assert len(stuck.asked) == 4
-    assert len(free.asked) == 14
+    assert len(stuck.requests) == 4
+    assert len(free.requests) == 14
 
 
 def test_who_waits_when_nginx_is_told_to_leave_is_answered(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_who_waits_when_nginx_is_told_to_leave_is_answered(tmp_path: Path) -> No
         engine_says.go_on()
         assert [c.result().status_code for c in some + more] == [200] * 7
         assert running.program.ended()[0] == 0
-    assert len(engine_says.asked) == 6 + 5
+    assert len(engine_says.requests) == 6 + 5
 
 
 class Timed:
@@ -212,14 +212,14 @@ class Timed:
         self.most = self._at_once = 0
         self._lock = threading.Lock()
 
-    def __call__(self, _: Asked) -> Answer:
+    def __call__(self, _: Request) -> Response:
         with self._lock:
             self._at_once += 1
             self.most = max(self.most, self._at_once)
         time.sleep(0.2)
         with self._lock:
             self._at_once -= 1
-        return Answer(200, golden("answer_one.json"))
+        return Response(200, golden("answer_one.json"))
 
 
 def test_96_clients_share_32_slots(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_the_queue_is_in_order_of_arrival(tmp_path: Path, kind: str) -> None:
     sent = [b"%d" % (1000 + 111 * number) for number in range(8)]
     if kind in ("image/png", "application/x-image"):
         sent = [base64.b64encode(body) for body in sent]
-    bodies = [asked.body for asked in engine_says.asked[1:]]
+    bodies = [asked.body for asked in engine_says.requests[1:]]
     assert len(bodies) == 8
     assert all(one in body for one, body in zip(sent, bodies, strict=True))
 
@@ -279,7 +279,7 @@ def test_who_leaves_while_it_waits_is_never_computed(tmp_path: Path, kind: str) 
         engine_says.go_on()
         assert first[0].result().status_code == 200
         assert post(running.port, b"{}", JSON).status_code == 200
-    assert len(engine_says.asked) == 2
+    assert len(engine_says.requests) == 2
 
 
 def test_lines_whose_client_leaves_are_not_continued(tmp_path: Path) -> None:
@@ -297,11 +297,11 @@ def test_lines_whose_client_leaves_are_not_continued(tmp_path: Path) -> None:
             engine_says.await_requests(2)
         with asking(running.port, 1) as late:
             await_gauge(running.port, "queued", 1)
-            assert len(engine_says.asked) == 2
+            assert len(engine_says.requests) == 2
             engine_says.go_on()
             assert late[0].result().status_code == 200
         assert {running.log()["status"] for _ in range(2)} == {200, 499}
-    assert len(engine_says.asked) == 3
+    assert len(engine_says.requests) == 3
 
 
 def test_queue_and_engine_together_have_a_limit(tmp_path: Path) -> None:
@@ -380,12 +380,12 @@ def test_too_many_large_bodies_at_once_are_refused(tmp_path: Path) -> None:
 
 def test_a_client_that_reads_slowly_keeps_no_slot(tmp_path: Path) -> None:
     """The gateway has the whole response of 3 MB as soon as the engine is done with it."""
-    large = Answer(200, b'{"predictions": ["' + b"x" * 3_000_000 + b'"]}')
+    large = Response(200, b'{"predictions": ["' + b"x" * 3_000_000 + b'"]}')
     request = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     other = free_port()  # where the kernel takes little of a response
     also = {"include listen.conf;": f"include listen.conf; listen 127.0.0.1:{other} sndbuf=8k;"}
     with (
-        peer(lambda asked: large if asked.body == b"{}" else Answer(200, b"{}")) as engine,
+        peer(lambda asked: large if asked.body == b"{}" else Response(200, b"{}")) as engine,
         whole_front(tmp_path / "front", engine.port, places=1, changes=also) as running,
         socket.socket() as slow,
     ):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.saved_models import adder
 from support.serving import LONG, embedded_engine, front
 
@@ -97,13 +97,13 @@ def test_a_version_that_is_not_loaded_is_not_found(ask: Ask) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, list[Asked]]]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, list[Request]]]:
     folder = tmp_path_factory.mktemp("watched")
     with (
-        peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
+        peer(lambda _: Response(200, golden("answer_one.json"))) as engine,
         front(folder / "front", engine.port, settings={"models": ["first", "other.b"]}) as port,
     ):
-        yield asking(port), engine.asked
+        yield asking(port), engine.requests
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, lis
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(
-    watched: tuple[Ask, list[Asked]], attributes: str, named: str
+    watched: tuple[Ask, list[Request]], attributes: str, named: str
 ) -> None:
     ask, requests_seen = watched
     for kind in (JSON, "image/png", "application/jsonlines", "application/x-image"):
@@ -154,7 +154,7 @@ def test_what_cannot_be_meant_is_refused_by_name(
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/jsonlines", "application/x-image"])
-def test_other_methods_are_for_json_only(watched: tuple[Ask, list[Asked]], kind: str) -> None:
+def test_other_methods_are_for_json_only(watched: tuple[Ask, list[Request]], kind: str) -> None:
     ask, requests_seen = watched
     answer = ask("tfs-method=classify", kind=kind)
     assert answer.status_code == 400
@@ -162,7 +162,7 @@ def test_other_methods_are_for_json_only(watched: tuple[Ask, list[Asked]], kind:
     assert requests_seen == []
 
 
-def test_the_engine_is_told_nothing_of_the_client(watched: tuple[Ask, list[Asked]]) -> None:
+def test_the_engine_is_told_nothing_of_the_client(watched: tuple[Ask, list[Request]]) -> None:
     ask, requests_seen = watched
     more: dict[str, Any] = {"Authorization": "secret", "Cookie": "secret", "TE": "trailers"}
     assert ask("tfs-model-version=1", **more).status_code == 200

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from support.peer import Answer, Peer, peer
+from support.peer import Peer, Response, peer
 from support.serving import LONG, front
 
 JSON = "application/json"
@@ -20,7 +20,7 @@ def sent(
     folder = tmp_path_factory.mktemp("bare")
     settings = {"batching": request.param}
     with (
-        peer(lambda _: Answer(200, b"{}")) as engine,
+        peer(lambda _: Response(200, b"{}")) as engine,
         front(folder / "front", engine.port, settings=settings) as port,
     ):
         yield port, engine
@@ -32,7 +32,7 @@ def arrives(sent: tuple[int, Peer], body: bytes, **headers: str) -> bytes:
     url = f"http://127.0.0.1:{port}/invocations"
     answer = requests.post(url, data=body, headers={"Content-Type": JSON, **headers}, timeout=LONG)
     assert answer.status_code == 200, answer.text
-    return engine.asked[-1].body
+    return engine.requests[-1].body
 
 
 @pytest.mark.parametrize(

@@ -305,9 +305,9 @@ def test_a_model_that_takes_images_gets_base64(tmp_path: Path) -> None:
 
 
 def test_the_engines_errors_are_passed_on(tmp_path: Path) -> None:
-    from support.peer import Answer
+    from support.peer import Response
 
-    refusal = Answer(404, b'{\n    "error": "Servable not found"\n}')
+    refusal = Response(404, b'{\n    "error": "Servable not found"\n}')
     with peer(lambda _: refusal) as engine, front(tmp_path / "front", engine.port) as port:
         url = f"http://127.0.0.1:{port}/invocations"
         answer = requests.post(url, data=b"1\n", headers={"Content-Type": CSV}, timeout=LONG)

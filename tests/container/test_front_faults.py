@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, golden, peer
+from support.peer import Response, golden, peer
 from support.saved_models import adder
 from support.serving import LONG, Engine, Front, embedded_engine, front, post, whole_front
 
@@ -231,14 +231,14 @@ def test_ambiguous_requests_are_refused_in_json(running: Front, request_bytes: b
 
 def test_a_chunk_extension_does_not_reach_the_engine(tmp_path: Path) -> None:
     with (
-        peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
+        peer(lambda _: Response(200, golden("answer_one.json"))) as engine,
         front(tmp_path / "front", engine.port) as port,
         socket.create_connection(("127.0.0.1", port), timeout=LONG) as client,
     ):
         chunks = b"2;name=value\r\n{}\r\n0;last\r\nTrailer: x\r\n\r\n"
         client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
-        (asked,) = engine.asked
+        (asked,) = engine.requests
     assert (asked.headers["Content-Length"], asked.body) == ("2", b"{}")
     assert "Transfer-Encoding" not in asked.headers
 

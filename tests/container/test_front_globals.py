@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 import requests
-from support.peer import Answer, Asked, named_detector, peer
+from support.peer import Request, Response, named_detector, peer
 from support.serving import LONG, whole_front
 from support.signatures import echo
 
@@ -21,7 +21,7 @@ HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }\n"
 NUMBERS = b"\x93NUMPY\x01\x00" + bytes([len(HEADER), 0]) + HEADER + bytes(8)
 
 
-def described_detector(asked: Asked) -> Answer:
+def described_detector(asked: Request) -> Response:
     described = asked.path.endswith("/metadata")
     return (echo({"x": ("FLOAT", [-1, 1])}) if described else named_detector)(asked)
 

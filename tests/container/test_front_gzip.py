@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, front, whole_front
 
 MEGABYTE = 2**20
@@ -18,14 +18,14 @@ START = b'{"instances": [1]'
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "batching"])
 def running(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[tuple[int, list[Asked]]]:
+) -> Iterator[tuple[int, list[Request]]]:
     folder = tmp_path_factory.mktemp("gzip")
     settings = {"body_megabytes": 2, "batching": request.param}
     with (
-        peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
+        peer(lambda _: Response(200, golden("answer_one.json"))) as engine,
         front(folder / "front", engine.port, settings=settings) as port,
     ):
-        yield port, engine.asked
+        yield port, engine.requests
 
 
 def post(port: int, packed: bytes) -> requests.Response:
@@ -39,7 +39,7 @@ def of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [100, 70_000, 2 * MEGABYTE])
-def test_what_fits_is_sent_on_as_it_came(running: tuple[int, list[Asked]], size: int) -> None:
+def test_what_fits_is_sent_on_as_it_came(running: tuple[int, list[Request]], size: int) -> None:
     port, asked = running
     assert post(port, of(size)).status_code == 200
     (seen,) = asked
@@ -49,7 +49,7 @@ def test_what_fits_is_sent_on_as_it_came(running: tuple[int, list[Asked]], size:
 
 @pytest.mark.parametrize("size", [2 * MEGABYTE + 1, 95_000_000])
 def test_what_does_not_fit_never_reaches_the_model_server(
-    running: tuple[int, list[Asked]], size: int
+    running: tuple[int, list[Request]], size: int
 ) -> None:
     port, asked = running
     answer = post(port, of(size))
@@ -64,7 +64,7 @@ def test_what_does_not_fit_never_reaches_the_model_server(
     ids=["other", "cut off", "with more", "two members"],
 )
 def test_what_is_broken_is_the_model_servers_to_reject(
-    running: tuple[int, list[Asked]], packed: bytes
+    running: tuple[int, list[Request]], packed: bytes
 ) -> None:
     """It unpacks one member, and nothing after an error."""
     port, asked = running
@@ -76,7 +76,7 @@ def test_what_is_broken_is_the_model_servers_to_reject(
 
 def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
     with (
-        peer(lambda _: Answer(200, b"{}")) as engine,
+        peer(lambda _: Response(200, b"{}")) as engine,
         whole_front(tmp_path / "front", engine.port) as running,
     ):
         packed = of(95_000_000)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from PIL import Image
-from support.peer import Answer, Asked, classic_detector, golden, named_detector, peer
+from support.peer import Request, Response, classic_detector, golden, named_detector, peer
 from support.serving import (
     LONG,
     await_gauge,
@@ -93,8 +93,8 @@ def test_others_get_json(port: int, accept: str) -> None:
 
 
 def test_a_model_that_cannot_draw_says_so(tmp_path: Path) -> None:
-    def refuse(_: Asked) -> Answer:
-        return Answer(400, golden("answer_no_signature.json").replace(b"detect", b"draw"))
+    def refuse(_: Request) -> Response:
+        return Response(400, golden("answer_no_signature.json").replace(b"detect", b"draw"))
 
     with peer(refuse) as engine, front(tmp_path / "front", engine.port) as port:
         answer = ask(port, PICTURE, "image/jpeg", "image/jpeg")
@@ -191,8 +191,8 @@ def test_a_real_detector_answers_in_that_form_too(port: int) -> None:
 
 
 def test_a_model_that_detects_nothing_says_so(tmp_path: Path) -> None:
-    def adder(asked: Asked) -> Answer:
-        return Answer(200, b'{\n    "predictions": [2.5\n    ]\n}')
+    def adder(asked: Request) -> Response:
+        return Response(200, b'{\n    "predictions": [2.5\n    ]\n}')
 
     with peer(adder) as engine, front(tmp_path / "front", engine.port) as port:
         answer = ask(port, PICTURE, "application/x-image", "application/json")
@@ -201,8 +201,8 @@ def test_a_model_that_detects_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_none_are_told_of(tmp_path: Path) -> None:
-    def broken(_: Asked) -> Answer:
-        return Answer(200, golden("answer_nan.json"))
+    def broken(_: Request) -> Response:
+        return Response(200, golden("answer_nan.json"))
 
     with peer(broken) as engine, front(tmp_path / "front", engine.port) as port:
         answer = ask(port, PICTURE, "application/x-image", "application/json")
@@ -215,7 +215,7 @@ def test_bytes_that_are_no_text_are_passed_on(tmp_path: Path) -> None:
     """TensorFlow Serving writes strings as the model made them."""
     said = b'{\n    "predictions": ["\xff\xfe"\n    ]\n}'
     with (
-        peer(lambda _: Answer(200, said)) as engine,
+        peer(lambda _: Response(200, said)) as engine,
         front(tmp_path / "front", engine.port) as port,
     ):
         for kind in ("application/json", "image/png"):
@@ -240,11 +240,11 @@ def test_a_refusal_in_that_form_is_the_models(port: int) -> None:
 def test_the_model_gets_every_byte(tmp_path: Path, size: int, kind: str, accept: str) -> None:
     picture = random.Random(size).randbytes(size)
     with (
-        peer(lambda _: Answer(200, b'{"predictions": [1]}')) as engine,
+        peer(lambda _: Response(200, b'{"predictions": [1]}')) as engine,
         front(tmp_path / "front", engine.port) as port,
     ):
         ask(port, picture, kind, accept)
-    (asked,) = engine.asked
+    (asked,) = engine.requests
     (instance,) = json.loads(asked.body)["instances"]
     assert base64.b64decode(instance["b64"]) == picture
 
@@ -255,7 +255,7 @@ def test_large_pictures_come_in_pieces_and_one_after_the_other(tmp_path: Path) -
     head = "POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\n"
     heads = [f"{head}Content-Length: {len(picture)}\r\n".encode() for picture in pictures]
     with (
-        peer(lambda _: Answer(200, b"{}")) as engine,
+        peer(lambda _: Response(200, b"{}")) as engine,
         front(tmp_path / "front", engine.port) as port,
         socket.create_connection(("127.0.0.1", port), timeout=LONG) as client,
         client.makefile("rb") as answers,
@@ -268,5 +268,5 @@ def test_large_pictures_come_in_pieces_and_one_after_the_other(tmp_path: Path) -
         assert answers.readline() == b"HTTP/1.1 100 Continue\r\n"
         client.sendall(pictures[0] + heads[1] + b"Connection: close\r\n\r\n" + pictures[1])
         assert answers.read().count(b"HTTP/1.1 200 OK\r\n") == 2
-    sent = [json.loads(asked.body)["instances"] for asked in engine.asked if asked.body]
+    sent = [json.loads(asked.body)["instances"] for asked in engine.requests if asked.body]
     assert [base64.b64decode(instances[0]["b64"]) for instances in sent] == pictures

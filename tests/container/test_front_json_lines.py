@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, embedded_engine, front, png, post, predict_json, tiny_detector
 
 LINES = "application/jsonlines"
@@ -95,8 +95,8 @@ def test_a_line_that_is_no_json_is_named(port: int) -> None:
 
 
 def test_text_beyond_ascii_is_passed_on_as_it_is(tmp_path: Path) -> None:
-    def echo(asked: Asked) -> Answer:
-        return Answer(200, asked.body.replace(b"instances", b"predictions"))
+    def echo(asked: Request) -> Response:
+        return Response(200, asked.body.replace(b"instances", b"predictions"))
 
     records = [
         '{"name": "K\u00e4tzchen \U0001f431"}',
@@ -115,7 +115,7 @@ def test_answers_are_in_order_whoever_is_done_first(tmp_path: Path) -> None:
     lock = threading.Lock()
     at_once = most = 0
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         nonlocal at_once, most
         numbers = [record["n"] for record in json.loads(asked.body)["instances"]]
         with lock:
@@ -129,7 +129,7 @@ def test_answers_are_in_order_whoever_is_done_first(tmp_path: Path) -> None:
             others_done.set()
         with lock:
             at_once -= 1
-        return Answer(200, json.dumps({"predictions": numbers}, indent=4).encode())
+        return Response(200, json.dumps({"predictions": numbers}, indent=4).encode())
 
     settings = {"records_in_flight": 2}
     with peer(answer) as engine, front(tmp_path / "front", engine.port, settings=settings) as port:
@@ -138,17 +138,17 @@ def test_answers_are_in_order_whoever_is_done_first(tmp_path: Path) -> None:
         found = answers(post(port, body.encode(), LINES))
     assert [one["predictions"] for one in found] == [[n] for n in range(12)]
     assert most == 2
-    assert len(engine.asked) == 6
+    assert len(engine.requests) == 6
 
 
-def asking_for_few(asked: Asked) -> Answer:
+def asking_for_few(asked: Request) -> Response:
     """An engine that doubles numbers, and rejects requests with something else."""
     instances = json.loads(asked.body)["instances"]
     if not all(isinstance(one, int) for one in instances):
-        return Answer(400, b'{ "error": "not a number" }')
+        return Response(400, b'{ "error": "not a number" }')
     note = 'a, "b"] }'
     predictions = [{"twice": 2 * one, "note": note, "list": [[one]]} for one in instances]
-    return Answer(200, json.dumps({"predictions": predictions}, indent=4).encode())
+    return Response(200, json.dumps({"predictions": predictions}, indent=4).encode())
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_many_records_are_few_requests(tmp_path: Path, invalid: list[int], most:
             (prediction,) = one["predictions"]
             assert (prediction["twice"], prediction["list"]) == (2 * number, [[number]])
     assert len(found) == 2000
-    assert len(engine.asked) <= most
+    assert len(engine.requests) <= most
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_a_string_is_an_image_only_to_a_model_that_takes_images(
 ) -> None:
     signatures = {"signature_def": {"serving_default": {"outputs": outputs}}}
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if asked.path.endswith("/metadata"):
-            return Answer(200, json.dumps({"metadata": {"signature_def": signatures}}).encode())
-        return Answer(200, b'{"predictions": [1]}')
+            return Response(200, json.dumps({"metadata": {"signature_def": signatures}}).encode())
+        return Response(200, b'{"predictions": [1]}')
 
     settings = {"strings": strings}
     with peer(answer) as engine, front(tmp_path / "front", engine.port, settings=settings) as port:
@@ -200,11 +200,11 @@ def test_a_string_is_an_image_only_to_a_model_that_takes_images(
             ["predictions" if wrapped else "error"],
         ]
         assert answers(post(port, b"NaN\n", LINES))
-    predicts = [json.loads(a.body)["instances"] for a in engine.asked if "predict" in a.path]
+    predicts = [json.loads(a.body)["instances"] for a in engine.requests if "predict" in a.path]
     expected = [[{"b64": "great movie"}], [{"b64": "YQ=="}]] if wrapped else [["great movie"]]
     assert predicts[:-1] == expected
     assert math.isnan(predicts[-1][0])
-    assert sum(a.path.endswith("/metadata") for a in engine.asked) == (strings == "auto")
+    assert sum(a.path.endswith("/metadata") for a in engine.requests) == (strings == "auto")
 
 
 @pytest.mark.parametrize("accept", ["application/jsonlines", "application/json", "*/*"])
@@ -219,10 +219,10 @@ def test_whatever_is_accepted_the_answer_is_lines(port: int, accept: str) -> Non
 def test_what_is_no_records_fault_fails_the_whole(tmp_path: Path, status: int) -> None:
     """So that the caller sends it again; TensorFlow Serving's own words are passed on."""
 
-    def refuse_third(asked: Asked) -> Answer:
+    def refuse_third(asked: Request) -> Response:
         if b"[3]" in asked.body:
-            return Answer(status, b'{\n    "error": "its own words"\n}')
-        return Answer(200, golden("answer_one.json"))
+            return Response(status, b'{\n    "error": "its own words"\n}')
+        return Response(200, golden("answer_one.json"))
 
     with peer(refuse_third) as engine, front(tmp_path / "front", engine.port) as port:
         answer = post(port, b"1\n2\n3\n4\n", LINES)
@@ -230,12 +230,12 @@ def test_what_is_no_records_fault_fails_the_whole(tmp_path: Path, status: int) -
 
 
 def test_too_many_records_are_refused_before_the_first_is_asked(tmp_path: Path) -> None:
-    with peer(lambda _: Answer(500, b"")) as engine:
+    with peer(lambda _: Response(500, b"")) as engine:
         with front(tmp_path / "front", engine.port) as port:
             answer = post(port, b"1\n" * 50_001, LINES)
         assert answer.status_code == 413
         assert "more than 50000 records" in answer.json()["error"]
-        assert engine.asked == []
+        assert engine.requests == []
 
 
 def test_a_compressed_body_is_refused(port: int) -> None:
@@ -252,7 +252,7 @@ def test_eight_times_the_records_take_about_eight_times_as_long(
 ) -> None:
     """What is quadratic takes 64 times; bench/front.py has the figures."""
     record = json.dumps({"b64": "A" * record_bytes}).encode() + b"\n"
-    answer = Answer(200, golden("answer_none.json"))
+    answer = Response(200, golden("answer_none.json"))
     with peer(lambda _: answer) as engine, front(tmp_path / "front", engine.port) as port:
         seconds = []
         for size in (1_000_000, 8_000_000):

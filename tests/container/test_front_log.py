@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, Front, post, raw, whole_front
 
 PICTURE = golden("picture.jpg")
@@ -19,12 +19,12 @@ AVAILABLE = b'{"model_version_status": [{"state": "AVAILABLE"}]}'
 UNITS = {"Count", "Milliseconds", "Bytes"}  # of those that CloudWatch knows
 
 
-def detector(asked: Asked) -> Answer:
+def detector(asked: Request) -> Response:
     """Takes a measurable while."""
     if asked.path.endswith("/model"):
-        return Answer(200, AVAILABLE)
+        return Response(200, AVAILABLE)
     time.sleep(0.02)
-    return Answer(400 if b"refuse" in asked.body else 200, golden("answer_one.json"))
+    return Response(400 if b"refuse" in asked.body else 200, golden("answer_one.json"))
 
 
 @pytest.fixture(scope="module")

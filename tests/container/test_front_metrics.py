@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, Front, free_port, front, post, whole_front
 
 JSON = "application/json"
@@ -18,13 +18,13 @@ AVAILABLE = b'{"model_version_status": [{"state": "AVAILABLE"}]}'
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def detector(asked: Asked) -> Answer:
+def detector(asked: Request) -> Response:
     if asked.path.endswith("/model"):
-        return Answer(200, AVAILABLE)
+        return Response(200, AVAILABLE)
     if asked.path.startswith("/monitoring"):
-        return Answer(404, b"")
+        return Response(404, b"")
     time.sleep(0.02)
-    return Answer(400 if b"cmVmdXNl" in asked.body else 200, golden("answer_one.json"))
+    return Response(400 if b"cmVmdXNl" in asked.body else 200, golden("answer_one.json"))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_clients_saw_is_counted(running: Front) -> None:
 def test_who_is_at_work_and_who_waits_is_shown(tmp_path: Path) -> None:
     go_on, came = threading.Event(), threading.Semaphore(0)
 
-    def hold(asked: Asked) -> Answer:
+    def hold(asked: Request) -> Response:
         if asked.path.endswith(":predict"):
             came.release()
             assert go_on.wait(LONG)
@@ -120,7 +120,7 @@ def test_who_is_at_work_and_who_waits_is_shown(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_gone_and_a_model_that_loads_are_shown(tmp_path: Path) -> None:
     nobody = free_port()
-    loading = Answer(200, AVAILABLE.replace(b"AVAILABLE", b"LOADING"))
+    loading = Response(200, AVAILABLE.replace(b"AVAILABLE", b"LOADING"))
     with peer(lambda _: loading) as engine, front(tmp_path / "front", engine.port, nobody) as port:
         samples = scrape(port)
     for address, up in ((f"127.0.0.1:{engine.port}", 1), (f"127.0.0.1:{nobody}", 0)):
@@ -134,9 +134,9 @@ def test_tensorflow_servings_own_metrics_are_appended(tmp_path: Path) -> None:
         ':tensorflow:serving:request_count{model_name="model",status="OK"} 7\n'
     )
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if asked.path == "/monitoring/prometheus/metrics":
-            return Answer(200, own.encode(), {"Content-Type": "text/plain"})
+            return Response(200, own.encode(), {"Content-Type": "text/plain"})
         return detector(asked)
 
     with peer(answer) as engine, front(tmp_path / "front", engine.port) as port:
@@ -146,9 +146,9 @@ def test_tensorflow_servings_own_metrics_are_appended(tmp_path: Path) -> None:
 
 
 def test_what_is_no_metrics_text_is_not_appended(tmp_path: Path) -> None:
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if asked.path == "/monitoring/prometheus/metrics":
-            return Answer(200, b'{"error": "no such path"}')
+            return Response(200, b'{"error": "no such path"}')
         return detector(asked)
 
     with peer(answer) as engine, front(tmp_path / "front", engine.port) as port:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from support.peer import Answer, Asked, peer
+from support.peer import Request, Response, peer
 from support.serving import LONG, front
 from support.signatures import Tensors, echo
 
@@ -33,9 +33,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
             if key not in ports:
                 model = echo(inputs, outputs)
 
-                def answer(asked: Asked) -> Answer:
+                def answer(asked: Request) -> Response:
                     if "predict" in asked.path and replies:
-                        return Answer(200, replies.pop())
+                        return Response(200, replies.pop())
                     return model(asked)
 
                 engine = stack.enter_context(peer(answer))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, peer
+from support.peer import Request, Response, peer
 from support.saved_models import adder
 from support.serving import LONG, embedded_engine, free_port, front, post, whole_front
 
@@ -35,11 +35,11 @@ def reason(port: int) -> str:
 def saying(**states: str) -> Iterator[int]:
     """An engine whose models are in these states."""
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         state = states.get(asked.path.rsplit("/", 1)[1])
         if state is None:
-            return Answer(404, b'{"error": "Could not find any versions of model"}')
-        return Answer(200, b'{"model_version_status": [{"state": "%s"}]}' % state.encode())
+            return Response(404, b'{"error": "Could not find any versions of model"}')
+        return Response(200, b'{"model_version_status": [{"state": "%s"}]}' % state.encode())
 
     with peer(answer) as engine:
         yield engine.port
@@ -136,7 +136,7 @@ BROKEN = '"status": {"error_code": "DATA_LOSS", "error_message": "cannot parse s
 def test_every_version_is_waited_for(tmp_path: Path, versions: str, said: str) -> None:
     status = f'{{"model_version_status": [{versions}]}}'.encode()
     with (
-        peer(lambda _: Answer(200, status)) as engine,
+        peer(lambda _: Response(200, status)) as engine,
         front(tmp_path / "front", engine.port) as port,
     ):
         if said:
@@ -155,11 +155,11 @@ def test_it_is_over_when_the_supervisor_says_so(tmp_path: Path) -> None:
 def test_the_supervisor_is_told_when_no_request_is_left(tmp_path: Path) -> None:
     go_on, came = threading.Event(), threading.Event()
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if asked.path.endswith(":predict"):
             came.set()
             assert go_on.wait(LONG)
-        return Answer(200, b'{"model_version_status": [{"state": "AVAILABLE"}]}')
+        return Response(200, b'{"model_version_status": [{"state": "AVAILABLE"}]}')
 
     with peer(answer) as engine, whole_front(tmp_path / "front", engine.port) as running:
         drained = running.folder / "drained"

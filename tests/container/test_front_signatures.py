@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.peer import Answer, peer
+from support.peer import Response, peer
 from support.saved_models import adder, hasher
 from support.serving import LONG, embedded_engine, front
 
@@ -81,7 +81,7 @@ def test_they_are_requested_again_only_after_a_while_or_when_forgotten(tmp_path:
     metadata = b'{"metadata": {"signature_def": {"signature_def": {"detect": {}}}}}'
     paths = [MODEL, f"{MODEL}/versions/1", "/v1/models/mm"]
     with (
-        peer(lambda _: Answer(200, metadata)) as engine,
+        peer(lambda _: Response(200, metadata)) as engine,
         front(tmp_path / "front", engine.port, changes=CHANGES) as port,
     ):
         url = f"http://127.0.0.1:{port}"
@@ -89,9 +89,9 @@ def test_they_are_requested_again_only_after_a_while_or_when_forgotten(tmp_path:
         for path in paths * 3:
             assert signatures(url, path).keys() == {"detect"}
         if time.monotonic() - before < 1.0:  # on a very busy machine they may have expired
-            assert [one.path for one in engine.asked] == [f"{path}/metadata" for path in paths]
+            assert [one.path for one in engine.requests] == [f"{path}/metadata" for path in paths]
         requests.get(f"{url}/forget?path={MODEL}", timeout=LONG)
-        engine.asked.clear()
+        engine.requests.clear()
         for path in paths:
             signatures(url, path)
-        assert {f"{path}/metadata" for path in paths[:2]} <= {one.path for one in engine.asked}
+        assert {f"{path}/metadata" for path in paths[:2]} <= {one.path for one in engine.requests}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, Front, whole_front
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -16,8 +16,8 @@ VALID = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    def answer(asked: Asked) -> Answer:
-        return Answer(400 if b"refuse" in asked.body else 200, golden("answer_one.json"))
+    def answer(asked: Request) -> Response:
+        return Response(400 if b"refuse" in asked.body else 200, golden("answer_one.json"))
 
     folder = tmp_path_factory.mktemp("tracing")
     with peer(answer) as engine, whole_front(folder / "front", engine.port) as running:

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import LONG, front, post, raw
 
 JSON = "application/json"
 
 
 @pytest.fixture(scope="module")
-def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Asked]]]:
+def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, list[Request]]]:
     folder = tmp_path_factory.mktemp("batching")
     with (
-        peer(lambda _: Answer(200, golden("answer_one.json"))) as engine,
+        peer(lambda _: Response(200, golden("answer_one.json"))) as engine,
         front(folder / "front", engine.port, settings={"batching": True}) as port,
     ):
-        yield port, engine.asked
+        yield port, engine.requests
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,9 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, li
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_rows_are_refused(batching: tuple[int, list[Asked]], body: bytes, chunked: bool) -> None:
+def test_no_rows_are_refused(
+    batching: tuple[int, list[Request]], body: bytes, chunked: bool
+) -> None:
     port, asked = batching
     url = f"http://127.0.0.1:{port}/invocations"
     sent = iter([body]) if chunked else body
@@ -54,7 +56,7 @@ def test_no_rows_are_refused(batching: tuple[int, list[Asked]], body: bytes, chu
     assert asked == []
 
 
-def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Asked]]) -> None:
+def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Request]]) -> None:
     port, asked = batching
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     head += b"Content-Type: application/json\r\nContent-Length: 0000014\r\n\r\n"
@@ -76,7 +78,7 @@ def test_zeros_before_the_length_do_not_hide_them(batching: tuple[int, list[Aske
         json.dumps({"instances": ["x" * 200_000]}).encode(),
     ],
 )
-def test_the_rest_is_passed_on_as_it_is(batching: tuple[int, list[Asked]], body: bytes) -> None:
+def test_the_rest_is_passed_on_as_it_is(batching: tuple[int, list[Request]], body: bytes) -> None:
     port, asked = batching
     assert post(port, body, JSON).content == golden("answer_one.json")
     (seen,) = asked
@@ -89,7 +91,7 @@ def test_the_rest_is_passed_on_as_it_is(batching: tuple[int, list[Asked]], body:
     [(b'{"inputs": []}', 400), (b'{"inputs": [1]}', 200), (b'{"inputs": [1], "note": "x"}', 200)],
 )
 def test_compressed_json_is_looked_into_as_well(
-    batching: tuple[int, list[Asked]], body: bytes, status: int
+    batching: tuple[int, list[Request]], body: bytes, status: int
 ) -> None:
     port, asked = batching
     headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
@@ -102,7 +104,7 @@ def test_compressed_json_is_looked_into_as_well(
 
 def test_without_batching_they_are_the_engines_affair(tmp_path: Path) -> None:
     with (
-        peer(lambda _: Answer(200, b'{"outputs": []}')) as engine,
+        peer(lambda _: Response(200, b'{"outputs": []}')) as engine,
         front(tmp_path / "front", engine.port) as port,
     ):
         assert post(port, b'{"inputs": []}', JSON).json() == {"outputs": []}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import (
     CONTAINER,
     LONG,
@@ -187,16 +187,16 @@ def test_a_ping_with_a_body_is_a_ping(served: Served) -> None:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[tuple[int, list[Asked]]]:
+def asked(tmp_path: Path) -> Iterator[tuple[int, list[Request]]]:
     """A front before an engine that remembers."""
     with (
-        peer(lambda _: Answer(200, b'{"predictions": []}')) as engine,
+        peer(lambda _: Response(200, b'{"predictions": []}')) as engine,
         front(tmp_path / "front", engine.port) as listening,
     ):
-        yield listening, engine.asked
+        yield listening, engine.requests
 
 
-def test_a_picture_is_wrapped_as_the_wire_format_says(asked: tuple[int, list[Asked]]) -> None:
+def test_a_picture_is_wrapped_as_the_wire_format_says(asked: tuple[int, list[Request]]) -> None:
     port, requests_seen = asked
     assert post(port, PICTURE, "image/jpeg").json() == {"predictions": []}
     (request,) = requests_seen
@@ -205,7 +205,7 @@ def test_a_picture_is_wrapped_as_the_wire_format_says(asked: tuple[int, list[Ask
     assert request.headers["Content-Type"] == "application/json"
 
 
-def test_a_query_string_is_dropped(asked: tuple[int, list[Asked]]) -> None:
+def test_a_query_string_is_dropped(asked: tuple[int, list[Request]]) -> None:
     port, requests_seen = asked
     post(port, b"{}", "application/json", "/invocations?a=1&b=2")
     post(port, PICTURE, "image/jpeg", "/endpoints/pets/invocations?a=1")
@@ -351,9 +351,9 @@ def test_no_engine_is_a_502_and_no_ping(tmp_path: Path) -> None:
 def test_a_slow_engine_is_a_504(tmp_path: Path) -> None:
     over = threading.Event()
 
-    def slow(_: Asked) -> Answer:
+    def slow(_: Request) -> Response:
         over.wait(LONG)
-        return Answer(200, b"{}")
+        return Response(200, b"{}")
 
     with peer(slow) as engine:
         behind = int(engine.url.rsplit(":", 1)[1])

@@ -22,7 +22,7 @@ import requests
 from PIL import Image
 from support import spots
 from support.browser import Chromium, Tab, chromium
-from support.peer import Answer, Asked, golden, peer
+from support.peer import Request, Response, golden, peer
 from support.serving import (
     CONTAINER,
     LONG,
@@ -647,8 +647,8 @@ def served_page(
 ) -> Iterator[tuple[str, Any]]:
     """The gateway with the page before a fake model server: the address and the gateway."""
 
-    def without_signatures(asked: Asked) -> Answer:
-        return Answer(200, b"{}") if asked.path.endswith("/metadata") else engine(asked)
+    def without_signatures(asked: Request) -> Response:
+        return Response(200, b"{}") if asked.path.endswith("/metadata") else engine(asked)
 
     shown = {"page": True, "metadata": True, **settings}
     with (
@@ -661,7 +661,7 @@ def served_page(
 
 
 def respond(body: bytes, status: int = 200) -> Any:
-    return lambda _request: Answer(status, body)
+    return lambda _request: Response(status, body)
 
 
 def test_a_model_without_class_names_shows_class_numbers(
@@ -703,11 +703,11 @@ def test_a_request_to_an_overloaded_server_is_retried(
 ) -> None:
     received, proceed = threading.Event(), threading.Event()
 
-    def engine(request: Asked) -> Answer:
+    def engine(request: Request) -> Response:
         if b"hold" in request.body:
             received.set()
             assert proceed.wait(LONG)
-        return Answer(200, golden("answer_one.json"))
+        return Response(200, golden("answer_one.json"))
 
     with served_page(engine, tmp_path / "front", wait_seconds=0) as (url, _):
         port = int(url.rsplit(":", 1)[1])
@@ -728,10 +728,10 @@ def test_the_image_being_processed_is_shrunk_as_well(browser: Chromium, tmp_path
     photo.write_bytes(jpeg(spots.image(2000, 1500, SPOTS)))
     received, proceed = threading.Event(), threading.Event()
 
-    def engine(_request: Asked) -> Answer:
+    def engine(_request: Request) -> Response:
         received.set()
         assert proceed.wait(LONG)
-        return Answer(200, golden("answer_one.json"))
+        return Response(200, golden("answer_one.json"))
 
     with served_page(engine, tmp_path / "front") as (url, _), open_page(browser, url) as tab:
         tab.choose("#files", photo)

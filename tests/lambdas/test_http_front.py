@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from support.aws import settings
 from support.lambda_runtime import Function, event, running
-from support.peer import GOLDEN, Answer, Peer, golden, named_detector, peer
+from support.peer import GOLDEN, Peer, Response, golden, named_detector, peer
 from support.serving import embedded_engine, front, tiny_detector
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
@@ -135,7 +135,7 @@ def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
     call: Function, detector: Peer
 ) -> None:
     call(request("v1", form(("img", JPEG, FILE)), FORM))
-    received = detector.asked[-1]
+    received = detector.requests[-1]
     assert received.path == "/endpoints/pets/invocations"
     (instance,) = json.loads(received.body)["instances"]
     assert base64.b64decode(instance["b64"]) == JPEG
@@ -179,7 +179,7 @@ def test_a_phones_photo_is_turned_upright(call: Function, detector: Peer) -> Non
     photo.save(file, "JPEG", exif=exif)
     response = content(call(request("v1", form(("img", file.getvalue(), FILE)), FORM)))
     assert (response["width"], response["height"]) == (20, 40)
-    (instance,) = json.loads(detector.asked[-1].body)["instances"]
+    (instance,) = json.loads(detector.requests[-1].body)["instances"]
     with Image.open(io.BytesIO(base64.b64decode(instance["b64"]))) as seen:
         assert seen.size == (20, 40)
 
@@ -268,7 +268,7 @@ def test_each_endpoint_error_becomes_the_right_status(
     expected: tuple[int, str],
 ) -> None:
     with (
-        peer(lambda _: Answer(status, body, extra)) as endpoint,
+        peer(lambda _: Response(status, body, extra)) as endpoint,
         running(fronts, "http_front", tmp_path, environment(endpoint.url)) as call,
     ):
         response = call(request("v1", JPEG))
@@ -291,7 +291,7 @@ def test_an_endpoint_with_a_smaller_limit_gets_a_smaller_copy(
     ):
         response = call(request("v1", file.getvalue()))
     assert len(file.getvalue()) > most
-    assert len(endpoint.asked[-1].body) <= most
+    assert len(endpoint.requests[-1].body) <= most
     assert (content(response)["width"], content(response)["height"]) == (1000, 750)
 
 

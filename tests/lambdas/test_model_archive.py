@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from support.aws import REGION, Aws, moto, settings
 from support.hostile_archives import hostile
-from support.peer import Answer, peer
+from support.peer import Response, peer
 
 from petbox.errors import ModelError
 from petbox.lambdas import model_archive
@@ -111,11 +111,11 @@ def test_the_hash_of_parts_is_checked_as_s3_makes_it(
     """As `aws s3 cp` leaves a large file; moto keeps no such hash."""
     kept = in_parts(WHOLE if sound else WHOLE + b"!", size)
 
-    def respond(request: Any) -> Answer:
+    def respond(request: Any) -> Response:
         headers = {"ETag": '"1-2"', "x-amz-checksum-sha256": kept}
         if "partNumber=1" in request.path:
-            return Answer(206, WHOLE[:size], headers)
-        return Answer(200, WHOLE, {**headers, "x-amz-checksum-type": "COMPOSITE"})
+            return Response(206, WHOLE[:size], headers)
+        return Response(200, WHOLE, {**headers, "x-amz-checksum-type": "COMPOSITE"})
 
     with peer(respond) as server:
         for name, value in settings(server.url).items():

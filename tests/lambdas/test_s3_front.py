@@ -18,7 +18,7 @@ from PIL import Image
 from support import soak
 from support.aws import Aws, moto
 from support.lambda_runtime import Function, event, running
-from support.peer import GOLDEN, Answer, Asked, Peer, named_detector, peer
+from support.peer import GOLDEN, Peer, Request, Response, named_detector, peer
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 
@@ -185,7 +185,7 @@ def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Fu
     assert reasons[0] == "not an event from S3" and "cannot be decoded" in reasons[1]
 
 
-@pytest.mark.parametrize("shop", [lambda _: Answer(502, b"<html>")], indirect=True, ids=["down"])
+@pytest.mark.parametrize("shop", [lambda _: Response(502, b"<html>")], indirect=True, ids=["down"])
 def test_a_failure_that_may_be_temporary_is_retried_until_the_last_attempt(
     shop: Shop, front: Function
 ) -> None:
@@ -199,22 +199,22 @@ def test_a_failure_that_may_be_temporary_is_retried_until_the_last_attempt(
     assert shop.result("in/cat.jpg")["error"] == reason
 
 
-def busy_at_first() -> Callable[[Asked], Answer]:
-    left = iter([Answer(429, b'{"error": "too many"}')])
+def busy_at_first() -> Callable[[Request], Response]:
+    left = iter([Response(429, b'{"error": "too many"}')])
     return lambda asked: next(left, None) or named_detector(asked)
 
 
 @pytest.mark.parametrize("shop", [busy_at_first()], indirect=True, ids=["busy"])
 def test_a_busy_endpoint_is_retried_before_the_queue_is(shop: Shop, front: Function) -> None:
     assert kept(front(messages(of(shop.arrives("in/cat.jpg"))))) == []
-    assert len(shop.endpoint.asked) == 2
+    assert len(shop.endpoint.requests) == 2
     assert shop.result("in/cat.jpg")["class"] == "Abyssinian"
 
 
 def test_a_failed_image_is_processed_when_it_arrives_again(shop: Shop) -> None:
     record = shop.arrives("in/cat.jpg")
     down, shop.endpoint = shop.endpoint, shop.endpoint
-    with peer(lambda _: Answer(502, b"<html>")) as broken:
+    with peer(lambda _: Response(502, b"<html>")) as broken:
         shop.endpoint = broken
         with shop.front("broken") as front:
             front({"Records": [record]})
@@ -230,9 +230,9 @@ def test_only_the_failed_messages_are_retried(shop: Shop) -> None:
     """The endpoint fails once, at the second image."""
     turn: list[int] = []
 
-    def at_second(asked: Asked) -> Answer:
+    def at_second(asked: Request) -> Response:
         turn.append(1)
-        return Answer(502, b"<html>") if len(turn) == 2 else named_detector(asked)
+        return Response(502, b"<html>") if len(turn) == 2 else named_detector(asked)
 
     body = of(shop.arrives("in/1.jpg"), shop.arrives("in/2.jpg"))
     with peer(at_second) as endpoint:
@@ -249,7 +249,7 @@ def test_the_same_event_twice_writes_one_result(shop: Shop, front: Function) -> 
     written = shop.s3.head_object(Bucket=shop.bucket, Key="results/in/cat.jpg.json")
     front({"Records": [record]})
     again = shop.s3.head_object(Bucket=shop.bucket, Key="results/in/cat.jpg.json")
-    assert kept(first) == [] and len(shop.endpoint.asked) == 1
+    assert kept(first) == [] and len(shop.endpoint.requests) == 1
     assert again["LastModified"] == written["LastModified"]
 
 
@@ -257,7 +257,7 @@ def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
     """The endpoint responds once both have sent the image."""
     together = threading.Barrier(2)
 
-    def both(asked: Asked) -> Answer:
+    def both(asked: Request) -> Response:
         together.wait(30)
         return named_detector(asked)
 
@@ -272,7 +272,7 @@ def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
             for thread in threads:
                 thread.join()
     versions = shop.s3.list_object_versions(Bucket=shop.bucket, Prefix="results/")["Versions"]
-    assert len(endpoint.asked) == 2 and len(versions) == 1
+    assert len(endpoint.requests) == 2 and len(versions) == 1
 
 
 def test_a_replaced_image_gets_the_newer_images_result(shop: Shop, front: Function) -> None:
@@ -292,7 +292,7 @@ def test_results_and_what_lies_elsewhere_trigger_nothing(shop: Shop, front: Func
     records = [shop.arrives(key) for key in ("results/in/cat.jpg.jpg", "elsewhere.jpg", "in/a/")]
     front({"Records": records})
     assert shop.keys() == ["results/in/cat.jpg.jpg"]
-    assert not shop.endpoint.asked and not shop.given_up()
+    assert not shop.endpoint.requests and not shop.given_up()
 
 
 def test_an_image_that_is_gone_is_skipped(shop: Shop, front: Function) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.aws import REGION, no_credentials, rejection
 from support.endpoint_aws import IMAGE, UP, AwsProxy, aws_proxy, done, failed, petbox
-from support.peer import Answer, classic_detector, golden, peer
+from support.peer import Response, classic_detector, golden, peer
 from support.serving import front
 
 from petbox.cli.main import main
@@ -264,11 +264,11 @@ def test_the_containers_error_is_extracted_from_sagemakers(aws: AwsProxy, tmp_pa
         "OriginalMessage": json.dumps({"error": "image 0: not an image"}),
     }
     path = "POST /endpoints/pets/invocations"
-    aws.instead[path] = lambda _: Answer(424, json.dumps(output).encode())
+    aws.instead[path] = lambda _: Response(424, json.dumps(output).encode())
     line = failed(petbox(aws.env, "endpoint", "invoke", "pets", image))
     assert line == "error: endpoint pets: the container returned 400: image 0: not an image"
     absent = {"code": "ValidationError", "Message": "Endpoint pets not found."}
-    aws.instead[path] = lambda _: Answer(400, json.dumps(absent).encode())
+    aws.instead[path] = lambda _: Response(400, json.dumps(absent).encode())
     line = failed(petbox(aws.env, "endpoint", "invoke", "pets", image))
     assert line == "error: endpoint pets: ValidationError: Endpoint pets not found"
 

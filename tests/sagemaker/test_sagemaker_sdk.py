@@ -20,7 +20,7 @@ import pytest
 import requests
 from support.aws import moto, settings
 from support.docker_engine import MINE, Engine
-from support.peer import GOLDEN, Answer, Asked, peer
+from support.peer import GOLDEN, Request, Response, peer
 from support.serving import embedded_engine, free_port, front, tiny_detector
 from support.serving_image import MOUNTS
 from support.snippets import snippets
@@ -88,17 +88,17 @@ def account(detector: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         }
 
 
-def without_empty_fields(url: str) -> Callable[[Asked], Answer]:
+def without_empty_fields(url: str) -> Callable[[Request], Response]:
     """Moto, but for the fields that AWS leaves out and moto returns as {}."""
 
-    def respond(asked: Asked) -> Answer:
+    def respond(asked: Request) -> Response:
         headers = {k: v for k, v in asked.headers.items() if k.lower() != "content-length"}
         got = requests.post(url + asked.path, asked.body, headers=headers, timeout=60)
         body = got.content
         if body.startswith(b"{"):
             kept = {k: v for k, v in got.json().items() if v not in ({}, None)}
             body = json.dumps(kept).encode()
-        return Answer(got.status_code, body, {"Content-Type": got.headers["Content-Type"]})
+        return Response(got.status_code, body, {"Content-Type": got.headers["Content-Type"]})
 
     return respond
 

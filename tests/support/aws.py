@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.peer import Answer, Asked, peer
+from support.peer import Request, Response, peer
 
 REGION = "us-east-1"
 
@@ -82,7 +82,7 @@ def moto() -> Iterator[Aws]:
 
 # What moto does not simulate
 
-Call = Callable[[dict[str, Any]], Any]  # of a request, the response, or an Answer with its status
+Call = Callable[[dict[str, Any]], Any]  # of a request, the response, or an Response with its status
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,23 @@ def recorded(**operations: Call) -> Iterator[Recorded]:
     """Responds to SageMaker's and CloudWatch's operations as stated; rejects all others."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def respond(received: Asked) -> Answer:
+    def respond(received: Request) -> Response:
         operation = received.headers["X-Amz-Target"].split(".")[1]
         request = json.loads(received.body)
         calls.append((operation, request))
         if operation not in operations:
             return rejection("AccessDeniedException", f"not allowed to call {operation}")
         response = operations[operation](request)
-        if isinstance(response, Answer):
+        if isinstance(response, Response):
             return response
-        return Answer(200, json.dumps(response).encode())
+        return Response(200, json.dumps(response).encode())
 
     with peer(respond) as server:
         yield Recorded(server.url, settings(server.url), calls)
 
 
-def rejection(code: str, text: str, status: int = 400) -> Answer:
-    return Answer(status, json.dumps({"__type": code, "message": text}).encode())
+def rejection(code: str, text: str, status: int = 400) -> Response:
+    return Response(status, json.dumps({"__type": code, "message": text}).encode())
 
 
 def in_turn(*responses: Any) -> Call:

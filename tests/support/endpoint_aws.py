@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import requests
 from support.aws import REGION, Aws, moto, settings
-from support.peer import Answer
+from support.peer import Response
 
 from petbox.cli.main import main
 
@@ -81,7 +81,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 replaced = instead[name](request) if name in instead else None
                 if replaced is None:
                     self._pass_on(name, body)
-                elif isinstance(replaced, Answer):
+                elif isinstance(replaced, Response):
                     self._reply(replaced.status, replaced.body)
                 else:
                     self._reply(200, json.dumps(replaced).encode())

@@ -1,4 +1,4 @@
-"""A server for clients to talk to: it answers what the test says and remembers what was asked."""
+"""An HTTP server that responds as the test says and keeps the requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def golden(name: str) -> bytes:
     return (GOLDEN / name).read_bytes()
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
     connection: int  # the client's port: the same one is the same connection
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     body: bytes
     headers: dict[str, str] = {}  # noqa: RUF012  # never changed
@@ -31,14 +31,14 @@ class Answer(NamedTuple):
 
 class Peer(NamedTuple):
     url: str
-    asked: list[Asked]
+    requests: list[Request]
     port: int
 
 
 @contextmanager
-def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterator[Peer]:
-    """Listens on a free port; `hangs_up` closes after each answer without having said so."""
-    asked: list[Asked] = []
+def peer(respond: Callable[[Request], Response], *, hangs_up: bool = False) -> Iterator[Peer]:
+    """Listens on a free port; `hangs_up` closes after each response without a word."""
+    received: list[Request] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -46,8 +46,8 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            asked.append(Asked(self.path, dict(self.headers), body, self.client_address[1]))
-            status, content, headers = answer(asked[-1])
+            received.append(Request(self.path, dict(self.headers), body, self.client_address[1]))
+            status, content, headers = respond(received[-1])
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():
                 self.send_header(name, value)
@@ -66,21 +66,21 @@ def peer(answer: Callable[[Asked], Answer], *, hangs_up: bool = False) -> Iterat
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Peer(f"http://127.0.0.1:{server.server_port}", asked, server.server_port)
+        yield Peer(f"http://127.0.0.1:{server.server_port}", received, server.server_port)
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def named_detector(asked: Asked) -> Answer:
+def named_detector(received: Request) -> Response:
     """A model as petbox exports it: the signature `detect` gives names."""
-    with_names = b'"signature_name":"detect"' in asked.body
-    return Answer(200, golden("answer_detect.json" if with_names else "answer_one.json"))
+    with_names = b'"signature_name":"detect"' in received.body
+    return Response(200, golden("answer_detect.json" if with_names else "answer_one.json"))
 
 
-def classic_detector(asked: Asked) -> Answer:
+def classic_detector(received: Request) -> Response:
     """A model of the Object Detection API: no signature but the default."""
-    if b"signature_name" in asked.body:
-        return Answer(400, golden("answer_no_signature.json"))
-    return Answer(200, golden("answer_one.json"))
+    if b"signature_name" in received.body:
+        return Response(400, golden("answer_no_signature.json"))
+    return Response(200, golden("answer_one.json"))

@@ -6,21 +6,21 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from support.peer import Answer, Asked
+from support.peer import Request, Response
 
 Tensors = Mapping[str, tuple[str, list[int] | None]]  # type without DT_, and shape
 
 
-def echo(inputs: Tensors, outputs: Tensors | None = None) -> Callable[[Asked], Answer]:
+def echo(inputs: Tensors, outputs: Tensors | None = None) -> Callable[[Request], Response]:
     signature = {"inputs": _tensors(inputs), "outputs": _tensors(outputs or {"y": ("FLOAT", [-1])})}
     signatures = {"signature_def": {"serving_default": signature}}
     metadata = json.dumps({"metadata": {"signature_def": signatures}}).encode()
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Request) -> Response:
         if asked.path.endswith("/metadata"):
-            return Answer(200, metadata)
+            return Response(200, metadata)
         rows = asked.body.replace(b'"instances"', b'"predictions"', 1)
-        return Answer(200, rows.replace(b'"inputs"', b'"outputs"', 1))
+        return Response(200, rows.replace(b'"inputs"', b'"outputs"', 1))
 
     return answer
 

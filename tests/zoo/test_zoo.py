@@ -29,7 +29,7 @@ from support.docker_engine import MINE, Engine
 from support.installed import HERE, PACKAGES, copied, require_python
 from support.lambda_runtime import build
 from support.locks import packages
-from support.peer import Answer, Asked, peer
+from support.peer import Request, Response, peer
 
 ZOO = CHECKOUT / "serverless/zoo"
 PROGRAM = ZOO / "train_zoo.py"
@@ -455,29 +455,29 @@ def test_broken_weights_never_replace_good_ones(
 
 
 def test_weights_are_sent_again_only_when_they_are_others(importable: list[Path]) -> None:
-    def respond(asked: Asked) -> Answer:
+    def respond(asked: Request) -> Response:
         if asked.headers.get("If-None-Match") == '"1"':
-            return Answer(304, b"", {"ETag": '"1"'})
-        return Answer(200, tiny(1, 0), {"ETag": '"1"'})
+            return Response(304, b"", {"ETag": '"1"'})
+        return Response(200, tiny(1, 0), {"ETag": '"1"'})
 
     with peer(respond) as s3:
         with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called:
             assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
-        asked = [one.headers.get("If-None-Match") for one in s3.asked]
+        asked = [one.headers.get("If-None-Match") for one in s3.requests]
     assert asked == [None, '"1"', '"1"']
 
 
 def test_s3_is_not_asked_at_every_call(importable: list[Path]) -> None:
-    with peer(lambda _: Answer(200, tiny(1, 0), {"ETag": '"1"'})) as s3:
+    with peer(lambda _: Response(200, tiny(1, 0), {"ETag": '"1"'})) as s3:
         with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="3600") as called:
             assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
-        assert len(s3.asked) == 1
+        assert len(s3.requests) == 1
 
 
 def test_weights_go_on_while_s3_fails(importable: list[Path]) -> None:
-    responses = [Answer(200, tiny(1, 0), {"ETag": '"1"'})]
+    responses = [Response(200, tiny(1, 0), {"ETag": '"1"'})]
     with (
-        peer(lambda _: responses.pop() if responses else Answer(500, b"")) as s3,
+        peer(lambda _: responses.pop() if responses else Response(500, b"")) as s3,
         function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called,
     ):
         assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
