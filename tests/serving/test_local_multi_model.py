@@ -289,6 +289,7 @@ def test_a_name_that_is_not_in_the_folder_is_refused(
         hostile("link", tarfile.SYMTYPE, "/etc/passwd"),
         hostile("link", tarfile.LNKTYPE, "/etc/passwd"),
     ],
+    ids=["text", "traversal", "symbolic link", "hard link"],  # the bytes hold the time
 )
 def test_a_broken_or_hostile_archive_is_refused(
     content: bytes, server: MultiModelServer, models: Path
