@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 
 import requests
 
+from petbox.serving.requirements import free_port
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONTAINER = CHECKOUT / "container"
 LONG = 30.0  # seconds no healthy program needs
@@ -307,13 +309,6 @@ def _edit(file: Path, pattern: str, new: str) -> None:
     text, found = re.subn(pattern, lambda _: new, file.read_text())
     assert found, f"{file.name} has no {pattern}"
     file.write_text(text)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def some_ports() -> str:
