@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -73,7 +73,7 @@ def check_port_free(host: str, port: int) -> None:
 def free_port() -> int:
     """Below those that the kernel gives to connections, one of which could take it meanwhile."""
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = 10_000 + secrets.randbelow(22_000)  # whatever seed the process has
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -13,8 +13,8 @@ import ctypes
 import json
 import os
 import queue
-import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -313,7 +313,7 @@ def _edit(file: Path, pattern: str, new: str) -> None:
 
 def some_ports() -> str:
     """A range below what the kernel gives to connections, one of which would take a port away."""
-    first = random.randrange(10_000, 30_000, 50)
+    first = 10_000 + 50 * secrets.randbelow(400)
     return f"{first}-{first + 49}"
 
 
