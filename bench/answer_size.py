@@ -55,11 +55,11 @@ def main() -> None:
     classic = {**whole, **raw(config, model)}
     found = int(whole["num_detections"][0])
     table = [
-        row("classic, with all raw tensors", classic),
+        row("all raw tensors", classic),
         row(f"serving_default, {found} of {DETECTIONS} found", whole, classic, 25),
         row(f"detect, {ANIMALS} animals", short, classic, 300),
     ]
-    head = ["answer to a picture", "bytes", "smaller by", "bar", "to write, ms", "to read, ms"]
+    head = ["response for an image", "bytes", "smaller by", "bar", "to write, ms", "to read, ms"]
     print(report.write_table("answer-size", "python bench/answer_size.py", head, table))
 
 

@@ -111,11 +111,11 @@ def many(
     share = statistics.median(
         (count - 1) / (every - single) / rate for rate, single, every in taken
     )
-    title = f"{model}: petbox detect --parallel {IN_FLIGHT}, pictures/s"
-    yield [f"{model}: hey -c {IN_FLIGHT}, pictures/s", f"{other:.1f}", "", ""]
+    title = f"{model}: petbox detect --parallel {IN_FLIGHT}, images/s"
+    yield [f"{model}: hey -c {IN_FLIGHT}, images/s", f"{other:.1f}", "", ""]
     yield [title, f"{running:.1f}", f"{share:.2f}", bar]
     yield [f"{model}: the same with its start and end", f"{whole:.1f}", f"{whole / other:.2f}", ""]
-    yield [f"{model}: petbox detect of one picture, s", f"{one:.2f}", "", ""]
+    yield [f"{model}: petbox detect of one image, s", f"{one:.2f}", "", ""]
 
 
 def hey(url: str, body: Path, requests: int) -> float:

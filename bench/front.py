@@ -158,7 +158,7 @@ def pings_under_load(both: Served) -> list[str]:
     with at_work([both.through("toy", body) for _ in range(16)]):
         slowest = sorted(ping(both) for _ in range(PINGS))
     p99 = slowest[int(0.99 * PINGS)]
-    title = "/ping while 16 connections ask the detector, p50 and p99, ms"
+    title = "/ping while 16 connections call the detector, p50 and p99, ms"
     return [title, "", f"{slowest[PINGS // 2]:.1f}", f"{p99:.1f}", "50"]
 
 
@@ -172,7 +172,7 @@ def json_lines(both: Served) -> Iterator[list[str]]:
                 pings.append(ping(both))
         times.append(working.seconds)
     small, large = times
-    title = "JSON Lines of pictures, 1 MB and 8 MB, s"
+    title = "JSON Lines of images, 1 MB and 8 MB, s"
     yield [title, f"{small:.2f}", f"{large:.2f}", f"{large / small:.1f}x", "10x"]
     yield ["slowest /ping meanwhile, ms", "", "", f"{max(pings):.0f}", "200"]
     yield lines_against_singly(both, record)

@@ -121,7 +121,7 @@ def scrapes(both: front.Served) -> list[str]:
     askers = [front.caller(both.front, "/invocations", b"{}", JSON) for _ in range(48)]
     with front.at_work(askers):
         taken = sorted(front.ping(both, "/metrics") for _ in range(front.PINGS))
-    title = "/metrics while 48 connections ask, p50 and p99, ms"
+    title = "/metrics while 48 connections send requests, p50 and p99, ms"
     return [title, _middle_and_p99(taken), f"slowest {taken[-1]:.0f}", "5"]
 
 

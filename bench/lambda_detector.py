@@ -62,7 +62,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "picture.jpg").write_bytes(picture())
         rows = [row(model, folder, options.calls) for model in options.model]
-    head = ["model", "by", "cold start to first answer, s", "warm, p50, ms", "memory, MB"]
+    head = ["model", "by", "cold start to first response, s", "warm, p50, ms", "memory, MB"]
     models = " ".join(f"--model {model}" for model in options.model)
     print(
         report.write_table(

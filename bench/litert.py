@@ -60,7 +60,7 @@ def main() -> None:
     for pair in options.pairs:
         run, records = map(Path, pair.split("="))
         rows += measured(run, records, options.again)
-    head = ["", "mAP", "against it", "mAP@0.5", "p50, ms", "first answer, s", "memory, MB", "MB"]
+    head = ["", "mAP", "against it", "mAP@0.5", "p50, ms", "first response, s", "memory, MB", "MB"]
     typed = " ".join(["python bench/litert.py", *options.pairs])
     print(report.write_table("litert", typed, head, rows))
 

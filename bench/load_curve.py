@@ -70,7 +70,7 @@ def main(options: Options) -> None:
     plot(curves, report.RESULTS.parent if kept else WORK)
     head = ["connections"]
     for name in curves:
-        head += [f"{name}: pictures/s", "p50, ms", "p99, ms"]
+        head += [f"{name}: images/s", "p50, ms", "p99, ms"]
     rows = [table_row(levels) for levels in zip(*curves.values(), strict=True)]
     if kept:
         print(report.write_table("load-curve", "python bench/load_curve.py", head, rows))

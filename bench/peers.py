@@ -117,8 +117,8 @@ def main() -> None:
     for peer in PEERS:
         install(peer)
     picture = jpeg(100_000)
-    head = ["server", "connections", "pictures/s", "p50, ms", "p99, ms", "errors"]
-    head += ["memory, MB", "first answer, s"]
+    head = ["server", "connections", "images/s", "p50, ms", "p99, ms", "errors"]
+    head += ["memory, MB", "first response, s"]
     for name in options.models:
         pictures = options.pictures if name == "toy" else max(options.pictures // 20, 4)
         done = measured(models[name], picture, pictures, options.turns)

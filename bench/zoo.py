@@ -73,7 +73,7 @@ def main() -> None:
     rows = [
         ["warm call, p50", f"{found['p50']:.3f}", "2"],
         ["warm call, p99", f"{found['p99']:.3f}", ""],
-        ["warm call that asks S3 (unchanged, 304), p50", f"{found['asking']:.1f}", ""],
+        ["warm call that queries S3 (unchanged, 304), p50", f"{found['asking']:.1f}", ""],
         ["first call, with the weights from S3", f"{found['first']:.0f}", ""],
         ["import beyond boto3 and its first client", f"{found['import']:.0f}", "350"],
         ["boto3 and its first client", f"{found['boto3']:.0f}", ""],
