@@ -47,9 +47,10 @@ end
 local function int(cell, dtype)
     local sign, digits, fraction, exponent = parts(cell)
     if not sign then return nil, "is not a whole number" end
-    if fraction .. exponent ~= "" then -- as spreadsheets and pandas write them: 3.0
+    if exponent ~= "" or fraction:find "[^0]" then -- 3.0 is as spreadsheets and pandas write 3
         local number = tonumber(digits .. "." .. fraction .. "0" .. exponent)
-        if number % 1 ~= 0 or number >= 2 ^ 53 then return nil, "is not a whole number" end
+        if number >= 2 ^ 53 then return nil, "is too large to be read exactly; write all its digits" end
+        if number % 1 ~= 0 then return nil, "is not a whole number" end
         digits = ("%.0f"):format(number)
     end
     local most = DIGITS[dtype][1]

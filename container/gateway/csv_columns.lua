@@ -22,12 +22,12 @@ local function is_header(row, inputs, names)
     for _, name in ipairs(names) do
         if inputs[name].dtype == "DT_STRING" then return false end
     end
-    local filled = false
+    local has_name = false
     for _, cell in ipairs(row) do
         if cells.is_number(cell) then return false end
-        filled = filled or cell ~= ""
+        has_name = has_name or cell:find "^%s*[%a_\128-\255]" ~= nil -- 1e400 and 1;2 are malformed rows
     end
-    return filled
+    return has_name
 end
 
 -- Brackets for the sizes of one instance, without the batch: what opens before and closes after

@@ -10,6 +10,7 @@ local Writer = require "gateway.writer"
 local Rows = setmetatable({}, Writer)
 Rows.__index = Rows
 local LONGEST = 4096 -- bytes of a number
+local SAFE = 200 -- bytes of one that is not too large, whatever its digits: the tables know e99 at most
 local QUOTE, COMMA, LF, CR, ZERO = 34, 44, 10, 13, 48
 local MOST_COLUMNS = 200000
 local ODD, AT_COMMA, AT_LINE_END, AT_CR, FIRST = number_table.ODD, number_table.AT_COMMA,
@@ -89,11 +90,7 @@ function Rows:write_row()
                 self.line, count)
             return false
         end
-        if n >= self.FULL then
-            self.n = n
-            self:flush()
-            n = 0
-        end
+        if n >= self.FULL then n = self:flush(n) end
         local one = columns[column]
         ffi.copy(out + n, one.before, #one.before)
         n = n + #one.before
@@ -102,7 +99,7 @@ function Rows:write_row()
         if numbers then
             local next_state, place, growth, character = numbers.next_state, numbers.place,
                 numbers.growth, numbers.character
-            local state, bound = FIRST, math.min(stop, at + LONGEST)
+            local state, bound = FIRST, math.min(stop, at + SAFE)
             out[n], out[n + 1] = ZERO, ZERO
             while state >= FIRST and at < bound do
                 local i = 256 * state + p[at]

@@ -10,6 +10,9 @@ local Writer = require "gateway.writer"
 
 local SWAPPED = 500000 -- bytes, so that other requests are handled in between
 local KINDS = {b = "bool", i = "int", u = "int", f = "float", S = "string", U = "string"}
+local LIMITS = { -- of types whose numbers TensorFlow Serving wraps around
+    DT_INT8 = {-128, 127}, DT_INT16 = {-32768, 32767}, DT_UINT8 = {0, 255},
+}
 local NAMES = {b = "bool", i = "int", u = "uint", f = "float", S = "|S", U = "<U"}
 
 local function fail(why) return responses.fail(400, "application/x-npy: " .. why) end
@@ -34,7 +37,7 @@ local function header_of(p, size)
         items = items * shape[#shape]
     end
     item = tonumber(item)
-    if not KINDS[kind] then
+    if not KINDS[kind] or item == 0 then
         return fail(("arrays of %s are not supported; use bool, int, uint, float or strings"):format(
             header:match "['\"]descr['\"]:%s*(.-),%s*['\"]fortran" or "this type"))
     end
@@ -79,6 +82,19 @@ local READERS = {
     f8 = function(p) return ffi.cast("const double *", p)[0] end,
 }
 
+local function within(read, name, dtype)
+    local least, most = unpack(LIMITS[dtype] or {})
+    return least and function(p)
+        local x = read(p)
+        local number = tonumber(x)
+        if number < least or number > most then
+            fail(("%.0f is not in the range of the input %s, which takes %s"):format(number, name,
+                signature_text.dtype {dtype = dtype}))
+        end
+        return x
+    end or read
+end
+
 -- What writes so many numbers, `stride` bytes apart.
 local function numbers_run(read, write)
     return function(writer, p, count, stride)
@@ -86,11 +102,7 @@ local function numbers_run(read, write)
         for i = 0, count - 1 do
             if i > 0 then out[n], n = 44, n + 1 end
             n = write(out, n, read(p + i * stride))
-            if n >= writer.FULL then
-                writer.n = n
-                writer:flush()
-                n = 0
-            end
+            if n >= writer.FULL then n = writer:flush(n) end
         end
         writer.n = n
     end
@@ -134,7 +146,7 @@ local function strings_run(width, write, is_image)
     end
 end
 
-local function run_of(array, dtype, is_image)
+local function run_of(array, name, dtype, is_image)
     if array.kind == "S" then return strings_run(array.width, write_bytes) end
     if array.kind == "U" then return strings_run(array.width, write_text, is_image) end
     local read = READERS[array.kind .. array.width]
@@ -147,14 +159,14 @@ local function run_of(array, dtype, is_image)
     elseif array.width == 8 then
         write = number_text.long
     end
-    return numbers_run(read, write)
+    return numbers_run(within(read, name, dtype), write)
 end
 
 local function check(array, name, input)
     local fits = cells.kind(input.dtype) == KINDS[array.kind] or
         cells.kind(input.dtype) == "float" and KINDS[array.kind] == "int"
     local shape = input.shape
-    local same = #array.shape > 0 and (not shape or #shape == #array.shape)
+    local same = not shape or #shape == #array.shape
     for i, size in ipairs(same and shape or {}) do
         same = same and (size < 0 or size == array.shape[i])
     end
@@ -168,7 +180,7 @@ local function check(array, name, input)
     end
 end
 
--- The array as a JSON list, as a list of strings, and their size.
+-- The array as JSON, as a list of strings, their size, and the key of the predict request.
 return function(p, size, signature, takes_images)
     local name, input = next(signature.inputs)
     if not name or next(signature.inputs, name) then
@@ -180,14 +192,15 @@ return function(p, size, signature, takes_images)
     if array.is_swapped and array.unit > 1 then
         data = swapped(data, array.items * array.width, array.unit)
     end
-    local write_run, writer = run_of(array, input.dtype, takes_images), Writer.new()
+    local write_run, writer = run_of(array, name, input.dtype, takes_images), Writer.new()
     local shape, rank, strides, index = array.shape, #array.shape, {}, {}
     local stride = array.width
     for i = array.fortran and 1 or rank, array.fortran and rank or 1, array.fortran and 1 or -1 do
         strides[i], index[i], stride = stride, 0, stride * shape[i]
     end
-    local offset, depth = 0, 1
+    local offset, depth = 0, rank == 0 and 0 or 1
     writer.pauses = true
+    if rank == 0 then write_run(writer, data, 1, 0) end
     while depth > 0 do -- depth: up to where lists are open
         writer:write(("["):rep(rank - depth + 1))
         write_run(writer, data + offset, shape[rank], strides[rank])
@@ -207,5 +220,6 @@ return function(p, size, signature, takes_images)
             end
         until depth == 0
     end
-    return writer:finish()
+    local parts, size = writer:finish()
+    return parts, size, rank == 0 and "inputs" or "instances"
 end

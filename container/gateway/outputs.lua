@@ -24,14 +24,21 @@ local function no_rows(kind)
         'send "instances", or accept application/json'):format(kind))
 end
 
--- Calls `visit` with where each row begins and ends; fails if the response has none.
-function M.each_row(reply, kind, visit)
+-- Where the list of rows begins, or the only value of a scalar; fails if the response has none.
+local function find_rows(reply, kind)
     local p, stop = json_text.of(reply)
     local start = json_text.start(p, stop)
     local list = start < stop and json_text.each(p, start, stop, function(at, key)
-        return (key == "predictions" or key == "outputs" and p[at] == OPEN) and at or nil
+        return (key == "predictions" or key == "outputs" and p[at] ~= OPEN_BRACE) and at or nil
     end)
     if type(list) ~= "number" then return no_rows(kind) end
+    return p, list, stop
+end
+
+-- Calls `visit` with where each row begins and ends.
+function M.each_row(reply, kind, visit)
+    local p, list, stop = find_rows(reply, kind)
+    if p[list] ~= OPEN then return visit(p, list, json_text.after_value(p, list, stop)) end
     local pause = list + PAUSE_EVERY
     local at = json_text.after_space(p, list + 1, stop)
     while p[at] ~= CLOSE do
@@ -44,18 +51,13 @@ function M.each_row(reply, kind, visit)
             pause = at + PAUSE_EVERY
         end
     end
-    return p, list
 end
 
 -- Copies JSON without its line ends and the indentation after them.
 function M.copy_on_one_line(writer, p, at, last)
     local out, n = writer.out, writer.n
     while at < last do
-        if n >= writer.FULL then
-            writer.n = n
-            writer:flush()
-            n = 0
-        end
+        if n >= writer.FULL then n = writer:flush(n) end
         local c = p[at]
         if c == LF then
             at = json_text.after_space(p, at, last)
@@ -84,9 +86,9 @@ end
 -- Where each row must be one line: line ends in a text as \n.
 function M.without_line_ends(text) return (text:gsub("\r?\n", "\\n"):gsub("\r", "\\r")) end
 
--- A text as a cell of CSV, quoted as RFC 4180 asks.
+-- A text as a cell of CSV, quoted as RFC 4180 asks. Without quotes an empty one might be an empty line.
 local function quoted(text)
-    return text:find '[",\r\n]' and '"' .. text:gsub('"', '""') .. '"' or text
+    return (text == "" or text:find '[",\r\n]') and '"' .. text:gsub('"', '""') .. '"' or text
 end
 M.quoted = quoted
 
@@ -197,10 +199,10 @@ local ARRAY = 8192 -- elements that are kept before they become a part
 -- The numbers of a nested list as bytes, and its shape.
 local function array_of(reply, dtype)
     local _, c_type, read = unpack(DTYPES[dtype])
-    local p, list = M.each_row(reply, "application/x-npy", function() end)
+    local p, list = find_rows(reply, "application/x-npy")
     local text, after = ffi.cast("const char *", p), ffi.new "char *[1]"
     local array, n, parts = ffi.new(c_type .. "[?]", ARRAY), 0, {}
-    local depth, at, counts, shape, pause = 0, list, {}, {}, list + PAUSE_EVERY
+    local depth, at, counts, shape, pause = 0, list, {[0] = 0}, {}, list + PAUSE_EVERY
     local width = ffi.sizeof(c_type)
     repeat
         local c = p[at]
@@ -248,8 +250,8 @@ function M.npy(signature)
     end
     return function(reply)
         local parts, shape = array_of(reply, output.dtype)
-        local header = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s,), }"):format(
-            DTYPES[output.dtype][1], table.concat(shape, ", "))
+        local header = ("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }"):format(
+            DTYPES[output.dtype][1], table.concat(shape, ", ") .. (shape[1] and "," or ""))
         header = header .. (" "):rep((-11 - #header) % 64) .. "\n" -- numpy aligns the data to 64 bytes
         local size = string.char(#header % 256, math.floor(#header / 256))
         table.insert(parts, 1, "\147NUMPY\1\0" .. size .. header)

@@ -55,15 +55,18 @@ function M.read.csv(request)
     local rows = M.csv_rows(request)
     local parts, size = rows:all()
     if not parts then return responses.fail(400, rows.why) end
-    if size == 0 then return responses.fail(400, "the body has no rows") end
+    if size == 0 then
+        return responses.fail(400, "the body has no rows" .. (rows.why and ": " .. rows.why .. "; if " ..
+            "it is a row, send Content-Type: text/csv; header=absent" or ""))
+    end
     parts, size = wrapped(parts, size, '{"instances":[', "]}")
     return parts, size, rows.signature
 end
 
 function M.read.npy(request)
     local found, signature = not_empty(), M.signature(request)
-    local parts, size = npy_input(found.at, found.size, signature, models.takes_images(request))
-    parts, size = wrapped(parts, size, '{"instances":', "}")
+    local parts, size, key = npy_input(found.at, found.size, signature, models.takes_images(request))
+    parts, size = wrapped(parts, size, '{"' .. key .. '":', "}")
     return parts, size, signature
 end
 

@@ -14,13 +14,16 @@ function Writer.new(class)
         pause_at = PAUSE_EVERY}, class or Writer)
 end
 
-function Writer:flush()
+-- Flushes what is before `n`, which is self.n unless it is given; returns the next `n`.
+function Writer:flush(n)
+    self.n = n or self.n
     self.parts[#self.parts + 1] = ffi.string(self.out, self.n)
     self.bytes, self.n = self.bytes + self.n, 0
     if self.pauses and self.bytes > self.pause_at then
         ngx.sleep(0.001)
         self.pause_at = self.bytes + PAUSE_EVERY
     end
+    return 0
 end
 
 function Writer:make_room() if self.n >= self.FULL then self:flush() end end
@@ -54,11 +57,7 @@ function Writer:write_string(p, first, last, is_doubled)
         else
             out[n], n = c, n + 1
         end
-        if n >= self.FULL then
-            self.n = n
-            self:flush()
-            n = 0
-        end
+        if n >= self.FULL then n = self:flush(n) end
     end
     out[n], self.n = QUOTE, n + 1
 end

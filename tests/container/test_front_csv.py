@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import requests
 from support.peer import peer
 from support.serving import LONG, front
-from support.signatures import echo
+from support.signatures import Models, echo, error, predictions
 
 CSV, LINES, JSON = "text/csv", "application/jsonlines", "application/json"
 ONE = {"x": ("FLOAT", [-1])}
@@ -37,36 +36,15 @@ Ask = Callable[..., requests.Response]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Sends a body to the model of one of the signatures; each has a gateway of its own."""
-    folder = tmp_path_factory.mktemp("csv")
-    ports: dict[tuple[str, bool], int] = {}
-    with ExitStack() as stack:
+    """Sends a body to the model of one of the signatures."""
+    with Models(tmp_path_factory.mktemp("csv")) as models:
 
-        def port(name: str, batch: bool) -> int:
-            if (name, batch) not in ports:
-                engine = stack.enter_context(peer(echo(SIGNATURES[name])))
-                place = folder / f"{name}-{batch}"
-                started = front(place, engine.port, settings={"batch": batch})
-                ports[name, batch] = stack.enter_context(started)
-            return ports[name, batch]
-
-        def send(name: str, body: str | bytes, accept: str = "", **more: Any) -> requests.Response:
-            url = f"http://127.0.0.1:{port(name, more.get('batch', False))}/invocations"
-            headers = {"Content-Type": more.get("kind", CSV), "Accept": accept}
-            data = body.encode() if isinstance(body, str) else body
-            return requests.post(url, data=data, headers=headers, timeout=LONG)
+        def send(
+            name: str, body: str | bytes, accept: str = "", kind: str = CSV, **more: Any
+        ) -> Any:
+            return models.post(SIGNATURES[name], body, kind, accept, **more)
 
         yield send
-
-
-def instances(answer: requests.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()["predictions"]
-
-
-def error(answer: requests.Response, status: int = 400) -> str:
-    assert answer.status_code == status, answer.text
-    return str(answer.json()["error"])
 
 
 @pytest.mark.parametrize(
@@ -95,9 +73,11 @@ def error(answer: requests.Response, status: int = 400) -> str:
         ("one", '"1.5"\n" +.5 "\n"-007"\n-.25\n', [1.5, 0.5, -7, -0.25]),
         ("one", '000.5\n-0\n"1e-05"\n', [0.5, 0, 1e-5]),
         ("one", "1" * 300 + "\n", [int("1" * 300)]),
+        ("one", f"0.{'3' * 400}\n", [1 / 3]),
         ("small", '"7"\n +07\n00\n" -5"\n', [7, 7, 0, -5]),
         ("small", "007\n-128\n127\n3.0\n1e1\n", [7, -128, 127, 3, 10]),
         ("positive", "18446744073709551615\n0\n", [18446744073709551615, 0]),
+        ("positive", "18446744073709551615.00\n", [18446744073709551615]),
         ("bool", "true\nFALSE\n1\n0\n", [True, False, True, False]),
         ("bool", "on\ntrue\n", [True]),
         ("text", 'great movie\n1.5\n"a, ""b""\r\nc"\n\n\\ /\n\r\n\n', [
@@ -110,8 +90,8 @@ def error(answer: requests.Response, status: int = 400) -> str:
             {"text": ["b,\nc"], "on": False, "n": -9223372036854775808}]),
     ],
 )  # fmt: skip
-def test_rows_are_instances(ask: Ask, model: str, body: str, expected: object) -> None:
-    assert instances(ask(model, body)) == expected
+def test_rows_are_predictions(ask: Ask, model: str, body: str, expected: object) -> None:
+    assert predictions(ask(model, body)) == expected
 
 
 def test_what_json_has_no_number_for_is_as_tensorflow_serving_takes_it(ask: Ask) -> None:
@@ -135,8 +115,8 @@ def test_the_content_type_says_whether_there_is_a_header(
     if isinstance(expected, str):
         assert expected in error(answer)
     else:
-        assert instances(answer) == expected
-    assert error(ask("one", "2\n", kind=f"{CSV};header=present")).endswith("has no rows")
+        assert predictions(answer) == expected
+    assert "line 1 is a header" in error(ask("one", "2\n", kind=f"{CSV};header=present"))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +132,12 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("one", "1\n1 2\n", "line 2, column 1"),
         ("one", "1\n1,5\n", "line 2 has more than 1 column"),
         ("one", "1\n1e400\n", "line 2, column 1: \"1e400\" is too large"),
+        ("one", "1e400\n1\n", "line 1, column 1: \"1e400\" is too large"),  # no header
+        ("one", "1;2\n1\n", 'line 1, column 1: "1;2" is not a number'),
+        ("one", "abc\n", "no rows: line 1 is a header; if it is a row, send Content-Type"),
+        ("one", "\n\n", "the body has no rows"),
+        ("one", "1\n" + "9" * 400, '99..." is too large'),
+        ("one", "1\n" + "9" * 250 + "e99", '99..." is too large'),
         ("one", "1\n" + "9" * 5000, "is too long; the input x takes float"),
         ("one", "1\n" + "0" * 5000 + "1", "is too long"),
         ("one", "1,2\n1\n", "line 2 has 1 column; the first line has 2"),
@@ -160,6 +146,7 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("text", 'a\n"b"c\n', "line 2, column 1: text follows a closing quote"),
         ("small", "1\n1.5\n", "is not a whole number"),
         ("small", "1\n128\n", "is too large"),
+        ("positive", "1\n9007199254740992e0\n", "is too large to be read exactly"),
         ("small", "1\n-129\n", "is too large"),
         ("positive", "1\n-1\n", "is negative"),
         ("positive", "1\n18446744073709551616\n", "is too large"),
@@ -178,11 +165,11 @@ def test_a_malformed_row_is_named(ask: Ask, model: str, body: str, expected: str
 def test_long_bodies_arrive_whole(ask: Ask) -> None:
     rows = [[number / 7, -number] for number in range(60_000)]
     body = "".join(f"{first!r},{second}\r\n" for first, second in rows)
-    assert instances(ask("two", body)) == rows
+    assert predictions(ask("two", body)) == rows
     for odd in (",+", ',"+', ", ", ",\t"):
         some = [line.replace(",", odd).replace("+-", "-") for line in body.splitlines()[:9000]]
         quoted = '"\n' if '"' in odd else "\n"
-        assert instances(ask("two", quoted.join([*some, ""]))) == rows[:9000]
+        assert predictions(ask("two", quoted.join([*some, ""]))) == rows[:9000]
 
 
 def test_others_are_answered_meanwhile(ask: Ask) -> None:
@@ -224,7 +211,7 @@ def test_a_line_of_the_response_for_each_row(ask: Ask) -> None:
         ("two", "1,2\n", "text/csv; header=present", "y_0,y_1\n1,2\n"),
         ("one", "1\n", "Text/CSV;header=present, application/json", "y\n1\n"),
         ("grid", "1,2,3,NaN\n", CSV, "1,2,3,NaN\n"),
-        ("text", '"a, ""b"""\n\\\n"c\nd"\n', CSV, '"a, ""b"""\n\\\n"c\nd"\n'),
+        ("text", '"a, ""b"""\n\\\n"c\nd"\n""\n', CSV, '"a, ""b"""\n\\\n"c\nd"\n""\n'),
         ("several", "text,on,n\n\"a,b\",1,3\n", "text/csv; header=present",
             'n,on,text\n3,true,"a,b"\n'),
     ],
@@ -280,7 +267,7 @@ def test_in_a_batch_job_each_line_has_a_line_of_csv(ask: Ask) -> None:
     lines = ask("two", BAD, CSV, batch=True).text.splitlines()
     assert len(lines) == BAD.count("\n") + 1
     assert [line for line in lines if "error: " not in line] == ["1,2", "6,7", "11,12"]
-    assert instances(ask("two", "1,2\n", JSON, batch=True)) == [[1, 2]]
+    assert predictions(ask("two", "1,2\n", JSON, batch=True)) == [[1, 2]]
 
 
 def test_in_a_batch_job_a_first_line_of_another_shape_spoils_no_other(ask: Ask) -> None:
@@ -301,7 +288,7 @@ def test_a_model_that_takes_images_gets_base64(tmp_path: Path) -> None:
     with peer(detector) as engine, front(tmp_path / "front", engine.port) as port:
         url = f"http://127.0.0.1:{port}/invocations"
         answer = requests.post(url, data=b"YQ==\n", headers={"Content-Type": CSV}, timeout=LONG)
-    assert instances(answer) == [{"b64": "YQ=="}]
+    assert predictions(answer) == [{"b64": "YQ=="}]
 
 
 def test_the_engines_errors_are_passed_on(tmp_path: Path) -> None:

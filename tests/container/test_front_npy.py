@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
-from support.peer import Request, Response, peer
-from support.serving import LONG, front
-from support.signatures import Tensors, echo
+from support.signatures import Models, Tensors, error, predictions
 
 NPY, JSON, CSV = "application/x-npy", "application/json", "text/csv"
 
@@ -22,32 +18,13 @@ Ask = Callable[..., requests.Response]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Sends a body to a model with these inputs; without reply it returns its instances."""
-    folder = tmp_path_factory.mktemp("npy")
-    ports: dict[str, int] = {}
-    replies: list[bytes] = []
-    with ExitStack() as stack:
+    """Sends a body to a model with these inputs."""
+    with Models(tmp_path_factory.mktemp("npy")) as models:
 
-        def port(inputs: Tensors, outputs: Tensors | None) -> int:
-            key = json.dumps([inputs, outputs])
-            if key not in ports:
-                model = echo(inputs, outputs)
-
-                def answer(asked: Request) -> Response:
-                    if "predict" in asked.path and replies:
-                        return Response(200, replies.pop())
-                    return model(asked)
-
-                engine = stack.enter_context(peer(answer))
-                ports[key] = stack.enter_context(front(folder / str(len(ports)), engine.port))
-            return ports[key]
-
-        def send(body: bytes, inputs: Tensors, accept: str = "", **more: Any) -> requests.Response:
-            url = f"http://127.0.0.1:{port(inputs, more.get('outputs'))}/invocations"
-            if "reply" in more:
-                replies.append(more["reply"])
-            headers = {"Content-Type": more.get("kind", NPY), "Accept": accept}
-            return requests.post(url, data=body, headers=headers, timeout=LONG)
+        def send(
+            body: bytes, inputs: Tensors, accept: str = "", kind: str = NPY, **more: Any
+        ) -> Any:
+            return models.post(inputs, body, kind, accept, **more)
 
         yield send
 
@@ -62,16 +39,6 @@ def model(kind: str, *shape: int) -> Tensors:
     return {"x": (kind, [-1, *shape])}
 
 
-def instances(answer: requests.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()["predictions"]
-
-
-def error(answer: requests.Response, status: int = 400) -> str:
-    assert answer.status_code == status, answer.text
-    return str(answer.json()["error"])
-
-
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("bytes_first", ["<", ">"])
@@ -80,7 +47,7 @@ def test_every_layout_is_read(
 ) -> None:
     array = np.arange(24).reshape(3, 2, 4)
     body = npy(np.asarray(array, f"{bytes_first}i4", order=order), version)
-    assert instances(ask(body, model("FLOAT", 2, 4))) == array.tolist()
+    assert predictions(ask(body, model("FLOAT", 2, 4))) == array.tolist()
 
 
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
@@ -89,7 +56,7 @@ def test_whole_numbers_are_exact(ask: Ask, kind: str) -> None:
     for first in "<>":
         array = np.array([limits.min, limits.max, limits.max // 3, 0, 7], first + kind)
         inputs = model(("UINT" if kind[0] == "u" else "INT") + str(8 * int(kind[1])))
-        assert instances(ask(npy(array), inputs)) == array.tolist()
+        assert predictions(ask(npy(array), inputs)) == array.tolist()
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("f2", "FLOAT"), ("f4", "FLOAT"), ("f8", "DOUBLE")])
@@ -99,7 +66,7 @@ def test_numbers_are_read_back_as_they_were(ask: Ask, kind: str, dtype: str) -> 
     some = np.array([60000, -limits.tiny, 1 / 3, 0.1, 1e-7, 12345.6, 4096, 1.5e-5, -0.0])
     array = np.concatenate([some, random.standard_normal(20_000) * scale]).astype(kind)
     answer = ask(npy(array), model(dtype))
-    assert np.array(instances(answer)).astype(kind).tobytes() == array.tobytes()
+    assert np.array(predictions(answer)).astype(kind).tobytes() == array.tobytes()
     if kind == "f2":
         return  # as long as a float32 needs
     written = answer.text.partition("[")[2].partition("]")[0].split(",")
@@ -114,26 +81,49 @@ def test_numbers_that_json_lacks_and_narrower_types(ask: Ask) -> None:
     doubles = npy(np.array([0.1, 1 / 3]))
     assert ask(doubles, model("FLOAT")).text == '{"predictions":[0.1,0.33333334]}'
     assert ask(npy(np.float32([0.1])), model("DOUBLE")).text.count("0.10000000149011612") == 1
-    assert instances(ask(npy([True, False]), model("BOOL"))) == [True, False]
-    assert instances(ask(npy([[1, 2]]), {"x": ("FLOAT", None)})) == [[1, 2]]
+    assert predictions(ask(npy([True, False]), model("BOOL"))) == [True, False]
+    assert predictions(ask(npy([[1, 2]]), {"x": ("FLOAT", None)})) == [[1, 2]]
 
 
 @pytest.mark.parametrize("first", ["<", ">"])
 def test_strings(ask: Ask, first: str) -> None:
     texts = ["", "a", 'say "hi"', "K\u00e4tzchen \u20ac \U0001f431", "\\\n\u0001"]
     array = np.array(texts, f"{first}U12").reshape(5, 1)
-    assert instances(ask(npy(array), model("STRING", 1))) == [[text] for text in texts]
+    assert predictions(ask(npy(array), model("STRING", 1))) == [[text] for text in texts]
     content = npy(np.array([b"\xff\n", b"abc"]))
-    assert instances(ask(content, model("STRING"))) == [{"b64": "/wo="}, {"b64": "YWJj"}]
+    assert predictions(ask(content, model("STRING"))) == [{"b64": "/wo="}, {"b64": "YWJj"}]
 
 
 def test_many_numbers(ask: Ask) -> None:
     array = np.arange(200_000, dtype=np.float32).reshape(-1, 1) / 8
     for order in "CF":
         body = npy(np.asarray(array, order=order))  # type: ignore[call-overload]
-        assert instances(ask(body, model("FLOAT", 1))) == array.tolist()
+        assert predictions(ask(body, model("FLOAT", 1))) == array.tolist()
 
 
+def test_a_narrower_type_takes_what_fits(ask: Ask) -> None:
+    assert predictions(ask(npy([-128, 127]), model("INT8"))) == [-128, 127]
+    assert predictions(ask(npy(np.array([0, 255], "u8")), model("UINT8"))) == [0, 255]
+
+
+def test_a_scalar(ask: Ask) -> None:
+    scalar: Tensors = {"x": ("FLOAT", [])}
+    for body, expected in [
+        (npy(2.5), b'{"outputs":2.5}'),
+        (npy(np.float32(0)), b'{"outputs":0.0}'),
+    ]:
+        assert ask(body, scalar).content == expected
+        assert ask(body, {"x": ("FLOAT", None)}).content == expected
+    array = np.load(io.BytesIO(ask(npy(2.5), scalar, NPY).content))
+    assert (array.shape, array.dtype, array.item()) == ((), np.float32, 2.5)
+    assert ask(npy(2.5), scalar, CSV).text == "2.5\n"
+    lines = ask(npy(2.5), scalar, "application/jsonlines").text
+    assert lines == '{"predictions": [2.5]}\n'
+    assert "several outputs by name" in error(ask(npy(2.5), scalar, CSV, reply=NAMED), 406)
+
+
+NAMED = b'{"outputs": {"a": 1, "b": 2}}'
+EMPTY_STRINGS = npy(np.zeros(9, "S1"))[:-9].replace(b"S1", b"S0").replace(b"(9,)", b"(9999999999,)")
 WHOLE = npy(np.zeros((2, 3), np.float32))
 
 
@@ -158,6 +148,11 @@ WHOLE = npy(np.zeros((2, 3), np.float32))
         (npy([True]), model("FLOAT"), "bool"),
         (npy(3.0), model("FLOAT"), "float64 []"),
         (npy(np.zeros((0, 3))), model("FLOAT", 3), "the array is empty"),
+        (npy([127, 128]), model("INT8"), "128 is not in the range of the input x, which"),
+        (npy([-32769]), model("INT16"), "-32769 is not in the range"),
+        (npy(np.array([2**64 - 1], "u8")), model("UINT8"), "is not in the range"),
+        (npy(np.array([-1], ">i4")), model("UINT8"), "-1 is not in the range"),
+        (EMPTY_STRINGS, model("STRING"), "arrays of '|S0' are not supported"),
         (npy([1j]), model("FLOAT"), "arrays of '<c16' are not supported"),
         (npy(np.zeros(1, [("a", "f4")])), model("FLOAT"), "are not supported"),
         (npy(np.zeros(1, np.longdouble)), model("FLOAT"), "16 bytes are not supported"),
