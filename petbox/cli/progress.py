@@ -20,16 +20,17 @@ SECONDS_BETWEEN_LINES = 15.0
 Advance = Callable[[int, str], None]
 
 
-def progress(title: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+def progress(title: str, total: int | None, done: int = 0) -> AbstractContextManager[Advance]:
     """Yields `advance(by, note)`; `note` is a few words shown beside the bar, such as the loss.
 
-    `done` was finished by an earlier, interrupted run.
+    `done` was finished by an earlier, interrupted run. Work without a `total` goes on until it is
+    stopped.
     """
     return (_bar if sys.stderr.isatty() else _lines)(title, total, done)
 
 
 @contextmanager
-def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
+def _bar(title: str, total: int | None, done: int) -> Iterator[Advance]:
     needs("rich", "client")
     from rich.console import Console
     from rich.progress import (
@@ -50,7 +51,9 @@ def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # What is printed to a file or a pipe must go there, and not above the bar.
+    above = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=above) as bar:
         task = bar.add_task(title, total=total, completed=done, note="")
 
         def advance(by: int, note: str = "") -> None:
@@ -60,7 +63,7 @@ def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
+def _lines(title: str, total: int | None, done: int) -> Iterator[Advance]:
     start = last_line = time.monotonic()
     at = done
 
@@ -68,10 +71,13 @@ def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
         nonlocal at, last_line
         at += by
         now = time.monotonic()
-        if at >= total or now - last_line >= SECONDS_BETWEEN_LINES:
+        if (total and at >= total) or now - last_line >= SECONDS_BETWEEN_LINES:
             last_line, seconds = now, now - start
-            left = seconds / max(at - done, 1) * (total - at)
-            words = f"{title}: {at}/{total} {note} {seconds:.0f} s, ETA {left:.0f} s"
+            if total:
+                left = seconds / max(at - done, 1) * (total - at)
+                words = f"{title}: {at}/{total} {note} {seconds:.0f} s, ETA {left:.0f} s"
+            else:
+                words = f"{title}: {at} {note} {seconds:.0f} s"
             say(words.replace("  ", " "))
 
     yield advance

@@ -6,6 +6,8 @@ in fractions of the upright image. A folder stands for the images directly in
 it. Several images are processed at once; results keep their order. Overloaded
 servers (429, 503) are retried with exponential backoff. Errors are printed to
 stderr; remaining images are still processed. Exit code 1 if any image failed.
+A video is processed frame by frame; a camera or a stream until Ctrl-C, with
+the newest frame each time.
 
 examples:
   petbox detect cat.jpg
@@ -14,6 +16,8 @@ examples:
   petbox detect 'photos/**/*.jpg' --csv > found.csv
   petbox detect photos/ --endpoint pets --fit --json > found.jsonl
   petbox detect - --endpoint pets < cat.jpg
+  petbox detect clip.mp4 -o found.mp4
+  petbox detect rtsp://camera.local/live --json
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from petbox.cli.progress import progress
 from petbox.client.detector import Detector
 from petbox.client.output import listing
 from petbox.client.transport import MOST_CONNECTIONS, URL
+from petbox.client.video import is_live, is_video
+from petbox.client.video_command import detect_in_videos
 from petbox.errors import DataError
 
 
@@ -36,7 +42,8 @@ from petbox.errors import DataError
 class DetectOptions:
     image: Annotated[
         tuple[str, ...],
-        "an image, a folder of images, a quoted pattern, an address (https, s3), or - for stdin",
+        "an image, a folder of images, a quoted pattern, an address (https, s3), - for stdin, or "
+        "a video, a camera (/dev/video0) or a stream (rtsp)",
         POSITIONAL,
     ]
     url: Annotated[str | None, f"address of a server (default: {URL})"] = None
@@ -57,7 +64,9 @@ class DetectOptions:
     labels: Annotated[
         Path | None, "label map (.pbtxt), or a model's folder, to take the names from", "PATH"
     ] = None
-    draw: Annotated[Path | None, "folder for copies with the boxes drawn", "DIR"] = None
+    draw: Annotated[
+        Path | None, "folder for copies with the boxes drawn, or the file for a single one", "PATH"
+    ] = None
     json: Annotated[bool, "print one line of JSON for each image"] = False
     csv: Annotated[bool, "print CSV with a header, one line for each detection"] = False
 
@@ -74,7 +83,12 @@ class DetectOptions:
 def detect(options: DetectOptions) -> None:
     from petbox.images.photos import list_images  # not before: --help works without Pillow
 
-    images = list_images(options.image)
+    inputs = [
+        name for one in options.image for name in ([one] if is_live(one) else list_images([one]))
+    ]
+    videos = [one for one in inputs if is_video(one)]
+    if videos and len(videos) < len(inputs):
+        raise DataError(f"{videos[0]}: a video among images; process them with two commands")
     detector = Detector(
         options.url,
         endpoint=options.endpoint,
@@ -85,11 +99,18 @@ def detect(options: DetectOptions) -> None:
         limit=options.limit,
         parallel=options.parallel,
     )
+    with detector:
+        if videos:
+            detect_in_videos(videos, detector, options.draw, options.json, options.csv)
+        else:
+            detect_in_images(list(dict.fromkeys(inputs)), detector, options)
+
+
+def detect_in_images(images: list[str], detector: Detector, options: DetectOptions) -> None:
     failed = 0
     with (
         listing(as_json=options.json, as_csv=options.csv) as show,
         nullcontext() if len(images) == 1 else progress("detect", len(images)) as advance,
-        detector,
         closing(detector.detect_many(images, draw=options.draw, keep_images=False)) as results,
     ):
         for _, found in results:

@@ -222,7 +222,9 @@ def label_names(path: Path) -> dict[int, str]:
 
 
 def _name(number: int, image: Source) -> str:
-    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    return getattr(image, "filename", "") or f"image {number}"  # Pillow's, of an opened file
 
 
 def _as_served(number: float) -> float:

@@ -17,26 +17,29 @@ from typing import Any
 from petbox.client.detections import COLUMNS, Detections
 from petbox.errors import needs
 
-Show = Callable[[Detections], None]
+Show = Callable[..., None]  # takes Detections, and what else JSON says of them
 
 ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # file names may hold even these
 
 
 @contextmanager
-def listing(*, as_json: bool = False, as_csv: bool = False) -> Iterator[Show]:
-    """Yields what is called with the detections of each image, in turn."""
+def listing(*, as_json: bool = False, as_csv: bool = False, table: bool = True) -> Iterator[Show]:
+    """Yields what is called with the detections of each image, in turn.
+
+    Without `table` a terminal gets the lines with tabs as well, each as soon as it is known.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names are any bytes, terminals not always UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     if as_json:
-        yield lambda found: print(json.dumps(found.to_dict()), flush=True)
+        yield lambda found, **more: print(json.dumps(found.to_dict() | more), flush=True)
     elif as_csv:
         print(csv_lines([COLUMNS]), end="", flush=True)
-        yield lambda found: print(csv_lines(found.rows()), end="", flush=True)
-    elif sys.stdout.isatty():
+        yield lambda found, **_: print(csv_lines(found.rows()), end="", flush=True)
+    elif table and sys.stdout.isatty():
         with _table() as show:
             yield show
     else:
-        yield lambda found: print(tabbed_lines(found), end="", flush=True)
+        yield lambda found, **_: print(tabbed_lines(found), end="", flush=True)
 
 
 def tabbed_lines(found: Detections) -> str:

@@ -52,6 +52,15 @@ def numbers(done: Done) -> list[int]:
     return [int(Path(line["picture"]).stem) for line in said(done)]
 
 
+def test_a_single_image_is_drawn_to_the_file_that_is_named(album: Path, tmp_path: Path) -> None:
+    with peer(named_detector) as server:
+        done = petbox("detect", IMAGE, "-o", tmp_path / "found.png", "--url", server.url)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "found.png").format == "PNG"
+    several = failed(petbox("detect", album, "-o", tmp_path / "found.png"))
+    assert several == f"error: {tmp_path}/found.png: is one file for 40 copies; name a folder\n"
+
+
 # Many at once
 
 
