@@ -138,7 +138,7 @@ def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
         (photos / f"{at:04}").write_bytes(example.encoded)
         truth = zip(example.classes, example.boxes, example.crowds, strict=True)
         yield EvaluatedImage(
-            number=at if example.source_id is None else example.source_id,
+            number=at,
             width=example.width,
             height=example.height,
             truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),

@@ -141,7 +141,7 @@ def _write_shard(
 def _example(tf: Any, photo: Photo, stored: Stored) -> Any:
     """The keys of the Object Detection API's `create_pet_tf_record.py`; a crowd has one more.
 
-    One value differs: `image/source_id` is a number, which TF Vision's COCO metrics need.
+    One value differs: `image/source_id` is a number, which TF Vision's own COCO metrics need.
     """
     ymin, xmin, ymax, xmax = zip(*(animal.box for animal in photo.animals), strict=True)
     crowds = [int(animal.crowd) for animal in photo.animals]

@@ -11,6 +11,7 @@ of the Object Detection API's tools can be read as well.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.data import labels
-from petbox.errors import DataError
+from petbox.errors import DataError, needs
 
 INFO = "records.json"
 
@@ -41,7 +42,7 @@ class Example:
     """An image read back from its record."""
 
     name: str
-    source_id: int | None  # None where it is no number, as in records of `create_pet_tf_record.py`
+    source_id: str  # whatever its writer called it; neither always a number nor always unique
     encoded: bytes
     width: int
     height: int
@@ -79,9 +80,27 @@ def shards(records: Path, split: str) -> str:
     return str(records / f"{split}.record-*")
 
 
-def examples(folder: Path, split: str) -> Iterator[Example]:
+def files(source: Path, split: str) -> list[Path]:
+    """The files of a split of a folder of records, or those that a pattern matches."""
+    if is_pattern(source):
+        found = sorted(source.parent.glob(source.name))
+        if not found:
+            raise DataError(
+                f"{source}: no such records; name a folder made by `petbox records`, or a pattern "
+                "of TFRecord files"
+            )
+        return found
+    return list(shard_paths(source, split, read_info(source).shards.get(split, 0)))
+
+
+def is_pattern(source: Path) -> bool:
+    """Whether `source` names TFRecord files, such as the Object Detection API's, not a folder."""
+    return source.is_file() or (not source.is_dir() and bool(set("*?[") & set(str(source))))
+
+
+def examples(source: Path, split: str) -> Iterator[Example]:
     """The images of a split, in the order they were written."""
-    for path in shard_paths(folder, split, read_info(folder).shards[split]):
+    for path in files(source, split):
         yield from read(path)
 
 
@@ -116,22 +135,42 @@ def _read_back(path: Path, example: Any) -> Example:
         for edge in ("ymin", "xmin", "ymax", "xmax")
     )
     try:
-        source_id = feature["image/source_id"].bytes_list.value[0].decode()
+        encoded = feature["image/encoded"].bytes_list.value[0]
         classes = feature["image/object/class/label"].int64_list.value
         # Records without a crowd do not have this key.
         crowds = feature["image/object/is_crowd"].int64_list.value or [0] * len(classes)
+        source_id = _text(feature, "image/source_id")
+        width, height = (
+            _first(feature[f"image/{side}"].int64_list.value, 0) for side in ("width", "height")
+        )
+        if not (width and height):
+            width, height = _size(encoded)
         return Example(
-            name=feature["image/filename"].bytes_list.value[0].decode(),
-            source_id=int(source_id) if source_id.isdecimal() else None,
-            encoded=feature["image/encoded"].bytes_list.value[0],
-            width=feature["image/width"].int64_list.value[0],
-            height=feature["image/height"].int64_list.value[0],
+            name=_text(feature, "image/filename") or source_id or "(unnamed)",
+            source_id=source_id,
+            encoded=encoded,
+            width=width,
+            height=height,
             classes=tuple(classes),
             boxes=tuple(zip(*edges, strict=True)),
             crowds=tuple(bool(flag) for _, flag in zip(classes, crowds, strict=True)),
         )
-    except (IndexError, ValueError) as error:
+    except (IndexError, OSError, ValueError) as error:
         raise DataError(
             f"{path}: a record in it has not the Object Detection API's keys; write it with "
             "`petbox records`"
         ) from error
+
+
+def _text(feature: Mapping[str, Any], key: str) -> str:
+    return str(_first(feature[key].bytes_list.value, b"").decode(errors="replace"))
+
+
+def _size(encoded: bytes) -> tuple[int, int]:
+    """For records that do not state it; raises an OSError if this is no image."""
+    image = needs("PIL.Image", "client").open(io.BytesIO(encoded))
+    return int(image.width), int(image.height)
+
+
+def _first(values: Any, otherwise: Any) -> Any:
+    return values[0] if values else otherwise

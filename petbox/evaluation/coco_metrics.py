@@ -31,7 +31,7 @@ class Truth:
 class EvaluatedImage:
     """The truth of one image and its detections; boxes are in fractions of the image."""
 
-    number: int  # its record's source_id
+    number: int  # its position in the records, from 0
     width: int
     height: int
     truth: tuple[Truth, ...]

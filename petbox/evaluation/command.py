@@ -12,6 +12,7 @@ the run's folder, or to one beside the model (model/toy/1-evaluation):
 examples:
   petbox evaluate --run runs/toy --records data/toy-records
   petbox evaluate --model model/toy/1 --records data/toy-records
+  petbox evaluate --run runs/pets --records 'pet_faces_val.record-?????-of-00010'
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import Json
 from petbox.cli.progress import progress
-from petbox.data.records import read_info
+from petbox.data import record_check
+from petbox.data import records as data_records
 from petbox.errors import DataError, ModelError
 from petbox.evaluation import coco_metrics, curves
 from petbox.evaluation import sheet as evaluation_sheet
@@ -40,7 +42,9 @@ from petbox.training.runs import Run
 
 @dataclass(frozen=True)
 class Options:
-    records: Annotated[Path, "folder made by `petbox records`"]
+    records: Annotated[
+        Path, "folder made by `petbox records`, or a quoted pattern of TFRecord files"
+    ]
     run: Annotated[Path | None, "folder made by `petbox train`"] = None
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
@@ -66,7 +70,12 @@ def load(options: Options) -> Run | ModelFolder:
 
 def check(detector: Run | ModelFolder, options: Options) -> int:
     """The number of images to evaluate; rejects records of other classes, or without images."""
-    info = read_info(options.records)
+    if data_records.is_pattern(options.records):
+        if options.split != Options.split:
+            raise DataError(f"--split {options.split}: {options.records} has no splits; remove it")
+        files = data_records.files(options.records, options.split)
+        return record_check.check(files, detector.names, str(detector.label_map)).images
+    info = data_records.read_info(options.records)
     if detector.names != info.labels:
         raise DataError(
             f"{options.records}: its label map differs from {detector.folder}'s; "

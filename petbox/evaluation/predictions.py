@@ -27,7 +27,7 @@ def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
     config = training_config.load_config(run)
     model = checkpoints.restored(config, run)
     data = config.task.validation_data
-    data.input_path = records.shards(folder, split)
+    data.input_path = [str(path) for path in records.files(folder, split)]
 
     @tf.function(reduce_retracing=True)
     @as_written
@@ -102,7 +102,7 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
 def _of_response(at: int, example: Example, found: dict[str, Any]) -> EvaluatedImage:
     truth = zip(example.classes, example.boxes, example.crowds, strict=True)
     return EvaluatedImage(
-        number=at if example.source_id is None else example.source_id,
+        number=at,
         width=example.width,
         height=example.height,
         truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),

@@ -65,10 +65,9 @@ def sheet(
     chosen = {entry.image.number: entry for entry in entries}
     cells = {}
     if chosen:
-        for example in examples(records, split):
-            if example.source_id in chosen:
-                entry = chosen[example.source_id]
-                cells[example.source_id] = _cell(entry, example.name, example.encoded, names)
+        for number, example in enumerate(examples(records, split)):
+            if number in chosen:
+                cells[number] = _cell(chosen[number], example.name, example.encoded, names)
     width = COLUMNS * CELL[0] + (COLUMNS + 1) * GAP
     rows = draw.contact_sheet([cells[n] for n in chosen if n in cells], COLUMNS, width, GAP)
     file = io.BytesIO()

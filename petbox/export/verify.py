@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from petbox.data.records import read_info, shard_paths
+from petbox.data.records import files as record_files
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, example, request
@@ -60,8 +60,8 @@ class Images:
 def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
     """Images of `records`, of the run's `own` records if those still exist, or drawn."""
     if records:
-        shards = shard_paths(records, "test", read_info(records).shards["test"])
-        return Images(str(records), _some([str(path) for path in shards], count))
+        paths = [str(path) for path in record_files(records, "test")]
+        return Images(str(records), _some(paths, count))
     if files := sorted(tf.io.gfile.glob(list(own))):
         return Images("the run's test records", _some(files, count))
     return Images(DRAWN, [_drawn(number) for number in range(count)])

@@ -23,7 +23,9 @@ from typing import Any
 from petbox import outputs
 from petbox.cli import program
 from petbox.cli.progress import progress
+from petbox.data import record_check
 from petbox.data.fetch import download
+from petbox.data.records import files as record_files
 from petbox.data.records import read_info, shards
 from petbox.errors import DataError, ModelError, PetboxError, ServiceError
 from petbox.training import initial_weights, log_lines, overrides, runs
@@ -59,6 +61,8 @@ def main(options: Options) -> None:
     index, _ = training_trainer.worker()
     with readable_errors(options):
         strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
+    if not options.records:
+        check_records(found)
     config = training_config.experiment(options.preset, mapped)
     training_config.on_records(config, found.train, found.test, classes)
     config.task.init_checkpoint = weights
@@ -131,6 +135,20 @@ def inputs(folder: Path | None, mapped: PipelineConfig | None) -> Inputs:
     names = read_info(folder).labels
     train, test = (shards(folder, split) for split in ("train", "test"))
     return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
+
+
+def check_records(found: Inputs) -> None:
+    """Checks records that petbox may not have written."""
+    program.say("checking the records ...")
+    for what, patterns in (("train", found.train), ("evaluate", found.test)):
+        local = [pattern for pattern in patterns if "://" not in pattern]
+        files = [file for pattern in local for file in record_files(Path(pattern), what)]
+        if local:
+            counted = record_check.check(files, found.names, str(found.label_map))
+            program.say(
+                f"{counted.images} images to {what} on, "
+                f"{counted.without_objects} of them without objects"
+            )
 
 
 def begin(run: Path, options: Options) -> None:

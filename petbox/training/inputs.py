@@ -6,7 +6,8 @@ out as bytes and scaled once, to its final size.
 
 Decoding takes a third of the rest, so images are decoded once if memory holds all of them.
 
-Evaluation uses the Model Garden's own pipeline.
+Evaluation images are prepared by the Model Garden, but numbered here: it wants `image/source_id` to
+be a unique number, and the Object Detection API's tools write a file name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import Any
 from petbox.errors import DataError
 from petbox.tf import as_written
 from petbox.training import memory
-from petbox.training.tfvision import anchor, box_ops, preprocess_ops, tf
+from petbox.training.tfvision import (
+    anchor,
+    box_ops,
+    maskrcnn_input,
+    preprocess_ops,
+    tf,
+    tf_example_decoder,
+)
 
 EDGES = [f"image/object/bbox/{edge}" for edge in ("ymin", "xmin", "ymax", "xmax")]
 FEATURES = {
@@ -84,8 +92,42 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
     return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
 
 
+def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
+    """The batches (images, labels) of the Model Garden, once; `source_id` counts from 0."""
+    decoder = tf_example_decoder.TfExampleDecoder(regenerate_source_id=True)  # so it needs none
+    parser = maskrcnn_input.Parser(
+        model.input_size[:2],
+        model.min_level,
+        model.max_level,
+        model.anchor.num_scales,
+        model.anchor.aspect_ratios,
+        model.anchor.anchor_size,
+        max_num_instances=data.parser.max_num_instances,
+        dtype=data.dtype,
+    )
+    parse = parser.parse_fn(is_training=False)
+
+    def image(number: Any, record: Any) -> Any:
+        found = decoder.decode(record)
+        boxes = tf.clip_by_value(found["groundtruth_boxes"], 0.0, 1.0)
+        return parse({**found, "source_id": number, "groundtruth_boxes": boxes})
+
+    images = _records(data).enumerate()
+    images = images.map(as_written(image), num_parallel_calls=tf.data.AUTOTUNE)
+    batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
+    return images.batch(batch or data.global_batch_size).prefetch(2)
+
+
+def _records(data: Any) -> Any:
+    files = sorted(tf.io.gfile.glob(data.input_path))
+    if not files:
+        named = data.input_path if isinstance(data.input_path, str) else ", ".join(data.input_path)
+        raise DataError(f"{named}: no such records; make them again, or name others")
+    return tf.data.TFRecordDataset(files)
+
+
 def _own_share(data: Any, context: Any) -> Any:
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(data.input_path)))
+    records = _records(data)
     if context and context.num_input_pipelines > 1:
         return records.shard(context.num_input_pipelines, context.input_pipeline_id)
     return records

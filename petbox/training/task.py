@@ -1,6 +1,6 @@
 """The Model Garden's Faster R-CNN task, with three changes.
 
-Those are the input pipeline of the training, checked initial weights, and a MobileNet that keeps
+Those are the input pipelines, checked initial weights, and a MobileNet that keeps
 its batch normalization.
 """
 
@@ -57,9 +57,9 @@ class Task(MaskRCNNTask):
     def validation_step(self, inputs: Any, model: Any, metrics: Any = None) -> Any:
         return as_written(super().validation_step)(inputs, model, metrics)
 
-    def build_inputs(self, params: Any, input_context: Any = None, dataset_fn: Any = None) -> Any:
+    def build_inputs(self, params: Any, input_context: Any = None) -> Any:
         if params.is_training:
             return training_inputs.training_batches(self.task_config.model, params, input_context)
         if input_context and input_context.num_input_pipelines > 1:
             input_context = None  # every host evaluates on all held-out images
-        return as_written(super().build_inputs)(params, input_context, dataset_fn)
+        return training_inputs.evaluation_batches(self.task_config.model, params, input_context)

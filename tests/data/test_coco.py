@@ -101,7 +101,7 @@ def test_cocos_boxes_become_records(root: Path, tmp_path: Path, run: Any) -> Non
     assert "boxes read as x, y, width, height: 1 (annotations.json)\n" in done.stderr
     for example in chain(examples(out, "train"), examples(out, "test")):
         number = int(example.name.removesuffix(".jpg"))
-        assert example.source_id == 100 + number
+        assert example.source_id == str(100 + number)
         assert example.classes == ((17, 90)[number % 2],)
         assert example.boxes == (pytest.approx((10 / 40, 20 / 60, 30 / 40, 50 / 60)),)
 

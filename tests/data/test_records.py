@@ -76,7 +76,7 @@ def test_the_folder_holds_shards_label_map_and_counts(records: Path) -> None:
 
 def test_each_image_says_what_its_file_and_xml_say(records: Path, pets: Path) -> None:
     for split, photos in data_pets.read(pets).photos.items():
-        found = {example.source_id: example for example in examples(records, split)}
+        found = {int(example.source_id): example for example in examples(records, split)}
         assert sorted(found) == sorted(photo.number for photo in photos)
         for photo in photos:
             example = found[photo.number]
@@ -116,7 +116,7 @@ def test_tf_vision_reads_the_same(records: Path) -> None:
     raw = tf.data.TFRecordDataset(str(shard))
     for record, example in zip(raw, examples(records, "test"), strict=True):
         decoded = decode(record)
-        assert int(decoded["source_id"]) == example.source_id
+        assert decoded["source_id"].numpy().decode() == example.source_id
         assert tuple(decoded["image"].shape) == (example.height, example.width, 3)
         assert decoded["groundtruth_boxes"].numpy().tolist() == [list(b) for b in example.boxes]
         assert decoded["groundtruth_classes"].numpy().tolist() == list(example.classes)
@@ -274,7 +274,7 @@ def test_its_records_are_read(data: Path) -> None:
     found = list(read(reference / "pets_examples.record"))
     assert len(found) == 10
     for example in found:
-        assert example.name.endswith(".jpg") and example.source_id is None
+        assert example.name.endswith(".jpg") and example.source_id == example.name
         assert {names[label] for label in example.classes} == {example.name.rpartition("_")[0]}
         assert tf.io.decode_jpeg(example.encoded).shape == (example.height, example.width, 3)
         for ymin, xmin, ymax, xmax in example.boxes:
