@@ -31,6 +31,7 @@ from botocore.session import get_session
 from conftest import CHECKOUT
 from support.serving import LONG, free_port, tiny_detector
 from support.serving_image import VERY_LONG
+from support.videos import write_clip
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 INDEX = CHECKOUT / "docs" / "README.md"
@@ -241,6 +242,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     (folder / ".venv").symlink_to(sys.prefix)
     picture = CHECKOUT / "tests" / "golden" / "picture.jpg"
     shutil.copy(picture, folder / "cat.jpg")
+    write_clip(folder / "clip.mp4")
     photo = folder / "data" / "toy" / "images" / "Midnight_121.jpg"
     photo.parent.mkdir(parents=True)
     shutil.copy(picture, photo)

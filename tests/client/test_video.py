@@ -23,31 +23,17 @@ from support.camera import camera
 from support.command_line import IMAGE, MODULE, failed, petbox
 from support.peer import Request, Response, named_detector, peer
 from support.serving import CHECKOUT
+from support.videos import FRAMES, GRAY, HEIGHT, RATE, RED, WIDTH, write_clip
 
 from petbox import Detector
 from petbox.client import video
 from petbox.errors import DataError
 
-WIDTH, HEIGHT, RATE, FRAMES = 96, 64, 10, 12
-RED, GRAY = (200, 30, 30), (128, 128, 128)
 # Where an MP4 file says how to turn its pictures: columns of the matrix, in units of 1/65536.
 UPRIGHT = b"".join(n.to_bytes(4, "big") for n in (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30))
 QUARTER_TURN = b"".join(
     n.to_bytes(4, "big", signed=True) for n in (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 )
-
-
-def write_clip(path: Path, width: int = WIDTH, frames: int = FRAMES) -> Path:
-    """Gray, with a red left half."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(container.default_video_codec, RATE)
-        stream.width, stream.height, stream.pix_fmt = width, HEIGHT, "yuv420p"
-        pixels = np.full((HEIGHT, width, 3), GRAY, np.uint8)
-        pixels[:, : width // 2] = RED
-        for _ in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 @pytest.fixture
