@@ -1,4 +1,5 @@
-/* Detects an EXIF orientation other than upright. Browsers apply it, the model ignores it. */
+/* Detects an EXIF orientation other than upright. Browsers apply it, and so do models of `petbox
+   export`, but others ignore it. */
 
 // JPEG, PNG and WebP spell the name differently. A TIFF header follows within a few bytes.
 const EXIF = /(?:Exif|eXIf|EXIF)[^]{0,8}?(II\*\0|MM\0\*)/g;

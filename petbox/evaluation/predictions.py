@@ -12,6 +12,7 @@ from petbox.errors import DataError, ModelError
 from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
 from petbox.export.inputs import request
 from petbox.export.model_folder import OUTPUTS, SIGNATURE, ModelFolder
+from petbox.images import exif
 from petbox.tf import as_written
 from petbox.training import checkpoints
 from petbox.training import config as training_config
@@ -92,7 +93,7 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
     input_type = "image_tensor" if spec.dtype == tf.uint8 else model.input_type
     for at, example in enumerate(records.examples(folder, split)):
         try:
-            found = signature(**{key: request(input_type, example.encoded)})
+            found = signature(**{key: request(input_type, exif.as_stored(example.encoded))})
         except tf.errors.OpError as error:
             cause = " ".join(error.message.split())
             raise ModelError(f"{where}: fails on {example.name}: {cause}") from error

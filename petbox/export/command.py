@@ -53,6 +53,9 @@ class Options(Checked):
     whole_canvas: Annotated[
         bool, "pad every image to the full training canvas: slower, matches the checkpoint exactly"
     ] = False
+    exif: Annotated[
+        Literal["apply", "ignore"], "turn images upright as their EXIF says, or take them as stored"
+    ] = "apply"
     records: Annotated[Path | None, "records to verify on (default: the run's, or drawn)"] = None
     trained_checkpoint_dir: Annotated[Path | None, "the same as --run", "DIR"] = None
     trained_checkpoint_prefix: Annotated[
@@ -91,6 +94,7 @@ def main(options: Options) -> None:
         most_pictures=options.max_pictures,
         batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
         whole_canvas=options.whole_canvas,
+        exif=options.exif,
     )
     classic = options.out is None
     made = exporter.export(model, out, settings, options.records, pipeline_config, classic=classic)

@@ -126,7 +126,8 @@ def _verify(
     written = time.monotonic() - start
     program.say(f"written in {written:.1f} s; comparing it with {source.title} ...")
     expected = source.expected(network)
-    result = verify.check(folder, settings.input_type, source.images, expected, source.title)
+    turns = settings.exif == "apply" and settings.input_type != "image_tensor"
+    result = verify.check(folder, settings.input_type, source.images, expected, source.title, turns)
     report = {
         **versions("tensorflow", "tf-models-official"),
         **source.report,

@@ -24,18 +24,18 @@ class InputType:
     """A request's tensor, and a function that returns the pixels uint8 [H,W,3] of one image."""
 
     spec: Any
-    pixels: Callable[[Any, Any, int], Any]  # of (its index, its item, the most pixels allowed)
+    pixels: Callable[[Any, Any, int, bool], Any]  # (index, item, most pixels allowed, EXIF counts)
 
 
-def _of_example(index: Any, item: Any, most_pixels: int) -> Any:
+def _of_example(index: Any, item: Any, most_pixels: int, exif: bool) -> Any:
     def read(item: Any) -> tuple[Any, Any]:
         return VALID, tf.io.parse_single_example(item, EXAMPLE)["image/encoded"]
 
     file = checked(index, *try_or(read, item, (NO_EXAMPLE, "")))
-    return decode(index, file, most_pixels)
+    return decode(index, file, most_pixels, exif)
 
 
-def _of_pixels(index: Any, item: Any, most_pixels: int) -> Any:
+def _of_pixels(index: Any, item: Any, most_pixels: int, _exif: bool) -> Any:
     size = tf.shape(item, tf.int64)
     problem = tf.where(
         size[0] * size[1] > most_pixels, f"has more than {most_pixels} pixels; scale it down", VALID

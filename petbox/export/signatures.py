@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from petbox.data import labels
 from petbox.export import drawing
@@ -39,6 +39,7 @@ class Settings:
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
     whole_canvas: bool = False  # slower, and exactly as in training
+    exif: Literal["apply", "ignore"] = "apply"  # the orientation that files state
 
 
 class Network(Protocol):
@@ -159,7 +160,9 @@ class Servable(tf.Module):
         """A function for the pixels [H,W,3] of a request's image, shared by all signatures."""
 
         def read(index: Any, image: Any) -> tuple[Any]:
-            pixels = self._input.pixels(index, image, self._settings.most_pixels)
+            settings = self._settings
+            exif = settings.exif == "apply"
+            pixels = self._input.pixels(index, image, settings.most_pixels, exif)
             return (tf.ensure_shape(pixels, [None, None, 3]),)
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)

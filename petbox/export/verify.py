@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +22,7 @@ from petbox.data.records import files as record_files
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, example, request
+from petbox.images import exif
 from petbox.tf import as_written
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
@@ -75,13 +76,25 @@ def own_records(config: Any) -> list[str]:
 
 
 def check(
-    folder: Path, input_type: str, images: Images, results: Iterable[Found], source: str
+    folder: Path,
+    input_type: str,
+    images: Images,
+    results: Iterable[Found],
+    source: str,
+    turns: bool = False,
 ) -> Agreement:
-    """Compares the SavedModel in `folder` with the `results` of its `source`."""
+    """Compares the SavedModel in `folder` with the `results` of its `source`.
+
+    If it `turns` images as their EXIF says, also on a sideways copy of one of them.
+    """
     exported = tf.saved_model.load(str(folder)).signatures["serving_default"]
     boxes, scores, detections = 0.0, 0.0, 0
+
+    def found(image: bytes) -> Found:
+        return _detections(exported(**{KEY: request(input_type, image)}))
+
     for number, (serialized, expected) in enumerate(zip(images.examples, results, strict=True)):
-        actual = _detections(exported(**{KEY: request(input_type, file(serialized))}))
+        actual = found(file(serialized))
         box, score, difference = compared(expected, actual)
         if difference:
             name = tf.train.Example.FromString(serialized).features.feature["image/filename"]
@@ -92,7 +105,20 @@ def check(
             )
         boxes, scores = max(boxes, box), max(scores, score)
         detections += len(expected.scores)
+    if turns:
+        _check_sideways(found, file(images.examples[0]), images.source)
     return Agreement(len(images.examples), images.source, detections, boxes, scores)
+
+
+def _check_sideways(found: Callable[[bytes], Found], image: bytes, source: str) -> None:
+    upright = tf.io.decode_image(image, channels=3, expand_animations=False)
+    stored = exif.turned(upright.numpy(), exif.COUNTERCLOCKWISE)
+    turned = exif.sideways(tf.io.encode_png(stored, compression=0).numpy())
+    if difference := compared(found(image), found(turned))[2]:
+        raise ModelError(
+            f"the exported model differs on a sideways copy of an image of {source}: "
+            f"{difference}; nothing was written"
+        )
 
 
 def compared(expected: Found, actual: Found) -> tuple[float, float, str]:
@@ -162,8 +188,9 @@ def _detections(actual: Any) -> Found:
 
 
 def file(serialized: bytes) -> bytes:
+    """The image's file, whose pixels count as they are stored."""
     feature = tf.train.Example.FromString(serialized).features.feature["image/encoded"]
-    return bytes(feature.bytes_list.value[0])
+    return exif.as_stored(bytes(feature.bytes_list.value[0]))
 
 
 def _some(files: list[str], count: int) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 JPEG and PNG files are sent as they are, byte for byte, and are not decoded here: the detector does
 that and reports what it cannot read. Any other format is converted to JPEG, and so is a photo whose
-EXIF orientation says to turn it, because a detector looks at the pixels as they are stored and its
+EXIF orientation says to turn it, because many detectors look at the pixels as they are stored and
 boxes must fall where a person sees the animal.
 """
 

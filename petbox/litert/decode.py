@@ -1,7 +1,7 @@
 """Decodes image files with Pillow, by the rules of `petbox.export.decode.files`.
 
-The header is checked before memory is spent; errors have the same text as the SavedModel's. EXIF
-orientation is ignored, and transparent pixels keep their color.
+The header is checked before memory is spent; errors have the same text as the SavedModel's. Images
+are turned upright as their EXIF says, and transparent pixels keep their color.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from petbox.errors import InvalidImage, needs
+from petbox.images import exif
 
 needs("PIL", "client")
 
@@ -41,7 +42,12 @@ ROWS = 256  # converted at once
 
 
 def pixels(data: bytes, most_pixels: int) -> Pixels:
-    """uint8 [H,W,3] of the image file in `data`; of an animated image its first frame."""
+    """uint8 [H,W,3] of the image file in `data`, upright; of an animated image its first frame."""
+    upright: Pixels = exif.turned(_stored(data, most_pixels), exif.orientation(data))
+    return upright
+
+
+def _stored(data: bytes, most_pixels: int) -> Pixels:
     header = data[:HEADER].ljust(HEADER, b"\0")
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data, most_pixels)

@@ -21,6 +21,7 @@ from support.exporting import NAMES, Exported, counted_opens, file, noise, rando
 
 from petbox.data import labels
 from petbox.errors import PetboxError
+from petbox.images import exif
 
 IMAGES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
 BROKEN = file(noise(300, 200))[:2000]
@@ -47,7 +48,11 @@ def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
     batches = Batches(4, 20_000)
     with counted_opens() as opens:
         model = exported(
-            run, trained.with_name("batching"), batches=batches, input_type="tf_example"
+            run,
+            trained.with_name("batching"),
+            batches=batches,
+            input_type="tf_example",
+            exif="ignore",
         )
     names = {Path(name).name: n for name, n in opens.items() if name.startswith(f"{run}/")}
     return model, names
@@ -64,7 +69,7 @@ def of_pixels(trained: Path, run: Any) -> Exported:
     out = trained.with_name("classic")
     done = run(
         "export/exporter_savedmodel.py",
-        *("--input_type", "image_tensor"),
+        *("--input_type", "image_tensor", "--exif=ignore"),
         f"--trained_checkpoint_prefix={trained / 'ckpt-1'}",
         *("--output_directory", out),
     )
@@ -133,6 +138,26 @@ def test_the_three_input_types_say_the_same(
         _same(_of(batching(_example(image)), 0), expected)
         pixels = tf.io.decode_image(image, channels=3, expand_animations=False).numpy()
         _same(_of(of_pixels(pixels), 0), expected)
+
+
+def test_a_sideways_photo_has_the_boxes_of_the_upright_one(
+    plain: Exported, batching: Exported, of_pixels: Exported
+) -> None:
+    """Pixels turned without loss; a model exported with --exif ignore takes them as stored."""
+    upright = np.asarray(noise(300, 200))
+    expected = _of(plain(file(noise(300, 200), "PNG")), 0)
+    assert len(expected["detection_scores"]) > 5
+    stored = np.ascontiguousarray(exif.turned(upright, exif.COUNTERCLOCKWISE))
+    sideways = exif.sideways(file(Image.fromarray(stored), "PNG"))
+    _same(_of(plain(sideways), 0), expected)
+    (drawn,) = plain(sideways, signature="draw")["image_bytes"]
+    assert drawn == plain(file(noise(300, 200), "PNG"), signature="draw")["image_bytes"][0]
+    as_stored = _of(of_pixels(stored), 0)
+    _same(_of(batching(_example(sideways)), 0), as_stored)
+    report = json.loads(
+        (of_pixels.folder.parent / "saved_model/assets.extra/export.json").read_text()
+    )
+    assert report["settings"]["exif"] == "ignore"
 
 
 def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:

@@ -23,6 +23,7 @@ from support.hostile_images import bombs, memory, spent
 
 from petbox.client.detector import Detector
 from petbox.errors import InvalidImage, ModelError
+from petbox.images import exif
 from petbox.litert import bundle
 from petbox.litert.detector import LiteDetector
 from petbox.wire import Detection
@@ -173,6 +174,14 @@ def test_it_finds_what_the_saved_model_finds(
         assert one.label == other.label
         assert one.score == pytest.approx(other.score, abs=1e-3)
         assert one.box == pytest.approx(other.box, abs=1e-3)
+
+
+def test_a_sideways_photo_has_the_boxes_of_the_upright_one(lite: LiteDetector) -> None:
+    stored = np.ascontiguousarray(exif.turned(np.asarray(noise(300, 200)), exif.COUNTERCLOCKWISE))
+    sideways = exif.sideways(file(Image.fromarray(stored), "PNG"))
+    expected = lite.detect(file(noise(300, 200), "PNG"))
+    assert lite.detect(sideways) == expected
+    assert lite.detect(file(Image.fromarray(stored), "PNG")) != expected
 
 
 def test_something_is_found(lite: LiteDetector) -> None:

@@ -4,7 +4,7 @@ A client's bytes become pixels, or are rejected with one sentence that names the
 the request. The header is checked before memory is spent; errors of the decoder are caught,
 because they do not name the image.
 
-EXIF orientation is ignored, and transparent pixels keep their color.
+Images are turned upright as their EXIF says, and transparent pixels keep their color.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from petbox.export.decode import gif, headers
+from petbox.export.decode import gif, headers, orientation
 from petbox.export.decode.headers import MOST_SCANS, MOST_TEXTS, SIGNATURES
 from petbox.tf import tf
 
@@ -27,14 +27,18 @@ VALID = ""  # otherwise, what is wrong
 CORRUPT = "is corrupt or truncated; send the whole file"
 
 
-def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS) -> Any:
-    """uint8 [H,W,3] of the image file in `data`; of an animated image its first frame."""
+def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS, exif: bool = True) -> Any:
+    """uint8 [H,W,3] of the image file in `data`; of an animated image its first frame.
+
+    Without `exif` the pixels are as they are stored.
+    """
     header = headers.read(data)
     read = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
     formats = [partial(read[name], data, header, most_pixels) for name in SIGNATURES]
     kind = headers.kind(header)
     problem, pixels = tf.switch_case(kind, [*formats, partial(_unknown, data)])
-    return checked(index, problem, pixels)
+    pixels = checked(index, problem, pixels)
+    return orientation.turned(pixels, orientation.read(data, header)) if exif else pixels
 
 
 def checked(index: Any, problem: Any, result: Any) -> Any:
