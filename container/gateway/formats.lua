@@ -13,8 +13,10 @@ end
 local ACCEPTED = {
     ["*/*"] = "json", ["application/*"] = "json", ["application/json"] = "json", ["image/*"] = "drawn",
     ["image/jpeg"] = "drawn", ["image/jpg"] = "drawn", ["image/pjpeg"] = "drawn",
-    ["text/csv"] = "csv", ["application/x-npy"] = "npy",
+    ["text/*"] = "csv", ["text/csv"] = "csv", ["application/x-npy"] = "npy",
 }
+local NAMES = {json = "application/json", lines = "application/jsonlines", csv = "text/csv",
+    npy = "application/x-npy", drawn = "image/jpeg"}
 
 local function media_type(text) return text:lower():match "^[^;]*":match "^%s*(.-)%s*$" end
 
@@ -26,19 +28,32 @@ function M.of_body()
 end
 
 -- The formats that the client accepts, the one to prefer first: json, drawn, lines, csv, npy or
--- none. Weights are ignored. Also whether it accepts anything.
+-- none. Also whether it accepts anything.
 function M.of_response()
-    local accept = ngx.var.http_accept or ""
-    local has, order, anything = {}, {accept == "" and "json" or nil}, true
-    for one in accept:gmatch "[^,]+" do
-        local kind = media_type(one)
-        local name = ACCEPTED[kind] or KINDS[kind] == "lines" and "lines" or "none"
-        order[1], has[name], anything = order[1] or name, true, anything and kind == "*/*"
+    local all, anything = {}, true
+    for one in (ngx.var.http_accept or ""):lower():gmatch "[^,]+" do
+        local kind, weight = media_type(one), tonumber(one:match ";%s*q%s*=%s*([%d.]+)") or 1
+        if kind ~= "" and weight > 0 then
+            local name = ACCEPTED[kind] or KINDS[kind] == "lines" and "lines" or "none"
+            all[#all + 1] = {name = name, weight = weight, place = #all}
+        end
+        anything = anything and (kind == "" or kind == "*/*")
     end
-    for _, name in ipairs {"json", "lines", "csv", "npy", "drawn"} do
-        if has[name] then order[#order + 1] = name end
+    if anything then return {"json"}, true end
+    table.sort(all, function(a, b)
+        return a.weight > b.weight or a.weight == b.weight and a.place < b.place
+    end)
+    for i, one in ipairs(all) do all[i] = one.name end
+    return all, false
+end
+
+-- The content types of those formats in `routes`, in words.
+function M.names(routes)
+    local names = {}
+    for _, format in ipairs {"json", "lines", "csv", "npy", "drawn"} do
+        if routes[format] then names[#names + 1] = NAMES[format] end
     end
-    return order, anything
+    return (table.concat(names, ", "):gsub(", ([^,]*)$", " or %1"))
 end
 
 return M

@@ -13,7 +13,7 @@ local HEAD, TAIL = '"instances":[{"b64":"', '"}]}'
 
 -- Calls `send` with the parts of the predict request, of `length` bytes together.
 local function length(picture, head) return #head + #HEAD + 4 * math.ceil(picture.size / 3) + #TAIL end
-local function each_part(picture, head, send)
+function M.each_part(picture, head, send)
     send(head .. HEAD)
     bodies.each_piece(picture, 0, function(piece) send(ngx.encode_base64(piece)) end)
     send(TAIL)
@@ -29,7 +29,7 @@ end
 function M.respond(request)
     local picture = admitted(request)
     ngx.req.init_body(length(picture, "{") + 1)
-    each_part(picture, "{", ngx.req.append_body)
+    M.each_part(picture, "{", ngx.req.append_body)
     ngx.req.finish_body()
     return ngx.exec "/engine"
 end
@@ -37,7 +37,7 @@ end
 local function ask(request, picture, signature)
     local head = signature and '{"signature_name":"' .. signature .. '",' or "{"
     return engines.predict(request, function(socket)
-        each_part(picture, head, function(part) return socket:send(part) end)
+        M.each_part(picture, head, function(part) return socket:send(part) end)
     end, length(picture, head))
 end
 

@@ -23,7 +23,7 @@ local TYPES = "application/json (TensorFlow Serving's predict request, or bare J
     "image/gif, image/bmp or image/webp, or application/x-image"
 local ROUTES = { -- by the formats of the body and of the response
     json = {},
-    picture = {json = images.respond, drawn = images.draw},
+    picture = {drawn = images.draw},
     builtin = {json = builtin_form, drawn = images.draw},
     lines = {json = json_lines.lines, lines = json_lines.lines, csv = json_lines.lines_to_csv},
     csv = {},
@@ -34,7 +34,7 @@ for from, read in pairs(tensors.read) do
         ROUTES[from][to] = function(request) return tensors.respond(request, read, outputs[to]) end
     end
 end
-ROUTES.json.json = json.respond
+ROUTES.json.json, ROUTES.picture.json = json.respond, images.respond -- without a copy
 local BATCH_ROUTES = {lines = json_lines.csv_to_lines, csv = json_lines.csv_to_csv}
 
 -- What handles this body, and the format of the response; nil if the client accepts no possible one.
@@ -75,8 +75,8 @@ function M.respond()
     end
     local route, output = find_route(format)
     if not route then
-        responses.fail(406, ("Accept %s: not available for Content-Type %s; use application/json, or " ..
-            "image/jpeg for a bare image"):format(v.http_accept, v.content_type or "(none)"))
+        responses.fail(406, ("Accept %s: not available for Content-Type %s; use %s"):format(v.http_accept,
+            v.content_type or "(none)", formats.names(ROUTES[format])))
     elseif method ~= "predict" and output ~= "json" then
         responses.fail(406, ("Accept %s: not available with tfs-method=%s; use application/json"):format(
             v.http_accept, method))

@@ -1,5 +1,5 @@
--- Requests and responses for any model that the gateway converts: CSV and npy to TensorFlow
--- Serving's predict request, and its response to lines, CSV or npy.
+-- Requests and responses for any model that the gateway converts: CSV, npy and bare images to
+-- TensorFlow Serving's predict request, and its response to lines, CSV or npy.
 
 local admission = require "gateway.admission"
 local bodies = require "gateway.bodies"
@@ -7,6 +7,7 @@ local csv_rows = require "gateway.csv_rows"
 local engines = require "gateway.engines"
 local ffi = require "ffi"
 local hints = require "gateway.hints"
+local images = require "gateway.images"
 local json = require "gateway.json"
 local json_text = require "gateway.json_text"
 local models = require "gateway.models"
@@ -34,7 +35,7 @@ function M.signature(request, name)
 end
 
 local function not_empty()
-    return bodies.find() or responses.fail(400, "the body is empty; send the rows")
+    return bodies.find() or responses.fail(400, "the body is empty; send the rows, or the image")
 end
 
 -- The rows of a CSV body.
@@ -68,6 +69,14 @@ function M.read.npy(request)
     local parts, size, key = npy_input(found.at, found.size, signature, models.takes_images(request))
     parts, size = wrapped(parts, size, '{"' .. key .. '":', "}")
     return parts, size, signature
+end
+
+function M.read.picture(request)
+    local parts, size = {}, 0
+    images.each_part(not_empty(), "{", function(part)
+        parts[#parts + 1], size = part, size + #part
+    end)
+    return parts, size, M.signature(request)
 end
 
 function M.read.json(request)

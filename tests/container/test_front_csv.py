@@ -210,6 +210,8 @@ def test_a_line_of_the_response_for_each_row(ask: Ask) -> None:
         ("two", "1,2\n3,4\n", CSV, "1,2\n3,4\n"),
         ("two", "1,2\n", "text/csv; header=present", "y_0,y_1\n1,2\n"),
         ("one", "1\n", "Text/CSV;header=present, application/json", "y\n1\n"),
+        ("one", "1\n", "application/json;q=0, application/x-npy;q=0.1, text/csv; q=0.2", "1\n"),
+        ("one", "1\n", "image/jpeg, text/*", "1\n"),
         ("grid", "1,2,3,NaN\n", CSV, "1,2,3,NaN\n"),
         ("text", '"a, ""b"""\n\\\n"c\nd"\n""\n', CSV, '"a, ""b"""\n\\\n"c\nd"\n""\n'),
         ("several", "text,on,n\n\"a,b\",1,3\n", "text/csv; header=present",
@@ -222,7 +224,10 @@ def test_a_response_as_csv(ask: Ask, model: str, body: str, accept: str, expecte
     assert answer.text == expected
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", "application/json", "application/json, text/csv"])
+@pytest.mark.parametrize(
+    "accept",
+    ["", "*/*", JSON, f"{JSON}, {CSV}", f"{CSV};q=0.5, {JSON};q=0.6", "text/html, */*;q=0.1", ","],
+)
 def test_json_is_the_default(ask: Ask, accept: str) -> None:
     answer = ask("two", "1,2\n", accept)
     assert answer.headers["Content-Type"] == JSON
@@ -241,7 +246,9 @@ def test_other_bodies_get_csv_as_well(ask: Ask) -> None:
 def test_what_has_no_rows_is_not_acceptable(ask: Ask) -> None:
     columns = b'{"inputs": {"a": [1], "b": [2]}}'
     assert 'send "instances"' in error(ask("one", columns, CSV, kind=JSON), 406)
-    assert "not available" in error(ask("one", "1\n", "image/jpeg"), 406)
+    assert error(ask("one", "1\n", "image/jpeg"), 406).endswith(
+        "use application/json, application/jsonlines, text/csv or application/x-npy"
+    )
 
 
 # A batch job
