@@ -1,8 +1,9 @@
--- Errors of TensorFlow Serving about a signature or an input: the gateway adds what is valid, as a second
--- key beside `error`. A response on its way cannot wait for the signatures, so they are read before: when
+-- Errors of TensorFlow Serving: those of the graph begin with their sentence, and those about a signature
+-- or an input get what is valid, as a second key beside `error`. A response on its way cannot wait for the signatures, so they are read before: when
 -- the model is ready, or after the first such error.
 
 local cjson = require "cjson.safe"
+local graph_errors = require "gateway.graph_errors"
 local models = require "gateway.models"
 local requests = require "gateway.requests"
 local signature_text = require "gateway.signature_text"
@@ -59,11 +60,13 @@ function M.prepare(path)
     if not models.known(path) then ngx.timer.at(0, read, path) end
 end
 
--- The body of a 400, with the hint if it has one. A client that sent a bare image does not know the JSON
+-- The body of a 400, with its sentence first, and the hint if it has one. A client that sent a bare image does not know the JSON
 -- that TensorFlow Serving's error would be about.
 local function with_hint(body, request)
     local told = #body <= MOST and cjson.decode(body)
     local message = type(told) == "table" and tostring(told.error) or ""
+    local sentence = graph_errors.sentence(message)
+    if sentence ~= message then body = '{\n    "error": ' .. text.quoted(sentence) .. "\n}" end
     local about_name = mentions(message, ABOUT_SIGNATURES) or mentions(message, ABOUT_INPUTS)
     if not about_name and not mentions(message, IN_GRAPH) then return body end
     local signatures = models.known(request.path)

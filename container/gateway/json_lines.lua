@@ -5,6 +5,7 @@
 local admission = require "gateway.admission"
 local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
+local graph_errors = require "gateway.graph_errors"
 local json_text = require "gateway.json_text"
 local models = require "gateway.models"
 local outputs = require "gateway.outputs"
@@ -91,7 +92,8 @@ end
 
 local function error_of(reply)
     local told = cjson.decode(reply)
-    return type(told) == "table" and type(told.error) == "string" and told.error or on_one_line(reply)
+    return type(told) == "table" and type(told.error) == "string" and
+        graph_errors.sentence(told.error) or on_one_line(reply)
 end
 
 -- The lines in long strings: hundreds of thousands of short ones are slow to send.
