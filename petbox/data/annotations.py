@@ -40,15 +40,19 @@ class Photo:
 
     path: Path
     number: int  # unique in its split, for COCO's metrics
-    breed: str  # or its first animal's class; a random split holds out a share of each
+    breed: str  # or its first animal's class, if any; a random split holds out a share of each
     width: int
     height: int
-    animals: tuple[Animal, ...]
+    animals: tuple[Animal, ...]  # none in a background
     annotation: str  # the file that describes it, for messages
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+
+def breed_of(animals: Sequence[Animal]) -> str:
+    return animals[0].name if animals else ""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@
                annotations.json with images/ beside it
 
 The form of the boxes follows from the file, unless `bbox` sets it; a box that does not fit its
-image in that form is an error. An image without a box is left out and reported. Masks are ignored.
-Opens no image.
+image in that form is an error. An image without a box is a background. Masks are ignored. Opens no
+image.
 
 Category ids are kept, with their gaps, unless 0 is used, which is the background's: then all are
 renumbered. A given label map is matched by name, or by id if the file has no names.
@@ -85,7 +85,7 @@ def read(
 
 
 def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
-    """Those with boxes, by their file names."""
+    """The images by their file names."""
     of_image: defaultdict[int | str, list[dict[str, Any]]] = defaultdict(list)
     for annotation in file.annotations:
         of_image[annotation["image_id"]].append(annotation)
@@ -93,13 +93,11 @@ def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
     photos = {}
     for position, image in enumerate(file.images, start=1):
         name = image["file_name"]
-        if image["id"] not in of_image:
-            found["left out, no box"].append(name)
-            continue
         animals = tuple(_animal(file, a, image, classes, found) for a in of_image[image["id"]])
         path, number = _image_path(file, name), image["id"] if whole else position
         size = image["width"], image["height"]
-        photos[name] = Photo(path, number, animals[0].name, *size, animals, str(file.path))
+        breed = data_annotations.breed_of(animals)
+        photos[name] = Photo(path, number, breed, *size, animals, str(file.path))
     return photos
 
 

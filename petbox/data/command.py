@@ -158,7 +158,9 @@ def source(options: Options) -> str:
 def report(info: records.RecordsInfo) -> None:
     for split, images in info.pictures.items():
         animals = sum(info.animals[split].values())
-        program.say(f"{split}: {images} images, {animals} objects")
+        without = info.without_objects.get(split, 0)
+        empty = f" ({without} without objects)" if without else ""
+        program.say(f"{split}: {images} images{empty}, {animals} objects")
     for what, names in info.remarks.items():
         more = ", …" if len(names) > NAMES_SHOWN else ""
         program.say(f"{what}: {len(names)} ({', '.join(names[:NAMES_SHOWN])}{more})")

@@ -101,6 +101,7 @@ class _Written:
         self._dataset = dataset
         self._images = dict.fromkeys(dataset.photos, 0)
         self._animals: dict[str, Counter[int]] = {split: Counter() for split in dataset.photos}
+        self._without = dict.fromkeys(dataset.photos, 0)
         self._changes = Found(list)
 
     def add(self, split: str, record: _Record) -> None:
@@ -108,6 +109,7 @@ class _Written:
             self._changes[record.change].append(record.photo.path.name)
         if record.serialized is not None:
             self._images[split] += 1
+            self._without[split] += not record.photo.animals
             self._animals[split].update(animal.label for animal in record.photo.animals)
 
     def check(self, split: str) -> None:
@@ -118,7 +120,9 @@ class _Written:
         names = self._dataset.labels
         animals = {s: {n: count[i] for i, n in names.items()} for s, count in self._animals.items()}
         remarks = self._dataset.remarks | data_annotations.remarks(self._changes)
-        return records.RecordsInfo(source, seed, names, self._images, shards, animals, remarks)
+        return records.RecordsInfo(
+            source, seed, names, self._images, shards, animals, remarks, self._without
+        )
 
 
 def _write_shard(
@@ -143,7 +147,7 @@ def _example(tf: Any, photo: Photo, stored: Stored) -> Any:
 
     One value differs: `image/source_id` is a number, which TF Vision's own COCO metrics need.
     """
-    ymin, xmin, ymax, xmax = zip(*(animal.box for animal in photo.animals), strict=True)
+    ymin, xmin, ymax, xmax = ([animal.box[edge] for animal in photo.animals] for edge in range(4))
     crowds = [int(animal.crowd) for animal in photo.animals]
 
     def text(*values: str | bytes) -> Any:

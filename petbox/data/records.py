@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RecordsInfo:
     shards: dict[str, int]
     animals: dict[str, dict[str, int]]  # by split and class
     remarks: dict[str, tuple[str, ...]]  # what was done on purpose, and to which files
+    without_objects: dict[str, int] = field(default_factory=dict)  # images, by split
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _by_lists(
                 raise DataError(f"{where}: {name} is in {listed[name]} already; take it off one")
         listed |= names
         splits[split] = tuple(photos[name] for name in names if name in photos)
-        if not splits[split]:
+        if not any(photo.animals for photo in splits[split]):
             raise DataError(f"{path}: not one of its photos has boxes; name another list")
     found["on neither list"].extend(photos.keys() - listed.keys())
     return splits

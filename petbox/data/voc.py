@@ -8,8 +8,8 @@
     <annotation><filename>cat.jpg</filename><size><width>500</width>…</size>
       <object><name>cat</name>…<bndbox><xmin>119</xmin>…</bndbox></object></annotation>
 
-An image without an XML, or whose XML has no object, is left out and reported. Any other
-contradiction is an error that names the file. Opens no image.
+An image whose XML has no object is a background. One without an XML is left out and reported. Any
+other contradiction is an error that names the file. Opens no image.
 """
 
 from __future__ import annotations
@@ -55,12 +55,9 @@ def read(
         photos[split] = {
             name: _photo(numbers[xml], xml, annotations[xml], paths[name], classes)
             for name, xml in files[split].items()
-            if annotations[xml].animals
         }
-        if not photos[split]:
+        if not any(photo.animals for photo in photos[split].values()):
             raise DataError(f"{folder}: not one XML has an object in it; {_LAYOUT}")
-        empty = files[split].keys() - photos[split].keys()
-        found["left out, its XML has no object"].extend(empty)
         without = set(images.values()) - set(paths.values())
         found["left out, no XML"].extend(path.name for path in without)
         known |= files[split].keys() | {path.stem for path in without}
@@ -102,7 +99,8 @@ def _photo(
         replace(animal, label=data_annotations.label_of(animal.name, labels, str(xml)))
         for animal in content.animals
     )
-    return Photo(path, number, animals[0].name, content.width, content.height, animals, str(xml))
+    breed, size = data_annotations.breed_of(animals), (content.width, content.height)
+    return Photo(path, number, breed, *size, animals, str(xml))
 
 
 # Images

@@ -9,7 +9,8 @@
     images/NAME.jpg          with labels/NAME.txt, or both in one folder: undivided
 
 Class 0 becomes 1 in the label map, because 0 is the background's. An image without a text file, or
-with an empty one, is left out and reported. Of an image only the header is read, for its size.
+with an empty one, is a background, as in Ultralytics. Of an image only the header is read, for its
+size.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from petbox.data.annotations import Animal, Dataset, Division, Edges, Found, Pho
 from petbox.errors import DataError, needs
 
 NAMES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt")
+UNLABELED = "no label file, so taken to have no object"
 _LINE = "CLASS X Y WIDTH HEIGHT with numbers from 0 to 1, as in: 0 0.5 0.5 0.2 0.3"
 _LAYOUT = (
     "give --yolo a folder with data.yaml or classes.txt, images/ and labels/, each with train/ and "
@@ -52,11 +54,9 @@ def read(
         for path in (path for source in sources for path in _images(source)):
             known.add(path.stem)
             photo = _photo(path, len(photos[split]) + 1, names, classes, turned, found)
-            if isinstance(photo, str):
-                found[photo].append(path.name)
-            elif photos[split].setdefault(path.stem, photo) is not photo:
+            if photos[split].setdefault(path.stem, photo) is not photo:
                 raise DataError(f"{path}: {photos[split][path.stem].path} has its name; rename one")
-        if not photos[split]:
+        if not any(photo.animals for photo in photos[split].values()):
             where = " and ".join(map(str, sources))
             raise DataError(f"{where}: no image has a label file with a box in it; {_LAYOUT}")
     what = f"{root}: its folders"
@@ -184,23 +184,23 @@ def _photo(
     classes: Mapping[int, str],
     turned: str,
     found: Found,
-) -> Photo | str:
-    """The photo, or why it is left out."""
+) -> Photo:
     text = label_file(path)
+    lines = data_splits.text_lines(text, _LAYOUT) if text.exists() else []
     if not text.exists():
-        return "left out, no label file"
-    width, height = _size(path, turned)
+        found[UNLABELED].append(path.name)
+    # Without a box it does not matter which way up the image is.
+    width, height = _size(path, turned if any(map(str.strip, lines)) else "ignore")
     animals = []
-    for at, line in enumerate(data_splits.text_lines(text, _LAYOUT), start=1):
+    for at, line in enumerate(lines, start=1):
         if line.strip():
             where = f"{text}: line {at}"
             name, (xmin, ymin, xmax, ymax) = _object(where, line, names)
             edges = xmin * width, ymin * height, xmax * width, ymax * height
             box = data_annotations.trimmed_box(where, edges, (width, height), path.name, found)
             animals.append(Animal(box, name, data_annotations.label_of(name, classes, where)))
-    if not animals:
-        return "left out, its label file is empty"
-    return Photo(path, number, animals[0].name, width, height, tuple(animals), str(text))
+    breed = data_annotations.breed_of(animals)
+    return Photo(path, number, breed, width, height, tuple(animals), str(text))
 
 
 def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[str, Edges]:

@@ -25,15 +25,16 @@ from typing import Annotated, Any, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import Json
+from petbox.cli.options import SCORE, Json
 from petbox.cli.progress import progress
 from petbox.data import record_check
 from petbox.data import records as data_records
 from petbox.errors import DataError, ModelError
-from petbox.evaluation import coco_metrics, curves
+from petbox.evaluation import coco_metrics, curves, false_alarms
 from petbox.evaluation import sheet as evaluation_sheet
 from petbox.evaluation import table as evaluation_table
 from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics
+from petbox.evaluation.mistakes import CONFIDENT
 from petbox.export import model_folder
 from petbox.export.model_folder import ModelFolder
 from petbox.training import runs
@@ -49,6 +50,7 @@ class Options:
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
     split: Annotated[Literal["train", "test"], "which of its images"] = "test"
+    threshold: Annotated[float, "lowest score of a false alarm that is counted", SCORE] = CONFIDENT
     json: Json = False
 
 
@@ -113,12 +115,14 @@ def write(
     images: Sequence[EvaluatedImage],
     metrics: Metrics,
 ) -> None:
-    text = json.dumps(summary(options.split, metrics), indent=1, ensure_ascii=False)
+    alarms = false_alarms.summary(images, metrics, options.threshold)
+    text = json.dumps(summary(options.split, metrics, alarms), indent=1, ensure_ascii=False)
     if options.json:
         print(text)
     else:
         for name, value in metrics.overall.items():
             print(f"{name:<10} {evaluation_table.number(value)}")
+        print(false_alarms.lines(alarms))
         print(f"\n{evaluation_table.table(metrics.classes)}")
     whole, out, name = detector.folder.resolve(), options.out, detector.folder.name
     if isinstance(detector, ModelFolder):
@@ -159,11 +163,12 @@ def draw(
     }
 
 
-def summary(split: str, metrics: Metrics) -> dict[str, Any]:
+def summary(split: str, metrics: Metrics, alarms: dict[str, Any]) -> dict[str, Any]:
     """The content of evaluation.json: null for what does not exist."""
     return {
         "split": split,
         **{name: rounded(value) for name, value in metrics.overall.items()},
+        **alarms,
         "classes": {
             one.name: {
                 "animals": one.animals,

@@ -95,13 +95,16 @@ def test_cocos_boxes_become_records(root: Path, tmp_path: Path, run: Any) -> Non
     assert done.returncode == 0, done.stderr
     info = read_info(out)
     assert info.labels == {17: "cat", 90: "dog"}
-    assert info.pictures == {"train": 6, "test": 3}
-    assert "left out, no box: 1 (1.jpg)\n" in done.stderr
+    assert info.pictures == {"train": 7, "test": 3}
+    assert sum(info.without_objects.values()) == 1
     assert "image that no file names, ignored: 1 (unnamed.png)\n" in done.stderr
     assert "boxes read as x, y, width, height: 1 (annotations.json)\n" in done.stderr
     for example in chain(examples(out, "train"), examples(out, "test")):
         number = int(example.name.removesuffix(".jpg"))
         assert example.source_id == str(100 + number)
+        if number == 1:
+            assert example.classes == example.boxes == ()
+            continue
         assert example.classes == ((17, 90)[number % 2],)
         assert example.boxes == (pytest.approx((10 / 40, 20 / 60, 30 / 40, 50 / 60)),)
 

@@ -97,8 +97,11 @@ def test_photos_become_records(voc: Path, tmp_path: Path, run: Any) -> None:
     assert done.returncode == 0, done.stderr
     info = read_info(tmp_path / "out")
     assert info.labels == {1: "cat", 2: "dog"}
-    assert info.pictures == {"train": 4, "test": 4}
-    assert f"left out, its XML has no object: 1 ({NAMES[1]})\n" in done.stderr
+    assert info.pictures == {"train": 5, "test": 4}
+    assert info.without_objects == {"train": 1, "test": 0}
+    assert "train: 5 images (1 without objects), 5 objects\n" in done.stderr
+    background = next(e for e in examples(tmp_path / "out", "train") if not e.classes)
+    assert (background.name, background.boxes) == (f"{NAMES[1]}.jpg", ())
     assert f"left out, no XML: 1 ({NAMES[2]}.jpg)\n" in done.stderr
     example = next(e for e in examples(tmp_path / "out", "train") if e.name == f"{NAMES[0]}.jpg")
     assert example.classes == (1, 2)

@@ -110,12 +110,13 @@ def test_a_polygon_becomes_the_box_around_it(flat: Path) -> None:
     assert dog.box == pytest.approx((0.25, 0.25, 0.75, 0.75))
 
 
-def test_photos_without_a_box_are_left_out_and_named(flat: Path) -> None:
+def test_photos_without_a_box_are_backgrounds(flat: Path) -> None:
     put(flat, "empty.jpg", "\n")
     put(flat, "none.jpg", None)
-    remarks = read(flat, division=Division(test_share=0.5)).remarks
-    assert remarks["left out, its label file is empty"] == ("empty.jpg",)
-    assert remarks["left out, no label file"] == ("none.jpg",)
+    dataset = read(flat, division=Division(test_share=0.5))
+    photos = [photo for split in dataset.photos.values() for photo in split]
+    assert {p.path.name for p in photos if not p.animals} == {"empty.jpg", "none.jpg"}
+    assert dataset.remarks["no label file, so taken to have no object"] == ("none.jpg",)
 
 
 def test_rounding_out_of_the_image_is_trimmed_and_named(flat: Path) -> None:

@@ -16,6 +16,7 @@ from petbox.data import labels, records
 from petbox.data.annotations import Animal, Dataset, Photo
 from petbox.evaluation.coco_metrics import EvaluatedImage, Truth, measure
 from petbox.evaluation.curves import plot
+from petbox.evaluation.false_alarms import lines, summary
 from petbox.evaluation.mistakes import mistakes
 from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
 from petbox.evaluation.table import table
@@ -94,6 +95,38 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
         "never there",
     ]
     assert {len(line) for line in (head, first, second, third)} == {len(head)}
+
+
+def test_false_alarms_are_counted_by_image_at_the_threshold() -> None:
+    alarm, quiet = Detection(2, 0.6, ELSEWHERE), Detection(1, 0.59, ELSEWHERE)
+    crowd = with_truth(4, (Truth(1, BOX, crowd=True),), (Detection(1, 0.9, BOX),))
+    images = [
+        replace(right(1), detections=(*right(1).detections, alarm)),
+        with_truth(2, detections=(alarm, alarm, quiet)),
+        with_truth(3),
+        crowd,
+    ]
+    found = summary(images, measure(images, NAMES), 0.6)
+    assert found == {
+        "images": 4,
+        "images without objects": 2,
+        "threshold": 0.6,
+        "false alarms per image": 0.75,
+        "false alarms per image without objects": 1.0,
+    }
+    assert lines(found).splitlines() == [
+        "false alarms per image at 0.6: 0.750",
+        "  the 2 without objects: 1.000",
+    ]
+    alone = [right(1)]
+    assert lines(summary(alone, measure(alone, NAMES), 0.6)).count("\n") == 0
+
+
+def test_backgrounds_lower_the_precision() -> None:
+    """As in COCO's own metrics: a false alarm counts wherever it is."""
+    alarm = Detection(1, 0.95, ELSEWHERE)
+    with_alarm = [right(1), with_truth(2, detections=(alarm,))]
+    assert measure(with_alarm, NAMES).overall["mAP@0.5"] == pytest.approx(0.5)
 
 
 # What is wrong in an image
@@ -281,6 +314,10 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     assert "NaN" not in text
     result = json.loads(text)
     assert result["split"] == "test"
+    assert (result["images"], result["images without objects"]) == (11, 0)
+    assert f"false alarms per image at 0.5: {result['false alarms per image']:.3f}\n" in (
+        evaluated.stdout
+    )
     assert list(result["classes"]) == list(NAMES.values())
     assert result["classes"]["never there"] == {
         "animals": 0,
