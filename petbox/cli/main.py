@@ -40,6 +40,7 @@ SECTIONS = {
     "serving": {
         "serve": ("serve a model on this machine", "serving.command:ServeOptions:serve"),
         "detect": ("detect objects in images", "client.command:DetectOptions:detect"),
+        "label": ("write annotations from a model", "client.label:LabelOptions:label"),
         "local": (
             "run an image the way SageMaker does",
             "serving.local:LocalOptions:local",
