@@ -89,7 +89,11 @@ local function example(model, name, signature)
 end
 
 local function describe(model, out)
-    local signatures = assert(models.signatures("/v1/models/" .. model))
+    local signatures, reply = models.signatures("/v1/models/" .. model)
+    if not signatures then error(("%d: %s"):format(reply.status, reply.why or reply.body), 0) end
+    if not next(signatures) then
+        error("model " .. model .. ": has no signatures, so that no request works; save it with some", 0)
+    end
     out[#out + 1] = ("%smodel %s\n"):format(out[1] and "\n" or "", model)
     for _, name in ipairs(signature_text.names(signatures)) do
         local signature = signatures[name]

@@ -98,6 +98,14 @@ def test_bare_json(ask: Ask) -> None:
     assert ask("labelled", {"n": 4, "text": ["a"]}, JSON).json()["predictions"][0]["half"] == 2
 
 
+def test_an_error_that_quotes_bytes_is_the_models(ask: Ask) -> None:
+    body = {"signature_name": "number", "instances": [{"b64": "//79"}]}
+    for accept in (JSON, CSV):
+        answer = ask("hasher", body, JSON, accept)
+        assert answer.status_code == 400
+        assert b"could not correctly convert string: \xff\xfe\xfd" in answer.content
+
+
 def test_the_models_own_error_costs_a_row_only_in_lines(ask: Ask) -> None:
     lines = ask("weighted", [[1, 2], [1], [3, 4]], LINES, LINES).text.splitlines()
     assert ["error" in json.loads(line) for line in lines] == [False, True, False]

@@ -112,6 +112,21 @@ def test_a_model_that_cannot_be_loaded_fails_the_check(tmp_path: Path) -> None:
     assert "DATA_LOSS: Can't parse" in errors.splitlines()[-1]
 
 
+def test_a_model_without_signatures_fails_the_check(tmp_path: Path) -> None:
+    """Also what another program answers that has taken the model server's port."""
+    engine = stand_in_engine(tmp_path / "engine")
+    empty_model(tmp_path / "models" / "1")
+    with started(
+        [str(CONTAINER / "serve"), "check", "--load"],
+        tmp_path / "run",
+        PATH=f"{engine}:{os.environ['PATH']}",
+        PETBOX_MODELS=str(tmp_path / "models"),
+    ) as program:
+        assert program.process.stdout
+        assert "the check failed: model model: has no signatures" in program.process.stdout.read()
+        assert program.ended()[0] == 1
+
+
 def test_a_signal_ends_the_check(tmp_path: Path) -> None:
     engine = stand_in_engine(tmp_path / "engine")
     os.mkfifo(engine / "load")

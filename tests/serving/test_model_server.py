@@ -600,6 +600,7 @@ def listening() -> Iterator[HttpServer]:
 def serving(answer: Callable[..., Response]) -> Iterator[HttpServer]:
     listener = HttpServer(0)
     assert not is_open(listener.port)  # bound, but not listening yet
+    listener.server_activate()
     thread = threading.Thread(target=listener.serve, args=(answer,))
     thread.start()
     await_port(listener.port)

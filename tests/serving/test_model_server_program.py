@@ -17,6 +17,13 @@ import requests
 from support.saved_models import adder, corrupt
 from support.serving import CHECKOUT, LONG, Program, await_port, free_port, is_open, started
 
+from petbox.serving.model_server import __main__
+from petbox.serving.model_server.flags import parse
+from petbox.serving.model_server.http_server import HttpServer
+from petbox.serving.model_server.model_versions import LoadOptions
+from petbox.serving.model_server.served_models import ServedModels
+from petbox.serving.model_server.status import StatusError
+
 SERVER = [sys.executable, "-m", "petbox.serving.model_server"]
 QUICK = ["--file_system_poll_wait_seconds=1", "--max_num_load_retries=0"]
 
@@ -223,6 +230,19 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path) -> None:
         code, errors = ended(tmp_path, f"--rest_api_port={port}", "--model_base_path=/x")
     assert code == 255
     assert f"port {port}: Address already in use" in errors
+
+
+def test_a_port_that_is_taken_while_models_load_ends_the_start() -> None:
+    """Two servers can bind a port, of which one can listen."""
+    server = HttpServer(0)
+    models = ServedModels(pytest.fail, LoadOptions(1, 0, 1))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", server.port))
+        other.listen()
+        with pytest.raises(StatusError, match=f"port {server.port}: Address already in use"):
+            __main__._serve(parse([])[0], [], models, server, threading.Event())
+    server.server_close()
 
 
 def test_flags_without_effect_and_unknown_ones_are_named(tmp_path: Path) -> None:

@@ -34,14 +34,22 @@ def adder(folder: Path, number: float, warmup: Iterable[object] = ()) -> Path:
 
 
 def hasher(folder: Path) -> Path:
-    """A version in `folder` that takes texts, and says of each what it alone hashes to."""
+    """A version in `folder` that takes texts, and says of each what it alone hashes to.
+
+    The signature `number` reads each as a number. Its error has the text.
+    """
     from petbox.tf import tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def hashes(text):  # type: ignore[no-untyped-def]
         return {"hash": tf.strings.to_hash_bucket_fast(text, 1 << 30)}
 
-    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": hashes})
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def number(text):  # type: ignore[no-untyped-def]
+        return {"number": tf.strings.to_number(text)}
+
+    signatures = {"serving_default": hashes, "number": number}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
     return folder
 
 

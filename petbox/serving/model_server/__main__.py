@@ -101,6 +101,10 @@ def _serve(
         response = respond(models, method, path, headers, body)
         return with_cors(response) if flags.rest_api_enable_cors_support else response
 
+    try:
+        server.server_activate()
+    except OSError as error:  # another program has bound the port as well, and was faster
+        raise _port_error(server.port, error) from error
     threading.Thread(target=server.serve, args=(handle,), daemon=True).start()
     say(f"Exporting HTTP/REST API at:localhost:{server.port} ...")
     while not stop.wait(_reload_seconds(flags)):
@@ -139,7 +143,11 @@ def _server(flags: Flags) -> HttpServer:
     try:
         return HttpServer(port)
     except OSError as error:
-        raise StatusError(f"port {port}: {error.strerror}; give another", "UNAVAILABLE") from error
+        raise _port_error(port, error) from error
+
+
+def _port_error(port: int, error: OSError) -> StatusError:
+    return StatusError(f"port {port}: {error.strerror}; give another", "UNAVAILABLE")
 
 
 def _loader(flags: Flags) -> Load:

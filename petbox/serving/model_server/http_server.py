@@ -34,7 +34,7 @@ PIECE = 2**20  # bytes of a body read at once: its announced length is not trust
 
 
 class HttpServer(ThreadingTCPServer):
-    """Binds at once, so that a port in use fails early; listens when `serve` is called."""
+    """Binds at once, so that a port in use fails early; the port opens with `server_activate`."""
 
     allow_reuse_address = True
     daemon_threads = True  # an idle connection does not keep the process alive
@@ -55,7 +55,6 @@ class HttpServer(ThreadingTCPServer):
     def serve(self, respond: Respond) -> None:
         """Handles requests until `drain` is called from another thread."""
         self.respond = respond
-        self.server_activate()
         self.serve_forever(poll_interval=0.1)
 
     def drain(self, seconds: float) -> bool:

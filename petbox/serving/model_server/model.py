@@ -47,6 +47,8 @@ class Model:
             results = signature.call(*(tensors[name] for name in signature.inputs))
         except tf.errors.OpError as error:
             raise graph_error(error) from error
+        except UnicodeDecodeError as error:  # a message that quotes bytes; its status is lost
+            raise StatusError(error.object.decode("utf-8", "surrogateescape")) from error
         return {
             name: _array(result) for name, result in zip(signature.outputs, results, strict=True)
         }
