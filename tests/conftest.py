@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.warm_python import WarmPython
+from support.warm_python import WarmPython, listening
 from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = tuple(
@@ -86,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Lets Ctrl-C and a hangup reach the tests' programs, even if the shell started pytest without.
 
     A shell ignores SIGINT and SIGQUIT for a command in the background (`make test &`), `nohup`
@@ -97,6 +97,10 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda _signal, _frame: None)
+    if not hasattr(config, "workerinput"):  # one for all workers of xdist
+        warm = listening()
+        warm.__enter__()
+        config.add_cleanup(lambda: warm.__exit__(None, None, None))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -125,10 +129,8 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[WarmPython]:
-    warm = WarmPython()
-    yield warm
-    warm.close()
+def warm() -> WarmPython:
+    return WarmPython()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import pytest
 import requests
 from conftest import CHECKOUT
 from PIL import Image
+from support.warm_python import PYTHON
 
 from petbox import wire
 from petbox.data import labels
@@ -51,7 +52,7 @@ def records(pets: Path, run: Any) -> Path:
 def interrupted(records: Path) -> tuple[Path, int]:
     """A run that was sent TERM as soon as it had begun, and its exit code."""
     out = records.with_name("run")
-    command = [sys.executable, "train/train.py", "--records", records, "--out", out, *TRAIN]
+    command = [PYTHON, "train/train.py", "--records", records, "--out", out, *TRAIN]
     with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -85,7 +86,7 @@ def url(model: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "petbox", "serve", str(model), "--port", str(port)]
+    command = [PYTHON, "-m", "petbox", "serve", str(model), "--port", str(port)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip().rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT, LONGEST, TOGETHER
-from support.warm_python import WarmPython
+from support.warm_python import PYTHON, WarmPython
 
 
 def test_programs_that_tests_start_can_be_interrupted() -> None:
@@ -102,3 +103,40 @@ def test_warm_programs_run_side_by_side_and_get_their_own_signals(
         two.terminate()
         assert two.communicate(timeout=60)[1] == ""
     assert [one.returncode, two.returncode] == [-signal.SIGINT, -signal.SIGTERM]
+
+
+STARTER = """
+import signal, subprocess, sys
+code = "import sys; print('cold', 'tensorflow' in sys.modules)"
+print(subprocess.check_output([sys.executable, "-c", code], text=True), end="", flush=True)
+child = subprocess.Popen([sys.executable, "-u", *sys.argv[1:]])
+signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+sys.exit(child.wait() + 128)
+"""
+STARTED = """
+import os, sys, time
+print("warm", "tensorflow" in sys.modules, os.environ["NAME"], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "number", "code"),
+    [("starter.py", signal.SIGTERM, 128 - 15), ("started.py", signal.SIGKILL, -9)],
+)
+def test_a_warm_program_starts_warm_ones(
+    script: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """They get its signals, and do not outlive what stands for them."""
+    for name, text in (("starter.py", STARTER), ("started.py", STARTED)):
+        (tmp_path / name).write_text(text)
+    words = [PYTHON, tmp_path / script, tmp_path / "started.py"]
+    env = {**os.environ, "NAME": "one"}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        if script == "starter.py":
+            assert process.stdout.readline() == "cold False\n"
+        assert process.stdout.readline().split() == ["warm", "True", "one"]
+        process.send_signal(number)
+        assert process.wait(60) == code
+        assert not process.stdout.read(), "nobody has it open any more"

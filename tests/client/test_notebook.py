@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.serving import CHECKOUT, free_port
+from support.warm_python import PYTHON
 
 nbformat = pytest.importorskip("nbformat", reason="pip install nbclient ipykernel")
 nbclient = pytest.importorskip("nbclient", reason="pip install nbclient ipykernel")
@@ -34,7 +35,12 @@ def test_the_notebook_goes_from_data_to_plotted_boxes(
     cell = parameters(notebook)
     assert all(name in cell.source for name in small)
     cell.source += "\n" + "\n".join(f"{name} = {value}" for name, value in small.items())
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "petbox").write_text(f'#!/bin/sh\nexec "{PYTHON}" -m petbox "$@"\n')
+    (programs / "petbox").chmod(0o755)
+    path = (programs, Path(sys.executable).parent, os.environ["PATH"], "/usr/sbin")
+    monkeypatch.setenv("PATH", ":".join(map(str, path)))
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     monkeypatch.setenv("CI", "1")
     client = nbclient.NotebookClient(

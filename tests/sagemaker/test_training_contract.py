@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from support.aws import Aws, moto
+from support.warm_python import PYTHON
 
 from petbox.aws import s3 as aws_s3
 from petbox.data import voc
@@ -99,7 +100,7 @@ def started(ml: Path, *flags: str, env: dict[str, str] | None = None) -> subproc
     scratch.mkdir()
     settings = {**os.environ, "PETBOX_ML": str(ml), "TMPDIR": str(scratch), **(env or {})}
     return subprocess.Popen(
-        [sys.executable, TRAIN, "train", *flags],
+        [PYTHON, TRAIN, "train", *flags],
         env=settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """Runs the project's programs in forks of one Python that has TensorFlow imported.
 
 The import takes longer than most of what the tests let programs do. Each program still has a
-process, arguments, folder, output and exit code of its own. This file is also the program of that
-Python: it serves requests on the socket that is its stdin.
+process, arguments, folder, output and exit code of its own. One such Python serves all workers of
+xdist, and `warm_python` besides, for programs that start others. This file is also its program.
 """
 
 from __future__ import annotations
@@ -18,20 +18,31 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+VARIABLE = "PETBOX_WARM_PYTHON"  # the address of its socket
+PYTHON = Path(__file__).with_suffix("")  # runs in a fork of it what it is given, as a `python`
 
 
 class WarmProcess:
     """A program that runs; of `subprocess.Popen`, what the tests need."""
 
-    def __init__(self, command: tuple[str, ...], control: socket.socket) -> None:
+    def __init__(
+        self, command: tuple[str, ...], cwd: str | Path, env: Mapping[str, str], *output: int
+    ) -> None:
         self.args, self.returncode = command, None
         self.stderr: IO[str] | None = None
-        self._control = control
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.connect(os.environ[VARIABLE])
+        request = {"command": command, "cwd": str(cwd), "env": dict(env)}
+        with Path(os.devnull).open() as nothing:
+            fds = [nothing.fileno(), *output]
+            socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         self.pid = self._number(600)  # the first has to wait for the import
 
     def wait(self, timeout: float | None = None) -> int:
@@ -89,18 +100,14 @@ class WarmProcess:
 
 
 class WarmPython:
-    """One Python with TensorFlow imported, from the first program until `close`."""
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+    """What runs programs in forks of it."""
 
     def run(
         self, *command: str, cwd: str | Path, timeout: float
     ) -> subprocess.CompletedProcess[str]:
         """What `python SCRIPT WORD...` does and prints, in this process's environment."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            with self._started(command, cwd, os.environ, out.fileno(), errors.fileno()) as process:
+            with WarmProcess(command, cwd, os.environ, out.fileno(), errors.fileno()) as process:
                 code = process.wait(timeout)
             texts = []
             for file in (out, errors):
@@ -112,77 +119,110 @@ class WarmPython:
         """`python SCRIPT WORD...` while it runs, with a pipe for its stderr."""
         ours, theirs = os.pipe()
         try:
-            process = self._started(command, cwd, {**os.environ, **env}, theirs, theirs)
+            process = WarmProcess(command, cwd, {**os.environ, **env}, theirs, theirs)
         finally:
             os.close(theirs)
         process.stderr = os.fdopen(ours)
         return process
 
-    def _started(
-        self,
-        command: tuple[str, ...],
-        cwd: str | Path,
-        env: Mapping[str, str],
-        *output: int,
-    ) -> WarmProcess:
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            request = {"command": command, "cwd": str(cwd), "env": dict(env)}
-            fds = [*output, theirs.fileno()]
-            socket.send_fds(self._connected(), [json.dumps(request).encode()], fds)
-        return WarmProcess(command, control)
 
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Names the socket in the environment; its first program starts the one Python."""
+    before = os.environ.get(VARIABLE)  # of the tests that run this
+    alive, ours = os.pipe()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+    ):
+        os.environ[VARIABLE] = f"{folder}/socket"
+        listener.bind(os.environ[VARIABLE])
+        listener.listen(64)
+
+        def serve_programs() -> None:
+            if listener in select.select([listener, alive], [], [])[0]:
+                fds = (listener.fileno(), alive)
                 # Its own output, of which there should be none, goes where pytest's goes.
-                self._process = subprocess.Popen([sys.executable, __file__], stdin=theirs)
-        return self._socket
+                command = [sys.executable, __file__, *map(str, fds)]
+                subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=fds)
+                listener.close()  # whoever waits for an answer gets none
 
-    def close(self) -> None:
-        if self._socket and self._process:
-            self._socket.close()
-            self._process.wait()
+        thread = threading.Thread(target=serve_programs, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            os.close(ours)
+            thread.join()
+            os.close(alive)
+            del os.environ[VARIABLE]
+            if before:
+                os.environ[VARIABLE] = before
 
 
-def serve(requests: socket.socket) -> Any:
-    """Forks a keeper for each request, which waits for the program that it forks.
+def serve(listener: socket.socket, alive: int) -> Any:
+    """Forks a keeper for each program, which forks it and waits for it.
 
     Returns a request only in the fork that runs it.
     """
-    while True:
-        message, fds, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+    while alive not in select.select([listener, alive], [], [])[0]:
         with contextlib.suppress(ChildProcessError):  # so that CPU time is counted here
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not message:
-            sys.exit()
-        if os.fork() == 0:
-            requests.close()
-            keep(*fds)
-            return json.loads(message)
-        for fd in fds:
-            os.close(fd)
+        control, _ = listener.accept()
+        with control:
+            message, fds, _, _ = socket.recv_fds(control, 1 << 20, 3)
+            if message and os.fork() == 0:
+                listener.close()
+                os.close(alive)
+                keep(control, *fds)
+                return json.loads(message)
+            for fd in fds:
+                os.close(fd)
+    sys.exit()
 
 
-def keep(out: int, errors: int, control: int) -> None:
-    """Returns in a fork with this output; tells its process id and its exit code."""
+def keep(control: socket.socket, *stdio: int) -> None:
+    """Returns in a fork with these; tells its process id and its exit code.
+
+    Kills it if the one who started it is gone.
+    """
     pid = os.fork()
     if pid == 0:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for number, fd in enumerate((nothing, out, errors)):
+        control.close()
+        for number, fd in enumerate(stdio):
             os.dup2(fd, number)
-        for fd in {nothing, out, errors, control}:
             os.close(fd)
         return
-    os.close(out)
-    os.close(errors)
-    with socket.socket(fileno=control) as test, contextlib.suppress(OSError):  # the test is gone
-        test.send(str(pid).encode())
+    for fd in stdio:
+        os.close(fd)
+    with contextlib.suppress(OSError):
+        control.send(str(pid).encode())
+        ended = os.pidfd_open(pid)
+        if ended not in select.select([ended, control], [], [])[0]:
+            os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        test.send(str(code).encode())
+        control.send(str(code).encode())
     os._exit(0)
+
+
+def become(command: list[str]) -> None:
+    """Runs `[-u] (SCRIPT | -m MODULE) WORD...` in this process, and anything else in a cold one."""
+    cold, sys.executable = sys.executable, str(PYTHON)  # for the programs that it starts
+    if command[0] == "-u":
+        command = command[1:]
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    if command[0] == "-m":
+        sys.path.pop(0)
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0].startswith("-"):
+        os.execv(cold, [cold, *command])
+    else:
+        sys.argv = command
+        sys.path[0] = str(Path(command[0]).resolve().parent)
+        runpy.run_path(command[0], run_name="__main__")
 
 
 if __name__ == "__main__":
@@ -192,10 +232,8 @@ if __name__ == "__main__":
     import petbox.training.trainer  # noqa: F401
 
     gc.freeze()  # or a collection in a fork would copy what is shared
-    request = serve(socket.socket(fileno=os.dup(0)))
+    request = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    sys.argv = request["command"]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    become(request["command"])

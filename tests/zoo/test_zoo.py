@@ -30,6 +30,7 @@ from support.installed import HERE, PACKAGES, copied, require_python
 from support.lambda_runtime import build
 from support.locks import packages
 from support.peer import Request, Response, peer
+from support.warm_python import PYTHON
 
 ZOO = CHECKOUT / "serverless/zoo"
 PROGRAM = ZOO / "train_zoo.py"
@@ -123,7 +124,7 @@ def trained(aws: Aws, table: Path) -> Trained:
 
 def start(aws: Aws, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, PROGRAM, *words],
+        [PYTHON, PROGRAM, *words],
         env={**os.environ, **aws.env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
