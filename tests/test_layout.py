@@ -60,6 +60,7 @@ TOO_LONG: set[str] = {}
 HEAVY = {
     "petbox.tf": "is TensorFlow",
     "petbox.training.tfvision": "is the Model Garden",
+    "petbox.training.acceleration": "configures TensorFlow",
     "petbox.training.checkpoints": "restores a model of the Model Garden",
     "petbox.training.config": "a model of the Model Garden",
     "petbox.training.inputs": "a piece of a TensorFlow graph",

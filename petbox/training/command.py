@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,9 @@ from petbox.data import record_check
 from petbox.data.fetch import download
 from petbox.data.records import files as record_files
 from petbox.data.records import read_info, shards
-from petbox.errors import DataError, ModelError, PetboxError, ServiceError
-from petbox.training import initial_weights, log_lines, overrides, runs
+from petbox.errors import DataError, ModelError, PetboxError
+from petbox.training import initial_weights, log_lines, memory, overrides, runs
+from petbox.training.failures import readable_errors
 from petbox.training.options import TrainOptions as Options
 from petbox.training.pipeline_config import mapping
 from petbox.training.pipeline_config.mapping import Inputs, PipelineConfig
@@ -37,7 +36,6 @@ from petbox.training.presets import PRESETS, peak_at, train_for
 DOWNLOADS = Path("data/weights")
 BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
 TRAINABLE = "task.model.backbone.resnet.bn_trainable"
-PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
 
 def main(options: Options) -> None:
@@ -54,7 +52,20 @@ def main(options: Options) -> None:
         classes.append(mapped.classes)  # there may be more than the records have
     run = runs.unfinished(options.out)
     weights = first_weights(options, mapped, run)
+    with memory.death_reported(f"pass a smaller --batch-size{_than(options)}"):
+        _train(options, mapped, found, classes, weights, run)
+
+
+def _train(
+    options: Options,
+    mapped: PipelineConfig | None,
+    found: Inputs,
+    classes: list[int],
+    weights: str | None,
+    run: Path,
+) -> None:
     program.say("loading TensorFlow ...")
+    from petbox.training import acceleration
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
 
@@ -67,6 +78,10 @@ def main(options: Options) -> None:
     training_config.on_records(config, found.train, found.test, classes)
     config.task.init_checkpoint = weights
     adjust(config, options, mapped)
+    acceleration.check(options.precision)
+    if remark := acceleration.remark(options.precision):
+        program.say(remark)
+    divide_batches(config, strategy.num_replicas_in_sync)
     # A worker's share of a batch is too small for averages of its own.
     config.task.model.norm_activation.use_sync_bn = strategy.num_replicas_in_sync > 1
     run.mkdir(parents=True, exist_ok=True)  # by whichever worker comes first
@@ -88,6 +103,10 @@ def main(options: Options) -> None:
         steps = config.trainer.train_steps
         program.say(f"trained {steps} steps in {minutes:.1f} min")
         program.report(options.out, options.json, steps=steps, minutes=round(minutes, 1))
+
+
+def _than(options: Options) -> str:
+    return f" than {options.batch_size}" if options.batch_size else ""
 
 
 def check(options: Options) -> None:
@@ -151,6 +170,18 @@ def check_records(found: Inputs) -> None:
             )
 
 
+def divide_batches(config: Any, replicas: int) -> None:
+    """Rejects a batch that the replicas cannot share equally, and rounds that of evaluations up."""
+    data, held_out = config.task.train_data, config.task.validation_data
+    if over := data.global_batch_size % replicas:
+        near = max(replicas, data.global_batch_size - over)
+        raise DataError(
+            f"--batch-size {data.global_batch_size}: cannot be divided among {replicas} GPUs or "
+            f"workers; choose a multiple of {replicas}, such as {near}"
+        )
+    held_out.global_batch_size += -held_out.global_batch_size % replicas
+
+
 def begin(run: Path, options: Options) -> None:
     """Creates the run's folder, or checks that the unfinished one has the same options."""
     records = options.records and options.records.resolve()
@@ -191,8 +222,7 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
         config.task.model.backbone.resnet.bn_trainable = False
     if options.init or options.init_parts:  # those of a pipeline.config are of its own checkpoint
         config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
-    config.runtime.mixed_precision_dtype = PRECISIONS[options.precision]
-    config.runtime.enable_xla = options.xla
+    config.runtime.mixed_precision_dtype = options.precision
     loop = min(options.report_every, trainer.train_steps)
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
@@ -211,12 +241,15 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
 
 def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -> None:
     """Runs the Model Garden's training loop with a progress bar."""
+    from petbox.training import acceleration
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
     from petbox.training.tfvision import summary_manager
 
     chief = index == 0
     training_config.set_seed(options.seed)
+    acceleration.repeat_bit_for_bit()
+    acceleration.set_precision(options.precision)
     with contextlib.ExitStack() as stack:
         # Orbit and pycocotools use print; stdout is for the result.
         log = stack.enter_context((run / f"train-{index}.log").open("a"))
@@ -247,34 +280,6 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
                 "the same command continues from there"
             )
             raise SystemExit(stopped.code) from stopped
-
-
-@contextlib.contextmanager
-def readable_errors(options: Options) -> Iterator[None]:
-    """Turns TensorFlow's errors that the user can fix into ours."""
-    from petbox.training import trainer as training_trainer
-    from petbox.training.task import NOT_FINITE
-    from petbox.training.tfvision import tf
-
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if (start := error.message.find(f"[{NOT_FINITE}]")) < 0:
-            raise
-        what, loss, _, at, _, *names = re.findall(r"\[(.*?)\]", error.message[start:])
-        raise ModelError(
-            f"{what} ({loss}) at step {at} with the images {', '.join(names)}; check them, or "
-            f"remove {runs.unfinished(options.out)} and train with a smaller --learning-rate"
-        ) from error
-    except tf.errors.DataLossError as error:
-        raise DataError(f"{options.records}: a shard is damaged; make the records again") from error
-    except training_trainer.WORKER_LOST as error:
-        if training_trainer.worker()[1] == 1:
-            raise
-        raise ServiceError(
-            f"another worker of {training_trainer.VARIABLE} stopped or cannot be reached; "
-            "the same command on every host continues from the last checkpoint"
-        ) from error
 
 
 class Report:

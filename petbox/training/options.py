@@ -34,8 +34,9 @@ class TrainOptions:
     checkpoint_every: Annotated[int, "steps between checkpoints"] = 200
     report_every: Annotated[int, "steps between reports of loss and speed"] = 20
     precision: Annotated[
-        Literal["float32", "float16", "bfloat16"], "number format of the computations"
+        Literal["float32", "float16", "bfloat16"], "what layers compute in; float16 needs a GPU"
     ] = "float32"
-    xla: Annotated[bool, "compile the training step (for GPUs)"] = False
-    seed: Annotated[int, "seed of the weights and the order of images"] = 1
+    seed: Annotated[
+        int, "seed of all random choices; the same repeats a run bit for bit on a CPU"
+    ] = 1
     json: Json = False

@@ -26,7 +26,6 @@ FLAGS = {
     "task.train_data.input_path": "--records",
     "task.train_data.seed": "--seed",
     "task.validation_data.input_path": "--records",
-    "runtime.enable_xla": "--xla",
     "runtime.mixed_precision_dtype": "--precision",
     "trainer.checkpoint_interval": "--checkpoint-every",
     "trainer.steps_per_loop": "--report-every",
@@ -48,6 +47,7 @@ READ = (
     "parser.rpn_unmatched_threshold",
     "parser.skip_crowd_during_training",
 )
+UNUSED = {"runtime.enable_xla": "the Model Garden's suppression of boxes has ops that XLA lacks"}
 NOTHING = ("none", "null")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -90,6 +90,8 @@ def fields(config: Any, at: str = "") -> Iterator[str]:
 def _check(path: str, assignment: str) -> None:
     if path in FLAGS:
         raise DataError(f"--set {assignment}: use {FLAGS[path]} instead")
+    if path in UNUSED:
+        raise DataError(f"--set {assignment}: petbox does not use it, because {UNUSED[path]}")
     ours = "task.train_data."
     if path.startswith(ours) and path.removeprefix(ours) not in READ:
         raise DataError(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from petbox.tf import as_written
-from petbox.training import initial_weights, keras_mobilenet
+from petbox.training import acceleration, initial_weights, keras_mobilenet
 from petbox.training import inputs as training_inputs
-from petbox.training.tfvision import MaskRCNNTask, tf, tf_keras
+from petbox.training.tfvision import MaskRCNNTask, factory, tf, tf_keras
 
 NOT_FINITE = "the loss is not finite"
 
@@ -23,13 +23,29 @@ warnings.filterwarnings("ignore", message=r"Input dict contained keys \['6'\]")
 
 class Task(MaskRCNNTask):
     def build_model(self) -> Any:
-        model = as_written(super().build_model)()
+        model = as_written(self._built)()
         # Pretrained statistics beat those of small batches. The Model Garden has a setting for that
         # for a ResNet (bn_trainable), but not for a MobileNet.
         if self.task_config.init_checkpoint and self.task_config.model.backbone.type == "mobilenet":
             for layer in model.backbone.submodules:
                 if isinstance(layer, tf_keras.layers.BatchNormalization):
                     layer.trainable = False
+        return model
+
+    def _built(self) -> Any:
+        """As the Model Garden's `build_model`, whose boxes cannot be computed in 16 bits."""
+        config = self.task_config
+        decay = config.losses.l2_weight_decay
+        model = factory.build_maskrcnn(
+            input_specs=tf_keras.layers.InputSpec(shape=[None, *config.model.input_size]),
+            model_config=config.model,
+            l2_regularizer=tf_keras.regularizers.l2(decay / 2.0) if decay else None,
+        )
+        if config.freeze_backbone:
+            model.backbone.trainable = False
+        acceleration.boxes_in_float32(model)
+        images, shape = tf_keras.Input(config.model.input_size), tf_keras.Input([2])
+        model(images, image_shape=shape, training=False)  # creates the heads
         return model
 
     def initialize(self, model: Any) -> None:

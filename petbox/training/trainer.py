@@ -112,7 +112,8 @@ class Trainer(base_trainer.Trainer):
         super().__init__(*args, **more)
         # The optimizer's own variables; created within a step, they would be traced twice.
         with self.strategy.scope():
-            self.optimizer._create_all_weights(self.model.trainable_variables)
+            create = getattr(self.optimizer, "_create_all_weights", None) or self.optimizer.build
+            create(self.model.trainable_variables)
 
     def create_train_loop_fn(self) -> Any:
         step = tf.function(as_written(self.train_step))

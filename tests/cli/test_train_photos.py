@@ -61,7 +61,6 @@ def test_the_stages_hand_their_folders_on(photos: Path) -> None:
         ("train", "checkpoint_every", 5, "--checkpoint-every=5"),
         ("train", "report_every", 5, "--report-every=5"),
         ("train", "precision", "bfloat16", "--precision=bfloat16"),
-        ("train", "xla", True, "--xla"),
         ("train", "steps", 77, "--steps=77"),
         ("train", "batch_size", 3, "--batch-size=3"),
         ("train", "preset", "faster_rcnn_resnet50_pets", "--preset=faster_rcnn_resnet50_pets"),

@@ -160,6 +160,7 @@ def test_the_last_of_two_settings_wins(toy: Any) -> None:
         ("task.model.backbone=resnet", "this is a group; name one of its fields: type, resnet"),
         ("task.model.backbone.type=vgg", "choose one of resnet, "),
         ("trainer.train_steps=3", "use --steps instead"),
+        ("runtime.enable_xla=true", "petbox does not use it, because the Model Garden's"),
         ("task.train_data.cache=true", "petbox's input pipeline does not use it"),
     ],
 )

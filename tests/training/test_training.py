@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import CHECKOUT
+from support.training_runs import drawn_records, scalars, scalars_of
 from support.warm_python import WarmProcess, WarmPython
 
 from petbox.training import log_lines
@@ -25,12 +26,7 @@ STEPS = ("--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
-    folder = tmp_path_factory.mktemp("training")
-    pets = run("train/make_toy_pets.py", "--out", folder / "pets", "--train", "16", "--test", "4")
-    assert pets.returncode == 0, pets.stderr
-    done = run("train/make_records.py", "--pets", folder / "pets", "--out", folder / "records")
-    assert done.returncode == 0, done.stderr
-    return folder / "records"
+    return drawn_records(tmp_path_factory.mktemp("training"), run)
 
 
 @pytest.fixture(scope="module")
@@ -68,24 +64,6 @@ def unfinished(out: Path) -> Path:
 
 def saved(run: Path) -> set[int]:
     return {int(path.stem.removeprefix("ckpt-")) for path in run.glob("ckpt-*.index")}
-
-
-def scalars(run: Path, tag: str) -> dict[int, float]:
-    """The scalars in TensorBoard's logs, by step."""
-    return scalars_of(sorted(run.glob("train/events.*")), tag)
-
-
-def scalars_of(logs: list[Path], tag: str) -> dict[int, float]:
-    from petbox.tf import tf
-
-    found = {}
-    for file in logs:
-        with suppress(tf.errors.DataLossError):  # an event that is being written
-            for event in tf.compat.v1.train.summary_iterator(str(file)):
-                for value in event.summary.value:
-                    if value.tag == tag:
-                        found[event.step] = float(tf.make_ndarray(value.tensor))
-    return found
 
 
 # Reports

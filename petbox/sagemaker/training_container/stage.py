@@ -81,11 +81,11 @@ def run(program: Path, arguments: list[str], folder: Path, environment: Mapping[
 
 
 def _reason(code: int, last: list[str]) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed, probably out of memory; use a larger machine"
-    if code < 0:
-        return f"died of {signal.Signals(-code).name}"
     errors = [line for line in last if line.startswith(ERROR)]
+    if code == -signal.SIGKILL and not errors:
+        return "was killed, probably out of memory; use a larger machine"
+    if code < 0 and not errors:
+        return f"died of {signal.Signals(-code).name}"
     reason = (errors or last or [f"exited with {code} without output"])[-1]
     return re.sub(r"^(\S+\.py: )?error: ", "", reason)  # argparse begins with its own name
 

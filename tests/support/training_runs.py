@@ -1,0 +1,34 @@
+"""Runs of `petbox train` on a few drawn images, and what they wrote."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def drawn_records(folder: Path, run: Any) -> Path:
+    """Records of 16 images to train on and 4 held out."""
+    pets = run("train/make_toy_pets.py", "--out", folder / "pets", "--train", "16", "--test", "4")
+    assert pets.returncode == 0, pets.stderr
+    done = run("train/make_records.py", "--pets", folder / "pets", "--out", folder / "records")
+    assert done.returncode == 0, done.stderr
+    return folder / "records"
+
+
+def scalars(run: Path, tag: str) -> dict[int, float]:
+    """The scalars in TensorBoard's logs, by step."""
+    return scalars_of(sorted(run.glob("train/events.*")), tag)
+
+
+def scalars_of(logs: list[Path], tag: str) -> dict[int, float]:
+    from petbox.tf import tf
+
+    found = {}
+    for file in logs:
+        with suppress(tf.errors.DataLossError):  # an event that is being written
+            for event in tf.compat.v1.train.summary_iterator(str(file)):
+                for value in event.summary.value:
+                    if value.tag == tag:
+                        found[event.step] = float(tf.make_ndarray(value.tensor))
+    return found
