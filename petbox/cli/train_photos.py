@@ -4,17 +4,18 @@ PHOTOS holds photos with boxes: in Pascal VOC's form, COCO's, YOLO's or
 Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
 `train`, `evaluate` and `export`; each command is printed as it is started.
 Preset, batch size and steps are chosen for the data and the machine unless you
-give them. Results go to data/NAME-records, runs/NAME and model/NAME. Run again,
-the same command continues where it stopped.
+give them; photos need a choice of initial weights, --init. Results go to
+data/NAME-records, runs/NAME and model/NAME. Run again, the same command
+continues where it stopped.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the
 run lies in OUT.unfinished with its checkpoints and TensorBoard logs
 (tensorboard --logdir runs) and becomes OUT after the last step.
 
 examples:
-  petbox train photos/ --name pets
+  petbox train photos/ --name pets --init imagenet
   petbox train photos/ --name pets --preset faster_rcnn_resnet50_pets \\
-      --init backbone.tar.gz --steps 20000
+      --init coco --steps 20000
   petbox train --records data/toy-records --out runs/toy --preset toy
 """
 
@@ -41,10 +42,9 @@ from petbox.data import command as records_command
 from petbox.data import formats, records
 from petbox.data.annotations import Dataset
 from petbox.errors import DataError
-from petbox.training import memory, runs
+from petbox.training import defaults, memory, runs
 from petbox.training.options import TrainOptions
 
-GPU = Path("/dev/nvidia0")
 # What is chosen by default: memory that an image of a batch takes, and passes over the images.
 BATCHES = {
     "toy": (8, 60 * MIB),
@@ -68,7 +68,6 @@ class Options(TrainOptions):
         Path | None,
         "with PHOTOS: folder for data/, runs/ and model/ (default: here); with --records: the run",
     ] = None  # type: ignore[assignment]
-    preset: Annotated[str | None, "which detector (default: chosen; with --records: toy)"] = None  # type: ignore[assignment]
     photos: Annotated[Path | None, "folder of photos with boxes", POSITIONAL] = None
     name: Annotated[str | None, "of the model (default: the folder's)"] = None
     boxes: Annotated[Literal["face", "body"], "PHOTOS of Oxford-IIIT Pet: which boxes"] = "face"
@@ -100,7 +99,7 @@ def main(given: Options) -> None:
     from petbox.training import command as training_command
 
     values = {field.name: getattr(given, field.name) for field in dataclasses.fields(TrainOptions)}
-    training_command.main(TrainOptions(**{**values, "preset": given.preset or "toy"}))
+    training_command.main(TrainOptions(**values))
 
 
 def _chain(given: Options) -> None:
@@ -154,7 +153,8 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
     folder = found.options.get("records")
     if folder:
         info = records.read_info(folder)
-        trained, held_out, drawn = info.pictures["train"], info.pictures.get("test", 0), False
+        trained, held_out = info.pictures["train"], info.pictures.get("test", 0)
+        drawn = defaults.are_drawn(info.labels.values())
     else:
         folder = out / "data" / f"{name}-records"
         of_photos = records_command.Options(out=folder, photos=given.photos, **of_records)
@@ -176,19 +176,10 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
 
 def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:
     """Preset, batch size and steps, each as given, or else chosen and printed."""
-    preset = given.preset
     if given.pipeline_config:
-        return {"preset": preset or "toy"}
-    if preset is None:
-        gpu = GPU.exists()
-        preset = "toy" if drawn else "faster_rcnn_mobilenet_v2_pets"
-        if gpu and not drawn:
-            preset = "faster_rcnn_resnet50_pets"
-        why = "drawn images" if drawn else "photos and a GPU" if gpu else "photos and no GPU"
-        others = ", ".join(name for name in BATCHES if name != preset)
-        program.say(f"preset {preset}: for {why}; others with --preset: {others}")
-    if not given.init:
-        program.say("weights: random initialization; --init PLACE starts from trained ones")
+        return {}
+    preset = given.preset or defaults.preset(drawn)
+    defaults.check_initial_weights(given.init, preset)
     most, each = BATCHES.get(preset, (8, 2000 * MIB))
     cores, total = os.cpu_count() or 1, memory.total()
     batch = given.batch_size or max(1, min(most, images, total // 2 // each, IMAGES_A_CORE * cores))
@@ -209,12 +200,8 @@ def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:
 
 def _is_drawn(dataset: Dataset) -> bool:
     """Whether the images are those of `petbox toy`, or as small and of the same classes."""
-    from petbox.data.toy.breeds import BREEDS
-
     sides = [max(photo.width, photo.height) for photo in dataset.photos["train"]]
-    return statistics.median(sides) <= 420 and set(dataset.labels.values()) <= {
-        breed.name for breed in BREEDS
-    }
+    return statistics.median(sides) <= 420 and defaults.are_drawn(dataset.labels.values())
 
 
 def _run(command: list[str]) -> None:

@@ -26,14 +26,21 @@ from petbox.data.fetch import download
 from petbox.data.records import files as record_files
 from petbox.data.records import read_info, shards
 from petbox.errors import DataError, ModelError, PetboxError
-from petbox.training import initial_weights, log_lines, memory, overrides, runs
+from petbox.training import (
+    defaults,
+    initial_weights,
+    log_lines,
+    memory,
+    named_weights,
+    overrides,
+    runs,
+)
 from petbox.training.failures import readable_errors
 from petbox.training.options import TrainOptions as Options
 from petbox.training.pipeline_config import mapping
 from petbox.training.pipeline_config.mapping import Inputs, PipelineConfig
 from petbox.training.presets import PRESETS, peak_at, train_for
 
-DOWNLOADS = Path("data/weights")
 BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
 TRAINABLE = "task.model.backbone.resnet.bn_trainable"
 
@@ -46,6 +53,7 @@ def main(options: Options) -> None:
         mapped = mapping.read(options.pipeline_config)
         program.say(mapping.table(mapped))
     found = inputs(options.records, mapped)
+    options = replace(options, preset=chosen_preset(options, found, mapped))
     classes = [*found.names]
     if mapped:
         mapping.check_classes(mapped, found.names)
@@ -74,6 +82,7 @@ def _train(
         strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
     if not options.records:
         check_records(found)
+    assert options.preset
     config = training_config.experiment(options.preset, mapped)
     training_config.on_records(config, found.train, found.test, classes)
     config.task.init_checkpoint = weights
@@ -110,7 +119,7 @@ def _than(options: Options) -> str:
 
 
 def check(options: Options) -> None:
-    if options.preset not in PRESETS:
+    if options.preset and options.preset not in PRESETS:
         raise DataError(
             f"--preset {options.preset}: unknown; choose one of {', '.join(sorted(PRESETS))}"
         )
@@ -125,16 +134,33 @@ def check(options: Options) -> None:
         )
 
 
+def chosen_preset(options: Options, found: Inputs, mapped: PipelineConfig | None) -> str:
+    if mapped:
+        return mapped.preset
+    return options.preset or defaults.preset(defaults.are_drawn(found.names.values()))
+
+
 def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) -> str | None:
     """The path of the initial weights, downloaded if necessary."""
     named = mapped.changes.get("task.init_checkpoint") if mapped else None
     source = options.init or named
-    if source is None and options.init_parts:
+    if source in (None, named_weights.NONE) and options.init_parts:
         raise DataError("--init-parts is only valid with --init; remove it")
-    if source is None or any(run.glob("ckpt-*.index")):
+    if not mapped or source == named_weights.NONE:
+        assert options.preset
+        defaults.check_initial_weights(source, options.preset)
+    if source in (None, named_weights.NONE):
+        return None
+    if any(run.glob("ckpt-*.index")):
         return source  # an unfinished run has weights of its own
     try:
-        weights = initial_weights.found(source, DOWNLOADS)
+        if source in named_weights.NAMES:
+            assert options.preset
+            address = named_weights.address(source, options.preset)
+            program.say(f"weights {source}: {address}")
+        else:
+            address = source
+        weights = initial_weights.found(address, named_weights.cache())
     except PetboxError as error:
         if options.init:
             raise
@@ -186,14 +212,13 @@ def begin(run: Path, options: Options) -> None:
     """Creates the run's folder, or checks that the unfinished one has the same options."""
     records = options.records and options.records.resolve()
     init = options.init
-    if init and not download.is_url(init):
+    if init and init not in named_weights.NAMES and not download.is_url(init):
         init = str(Path(init).resolve())
     values = asdict(replace(options, records=records, init=init))
-    chosen = {
-        name: str(value)
-        for name, value in values.items()
-        if name not in ("out", "report_every", "json")
-    }
+    free = {"out", "report_every", "json"}
+    if options.pipeline_config:
+        free.add("preset")  # it is the file's
+    chosen = {name: str(value) for name, value in values.items() if name not in free}
     saved = run / "options.json"
     if saved.is_file():
         found = json.loads(saved.read_text())
@@ -217,10 +242,11 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
         peak_at(config, options.learning_rate)
     data.global_batch_size = options.batch_size or data.global_batch_size
     data.seed = options.seed
-    if options.init and not (mapped and TRAINABLE in mapped.changes):
+    given = options.init not in (None, named_weights.NONE)
+    if given and not (mapped and TRAINABLE in mapped.changes):
         # Pretrained statistics beat those of batches of 8 or so; --set can override this.
         config.task.model.backbone.resnet.bn_trainable = False
-    if options.init or options.init_parts:  # those of a pipeline.config are of its own checkpoint
+    if given or options.init_parts:  # those of a pipeline.config are of its own checkpoint
         config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
     config.runtime.mixed_precision_dtype = options.precision
     loop = min(options.report_every, trainer.train_steps)

@@ -20,6 +20,7 @@ from typing import Any
 from petbox import outputs
 from petbox.cli.program import say
 from petbox.data.fetch import archives
+from petbox.data.fetch.checksum import ANY, Fingerprint, of_file
 from petbox.data.fetch.download import fetch, is_url
 from petbox.errors import ModelError, PetboxError
 from petbox.training import runs
@@ -63,6 +64,8 @@ def _in_folder(folder: Path) -> Path:
     if newest := runs.newest_checkpoint(folder / runs.BEST) or runs.newest_checkpoint(folder):
         return newest
     prefixes = sorted(path.with_suffix("") for path in folder.rglob("*.index"))
+    named = [one for one in prefixes if runs.newest_checkpoint(one.parent) == one]
+    prefixes = named if len(named) == 1 else prefixes
     if len(prefixes) == 1:
         return prefixes[0]
     names = ", ".join(str(prefix.relative_to(folder)) for prefix in prefixes[:4])
@@ -99,8 +102,17 @@ def _downloaded(url: str, downloads: Path) -> Path:
 
 
 def _fetch(url: str, path: Path) -> None:
-    if not path.exists():
-        fetch(url, path)
+    """Downloads `url`, whose SHA-256 is recorded at the first time and compared later."""
+    if path.exists():
+        return
+    record = path.with_name(f"{path.name}.sha256")
+    known = record.read_text(encoding="utf-8").strip() if record.is_file() else ANY
+    otherwise = f"if the publisher replaced it, remove {record} and repeat the command"
+    fetch(url, path, Fingerprint(known, otherwise=otherwise))
+    if known == ANY:
+        sha256 = of_file(path)
+        record.write_text(f"{sha256}\n", encoding="utf-8")
+        say(f"{path.name}: SHA-256 {sha256}, recorded for later downloads")
 
 
 @contextmanager
@@ -110,6 +122,7 @@ def _removed_on_error(path: Path) -> Iterator[None]:
         yield
     except PetboxError:
         path.unlink()
+        path.with_name(f"{path.name}.sha256").unlink()
         raise
 
 

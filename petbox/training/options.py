@@ -13,15 +13,15 @@ from petbox.cli.options import Json
 class TrainOptions:
     out: Annotated[Path, "folder of the finished run"]
     records: Annotated[Path | None, "folder made by `petbox records`"] = None
-    preset: Annotated[str, "which detector to train"] = "toy"
+    preset: Annotated[str | None, "which detector (default: chosen for the data)"] = None
     pipeline_config: Annotated[
         Path | None, "the Object Detection API's configuration, instead of a preset"
     ] = None
     set_: Annotated[tuple[str, ...], "set a field of the configuration", "FIELD=VALUE"] = ()
     init: Annotated[
         str | None,
-        "initial weights, by path or URL: a checkpoint of the Model Garden (prefix, "
-        "folder or archive), or Keras' MobileNetV2 (.h5)",
+        "initial weights: imagenet, coco (downloaded), none (random), or a path or URL of a "
+        "checkpoint of the Model Garden (prefix, folder or archive) or Keras' MobileNetV2 (.h5)",
         "PLACE",
     ] = None
     init_parts: Annotated[

@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 def stages(photos: Path, **options: Any) -> dict[str, list[str]]:
     """The commands of the chain, by their names."""
     out = photos.parent
-    given = Options(photos=photos, out=out, **options)
+    given = Options(photos=photos, out=out, **{"init": "none", **options})
     planned = train_photos.planned(given, "cats", out, out / "runs/cats.plan.json")
     return {command[0]: command[1:] for command, _ in planned}
 
@@ -38,7 +38,7 @@ def test_the_stages_hand_their_folders_on(photos: Path) -> None:
     out = photos.parent
     records, run, model = out / "data/cats-records", out / "runs/cats", out / "model/cats/1"
     found = stages(photos, preset="toy", batch_size=4, steps=9)
-    chosen = ["--preset=toy", "--steps=9", "--batch-size=4"]
+    chosen = ["--preset=toy", "--init=none", "--steps=9", "--batch-size=4"]
     assert found == {
         "records": [str(photos), "--out", str(records)],
         "train": ["--records", str(records), "--out", str(run), *chosen],
@@ -86,6 +86,13 @@ def test_the_choice_is_said_and_bounded(photos: Path, capsys: pytest.CaptureFixt
     assert "--steps=500" in flags
     assert "(from 500 to 10000 steps); another number with --steps" in said
     assert "over 32 images" in said
+
+
+def test_photos_need_a_choice_of_weights(photos: Path) -> None:
+    with pytest.raises(train_photos.DataError, match=r"--init is missing: .* choose imagenet "):
+        stages(photos, init=None)
+    assert not (photos.parent / "runs").exists()
+    assert "--init=imagenet" in stages(photos, init="imagenet")["train"]
 
 
 def test_a_small_memory_takes_a_small_batch(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_a_seed_repeats_a_run_and_other_arithmetic_changes_it_a_little(
         words = ("train/train.py", f"--records={records}", f"--out={tmp_path / name}")
         done = run(*words, *SHORT, *more)
         assert done.returncode == 0, done.stderr
+        assert "preset toy: for drawn images" in done.stderr
         return tmp_path / name
 
     runs = [trained(name) for name in ("one", "two")]

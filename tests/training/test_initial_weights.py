@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import inspect
 import shutil
 import tarfile
 import threading
@@ -13,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from petbox.errors import ModelError, ServiceError
-from petbox.training import initial_weights
+from petbox.errors import DataError, ModelError, ServiceError
+from petbox.training import command, defaults, initial_weights, named_weights
+from petbox.training.options import TrainOptions
 
 garden = pytest.importorskip("petbox.training.tfvision", exc_type=Exception)
 
@@ -22,7 +26,8 @@ from official.vision.modeling.backbones import resnet  # noqa: E402  # with the 
 from official.vision.modeling.classification_model import ClassificationModel  # noqa: E402
 
 from petbox.training import config as training_config  # noqa: E402
-from petbox.training.tfvision import tf, tf_keras  # noqa: E402
+from petbox.training.keras_mobilenet import RIGHT_FILE  # noqa: E402
+from petbox.training.tfvision import exp_factory, tf, tf_keras  # noqa: E402
 
 PIXELS = tf_keras.layers.InputSpec(shape=[None, 128, 128, 3])
 
@@ -303,3 +308,71 @@ def test_an_address_without_weights_is_rejected(
         initial_weights.found(f"{server[1]}/ckpt-1", tmp_path)
     with pytest.raises(ServiceError, match="not an address"):
         initial_weights.found("gs://bucket/ckpt-1", tmp_path)
+
+
+# By name
+
+
+def test_weights_come_by_name_and_are_compared_with_the_first_download(
+    tmp_path: Path,
+    server: tuple[Path, str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, address, requested = server
+    preset = "faster_rcnn_mobilenet_v2_pets"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(named_weights.ADDRESSES, preset, {"imagenet": f"{address}/small.h5"})
+    (folder / "small.h5").write_bytes(initial_weights.HDF5 + b"one")
+    options = TrainOptions(out=tmp_path / "run", preset=preset, init="imagenet")
+    paths = {command.first_weights(options, None, tmp_path / "run.unfinished") for _ in range(2)}
+    assert requested == ["/small.h5"]
+    (found,) = (Path(str(path)) for path in paths)
+    assert found.is_relative_to(tmp_path / "cache/petbox/weights")
+    said = capsys.readouterr().err
+    assert f"weights imagenet: {address}/small.h5" in said
+    assert hashlib.sha256(found.read_bytes()).hexdigest() in said
+    found.unlink()
+    (folder / "small.h5").write_bytes(initial_weights.HDF5 + b"two")
+    with pytest.raises(DataError, match=r"publisher replaced it, remove .*small\.h5\.sha256"):
+        command.first_weights(options, None, tmp_path / "run.unfinished")
+
+
+def test_weights_that_nobody_publishes_are_named(tmp_path: Path) -> None:
+    options = TrainOptions(out=tmp_path, preset="faster_rcnn_resnet101_pets", init="imagenet")
+    with pytest.raises(DataError, match="no public weights for faster_rcnn_resnet101_pets are"):
+        command.first_weights(options, None, tmp_path)
+    missing = dataclasses.replace(options, init=None)
+    with pytest.raises(DataError, match=r"--init is missing: .* choose a PLACE with weights for"):
+        command.first_weights(missing, None, tmp_path)
+    assert command.first_weights(dataclasses.replace(options, init="none"), None, tmp_path) is None
+
+
+def test_the_addresses_are_those_of_the_model_garden_and_keras() -> None:
+    resnet50 = named_weights.ADDRESSES["faster_rcnn_resnet50_pets"]["imagenet"]
+    stated = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco").task.init_checkpoint
+    assert resnet50 == stated.replace("gs://", "https://storage.googleapis.com/")
+    mobilenet = named_weights.ADDRESSES["faster_rcnn_mobilenet_v2_pets"]["imagenet"]
+    keras = inspect.getmodule(tf_keras.applications.MobileNetV2)
+    assert mobilenet.startswith(keras.BASE_WEIGHT_PATH)
+    assert mobilenet.endswith(RIGHT_FILE.format(0.35))
+
+
+def test_a_nested_checkpoint_is_found_by_the_file_that_names_it(tmp_path: Path) -> None:
+    nested = tmp_path / "archive/retinanet"
+    nested.mkdir(parents=True)
+    for name in ("ckpt-1.index", "ckpt-2.index"):
+        (nested / name).touch()
+    (nested / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
+    assert initial_weights.found(str(tmp_path / "archive"), tmp_path) == nested / "ckpt-2"
+
+
+def test_drawings_are_trained_from_scratch_and_photos_are_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert defaults.preset(defaults.are_drawn(["Marmalade", "Midnight"])) == "toy"
+    assert defaults.preset(defaults.are_drawn(["Marmalade", "cat"])) != "toy"
+    defaults.check_initial_weights(None, "toy")
+    said = capsys.readouterr().err
+    assert "preset toy: for drawn images; others with --preset: faster_rcnn_" in said
+    assert "weights: random initialization" in said

@@ -21,7 +21,7 @@ from support.warm_python import WarmProcess, WarmPython
 
 from petbox.training import log_lines
 
-STEPS = ("--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
+STEPS = ("--preset", "toy", "--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
 
 
 @pytest.fixture(scope="module")

@@ -44,11 +44,13 @@ def difference(path: Path, expected: Fingerprint) -> str | None:
         return f"it has {size} bytes, not {expected.size}"
     if not expected.known:
         return None
-    found = _sha256(path, size)
+    found = of_file(path)
     return None if found == expected.sha256 else f"its SHA-256 is {found}, not {expected.sha256}"
 
 
-def _sha256(path: Path, size: int) -> str:
+def of_file(path: Path) -> str:
+    """The SHA-256 of the file."""
+    size = path.stat().st_size
     digest = hashlib.sha256()
     with path.open("rb") as file, meter(f"check {path.name.removesuffix('.part')}", size) as at:
         while chunk := file.read(MB):

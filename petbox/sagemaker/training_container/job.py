@@ -81,6 +81,10 @@ class Job:
     def stage(self, program: str, *arguments: object, **environment: str) -> None:
         scratch().mkdir(parents=True, exist_ok=True)
         given = [str(argument) for argument in arguments]
+        environment = {
+            "XDG_CACHE_HOME": str(scratch() / "cache"),
+            **environment,
+        }  # it can write there
         stage.run(self.stages / program, given, scratch(), environment)
 
 

@@ -1,0 +1,50 @@
+"""Trained weights that are public, by name: `--init imagenet`, `--init coco`.
+
+The addresses are those that the Model Garden and Keras state themselves: the Model Garden in its
+page of models (official/vision/MODEL_GARDEN.md) and in its configurations, as gs://BUCKET/…, which
+is https://storage.googleapis.com/BUCKET/…; Keras in its source. There are no others for the
+presets' networks. Neither states checksums, so each is recorded at the first download.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from petbox.errors import DataError
+
+NONE = "none"
+NAMES = ("imagenet", "coco", NONE)
+_GOOGLE = "https://storage.googleapis.com/"
+ADDRESSES = {  # by preset and name
+    "faster_rcnn_mobilenet_v2_pets": {
+        "imagenet": _GOOGLE + "tensorflow/keras-applications/mobilenet_v2/"
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
+    },
+    "faster_rcnn_resnet50_pets": {
+        "imagenet": _GOOGLE + "cloud-tpu-checkpoints/vision-2.0/resnet50_imagenet/ckpt-28080",
+        "coco": _GOOGLE + "tf_model_garden/vision/retinanet/retinanet-resnet50fpn.tar.gz",
+    },
+}
+
+
+def choices(preset: str) -> list[str]:
+    return sorted(ADDRESSES.get(preset, {}), key=NAMES.index)
+
+
+def address(name: str, preset: str) -> str:
+    """Where the weights `name` for the network of `preset` are."""
+    found = ADDRESSES.get(preset, {}).get(name)
+    if found:
+        return found
+    named = [f"{other} for --preset {one}" for one, all_ in ADDRESSES.items() for other in all_]
+    raise DataError(
+        f"--init {name}: no public weights for {preset} are known; there are {', '.join(named)}; "
+        "or give a PLACE with weights, or none for random initialization"
+    )
+
+
+def cache() -> Path:
+    """The folder for downloads, of this user."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "petbox/weights"
