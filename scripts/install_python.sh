@@ -23,13 +23,24 @@ if ! .venv/bin/python -c "$fits" 2>/dev/null; then
   "$python" -m venv --clear .venv
 fi
 # The lock is complete, and leaves out requirements that are not needed (see pyproject.toml), hence
-# --no-deps. pip's own cache would be outside the checkout.
-install=(.venv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
-  --no-deps --no-build-isolation)
+# --no-deps. The installers' own caches would be outside the checkout.
+alone=(--quiet --no-deps --no-build-isolation)
+pip=(.venv/bin/python -m pip install "${alone[@]}" --no-cache-dir --disable-pip-version-check
+  --no-compile)
+uv=(.venv/bin/uv pip install "${alone[@]}" --no-cache --no-progress --python .venv/bin/python)
+install() { # with uv, which takes a fifth of the time, but does not read pip's settings
+  "${uv[@]}" "$@" || {
+    echo >&2 "install_python: uv cannot install these packages; installing them with pip"
+    "${pip[@]}" "$@"
+  }
+}
 
 echo >&2 "install_python: installing $(grep -c '==' locks/dev.txt) packages into .venv (about 1 GB to download)"
 # Packages without a wheel are built with the locked tools, not with the newest of the day.
-"${install[@]}" --require-hashes --requirement <(sed -nE '/^(setuptools|wheel)==/,/[^\\]$/p' locks/dev.txt)
-"${install[@]}" --require-hashes --requirement locks/dev.txt
-"${install[@]}" --editable ./
+"${pip[@]}" --require-hashes --requirement <(sed -nE '/^(setuptools|uv|wheel)==/,/[^\\]$/p' locks/dev.txt)
+install --require-hashes --requirement locks/dev.txt
+install --editable ./
+# Most of the modules are never imported. Those that every command with TensorFlow imports are
+# compiled here, the others when they are.
+PYTHONDONTWRITEBYTECODE='' .venv/bin/python -c 'import petbox.training.trainer, petbox.export.exporter'
 .venv/bin/petbox --version
