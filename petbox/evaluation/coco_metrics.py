@@ -18,6 +18,7 @@ from petbox.wire import Box, Detection
 HALF = 0  # index of the overlap 0.5 among COCO's ten
 THREE_QUARTERS = 5
 MOST_DETECTIONS = 100  # in an image
+SIZES = ("small", "medium", "large")  # below 32 x 32 pixels of the image, below 96 x 96, and above
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,15 @@ class Metrics:
 def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metrics:
     """COCO's metrics over all `images`, whose numbers differ."""
     evaluation = _evaluated(images, names)
-    precision = evaluation.eval["precision"][..., 0, -1]  # [overlap, recall, class]
+    by_size = evaluation.eval["precision"][..., -1]  # [overlap, recall, class, size]
+    precision = by_size[..., 0]  # of all sizes together
     recall = evaluation.eval["recall"][..., 0, -1]  # [overlap, class]
     return Metrics(
         overall={
             "mAP": _mean(precision),
             "mAP@0.5": _mean(precision[HALF]),
             "mAP@0.75": _mean(precision[THREE_QUARTERS]),
+            **{f"mAP {name}": _mean(by_size[..., at]) for at, name in enumerate(SIZES, 1)},
             f"AR@{MOST_DETECTIONS}": _mean(recall),
         },
         classes=tuple(
@@ -86,14 +89,14 @@ def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metri
 
 
 def _evaluated(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Any:
-    """A finished COCOeval of boxes; for all sizes together."""
+    """A finished COCOeval of boxes."""
     truth = [
-        {"iscrowd": int(one.crowd), **_annotation(image, one.label, one.box)}
+        {"iscrowd": int(one.crowd), **annotation(image, one.label, one.box)}
         for image in images
         for one in image.truth
     ]
     found = [
-        {"score": one.score, **_annotation(image, one.label, one.box)}
+        {"score": one.score, **annotation(image, one.label, one.box)}
         for image in images
         for one in image.detections
     ]
@@ -101,8 +104,6 @@ def _evaluated(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> An
         evaluation = needs("pycocotools.cocoeval", "train").COCOeval(
             _coco(images, names, truth), _coco(images, names, found), "bbox"
         )
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
         evaluation.params.maxDets = [MOST_DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -123,7 +124,8 @@ def _coco(
     return index
 
 
-def _annotation(image: EvaluatedImage, label: int, box: Box) -> dict[str, Any]:
+def annotation(image: EvaluatedImage, label: int, box: Box) -> dict[str, Any]:
+    """In COCO's form, without its id."""
     corner_and_size = pixels(image, box)
     area = corner_and_size[2] * corner_and_size[3]
     return {"image_id": image.number, "category_id": label, "bbox": corner_and_size, "area": area}
@@ -144,7 +146,10 @@ def _matches(
     # The index in its image of each annotation; COCO's ids count from 1 over all images.
     truth_at = [at for image in images for at in range(len(image.truth))]
     found_at = [at for image in images for at in range(len(image.detections))]
-    for result in filter(None, evaluation.evalImgs):  # one for each image and class
+    of_all_sizes = evaluation.params.areaRng[0]
+    for result in filter(None, evaluation.evalImgs):  # one for each image, class and size
+        if result["aRng"] != of_all_sizes:
+            continue
         columns = (result["dtIds"], result["dtMatches"][HALF], result["dtIgnore"][HALF])
         for found, truth, ignored in zip(*columns, strict=True):
             if truth:

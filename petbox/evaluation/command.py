@@ -6,8 +6,11 @@ the run's folder, or to one beside the model (model/toy/1-evaluation):
 
   evaluation.json        the same, for programs
   precision_recall.png   the curves at an overlap of 0.5
+  confusion.png          which class each object was detected as
   worst_misses.png       the images with the worst mistakes
   sample.png             images taken evenly from all
+  predictions.json       every detection, as COCO results
+  truth.json             the objects, as a COCO data set with the same ids
 
 examples:
   petbox evaluate --run runs/toy --records data/toy-records
@@ -18,7 +21,7 @@ examples:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,11 +33,19 @@ from petbox.cli.progress import progress
 from petbox.data import record_check
 from petbox.data import records as data_records
 from petbox.errors import DataError, ModelError
-from petbox.evaluation import coco_metrics, curves, false_alarms
+from petbox.evaluation import (
+    coco_files,
+    coco_metrics,
+    confusion,
+    curves,
+    false_alarms,
+    thresholds,
+)
 from petbox.evaluation import sheet as evaluation_sheet
 from petbox.evaluation import table as evaluation_table
 from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics
 from petbox.evaluation.mistakes import CONFIDENT
+from petbox.evaluation.thresholds import Threshold
 from petbox.export import model_folder
 from petbox.export.model_folder import ModelFolder
 from petbox.training import runs
@@ -115,25 +126,31 @@ def write(
     images: Sequence[EvaluatedImage],
     metrics: Metrics,
 ) -> None:
+    best = thresholds.best(images, metrics)
     alarms = false_alarms.summary(images, metrics, options.threshold)
-    text = json.dumps(summary(options.split, metrics, alarms), indent=1, ensure_ascii=False)
+    confused = confusion.matrix(images, thresholds.as_scores(best, CONFIDENT))
+    result = summary(options.split, metrics, alarms, best, confused)
+    text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.json:
         print(text)
     else:
         for name, value in metrics.overall.items():
             print(f"{name:<10} {evaluation_table.number(value)}")
         print(false_alarms.lines(alarms))
-        print(f"\n{evaluation_table.table(metrics.classes)}")
+        print(f"\n{evaluation_table.table(metrics.classes, best)}")
     whole, out, name = detector.folder.resolve(), options.out, detector.folder.name
     if isinstance(detector, ModelFolder):
         # A server of the versions ignores a folder whose name is not a whole number.
         out, name = out or whole.with_name(f"{whole.name}-evaluation"), "/".join(whole.parts[-2:])
     path = (out or detector.folder) / runs.evaluation(options.split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pngs = draw(name, options, images, metrics)
     files = {
-        path.with_name(path.name.replace("evaluation", kind)).with_suffix(".png"): png
-        for kind, png in pngs.items()
+        path.with_name(path.name.replace("evaluation", kind)).with_suffix(suffix): content
+        for (kind, suffix), content in {
+            **draw(name, options, images, metrics, confused),
+            ("predictions", ".json"): coco_files.predictions(images).encode(),
+            ("truth", ".json"): truth(images, detector, options).encode(),
+        }.items()
     }
     for file, content in {**files, path: f"{text}\n".encode()}.items():
         with outputs.product(file, replace=True) as partial:
@@ -141,9 +158,18 @@ def write(
         program.say(f"wrote {file}")
 
 
+def truth(images: Sequence[EvaluatedImage], detector: Run | ModelFolder, options: Options) -> str:
+    files = [one.name for one in data_records.examples(options.records, options.split)]
+    return coco_files.truth(images, detector.names, files)
+
+
 def draw(
-    name: str, options: Options, images: Sequence[EvaluatedImage], metrics: Metrics
-) -> dict[str, bytes]:
+    name: str,
+    options: Options,
+    images: Sequence[EvaluatedImage],
+    metrics: Metrics,
+    confused: Sequence[Sequence[int]],
+) -> dict[tuple[str, str], bytes]:
     names, split = {one.label: one.name for one in metrics.classes}, options.split
     bad = evaluation_sheet.worst(images, metrics, names)
     shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(images, metrics)
@@ -154,16 +180,25 @@ def draw(
         else f"No mistake in any {of_all}.",
         "sample": f"{len(some)} {of_all}, an even sample.",
     }
-    return {
-        "precision_recall": curves.plot(metrics.classes, f"{name}: {of_all[3:]}"),
+    what = f"{name}: {of_all[3:]}"
+    pngs = {
+        "precision_recall": curves.plot(metrics.classes, what),
+        "confusion": confusion.plot(confused, list(names.values()), what),
         **{
             kind: evaluation_sheet.sheet(entries, titles[kind], names, options.records, split)
             for kind, entries in (("worst_misses", shown), ("sample", some))
         },
     }
+    return {(kind, ".png"): png for kind, png in pngs.items()}
 
 
-def summary(split: str, metrics: Metrics, alarms: dict[str, Any]) -> dict[str, Any]:
+def summary(
+    split: str,
+    metrics: Metrics,
+    alarms: dict[str, Any],
+    best: Mapping[int, Threshold | None],
+    confused: Sequence[Sequence[int]],
+) -> dict[str, Any]:
     """The content of evaluation.json: null for what does not exist."""
     return {
         "split": split,
@@ -175,9 +210,26 @@ def summary(split: str, metrics: Metrics, alarms: dict[str, Any]) -> dict[str, A
                 "AP": rounded(one.average_precision),
                 "AP@0.5": rounded(one.average_precision_at_half),
                 "AR@100": rounded(one.average_recall),
+                **_at_best(best[one.label]),
             }
             for one in metrics.classes
         },
+        "confusion": {
+            "classes": [*(one.name for one in metrics.classes), confusion.BACKGROUND],
+            "counts": confused,
+        },
+    }
+
+
+def _at_best(best: Threshold | None) -> dict[str, float | None]:
+    """The best F1, what it is made of, and the score from which it holds."""
+    if best is None:
+        return dict.fromkeys(("F1", "precision", "recall", "threshold"))
+    return {
+        "F1": rounded(best.f1),
+        "precision": rounded(best.precision),
+        "recall": rounded(best.recall),
+        "threshold": rounded(best.score),
     }
 
 

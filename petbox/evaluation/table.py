@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from petbox.evaluation.coco_metrics import ClassScore
+from petbox.evaluation.thresholds import Threshold
 
-HEAD = ("class", "animals", "AP", "AP@0.5", "AR@100")
+HEAD = ("class", "animals", "AP", "AP@0.5", "AR@100", "F1", "from")
 
 
-def table(classes: Sequence[ClassScore]) -> str:
-    """Lines for a terminal; a class without an animal has dashes and comes last."""
-    rows = [HEAD, *map(_row, sorted(classes, key=_badness))]
+def table(classes: Sequence[ClassScore], thresholds: Mapping[int, Threshold | None]) -> str:
+    """Lines for a terminal; a class without an animal has dashes and comes last.
+
+    The best F1 stands before the score from which it holds.
+    """
+    rows = [HEAD, *(_row(one, thresholds[one.label]) for one in sorted(classes, key=_badness))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
@@ -25,8 +29,11 @@ def _badness(score: ClassScore) -> tuple[bool, float, str]:
     return precision is None, precision or 0.0, score.name
 
 
-def _row(score: ClassScore) -> tuple[str, ...]:
-    values = (score.average_precision, score.average_precision_at_half, score.average_recall)
+def _row(score: ClassScore, best: Threshold | None) -> tuple[str, ...]:
+    values = (
+        *(score.average_precision, score.average_precision_at_half, score.average_recall),
+        *((best.f1, best.score) if best else (None, None)),
+    )
     return " ".join(score.name.split()), str(score.animals), *map(number, values)
 
 

@@ -20,6 +20,7 @@ from petbox.evaluation.false_alarms import lines, summary
 from petbox.evaluation.mistakes import mistakes
 from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
 from petbox.evaluation.table import table
+from petbox.evaluation.thresholds import best
 from petbox.images.draw import captioned, color, drawn
 from petbox.training import runs
 from petbox.wire import Box, Detection
@@ -45,8 +46,12 @@ def right(number: int, label: int = 1, score: float = 0.9) -> EvaluatedImage:
 
 def test_a_detector_without_mistakes_scores_one() -> None:
     metrics = measure([right(7, 1), right(8, 2)], NAMES)
-    assert metrics.overall == pytest.approx(dict.fromkeys(metrics.overall, 1.0))
-    assert list(metrics.overall) == ["mAP", "mAP@0.5", "mAP@0.75", "AR@100"]
+    undefined = {name for name, value in metrics.overall.items() if value is None}
+    assert undefined == {"mAP small", "mAP medium"}, "all boxes are large"
+    assert [value for value in metrics.overall.values() if value] == pytest.approx([1] * 5)
+    assert list(metrics.overall) == [
+        *("mAP", "mAP@0.5", "mAP@0.75", "mAP small", "mAP medium", "mAP large", "AR@100")
+    ]
     assert metrics.matches == ({0: 0}, {0: 0})
 
 
@@ -59,12 +64,13 @@ def test_a_class_without_animals_does_not_count() -> None:
     for nobody in (second, third):
         assert nobody.animals == 0
         assert nobody.average_precision is None and nobody.precision_at_half is None
-    assert table(metrics.classes).splitlines()[-1].split()[-4:] == ["0", "-", "-", "-"]
+    lines = table(metrics.classes, best([one], metrics)).splitlines()
+    assert lines[-1].split()[-6:] == ["0", *"-----"]
 
 
 def test_no_detection_is_zero_and_no_animal_is_undefined() -> None:
     blind = measure([with_truth(1, (Truth(1, BOX),))], NAMES)
-    assert set(blind.overall.values()) == {0.0}
+    assert {blind.overall[name] for name in ("mAP", "mAP@0.5", "mAP large", "AR@100")} == {0.0}
     empty = measure([with_truth(1, detections=(Detection(1, 0.9, BOX),))], NAMES)
     assert set(empty.overall.values()) == {None}
 
@@ -88,7 +94,8 @@ def test_a_crowd_counts_neither_for_nor_against() -> None:
 
 def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
     images = [right(1, 1), right(2, 2), with_truth(3, (Truth(2, BOX),))]
-    head, first, second, third = table(measure(images, NAMES).classes).splitlines()
+    metrics = measure(images, NAMES)
+    head, first, second, third = table(metrics.classes, best(images, metrics)).splitlines()
     assert [line[: len("never there")].strip() for line in (first, second, third)] == [
         "dog $2$",
         "chat à poil",
@@ -303,10 +310,11 @@ def test_the_metrics_are_those_of_the_model_garden(
     assert len(images) == 11
     ours = measure(images, NAMES).overall
     expected = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
-    assert list(ours.values()) == pytest.approx(expected, abs=1e-6)
+    names = ("mAP", "mAP@0.5", "mAP@0.75", "AR@100")
+    assert [ours[name] for name in names] == pytest.approx(expected, abs=1e-6)
     assert expected[0] > 0, "some detections match by chance, or the test compares zeros"
     result = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
-    assert [result[name] for name in ours] == pytest.approx(expected, abs=1e-3)
+    assert [result[name] for name in names] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) -> None:
@@ -321,9 +329,7 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     assert list(result["classes"]) == list(NAMES.values())
     assert result["classes"]["never there"] == {
         "animals": 0,
-        "AP": None,
-        "AP@0.5": None,
-        "AR@100": None,
+        **dict.fromkeys(("AP", "AP@0.5", "AR@100", "F1", "precision", "recall", "threshold")),
     }
     assert result["classes"]["dog $2$"]["animals"] == 8, "ten, of which two are crowds"
     there = [one["AP"] for one in result["classes"].values() if one["AP"] is not None]
@@ -334,12 +340,30 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     assert f"mAP@0.5    {result['mAP@0.5']:.3f}" in evaluated.stdout
 
 
-@pytest.mark.parametrize("name", ["precision_recall", "worst_misses", "sample"])
+def test_pycocotools_gets_the_same_from_the_files(evaluated: Any, untrained: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(untrained / "truth.json"))
+    theirs = COCOeval(truth, truth.loadRes(str(untrained / "predictions.json")), "bbox")
+    theirs.evaluate()
+    theirs.accumulate()
+    theirs.summarize()
+    result = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
+    ours = [result[f"mAP{which}"] for which in ("", "@0.5", "@0.75", " small", " medium", " large")]
+    expected = [None if value < 0 else value for value in theirs.stats[:6]]
+    assert ours == [pytest.approx(value, abs=1e-4) for value in expected]
+    sizes = {one["file_name"]: one["width"] for one in truth.loadImgs(truth.getImgIds())}
+    assert sizes == {f"Größe {number}.png": 90 + 5 * number for number in range(2, 13)}
+    assert {one["name"] for one in truth.loadCats(truth.getCatIds())} == set(NAMES.values())
+
+
+@pytest.mark.parametrize("name", ["precision_recall", "confusion", "worst_misses", "sample"])
 def test_the_plots_are_written(evaluated: Any, untrained: Path, name: str) -> None:
     with Image.open(untrained / f"{name}.png") as image:
         image.load()
         assert image.format == "PNG"
-        assert name == "precision_recall" or image.height > 2 * image.width / COLUMNS
+        assert name in ("precision_recall", "confusion") or image.height > 2 * image.width / COLUMNS
     assert f"{untrained / name}.png" in evaluated.stderr
 
 
@@ -373,7 +397,8 @@ def test_an_exported_model_is_as_good_as_its_checkpoint(
     assert done.returncode == 0, done.stderr
     results = exported.with_name("1-evaluation")
     assert {path.name for path in results.iterdir()} == {
-        *("evaluation.json", "precision_recall.png", "worst_misses.png", "sample.png"),
+        *("evaluation.json", "predictions.json", "truth.json"),
+        *("precision_recall.png", "confusion.png", "worst_misses.png", "sample.png"),
     }
     assert contents(exported) == before, "a finished model is not changed"
     theirs, ours = (
