@@ -216,7 +216,7 @@ def test_a_broken_picture_is_refused_by_its_place(url: str, picture: bytes) -> N
     assert "error" in answer.json()
     tiff = requests.post(f"{url}/invocations", json=_instances([picture, b"II*\0" * 9]), timeout=60)
     assert tiff.status_code == 400
-    said = "[image 1 of the request is not a JPEG, PNG, GIF, BMP or WebP file]"
+    said = "image 1 of the request is not a JPEG, PNG, GIF, BMP or WebP file"
     assert said in tiff.json()["error"]
 
 

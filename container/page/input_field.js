@@ -31,7 +31,8 @@ export function input_field(name, tensor) {
     label.textContent = name;
     type.textContent = tensor_text(tensor);
     element.querySelector('label').htmlFor = value.id = `input-${count++}`;
-    value.value = JSON.stringify(tensor.example ?? '').replaceAll(',', ', ');
+    value.value = (JSON.stringify(tensor.example) ?? '').replaceAll(',', ', ');
+    value.placeholder = 'A value as JSON';
     value.rows = Math.min(MOST_ROWS, Math.ceil(value.value.length / ROW_LENGTH) || 1);
     pick.hidden = !takes_files;
     scale.hidden = !of_pixels;
@@ -79,6 +80,9 @@ export function input_field(name, tensor) {
 }
 
 function checked(name, text) {
+    if (!text) {
+        throw new PageError(`${name}: empty. Type a value as JSON.`);
+    }
     try {
         JSON.parse(text.replace(NOT_IN_JSON, '0'));
         return text;

@@ -1,6 +1,7 @@
 /* The form for a model that is not a detector: a field for each input of a signature. */
 
 import {PageError} from './errors.js';
+import {on_one_line} from './format.js';
 import {input_field} from './input_field.js';
 import {load_metadata, model_header, tensor_text} from './metadata.js';
 import {predict} from './request.js';
@@ -66,7 +67,7 @@ export function model_form(section, metadata, report) {
             sent_url = URL.createObjectURL(sent);
             tell({
                 status: 'The model responded.',
-                ...response, sent, sent_url, name: 'request.json', changes: [], model: selected,
+                ...response, text: on_one_line(response.text), sent, sent_url, name: 'request.json', changes: [], model: selected,
                 json: json.length > MAX_SHOWN ? '' : json,
             });
         } catch (e) {

@@ -5,7 +5,7 @@ import {PageError} from './errors.js';
 export const ROUTE = '/invocations';
 const MAX_ATTEMPTS = 5;
 const RETRYABLE = [429, 500, 502, 503, 504];
-const IMAGE_ERROR = /\[(?:image|picture) \d+ of the request ([^\]]*)\]/;
+const IMAGE_ERROR = /(?:^|\[)(?:image|picture) \d+ of the request ([^\]\n]*)/;
 const GRAPH_NODE = /\s*\[\[\{\{.*$/s; // TensorFlow appends where in its graph an error occurred.
 const MAX_MESSAGE = 400; // characters
 

@@ -108,6 +108,14 @@ def test_each_signature_has_its_fields_and_examples(tab: Tab) -> None:
     for name, outputs in expected.items():
         choose(tab, name)
         assert answer(tab) == {"outputs": outputs}, name
+    choose(tab, "serving_default")
+    fill(tab, 0, "[[1, 2], [3, 4]]")
+    assert answer(tab) == {"outputs": [[2, 4], [6, 8]]}
+    assert "        [6.0, 8.0]\n" in tab.run(RESPONSE), "a list of numbers on one line"
+    choose(tab, "half")  # JSON has no values of it
+    assert tab.run("document.querySelector('.field textarea').value") == ""
+    tab.click("#model-form .primary")
+    assert tab.until(ERROR) == "x: empty. Type a value as JSON."
     assert tab.problems() == []
 
 
