@@ -33,6 +33,7 @@ answer_request() { # multi/NUMBER
         say "${error//serve: /}"
         error=${error%%$'\n'*}
         echo "400 ${error#serve: }; put one SavedModel there, such as 1/saved_model.pb"
+        rm -rf "$1"
     else
         found=("$1"/*)
         chmod 777 "$1" "${found[@]}" # so that the gateway can remove them
@@ -40,7 +41,7 @@ answer_request() { # multi/NUMBER
         count_free /sys/fs/cgroup
         echo "200 $bytes $free_bytes ${found[0]##*/} $(cd "${found[0]}" && echo *)"
     fi >"$1.finding"
-    mv "$1.finding" "$1.found"
+    mv "$1.finding" "$1.found" 2>/dev/null || rm -rf "$1" # the gateway does not wait any more
 }
 
 find_model() { # FOLDER LINKS

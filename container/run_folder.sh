@@ -63,7 +63,7 @@ reject_models() { # REASON: prints it with the actual and the expected files, an
     say "$1"
     say "found:"
     find -L "${model_roots[@]}" -maxdepth 4 2>&1 | LC_ALL=C sort | head -n 30 | sed 's/^/serve:   /' >&2 || true
-    file=$(find -L "${model_roots[@]}" -maxdepth 4 \( -name '*.keras' -o -name '*.h5' \) -print -quit 2>/dev/null || true)
+    file=$(find -L "${model_roots[@]}" -maxdepth 4 -type f \( -name '*.keras' -o -name '*.h5' \) -print -quit 2>/dev/null || true)
     [[ -z $file ]] || say "$file: Keras' own format, not a SavedModel; make one with" \
         "keras.saving.load_model(\"$file\").export(\"1\")"
     say "expected, in ${model_roots[0]}:"

@@ -5,11 +5,12 @@ local cjson = require "cjson.safe"
 local engines = require "gateway.engines"
 local hints = require "gateway.hints"
 local metadata = require "gateway.models"
+local readiness = require "gateway.readiness"
 local settings = require "settings"
 
 local M = {}
 local FOLDER = ngx.config.prefix() .. "multi/"
-local FIND_SECONDS, LOAD_SECONDS, UNLOAD_SECONDS = 10, 1800, 300
+local FIND_SECONDS, LOAD_SECONDS, UNLOAD_SECONDS = 60, 1800, 300
 local POLL_SECONDS = 0.05
 local GRAPH_BYTES = 64 * 2 ^ 20 -- of the toy detector, whose files have 2 MB; found by measuring
 local LINK_SECONDS = 5 -- until a model server has certainly read the file without the model
@@ -24,7 +25,8 @@ local newest = 0 -- number of a request to the supervisor
 
 local function write(name, text)
     local file = assert(io.open(FOLDER .. name .. ".tmp", "w"))
-    assert(file:write(text) and file:close())
+    assert(file:write(text))
+    assert(file:close())
     assert(os.rename(FOLDER .. name .. ".tmp", FOLDER .. name))
 end
 
@@ -43,6 +45,13 @@ local function save()
     end
     write("loaded.json", cjson.encode {models = loaded, failures = failures})
     write("models.config", "model_config_list {\n" .. table.concat(entries) .. "}\n")
+end
+
+-- Whether it could. With a full disk the model servers keep the models that they have.
+local function try_to_save()
+    local ok, why = pcall(save)
+    if not ok then ngx.log(ngx.CRIT, why) end
+    return ok, why
 end
 
 function M.start()
@@ -76,21 +85,32 @@ function M.get(name)
     return model and model.state == "loaded" and model or nil
 end
 
--- Lets the supervisor find the versions, as nginx's worker may not have permission to. Returns a
--- status and the reason if there is no model.
-local function find(model)
-    newest = newest + 1
-    local name, file = tostring(newest), nil
-    write(name .. ".find", model.url)
-    local give_up = ngx.now() + FIND_SECONDS
+-- Lets the supervisor search the model's folder. Returns its response, or nil, a status and the reason.
+local function ask_supervisor(name, url)
+    write(name .. ".find", url)
+    local give_up, file = ngx.now() + FIND_SECONDS, nil
     repeat
         ngx.sleep(POLL_SECONDS)
         file = io.open(FOLDER .. name .. ".found")
-    until file or ngx.now() > give_up
-    if not file then return 503, "the model's folder was not searched; the container may be stopping" end
+    until file or ngx.now() > give_up or readiness.is_stopping()
+    for _, ending in ipairs {".found", ".find", ".finding"} do os.remove(FOLDER .. name .. ending) end
+    if not file then
+        return nil, 503, readiness.is_stopping() and "the container is stopping" or
+            ("%s: not searched within %d s; retry, or give a folder with fewer files"):format(url,
+                FIND_SECONDS)
+    end
     local text = file:read "*a"
     file:close()
-    os.remove(FOLDER .. name .. ".found")
+    return text
+end
+
+-- Finds the versions of a model, for which nginx's worker may not have permission. Returns a status
+-- and the reason if there is no model.
+local function find(model)
+    newest = newest + 1
+    local name = tostring(newest)
+    local text, failed, reason = ask_supervisor(name, model.url)
+    if not text then return failed, reason end
     local status, why = text:match "^(%d%d%d) ([^\n]*)"
     if status ~= "200" then return tonumber(status), why end
     local bytes, free, folder, versions = why:match "^(%d+) (%d+) (%S+) (.*)"
@@ -164,7 +184,7 @@ local function forget(model, failed)
     if failed then failures[model.name] = (failures[model.name] or 1) + 1 end
     if model.path then
         metadata.forget(model.path)
-        save()
+        try_to_save()
     end
     if model.links then ngx.timer.at(LINK_SECONDS, remove_links, model) end
 end
@@ -187,12 +207,12 @@ function M.load(name, url)
     local ok, status, why = pcall(bring_up, model)
     if ok and not status then
         model.state = "loaded"
-        save()
+        try_to_save()
         hints.prepare(model.path)
         return nil
     end
     forget(model, model.path)
-    if not ok then error(status, 0) end
+    if not ok then return 500, name .. ": cannot be loaded: " .. status end
     return status, why
 end
 
@@ -202,7 +222,11 @@ function M.unload(name)
     if not model then return 404 end
     model.state = "unloading"
     while model.busy > 0 do ngx.sleep(POLL_SECONDS) end
-    save()
+    local ok, reason = try_to_save()
+    if not ok then
+        model.state = "loaded"
+        return 500, name .. ": cannot be unloaded: " .. reason
+    end
     local status, why = wait_until_unloaded(model)
     forget(model, status)
     return status, why

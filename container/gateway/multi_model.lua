@@ -11,6 +11,7 @@ local text = require "gateway.text"
 local M = {}
 local MOST_LISTED = 100 -- models in one response
 local LONGEST_NAME = 1024 -- bytes
+local LONGEST_URL = 4095 -- bytes of a path on Linux
 
 local function character(hex) return string.char(tonumber(hex, 16)) end
 
@@ -51,7 +52,7 @@ local function load()
     local name, url = given.model_name, given.url
     local wrong = wrong_name(name)
     if wrong then return responses.fail(400, "model_name: " .. wrong) end
-    if type(url) ~= "string" or not url:find "^/" or url:find "%z" then
+    if type(url) ~= "string" or not url:find "^/" or url:find "%c" or #url > LONGEST_URL then
         return responses.fail(400, "url: give the absolute path of the model's folder, such as " ..
             "/opt/ml/models/NAME/model")
     end
@@ -91,7 +92,7 @@ end
 function M.model()
     require_multi_model()
     responses.require_method "GET, DELETE"
-    local name = name_in_url()
+    local name = name_in_url() or responses.fail(404) -- nginx takes //models/NAME for the route
     local model = loaded_models.get(name)
     if ngx.req.get_method() == "GET" then
         return model and responses.send(200, "application/json", described(model)) or not_loaded(name)
@@ -101,10 +102,24 @@ function M.model()
     return responses.send(200, "application/json", "{}")
 end
 
--- Rejects invocations whose URL names a model on an endpoint of one, or none on a multi-model endpoint.
+-- The response to TargetModel on an endpoint of one model is SageMaker's, whose part this route plays.
+local function reject_target_model()
+    local endpoint = responses.path():match "^/endpoints/([^/]+)"
+    if not endpoint or not ngx.var.http_x_amzn_sagemaker_target_model then return end
+    local why = ("Endpoint %s is not a multi-model endpoint and does not support target model header.")
+        :format(endpoint)
+    ngx.var.why, ngx.header["x-amzn-ErrorType"] = why, "ValidationError"
+    return responses.send(400, "application/json",
+        ('{"error":%s,"ErrorCode":"TARGET_MODEL_HEADER_NOT_SUPPORTED","Message":%s}'):format(
+            text.quoted(why), text.quoted(why)))
+end
+
+-- Rejects invocations that name a model on an endpoint of one, or whose URL names none on a
+-- multi-model endpoint.
 function M.check_url()
     local has_name = name_in_url() ~= nil
     if has_name then require_multi_model() end
+    if not settings.multi_model then reject_target_model() end
     if settings.multi_model and not has_name then
         responses.fail(404, responses.path() ..
             ": this endpoint has several models; use POST /models/NAME/invoke")

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 from support import soak
 from support.multi_model import ASKED, Endpoint, children, multi_model_endpoint
 from support.saved_models import adder, corrupt
-from support.serving import LONG, empty_model, free_port, front, stand_in_engine
+from support.serving import LONG, empty_model, free_port, front, raw, stand_in_engine
 from support.serving_image import until
 
 LINES = "application/jsonlines"
@@ -171,6 +173,27 @@ def test_unloading_waits_for_requests_in_flight(endpoint: Endpoint, tmp_path: Pa
     assert over == ["request", "unloading"]
 
 
+def test_a_disk_that_is_full_leaves_the_models_as_they_are(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    adder(tmp_path / "1", 1.0)
+    endpoint.loaded("kept", tmp_path)
+    full = endpoint.run_folder() / "multi" / "models.config.tmp"
+    full.mkdir()  # which cannot be written to either
+    try:
+        answer = endpoint.load("new", tmp_path)
+        assert answer.status_code == 500
+        assert "new: cannot be loaded: " in answer.json()["error"]
+        assert "models.config.tmp: " in answer.json()["error"]
+        answer = requests.delete(endpoint.at("kept"), timeout=LONG)
+        assert (answer.status_code, "kept: cannot be unloaded: " in answer.text) == (500, True)
+        assert endpoint.invoke("kept").status_code == endpoint.get("/ping").status_code == 200
+        assert "new" not in endpoint.names()
+    finally:
+        full.rmdir()
+    assert endpoint.unload("kept") == 200
+
+
 @pytest.mark.soak
 def test_models_come_and_go_and_no_request_to_another_is_lost(
     endpoint: Endpoint, tmp_path: Path
@@ -241,19 +264,29 @@ def test_other_requests_are_rejected(quick: Endpoint, tmp_path: Path) -> None:
     for body in (b"", b"[", b"7"):
         answer = requests.post(f"{quick.url}/models", body, timeout=LONG)
         assert (answer.status_code, "model_name" in answer.json()["error"]) == (400, True)
-    assert quick.load("x", "relative/path").status_code == 400
+    for url in ("relative/path", f"{tmp_path}\n", "/" + "x" * 4095, None):
+        answer = quick.load("x", url)
+        assert (answer.status_code, answer.json()["error"][:5]) == (400, "url: "), url
     assert requests.put(f"{quick.url}/models", timeout=LONG).headers["Allow"] == "GET, POST"
     assert requests.post(f"{quick.url}/models/x", timeout=LONG).headers["Allow"] == "GET, DELETE"
     assert quick.get("/models/x/invoke").headers["Allow"] == "POST"
     assert quick.get("/models?next_page_token=!").status_code == 400
+    for path in (b"/models//x", b"//models/x", b"/./models/x"):  # requests would tidy them
+        for method in (b"GET", b"DELETE"):
+            head = b"%b %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (method, path)
+            answer_bytes = raw(quick.port, head)
+            assert answer_bytes.startswith(b"HTTP/1.1 404"), answer_bytes
+            assert path + b": no such route" in answer_bytes
 
 
 def test_several_models_in_one_folder_are_rejected(quick: Endpoint, tmp_path: Path) -> None:
     for name in ("cats", "dogs"):
         empty_model(tmp_path / name / "1")
+    before = quick.links()
     answer = quick.load("pets", tmp_path)
     assert answer.status_code == 400
     assert "several models: cats dogs" in answer.json()["error"]
+    assert {*quick.links()} <= {*before}
 
 
 def test_a_model_that_does_not_fit_into_memory_gets_507(quick: Endpoint, tmp_path: Path) -> None:
@@ -300,3 +333,17 @@ def test_an_endpoint_of_one_model_has_no_such_routes(tmp_path: Path) -> None:
             answer = requests.post(f"http://127.0.0.1:{port}{path}", b"{}", timeout=LONG)
             assert answer.status_code == 404
             assert "SAGEMAKER_MULTI_MODEL=true" in answer.json()["error"]
+        client = boto3.client(
+            "sagemaker-runtime",
+            region_name="us-east-1",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+        with pytest.raises(ClientError) as caught:
+            client.invoke_endpoint(EndpointName="pets", Body=b"{}", TargetModel="a.tar.gz")
+        assert caught.value.response["Error"] == {
+            "Code": "ValidationError",
+            "Message": "Endpoint pets is not a multi-model endpoint and does not support target "
+            "model header.",
+        }
