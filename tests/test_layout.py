@@ -61,6 +61,7 @@ HEAVY = {
     "petbox.tf": "is TensorFlow",
     "petbox.training.tfvision": "is the Model Garden",
     "petbox.training.acceleration": "configures TensorFlow",
+    "petbox.training.anchors": "computes with numpy",
     "petbox.training.checkpoints": "restores a model of the Model Garden",
     "petbox.training.config": "a model of the Model Garden",
     "petbox.training.inputs": "a piece of a TensorFlow graph",

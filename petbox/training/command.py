@@ -73,7 +73,7 @@ def _train(
     run: Path,
 ) -> None:
     program.say("loading TensorFlow ...")
-    from petbox.training import acceleration
+    from petbox.training import acceleration, anchors
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
 
@@ -87,6 +87,9 @@ def _train(
     training_config.on_records(config, found.train, found.test, classes)
     config.task.init_checkpoint = weights
     adjust(config, options, mapped)
+    for line in anchors.fit(config, found.train, options.anchors == "auto"):
+        program.say(line)
+    overrides.apply(config, options.set_)  # it has the last word
     acceleration.check(options.precision)
     if remark := acceleration.remark(options.precision):
         program.say(remark)
@@ -222,11 +225,13 @@ def begin(run: Path, options: Options) -> None:
     saved = run / "options.json"
     if saved.is_file():
         found = json.loads(saved.read_text())
-        if different := [name for name in chosen if chosen[name] != found.get(name)]:
+        # A run that an older petbox started lacks newer options.
+        before = {name: found.get(name, str(getattr(Options, name, None))) for name in chosen}
+        if different := [name for name in chosen if chosen[name] != before[name]]:
             name = different[0]
             flag = "--" + name.rstrip("_").replace("_", "-")
             raise ModelError(
-                f"{run}: was started with {flag} {found.get(name)}, not "
+                f"{run}: was started with {flag} {before[name]}, not "
                 f"{chosen[name]}; finish it with the same options or remove it"
             )
         program.say(f"continuing {run}")

@@ -27,6 +27,9 @@ class TrainOptions:
     init_parts: Annotated[
         str | None, "what to load of them: backbone (the default), or backbone+decoder", "PARTS"
     ] = None
+    anchors: Annotated[
+        Literal["preset", "auto"], "the preset's, or chosen to cover the training boxes"
+    ] = "preset"
     steps: Annotated[int | None, "training steps (default: the preset's)"] = None
     batch_size: Annotated[int | None, "images per step (default: the preset's)"] = None
     learning_rate: Annotated[float | None, "peak learning rate (default: the preset's)"] = None

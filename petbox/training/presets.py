@@ -48,13 +48,12 @@ _TOY = {
 }
 
 # Learns real photos on two CPU cores in a quarter of an hour, from ImageNet weights: a third of
-# MobileNetV2's width, for which Keras has weights (`--init`). Faces of pets are about square and 20
-# to 200 pixels wide on this canvas, so six sizes of one shape suffice as anchors: 32, 45, 64 … 181.
+# MobileNetV2's width, for which Keras has weights (`--init`). Objects are 20 to 200 pixels wide on
+# this canvas, as a rule: anchors have six sizes, 32, 45, 64 … 181, and three shapes.
 _MOBILENET = {
     **_SMALL,
     "task.model.input_size": [256, 256, 3],
     "task.model.anchor.num_scales": 2,
-    "task.model.anchor.aspect_ratios": [1.0],
     "task.model.backbone.type": "mobilenet",
     "task.model.backbone.mobilenet.model_id": "MobileNetV2",
     "task.model.backbone.mobilenet.filter_size_scale": 0.35,
@@ -68,7 +67,6 @@ _MOBILENET = {
     "task.train_data.parser.aug_scale_min": 0.6,
     "task.train_data.parser.aug_scale_max": 1.4,
     "task.train_data.parser.rpn_batch_size_per_im": 64,
-    "task.train_data.parser.max_num_instances": 20,
     "task.train_data.global_batch_size": 16,
     "task.train_data.shuffle_buffer_size": 1000,  # records are shuffled when written
     "trainer.train_steps": 1500,

@@ -20,7 +20,7 @@ AUGMENTED = [
     f"--set=task.train_data.parser.aug_{name}"
     for name in ("rand_hflip=true", "scale_min=0.6", "scale_max=1.5")
 ]
-SHORT = ("--steps=3", "--report-every=1", "--seed=7", *AUGMENTED)
+SHORT = ("--steps=3", "--report-every=1", "--seed=7", "--anchors=auto", *AUGMENTED)
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def test_a_seed_repeats_a_run_and_other_arithmetic_changes_it_a_little(
         done = run(*words, *SHORT, *more)
         assert done.returncode == 0, done.stderr
         assert "preset toy: for drawn images" in done.stderr
+        assert "anchors auto: sides of " in done.stderr
         return tmp_path / name
 
     runs = [trained(name) for name in ("one", "two")]
