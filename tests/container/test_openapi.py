@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import requests
 from conftest import CHECKOUT
+from support.multi_model import multi_model_endpoint
 from support.openapi_bodies import npy
 from support.peer import golden
-from support.serving import LONG, predict_json, served_detector
+from support.serving import LONG, predict_json, served_detector, stand_in_engine
 
 from petbox import __version__
 
@@ -62,11 +63,22 @@ def put(url: str, description: Path, folder: Path, *more: str) -> subprocess.Com
 
 
 def test_the_front_is_as_described(url: str, tmp_path: Path) -> None:
-    done = put(url, DESCRIPTION, tmp_path)
+    assert passed(put(url, DESCRIPTION, tmp_path, "--exclude-path-regex", "^/models"), 6) > 100
+
+
+def test_the_front_of_many_models_is_as_described(tmp_path: Path) -> None:
+    server = stand_in_engine(tmp_path / "engine") / "tensorflow_model_server"
+    with multi_model_endpoint(tmp_path, str(server)) as endpoint:
+        only = ("--include-path-regex", "^/models", "--exclude-path-regex", "invoke$")
+        assert passed(put(endpoint.url, DESCRIPTION, tmp_path, *only), 4) > 50
+
+
+def passed(done: subprocess.CompletedProcess[str], operations: int) -> int:
+    """The number of requests, which all had the responses described."""
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "Tested: 6" in done.stdout
+    assert f"Tested: {operations}" in done.stdout
     (made,) = re.findall(r"(\d+) generated, \1 passed", done.stdout)
-    assert int(made) > 100
+    return int(made)
 
 
 def test_a_wrong_description_is_found_out(url: str, tmp_path: Path) -> None:
@@ -94,8 +106,7 @@ def test_every_route_is_described() -> None:
         if "internal;" not in body and not name.startswith("@") and name != "/":
             route = name.replace("[^/]+", "{name}").strip("^$")
             routes |= {f"/{one}" for one in route.strip("/()").split("|")}
-    # Those of multi-model endpoints are SageMaker's own, and 404 without one.
-    assert {r for r in routes if not r.startswith("/models")} == set(description()["paths"])
+    assert routes == set(description()["paths"])
 
 
 def test_every_type_described_is_taken_and_no_other(url: str) -> None:
