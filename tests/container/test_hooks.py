@@ -223,7 +223,8 @@ def test_missing_packages_are_named_together_before_anything_starts(tmp_path: Pa
     empty_model(tmp_path / "model" / "1")
     (tmp_path / "model" / "code" / "requirements.txt").write_text(
         "# what it needs\n-r more.txt\nnumpy>=1\nrequests==0.1\n"
-        'not-a-package==1; python_version < "3"\n--no-index\n'
+        'not-a-package==1; python_version < "3"\n--no-index\n',
+        "utf-16",  # as PowerShell writes it
     )
     (tmp_path / "model" / "code" / "more.txt").write_text("Not_A.Package[x]==1.0 # none\n")
     last = fails(tmp_path, "def handler(data, context): ...")

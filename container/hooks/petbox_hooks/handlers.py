@@ -79,8 +79,11 @@ def _around_the_model(before: Any, after: Any, server: ModelServer) -> Handle:
 
 def _reply(returned: Any, context: Context) -> Reply:
     """From what a handler returns: a body and its type, or a body alone."""
-    body, kind = returned if isinstance(returned, tuple) else (returned, None)
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    body, kind = returned if is_pair else (returned, None)
     kind = kind or context.accept_header
+    if not isinstance(kind, str):
+        raise TypeError(f"the handler returned the content type {kind!r}, not a string")
     if "*" in kind or "," in kind:  # a handler that returns what the client accepts
         kind = JSON
     if isinstance(body, (dict, list)):
@@ -98,7 +101,10 @@ def failed(status: int, why: str) -> Reply:
 
 def describe(error: BaseException, code: Path) -> str:
     """The exception and the line in the user's code that it passed last."""
-    text = f"{type(error).__name__}: {error}"
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # from its __str__
+        text = type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(f"{code}/"):
             return f"{text} ({frame.filename[len(str(code)) + 1 :]}, line {frame.lineno})"

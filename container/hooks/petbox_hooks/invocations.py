@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
@@ -42,8 +43,9 @@ class Invocations:
             try:
                 return self.handle(io.BytesIO(body), self.context(path, headers, len(body)))
             except BaseException as error:
-                traceback.print_exc()
-                sys.stderr.flush()
+                with contextlib.suppress(Exception):  # inference.py may have closed stderr
+                    traceback.print_exc()
+                    sys.stderr.flush()
                 return handlers.failed(500, handlers.describe(error, self.code))
 
     def context(self, path: str, headers: dict[str, str], length: int) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import re
 import sys
@@ -24,7 +25,7 @@ def _lines(file: Path) -> Iterator[str]:
     """Its requirements, and those of the files that it includes."""
     if not file.is_file():
         return
-    text = re.sub(r"\\\r?\n", " ", file.read_text())
+    text = re.sub(r"\\\r?\n", " ", _decoded(file.read_bytes()))
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if included := re.match(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", line):
@@ -32,6 +33,12 @@ def _lines(file: Path) -> Iterator[str]:
                 yield from _lines(file.parent / included[1])
         elif line and not line.startswith("-"):
             yield re.sub(r"\s--hash=\S+", "", line)
+
+
+def _decoded(content: bytes) -> str:
+    """As pip reads it: with the byte order mark that PowerShell and Notepad write, or UTF-8."""
+    has_16_bits = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if has_16_bits else "utf-8-sig", "replace")
 
 
 def _problem(line: str) -> str:
