@@ -128,6 +128,16 @@ local function find(model)
     end
 end
 
+-- Between two requests for a model's state. Those for all models together are at most 100 a second, so
+-- that a model server has time for others.
+local function pause()
+    local changing = 0
+    for _, model in pairs(models) do
+        if model.state ~= "loaded" then changing = changing + 1 end
+    end
+    ngx.sleep(POLL_SECONDS * math.max(1, changing / 5))
+end
+
 -- Calls `visit` with each version that the model servers know; false if one does not respond.
 local function each_version(model, visit)
     for _, engine in ipairs(engines.all) do
@@ -144,7 +154,7 @@ end
 local function wait_until_available(model)
     local give_up = ngx.now() + LOAD_SECONDS
     repeat
-        ngx.sleep(POLL_SECONDS)
+        pause()
         local available, status, why = 0, nil, nil
         each_version(model, function(version)
             if version.state == "AVAILABLE" then available = available + 1 end
@@ -167,7 +177,7 @@ local function wait_until_unloaded(model)
         local is_left = false
         local all = each_version(model, function(version) is_left = is_left or version.state ~= "END" end)
         if all and not is_left then return nil end
-        ngx.sleep(POLL_SECONDS)
+        pause()
     until ngx.now() > give_up
     return 504, ("%s: not unloaded within %d s; see the model server's log"):format(model.name,
         UNLOAD_SECONDS)
