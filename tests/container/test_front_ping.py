@@ -14,7 +14,15 @@ import pytest
 import requests
 from support.peer import Request, Response, peer
 from support.saved_models import adder
-from support.serving import LONG, embedded_engine, free_port, front, post, whole_front
+from support.serving import (
+    LONG,
+    await_port,
+    embedded_engine,
+    free_port,
+    front,
+    post,
+    whole_front,
+)
 
 
 def ping(port: int) -> requests.Response:
@@ -47,23 +55,19 @@ def saying(**states: str) -> Iterator[int]:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    signal_and_await(pid, signal.SIGSTOP, "T")
+    """Every thread is stopped from the start: a ping is faster than a signal."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + LONG
     try:
+        while {
+            stat.read_text().rpartition(")")[2].split()[0]
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+        } != {"T"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def signal_and_await(pid: int, number: signal.Signals, state: str) -> None:
-    """Returns when every thread is in that state: a ping is faster than a signal."""
-    os.kill(pid, number)
-    deadline = time.monotonic() + LONG
-    while {
-        stat.read_text().rpartition(")")[2].split()[0]
-        for stat in Path(f"/proc/{pid}/task").glob("*/stat")
-    } != {state}:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> None:
@@ -76,7 +80,8 @@ def test_a_real_engine_that_hangs_or_dies_is_told_of_in_time(tmp_path: Path) -> 
         with stopped(engine.pid):
             assert "does not respond" in reason(port)
         assert ping(port).status_code == 200
-        signal_and_await(engine.pid, signal.SIGKILL, "Z")
+        os.kill(engine.pid, signal.SIGKILL)
+        await_port(engine.port, opened=False)
         assert "not running, or still loading" in reason(port)
         answer = post(port, b'{"instances": [1]}', "application/json")
         assert answer.status_code == 502

@@ -26,11 +26,11 @@ from support.peer import Request, Response, golden, peer
 from support.serving import (
     CONTAINER,
     LONG,
-    SERVE,
     await_port,
     empty_model,
     free_port,
     post,
+    served_model,
     stand_in_engine,
     started,
     whole_front,
@@ -72,9 +72,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`petbox serve` with a detector of colored spots."""
     folder = tmp_path_factory.mktemp("served")
     model = spots.detector(folder / "spots" / "1").parent
-    port = free_port()
-    with started([*SERVE, str(model), "--port", str(port)], folder / "run") as program:
-        assert program.line(), program.errors.read_text()
+    with served_model(folder, model) as (port, _):
         yield f"http://localhost:{port}"
 
 

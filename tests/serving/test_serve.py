@@ -67,7 +67,7 @@ def test_a_models_code_runs_with_our_own_python(tmp_path: Path) -> None:
         "    return requests.post(context.rest_uri, data.read()).json()['path']\n"
     )
     with serving(tmp_path, model) as (program, port):
-        assert program.line() == f"http://localhost:{port}/"
+        assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         assert post(port, b"{}", "application/json").text == "/v1/models/model:predict"
 
 

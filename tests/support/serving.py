@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+from support.warm_python import PYTHON, WarmProcess, WarmPython
 
 from petbox.serving.requirements import free_port
 
@@ -292,13 +293,16 @@ def embedded_engine(folder: Path, **models: Path) -> Iterator[Engine]:
     (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
     port = free_port()
     flags = [f"--rest_api_port={port}", f"--model_config_file={folder / 'models.config'}"]
-    command = [sys.executable, "-m", "petbox.serving.model_server", *flags]
-    with started(command, folder / "run") as program:
+    command = ("-m", "petbox.serving.model_server", *flags)
+    with (
+        (folder / "log").open("w") as log,
+        WarmProcess(command, folder, os.environ, log.fileno(), log.fileno()) as program,
+    ):
         await_port(port)
         for name in models:  # the port opens when the first version of each is loaded
             while "LOADING" in (status := model_status(port, name)) or "START" in status:
                 time.sleep(0.02)
-        yield Engine(port, program.process.pid)
+        yield Engine(port, program.pid)
 
 
 def model_status(port: int, name: str) -> str:
@@ -387,9 +391,11 @@ def served_detector(folder: Path) -> Iterator[tuple[int, Program]]:
 
 @contextmanager
 def served_model(folder: Path, model: Path, **env: str) -> Iterator[tuple[int, Program]]:
-    """`petbox serve` with this model, and its port."""
+    """`petbox serve` with this model, in forks of the warm Python, and its port."""
+    # Its import may take longer than a program has for its first line.
+    WarmPython().run(os.devnull, cwd="/", timeout=600)
     port = free_port()
-    command = [*SERVE, str(model), "--port", str(port)]
+    command = [str(PYTHON), *SERVE[1:], str(model), "--port", str(port)]
     with started(command, folder / "run", **env) as program:
         assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         yield port, program
