@@ -16,6 +16,8 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 from support.serving import empty_model, free_port, stand_in_engine, started
+from support.soak import count
+from support.warm_python import PYTHON
 
 Done = subprocess.CompletedProcess[str]
 LONG = 600.0
@@ -49,6 +51,16 @@ def program(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def petbox(folder: Path, program: list[str]) -> Callable[..., Done]:
+    return runs(folder, program)
+
+
+@pytest.fixture(scope="module")
+def then(folder: Path, program: list[str]) -> Callable[..., Done]:
+    """What the wheel began is ended by the same files in the checkout, warm; in `make soak` not."""
+    return runs(folder, program if count(0, 1) else [str(PYTHON), "-m", "petbox"])
+
+
+def runs(folder: Path, program: list[str]) -> Callable[..., Done]:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def petbox(*words: str) -> Done:
@@ -94,10 +106,25 @@ def interrupted(folder: Path, program: list[str], photos: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(petbox: Callable[..., Done], interrupted: str) -> Done:
+def trained(then: Callable[..., Done], interrupted: str) -> Done:
     """The same command again."""
     assert "stop" not in interrupted
-    return petbox("train", "photos", "--name", "pets", *QUICK, "--json")
+    return then("train", "photos", "--name", "pets", *QUICK, "--json")
+
+
+def test_the_wheel_has_every_file_of_the_checkout(folder: Path, program: list[str]) -> None:
+    (installed,) = folder.glob("environment/lib/python*/site-packages/petbox")
+    there, here = (
+        {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for top in (root, root / "container")  # a link in the checkout
+            for path in top.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        for root in (installed, CHECKOUT / "petbox")
+    )
+    assert there.keys() == here.keys()
+    assert not [name for name in here if here[name] != there[name]]
 
 
 def test_a_model_is_served(folder: Path, program: list[str]) -> None:
@@ -117,6 +144,7 @@ def test_what_is_chosen_is_said_aloud(interrupted: str) -> None:
     assert "$ petbox records photos --out data/pets-records" in said
 
 
+@pytest.mark.soak
 def test_the_same_command_continues_and_ends_with_a_model(trained: Done, folder: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     said = trained.stderr.splitlines()
@@ -130,20 +158,23 @@ def test_the_same_command_continues_and_ends_with_a_model(trained: Done, folder:
     assert (options["steps"], options["batch_size"], options["preset"]) == ("2", "4", "toy")
 
 
-def test_a_finished_chain_is_not_run_again(trained: Done, petbox: Callable[..., Done]) -> None:
-    done = petbox("train", "photos", "--name", "pets", *QUICK)
+@pytest.mark.soak
+def test_a_finished_chain_is_not_run_again(trained: Done, then: Callable[..., Done]) -> None:
+    done = then("train", "photos", "--name", "pets", *QUICK)
     assert (done.returncode, done.stdout) == (0, "model/pets/1\n")
     assert done.stderr.count("exists; continuing") == 4
 
 
-def test_another_option_does_not_continue_it(trained: Done, petbox: Callable[..., Done]) -> None:
-    done = petbox("train", "photos", "--name", "pets", *QUICK, "--seed", "7")
+@pytest.mark.soak
+def test_another_option_does_not_continue_it(trained: Done, then: Callable[..., Done]) -> None:
+    done = then("train", "photos", "--name", "pets", *QUICK, "--seed", "7")
     assert done.returncode == 1
     assert "pets was started with seed 1, not 7; repeat that, choose another --name" in done.stderr
 
 
-def test_the_run_is_converted(trained: Done, petbox: Callable[..., Done], folder: Path) -> None:
-    done = petbox("convert", "--run", "runs/pets", "-o", "lite", "--form", "float32", "--json")
+@pytest.mark.soak
+def test_the_run_is_converted(trained: Done, then: Callable[..., Done], folder: Path) -> None:
+    done = then("convert", "--run", "runs/pets", "-o", "lite", "--form", "float32", "--json")
     assert (done.returncode, done.stdout) == (0, '{"path": "lite"}\n'), done.stderr
     assert (folder / "lite/model.tflite").is_file()
 

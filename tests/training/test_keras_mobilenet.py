@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,22 @@ from petbox.training.tfvision import mobilenet, preprocess_ops, tf, tf_keras  # 
 
 # The two, of all neighbours of one shape, whose exchange changes the features least.
 ALIKE = ("block_6_project_BN/beta", "block_7_project_BN/beta")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def keras_is_asked_once() -> Iterator[None]:
+    """Building Keras' network and reading its weights takes most of the time of a check."""
+    found: dict[Any, list[Any]] = {}
+
+    def features(path: Path, width: float, image: Any) -> list[Any]:
+        key = path, width, image.tobytes()
+        if key not in found:
+            found[key] = list(original(path, width, image))
+        return found[key]
+
+    original, keras_weights._keras_features = keras_weights._keras_features, features
+    yield
+    keras_weights._keras_features = original
 
 
 @pytest.fixture(scope="module")
