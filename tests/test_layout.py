@@ -88,6 +88,7 @@ HEAVY = {
     "petbox.litert.decode": "opens images",
     "petbox.litert.detector": "opens images",
     "petbox.litert.nms": "a piece of a TensorFlow graph",
+    "petbox.evaluation.bootstrap": "computes with numpy",
     "petbox.litert.preprocess": "computes with numpy",
     "petbox.data.image_files": "opens images",
     "petbox.data.toy": "draws images",

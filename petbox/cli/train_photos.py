@@ -53,8 +53,13 @@ BATCHES = {
     "faster_rcnn_resnet101_pets": (8, 2000 * MIB),
 }
 IMAGES_A_CORE = 8
+NOT_REQUESTED = ("None", "False", "()")
+EVALUATIONS = 5  # of a training, by default
 PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
-OF_RECORDS = ("boxes", "classes", "label_map", "test_share", "turned", "leave_out_broken")
+OF_RECORDS = (
+    *("boxes", "classes", "label_map", "validation_share", "test_share", "turned"),
+    "leave_out_broken",
+)
 OF_TRAINING = tuple(
     field.name
     for field in dataclasses.fields(TrainOptions)
@@ -75,6 +80,9 @@ class Options(TrainOptions):
         "breed"
     )
     label_map: Annotated[Path | None, "PHOTOS: class ids to use", "FILE"] = None
+    validation_share: Annotated[
+        float | None, "PHOTOS: share of the training photos that choose the checkpoint", "S"
+    ] = None
     test_share: Annotated[float | None, "PHOTOS: hold out this share at random", "S"] = None
     turned: Annotated[
         Literal["by-size", "follow", "ignore"], "PHOTOS: whether boxes follow EXIF orientation"
@@ -125,7 +133,8 @@ def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list
     requested = {
         field.name: str(getattr(given, field.name))
         for field in dataclasses.fields(given)
-        if field.name not in ("json", "report_every") and getattr(given, field.name)
+        if field.name not in ("json", "report_every")
+        and str(getattr(given, field.name)) not in NOT_REQUESTED
     }
     if plan.is_file():
         noted = json.loads(plan.read_text(encoding="utf-8"))
@@ -155,15 +164,23 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
         info = records.read_info(folder)
         trained, held_out = info.pictures["train"], info.pictures.get("test", 0)
         drawn = defaults.are_drawn(info.labels.values())
+        validated = info.pictures.get("validation", 0)
     else:
         folder = out / "data" / f"{name}-records"
         of_photos = records_command.Options(out=folder, photos=given.photos, **of_records)
         dataset = records_command.read(records_command.recognized(of_photos))
         trained, held_out = len(dataset.photos["train"]), len(dataset.photos["test"])
-        drawn = _is_drawn(dataset)
+        drawn, validated = _is_drawn(dataset), len(dataset.photos.get("validation", ()))
         flags = options.words(of_photos, OF_RECORDS)
         yield ["records", str(given.photos), "--out", str(folder), *flags], str(folder)
     chosen = _chosen(given, trained, drawn)
+    if validated and "steps" in chosen and not given.evaluate_every:
+        every = max(1, chosen["steps"] // EVALUATIONS)
+        chosen["evaluate_every"] = every
+        program.say(
+            f"the best checkpoint counts, on {validated} validation images every {every} steps; "
+            "another number with --evaluate-every"
+        )
     training = dataclasses.replace(given, **chosen)
     folders = ["--records", str(folder), "--out", str(run)]
     yield ["train", *folders, *options.words(training, OF_TRAINING)], str(run)

@@ -57,7 +57,10 @@ def breed_of(animals: Sequence[Animal]) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Annotated images by split, `train` and `test`, and what was done on purpose."""
+    """Annotated images by split and what was done on purpose.
+
+    Splits are `train`, `validation`, on which the checkpoint is chosen, and `test`.
+    """
 
     labels: dict[int, str]
     photos: dict[str, tuple[Photo, ...]]
@@ -67,14 +70,29 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Division:
-    """How images are split: by lists, or a share held out at random; by default as in the data."""
+    """How images are split: by lists, or a share held out at random; by default as in the data.
+
+    The validation split is always cut from the training images.
+    """
 
     train_list: Path | None = None
     test_list: Path | None = None
     test_share: float | None = None
     seed: int = 1
+    validation_list: Path | None = None
+    validation_share: float | None = None
 
     def check(self) -> None:
+        if self.validation_share is not None:
+            if not 0 <= self.validation_share < 1:
+                raise DataError(
+                    f"--validation-share {self.validation_share:g}: must be 0 or more, and below 1"
+                )
+            if self.validation_list:
+                raise DataError(
+                    "--validation-list and --validation-share both choose the validation images; "
+                    "give one"
+                )
         if self.test_share is None:
             return
         if not 0 < self.test_share < 1:

@@ -58,10 +58,13 @@ def read(
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
 ) -> Dataset:
-    """The data set of one file, or of two: the first to train on, the second held out."""
-    if len(paths) > 2 or len(images) not in (0, 1, len(paths)):
-        raise DataError("--coco takes one file or two, the second held out, and --images as many")
-    folders = [*images, *images] if len(images) < len(paths) else images
+    """The data set of one file, or of one for each split."""
+    if len(paths) > 3 or len(images) not in (0, 1, len(paths)):
+        raise DataError(
+            "--coco takes one file, two (train, test) or three (train, validation, test), and "
+            "--images as many, or one folder"
+        )
+    folders = [*images] * len(paths) if len(images) < len(paths) else images
     files = [
         _file(path, folder, bbox) for path, folder in zip_longest(paths, folders[: len(paths)])
     ]
@@ -69,7 +72,7 @@ def read(
     stated = {str(file.path): file.categories for file in files}
     used = {a["category_id"] for file in files for a in file.annotations}
     classes = _classes(stated, used, labels, found)
-    names = [""] if len(files) == 1 else ["train", "test"]
+    names = {1: [""], 2: ["train", "test"]}.get(len(files), ["train", "validation", "test"])
     photos = {
         split: _photos(file, classes, found) for split, file in zip(names, files, strict=True)
     }
@@ -77,7 +80,7 @@ def read(
         found[f"boxes read as {MEANING[file.form]}"].append(file.path.name)
     _remark_on_unnamed_images(files, found)
     known = {image["file_name"] for image in files[0].images}
-    splits = data_splits.divided(photos, known, {}, division, found, "two files of --coco")
+    splits = data_splits.divided(photos, known, {}, division, found, "the files of --coco")
     return Dataset(classes.labels, splits, data_annotations.remarks(found), turned)
 
 

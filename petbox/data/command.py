@@ -12,13 +12,13 @@ examples:
   petbox records --pets data/pets --test-share 0.2 --out data/records
   petbox records --pets data/pets --boxes body --out data/bodies
   petbox records --voc my-photos --out data/mine
-  petbox records --coco train.json --coco val.json \\
-      --images train --images val --out data/mine
+  petbox records --coco train.json --coco test.json \\
+      --images train --images test --out data/mine
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.progress import progress
-from petbox.data import formats, labels, record_writer, records, splits
+from petbox.data import formats, labels, record_writer, records, validation
 from petbox.data.annotations import Dataset, Division
 from petbox.errors import DataError
 
@@ -43,7 +43,9 @@ class Options:
     pets: Annotated[Path | None, "folder in the layout of Oxford-IIIT Pet", "DIR"] = None
     voc: Annotated[Path | None, "folder in the layout of Pascal VOC", "DIR"] = None
     coco: Annotated[
-        tuple[Path, ...], "COCO or SageMaker annotations; a second file is held out", "JSON"
+        tuple[Path, ...],
+        "COCO or SageMaker annotations: one file, or train and test, or train, validation, test",
+        "JSON",
     ] = ()
     yolo: Annotated[Path | None, "folder in a layout of YOLO", "DIR"] = None
     images: Annotated[
@@ -59,7 +61,13 @@ class Options:
     classes: Annotated[Literal["breed", "species"], "--pets: 37, or cat and dog"] = "breed"
     label_map: Annotated[Path | None, "class ids to use (default: the source's own)", "FILE"] = None
     train_list: Annotated[Path | None, "photos to train on (default: the source's)", "FILE"] = None
+    validation_list: Annotated[
+        Path | None, "photos of the training list to choose the checkpoint on", "FILE"
+    ] = None
     test_list: Annotated[Path | None, "photos held out (default: the source's)", "FILE"] = None
+    validation_share: Annotated[
+        float | None, "cut this share of the training photos at random instead (default: 0.1)", "S"
+    ] = None
     test_share: Annotated[float | None, "hold out this share at random instead", "S"] = None
     turned: Annotated[
         Literal["by-size", "follow", "ignore"],
@@ -67,7 +75,7 @@ class Options:
     ] = "by-size"
     leave_out_broken: Annotated[bool, "leave out images that cannot be decoded"] = False
     workers: Annotated[int | None, "images at a time (default: one per core)", "N"] = None
-    seed: Annotated[int, "of the order of the images, and of --test-share"] = 1
+    seed: Annotated[int, "of the order of the images, and of random shares"] = 1
     json: Json = False
 
 
@@ -104,7 +112,7 @@ def recognized(options: Options) -> Options:
         raise DataError(f"{found} already; train with --records")
     program.say(str(found))
     for path in found.unused:
-        program.say(f"{path}: {splits.UNUSED.format(found.options['coco'][1])}")
+        program.say(f"{path}: not used, it is of no split")
     own_split = options.test_share or options.test_list or options.boxes == "body"
     extra = {k: v for k, v in found.options.items() if k != "test_share" or not own_split}
     options = replace(options, photos=None, **extra)
@@ -133,10 +141,15 @@ def check(options: Options) -> None:
 
 
 def division(options: Options) -> Division:
-    return Division(options.train_list, options.test_list, options.test_share, options.seed)
+    names = [field.name for field in fields(Division)]
+    return Division(**{name: getattr(options, name) for name in names})
 
 
 def read(options: Options) -> Dataset:
+    return validation.cut(_read(options), division(options))
+
+
+def _read(options: Options) -> Dataset:
     from petbox.data import coco, pets, voc, yolo
 
     names = labels.read(options.label_map) if options.label_map else None

@@ -88,20 +88,22 @@ def _held_out(pets: Path) -> dict[str, float]:
 
 
 def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The annotation file, or both splits' files; and the files that belong to neither."""
-    parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *splits.TEST)
+    """The annotation file, or each split's file; and the files that belong to none."""
+    held = [name for names in splits.HELD.values() for name in names]
+    parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *held)
     folders = {each.resolve(): each for each in (folder, *(folder / part for part in parts))}
     files = [path for each in folders.values() for path in sorted(each.glob("*.json"))]
     files = [path for path in files if not path.name.startswith(NOT_BOXES) and _is_coco(path)]
     train = [path for path in files if _is_of(path, folder, ("train",))]
-    tests = [[p for p in files if p not in train and _is_of(p, folder, (n,))] for n in splits.TEST]
-    test = next((paths for paths in tests if paths), [])
-    if len(train) == 1 and len(test) == 1:
-        return (*train, *test), tuple(path for path in files if path not in (*train, *test))
+    others = [path for path in files if path not in train]
+    of_held = [[p for p in others if _is_of(p, folder, names)] for names in splits.HELD.values()]
+    chosen = (*train, *(paths[0] for paths in of_held if len(paths) == 1))
+    if len(train) == 1 and len(chosen) > 1:
+        return chosen, tuple(path for path in files if path not in chosen)
     if len(files) > 1 and len(train) != 1:
         raise DataError(
             f"{folder}: holds several annotation files ({', '.join(p.name for p in files)}); "
-            "name one with `petbox records --coco`, or two, the second held out"
+            "name one with `petbox records --coco`, or one for each split"
         )
     return tuple(train or files), ()
 

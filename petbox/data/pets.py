@@ -101,7 +101,7 @@ def read(
     trained = {row.name for row in chosen["train"]}
     for row in chosen.get("test", []):
         if row.name in trained:
-            raise data_splits.trained_on(f"{row.where}: {row.name}")
+            raise data_splits.in_both(f"{row.where}: {row.name}")
     known = {row.name: row for row in rows}
     for row in (row for split_rows in chosen.values() for row in split_rows):
         _check_row(row, known, pets)

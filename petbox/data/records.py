@@ -26,7 +26,7 @@ INFO = "records.json"
 
 @dataclass(frozen=True)
 class RecordsInfo:
-    """The content of a folder of records; splits are `train` and `test`."""
+    """The content of a folder of records; old ones have no split `validation`."""
 
     source: str
     seed: int

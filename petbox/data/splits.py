@@ -1,5 +1,7 @@
 """Which images are trained on and which are held out: by folders, lists of names, or at random.
 
+`petbox.data.validation` cuts the validation split from the training images.
+
 A list is a text file with one name per line, as in VOC's ImageSets/Main. For your own data; the
 lists of Oxford-IIIT Pet hold more (`petbox.data.pets`).
 """
@@ -9,37 +11,43 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from petbox.data.annotations import Division, Found, Photo
 from petbox.errors import DataError
 
 HELD_OUT = 0.2  # unless the data or an option has another
 TRAIN = ("train", "trainval", "training")
-TEST = ("test", "val", "valid", "validation")  # the first that there is
-UNUSED = "not used, for {} is held out"
+HELD = {"validation": ("val", "valid", "validation"), "test": ("test",)}
+ONLY = "the only images held out, so they are the test split"
 AT_RANDOM = "held out at random, because no list says what is"
 
+T = TypeVar("T")
 Splits = dict[str, tuple[Photo, ...]]
 
 
 def folders(
     root: Path, holds: Callable[[Path], bool], found: Found | None = None
 ) -> dict[str, Path]:
-    """The folders of both splits in `root`, by their usual names; `root` as "" if undivided.
-
-    Further ones are noted in `found`.
-    """
+    """The folders of the splits in `root`, by their usual names; `root` as "" if undivided."""
     under = {path.name.lower(): path for path in sorted(root.glob("*")) if path.is_dir()}
-    train, test = (
-        next((under[name] for name in names if name in under and holds(under[name])), None)
-        for names in (TRAIN, TEST)
-    )
-    if train and test:
-        if found is not None:
-            others = [under[n] for n in TEST if under.get(n, test) != test and holds(under[n])]
-            found[UNUSED.format(test.name)].extend(path.name for path in others)
-        return {"train": train, "test": test}
-    return {"": train or root}
+    parts = {
+        split: under[name]
+        for split, names in {"train": TRAIN, **HELD}.items()
+        for name in names[::-1]  # the first that there is
+        if name in under and holds(under[name])
+    }
+    if "train" not in parts or len(parts) == 1:
+        return {"": parts.get("train", root)}
+    return with_test(parts, found if found is not None else Found(list), lambda part: part.name)
+
+
+def with_test(parts: Mapping[str, T], found: Found, name: Callable[[T], str]) -> dict[str, T]:
+    """The same, with the only part that is held out as `test`, whatever its own name."""
+    if "validation" not in parts or "test" in parts:
+        return dict(parts)
+    found[ONLY].append(name(parts["validation"]))
+    return {"train": parts["train"], "test": parts["validation"]}
 
 
 def divided(
@@ -60,15 +68,18 @@ def divided(
     if division.test_share or division.train_list or division.test_list:
         raise DataError(f"{what} already define what is held out; leave out the other option")
     splits = {split: tuple(by_name.values()) for split, by_name in photos.items()}
-    trained = {photo.path.resolve() for photo in splits["train"]}
-    for photo in splits["test"]:
-        if photo.path.resolve() in trained:
-            raise trained_on(f"{photo.annotation}: {photo.path}")
+    seen: dict[Path, str] = {}
+    for split, found_photos in splits.items():
+        for photo in found_photos:
+            before = seen.setdefault(photo.path.resolve(), split)
+            if before != split:
+                raise in_both(f"{photo.annotation}: {photo.path}", before)
     return splits
 
 
-def trained_on(what: str) -> DataError:
-    return DataError(f"{what} is also in the training split; remove it from one of the two")
+def in_both(what: str, split: str = "train") -> DataError:
+    name = "training" if split == "train" else split
+    return DataError(f"{what} is also in the {name} split; remove it from one of the two")
 
 
 def _chosen(
@@ -80,6 +91,8 @@ def _chosen(
 ) -> Splits:
     own = lists if division.test_share is None else {}
     given = {"train": division.train_list, "test": division.test_list}
+    if any(given.values()):
+        own = {split: path for split, path in own.items() if split != "validation"}
     lists = {**own, **{split: path for split, path in given.items() if path}}
     if "test" in lists and "train" not in lists:
         raise DataError(f"{lists['test']}: names only the test split; give --train-list as well")
@@ -108,30 +121,30 @@ def _by_lists(
     splits: Splits = {}
     listed: dict[str, str] = {}
     for split, path in lists.items():
-        names = _names(path)
-        for name, where in names.items():
+        named = names(path)
+        for name, where in named.items():
             if name not in known:
                 raise DataError(f"{where}: there is no {name}; take it off the list")
             if name in listed:
                 raise DataError(f"{where}: {name} is in {listed[name]} already; take it off one")
-        listed |= names
-        splits[split] = tuple(photos[name] for name in names if name in photos)
+        listed |= named
+        splits[split] = tuple(photos[name] for name in named if name in photos)
         if not any(photo.animals for photo in splits[split]):
             raise DataError(f"{path}: not one of its photos has boxes; name another list")
     found["on neither list"].extend(photos.keys() - listed.keys())
     return splits
 
 
-def _names(path: Path) -> dict[str, str]:
+def names(path: Path) -> dict[str, str]:
     """The names in a list, and the line of each."""
-    names: dict[str, str] = {}
+    found: dict[str, str] = {}
     for number, line in enumerate(text_lines(path, "a list has one name per line"), start=1):
         name, where = line.strip(), f"{path}: line {number}"
-        if name in names:
-            raise DataError(f"{where}: {name} is in {names[name]} already; remove one")
+        if name in found:
+            raise DataError(f"{where}: {name} is in {found[name]} already; remove one")
         if name:
-            names[name] = where
-    return names
+            found[name] = where
+    return found
 
 
 def text_lines(path: Path, expected: str) -> list[str]:
@@ -144,9 +157,9 @@ def text_lines(path: Path, expected: str) -> list[str]:
         raise DataError(f"{path}: cannot be read as text ({error}); replace it") from error
 
 
-def at_random(photos: Sequence[Photo], share: float, seed: int) -> Splits:
+def at_random(photos: Sequence[Photo], share: float, seed: int, held_out: str = "test") -> Splits:
     """Two splits with about the same share of each breed held out; the same for the same seed."""
-    shuffled = random.Random(f"{seed} test").sample(range(len(photos)), len(photos))
+    shuffled = random.Random(f"{seed} {held_out}").sample(range(len(photos)), len(photos))
     by_breed = sorted(shuffled, key=lambda at: photos[at].breed)
     held = {
         at
@@ -155,12 +168,12 @@ def at_random(photos: Sequence[Photo], share: float, seed: int) -> Splits:
     }
     splits = {
         "train": tuple(photo for at, photo in enumerate(photos) if at not in held),
-        "test": tuple(photo for at, photo in enumerate(photos) if at in held),
+        held_out: tuple(photo for at, photo in enumerate(photos) if at in held),
     }
     for split, chosen in splits.items():
         if not chosen:
             raise DataError(
-                f"--test-share {share:g} of {len(photos)} photos leaves none in {split}; "
+                f"--{held_out}-share {share:g} of {len(photos)} photos leaves none in {split}; "
                 "give another share, or more photos"
             )
     return splits

@@ -2,7 +2,7 @@
 
     Annotations/NAME.xml     or annotations/, or beside the photos
     JPEGImages/NAME.jpg      or images/, or beside the XMLs; any format that Pillow reads
-    ImageSets/Main/*.txt     one NAME per line: trainval or train, and test or val; optional
+    ImageSets/Main/*.txt     one NAME per line: train or trainval, val, test; optional
     train/, valid/, test/    instead: each with XMLs and photos
 
     <annotation><filename>cat.jpg</filename><size><width>500</width>…</size>
@@ -27,6 +27,12 @@ from petbox.errors import DataError
 
 FOLDERS = ("Annotations", "annotations", "annotations/xmls", "xmls", "labels", ".")
 IMAGES = ("JPEGImages", "images", "Images", "imgs", ".")
+LISTS = (  # in ImageSets/Main; the first whose files all exist
+    {"train": "train", "validation": "val", "test": "test"},
+    {"train": "trainval", "test": "test"},
+    {"train": "train", "test": "test"},
+    {"train": "train", "test": "val"},
+)
 _LAYOUT = (
     "give --voc a folder with Annotations/*.xml and JPEGImages/, or with XMLs and photos together"
 )
@@ -83,12 +89,12 @@ def _xmls(root: Path) -> dict[str, Path]:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """VOC's own lists of both splits, if it has them."""
+    """VOC's own lists of its splits, if it has them."""
     main = root / "ImageSets" / "Main"
-    for train, test in (("trainval", "test"), ("train", "test"), ("train", "val")):
-        lists = {"train": main / f"{train}.txt", "test": main / f"{test}.txt"}
-        if all(path.is_file() for path in lists.values()):
-            return lists
+    for lists in LISTS:
+        paths = {split: main / f"{name}.txt" for split, name in lists.items()}
+        if all(path.is_file() for path in paths.values()):
+            return paths
     return {}
 
 

@@ -131,15 +131,14 @@ def _names(root: Path, config: Mapping[str, Any]) -> dict[int, str]:
 def _stated(root: Path, config: Mapping[str, Any], found: Found) -> dict[str, list[Path]]:
     """The splits of data.yaml: a folder each, several, or a text file with a path per line."""
     sources = {}
-    for split, keys in (("train", ("train",)), ("test", data_splits.TEST)):
+    for split, keys in {"train": ("train",), **data_splits.HELD}.items():
         key = next((key for key in keys if config.get(key)), None)
         if key:
             stated = config[key] if isinstance(config[key], list) else [config[key]]
             sources[split] = [_existing(root, config, key, str(one)) for one in stated]
-            if split == "test":
-                others = [k for k in keys if k != key and config.get(k)]
-                found[data_splits.UNUSED.format(key)].extend(others)
-    return {"": sources["train"]} if [*sources] == ["train"] else sources
+    if [*sources] == ["train"]:
+        return {"": sources["train"]}
+    return data_splits.with_test(sources, found, lambda paths: paths[0].name)
 
 
 def _existing(root: Path, config: Mapping[str, Any], key: str, stated: str) -> Path:

@@ -56,6 +56,7 @@ class Metrics:
     classes: tuple[ClassScore, ...]  # in the label map's order
     # For each image: indices of detections and of the animals they match; None is a crowd.
     matches: tuple[dict[int, int | None], ...]
+    evaluation: Any  # the finished COCOeval
 
 
 def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metrics:
@@ -85,6 +86,7 @@ def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metri
             for at, label in enumerate(map(int, evaluation.params.catIds))
         ),
         matches=_matches(images, evaluation),
+        evaluation=evaluation,
     )
 
 

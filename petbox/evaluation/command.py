@@ -60,7 +60,7 @@ class Options:
     run: Annotated[Path | None, "folder made by `petbox train`"] = None
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
-    split: Annotated[Literal["train", "test"], "which of its images"] = "test"
+    split: Annotated[Literal["train", "validation", "test"], "which of its images"] = "test"
     threshold: Annotated[float, "lowest score of a false alarm that is counted", SCORE] = CONFIDENT
     json: Json = False
 
@@ -98,7 +98,7 @@ def check(detector: Run | ModelFolder, options: Options) -> int:
     if not count:
         raise DataError(
             f"{options.records}: has no images in its {options.split} split; "
-            "make records that have some, or choose the other --split"
+            "make records that have some, or choose another --split"
         )
     return count
 
@@ -126,16 +126,20 @@ def write(
     images: Sequence[EvaluatedImage],
     metrics: Metrics,
 ) -> None:
+    from petbox.evaluation import bootstrap
+
+    intervals = bootstrap.intervals(metrics)
     best = thresholds.best(images, metrics)
     alarms = false_alarms.summary(images, metrics, options.threshold)
     confused = confusion.matrix(images, thresholds.as_scores(best, CONFIDENT))
-    result = summary(options.split, metrics, alarms, best, confused)
+    result = summary(options.split, metrics, intervals, alarms, best, confused)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.json:
         print(text)
     else:
         for name, value in metrics.overall.items():
-            print(f"{name:<10} {evaluation_table.number(value)}")
+            shown = f"{name:<10} {evaluation_table.number(value)}"
+            print(shown + bootstrap.shown(intervals.get(name)))
         print(false_alarms.lines(alarms))
         print(f"\n{evaluation_table.table(metrics.classes, best)}")
     whole, out, name = detector.folder.resolve(), options.out, detector.folder.name
@@ -195,6 +199,7 @@ def draw(
 def summary(
     split: str,
     metrics: Metrics,
+    intervals: Mapping[str, tuple[float, float]],
     alarms: dict[str, Any],
     best: Mapping[int, Threshold | None],
     confused: Sequence[Sequence[int]],
@@ -203,6 +208,7 @@ def summary(
     return {
         "split": split,
         **{name: rounded(value) for name, value in metrics.overall.items()},
+        "intervals": {name: [rounded(end) for end in ends] for name, ends in intervals.items()},
         **alarms,
         "classes": {
             one.name: {

@@ -64,12 +64,12 @@ def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
         paths = [str(path) for path in record_files(records, "test")]
         return Images(str(records), _some(paths, count))
     if files := sorted(tf.io.gfile.glob(list(own))):
-        return Images("the run's test records", _some(files, count))
+        return Images("the run's validation records", _some(files, count))
     return Images(DRAWN, [_drawn(number) for number in range(count)])
 
 
 def own_records(config: Any) -> list[str]:
-    """The test records that a run was trained with, if on this machine."""
+    """The validation records that a run was trained with, if on this machine."""
     paths = config.task.validation_data.input_path
     patterns = paths.split(",") if isinstance(paths, str) else paths
     return [pattern for pattern in patterns if "://" not in pattern]

@@ -21,10 +21,7 @@ from typing import Any
 from petbox import outputs
 from petbox.cli import program
 from petbox.cli.progress import progress
-from petbox.data import record_check
 from petbox.data.fetch import download
-from petbox.data.records import files as record_files
-from petbox.data.records import read_info, shards
 from petbox.errors import DataError, ModelError, PetboxError
 from petbox.training import (
     defaults,
@@ -33,6 +30,7 @@ from petbox.training import (
     memory,
     named_weights,
     overrides,
+    record_inputs,
     runs,
 )
 from petbox.training.failures import readable_errors
@@ -52,12 +50,14 @@ def main(options: Options) -> None:
     if options.pipeline_config:
         mapped = mapping.read(options.pipeline_config)
         program.say(mapping.table(mapped))
-    found = inputs(options.records, mapped)
+    found = record_inputs.inputs(options.records, mapped)
     options = replace(options, preset=chosen_preset(options, found, mapped))
     classes = [*found.names]
     if mapped:
         mapping.check_classes(mapped, found.names)
         classes.append(mapped.classes)  # there may be more than the records have
+    if options.evaluate_every and options.records:
+        record_inputs.check_validation(options.records)
     run = runs.unfinished(options.out)
     weights = first_weights(options, mapped, run)
     with memory.death_reported(f"pass a smaller --batch-size{_than(options)}"):
@@ -81,10 +81,10 @@ def _train(
     with readable_errors(options):
         strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
     if not options.records:
-        check_records(found)
+        record_inputs.check_records(found)
     assert options.preset
     config = training_config.experiment(options.preset, mapped)
-    training_config.on_records(config, found.train, found.test, classes)
+    training_config.on_records(config, found.train, found.validation, classes)
     config.task.init_checkpoint = weights
     adjust(config, options, mapped)
     for line in anchors.fit(config, found.train, options.anchors == "auto"):
@@ -172,31 +172,6 @@ def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) ->
     if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
         raise DataError(f"{source}: Keras' weights have no decoder; remove --init-parts")
     return str(weights)
-
-
-def inputs(folder: Path | None, mapped: PipelineConfig | None) -> Inputs:
-    """The records to train on: the given folder, or those of the pipeline.config."""
-    if folder is None:
-        if mapped is None:
-            raise DataError("--records is missing; pass a folder made by petbox records")
-        return mapping.inputs(mapped)
-    names = read_info(folder).labels
-    train, test = (shards(folder, split) for split in ("train", "test"))
-    return Inputs(names, folder / runs.LABEL_MAP, (train,), (test,))
-
-
-def check_records(found: Inputs) -> None:
-    """Checks records that petbox may not have written."""
-    program.say("checking the records ...")
-    for what, patterns in (("train", found.train), ("evaluate", found.test)):
-        local = [pattern for pattern in patterns if "://" not in pattern]
-        files = [file for pattern in local for file in record_files(Path(pattern), what)]
-        if local:
-            counted = record_check.check(files, found.names, str(found.label_map))
-            program.say(
-                f"{counted.images} images to {what} on, "
-                f"{counted.without_objects} of them without objects"
-            )
 
 
 def divide_batches(config: Any, replicas: int) -> None:

@@ -40,14 +40,14 @@ def _use_local_defaults(config: Any) -> None:
 
 
 def on_records(
-    config: Any, train: Sequence[str], test: Sequence[str], labels: Iterable[int]
+    config: Any, train: Sequence[str], validation: Sequence[str], labels: Iterable[int]
 ) -> None:
     """Sets the experiment's record files, which may be patterns, and its number of classes."""
     # The background counts as a class. With too small a number training never fails and never
     # predicts the last class, so the highest id counts, not the number of ids.
     config.task.model.num_classes = max(labels) + 1
     config.task.train_data.input_path = list(train)
-    config.task.validation_data.input_path = list(test)
+    config.task.validation_data.input_path = list(validation)
 
 
 def set_seed(seed: int) -> None:

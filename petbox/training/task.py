@@ -77,5 +77,5 @@ class Task(MaskRCNNTask):
         if params.is_training:
             return training_inputs.training_batches(self.task_config.model, params, input_context)
         if input_context and input_context.num_input_pipelines > 1:
-            input_context = None  # every host evaluates on all held-out images
+            input_context = None  # every host evaluates on all validation images
         return training_inputs.evaluation_batches(self.task_config.model, params, input_context)

@@ -38,7 +38,7 @@ def test_the_stages_hand_their_folders_on(photos: Path) -> None:
     out = photos.parent
     records, run, model = out / "data/cats-records", out / "runs/cats", out / "model/cats/1"
     found = stages(photos, preset="toy", batch_size=4, steps=9)
-    chosen = ["--preset=toy", "--init=none", "--steps=9", "--batch-size=4"]
+    chosen = ["--preset=toy", "--init=none", "--steps=9", "--batch-size=4", "--evaluate-every=1"]
     assert found == {
         "records": [str(photos), "--out", str(records)],
         "train": ["--records", str(records), "--out", str(run), *chosen],
@@ -51,6 +51,7 @@ def test_the_stages_hand_their_folders_on(photos: Path) -> None:
     ("stage", "name", "value", "flag"),
     [
         ("records", "test_share", 0.5, "--test-share=0.5"),
+        ("records", "validation_share", 0.0, "--validation-share=0.0"),
         ("records", "turned", "ignore", "--turned=ignore"),
         ("records", "leave_out_broken", True, "--leave-out-broken"),
         ("train", "seed", 7, "--seed=7"),
@@ -85,7 +86,15 @@ def test_the_choice_is_said_and_bounded(photos: Path, capsys: pytest.CaptureFixt
     assert "weights: random initialization; --init PLACE" in said
     assert "--steps=500" in flags
     assert "(from 500 to 10000 steps); another number with --steps" in said
-    assert "over 32 images" in said
+    assert "over 29 images" in said
+    assert "--evaluate-every=100" in flags
+    assert "the best checkpoint counts, on 3 validation images every 100 steps; " in said
+
+
+def test_without_validation_images_the_last_checkpoint_counts(photos: Path) -> None:
+    assert not [one for one in stages(photos, validation_share=0.0)["train"] if "evaluate" in one]
+    with pytest.raises(train_photos.DataError, match=r"validation_share 0\.0, not None"):
+        stages(photos)
 
 
 def test_photos_need_a_choice_of_weights(photos: Path) -> None:

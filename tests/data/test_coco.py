@@ -90,7 +90,7 @@ def test_cocos_boxes_become_records(root: Path, tmp_path: Path, run: Any) -> Non
     del stated["annotations"][1]
     Image.new("RGB", SIZE).save(root / "images" / "unnamed.png")
     out = tmp_path / "out"
-    words = ("--coco", put(root, stated), "--test-share", "0.3", "--out", out)
+    words = ("--coco", put(root, stated), "--test-share=0.3", "--validation-share=0", "--out", out)
     done = run("train/make_records.py", *words)
     assert done.returncode == 0, done.stderr
     info = read_info(out)
@@ -347,7 +347,7 @@ def test_a_folder_of_images_that_is_missing(tmp_path: Path, error_of: ErrorOf) -
 
 def test_more_folders_than_files(root: Path, error_of: ErrorOf) -> None:
     message = error_of(of_coco(), "--images", root, "--images", root)
-    assert message == "--coco takes one file or two, the second held out, and --images as many"
+    assert message.startswith("--coco takes one file, two (train, test) or three (train, valid")
 
 
 def test_an_image_in_both_files(root: Path) -> None:
@@ -359,7 +359,7 @@ def test_an_image_in_both_files(root: Path) -> None:
 def test_two_files_and_a_share(root: Path) -> None:
     path = put(root, of_coco())
     with pytest.raises(
-        DataError, match="two files of --coco already define what is held out; leave out"
+        DataError, match="the files of --coco already define what is held out; leave out"
     ):
         coco.read([path, path], division=Division(test_share=0.5))
 

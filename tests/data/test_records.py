@@ -41,7 +41,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
 @pytest.fixture(scope="module")
 def records(pets: Path, run: Any) -> Path:
     out = pets.with_name("records")
-    make(run, pets, out)
+    make(run, pets, out, "--validation-share", "0")
     return out
 
 
@@ -166,7 +166,14 @@ def test_a_label_map_numbers_the_breeds_and_photos_without_xml_are_reported(
     (without / "annotations" / "xmls" / "Midnight_1.xml").unlink()
     names = {30 - label: name for label, name in data_pets.read(pets).labels.items()}
     labels.write(tmp_path / "map.pbtxt", names)
-    done = make(run, without, tmp_path / "out", "--label-map", tmp_path / "map.pbtxt")
+    done = make(
+        run,
+        without,
+        tmp_path / "out",
+        "--label-map",
+        tmp_path / "map.pbtxt",
+        "--validation-share=0",
+    )
     assert "left out of train, no XML: 1 (Midnight_1)\n" in done.stderr
     info = read_info(tmp_path / "out")
     assert info.remarks["left out of train, no XML"] == ("Midnight_1",)

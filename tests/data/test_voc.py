@@ -93,7 +93,8 @@ def test_photos_become_records(voc: Path, tmp_path: Path, run: Any) -> None:
     annotate(xml(voc, NAMES[1]))
     xml(voc, NAMES[2]).unlink()
     with_lists(voc, train=NAMES[:6], val=NAMES[6:])
-    done = run("train/make_records.py", "--voc", voc, "--out", tmp_path / "out")
+    words = ("--voc", voc, "--out", tmp_path / "out", "--validation-share=0")
+    done = run("train/make_records.py", *words)
     assert done.returncode == 0, done.stderr
     info = read_info(tmp_path / "out")
     assert info.labels == {1: "cat", 2: "dog"}
@@ -141,8 +142,11 @@ def test_a_filename_that_was_not_kept_up_to_date_does_not_matter(voc: Path) -> N
 def test_vocs_own_lists_divide(voc: Path) -> None:
     with_lists(voc, train=NAMES[:2], val=NAMES[2:4], trainval=NAMES[:4], test=NAMES[4:7])
     read = data_voc.read(voc)
-    assert split_names(read) == {"train": NAMES[:4], "test": NAMES[4:7]}
+    three = {"train": NAMES[:2], "validation": NAMES[2:4], "test": NAMES[4:7]}
+    assert split_names(read) == three
     assert read.remarks == {"on neither list": tuple(NAMES[7:])}
+    (voc / "ImageSets/Main/val.txt").unlink()
+    assert split_names(data_voc.read(voc)) == {"train": NAMES[:4], "test": NAMES[4:7]}
 
 
 def test_lists_that_are_given_divide(voc: Path, tmp_path: Path) -> None:

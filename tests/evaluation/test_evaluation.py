@@ -323,6 +323,10 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     result = json.loads(text)
     assert result["split"] == "test"
     assert (result["images"], result["images without objects"]) == (11, 0)
+    low, high = result["intervals"]["mAP@0.5"]
+    assert 0 <= low <= result["mAP@0.5"] <= high
+    interval = f"  (95% interval {low:.3f} to {high:.3f})"
+    assert f"mAP@0.5    {result['mAP@0.5']:.3f}{interval}\n" in evaluated.stdout
     assert f"false alarms per image at 0.5: {result['false alarms per image']:.3f}\n" in (
         evaluated.stdout
     )
@@ -493,7 +497,7 @@ def test_a_split_without_images_is_rejected(
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {tmp_path}: has no images in its test split; make records that have some, or "
-        "choose the other --split\n"
+        "choose another --split\n"
     )
 
 

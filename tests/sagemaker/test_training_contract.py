@@ -25,6 +25,7 @@ from petbox.data import voc
 from petbox.errors import DataError, ServiceError
 from petbox.sagemaker.training_container import contract
 from petbox.sagemaker.training_container import hosts as training_container_hosts
+from petbox.sagemaker.training_container.channels import photos
 from petbox.sagemaker.training_container.job import JobOptions, Training
 from petbox.training.options import TrainOptions
 
@@ -229,6 +230,14 @@ def test_two_channels_of_one_meaning_are_rejected(ml: Path) -> None:
     channel(ml, "train", "records.json")
     channel(ml, "training", "records.json")
     assert rejected(ml).startswith("channels training and train mean the same")
+
+
+def test_channels_are_splits(ml: Path) -> None:
+    names = ("training", "validation", "test")
+    training, validation, test = (channel(ml, name, "annotations.json") for name in names)
+    flags = [f"--coco={folder / 'annotations.json'}" for folder in (training, validation, test)]
+    assert photos(training, validation, test) == flags
+    assert photos(training, None, test) == [flags[0], flags[2]]
 
 
 def test_a_channel_to_hold_out_goes_with_annotations_only(ml: Path) -> None:

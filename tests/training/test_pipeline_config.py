@@ -160,7 +160,7 @@ def test_a_reference_of_another_network_is_rejected_by_name(reference: Path, nam
 
 def test_paths_that_are_not_configured_are_reported(reference: Path) -> None:
     done = read(reference / "faster_rcnn_resnet101_pets.config")
-    assert (done.train_records, done.test_records, done.label_map) == ((), (), None)
+    assert (done.train_records, done.validation_records, done.label_map) == ((), (), None)
     unconfigured = {
         row.theirs: row.why for row in done.skipped if "PATH_TO_BE_CONFIGURED" in row.theirs
     }
@@ -174,7 +174,7 @@ def test_paths_are_converted(reference: Path) -> None:
     text = (reference / "faster_rcnn_resnet101_pets.config").read_text()
     done = parse(text.replace("PATH_TO_BE_CONFIGURED", "/data"), "my.config")
     assert done.train_records == ("/data/pet_faces_train.record-?????-of-00010",)
-    assert done.test_records == ("/data/pet_faces_val.record-?????-of-00010",)
+    assert done.validation_records == ("/data/pet_faces_val.record-?????-of-00010",)
     assert done.label_map == "/data/pet_label_map.pbtxt"
     assert not [name for name in done.changes if name.endswith("input_path")]  # --records may win
     assert done.changes["task.init_checkpoint"] == "/data/model.ckpt"
@@ -195,11 +195,13 @@ def test_the_records_of_a_file_are_found(reference: Path, tmp_path: Path) -> Non
     found = inputs(done)
     assert found.names == {1: "cat"}
     assert found.label_map == tmp_path / "pet_label_map.pbtxt"
-    assert (found.train, found.test) == (done.train_records, done.test_records)
+    assert (found.train, found.validation) == (done.train_records, done.validation_records)
 
 
 def test_records_that_are_not_configured_must_be_given(reference: Path) -> None:
-    with pytest.raises(DataError, match=r"does not name train and test records .*pass --records"):
+    with pytest.raises(
+        DataError, match=r"does not name records to train and evaluate on .*pass --records"
+    ):
         inputs(read(reference / "faster_rcnn_resnet101_pets.config"))
 
 

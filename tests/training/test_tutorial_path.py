@@ -121,7 +121,7 @@ def test_it_is_exported_and_answers_a_request(
     out = folder / "model" / "1"
     done = run("export/exporter_savedmodel.py", "--run", trained[0], "--out", out, "--min-score=0")
     assert done.returncode == 0, done.stderr
-    assert "6 of the run's test records: " in done.stderr
+    assert "6 of the run's validation records: " in done.stderr
     photo = next(iter(records.read(folder / "pet_faces_val.record-00000-of-00010")))
     assert (photo.name, photo.source_id) == ("chihuahua_153.jpg", "")
     assert petbox.Detector(model=out).detect(photo.encoded, min_score=0)

@@ -23,12 +23,13 @@ EXPECTED = (
 )
 
 
-def photos(folder: Path, validation: Path | None) -> list[str]:
+def photos(folder: Path, validation: Path | None, test: Path | None) -> list[str]:
     """The arguments of `petbox records` for `folder`; none if it holds records."""
+    held_out = [channel for channel in (validation, test) if channel]
     if (folder / records.INFO).is_file():
         found = []
     elif (folder / "annotations.json").is_file():
-        return _coco([folder, validation] if validation else [folder])
+        return _coco([folder, *held_out])
     elif (folder / "annotations/list.txt").is_file():
         found = ["--pets", str(folder)]
     elif _has_xml(folder / "Annotations") or _has_xml(folder):
@@ -37,10 +38,10 @@ def photos(folder: Path, validation: Path | None) -> list[str]:
         raise DataError(
             f"{folder}: nothing to train on; found: {seen(folder)}; expected: {EXPECTED}"
         )
-    if validation:
+    if held_out:
         raise DataError(
-            f"{validation}: a validation channel goes with images/ and annotations.json "
-            f"only; {folder} has its own split, so leave the channel out"
+            f"{held_out[0]}: a {held_out[0].name} channel goes with images/ and annotations.json "
+            f"only; {folder} has its own splits, so leave the channel out"
         )
     return found
 

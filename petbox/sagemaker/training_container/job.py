@@ -50,6 +50,7 @@ class JobOptions:
     ] = None
     boxes: Annotated[Literal["face", "body"], "of photos: as in petbox records"] = "face"
     classes: Annotated[Literal["breed", "species"], "of photos: as in petbox records"] = "breed"
+    validation_share: Annotated[float | None, "of photos: as in petbox records", "S"] = None
     test_share: Annotated[float | None, "of photos: as in petbox records", "S"] = None
     leave_out_broken: Annotated[bool, "of photos: as in petbox records"] = False
     min_score: Annotated[float, "of the model: as in petbox export", "S"] = 0.05
@@ -63,7 +64,13 @@ def _without(config: type[Any], names: Sequence[str]) -> type[Any]:
 
 
 Training = _without(TrainOptions, OWN)
-PHOTOS = ("boxes", "classes", "test_share", "leave_out_broken")  # for train/make_records.py
+PHOTOS = (
+    "boxes",
+    "classes",
+    "validation_share",
+    "test_share",
+    "leave_out_broken",
+)  # for train/make_records.py
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,8 @@ def work(job: Job) -> None:
         outputs.reject_existing(job.paths.model / VERSION)
     channels = contract.channels(job.paths)
     source = training_folder(job, channels)
-    held_out = contract.channel(channels, ("validation",))
-    photos = channel_files.photos(source, held_out)
+    held_out = (contract.channel(channels, (name,)) for name in ("validation", "test"))
+    photos = channel_files.photos(source, *held_out)
     weights = initial_weights(job, channels)
     checkpoints = job.paths.checkpoints
     if target and not any(checkpoints.glob("*")):

@@ -47,7 +47,7 @@ REASONS = (
     (r"burnin|hold_base|min_learning_rate", "the Model Garden's schedule has no such field"),
     (r"data_augmentation_options", "petbox only flips left to right, scales and crops"),
     (r"metrics_set$", "petbox computes COCO's metrics for boxes"),
-    (r"num_examples$|max_evals$|sample_1_of", "the whole test split is evaluated"),
+    (r"num_examples$|max_evals$|sample_1_of", "the whole validation split is evaluated"),
     (r"reader.*shuffle$", "only training images are shuffled, always"),
     (
         r"queue|num_readers|num_parallel|prefetch|_threads|block_length",
@@ -58,7 +58,7 @@ REASONS = (
     (r"freeze_variables$", "only a whole backbone can be frozen (task.freeze_backbone)"),
 )
 NO_SUCH = "petbox has no such setting"
-TRAIN_FILES, TEST_FILES = "task.train_data.input_path", "task.validation_data.input_path"
+TRAIN_FILES, VALIDATION_FILES = "task.train_data.input_path", "task.validation_data.input_path"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PipelineConfig:
     skipped: tuple[Skipped, ...]
     classes: int
     train_records: tuple[str, ...]  # paths and patterns; none where none is configured
-    test_records: tuple[str, ...]
+    validation_records: tuple[str, ...]  # of its eval_input_reader
     label_map: str | None
 
 
@@ -84,7 +84,7 @@ class Inputs:
     names: Mapping[int, str]
     label_map: Path
     train: tuple[str, ...]
-    test: tuple[str, ...]
+    validation: tuple[str, ...]
 
 
 def read(path: Path) -> PipelineConfig:
@@ -113,10 +113,10 @@ def parse(text: str, source: str) -> PipelineConfig:
     schedule.augmentation(ledger)
     schedule.first_weights(ledger)
     train = _records(ledger, "train_input_reader", TRAIN_FILES)
-    test = _records(ledger, "eval_input_reader", TEST_FILES)
+    validation = _records(ledger, "eval_input_reader", VALIDATION_FILES)
     label_map = _label_map(ledger)
     ledger.skip_unread(REASONS, NO_SUCH)
-    files = (TRAIN_FILES, TEST_FILES, labels.FILE_NAME)
+    files = (TRAIN_FILES, VALIDATION_FILES, labels.FILE_NAME)
     return PipelineConfig(
         source=source,
         text=text.encode(),
@@ -126,7 +126,7 @@ def parse(text: str, source: str) -> PipelineConfig:
         skipped=tuple(ledger.skipped),
         classes=classes,
         train_records=train,
-        test_records=test,
+        validation_records=validation,
         label_map=label_map,
     )
 
@@ -150,18 +150,20 @@ def check_classes(mapped: PipelineConfig, names: Mapping[int, str]) -> None:
 
 def inputs(mapped: PipelineConfig) -> Inputs:
     """The records that the file names; rejects a file that does not name existing ones."""
-    if not (mapped.train_records and mapped.test_records and mapped.label_map):
+    if not (mapped.train_records and mapped.validation_records and mapped.label_map):
         raise DataError(
-            f"{mapped.source}: does not name train and test records and their label map; "
+            f"{mapped.source}: does not name records to train and evaluate on and their label map; "
             "configure input_path and label_map_path, or pass --records DIR"
         )
-    for pattern in (*mapped.train_records, *mapped.test_records):
+    for pattern in (*mapped.train_records, *mapped.validation_records):
         path = Path(pattern)
         in_object_store = "://" in pattern  # checked later
         if not in_object_store and not any(path.parent.glob(path.name)):
             raise DataError(f"{mapped.source}: no such file: {pattern}; pass --records DIR")
     label_map = Path(mapped.label_map)
-    return Inputs(labels.read(label_map), label_map, mapped.train_records, mapped.test_records)
+    return Inputs(
+        labels.read(label_map), label_map, mapped.train_records, mapped.validation_records
+    )
 
 
 def table(mapped: PipelineConfig) -> str:
