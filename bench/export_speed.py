@@ -414,7 +414,7 @@ def preparing(ours: bool) -> Callable[..., Any]:
 
     def by_us(files: Any) -> Any:
         def one(item: tuple[Any, Any]) -> Any:
-            return scaled(tf.ensure_shape(decode(*item), [None, None, 3]), canvas, canvas)
+            return scaled(tf.ensure_shape(decode(*item), [None, None, 3]), 1, canvas, canvas)
 
         ready = (tf.TensorSpec([*canvas, 3]), tf.TensorSpec([4]))
         items = (tf.range(tf.shape(files)[0]), files)

@@ -25,6 +25,7 @@ needs("PIL", "client")
 from PIL import ExifTags, Image  # noqa: E402  # after the check for the extra
 
 from petbox.images import photos  # noqa: E402  # it needs Pillow too
+from petbox.images.limits import MOST_PIXELS  # noqa: E402
 
 MADE_JPEG = "made JPEG, was {}"
 TURNED = "turned upright as its EXIF says"
@@ -83,7 +84,7 @@ def _opened(photo: Photo, encoded: bytes) -> Image.Image:
         raise _huge(photo, "far") from error
     except Exception as error:  # as above
         raise _broken(photo, encoded, error) from error
-    if image.width * image.height > photos.MOST_PIXELS:
+    if image.width * image.height > MOST_PIXELS:
         raise _huge(photo, f"{image.width}x{image.height},")
     return image
 
@@ -130,7 +131,7 @@ def _jpeg(photo: photos.Photo) -> bytes:
 
 
 def _huge(photo: Photo, size: str) -> DataError:
-    most = f"{photos.MOST_PIXELS // 10**6} million pixels"
+    most = f"{MOST_PIXELS // 10**6} million pixels"
     return DataError(f"{photo.path}: {size} more than the {most} a model takes; scale it down")
 
 

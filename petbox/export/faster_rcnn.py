@@ -11,10 +11,12 @@ from typing import Any
 
 from petbox.export import canvases
 from petbox.export.canvases import Canvas
+from petbox.export.decode.orientation import is_sideways, turned
 from petbox.export.rewrite import fast_rois
 from petbox.export.rewrite.fold_batchnorm import Weights, folded
 from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
 from petbox.tf import as_written
+from petbox.training.resize import resized
 from petbox.training.tfvision import preprocess_ops, tf
 
 NEVER = -1e9  # the logit of an anchor that must not be proposed
@@ -49,8 +51,8 @@ class TrainedNetwork:
             self.body = simplified(folded(trace(model), weights))
         self.tracked = weights.all
 
-    def prepare(self, pixels: Any) -> tuple[Any, Any]:
-        return scaled(pixels, self.size, self._padded)
+    def prepare(self, pixels: Any, orientation: Any) -> tuple[Any, Any]:
+        return scaled(pixels, orientation, self.size, self._padded)
 
     def detect(self, images: Any, corners: Any) -> Any:
         body = Sealed(self.body, ON_THE_DEVICE)
@@ -115,13 +117,20 @@ def _traced(detect: Any, canvas: Sequence[int | None]) -> Any:
     )
 
 
-def scaled(pixels: Any, canvas: Sequence[int], padded: Sequence[int]) -> tuple[Any, Any]:
-    """The image uint8 [H,W,3] on its canvas, and the pixels of its two corners."""
-    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+def scaled(
+    pixels: Any, orientation: Any, canvas: Sequence[int], padded: Sequence[int]
+) -> tuple[Any, Any]:
+    """The image uint8 [H,W,3] upright on its canvas, and the pixels of its two corners."""
+
+    def as_stored(size: Any) -> Any:
+        return tf.where(is_sideways(orientation), tf.gather(size, [1, 0]), size)
+
+    size = as_stored(tf.cast(tf.shape(pixels)[:2], tf.float32))
     scaled = tf.round(size * tf.reduce_min(tf.cast(canvas, tf.float32) / size))
     scaled = tf.maximum(scaled, 1.0)  # an image of one row would vanish
-    # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once.
-    image = tf.image.resize(pixels, tf.cast(scaled, tf.int32))
+    # Resized first: a photo of 12 megapixels as floats would take 144 MB more than once, and
+    # turning it takes longer than decoding.
+    image = turned(resized(pixels, tf.cast(as_stored(scaled), tf.int32)), orientation)
     image = preprocess_ops.normalize_image(
         image, offset=preprocess_ops.MEAN_RGB, scale=preprocess_ops.STDDEV_RGB
     )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from petbox.export.decode.files import VALID, checked, decode, try_or
+from petbox.export.decode.files import VALID, checked, stored, try_or
+from petbox.images.exif import UPRIGHT
 from petbox.tf import tf
 
 KEY = "inputs"
@@ -21,26 +22,28 @@ NO_EXAMPLE = "is not a serialized tf.Example with an image in image/encoded"
 
 @dataclass(frozen=True)
 class InputType:
-    """A request's tensor, and a function that returns the pixels uint8 [H,W,3] of one image."""
+    """A request's tensor, and a function for one image: pixels uint8 [H,W,3], orientation."""
 
     spec: Any
-    pixels: Callable[[Any, Any, int, bool], Any]  # (index, item, most pixels allowed, EXIF counts)
+    # Of its index, its item, the most pixels allowed, and whether EXIF counts.
+    stored: Callable[[Any, Any, int, bool], tuple[Any, Any]]
 
 
-def _of_example(index: Any, item: Any, most_pixels: int, exif: bool) -> Any:
+def _of_example(index: Any, item: Any, most_pixels: int, exif: bool) -> tuple[Any, Any]:
     def read(item: Any) -> tuple[Any, Any]:
         return VALID, tf.io.parse_single_example(item, EXAMPLE)["image/encoded"]
 
     file = checked(index, *try_or(read, item, (NO_EXAMPLE, "")))
-    return decode(index, file, most_pixels, exif)
+    return stored(index, file, most_pixels, exif)
 
 
-def _of_pixels(index: Any, item: Any, most_pixels: int, _exif: bool) -> Any:
+def _of_pixels(index: Any, item: Any, most_pixels: int, _exif: bool) -> tuple[Any, Any]:
     size = tf.shape(item, tf.int64)
     problem = tf.where(
         size[0] * size[1] > most_pixels, f"has more than {most_pixels} pixels; scale it down", VALID
     )
-    return checked(index, tf.where(tf.size(item) > 0, problem, "has no pixels"), item)
+    problem = tf.where(tf.size(item) > 0, problem, "has no pixels")
+    return checked(index, problem, item), tf.constant(UPRIGHT)
 
 
 def request(input_type: str, file: bytes) -> Any:
@@ -62,7 +65,7 @@ def example(values: Mapping[str, bytes | int]) -> bytes:
 
 
 INPUT_TYPES = {
-    "encoded_image_string_tensor": InputType(tf.TensorSpec([None], tf.string, KEY), decode),
+    "encoded_image_string_tensor": InputType(tf.TensorSpec([None], tf.string, KEY), stored),
     "image_tensor": InputType(tf.TensorSpec([None, None, None, 3], tf.uint8, KEY), _of_pixels),
     "tf_example": InputType(tf.TensorSpec([None], tf.string, KEY), _of_example),
 }

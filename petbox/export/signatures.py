@@ -19,9 +19,11 @@ from petbox.data import labels
 from petbox.export import drawing
 from petbox.export.batching import Batches, batched
 from petbox.export.canvases import Canvas
-from petbox.export.decode.files import MOST_PIXELS, VALID, checked
+from petbox.export.decode.files import VALID, checked
+from petbox.export.decode.orientation import turned
 from petbox.export.inputs import INPUT_TYPES
 from petbox.export.rewrite.grappler import Sealed
+from petbox.images.limits import MOST_PIXELS
 from petbox.tf import as_written, tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
@@ -51,8 +53,8 @@ class Network(Protocol):
     canvases: Sequence[Canvas]  # the sizes that images are padded to; none if each keeps its own
     tracked: Any  # what is saved: variables, or objects that contain them
 
-    def prepare(self, pixels: Any) -> tuple[Any, ...]:
-        """Prepares an image uint8 [H,W,3]."""
+    def prepare(self, pixels: Any, orientation: Any) -> tuple[Any, ...]:
+        """Prepares an image uint8 [H,W,3] as it is stored, with that EXIF orientation."""
 
     def detect(self, *rows: Any) -> tuple[Any, Any, Any, Any]:
         """Boxes [N,K,4] in fractions, classes, scores, counts [N], of N images; all float32."""
@@ -125,7 +127,7 @@ class Servable(tf.Module):
 
         def one(item: tuple[Any, ...]) -> Any:
             index, image, boxes, classes, count = item
-            pixels = self._pixels(index, image)
+            pixels = turned(*self._read(index, image))
             long = tf.reduce_max(tf.shape(pixels)) > drawing.LONGEST_SIDE
             pixels = checked(index, tf.where(long, drawing.TOO_LONG, VALID), pixels)
             colors = tf.gather(self.palette, self._table_index(classes[:count]))
@@ -152,18 +154,17 @@ class Servable(tf.Module):
     def _table_index(self, classes: Any) -> Any:
         return tf.clip_by_value(tf.cast(classes, tf.int32), 0, self.network.classes - 1)
 
-    def _pixels(self, index: Any, image: Any) -> Any:
-        (pixels,) = self._read(index, image)
-        return pixels
-
     def _reading(self) -> Callable[..., Any]:
-        """A function for the pixels [H,W,3] of a request's image, shared by all signatures."""
+        """A function for the stored pixels [H,W,3] of a request's image and their orientation.
 
-        def read(index: Any, image: Any) -> tuple[Any]:
+        Shared by all signatures.
+        """
+
+        def read(index: Any, image: Any) -> tuple[Any, Any]:
             settings = self._settings
             exif = settings.exif == "apply"
-            pixels = self._input.pixels(index, image, settings.most_pixels, exif)
-            return (tf.ensure_shape(pixels, [None, None, 3]),)
+            pixels, orientation = self._input.stored(index, image, settings.most_pixels, exif)
+            return tf.ensure_shape(pixels, [None, None, 3]), orientation
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
         index = tf.TensorSpec([], tf.int32)
@@ -173,7 +174,7 @@ class Servable(tf.Module):
         """The images of a request, each as the network takes it."""
 
         def one(item: tuple[Any, Any]) -> tuple[Any, ...]:
-            return self.network.prepare(self._pixels(*item))
+            return self.network.prepare(*self._read(*item))
 
         count, most = tf.shape(inputs)[0], self._settings.most_pictures
         some = tf.debugging.Assert(count > 0, ["the request contains no image"])

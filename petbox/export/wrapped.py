@@ -16,6 +16,7 @@ from typing import Any
 from petbox.data import labels
 from petbox.errors import ModelError
 from petbox.export.canvases import Canvas
+from petbox.export.decode.orientation import turned
 from petbox.export.model_folder import OUTPUTS, SIGNATURE
 from petbox.tf import tf
 
@@ -55,8 +56,8 @@ class WrappedNetwork:
             boxes = tf.where(in_pixels, boxes / tf.tile(size * scale, [2]), boxes)
         return boxes, classes, scores, count
 
-    def prepare(self, pixels: Any) -> tuple[Any, ...]:
-        boxes, classes, scores, count = self.results(pixels)
+    def prepare(self, pixels: Any, orientation: Any) -> tuple[Any, ...]:
+        boxes, classes, scores, count = self.results(turned(pixels, orientation))
         rows = tf.shape(scores)[0]
         counted = tf.sequence_mask(tf.cast(count, tf.int32), rows)
         best = tf.argsort(tf.where(counted, scores, -1.0), direction="DESCENDING", stable=True)

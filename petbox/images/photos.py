@@ -26,6 +26,8 @@ needs("PIL", "client")
 
 from PIL import ExifTags, Image, ImageOps  # noqa: E402  # after the check for the extra
 
+from petbox.images.limits import MOST_PIXELS, most_of_jpeg  # noqa: E402
+
 STDIN = "-"
 ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
 # What counts as an image in a folder. Formats that Pillow cannot read are included, so that they
@@ -34,7 +36,6 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
     *(".webp", ".tif", ".tiff", ".jp2", ".avif", ".heic", ".heif"),
 )
-MOST_PIXELS = 40_000_000  # what the exported model takes; tests/test_layout.py compares
 SENT_AS_THEY_ARE = ("JPEG", "MPO", "PNG")
 TURNED = range(2, 9)  # the EXIF orientations that change anything
 ON_ITS_SIDE = range(5, 9)  # those that swap width and height
@@ -143,11 +144,13 @@ def from_bytes(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
     with _decoding(name):
         image = Image.open(io.BytesIO(encoded))
         width, height = image.size
-        shrunk = shrink and _decodes_smaller(image)
+        allowed = _pixels(image) <= _most_pixels(image)
+        may_go = image.format in SENT_AS_THEY_ARE and allowed
+        if may_go and not (shrink and _is_huge(image)) and _goes_as_it_is(image, encoded):
+            return Photo(name, encoded, width, height)
+        shrunk = (shrink or allowed) and _decodes_smaller(image)
         _reject_huge(name, image)
         keeps_format = image.format in SENT_AS_THEY_ARE and not shrunk
-        if keeps_format and _goes_as_it_is(image, encoded):
-            return Photo(name, encoded, width, height)
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         image.load()
         ready = ImageOps.exif_transpose(image)
@@ -227,12 +230,24 @@ def _goes_as_it_is(image: Image.Image, encoded: bytes) -> bool:
 
 def _decodes_smaller(image: Image.Image) -> bool:
     """Has a JPEG of too many pixels decoded with fewer, so that they never take up memory."""
-    if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
+    if not _can_be_halved(image):
         return False
     share = next((n for n in (1, 2, 4, 8) if _pixels(image) <= n * n * MOST_PIXELS), 1)
     if share > 1:
         image.draft("RGB", (image.width // share, image.height // share))
     return share > 1
+
+
+def _can_be_halved(image: Image.Image) -> bool:
+    return image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+
+
+def _most_pixels(image: Image.Image) -> int:
+    return most_of_jpeg(MOST_PIXELS) if _can_be_halved(image) else MOST_PIXELS
+
+
+def _is_huge(image: Image.Image) -> bool:
+    return _pixels(image) > MOST_PIXELS
 
 
 def _pixels(image: Image.Image) -> int:
@@ -241,10 +256,11 @@ def _pixels(image: Image.Image) -> int:
 
 def _reject_huge(name: str, image: Image.Image) -> None:
     """By its header, before memory is spent on it."""
-    if _pixels(image) > MOST_PIXELS:
+    if _is_huge(image):
+        most = _most_pixels(image) // 10**6
         raise DataError(
-            f"{name}: {image.width}x{image.height} are more than {MOST_PIXELS // 10**6} million "
-            "pixels; scale it down"
+            f"{name}: {image.width}x{image.height} are more than {most} million pixels; "
+            "scale it down"
         )
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from petbox.errors import InvalidImage, needs
 from petbox.images import exif
+from petbox.images.limits import HALVED, most_of_jpeg
 
 needs("PIL", "client")
 
@@ -42,12 +43,13 @@ ROWS = 256  # converted at once
 
 
 def pixels(data: bytes, most_pixels: int) -> Pixels:
-    """uint8 [H,W,3] of the image file in `data`, upright; of an animated image its first frame."""
-    upright: Pixels = exif.turned(_stored(data, most_pixels), exif.orientation(data))
+    """uint8 [H,W,3] of the image file in `data`, upright."""
+    upright: Pixels = exif.turned(stored(data, most_pixels), exif.orientation(data))
     return upright
 
 
-def _stored(data: bytes, most_pixels: int) -> Pixels:
+def stored(data: bytes, most_pixels: int) -> Pixels:
+    """The same as they are stored; of an animated image its first frame."""
     header = data[:HEADER].ljust(HEADER, b"\0")
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data, most_pixels)
@@ -113,7 +115,10 @@ def _decoded(reader: Callable[[io.BytesIO], Image], data: bytes, most_pixels: in
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata
             image = reader(io.BytesIO(data))
-            _check(image.size, most_pixels)
+            halved = image.format == "JPEG" and not image.info.get("progressive")
+            _check(image.size, most_of_jpeg(most_pixels) if halved else most_pixels)
+            if image.width * image.height > most_pixels:
+                image.draft("RGB", (image.width // HALVED, image.height // HALVED))
             image.load()
             return _in_eight_bits(image)
     except InvalidImage:

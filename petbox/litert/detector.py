@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.errors import ModelError, needs
+from petbox.images import exif
 from petbox.litert import bundle, preprocess
 from petbox.litert import decode as litert_decode
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES
@@ -28,8 +29,8 @@ class LiteDetector:
 
     def detect(self, image: bytes) -> list[Detection]:
         """The detections in an image file, sorted by score."""
-        pixels = litert_decode.pixels(image, self.about.most_pixels)
-        canvas, corners = preprocess.fitted(pixels, self.about)
+        pixels = litert_decode.stored(image, self.about.most_pixels)
+        canvas, corners = preprocess.fitted(pixels, self.about, exif.orientation(image))
         del pixels  # frees up to 120 MB for the network
         with self._one_at_a_time:
             found = self._network(**{IMAGE: canvas, CORNERS: corners})

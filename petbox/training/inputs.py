@@ -17,7 +17,7 @@ from typing import Any
 
 from petbox.errors import DataError
 from petbox.tf import as_written
-from petbox.training import memory
+from petbox.training import memory, resize
 from petbox.training.tfvision import (
     anchor,
     box_ops,
@@ -113,7 +113,8 @@ def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
         return parse({**found, "source_id": number, "groundtruth_boxes": boxes})
 
     images = _records(data).enumerate()
-    images = images.map(as_written(image), num_parallel_calls=tf.data.AUTOTUNE)
+    with resize.in_model_garden():
+        images = images.map(as_written(image), num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return images.batch(batch or data.global_batch_size).prefetch(2)
 
@@ -178,7 +179,7 @@ def _window(pixels: Any, boxes: Any, canvas: Any, parser: Any) -> tuple[Any, Any
     pixels = tf.slice(pixels, [*tf.unstack(begin), 0], [*tf.unstack(extent), 3])
     boxes = (boxes * tf.tile(size, [2]) - tf.tile(corner, [2])) * tf.tile(scaled / window, [2])
     boxes = tf.clip_by_value(boxes, 0.0, tf.tile(scaled, [2]))
-    return tf.image.resize(pixels, tf.cast(scaled, tf.int32)), boxes
+    return resize.resized(pixels, tf.cast(scaled, tf.int32)), boxes
 
 
 def _randomly_flipped(pixels: Any, boxes: Any, enabled: bool) -> tuple[Any, Any]:

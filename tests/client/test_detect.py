@@ -385,12 +385,29 @@ def test_a_jpeg_of_too_many_pixels_is_shrunk_on_request(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     exif = Image.Exif()
     exif[274] = 6
-    Image.new("L", (8000, 6000), "gray").save(path, exif=exif)
-    with pytest.raises(DataError, match="8000x6000 are more than 40 million pixels"):
+    Image.new("L", (9000, 8000), "gray").save(path, exif=exif)
+    with pytest.raises(DataError, match="9000x8000 are more than 64 million pixels"):
         photos.read(str(path))
     photo = photos.read(str(path), shrink=True)
+    assert (photo.width, photo.height) == (8000, 9000)
+    assert photo.decode().size == (4000, 4500)
+
+
+def test_a_phones_photo_of_up_to_64_megapixels_is_sent(tmp_path: Path) -> None:
+    """As it is if it is upright; otherwise turned, in half its size."""
+    path = tmp_path / "phone.jpg"
+    image = Image.new("L", (8000, 6000), "gray")
+    image.save(path)
+    assert photos.read(str(path)).encoded == path.read_bytes()
+    exif = Image.Exif()
+    exif[274] = 6
+    image.save(path, exif=exif)
+    photo = photos.read(str(path))
     assert (photo.width, photo.height) == (6000, 8000)
     assert photo.decode().size == (3000, 4000)
+    image.save(path, progressive=True)
+    with pytest.raises(DataError, match="8000x6000 are more than 40 million pixels"):
+        photos.read(str(path))
 
 
 # SageMaker

@@ -99,6 +99,28 @@ def test_a_bomb_is_rejected_before_memory_is_spent_on_it(
     assert bytes_ < 20 * MB
 
 
+def test_a_phones_photo_of_64_megapixels_costs_less_than_40_in_other_formats(
+    decode: Any,
+) -> None:
+    from petbox.litert import decode as litert_decode
+
+    small = np.asarray(noise(64, 64))
+    tile = np.tile(small, (100, 156, 1))  # 9984x6400, so 63.9 megapixels
+    photo = file(Image.fromarray(tile), quality=90)
+    progressive = file(Image.fromarray(tile[:, : 64 * 100]), progressive=True)
+    del tile
+    decode(file(noise(64, 64)))
+    pixels, bytes_ = spent(decode, photo)
+    assert pixels.shape == (3200, 4992, 3)
+    assert bytes_ < 120 * MB, "40 megapixels take that much when decoded"
+    lite, bytes_ = spent(lambda data: litert_decode.pixels(data, 40_000_000), photo)
+    assert lite.shape == pixels.shape and bytes_ < 120 * MB
+    assert np.abs(lite[::50, ::50].astype(int) - pixels[::50, ::50]).max() < 12
+    expected = small.reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert np.abs(pixels[:32, :32] - expected).mean() < 4
+    assert "is 6400x6400, more than the 40000000 pixels allowed" in decode(progressive)
+
+
 def test_a_film_costs_no_more_than_its_first_frame(decode: Any) -> None:
     frames = [Image.new("L", (4000, 2500), 20 * shade) for shade in range(1, 13)]
     animated = file(frames[0], "GIF", save_all=True, append_images=frames[1:])

@@ -29,11 +29,14 @@ UPRIGHT = np.asarray(noise(48, 32))
 @pytest.fixture(scope="module")
 def decode() -> Callable[..., Any]:
     from petbox.export.decode import files
+    from petbox.export.decode.orientation import turned
     from petbox.tf import as_written, tf
 
     spec = [tf.TensorSpec([], tf.string)]
     both = {
-        follow: tf.function(as_written(lambda data, f=follow: files.decode(0, data, exif=f)), spec)
+        follow: tf.function(
+            as_written(lambda data, f=follow: turned(*files.stored(0, data, 10_000, f))), spec
+        )
         for follow in (True, False)
     }
     return lambda data, follow=True: both[follow](tf.constant(data)).numpy()

@@ -6,6 +6,7 @@ The weights are random (tests/support/exporting.py). Both detectors have the sam
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -180,7 +181,10 @@ def test_a_sideways_photo_has_the_boxes_of_the_upright_one(lite: LiteDetector) -
     stored = np.ascontiguousarray(exif.turned(np.asarray(noise(300, 200)), exif.COUNTERCLOCKWISE))
     sideways = exif.sideways(file(Image.fromarray(stored), "PNG"))
     expected = lite.detect(file(noise(300, 200), "PNG"))
-    assert lite.detect(sideways) == expected
+    for found, one in zip(lite.detect(sideways), expected, strict=True):
+        assert (found.label, found.name) == (one.label, one.name)
+        assert found.score == pytest.approx(one.score, abs=1e-3)
+        assert found.box == pytest.approx(one.box, abs=1e-3)
     assert lite.detect(file(Image.fromarray(stored), "PNG")) != expected
 
 
@@ -312,7 +316,7 @@ def test_a_bomb_is_rejected_before_memory_is_spent_on_it(lite: LiteDetector, dat
         return str(rejected.value)
 
     said, bytes_ = spent(rejection, data_)
-    assert "more than the 40000000 pixels allowed; scale it down" in said
+    assert re.search(r"more than the [46]\d000000 pixels allowed; scale it down", said)
     assert bytes_ < 20 * 2**20
 
 
@@ -375,7 +379,19 @@ def test_pixels_of_a_jpeg_are_those_of_the_more_exact_way(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [(400, 268), (250, 333), (256, 131), (258, 129), (256, 256), (2000, 3), (1, 1)]
+    "size",
+    [
+        (400, 268),
+        (250, 333),
+        (1031, 777),
+        (257, 600),
+        (512, 256),
+        (256, 131),
+        (258, 129),
+        (256, 256),
+        (2000, 3),
+        (1, 1),
+    ],
 )
 def test_an_image_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: Any) -> None:
     from petbox.export.faster_rcnn import scaled
@@ -383,10 +399,12 @@ def test_an_image_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: An
     from petbox.tf import tf
 
     pixels = np.asarray(noise(*size))
-    image, corners = preprocess.fitted(pixels, lite.about)
-    expected, corner = scaled(tf.constant(pixels), lite.about.canvas, lite.about.padded)
-    assert np.array_equal(corners[0], corner)
-    assert np.abs(image[0] - expected).max() < 1e-5
+    for orientation in (1, 6, 7):
+        image, corners = preprocess.fitted(pixels, lite.about, orientation)
+        stored = tf.constant(pixels), tf.constant(orientation)
+        expected, corner = scaled(*stored, lite.about.canvas, lite.about.padded)
+        assert np.array_equal(corners[0], corner)
+        assert np.abs(image[0] - expected).max() < 1e-5
 
 
 def test_a_large_photo_costs_little_beside_its_pixels(lite: LiteDetector) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
 from petbox.training.config import experiment, on_records  # with the extra `train`, as the above
-from petbox.training.inputs import training_batches
+from petbox.training.inputs import evaluation_batches, training_batches
 from petbox.training.tfvision import MaskRCNNTask, preprocess_ops, tf
 
 RED = (250, 5, 5)
@@ -91,6 +91,27 @@ def test_without_chance_a_batch_is_the_model_gardens(config: Any) -> None:
         for our, their in zip(tf.nest.flatten(labels), tf.nest.flatten(their_labels), strict=True):
             assert our.dtype == their.dtype
             np.testing.assert_allclose(our, their, atol=1e-3)
+
+
+def test_a_large_image_is_averaged_in_training_and_evaluation(config: Any, tmp_path: Path) -> None:
+    """All its pixels count: bilinear scaling would read one of four."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1024, 1000, 3), np.uint8)
+    example = tf.train.Example.FromString(record(0, with_size=True))
+    example.features.feature["image/encoded"].bytes_list.value[0] = tf.io.encode_png(pixels).numpy()
+    path = str(tmp_path / "large.record")
+    with tf.io.TFRecordWriter(path) as file:
+        file.write(example.SerializeToString())
+    data, model = config.task.train_data, config.task.model
+    data.input_path, data.parser.aug_rand_hflip = path, False
+    data.parser.aug_scale_min = data.parser.aug_scale_max = 1.0
+    model.input_size = [256, 250, 3]
+    averaged = pixels.reshape(256, 4, 250, 4, 3).mean((1, 3))
+    expected = (averaged - preprocess_ops.MEAN_RGB) / preprocess_ops.STDDEV_RGB
+    for batches in (training_batches, evaluation_batches):
+        (image, labels) = next(iter(batches(model, data, None)))
+        np.testing.assert_allclose(image[0, :256, :250], expected, atol=1e-4)
+    info = [[1024, 1000], [256, 250], [0.25, 0.25], [0, 0]]
+    np.testing.assert_array_equal(labels["image_info"][0], info)
 
 
 def test_scaled_cropped_and_flipped_the_box_stays_with_the_cat(config: Any) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from petbox.export.decode import gif, headers, orientation
 from petbox.export.decode.headers import MOST_SCANS, MOST_TEXTS, SIGNATURES
+from petbox.images.exif import UPRIGHT
+from petbox.images.limits import HALVED, MOST_PIXELS, most_of_jpeg
 from petbox.tf import tf
 
-MOST_PIXELS = 40_000_000
 LARGE_FILE = 2**19  # bytes of a JPEG worth decoding by two cores
 HEAD = 2**18  # bytes that contain its frame header
 SCANS = b"\xff\xc2"  # frame header of a progressive JPEG, whose pixels need all of its scans
@@ -27,10 +28,15 @@ VALID = ""  # otherwise, what is wrong
 CORRUPT = "is corrupt or truncated; send the whole file"
 
 
-def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS, exif: bool = True) -> Any:
-    """uint8 [H,W,3] of the image file in `data`; of an animated image its first frame.
+def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS) -> Any:
+    """uint8 [H,W,3] of the image file in `data`, upright."""
+    return orientation.turned(*stored(index, data, most_pixels))
 
-    Without `exif` the pixels are as they are stored.
+
+def stored(index: Any, data: Any, most_pixels: int, exif: bool = True) -> tuple[Any, Any]:
+    """uint8 [H,W,3] as they are stored, of an animated image its first frame; the orientation.
+
+    Without `exif` the image counts as upright.
     """
     header = headers.read(data)
     read = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
@@ -38,7 +44,7 @@ def decode(index: Any, data: Any, most_pixels: int = MOST_PIXELS, exif: bool = T
     kind = headers.kind(header)
     problem, pixels = tf.switch_case(kind, [*formats, partial(_unknown, data)])
     pixels = checked(index, problem, pixels)
-    return orientation.turned(pixels, orientation.read(data, header)) if exif else pixels
+    return pixels, orientation.read(data, header) if exif else tf.constant(UPRIGHT)
 
 
 def checked(index: Any, problem: Any, result: Any) -> Any:
@@ -78,14 +84,21 @@ def _jpeg(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:
         def read(data: Any) -> tuple[Any, Any]:
             # Only the decoder can locate the size in a JPEG, and it may fail.
             size = tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)
-            problem = _oversized(size, most_pixels)
-            return problem, tf.cond(tf.equal(problem, VALID), lambda: decoder(data), _no_pixels)
+            most = tf.where(_in_one_pass(data), most_of_jpeg(most_pixels), most_pixels)
+            problem = _oversized(size, most)
+            many = size[0] * size[1] > most_pixels
+            decoders = [lambda: decoder(data), lambda: _halved(data), _no_pixels]
+            choice = tf.where(tf.equal(problem, VALID), tf.cast(many, tf.int32), 2)
+            return problem, tf.switch_case(choice, decoders)
 
         return _if_valid(problem, read, data)
 
-    large = tf.strings.length(data) >= LARGE_FILE
-    in_one_pass = large & ~headers.has_more(tf.strings.substr(data, 0, HEAD), SCANS, 0)
-    return tf.cond(in_one_pass, lambda: by(_by_halves), lambda: by(_plain))
+    by_halves = (tf.strings.length(data) >= LARGE_FILE) & _in_one_pass(data)
+    return tf.cond(by_halves, lambda: by(_by_halves), lambda: by(_plain))
+
+
+def _in_one_pass(jpeg: Any) -> Any:
+    return ~headers.has_more(tf.strings.substr(jpeg, 0, HEAD), SCANS, 0)
 
 
 def _png(data: Any, header: Any, most_pixels: int) -> tuple[Any, Any]:
@@ -135,6 +148,10 @@ def _plain(data: Any) -> Any:
     return tf.io.decode_image(data, channels=3, expand_animations=False)
 
 
+def _halved(jpeg: Any) -> Any:
+    return tf.io.decode_jpeg(jpeg, channels=3, ratio=HALVED)
+
+
 def _by_halves(data: Any) -> Any:
     """Decodes both parts in parallel; the lower one's decoder skips the pixels of the upper."""
     height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(data))
@@ -169,13 +186,13 @@ def _if_valid(problem: Any, read: Callable[[Any], tuple[Any, Any]], data: Any) -
     )
 
 
-def _oversized(size: Any, most_pixels: int) -> Any:
+def _oversized(size: Any, most_pixels: Any) -> Any:
     """The problem with a height and a width, int64 [2]."""
     height, width = tf.unstack(size)
     actual = ["is ", tf.strings.as_string(width), "x", tf.strings.as_string(height)]
-    many = tf.strings.join(
-        [*actual, f", more than the {most_pixels} pixels allowed; scale it down"]
-    )
+    allowed = [", more than the ", tf.strings.as_string(most_pixels), " pixels allowed"]
+    many = tf.strings.join([*actual, *allowed, "; scale it down"])
+    most_pixels = tf.cast(most_pixels, tf.int64)
     few = height <= most_pixels // tf.maximum(width, 1)  # a product might overflow
     return tf.where(tf.reduce_all(size > 0), tf.where(few, VALID, many), "has no pixels")
 

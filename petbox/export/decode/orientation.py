@@ -6,6 +6,7 @@ Nothing here fails, whatever the bytes are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from petbox.export.decode import headers
@@ -49,17 +50,14 @@ def read(data: Any, header: Any) -> Any:
 def turned(pixels: Any, orientation: Any) -> Any:
     """The pixels [H,W,3], upright."""
 
-    def is_one_of(some: Any) -> Any:
-        return tf.reduce_any(orientation == tuple(some))
-
     def turn() -> Any:
         swapped = tf.cond(
-            is_one_of(SIDEWAYS), lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels
+            is_sideways(orientation), lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels
         )
-        mirrored = [is_one_of(MIRRORED_COLUMNS), is_one_of(MIRRORED_ROWS)]
+        mirrored = [_is_one_of(orientation, some) for some in (MIRRORED_COLUMNS, MIRRORED_ROWS)]
         return tf.reverse(swapped, tf.where(tf.stack(mirrored))[:, 0])
 
-    upright = tf.cond(orientation == UPRIGHT, lambda: pixels, turn)
+    upright = tf.cond(tf.equal(orientation, UPRIGHT), lambda: pixels, turn)
     return tf.ensure_shape(upright, [None, None, 3])
 
 
@@ -97,6 +95,15 @@ def _of_webp(data: Any, header: Any) -> Any:
         return _in_only_block(data, start, end, known)
 
     return tf.cond(flagged, read, _upright)
+
+
+def is_sideways(orientation: Any) -> Any:
+    """Whether turning swaps height and width."""
+    return _is_one_of(orientation, SIDEWAYS)
+
+
+def _is_one_of(orientation: Any, some: Iterable[int]) -> Any:
+    return tf.reduce_any(tf.equal(orientation, tuple(some)))
 
 
 def _upright() -> Any:
