@@ -72,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config.write_text(listed(*models))
     port = free_port()
     flags = [f"--rest_api_port={port}", f"--model_config_file={config}", *QUICK]
-    flags += ["--model_config_file_poll_wait_seconds=1", "--rest_api_enable_cors_support"]
+    flags += ["--model_config_file_poll_wait_seconds=3600", "--rest_api_enable_cors_support"]
     with started([*SERVER, *flags], folder / "run") as program:
         await_port(port)
         yield Server(program, port)
@@ -134,7 +134,7 @@ def test_a_slow_graph_delays_no_status(server: Server) -> None:
     assert answered > 3
 
 
-def test_the_configuration_is_read_again(server: Server, tmp_path: Path) -> None:
+def test_the_configuration_is_read_again_once_it_changes(server: Server, tmp_path: Path) -> None:
     folder = server.program.errors.parent.parent
     config = folder / "models.config"
     before = config.read_text()

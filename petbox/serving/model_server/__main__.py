@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ from petbox.serving.model_server.status import StatusError
 
 DRAIN_SECONDS = 25.0
 SWITCH_SECONDS = 0.001  # Python's 0.005, each time that a request waits for a thread that loads
+LOOK_SECONDS = 0.1  # between two looks at whether the configuration has changed
 FAILED = 255
 
 
@@ -107,8 +109,7 @@ def _serve(
         raise _port_error(server.port, error) from error
     threading.Thread(target=server.serve, args=(handle,), daemon=True).start()
     say(f"Exporting HTTP/REST API at:localhost:{server.port} ...")
-    while not stop.wait(_reload_seconds(flags)):
-        _reload_config(models, flags)
+    _follow_config(models, flags, stop)
     return 0 if server.drain(DRAIN_SECONDS) else 1
 
 
@@ -185,9 +186,25 @@ def _load_options(flags: Flags) -> LoadOptions:
     )
 
 
-def _reload_seconds(flags: Flags) -> float | None:
-    seconds = flags.model_config_file_poll_wait_seconds
-    return seconds if flags.model_config_file and seconds > 0 else None
+def _follow_config(models: ServedModels, flags: Flags, stop: threading.Event) -> None:
+    """Applies the file at each poll, as the original does, and as soon as it changes."""
+    poll, file = flags.model_config_file_poll_wait_seconds, Path(flags.model_config_file)
+    if not flags.model_config_file or poll <= 0:
+        stop.wait()
+    applied, due = _identity(file), 0.0
+    while not stop.wait(LOOK_SECONDS):
+        if (seen := _identity(file)) != applied or time.monotonic() >= due:
+            applied, due = seen, time.monotonic() + poll
+            _reload_config(models, flags)
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    """Differs from before once the file has changed; empty if it cannot be read."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _reload_config(models: ServedModels, flags: Flags) -> None:
