@@ -24,7 +24,7 @@ needs("PIL", "client")
 
 from PIL import ExifTags, Image  # noqa: E402  # after the check for the extra
 
-from petbox.images import photos  # noqa: E402  # it needs Pillow too
+from petbox.images import heic, photos  # noqa: E402  # it needs Pillow too
 from petbox.images.limits import MOST_PIXELS  # noqa: E402
 
 MADE_JPEG = "made JPEG, was {}"
@@ -77,6 +77,7 @@ def _content(photo: Photo) -> bytes:
 
 
 def _opened(photo: Photo, encoded: bytes) -> Image.Image:
+    heic.prepare(str(photo.path), encoded)
     try:
         image = Image.open(io.BytesIO(encoded))
         image.getexif()

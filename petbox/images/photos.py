@@ -26,6 +26,7 @@ needs("PIL", "client")
 
 from PIL import ExifTags, Image, ImageOps  # noqa: E402  # after the check for the extra
 
+from petbox.images import heic  # noqa: E402
 from petbox.images.limits import MOST_PIXELS, most_of_jpeg  # noqa: E402
 
 STDIN = "-"
@@ -141,6 +142,7 @@ def from_bytes(name: str, encoded: bytes, *, shrink: bool = False) -> Photo:
     """
     if not encoded:
         raise DataError(f"{name}: is empty; send an image")
+    heic.prepare(name, encoded)
     with _decoding(name):
         image = Image.open(io.BytesIO(encoded))
         width, height = image.size

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from petbox.errors import InvalidImage, needs
-from petbox.images import exif
+from petbox.images import exif, heic
 from petbox.images.limits import HALVED, most_of_jpeg
 
 needs("PIL", "client")
@@ -61,6 +61,8 @@ def stored(data: bytes, most_pixels: int) -> Pixels:
         return _bmp(data, header, most_pixels)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data, header, most_pixels)
+    if heic.is_heic(data):
+        raise invalid(heic.NOT_SUPPORTED)
     raise invalid("is not a JPEG, PNG, GIF, BMP or WebP file" if data else EMPTY)
 
 

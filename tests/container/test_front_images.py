@@ -108,6 +108,12 @@ def test_a_model_that_cannot_draw_says_so(tmp_path: Path) -> None:
     assert 'no signature "draw"' in answer.json()["error"]
 
 
+def test_a_heic_image_is_refused_by_name(port: int) -> None:
+    answer = post(port, b"\0\0\0\x18ftypheic", "image/heic")
+    assert answer.status_code == 415
+    assert "Content-Type image/heic: not supported; send " in answer.json()["error"]
+
+
 def test_what_cannot_be_drawn_is_the_models_to_refuse(port: int) -> None:
     answer = ask(port, b"junk", "image/jpeg", "image/jpeg")
     assert answer.status_code == 400

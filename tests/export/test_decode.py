@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from petbox.errors import InvalidImage
+from petbox.litert import decode as litert_decode
+
+HEIC = b"\0\0\0\x20ftypmif1\0\0\0\0mif1hevc" + bytes(40)
+
 
 @pytest.fixture(scope="module")
 def decode() -> Any:
@@ -50,12 +55,17 @@ def test_each_format_is_read_whole(decode: Any, kind: str, size: tuple[int, int]
         (b"\xff\xd8\xff", "is corrupt or truncated; send the whole file"),
         (b"<html>this is a web page</html>", "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"RIFF\x20\0\0\0WAVEfmt " + bytes(40), "is not a JPEG, PNG, GIF, BMP or WebP file"),
+        (HEIC, "is a HEIC image, which is not supported; send it as JPEG"),
+        (HEIC.replace(b"hevc", b"avif"), "is not a JPEG, PNG, GIF, BMP or WebP file"),
+        (b"\0\0\0\x18ftypisom", "is not a JPEG, PNG, GIF, BMP or WebP file"),
         (b"BM" + bytes(60), "has no pixels"),
         (b"GIF89a" + bytes(40), "is corrupt or truncated; send the whole file"),
     ],
 )
 def test_an_invalid_image_is_rejected_by_its_index(decode: Any, data: bytes, reason: str) -> None:
     assert f"[image 7 of the request {reason}]" in rejection(decode, data, index=7)
+    with pytest.raises(InvalidImage, match=f"^the image {reason}"):
+        litert_decode.stored(data, 1000)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])

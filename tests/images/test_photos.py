@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import struct
@@ -45,6 +46,30 @@ def encoded(image: Image.Image, form: str, orientation: int = 1, **options: obje
 
 def sent(photo: photos.Photo) -> Image.Image:
     return Image.open(io.BytesIO(photo.encoded))
+
+
+# HEIC
+
+
+def test_a_heic_image_is_sent_as_jpeg_if_pillow_heif_is_installed(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pip install pillow-heif")
+    path = tmp_path / "IMG_0001.HEIC"
+    heif = pillow_heif.from_pillow(red_at_top_left(1).resize((300, 200)))
+    heif.save(path, quality=90)
+    photo = photos.read(str(path))
+    assert (photo.width, photo.height, sent(photo).format) == (300, 200, "JPEG")
+    red, green, _ = sent(photo).getpixel((20, 20))  # type: ignore[misc]
+    assert red > 200 and green < 60
+
+
+def test_a_heic_image_names_the_package_that_reads_it() -> None:
+    if importlib.util.find_spec("pillow_heif"):
+        pytest.skip("it is installed")
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+    with pytest.raises(
+        DataError, match=r"^a\.heic: is a HEIC image; type: pip install pillow-heif"
+    ):
+        photos.from_bytes("a.heic", data)
 
 
 # What is sent

@@ -16,6 +16,7 @@ from typing import Any
 from petbox.export.decode import gif, headers, orientation
 from petbox.export.decode.headers import MOST_SCANS, MOST_TEXTS, SIGNATURES
 from petbox.images.exif import UPRIGHT
+from petbox.images.heic import NOT_SUPPORTED
 from petbox.images.limits import HALVED, MOST_PIXELS, most_of_jpeg
 from petbox.tf import tf
 
@@ -42,7 +43,7 @@ def stored(index: Any, data: Any, most_pixels: int, exif: bool = True) -> tuple[
     read = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
     formats = [partial(read[name], data, header, most_pixels) for name in SIGNATURES]
     kind = headers.kind(header)
-    problem, pixels = tf.switch_case(kind, [*formats, partial(_unknown, data)])
+    problem, pixels = tf.switch_case(kind, [*formats, partial(_unknown, data, header)])
     pixels = checked(index, problem, pixels)
     return pixels, orientation.read(data, header) if exif else tf.constant(UPRIGHT)
 
@@ -70,10 +71,11 @@ def try_or(read: Callable[[Any], tuple[Any, Any]], data: Any, otherwise: tuple[A
     return tried.concatenate(fallback).take(1).with_options(options).get_single_element()
 
 
-def _unknown(data: Any) -> tuple[Any, Any]:
+def _unknown(data: Any, header: Any) -> tuple[Any, Any]:
     *names, last = SIGNATURES
     named = f"is not a {', '.join(names)} or {last} file"
-    return tf.where(tf.strings.length(data) == 0, "is empty", named), _no_pixels()
+    problem = tf.where(headers.is_heic(header), NOT_SUPPORTED, named)
+    return tf.where(tf.strings.length(data) == 0, "is empty", problem), _no_pixels()
 
 
 def _jpeg(data: Any, _header: Any, most_pixels: int) -> tuple[Any, Any]:

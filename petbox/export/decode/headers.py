@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from petbox.images.heic import BRANDS
 from petbox.tf import tf
 
 BYTES = 72  # of a header; a shorter file is padded with zeros
@@ -95,6 +96,16 @@ def webp_with_alpha(data: Any, header: Any) -> Any:
 def _from(data: Any, at: int) -> Any:
     length = tf.strings.length(data)
     return tf.strings.substr(data, tf.minimum(at, length), length)
+
+
+def is_heic(header: Any) -> Any:
+    """As `petbox.images.heic.is_heic`."""
+    brands = tf.constant([list(brand) for brand in BRANDS], tf.int64)
+    named = tf.reduce_any(tf.reduce_all(header[8:12] == brands, axis=1))
+    # Every four bytes of the first 64.
+    fours = tf.stack([header[at : 61 + at] for at in range(4)], axis=1)
+    avif = tf.reduce_any(tf.reduce_all(fours == tuple(b"avif"), axis=1))
+    return tf.reduce_all(header[4:8] == tuple(b"ftyp")) & named & ~avif
 
 
 def has_more(data: Any, mark: bytes, most: int) -> Any:
