@@ -58,7 +58,7 @@ EVALUATIONS = 5  # of a training, by default
 PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
 OF_RECORDS = (
     *("boxes", "classes", "label_map", "validation_share", "test_share", "turned"),
-    "leave_out_broken",
+    *("drop_bad_boxes", "leave_out_broken"),
 )
 OF_TRAINING = tuple(
     field.name
@@ -87,6 +87,7 @@ class Options(TrainOptions):
     turned: Annotated[
         Literal["by-size", "follow", "ignore"], "PHOTOS: whether boxes follow EXIF orientation"
     ] = "by-size"
+    drop_bad_boxes: Annotated[bool, "PHOTOS: leave out boxes that are empty or outside"] = False
     leave_out_broken: Annotated[bool, "PHOTOS: leave out images that cannot be decoded"] = False
     min_score: Annotated[float, "PHOTOS: the model's `detect` leaves out lower scores"] = 0.05
 

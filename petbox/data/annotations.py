@@ -21,6 +21,14 @@ Found = defaultdict[str, list[str]]  # remarks while a reader collects them
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
+class BadBox(DataError):
+    """A box that is outside its image, empty or inverted."""
+
+
+class UnknownClass(DataError):
+    """A class that the label map lacks: one fault, however many boxes have it."""
+
+
 @dataclass(frozen=True)
 class Animal:
     """One animal in an image, or another object."""
@@ -122,9 +130,9 @@ def box(where: str, edges: Edges, width: int, height: int) -> Box:
     xmin, ymin, xmax, ymax = edges
     shown = f"box {xmin:g},{ymin:g} to {xmax:g},{ymax:g}"
     if min(edges) < 0 or max(xmin, xmax) > width or max(ymin, ymax) > height:
-        raise DataError(f"{where}: {shown} reaches out of its {width}x{height} image; correct it")
+        raise BadBox(f"{where}: {shown} reaches out of its {width}x{height} image; correct it")
     if xmin >= xmax or ymin >= ymax:
-        raise DataError(f"{where}: {shown} is empty or inverted; min must be less than max")
+        raise BadBox(f"{where}: {shown} is empty or inverted; min must be less than max")
     return ymin / height, xmin / width, ymax / height, xmax / width
 
 
@@ -143,7 +151,7 @@ def label_of(name: str, labels: Mapping[int, str], where: str) -> int:
     for label, known in labels.items():
         if known == name:
             return label
-    raise DataError(
+    raise UnknownClass(
         f"{where}: the class {name!r} is not in the label map; add it there, or leave out "
         "--label-map to take the classes as they are in the data"
     )

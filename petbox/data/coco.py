@@ -27,14 +27,19 @@ from typing import Any, Literal, NamedTuple
 
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
-from petbox.data.annotations import Animal, Dataset, Division, Edges, Found, Photo
-from petbox.errors import DataError
+from petbox.data.annotations import Animal, BadBox, Dataset, Division, Edges, Found, Photo
+from petbox.data.problems import Problems
+from petbox.errors import DataError, PetboxError
 
 BoxForm = Literal["by-file", "xywh", "corners"]
 MEANING = {"xywh": "x, y, width, height", "corners": "xmin, ymin, xmax, ymax"}
 _FORM = "give --coco a COCO file, or annotations.json of SageMaker's form"
 RENUMBERED = "category ids renumbered, because 0 is the background's"
 ANNOTATIONS = ("annotations", "labels")  # usual names of the folder of such files
+
+
+class WrongForm(PetboxError):
+    """All boxes of a file are read in the wrong form, so one error is enough."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def read(
     division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
+    problems: Problems | None = None,
 ) -> Dataset:
     """The data set of one file, or of one for each split."""
     if len(paths) > 3 or len(images) not in (0, 1, len(paths)):
@@ -65,8 +71,10 @@ def read(
             "--images as many, or one folder"
         )
     folders = [*images] * len(paths) if len(images) < len(paths) else images
+    pending = problems or Problems()
     files = [
-        _file(path, folder, bbox) for path, folder in zip_longest(paths, folders[: len(paths)])
+        _file(path, folder, bbox, pending)
+        for path, folder in zip_longest(paths, folders[: len(paths)])
     ]
     found: Found = defaultdict(list)
     stated = {str(file.path): file.categories for file in files}
@@ -74,8 +82,11 @@ def read(
     classes = _classes(stated, used, labels, found)
     names = {1: [""], 2: ["train", "test"]}.get(len(files), ["train", "validation", "test"])
     photos = {
-        split: _photos(file, classes, found) for split, file in zip(names, files, strict=True)
+        split: _photos(file, classes, found, pending)
+        for split, file in zip(names, files, strict=True)
     }
+    if problems is None:
+        pending.check()
     for file in files:
         found[f"boxes read as {MEANING[file.form]}"].append(file.path.name)
     _remark_on_unnamed_images(files, found)
@@ -87,7 +98,7 @@ def read(
 # Photos
 
 
-def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
+def _photos(file: _File, classes: _Classes, found: Found, problems: Problems) -> dict[str, Photo]:
     """The images by their file names."""
     of_image: defaultdict[int | str, list[dict[str, Any]]] = defaultdict(list)
     for annotation in file.annotations:
@@ -95,12 +106,17 @@ def _photos(file: _File, classes: _Classes, found: Found) -> dict[str, Photo]:
     whole = all(isinstance(image["id"], int) for image in file.images)
     photos = {}
     for position, image in enumerate(file.images, start=1):
-        name = image["file_name"]
-        animals = tuple(_animal(file, a, image, classes, found) for a in of_image[image["id"]])
-        path, number = _image_path(file, name), image["id"] if whole else position
-        size = image["width"], image["height"]
-        breed = data_annotations.breed_of(animals)
-        photos[name] = Photo(path, number, breed, *size, animals, str(file.path))
+        name, animals, path = image["file_name"], [], None
+        with problems.collected():
+            path = _image_path(file, name)
+        for annotation in of_image[image["id"]]:
+            with problems.collected(boxes_of=str(path)):
+                animals.append(_animal(file, annotation, image, classes, found))
+        if path is None:
+            continue
+        number = image["id"] if whole else position
+        size, breed = (image["width"], image["height"]), data_annotations.breed_of(animals)
+        photos[name] = Photo(path, number, breed, *size, tuple(animals), str(file.path))
     return photos
 
 
@@ -112,12 +128,13 @@ def _animal(
     edges = _corners(annotation["bbox"], file.form)
     try:
         box = data_annotations.trimmed_box(where, edges, size, name, found)
-    except DataError as error:
+    except BadBox as error:
         other = "corners" if file.form == "xywh" else "xywh"
         advice = f" (boxes are read as {MEANING[file.form]}"
         if _all_fit(file, other):
             advice += f"; all fit as {MEANING[other]}: if that is meant, give --bbox {other}"
-        raise DataError(f"{error}{advice})") from error
+            raise WrongForm(f"{error}{advice})") from error
+        raise BadBox(f"{error}{advice})") from error
     label = classes.of[annotation["category_id"]]
     crowd = annotation.get("iscrowd", 0) == 1
     return Animal(box, classes.labels[label], label, crowd=crowd)
@@ -163,7 +180,7 @@ def _remark_on_unnamed_images(files: Sequence[_File], found: Found) -> None:
 # The file
 
 
-def _file(path: Path, folder: Path | None, bbox: BoxForm) -> _File:
+def _file(path: Path, folder: Path | None, bbox: BoxForm, problems: Problems) -> _File:
     try:
         stated = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -173,7 +190,7 @@ def _file(path: Path, folder: Path | None, bbox: BoxForm) -> _File:
     images, annotations = _list(path, stated, "images"), _list(path, stated, "annotations")
     names = _categories(path, stated)
     _check_images(path, images)
-    _check_annotations(path, annotations, {image["id"] for image in images})
+    annotations = _valid(path, annotations, {image["id"] for image in images}, problems)
     if bbox == "by-file":
         bbox = "corners" if names is None else "xywh"
     if folder is not None and not folder.is_dir():
@@ -232,21 +249,33 @@ def _check_images(path: Path, images: Sequence[dict[str, Any]]) -> None:
         names.add(name)
 
 
-def _check_annotations(
-    path: Path, annotations: Sequence[dict[str, Any]], images: set[int | str]
-) -> None:
+def _valid(
+    path: Path,
+    annotations: Sequence[dict[str, Any]],
+    images: set[int | str],
+    problems: Problems,
+) -> list[dict[str, Any]]:
+    """The annotations that are complete; `problems` gets the others."""
+    valid = []
     for index, annotation in enumerate(annotations):
-        where = f"{path}: annotation {annotation.setdefault('id', index)}"
-        image = annotation.get("image_id")
-        if not isinstance(image, (int, str)) or image not in images:
-            raise DataError(f"{where}: there is no image {image!r}; correct its image_id")
-        if type(annotation.get("category_id")) is not int:
-            raise DataError(f"{where}: has no category_id that is a whole number; state it")
-        bbox = annotation.get("bbox")
-        if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-            raise DataError(f"{where}: its bbox is {bbox!r}; it must be four numbers")
-    if all(abs(number) <= 1 for annotation in annotations for number in annotation["bbox"]):
+        with problems.collected():
+            where = f"{path}: annotation {annotation.setdefault('id', index)}"
+            _check_annotation(where, annotation, images)
+            valid.append(annotation)
+    if valid and all(abs(number) <= 1 for one in valid for number in one["bbox"]):
         raise DataError(f"{path}: all its boxes lie between 0 and 1; they must be in pixels")
+    return valid
+
+
+def _check_annotation(where: str, annotation: dict[str, Any], images: set[int | str]) -> None:
+    image = annotation.get("image_id")
+    if not isinstance(image, (int, str)) or image not in images:
+        raise DataError(f"{where}: there is no image {image!r}; correct its image_id")
+    if type(annotation.get("category_id")) is not int:
+        raise DataError(f"{where}: has no category_id that is a whole number; state it")
+    bbox = annotation.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        raise DataError(f"{where}: its bbox is {bbox!r}; it must be four numbers")
 
 
 def _is_number(value: object) -> bool:

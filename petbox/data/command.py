@@ -3,9 +3,9 @@
 The photos are in Oxford-IIIT Pet's layout (--pets), Pascal VOC's (--voc) or
 YOLO's (--yolo), or come with a COCO file or SageMaker's annotations.json
 (--coco); the format of a folder PHOTOS is recognized by its files. Every photo
-is decoded once to check it. An error in the data stops the command and names
-the file; what is left out or converted on purpose is counted, reported here and
-listed in records.json.
+is decoded once to check it. All bad boxes and files are listed, and then nothing
+is written; what is left out or converted on purpose is counted, reported here
+and listed in records.json.
 
 examples:
   petbox records my-photos --out data/mine
@@ -28,6 +28,7 @@ from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.progress import progress
 from petbox.data import formats, labels, record_writer, records, validation
 from petbox.data.annotations import Dataset, Division
+from petbox.data.problems import SHOWN, BadData, Problems
 from petbox.errors import DataError
 
 NAMES_SHOWN = 8
@@ -74,6 +75,10 @@ class Options:
         "whether boxes follow an image's EXIF orientation; by-size: decided by the stated size",
     ] = "by-size"
     leave_out_broken: Annotated[bool, "leave out images that cannot be decoded"] = False
+    drop_bad_boxes: Annotated[
+        bool, "leave out boxes that are empty or outside, and images that have no other"
+    ] = False
+    verbose: Annotated[bool, "print all problems, not the first 20"] = False
     workers: Annotated[int | None, "images at a time (default: one per core)", "N"] = None
     seed: Annotated[int, "of the order of the images, and of random shares"] = 1
     json: Json = False
@@ -82,7 +87,31 @@ class Options:
 def main(options: Options) -> None:
     outputs.reject_existing(options.out)
     options = recognized(options)
-    dataset = read(options)
+    try:
+        _write(options)
+    except BadData as error:
+        raise _listed(error, options) from error
+    info = records.read_info(options.out)
+    report(info)
+    program.report(options.out, options.json, **asdict(info))
+
+
+def _listed(error: BadData, options: Options) -> DataError:
+    """The error with all problems, or with the first and the file that lists all."""
+    if len(error.problems) <= SHOWN:
+        return error
+    text = "\n".join(error.problems)
+    if options.verbose:
+        return DataError(f"{len(error.problems)} problems in the data:\n{text}")
+    path = options.out.with_name(f"{options.out.name}-problems.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n", encoding="utf-8")
+    return BadData(error.problems, f"; all are in {path}")
+
+
+def _write(options: Options) -> None:
+    problems = Problems(drop_boxes=options.drop_bad_boxes)
+    dataset = read(options, problems)
     program.say("loading TensorFlow ...")
     import petbox.tf  # noqa: F401  # now, so that the bar counts only images
 
@@ -96,10 +125,8 @@ def main(options: Options) -> None:
             advance=lambda: advance(1, ""),
             workers=options.workers,
             leave_out_broken=options.leave_out_broken,
+            problems=problems,
         )
-    info = records.read_info(options.out)
-    report(info)
-    program.report(options.out, options.json, **asdict(info))
 
 
 def recognized(options: Options) -> Options:
@@ -145,15 +172,20 @@ def division(options: Options) -> Division:
     return Division(**{name: getattr(options, name) for name in names})
 
 
-def read(options: Options) -> Dataset:
-    return validation.cut(_read(options), division(options))
+def read(options: Options, problems: Problems | None = None) -> Dataset:
+    """The data set; `problems` gets what is wrong with it, or else it is rejected."""
+    pending = problems or Problems(drop_boxes=options.drop_bad_boxes)
+    dataset = pending.without_dropped(_read(options, pending))
+    if problems is None:
+        pending.check()
+    return validation.cut(dataset, division(options))
 
 
-def _read(options: Options) -> Dataset:
+def _read(options: Options, problems: Problems) -> Dataset:
     from petbox.data import coco, pets, voc, yolo
 
     names = labels.read(options.label_map) if options.label_map else None
-    common: dict[str, Any] = {"division": division(options), "labels": names}
+    common: dict[str, Any] = {"division": division(options), "labels": names, "problems": problems}
     if options.pets:
         return pets.read(options.pets, boxes=options.boxes, classes=options.classes, **common)
     common["turned"] = options.turned

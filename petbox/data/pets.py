@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
 from petbox.data import voc
 from petbox.data.annotations import Animal, Box, Dataset, Division, Found, Photo
+from petbox.data.problems import Problems
 from petbox.errors import DataError, needs
 
 Boxes = Literal["face", "body"]
@@ -66,6 +67,7 @@ class _Pets:
     labels: dict[int, str]
     numbers: dict[str, int]  # each photo's position in list.txt, from 1 on
     images: dict[str, Path]
+    problems: Problems
     found: Found = field(default_factory=lambda: Found(list))
 
     @property
@@ -84,6 +86,7 @@ def read(
     classes: Classes = "breed",
     division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
+    problems: Problems | None = None,
 ) -> Dataset:
     """The data set in `root`; `labels` replaces the class ids of its list.txt.
 
@@ -95,7 +98,8 @@ def read(
     rows = list(_rows(annotations / "list.txt"))
     numbers = {row.name: number for number, row in enumerate(rows, start=1)}
     names = dict(labels) if labels is not None else _labels(rows, classes)
-    pets = _Pets(root, boxes, classes, names, numbers, images)
+    pending = problems or Problems()
+    pets = _Pets(root, boxes, classes, names, numbers, images, pending)
     lists = _lists(annotations, division)
     chosen = {split: list(_rows(path)) for split, path in lists.items()}
     trained = {row.name for row in chosen["train"]}
@@ -103,8 +107,7 @@ def read(
         if row.name in trained:
             raise data_splits.in_both(f"{row.where}: {row.name}")
     known = {row.name: row for row in rows}
-    for row in (row for split_rows in chosen.values() for row in split_rows):
-        _check_row(row, known, pets)
+    chosen = {s: [r for r in given if _is_valid(r, known, pets)] for s, given in chosen.items()}
     by_lists = division.test_share is None
     photos = {
         split: _photos(pets, split_rows, f"left out of {split}" if by_lists else "left out")
@@ -112,10 +115,13 @@ def read(
     }
     for split, found in photos.items():
         if not found:
+            pending.check()
             raise DataError(
                 f"{lists[split]}: not one of its photos has boxes in {pets.drawn_in}; hold others "
                 f"out at random with --test-share 0.2, or name another list with --{split}-list"
             )
+    if problems is None:
+        pending.check()
     if division.test_share is not None:
         photos = data_splits.at_random(photos["train"], division.test_share, division.seed)
     _remark_on_unused_files(pets, {row.name for split in chosen.values() for row in split})
@@ -138,16 +144,24 @@ def _photos(pets: _Pets, rows: Sequence[_Row], left_out: str) -> tuple[Photo, ..
     """The photos with boxes; the others get the remark `left_out`."""
     act = _by_face if pets.boxes == "face" else _by_body
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding trimaps takes a while
-        found = pool.map(lambda row: act(pets, row), rows)
+        found = pool.map(lambda row: _collected(act, pets, row), rows)
         photos = []
         for row, photo in zip(rows, found, strict=True):
             if isinstance(photo, str):
                 pets.found[f"{left_out}, {photo}"].append(row.name)
-            else:
+            elif photo:
                 photos.append(photo)
     several = [photo.name for photo in photos if len(photo.animals) > 1]
     pets.found["more than one animal"].extend(several)
     return tuple(photos)
+
+
+def _collected(
+    act: Callable[[_Pets, _Row], Photo | str], pets: _Pets, row: _Row
+) -> Photo | str | None:
+    with pets.problems.collected():
+        return act(pets, row)
+    return None
 
 
 def _by_face(pets: _Pets, row: _Row) -> Photo | str:
@@ -155,8 +169,8 @@ def _by_face(pets: _Pets, row: _Row) -> Photo | str:
     xml = pets.annotations / "xmls" / f"{row.name}.xml"
     if not xml.exists():
         return "no XML"
-    annotation = voc.annotation(xml)
-    if not annotation.animals:
+    annotation = voc.annotation(xml, pets.problems)
+    if not annotation.objects:
         raise DataError(f"{xml}: no <object> in it; delete the file if the photo shows no pet")
     species = _SPECIES[row.species]
     for animal in annotation.animals:
@@ -294,6 +308,13 @@ def _labels(rows: Sequence[_Row], classes: Classes) -> dict[int, str]:
                 "give each breed one id of its own"
             )
     return dict(sorted(labels.items()))
+
+
+def _is_valid(row: _Row, known: Mapping[str, _Row], pets: _Pets) -> bool:
+    with pets.problems.collected():
+        _check_row(row, known, pets)
+        return True
+    return False
 
 
 def _check_row(row: _Row, known: Mapping[str, _Row], pets: _Pets) -> None:

@@ -2,25 +2,85 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from petbox.data.annotations import BadBox, Dataset, Found, UnknownClass, remarks
 from petbox.errors import DataError
 
 SHOWN = 20
+DROPPED = "bad box dropped"
+LEFT_OUT = "left out, all its boxes are bad"
+
+
+class BadData(DataError):
+    """Several problems; its text has the first ones, `problems` has all."""
+
+    def __init__(self, problems: Sequence[str], more: str = "") -> None:
+        self.problems = list(problems)
+        lines = [f"{len(problems)} problems in the data:", *problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"... and {len(problems) - SHOWN} more{more}")
+        super().__init__("\n  ".join(lines))
 
 
 class Problems:
-    """The files with a fault each, in the order they were read."""
+    """The problems of a data set while it is read and written.
 
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    With `drop_boxes`, bad boxes are no problems: they are left out and counted.
+    """
+
+    def __init__(self, *, drop_boxes: bool = False) -> None:
+        self._drop_boxes = drop_boxes
+        self._found: list[str] = []
+        self._dropped: set[str] = set()
 
     def add(self, problem: DataError | str) -> None:
-        self.found.append(str(problem))
+        if isinstance(problem, BadData):
+            self._found += problem.problems
+        else:
+            self._found.append(str(problem))
+
+    @contextmanager
+    def collected(self, boxes_of: str = "") -> Iterator[None]:
+        """Notes an error of the data; `boxes_of` is the file whose boxes are read, if any are."""
+        try:
+            yield
+        except BadBox as error:
+            if self._drop_boxes and boxes_of:
+                self._dropped.add(boxes_of)
+            else:
+                self.add(error)
+        except UnknownClass:
+            raise
+        except DataError as error:
+            self.add(error)
 
     def check(self) -> None:
-        """Raises an error with the first problems and the number of all."""
-        if len(self.found) == 1:
-            raise DataError(self.found[0])
-        if self.found:
-            more = len(self.found) - SHOWN
-            lines = [f"{len(self.found)} problems in the data:", *self.found[:SHOWN]]
-            raise DataError("\n  ".join([*lines, f"... and {more} more"] if more > 0 else lines))
+        """Raises an error with the problems, in the order of the files' names."""
+        if len(self._found) == 1:
+            raise DataError(self._found[0])
+        if self._found:
+            raise BadData(sorted(self._found, key=_naturally))
+
+    def without_dropped(self, dataset: Dataset) -> Dataset:
+        """The same with remarks; an image whose boxes were all dropped is no background."""
+        found = Found(list)
+        photos = {}
+        for split, given in dataset.photos.items():
+            kept = []
+            for photo in given:
+                dropped = not self._dropped.isdisjoint((str(photo.path), photo.annotation))
+                if dropped:
+                    found[DROPPED if photo.animals else LEFT_OUT].append(photo.path.name)
+                if photo.animals or not dropped:
+                    kept.append(photo)
+            photos[split] = tuple(kept)
+        return replace(dataset, photos=photos, remarks={**dataset.remarks, **remarks(found)})
+
+
+def _naturally(text: str) -> list[tuple[int, str]]:
+    """Sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]

@@ -21,6 +21,7 @@ from petbox.cli import parallel
 from petbox.data import annotations as data_annotations
 from petbox.data import labels, records
 from petbox.data.annotations import Dataset, Found, Photo
+from petbox.data.problems import Problems
 from petbox.errors import DataError
 
 if TYPE_CHECKING:  # Pillow is needed only when there is something to write
@@ -39,8 +40,11 @@ def write(
     advance: Callable[[], None],
     workers: int | None = None,
     leave_out_broken: bool = False,
+    problems: Problems | None = None,
 ) -> None:
     """Makes `folder` of `dataset`; calls `advance` after each image.
+
+    Fails after the last image with all that is wrong, also with those that `problems` has already.
 
     Images are shuffled, because lists are sorted by breed and training shuffles only a window.
     """
@@ -48,7 +52,7 @@ def write(
     shards = {
         split: -(-len(photos) // IMAGES_PER_SHARD) for split, photos in dataset.photos.items()
     }
-    written = _Written(dataset)
+    written, problems = _Written(dataset), problems or Problems()
     workers = workers or os.cpu_count() or 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
@@ -58,7 +62,9 @@ def write(
             for at, path in enumerate(records.shard_paths(folder, split, shards[split])):
                 ours = shuffled[at :: shards[split]]
                 found = parallel.in_order(recorded, ours, workers, threading.Event())
-                _write_shard(path, found, split, written, advance)
+                _write_shard(path, found, split, written, problems, advance)
+        problems.check()
+        for split in dataset.photos:
             written.check(split)
     labels.write(folder / labels.FILE_NAME, dataset.labels)
     records.write_info(folder, written.info(source, seed, shards))
@@ -71,6 +77,7 @@ class _Record:
     photo: Photo
     serialized: bytes | None
     change: str | None  # what was done to its file
+    problem: DataError | None = None
 
 
 class _Recorder:
@@ -86,10 +93,12 @@ class _Recorder:
     def __call__(self, photo: Photo) -> _Record:
         try:
             stored = self._files.stored(photo, self._turned)
-        except self._files.Undecodable:
+        except self._files.Undecodable as error:
             if not self._leave_out_broken:
-                raise
+                return _Record(photo, None, None, error)
             return _Record(photo, None, BROKEN)
+        except DataError as error:
+            return _Record(photo, None, None, error)
         example = _example(self._tf, photo, stored)
         return _Record(photo, bytes(example.SerializeToString(deterministic=True)), stored.change)
 
@@ -130,12 +139,15 @@ def _write_shard(
     found: Iterable[_Record],
     split: str,
     written: _Written,
+    problems: Problems,
     advance: Callable[[], None],
 ) -> None:
     from petbox.tf import tf
 
     with tf.io.TFRecordWriter(str(path)) as shard:
         for record in found:
+            if record.problem:
+                problems.add(record.problem)
             if record.serialized is not None:
                 shard.write(record.serialized)
             written.add(split, record)

@@ -23,6 +23,7 @@ from pathlib import Path
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
 from petbox.data.annotations import Animal, Dataset, Division, Found, Photo
+from petbox.data.problems import Problems
 from petbox.errors import DataError
 
 FOLDERS = ("Annotations", "annotations", "annotations/xmls", "xmls", "labels", ".")
@@ -44,30 +45,39 @@ def read(
     division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
+    problems: Problems | None = None,
 ) -> Dataset:
     """The data set in `root`; without `labels`, its class names are numbered in order."""
-    found = Found(list)
+    found, pending = Found(list), problems or Problems()
     parts = data_splits.folders(root, lambda folder: bool(xmls(folder)), found)
     files = {split: _xmls(folder) for split, folder in parts.items()}
-    annotations = {xml: annotation(xml) for part in files.values() for xml in part.values()}
+    known = {name for part in files.values() for name in part}
+    annotations: dict[Path, Annotation] = {}
+    for xml in (xml for part in files.values() for xml in part.values()):
+        with pending.collected():
+            annotations[xml] = annotation(xml, pending)
+    files = {s: {n: x for n, x in part.items() if x in annotations} for s, part in files.items()}
     names = {animal.name for each in annotations.values() for animal in each.animals}
     classes = dict(labels) if labels is not None else dict(enumerate(sorted(names), start=1))
     numbers = {xml: number for number, xml in enumerate(annotations, start=1)}
     photos: dict[str, dict[str, Photo]] = {}
-    known: set[str] = set()
     for split, folder in parts.items():
         images = _images(folder, files[split])
-        paths = _image_paths(files[split], annotations, images)
-        photos[split] = {
-            name: _photo(numbers[xml], xml, annotations[xml], paths[name], classes)
-            for name, xml in files[split].items()
-        }
+        paths = _image_paths(files[split], annotations, images, pending)
+        photos[split] = {}
+        for name, path in paths.items():
+            xml = files[split][name]
+            with pending.collected():
+                photos[split][name] = _photo(numbers[xml], xml, annotations[xml], path, classes)
         if not any(photo.animals for photo in photos[split].values()):
+            pending.check()
             raise DataError(f"{folder}: not one XML has an object in it; {_LAYOUT}")
         without = set(images.values()) - set(paths.values())
         found["left out, no XML"].extend(path.name for path in without)
-        known |= files[split].keys() | {path.stem for path in without}
+        known |= {path.stem for path in without}
     what = f"{root}: its folders"
+    if problems is None:
+        pending.check()
     splits = data_splits.divided(photos, known, _lists(root), division, found, what)
     return Dataset(classes, splits, data_annotations.remarks(found), turned)
 
@@ -115,8 +125,8 @@ def _photo(
 def _images(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:
     """The image files by their names; of two with the same name, the first folder's."""
     files: dict[str, Path] = {}
-    beside = next(iter(xmls.values())).parent
-    for folder in (*(root / name for name in IMAGES), beside):
+    beside = [xml.parent for xml in xmls.values()][:1]
+    for folder in (*(root / name for name in IMAGES), *beside):
         for path in sorted(folder.glob("[!.]*")):
             if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES:
                 files.setdefault(path.name, path)
@@ -124,7 +134,10 @@ def _images(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _image_paths(
-    xmls: Mapping[str, Path], annotations: Mapping[Path, Annotation], images: Mapping[str, Path]
+    xmls: Mapping[str, Path],
+    annotations: Mapping[Path, Annotation],
+    images: Mapping[str, Path],
+    problems: Problems,
 ) -> dict[str, Path]:
     """The image of each XML; rejects two XMLs of one image, which would each describe a part."""
     by_stem: defaultdict[str, list[Path]] = defaultdict(list)
@@ -133,12 +146,14 @@ def _image_paths(
     paths: dict[str, Path] = {}
     described: dict[Path, Path] = {}
     for name, xml in xmls.items():
-        paths[name] = path = _image_path(xml, annotations[xml].filename, images, by_stem[xml.stem])
-        if described.setdefault(path, xml) != xml:
-            raise DataError(
-                f"{xml}: {path} is {described[path]}'s image already; correct its <filename>, or "
-                "merge the two XMLs"
-            )
+        with problems.collected():
+            path = _image_path(xml, annotations[xml].filename, images, by_stem[xml.stem])
+            if described.setdefault(path, xml) != xml:
+                raise DataError(
+                    f"{xml}: {path} is {described[path]}'s image already; correct its <filename>, "
+                    "or merge the two XMLs"
+                )
+            paths[name] = path
     return paths
 
 
@@ -173,13 +188,21 @@ class Annotation:
     width: int
     height: int
     animals: tuple[Animal, ...]  # without labels
+    objects: int  # of which some may be bad
 
 
-def annotation(path: Path) -> Annotation:
-    root = _parsed(path)
+def annotation(path: Path, problems: Problems | None = None) -> Annotation:
+    """The content of an XML; `problems` gets what is wrong with its objects."""
+    root, pending = _parsed(path), problems or Problems()
     width, height = _pixels(path, root, "size/width"), _pixels(path, root, "size/height")
-    animals = tuple(_animal(path, found, width, height) for found in root.findall("object"))
-    return Annotation((root.findtext("filename") or "").strip(), width, height, animals)
+    animals, objects = [], root.findall("object")
+    for found in objects:
+        with pending.collected(boxes_of=str(path)):
+            animals.append(_animal(path, found, width, height))
+    if problems is None:
+        pending.check()
+    filename = (root.findtext("filename") or "").strip()
+    return Annotation(filename, width, height, tuple(animals), len(objects))
 
 
 def _animal(path: Path, found: ElementTree.Element, width: int, height: int) -> Animal:

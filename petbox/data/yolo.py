@@ -23,6 +23,7 @@ from typing import Any
 from petbox.data import annotations as data_annotations
 from petbox.data import splits as data_splits
 from petbox.data.annotations import Animal, Dataset, Division, Edges, Found, Photo
+from petbox.data.problems import Problems
 from petbox.errors import DataError, needs
 
 NAMES = ("classes.txt", "obj.names", "labels/classes.txt", "train/classes.txt")
@@ -40,9 +41,10 @@ def read(
     division: Division = data_annotations.AS_IN_DATA,
     labels: Mapping[int, str] | None = None,
     turned: str = "by-size",
+    problems: Problems | None = None,
 ) -> Dataset:
     """The data set in `root`; `labels` replaces the ids of its classes, by their names."""
-    found = Found(list)
+    found, pending = Found(list), problems or Problems()
     config = _config(root)
     names = _names(root, config)
     classes = dict(labels) if labels is not None else {n + 1: name for n, name in names.items()}
@@ -53,12 +55,18 @@ def read(
         photos[split] = {}
         for path in (path for source in sources for path in _images(source)):
             known.add(path.stem)
-            photo = _photo(path, len(photos[split]) + 1, names, classes, turned, found)
-            if photos[split].setdefault(path.stem, photo) is not photo:
-                raise DataError(f"{path}: {photos[split][path.stem].path} has its name; rename one")
+            number = len(photos[split]) + 1
+            with pending.collected():
+                photo = _photo(path, number, names, classes, turned, found, pending)
+                if photos[split].setdefault(path.stem, photo) is not photo:
+                    other = photos[split][path.stem].path
+                    raise DataError(f"{path}: {other} has its name; rename one")
         if not any(photo.animals for photo in photos[split].values()):
+            pending.check()
             where = " and ".join(map(str, sources))
             raise DataError(f"{where}: no image has a label file with a box in it; {_LAYOUT}")
+    if problems is None:
+        pending.check()
     what = f"{root}: its folders"
     splits = data_splits.divided(photos, known, {}, division, found, what)
     return Dataset(classes, splits, data_annotations.remarks(found), turned)
@@ -183,6 +191,7 @@ def _photo(
     classes: Mapping[int, str],
     turned: str,
     found: Found,
+    problems: Problems,
 ) -> Photo:
     text = label_file(path)
     lines = data_splits.text_lines(text, _LAYOUT) if text.exists() else []
@@ -193,11 +202,12 @@ def _photo(
     animals = []
     for at, line in enumerate(lines, start=1):
         if line.strip():
-            where = f"{text}: line {at}"
-            name, (xmin, ymin, xmax, ymax) = _object(where, line, names)
-            edges = xmin * width, ymin * height, xmax * width, ymax * height
-            box = data_annotations.trimmed_box(where, edges, (width, height), path.name, found)
-            animals.append(Animal(box, name, data_annotations.label_of(name, classes, where)))
+            with problems.collected(boxes_of=str(text)):
+                where = f"{text}: line {at}"
+                name, (xmin, ymin, xmax, ymax) = _object(where, line, names)
+                edges = xmin * width, ymin * height, xmax * width, ymax * height
+                box = data_annotations.trimmed_box(where, edges, (width, height), path.name, found)
+                animals.append(Animal(box, name, data_annotations.label_of(name, classes, where)))
     breed = data_annotations.breed_of(animals)
     return Photo(path, number, breed, width, height, tuple(animals), str(text))
 

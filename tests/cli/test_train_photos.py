@@ -54,6 +54,7 @@ def test_the_stages_hand_their_folders_on(photos: Path) -> None:
         ("records", "validation_share", 0.0, "--validation-share=0.0"),
         ("records", "turned", "ignore", "--turned=ignore"),
         ("records", "leave_out_broken", True, "--leave-out-broken"),
+        ("records", "drop_bad_boxes", True, "--drop-bad-boxes"),
         ("train", "seed", 7, "--seed=7"),
         ("train", "learning_rate", 0.1, "--learning-rate=0.1"),
         ("train", "init", "weights.h5", "--init=weights.h5"),

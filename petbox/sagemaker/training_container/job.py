@@ -52,6 +52,7 @@ class JobOptions:
     classes: Annotated[Literal["breed", "species"], "of photos: as in petbox records"] = "breed"
     validation_share: Annotated[float | None, "of photos: as in petbox records", "S"] = None
     test_share: Annotated[float | None, "of photos: as in petbox records", "S"] = None
+    drop_bad_boxes: Annotated[bool, "of photos: as in petbox records"] = False
     leave_out_broken: Annotated[bool, "of photos: as in petbox records"] = False
     min_score: Annotated[float, "of the model: as in petbox export", "S"] = 0.05
 
@@ -69,6 +70,7 @@ PHOTOS = (
     "classes",
     "validation_share",
     "test_share",
+    "drop_bad_boxes",
     "leave_out_broken",
 )  # for train/make_records.py
 
