@@ -136,12 +136,12 @@ def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
     detector = LiteDetector(model)
     for at, example in enumerate(records.examples(folder, "test")):
         (photos / f"{at:04}").write_bytes(example.encoded)
-        truth = zip(example.classes, example.boxes, example.crowds, strict=True)
+        rows = (example.classes, example.boxes, example.crowds, example.difficult)
         yield EvaluatedImage(
             number=at,
             width=example.width,
             height=example.height,
-            truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
+            truth=tuple(Truth(*row) for row in zip(*rows, strict=True)),
             detections=tuple(detector.detect(example.encoded)),
         )
 

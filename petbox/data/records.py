@@ -50,6 +50,7 @@ class Example:
     classes: tuple[int, ...]
     boxes: tuple[tuple[float, float, float, float], ...]  # ymin, xmin, ymax, xmax
     crowds: tuple[bool, ...]  # of each box, whether it is around many
+    difficult: tuple[bool, ...]  # of each box, whether it is hard to recognize
 
 
 def read_info(folder: Path) -> RecordsInfo:
@@ -138,8 +139,11 @@ def _read_back(path: Path, example: Any) -> Example:
     try:
         encoded = feature["image/encoded"].bytes_list.value[0]
         classes = feature["image/object/class/label"].int64_list.value
-        # Records without a crowd do not have this key.
-        crowds = feature["image/object/is_crowd"].int64_list.value or [0] * len(classes)
+        # Records without a crowd do not have that key, and other tools may leave out both.
+        crowds, difficult = (
+            feature[f"image/object/{key}"].int64_list.value or [0] * len(classes)
+            for key in ("is_crowd", "difficult")
+        )
         source_id = _text(feature, "image/source_id")
         width, height = (
             _first(feature[f"image/{side}"].int64_list.value, 0) for side in ("width", "height")
@@ -155,6 +159,7 @@ def _read_back(path: Path, example: Any) -> Example:
             classes=tuple(classes),
             boxes=tuple(zip(*edges, strict=True)),
             crowds=tuple(bool(flag) for _, flag in zip(classes, crowds, strict=True)),
+            difficult=tuple(bool(flag) for _, flag in zip(classes, difficult, strict=True)),
         )
     except (IndexError, OSError, ValueError) as error:
         raise DataError(

@@ -25,7 +25,13 @@ SIZES = ("small", "medium", "large")  # below 32 x 32 pixels of the image, below
 class Truth:
     label: int
     box: Box
-    crowd: bool = False  # one box around many, which counts neither for nor against a detector
+    crowd: bool = False  # one box around many
+    difficult: bool = False  # to recognize, as in Pascal VOC
+
+    @property
+    def ignored(self) -> bool:
+        """Whether it counts neither for nor against a detector."""
+        return self.crowd or self.difficult
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class ClassScore:
 class Metrics:
     overall: dict[str, float | None]
     classes: tuple[ClassScore, ...]  # in the label map's order
-    # For each image: indices of detections and of the animals they match; None is a crowd.
+    # For each image: indices of detections and of the animals they match; None is an ignored one.
     matches: tuple[dict[int, int | None], ...]
     evaluation: Any  # the finished COCOeval
 
@@ -77,7 +83,7 @@ def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metri
             ClassScore(
                 label=label,
                 name=names[label],
-                animals=sum(t.label == label and not t.crowd for p in images for t in p.truth),
+                animals=sum(t.label == label and not t.ignored for p in images for t in p.truth),
                 average_precision=_mean(precision[..., at]),
                 average_precision_at_half=_mean(precision[HALF, :, at]),
                 average_recall=_mean(recall[:, at]),
@@ -93,7 +99,8 @@ def measure(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Metri
 def _evaluated(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> Any:
     """A finished COCOeval of boxes."""
     truth = [
-        {"iscrowd": int(one.crowd), **annotation(image, one.label, one.box)}
+        {"iscrowd": int(one.crowd), "difficult": one.difficult}
+        | annotation(image, one.label, one.box)
         for image in images
         for one in image.truth
     ]
@@ -107,9 +114,23 @@ def _evaluated(images: Sequence[EvaluatedImage], names: Mapping[int, str]) -> An
             _coco(images, names, truth), _coco(images, names, found), "bbox"
         )
         evaluation.params.maxDets = [MOST_DETECTIONS]
+        _ignore_difficult(evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def _ignore_difficult(evaluation: Any) -> None:
+    """Makes COCOeval ignore difficult objects, which overlap as any other, unlike its crowds."""
+    prepare = evaluation._prepare  # it sets `ignore` of each object from `iscrowd`
+
+    def prepare_all() -> None:
+        prepare()
+        for objects in evaluation._gts.values():
+            for one in objects:
+                one["ignore"] = int(one["iscrowd"] or one["difficult"])
+
+    evaluation._prepare = prepare_all
 
 
 def _coco(

@@ -28,14 +28,14 @@ def matrix(images: Sequence[EvaluatedImage], thresholds: Mapping[int, float]) ->
     for image in images:
         kept = [one for one in image.detections if one.score >= thresholds.get(one.label, 2.0)]
         kept.sort(key=lambda one: -one.score)
-        left = {at for at, one in enumerate(image.truth) if not one.crowd}
+        left = {at for at, one in enumerate(image.truth) if not one.ignored}
         for one, overlaps in zip(kept, _overlaps(image, kept), strict=True):
             at = max(left, key=lambda at: overlaps[at], default=None)
             if at is not None and overlaps[at] >= OVERLAPS:
                 left.discard(at)
                 counts[index[image.truth[at].label]][index[one.label]] += 1
             elif not any(
-                overlap >= OVERLAPS and truth.crowd
+                overlap >= OVERLAPS and truth.ignored
                 for overlap, truth in zip(overlaps, image.truth, strict=True)
             ):
                 counts[none][index[one.label]] += 1

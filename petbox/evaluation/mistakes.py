@@ -43,7 +43,7 @@ def mistakes(
     missed = [
         _missed(names[animal.label], scores.get(at, 0.0))
         for at, animal in enumerate(image.truth)
-        if not animal.crowd and at not in right and at not in explained
+        if not animal.ignored and at not in right and at not in explained
     ]
     return sorted([*wrong, *missed], key=lambda one: -one.badness)
 

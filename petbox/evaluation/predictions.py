@@ -49,7 +49,9 @@ def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
 def _of_batch(truth: Any, info: Any, found: Any) -> EvaluatedImage:
     """One image of a batch, from the Model Garden's padded arrays; its boxes are in pixels."""
     size, scale = [*info[0], *info[0]], [*info[2], *info[2]]
-    animals = zip(truth["classes"], truth["boxes"] / size, truth["is_crowds"], strict=True)
+    names = ("is_crowds", "is_difficults")
+    flags = (truth[name].astype(bool) for name in names)
+    animals = zip(truth["classes"], truth["boxes"] / size, *flags, strict=True)
     # Not clipped to the image, as in the Model Garden's evaluator.
     boxes = found["detection_boxes"] / scale / size
     return EvaluatedImage(
@@ -57,8 +59,9 @@ def _of_batch(truth: Any, info: Any, found: Any) -> EvaluatedImage:
         width=int(size[1]),
         height=int(size[0]),
         truth=tuple(
-            Truth(int(label), _box(edges), bool(crowd))
-            for label, edges, crowd in list(animals)[: int(truth["num_detections"])]
+            # The Model Garden takes difficult objects for crowds.
+            Truth(int(label), _box(edges), bool(crowd and not difficult), bool(difficult))
+            for label, edges, crowd, difficult in list(animals)[: int(truth["num_detections"])]
         ),
         detections=_detections({**found, "detection_boxes": boxes}),
     )
@@ -101,11 +104,11 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
 
 
 def _of_response(at: int, example: Example, found: dict[str, Any]) -> EvaluatedImage:
-    truth = zip(example.classes, example.boxes, example.crowds, strict=True)
+    rows = (example.classes, example.boxes, example.crowds, example.difficult)
     return EvaluatedImage(
         number=at,
         width=example.width,
         height=example.height,
-        truth=tuple(Truth(label, box, crowd) for label, box, crowd in truth),
+        truth=tuple(Truth(*row) for row in zip(*rows, strict=True)),
         detections=_detections(found),
     )

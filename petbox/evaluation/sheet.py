@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petbox.data.records import examples
-from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics
+from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics, Truth
 from petbox.evaluation.mistakes import CONFIDENT, mistakes, shown
 
 if TYPE_CHECKING:  # Pillow is imported when there is something to draw
@@ -75,6 +75,10 @@ def sheet(
     return file.getvalue()
 
 
+def _ignored(one: Truth) -> str:
+    return "a crowd" if one.crowd else "difficult" if one.difficult else ""
+
+
 def _cell(entry: Entry, name: str, encoded: bytes, names: Mapping[int, str]) -> Image:
     from PIL import Image, ImageOps
 
@@ -85,7 +89,7 @@ def _cell(entry: Entry, name: str, encoded: bytes, names: Mapping[int, str]) -> 
         small = ImageOps.contain(image.convert("RGB"), CELL, Image.Resampling.LANCZOS)
     found = set(entry.matches.values())  # named by the detections that match them
     truth = [
-        ("" if at in found else "a crowd" if one.crowd else names[one.label], one.box)
+        ("" if at in found else _ignored(one) or names[one.label], one.box)
         for at, one in enumerate(entry.image.truth)
     ]
     result = draw.drawn(small, shown(entry.image, entry.matches), names, truth)

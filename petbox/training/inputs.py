@@ -35,6 +35,7 @@ FEATURES = {
     "image/object/is_crowd": tf.io.RaggedFeature(tf.int64),
     **{edge: tf.io.RaggedFeature(tf.float32) for edge in EDGES},
 }
+DIFFICULT = {"image/object/difficult": tf.io.RaggedFeature(tf.int64)}
 
 
 def training_batches(model: Any, data: Any, context: Any) -> Any:
@@ -110,7 +111,22 @@ def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
     def image(number: Any, record: Any) -> Any:
         found = decoder.decode(record)
         boxes = tf.clip_by_value(found["groundtruth_boxes"], 0.0, 1.0)
-        return parse({**found, "source_id": number, "groundtruth_boxes": boxes})
+        stated = tf.io.parse_single_example(record, DIFFICULT)["image/object/difficult"] > 0
+        crowds = found["groundtruth_is_crowd"]
+        difficult = tf.cond(tf.size(stated) > 0, lambda: stated, lambda: tf.zeros_like(crowds))
+        pixels, labels = parse(
+            {
+                **found,
+                "source_id": number,
+                "groundtruth_boxes": boxes,
+                # The Model Garden's metrics know no other way to leave a box out.
+                "groundtruth_is_crowd": crowds | difficult,
+            }
+        )
+        labels["groundtruths"]["is_difficults"] = preprocess_ops.clip_or_pad_to_fixed_size(
+            tf.cast(difficult, tf.int32), data.parser.max_num_instances, 0
+        )
+        return pixels, labels
 
     images = _records(data).enumerate()
     with resize.in_model_garden():

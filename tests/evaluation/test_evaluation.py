@@ -104,6 +104,21 @@ def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
     assert {len(line) for line in (head, first, second, third)} == {len(head)}
 
 
+def test_a_difficult_object_counts_neither_for_nor_against() -> None:
+    hard = Truth(1, BOX, difficult=True)
+    found, missed = with_truth(2, (hard,), (Detection(1, 0.95, BOX),)), with_truth(3, (hard,))
+    alone, all_of_them = measure([right(1)], NAMES), measure([right(1), found, missed], NAMES)
+    assert all_of_them.overall == alone.overall
+    assert all_of_them.classes == alone.classes
+    assert all_of_them.matches == ({0: 0}, {0: None}, {})
+    assert mistakes(found, {0: None}, NAMES) == mistakes(missed, {}, NAMES) == []
+    alarms = summary([found], measure([found], NAMES), 0.5)
+    assert alarms["false alarms per image"] == 0
+    # Unlike a crowd, it has a place of its own: a box inside it is a false alarm.
+    inside = with_truth(4, (hard,), (Detection(1, 0.9, (0.2, 0.2, 0.3, 0.3)),))
+    assert summary([inside], measure([inside], NAMES), 0.5)["false alarms per image"] == 1
+
+
 def test_false_alarms_are_counted_by_image_at_the_threshold() -> None:
     alarm, quiet = Detection(2, 0.6, ELSEWHERE), Detection(1, 0.59, ELSEWHERE)
     crowd = with_truth(4, (Truth(1, BOX, crowd=True),), (Detection(1, 0.9, BOX),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 
 pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
-from petbox.data import record_writer
+from petbox.data import record_writer, records
 from petbox.data.annotations import Animal, Dataset, Photo
+from petbox.evaluation import predictions
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
@@ -27,7 +29,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         path = folder / f"{number}.png"
         Image.effect_noise((90, 70), 90).convert("RGB").save(path)
         animals = tuple(
-            Animal((0.1 * row, 0.1, 0.1 * row + 0.1, 0.9), "cat", 1)
+            Animal((0.1 * row, 0.1, 0.1 * row + 0.1, 0.9), "cat", 1, difficult=row == 2)
             for row in range(MOST + 2 if number == 4 else 0)
         )
         photos.append(Photo(path, number, "", 90, 70, animals, "made here"))
@@ -73,3 +75,24 @@ def test_objects_beyond_the_most_of_an_image_are_cut_off(config: Any) -> None:
     data.input_path, data.global_batch_size = config.task.validation_data.input_path, 1
     _, labels = next(iter(training_config.task(config).build_inputs(data)))
     assert labels["gt_classes"].numpy().tolist() == [[1] * MOST]
+
+
+def test_difficult_objects_are_known_to_the_evaluation(config: Any) -> None:
+    data = config.task.validation_data
+    ((_, labels),) = training_config.task(config).build_inputs(data)
+    truth = labels["groundtruths"]
+    objects = MOST + 2
+    flags = [0, 0, 1, 0, 0, 0, 0]
+    assert truth["is_difficults"].numpy()[0, :objects].tolist() == flags
+    assert truth["is_crowds"].numpy()[0, :objects].tolist() == flags, "the Model Garden's metrics"
+    (example,) = records.read(next(Path(data.input_path[0]).parent.glob("test.record-*")))
+    assert example.difficult == tuple(map(bool, flags))
+    found = {name: np.zeros((1, 0)) for name in ("detection_classes", "detection_scores")}
+    found |= {"detection_boxes": np.zeros((1, 0, 4)), "num_detections": np.zeros(1, int)}
+    one = predictions._of_batch(
+        {name: value.numpy()[0] for name, value in truth.items()},
+        labels["image_info"].numpy()[0],
+        {name: value[0] for name, value in found.items()},
+    )
+    assert [each.difficult for each in one.truth] == list(example.difficult)
+    assert not any(each.crowd for each in one.truth)
