@@ -19,12 +19,16 @@ Box = tuple[float, float, float, float]  # ymin, xmin, ymax, xmax in fractions o
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: its class id, its score, its box, and its class name if the model sent one."""
+    """One object: its class id, its score, its box, and its class name if the model sent one.
+
+    The `threshold` is the score from which the model trusts its detections of this class.
+    """
 
     label: int
     score: float
     box: Box
     name: str | None = None
+    threshold: float | None = None
 
 
 class Engine(Protocol):
@@ -110,12 +114,16 @@ def _of_one_image(prediction: Any, where: str) -> list[Detection]:
     names: list[Any] = [None] * count
     if "detection_names" in prediction:
         names = _first(count, prediction, "detection_names", where)
+    thresholds: list[Any] = [None] * count
+    if "detection_thresholds" in prediction:
+        thresholds = _first(count, prediction, "detection_thresholds", where)
     return [
         Detection(
             label=_whole(labels[n], f"{where}.detection_classes[{n}]"),
             score=_number(scores[n], f"{where}.detection_scores[{n}]"),
             box=_box(boxes[n], f"{where}.detection_boxes[{n}]"),
             name=_name(names[n], f"{where}.detection_names[{n}]"),
+            threshold=_threshold(thresholds[n], f"{where}.detection_thresholds[{n}]"),
         )
         for n in range(count)
     ]
@@ -167,6 +175,10 @@ def _name(value: Any, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise _wrong(where, f"is {value!r:.40}, not a name")
     return value
+
+
+def _threshold(value: Any, where: str) -> float | None:
+    return None if value is None else _number(value, where)
 
 
 def _wrong(where: str, why: str) -> WireError:

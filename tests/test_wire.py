@@ -72,6 +72,12 @@ def test_a_response_need_not_be_proper_utf8() -> None:
     assert wire.detections(body)[0][0].name == "caf�"
 
 
+def test_a_model_may_say_from_which_score_it_trusts_a_class() -> None:
+    found = wire.detections(answer(detection_thresholds=[0.25, 0.5, 1]))[0]
+    assert [one.threshold for one in found] == [0.25, 0.5, 1.0]
+    assert {one.threshold for one in wire.detections(answer())[0]} == {None}
+
+
 def test_an_error_is_raised_in_the_servers_words() -> None:
     with pytest.raises(WireError, match=r"rejected .*\[is empty or only a few bytes long\]"):
         wire.detections(golden("answer_error.json"))
@@ -109,6 +115,10 @@ def test_an_error_is_distinguished_from_other_responses() -> None:
         (answer(detection_boxes=[[0, 0, 1]] * 3), r"boxes\[0\] is \[0, 0, 1\], not a list of four"),
         (answer(detection_boxes=[[0, 0, 1, {}]] * 3), r"boxes\[0\] is {}, not a number"),
         (answer(detection_names=["A"]), "detection_names has 1 values for 3 detections"),
+        (
+            answer(detection_thresholds=[1, "a", 1]),
+            r"detection_thresholds\[1\] is 'a', not a number",
+        ),
         (answer(detection_names=["A", 7, "C"]), r"detection_names\[1\] is 7, not a name"),
     ],
 )

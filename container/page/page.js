@@ -23,6 +23,7 @@ const class_names = load_class_names();
 const show_api_call = api_call_panel(by_id('api-call'));
 let current = -1;
 let is_processing = false;
+let is_min_score_chosen = false; // by moving the slider
 let use_in_form; // takes files if the page shows the form, instead of images
 
 /* Adding and removing images */
@@ -182,19 +183,30 @@ function min_score() {
     return Number(by_id('min-score').value) / 100;
 }
 
+/* Until the slider is moved, the model's own thresholds decide, if it has any. */
+function is_shown({score, threshold}) {
+    return score >= (is_min_score_chosen ? min_score() : threshold ?? min_score());
+}
+
+function choose_min_score() {
+    is_min_score_chosen = true;
+    apply_min_score();
+}
+
 function apply_min_score() {
-    const minimum = min_score();
-    by_id('min-score-text').textContent = percent(minimum);
-    by_id('min-score').setAttribute('aria-valuetext', percent(minimum));
     const {detections, error, status} = images[current]?.result || {};
+    const is_the_models = !is_min_score_chosen && detections?.[0]?.threshold !== undefined;
+    const text = is_the_models ? 'set by the model' : percent(min_score());
+    by_id('min-score-text').textContent = text;
+    by_id('min-score').setAttribute('aria-valuetext', text);
     if (detections) {
-        const is_hidden = (i) => detections[i].score < minimum;
+        const is_hidden = (i) => !is_shown(detections[i]);
         [...by_id('boxes').children].forEach((box, i) => {
             box.hidden = is_hidden(i);
         });
         hide_detections(by_id('detections'), is_hidden);
     }
-    show_status(detections ? summary(detections, minimum) : error ? 'No results.' : status || '');
+    show_status(detections ? summary(detections, is_shown) : error ? 'No results.' : status || '');
     update_thumbnails();
 }
 
@@ -206,7 +218,7 @@ function show_status(text) {
 }
 
 function update_thumbnails() {
-    show_thumbnails(by_id('thumbnails'), images, current, min_score(), select);
+    show_thumbnails(by_id('thumbnails'), images, current, is_shown, select);
 }
 
 /* A model that is not a detector gets a form for its inputs instead of the viewer. */
@@ -265,7 +277,7 @@ by_id('use-camera').addEventListener('click',
 for (const button of document.querySelectorAll('[data-sample]')) {
     button.addEventListener('click', () => add_sample(button.dataset.sample));
 }
-by_id('min-score').addEventListener('input', apply_min_score);
+by_id('min-score').addEventListener('input', choose_min_score);
 by_id('shrink').addEventListener('change', shrink_changed);
 by_id('retry').addEventListener('click', () => restart(images[current]));
 by_id('remove').addEventListener('click', remove);

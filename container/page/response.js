@@ -9,13 +9,15 @@ export function parse_detections(text, class_names) {
         detection_classes: classes,
         detection_scores: scores,
         detection_names: names,
+        detection_thresholds: thresholds, // From which score the model trusts each class.
         num_detections: count = boxes.length, // The entries after it are padding.
     } = parse_prediction(text);
     return boxes.slice(0, count).map((box, i) => {
         const [top, left, bottom, right] = box.map((side) => Math.min(1, Math.max(0, side)));
         const label = Math.round(classes[i]);
         const name = names?.[i] || class_names.get(label) || `class ${label}`;
-        return {label, name, score: scores[i], top, left, bottom, right};
+        const threshold = thresholds?.[i];
+        return {label, name, score: scores[i], threshold, top, left, bottom, right};
     }).sort((a, b) => b.score - a.score);
 }
 

@@ -4,14 +4,14 @@ const WIDTH = 176; // twice the size in images.css, for high-density screens
 
 /* New images come last. Each image keeps its element, because replacing a button between mouse down
    and mouse up would lose the click. */
-export function show_thumbnails(list, images, current, min_score, select) {
+export function show_thumbnails(list, images, current, is_shown, select) {
     const had_focus = list.contains(document.activeElement);
     list.hidden = images.length < 2;
     for (const image of images) {
         image.thumbnail ||= thumbnail(() => select(images.indexOf(image)));
     }
     update_children(list, images.map((image) => image.thumbnail));
-    images.forEach((image, i) => update(image, i === current, min_score));
+    images.forEach((image, i) => update(image, i === current, is_shown));
     if (had_focus) {
         images[current]?.thumbnail.firstChild.focus();
     }
@@ -38,9 +38,9 @@ function update_children(list, entries) {
     list.append(...entries.slice(list.children.length));
 }
 
-function update(image, is_current, min_score) {
+function update(image, is_current, is_shown) {
     const {state, result, title} = image;
-    const count = (result.detections || []).filter(({score}) => score >= min_score).length;
+    const count = (result.detections || []).filter(is_shown).length;
     const [badge, description] = {
         failed: ['!', 'failed'],
         done: [String(count), `${count} detected`],

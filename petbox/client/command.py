@@ -60,7 +60,11 @@ class DetectOptions:
         Value("MB", between(0.001, 1e6)),
     ] = None
     fit: Annotated[bool, "send smaller copies of images that are over the limit"] = False
-    min_score: Annotated[float, "leave out detections with a lower score, 0 to 1", SCORE] = 0.5
+    min_score: Annotated[
+        float | None,
+        "leave out detections with a lower score, 0 to 1 (default: the model's own, or 0.5)",
+        SCORE,
+    ] = None
     labels: Annotated[
         Path | None, "label map (.pbtxt), or a model's folder, to take the names from", "PATH"
     ] = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from petbox.client.sources import Reader, Source
     from petbox.images.photos import Photo
 
+MIN_SCORE = 0.5  # of detections, if the model has no thresholds of its own
 AROUND = len(wire.request([b""], signature=transport.DETECT))  # bytes of a request without an image
 
 
@@ -41,7 +42,8 @@ class Detector:
     endpoint     the name of a SageMaker endpoint
     model        the folder of a SavedModel or a LiteRT model, which is loaded into this process
     engine       any object with `detect(image: bytes) -> list[petbox.wire.Detection]`
-    min_score    leave out detections with a lower score
+    min_score    leave out detections with a lower score (default: the model's threshold for the
+                 class, or 0.5)
     names        class names by id: a mapping, a label map (.pbtxt), or a model's folder
     fit          send smaller copies of images that are over the limit, instead of raising
     limit        the largest request in MB (default: 25, or 4 for a serverless endpoint)
@@ -57,7 +59,7 @@ class Detector:
         endpoint: str | None = None,
         model: str | Path | None = None,
         engine: wire.Engine | None = None,
-        min_score: float = 0.5,
+        min_score: float | None = None,
         names: Mapping[int, str] | str | Path | None = None,
         fit: bool = False,
         limit: float | None = None,
@@ -159,7 +161,7 @@ class Detector:
         return in_order(one, enumerate(images), workers, stop)
 
     def _detect(
-        self, image: Source, name: str, min_score: float, pause: Callable[[float], object]
+        self, image: Source, name: str, min_score: float | None, pause: Callable[[float], object]
     ) -> Detections:
         photo = self._reader.read(image, name)
         encoded = self._within_limit(photo)
@@ -173,7 +175,7 @@ class Detector:
             raise WireError(
                 f"{photo.name}: the model returns NaN or Infinity, so it is broken; train it again"
             )
-        kept = [self._named(one) for one in found if one.score >= min_score]
+        kept = [self._named(one) for one in found if one.score >= _lowest(one, min_score)]
         return Detections.of(photo, sorted(kept, key=lambda one: -one.score))
 
     @functools.cached_property
@@ -237,8 +239,14 @@ def _as_served(number: float) -> float:
     return short if one == other else float(f"{number:.9g}")
 
 
-def _checked_score(score: float) -> float:
-    if not 0 <= score <= 1:
+def _lowest(one: wire.Detection, min_score: float | None) -> float:
+    if min_score is not None:
+        return min_score
+    return MIN_SCORE if one.threshold is None else one.threshold
+
+
+def _checked_score(score: float | None) -> float | None:
+    if score is not None and not 0 <= score <= 1:
         raise ValueError(f"min_score={score}: not a number from 0 to 1")
     return score
 

@@ -49,7 +49,11 @@ class LabelOptions(Checked):
     out: Annotated[
         Path | None, "folder for the XMLs, or the JSON file (default: beside the photos)", "PATH"
     ] = None
-    min_score: Annotated[float, "leave out detections with a lower score, 0 to 1", SCORE] = 0.5
+    min_score: Annotated[
+        float | None,
+        "leave out detections with a lower score, 0 to 1 (default: the model's own, or 0.5)",
+        SCORE,
+    ] = None
     overwrite: Annotated[bool, "replace annotations that exist"] = False
     parallel: Annotated[
         int, "photos processed at once", Value("N", between(1, MOST_CONNECTIONS))

@@ -43,7 +43,11 @@ class Options(Checked):
         InputType, "its input: encoded_image_string_tensor, image_tensor or tf_example", "TYPE"
     ] = "encoded_image_string_tensor"
     min_score: Annotated[float, "lowest score in the output of `detect`", SCORE] = 0.05
-    min_score_drawn: Annotated[float, "lowest score of a box drawn by `draw`", SCORE] = 0.5
+    min_score_drawn: Annotated[
+        float | None,
+        "lowest score of a box drawn by `draw` (default: the class's threshold, or 0.5)",
+        SCORE,
+    ] = None
     max_megapixels: Annotated[float, "reject images with more", MEGAPIXELS] = 40
     max_pictures: Annotated[int, "reject requests with more images", COUNT] = 64
     batch: Annotated[int, "images of concurrent requests to compute together", COUNT] = 1

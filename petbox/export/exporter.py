@@ -79,6 +79,8 @@ def export(
     With `classic` it makes the folder `out` as the Object Detection API's exporter does.
     """
     _check(model, settings)
+    if isinstance(model, Run) and settings.thresholds is None:
+        settings = replace(settings, thresholds=model.thresholds)
     start = time.monotonic()
     with outputs.product(out) as partial, _errors_name(out, partial):
         folder = partial / SAVED_MODEL if classic else partial

@@ -17,6 +17,7 @@ from petbox.wire import Detection
 
 SIGNATURES = ("detect", "serving_default")  # the first that exists
 NAMES = "detection_names"
+THRESHOLDS = "detection_thresholds"
 # An assertion in the graph, whose text is meant for the client.
 ASSERTED = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
 OF_THE_REQUEST = re.compile(r"^(image|picture) 0 of the request ")  # older exports: picture
@@ -64,11 +65,12 @@ def _signature(folder: Path, model: Any) -> Any:
 def _detections(found: dict[str, Any]) -> list[Detection]:
     count = int(found["num_detections"])
     names = found[NAMES][:count].tolist() if NAMES in found else [None] * count
+    lowest = found[THRESHOLDS][:count].tolist() if THRESHOLDS in found else [None] * count
     boxes, classes, scores = (found[output][:count].tolist() for output in OUTPUTS[:3])
     return [
-        Detection(int(label), score, (ymin, xmin, ymax, xmax), name and name.decode())
-        for label, score, (ymin, xmin, ymax, xmax), name in zip(
-            classes, scores, boxes, names, strict=True
+        Detection(int(label), score, (ymin, xmin, ymax, xmax), name and name.decode(), threshold)
+        for label, score, (ymin, xmin, ymax, xmax), name, threshold in zip(
+            classes, scores, boxes, names, lowest, strict=True
         )
     ]
 

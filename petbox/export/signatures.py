@@ -27,6 +27,7 @@ from petbox.images.limits import MOST_PIXELS
 from petbox.tf import as_written, tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
+TRUSTED = 0.5  # the threshold of a class that has none of its own
 DECODED_AT_ONCE = 4  # images of a request; each may take 3 bytes per pixel
 
 
@@ -36,7 +37,8 @@ class Settings:
 
     input_type: str = "encoded_image_string_tensor"
     min_score: float = 0.05  # of `detect`
-    min_score_drawn: float = 0.5
+    min_score_drawn: float | None = None  # by default the class's threshold, or 0.5
+    thresholds: Mapping[int, float] | None = None  # by class: from which score it is trusted
     most_pixels: int = MOST_PIXELS  # of an image
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
@@ -69,6 +71,9 @@ class Servable(tf.Module):
         classes = range(network.classes)
         self.names = tf.constant([names.get(label, str(label)) for label in classes])
         self.palette = drawing.palette(classes)
+        known, drawn = settings.thresholds or {}, settings.min_score_drawn
+        self.thresholds = tf.constant([known.get(label, TRUSTED) for label in classes])
+        self.drawn_from = self.thresholds if drawn is None else tf.fill([network.classes], drawn)
         self._settings = settings
         self._input = INPUT_TYPES[settings.input_type]
         self.network = network
@@ -112,33 +117,41 @@ class Servable(tf.Module):
         boxes, classes, scores = (
             found[f"detection_{name}"][:, :longest] for name in ("boxes", "classes", "scores")
         )
-        return {
+        detected = {
             "detection_boxes": tf.where(within[..., None], boxes, 0.0),
             "detection_classes": tf.where(within, classes, 0.0),
             "detection_names": tf.where(within, self._named(classes), ""),
             "detection_scores": tf.where(within, scores, 0.0),
             "num_detections": tf.cast(count, tf.float32),
         }
+        if self._settings.thresholds:
+            trusted = tf.gather(self.thresholds, self._table_index(classes))
+            detected["detection_thresholds"] = tf.where(within, trusted, 0.0)
+        return detected
 
     def _draw(self, inputs: Any) -> dict[str, Any]:
         """JPEGs in the images' own sizes, decoded again: all at once might not fit in memory."""
         found = self._classic(inputs)
-        count = _confident(found, self._settings.min_score_drawn)
+        index = self._table_index(found["detection_classes"])
+        keep = found["detection_scores"] >= tf.gather(self.drawn_from, index)
+        columns = tf.shape(keep)[1]
+        keep &= tf.sequence_mask(tf.cast(found["num_detections"], tf.int32), columns)  # no padding
+        palette = tf.gather(self.palette, index)
 
         def one(item: tuple[Any, ...]) -> Any:
-            index, image, boxes, classes, count = item
+            index, image, boxes, colors, keep = item
             pixels = turned(*self._read(index, image))
             long = tf.reduce_max(tf.shape(pixels)) > drawing.LONGEST_SIDE
             pixels = checked(index, tf.where(long, drawing.TOO_LONG, VALID), pixels)
-            colors = tf.gather(self.palette, self._table_index(classes[:count]))
-            return drawing.jpeg(drawing.drawn(pixels, boxes[:count], colors))
+            boxes, colors = boxes[keep], colors[keep]
+            return drawing.jpeg(drawing.drawn(pixels, boxes, colors))
 
         items = (
             tf.range(tf.shape(inputs)[0]),
             inputs,
             found["detection_boxes"],
-            found["detection_classes"],
-            count,
+            palette,
+            keep,
         )
         jpegs = tf.map_fn(
             one, items, DECODED_AT_ONCE, fn_output_signature=tf.TensorSpec([], tf.string)

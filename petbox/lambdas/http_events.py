@@ -53,7 +53,7 @@ class HttpEvents:
 
     def __init__(self, service: str, detector: Detector) -> None:
         self._detector = detector
-        self._min_score = settings.number("MIN_SCORE", 0.5, 0, 1)
+        self._min_score = settings.optional_number("MIN_SCORE", 0, 1)
         self._logger = Logger(service=service)
         self._metrics = Metrics(namespace="petbox", service=service)
         origins = settings.listed("CORS_ORIGINS")
@@ -120,8 +120,10 @@ class HttpEvents:
 # Requests
 
 
-def _score(query: Mapping[str, str], default: float) -> float:
-    text = query.get("min_score", str(default))
+def _score(query: Mapping[str, str], default: float | None) -> float | None:
+    if "min_score" not in query:
+        return default
+    text = query["min_score"]
     try:
         score = float(text)
     except ValueError:

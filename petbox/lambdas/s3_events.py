@@ -40,7 +40,7 @@ class S3Events:
 
     def __init__(self, service: str, detector: Detector) -> None:
         self._detector = detector
-        self._min_score = settings.number("MIN_SCORE", 0.5, 0, 1)
+        self._min_score = settings.optional_number("MIN_SCORE", 0, 1)
         self._input = settings.text("INPUT_PREFIX", "in/")
         self._output = settings.text("RESULTS_PREFIX", "results/")
         self._draw = settings.switch("DRAW")

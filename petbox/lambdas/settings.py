@@ -21,6 +21,10 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def optional_number(name: str, least: float, most: float) -> float | None:
+    return number(name, 0.0, least, most) if text(name) else None
+
+
 def number(name: str, default: float, least: float, most: float) -> float:
     value = text(name, str(default))
     try:

@@ -40,6 +40,7 @@ class LiteModel:
     deviation: Color  # colors are divided by it afterwards
     min_score: float  # of a detection
     most_pixels: int  # of an image
+    thresholds: Mapping[int, float] = field(default_factory=dict)  # by class; see Detection
     made: Mapping[str, Any] = field(default_factory=dict)  # its origin, versions, verification
 
     def write(self, folder: Path) -> None:
@@ -70,8 +71,10 @@ def read(folder: Path) -> LiteModel:
             stated[name] = (red, green, blue)
         for name, kind in (("min_score", float), ("most_pixels", int)):
             stated[name] = kind(stated[name])
+        thresholds = stated.get("thresholds", {})  # folders made before have none
+        stated["thresholds"] = {int(label): float(score) for label, score in thresholds.items()}
         return LiteModel(**stated)
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelError(
             f"{path}: not as petbox convert writes it; convert the run again"
         ) from error

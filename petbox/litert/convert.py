@@ -73,7 +73,7 @@ def convert(
         assert isinstance(network, TrainedNetwork)  # as those of runs are
         (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
         (partial / labels.FILE_NAME).write_bytes(source.label_map)
-        about = _about(network, form, settings)
+        about = replace(_about(network, form, settings), thresholds=run.thresholds)
         about.write(partial)
         _verify(partial, source, network, about)
     return out

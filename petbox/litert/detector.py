@@ -40,8 +40,15 @@ class LiteDetector:
         count = int(found[COUNT][0])
         columns = (found[name][0, :count].tolist() for name in (CLASSES, SCORES, BOXES))
         rows = ((int(label), score, box) for label, score, box in zip(*columns, strict=True))
+        names, thresholds = self.names, self.about.thresholds
         return [
-            Detection(label, score, (ymin, xmin, ymax, xmax), self.names.get(label, str(label)))
+            Detection(
+                label,
+                score,
+                (ymin, xmin, ymax, xmax),
+                names.get(label, str(label)),
+                thresholds.get(label),
+            )
             for label, score, (ymin, xmin, ymax, xmax) in rows
             if not score < self.about.min_score  # keeps NaN, which the caller rejects
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from petbox.errors import ModelError
 PARAMS = "params.yaml"  # the Model Garden's whole configuration
 LABEL_MAP = labels.FILE_NAME
 PIPELINE_CONFIG = "pipeline.config"
+THRESHOLDS = "thresholds.json"  # written by the evaluation
 BEST = "best"  # the checkpoint with the highest mAP, if the training evaluated any
 
 
@@ -27,6 +29,9 @@ class Run:
     label_map_text: bytes
     names: Mapping[int, str]
     pipeline_config: bytes | None
+    thresholds: Mapping[
+        int, float
+    ]  # by class: from which score the checkpoint is trusted, if known
 
 
 def read(path: Path) -> Run:
@@ -44,15 +49,38 @@ def read(path: Path) -> Run:
     label_map = folder / LABEL_MAP
     label_map_text = label_map.read_bytes()
     config = folder / PIPELINE_CONFIG
+    names = labels.parse(label_map_text, str(label_map))
     return Run(
         folder=folder,
         checkpoint=checkpoint,
         params=(folder / PARAMS).read_bytes(),
         label_map=label_map,
         label_map_text=label_map_text,
-        names=labels.parse(label_map_text, str(label_map)),
+        names=names,
         pipeline_config=config.read_bytes() if config.is_file() else None,
+        thresholds=_thresholds(folder / THRESHOLDS, checkpoint, names),
     )
+
+
+def _thresholds(path: Path, checkpoint: Path, names: Mapping[int, str]) -> dict[int, float]:
+    """Those of this very checkpoint; another one's scores mean something else."""
+    if not path.is_file():
+        return {}
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        scores = {name: float(score) for name, score in stated["classes"].items()}
+        of_this = stated["checkpoint"] == checkpoint.name
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: not as `petbox evaluate` writes it; evaluate the run again, or remove it"
+        ) from error
+    return {n: scores[name] for n, name in names.items() if name in scores} if of_this else {}
+
+
+def thresholds(checkpoint: Path, split: str, scores: Mapping[str, float]) -> str:
+    """The content of thresholds.json, by class names."""
+    content = {"checkpoint": checkpoint.name, "split": split, "classes": dict(scores)}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def check(run: Path) -> None:

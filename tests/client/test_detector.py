@@ -334,6 +334,17 @@ def test_the_score_can_be_set_for_one_image(server: Peer) -> None:
     assert len(detector.detect(CAT)) == 1
 
 
+def test_the_models_own_thresholds_decide_unless_a_score_is_given() -> None:
+    cat = wire.Detection(1, 0.3, ABYSSINIAN, "cat", threshold=0.25)
+    dog = wire.Detection(2, 0.6, ABYSSINIAN, "dog", threshold=0.7)
+    other = wire.Detection(3, 0.45, ABYSSINIAN, "other")
+    detector = Detector(engine=Echo(cat, dog, other))
+    assert [one.name for one in detector.detect(CAT)] == ["cat"]
+    assert [one.name for one in detector.detect(CAT, min_score=0.4)] == ["dog", "other"]
+    always = Detector(engine=Echo(cat, dog, other), min_score=0)
+    assert [one.name for one in always.detect(CAT)] == ["dog", "other", "cat"]
+
+
 def test_detections_come_with_the_highest_score_first() -> None:
     low, high = (wire.Detection(1, score, ABYSSINIAN) for score in (0.6, 0.8))
     assert [one.score for one in Detector(engine=Echo(low, high)).detect(CAT)] == [0.8, 0.6]

@@ -675,6 +675,26 @@ def test_a_model_without_class_names_shows_class_numbers(
         assert tab.problems() == []
 
 
+def test_the_models_own_thresholds_decide_until_the_slider_is_moved(
+    browser: Chromium, tmp_path: Path, spotted: Path
+) -> None:
+    body = json.loads(golden("answer_detect.json"))
+    found = body["predictions"][0]
+    found |= {"detection_scores": [0.9, 0.3], "detection_thresholds": [0.95, 0.25]}
+    engine = respond(json.dumps(body).encode())
+    with served_page(engine, tmp_path / "front") as (url, _), open_page(browser, url) as tab:
+        tab.drop("#viewer", spotted)
+        tab.until(DONE)
+        assert visible_labels(tab) == ["yorkshire_terrier 30%"]
+        assert text(tab, "#min-score-text") == "set by the model"
+        assert text(tab, "#status") == "1 × yorkshire_terrier."  # noqa: RUF001
+        tab.run("document.querySelector('#min-score').focus()")
+        tab.press("ArrowRight")
+        assert text(tab, "#min-score-text") == "51%"
+        assert visible_labels(tab) == ["Abyssinian 90%"]
+        assert tab.problems() == []
+
+
 @pytest.mark.parametrize(
     "label_map",
     [

@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from support.exporting import NAMES, Exported, counted_opens, file, noise, random_run
 
 from petbox.data import labels
 from petbox.errors import PetboxError
 from petbox.images import exif
+from petbox.training import runs
 
 IMAGES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
 BROKEN = file(noise(300, 200))[:2000]
+THRESHOLDS = {"beagle": 0.99, "pug": 0.1}
 STRINGS = "encoded_image_string_tensor"
 
 
@@ -45,6 +47,8 @@ def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
 
     run = shutil.copytree(trained, trained.with_name("configured"))
     (run / "pipeline.config").write_text("model { faster_rcnn { num_classes: 3 } }")
+    thresholds = runs.thresholds(run / "ckpt-1", "validation", THRESHOLDS)
+    (run / "thresholds.json").write_text(thresholds)
     batches = Batches(4, 20_000)
     with counted_opens() as opens:
         model = exported(
@@ -70,6 +74,7 @@ def of_pixels(trained: Path, run: Any) -> Exported:
     done = run(
         "export/exporter_savedmodel.py",
         *("--input_type", "image_tensor", "--exif=ignore"),
+        *("--min_score=0.9", "--min_score_drawn=1"),
         f"--trained_checkpoint_prefix={trained / 'ckpt-1'}",
         *("--output_directory", out),
     )
@@ -81,7 +86,6 @@ def of_pixels(trained: Path, run: Any) -> Exported:
 def exported(trained: Path, folder: Path, **settings: Any) -> Exported:
     from petbox.export import exporter
     from petbox.export.signatures import Settings
-    from petbox.training import runs
 
     return Exported(exporter.export(runs.read(trained), folder, Settings(**settings)))
 
@@ -174,6 +178,49 @@ def test_detect_says_the_same_in_fewer_words(plain: Exported) -> None:
         assert short["detection_names"][at].tolist() == names + [b""] * (confident.max() - count)
 
 
+def test_thresholds_of_the_run_are_in_the_model(plain: Exported, batching: Exported) -> None:
+    """They come with each detection, and decide what is drawn."""
+    images = [_example(image) for image in IMAGES]
+    short = batching(*images, signature="detect")
+    by_class = {n: THRESHOLDS.get(name, 0.5) for n, name in NAMES.items()}
+    found = set()
+    for at, count in enumerate(short["num_detections"].astype(int)):
+        classes = short["detection_classes"][at, :count].astype(int).tolist()
+        found |= set(classes)
+        expected = [by_class[one] for one in classes]
+        lowest = short["detection_thresholds"][at]
+        np.testing.assert_allclose(lowest[:count], expected)
+        assert not lowest[count:].any()
+    assert {2, 3} <= found
+    assert "detection_thresholds" not in plain.signatures["detect"].outputs
+    drawn = batching(images[0], signature="draw")["image_bytes"][0]
+    pixels = Image.open(io.BytesIO(drawn)), Image.open(io.BytesIO(IMAGES[0]))
+    assert ImageChops.difference(*pixels).getbbox()
+    report = json.loads((batching.folder / "assets.extra" / "export.json").read_text())
+    assert report["settings"]["thresholds"] == {"2": 0.99, "3": 0.1}
+
+
+def test_scores_of_detect_and_draw_are_set_by_flags(of_pixels: Exported) -> None:
+    image = np.asarray(noise(300, 200))
+    scores = of_pixels(image)["detection_scores"]
+    assert of_pixels(image, signature="detect")["num_detections"][0] == (scores >= 0.9).sum() > 0
+    (drawn,) = of_pixels(image, signature="draw")["image_bytes"]
+    difference = np.asarray(Image.open(io.BytesIO(drawn))).astype(int) - image
+    assert np.abs(difference).max() < 60, "JPEG smears a little, and nothing is drawn"
+
+
+def test_thresholds_are_of_one_checkpoint(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    file = run / runs.THRESHOLDS
+    file.write_text(runs.thresholds(run / "ckpt-1", "test", THRESHOLDS))
+    assert runs.read(run).thresholds == {2: 0.99, 3: 0.1}
+    file.write_text(runs.thresholds(run / "ckpt-2", "test", THRESHOLDS))
+    assert runs.read(run).thresholds == {}
+    file.write_text("{}")
+    with pytest.raises(PetboxError, match=r"thresholds.json: not as `petbox evaluate` writes it"):
+        runs.read(run)
+
+
 def test_draw_gives_each_image_back_with_boxes_in_their_class_colors(plain: Exported) -> None:
     from petbox.images.draw import color
 
@@ -259,6 +306,7 @@ def test_each_file_of_a_run_is_read_once(
         "label_map.pbtxt": 1,
         "params.yaml": 1,
         "pipeline.config": 1,
+        "thresholds.json": 1,
     }
     copied = (model.folder / "assets.extra" / "pipeline.config").read_text()
     assert copied == "model { faster_rcnn { num_classes: 3 } }"

@@ -53,6 +53,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             variable.assign(variable * 1e4)
     tf.train.Checkpoint(model=model).write(str(folder / "ckpt-2"))
     (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
+    thresholds = runs.thresholds(folder / "ckpt-2", "validation", {"beagle": 0.75})
+    (folder / runs.THRESHOLDS).write_text(thresholds)
     return folder
 
 
@@ -94,6 +96,12 @@ def lite(folder: Path) -> LiteDetector:
 
 
 # What is in it
+
+
+def test_the_thresholds_of_the_run_come_with_its_detections(lite: LiteDetector) -> None:
+    found = lite.detect(file(noise(300, 200)))
+    assert {one.threshold for one in found if one.name == "beagle"} == {0.75}
+    assert {one.threshold for one in found if one.name != "beagle"} == {None}
 
 
 @pytest.mark.parametrize("form", ["folder", "smaller"])
