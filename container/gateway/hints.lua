@@ -14,6 +14,7 @@ local MOST = 10000 -- bytes of an error
 local ABOUT_SIGNATURES = {"not found in signature def", "No signature was found with the name"}
 local ABOUT_INPUTS = {"does not have named input", "Missing named input", "keys must be equal to",
     "required as per tensorinfo_map", "size does not match signature", "of expected type"}
+local ABOUT_ROWS = {"has no shape information", "has inconsistent batch size"} -- of the outputs
 local IN_GRAPH = {"{{node ", "{{function_node "} -- often a wrong shape, which only the graph checks
 
 local function mentions(message, phrases)
@@ -46,6 +47,8 @@ local function hint(message, signatures)
     if mentions(message, ABOUT_SIGNATURES) then
         return "the model has these signatures: " ..
             table.concat(signature_text.names(signatures), ", ")
+    elseif mentions(message, ABOUT_ROWS) then
+        return 'the outputs have no row for each instance; send {"inputs": ...} as application/json'
     end
     local name = signature_name()
     local signature = signatures[name]
@@ -60,15 +63,17 @@ function M.prepare(path)
     if not models.known(path) then ngx.timer.at(0, read, path) end
 end
 
--- The body of a 400, with its sentence first, and the hint if it has one. A client that sent a bare image does not know the JSON
--- that TensorFlow Serving's error would be about.
+-- The body of a 400, with its sentence first, and the hint if it has one. A client that sent a bare
+-- image does not know the JSON that TensorFlow Serving's error would be about.
 local function with_hint(body, request)
     local told = #body <= MOST and cjson.decode(body)
     local message = type(told) == "table" and tostring(told.error) or ""
     local sentence = graph_errors.sentence(message)
     if sentence ~= message then body = '{\n    "error": ' .. text.quoted(sentence) .. "\n}" end
     local about_name = mentions(message, ABOUT_SIGNATURES) or mentions(message, ABOUT_INPUTS)
-    if not about_name and not mentions(message, IN_GRAPH) then return body end
+    if not about_name and not mentions(message, ABOUT_ROWS) and not mentions(message, IN_GRAPH) then
+        return body
+    end
     local signatures = models.known(request.path)
     if about_name then ngx.timer.at(0, read, request.path) end -- a newer version may have others
     local is_image = request.format == "picture" or request.format == "builtin"

@@ -154,6 +154,10 @@ def test_it_is_disabled_by_default(engine: int, tmp_path: Path) -> None:
             "the signature ragged takes row_splits (int64 [N]), values (float32 [N])",
         ),
         ({"instances": ["text"]}, "the signature serving_default takes x (float32 [N, 2])"),
+        (
+            {"signature_name": "total", "instances": [1]},
+            'the outputs have no row for each instance; send {"inputs": ...} as application/json',
+        ),
     ],
 )
 def test_an_error_about_a_name_lists_the_valid_ones(
