@@ -11,26 +11,26 @@ examples:
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from petbox import outputs
 from petbox.cli import program
 from petbox.cli.progress import progress
-from petbox.data.fetch import download
 from petbox.errors import DataError, ModelError, PetboxError
 from petbox.training import (
     defaults,
+    fine_tuning,
     initial_weights,
     log_lines,
     memory,
     named_weights,
     overrides,
     record_inputs,
+    resume,
     runs,
 )
 from petbox.training.failures import readable_errors
@@ -39,13 +39,13 @@ from petbox.training.pipeline_config import mapping
 from petbox.training.pipeline_config.mapping import Inputs, PipelineConfig
 from petbox.training.presets import PRESETS, peak_at, train_for
 
-BACKBONE, WITH_DECODER = PARTS = ("backbone", "backbone+decoder")
+BACKBONE, WITH_DECODER, FIT = PARTS = ("backbone", "backbone+decoder", fine_tuning.FIT)
 TRAINABLE = "task.model.backbone.resnet.bn_trainable"
 
 
 def main(options: Options) -> None:
-    outputs.reject_existing(options.out)
     check(options)
+    trained = resume.steps_of_finished(options)
     mapped = None
     if options.pipeline_config:
         mapped = mapping.read(options.pipeline_config)
@@ -59,9 +59,9 @@ def main(options: Options) -> None:
     if options.evaluate_every and options.records:
         record_inputs.check_validation(options.records)
     run = runs.unfinished(options.out)
-    weights = first_weights(options, mapped, run)
+    weights = first_weights(options, mapped, options.out if trained else run)
     with memory.death_reported(f"pass a smaller --batch-size{_than(options)}"):
-        _train(options, mapped, found, classes, weights, run)
+        _train(options, mapped, found, classes, weights, run, trained)
 
 
 def _train(
@@ -71,6 +71,7 @@ def _train(
     classes: list[int],
     weights: str | None,
     run: Path,
+    trained: int,
 ) -> None:
     program.say("loading TensorFlow ...")
     from petbox.training import acceleration, anchors
@@ -78,6 +79,8 @@ def _train(
     from petbox.training import trainer as training_trainer
 
     index, _ = training_trainer.worker()
+    if trained and index == 0:  # the others wait for it in the next line
+        resume.reopen(options, trained)
     with readable_errors(options):
         strategy = training_trainer.strategy()  # before anything else of TensorFlow runs
     if not options.records:
@@ -89,6 +92,8 @@ def _train(
     adjust(config, options, mapped)
     for line in anchors.fit(config, found.train, options.anchors == "auto"):
         program.say(line)
+    if options.augment == "heavy":
+        config.task.train_data.parser.max_num_instances *= 4  # of a mosaic
     overrides.apply(config, options.set_)  # it has the last word
     acceleration.check(options.precision)
     if remark := acceleration.remark(options.precision):
@@ -101,7 +106,7 @@ def _train(
         if index == 0:
             busy = ModelError(f"{run}: is being trained by another process; wait for it")
             stack.enter_context(outputs.locked(run, busy))
-            begin(run, options)
+            resume.begin(run, options)
             training_config.save_config(config, run)
             shutil.copy(found.label_map, run / runs.LABEL_MAP)
             if options.pipeline_config:
@@ -129,6 +134,10 @@ def check(options: Options) -> None:
     for name in ("checkpoint_every", "report_every", "steps", "batch_size", "evaluate_every"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise DataError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    if options.ema is not None and not 0 < options.ema < 1:
+        raise DataError(f"--ema {options.ema:g}: must be between 0 and 1, such as 0.999")
+    if options.ema and options.precision == "float16":
+        raise DataError("--ema and --precision float16 do not go together; use bfloat16")
     if not 0 <= options.seed < 2**32:
         raise DataError(f"--seed {options.seed}: must be from 0 to {2**32 - 1}")
     if options.init_parts not in (None, *PARTS):
@@ -149,13 +158,14 @@ def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) ->
     source = options.init or named
     if source in (None, named_weights.NONE) and options.init_parts:
         raise DataError("--init-parts is only valid with --init; remove it")
+    is_random = source in (None, named_weights.NONE)
+    if any(run.glob("ckpt-*.index")):
+        return None if is_random else source  # a run that goes on has weights of its own
     if not mapped or source == named_weights.NONE:
         assert options.preset
         defaults.check_initial_weights(source, options.preset)
-    if source in (None, named_weights.NONE):
+    if source is None or is_random:
         return None
-    if any(run.glob("ckpt-*.index")):
-        return source  # an unfinished run has weights of its own
     try:
         if source in named_weights.NAMES:
             assert options.preset
@@ -169,8 +179,8 @@ def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) ->
             raise
         more = f"fine_tune_checkpoint: {error}; or pass other weights with --init"
         raise type(error)(more) from error
-    if weights.suffix == initial_weights.KERAS and options.init_parts == WITH_DECODER:
-        raise DataError(f"{source}: Keras' weights have no decoder; remove --init-parts")
+    if weights.suffix == initial_weights.KERAS and options.init_parts not in (None, BACKBONE):
+        raise DataError(f"{source}: Keras' weights are a backbone only; remove --init-parts")
     return str(weights)
 
 
@@ -186,34 +196,6 @@ def divide_batches(config: Any, replicas: int) -> None:
     held_out.global_batch_size += -held_out.global_batch_size % replicas
 
 
-def begin(run: Path, options: Options) -> None:
-    """Creates the run's folder, or checks that the unfinished one has the same options."""
-    records = options.records and options.records.resolve()
-    init = options.init
-    if init and init not in named_weights.NAMES and not download.is_url(init):
-        init = str(Path(init).resolve())
-    values = asdict(replace(options, records=records, init=init))
-    free = {"out", "report_every", "json"}
-    if options.pipeline_config:
-        free.add("preset")  # it is the file's
-    chosen = {name: str(value) for name, value in values.items() if name not in free}
-    saved = run / "options.json"
-    if saved.is_file():
-        found = json.loads(saved.read_text())
-        # A run that an older petbox started lacks newer options.
-        before = {name: found.get(name, str(getattr(Options, name, None))) for name in chosen}
-        if different := [name for name in chosen if chosen[name] != before[name]]:
-            name = different[0]
-            flag = "--" + name.rstrip("_").replace("_", "-")
-            raise ModelError(
-                f"{run}: was started with {flag} {before[name]}, not "
-                f"{chosen[name]}; finish it with the same options or remove it"
-            )
-        program.say(f"continuing {run}")
-    with outputs.product(saved, replace=True) as partial:
-        partial.write_text(json.dumps(chosen, indent=1) + "\n")
-
-
 def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None:
     trainer, data = config.trainer, config.task.train_data
     if options.steps:
@@ -227,8 +209,16 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
         # Pretrained statistics beat those of batches of 8 or so; --set can override this.
         config.task.model.backbone.resnet.bn_trainable = False
     if given or options.init_parts:  # those of a pipeline.config are of its own checkpoint
-        config.task.init_checkpoint_modules = (options.init_parts or BACKBONE).split("+")
+        own = given and runs.of_checkpoint(Path(str(config.task.init_checkpoint)))
+        parts = options.init_parts or (FIT if own else BACKBONE)
+        config.task.init_checkpoint_modules = parts.split("+")
     config.runtime.mixed_precision_dtype = options.precision
+    if options.augment != "preset":
+        from petbox.training import augment  # it imports TensorFlow
+
+        augment.configure(config, options.augment)
+    if options.ema:
+        trainer.optimizer_config.override({"ema": {"average_decay": options.ema}})
     loop = min(options.report_every, trainer.train_steps)
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
@@ -247,7 +237,7 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
 
 def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -> None:
     """Runs the Model Garden's training loop with a progress bar."""
-    from petbox.training import acceleration
+    from petbox.training import acceleration, sheets
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer
     from petbox.training.tfvision import summary_manager
@@ -262,9 +252,15 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         stack.enter_context(contextlib.redirect_stdout(log))
         report = Report()
         steps = config.trainer.train_steps
+        task = training_config.task(config, run)
+        if options.augment != "preset":
+            task.augmented = options.augment
+        if chief and task.augmented:
+            sheets.write(config, options.augment, run)
+            program.say(f"{run / sheets.AUGMENTED}, {sheets.GROUND_TRUTH}: look at them")
         runner = training_trainer.Runner(
             distribution_strategy=strategy,
-            task=training_config.task(config, run),
+            task=task,
             mode="train_and_eval" if options.evaluate_every else "train",
             params=config,
             model_dir=str(run),

@@ -61,8 +61,8 @@ def _check_hdf5(source: str, path: Path) -> None:
 
 def _in_folder(folder: Path) -> Path:
     """The prefix of the checkpoint in a folder, such as a run or an unpacked archive."""
-    if newest := runs.newest_checkpoint(folder / runs.BEST) or runs.newest_checkpoint(folder):
-        return newest
+    if preferred := runs.preferred_checkpoint(folder):
+        return preferred
     prefixes = sorted(path.with_suffix("") for path in folder.rglob("*.index"))
     named = [one for one in prefixes if runs.newest_checkpoint(one.parent) == one]
     prefixes = named if len(named) == 1 else prefixes
@@ -133,7 +133,7 @@ def load(parts: Mapping[str, Any], prefix: Path) -> None:
     """Loads and checks every variable of `parts`, such as {"backbone": ...}."""
     from petbox.training.tfvision import tf
 
-    reader, graph = _opened(prefix)
+    reader, graph = opened(prefix)
     pairs = list(tensors(parts, graph, prefix))
     shapes = reader.get_variable_to_shape_map()
     for path, variable, tensor in pairs:
@@ -156,7 +156,7 @@ def check(parts: Mapping[str, Any], prefix: Path) -> None:
 
     from petbox.training.tfvision import tf
 
-    reader, graph = _opened(prefix)
+    reader, graph = opened(prefix)
     strategy = tf.distribute.get_strategy()
     for path, variable, tensor in tensors(parts, graph, prefix):
         # All devices have the same value; computing their mean would need every worker.
@@ -197,7 +197,7 @@ class Graph:
         return {below: path for below, path in paths.items() if self.tensor(below)}
 
 
-def _opened(prefix: Path) -> tuple[Any, Graph]:
+def opened(prefix: Path) -> tuple[Any, Graph]:
     from petbox.training.tfvision import TrackableObjectGraph, tf
 
     try:
@@ -230,7 +230,7 @@ def tensors(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[tu
             has = ", ".join(graph.parts or sorted(graph.children(0)))
             raise ModelError(f"{prefix}: has no {part}, only {has}; name another checkpoint")
         unused = graph.tensors(node)
-        for path, variable, at in _variables(part, root, node, graph):
+        for path, variable, at in variables(part, root, node, graph):
             if at not in unused:
                 raise ModelError(f"{prefix}: has no {path}: {OTHER_NETWORK}")
             unused.pop(at)
@@ -240,7 +240,7 @@ def tensors(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[tu
             raise ModelError(f"{prefix}: no variable for its {surplus}: {OTHER_NETWORK}")
 
 
-def _variables(part: str, root: Any, node: int, graph: Graph) -> Iterator[tuple[str, Any, int]]:
+def variables(part: str, root: Any, node: int, graph: Graph) -> Iterator[tuple[str, Any, int]]:
     """Each variable below `root`, its path, and the node there in the checkpoint, or -1."""
     from petbox.training.tfvision import tf
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from petbox.errors import DataError
 from petbox.tf import as_written
-from petbox.training import memory, resize
+from petbox.training import augment, memory, resize
 from petbox.training.tfvision import (
     anchor,
     box_ops,
@@ -38,8 +38,11 @@ FEATURES = {
 DIFFICULT = {"image/object/difficult": tf.io.RaggedFeature(tf.int64)}
 
 
-def training_batches(model: Any, data: Any, context: Any) -> Any:
-    """The batches (images, labels) for `MaskRCNNTask.train_step`, repeated forever."""
+def training_batches(model: Any, data: Any, context: Any, augmented: str | None = None) -> Any:
+    """The batches (images, labels) for `MaskRCNNTask.train_step`, repeated forever.
+
+    `augmented` is a level of `augment.py`, or None for flips and scales alone.
+    """
     padded = preprocess_ops.compute_padded_size(model.input_size[:2], 2**model.max_level)
     anchors = anchor.build_anchor_generator(
         model.min_level,
@@ -60,6 +63,7 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
         return _decoded(record, data.parser.skip_crowd_during_training)
 
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
+        pixels, boxes = augment.changed(augmented, pixels, boxes)
         pixels, boxes = _randomly_flipped(pixels, boxes, data.parser.aug_rand_hflip)
         pixels, boxes = _window(pixels, boxes, canvas, data.parser)
         visible = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
@@ -88,6 +92,8 @@ def training_batches(model: Any, data: Any, context: Any) -> Any:
         images = images.cache()
     images = images.shuffle(data.shuffle_buffer_size, seed=data.seed).repeat()
     for stage in stages[kept:]:
+        if stage is stages[-1] and augmented == "heavy":
+            images = augment.with_mosaics(images, model.input_size[:2])
         images = images.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)

@@ -25,14 +25,25 @@ class TrainOptions:
         "PLACE",
     ] = None
     init_parts: Annotated[
-        str | None, "what to load of them: backbone (the default), or backbone+decoder", "PARTS"
+        str | None,
+        "what to load of them: backbone (the default), backbone+decoder, or fit: all that fits "
+        "(the default for a run of petbox)",
+        "PARTS",
     ] = None
     anchors: Annotated[
         Literal["preset", "auto"], "the preset's, or chosen to cover the training boxes"
     ] = "preset"
+    augment: Annotated[
+        Literal["preset", "none", "light", "heavy"],
+        "random changes to training images (preset: its flips and scales); the others write sheets "
+        "of them and of the ground truth",
+    ] = "preset"
     steps: Annotated[int | None, "training steps (default: the preset's)"] = None
     batch_size: Annotated[int | None, "images per step (default: the preset's)"] = None
     learning_rate: Annotated[float | None, "peak learning rate (default: the preset's)"] = None
+    ema: Annotated[
+        float | None, "export a moving average of the weights with this decay, such as 0.999", "D"
+    ] = None
     evaluate_every: Annotated[int | None, "steps between evaluations that keep the best"] = None
     checkpoint_every: Annotated[int, "steps between checkpoints"] = 200
     report_every: Annotated[int, "steps between reports of loss and speed"] = 20

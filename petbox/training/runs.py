@@ -16,6 +16,7 @@ LABEL_MAP = labels.FILE_NAME
 PIPELINE_CONFIG = "pipeline.config"
 THRESHOLDS = "thresholds.json"  # written by the evaluation
 BEST = "best"  # the checkpoint with the highest mAP, if the training evaluated any
+AVERAGED = "averaged"  # the last checkpoint with the moving average of the weights, with --ema
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def read(path: Path) -> Run:
     """The run in the folder `path`, or the run of the checkpoint with the prefix `path`."""
     folder, checkpoint = path, None
     if not path.is_dir() and any(path.parent.glob("*.index")):
-        folder = path.parent.parent if path.parent.name == BEST else path.parent
+        folder = of_checkpoint(path) or path.parent
         checkpoint = path
     check(folder)
     if checkpoint and not checkpoint.with_name(f"{path.name}.index").is_file():
         raise ModelError(f"{path}: no checkpoint; name one by its prefix, as in {folder}/ckpt-600")
-    checkpoint = checkpoint or newest_checkpoint(folder / BEST) or newest_checkpoint(folder)
+    checkpoint = checkpoint or preferred_checkpoint(folder)
     if not checkpoint:
         raise ModelError(f"{folder}/checkpoint: names no existing checkpoint; train again")
     label_map = folder / LABEL_MAP
@@ -94,6 +95,22 @@ def check(run: Path) -> None:
         )
     if not any(run.glob("ckpt-*.index")):
         raise ModelError(f"{run}: its checkpoint (ckpt-*) is gone; remove the folder, train again")
+
+
+def of_checkpoint(prefix: Path) -> Path | None:
+    """The folder of the run that the checkpoint belongs to, if it is one's."""
+    above = prefix.parent
+    folder = above.parent if above.name in (BEST, AVERAGED) else above
+    return folder if (folder / PARAMS).is_file() else None
+
+
+def preferred_checkpoint(folder: Path) -> Path | None:
+    """The prefix of the best checkpoint, or else of the averaged or the newest one."""
+    return (
+        newest_checkpoint(folder / BEST)
+        or newest_checkpoint(folder / AVERAGED)
+        or newest_checkpoint(folder)
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

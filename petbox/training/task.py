@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.tf import as_written
-from petbox.training import acceleration, initial_weights, keras_mobilenet
+from petbox.training import acceleration, fine_tuning, initial_weights, keras_mobilenet, runs
 from petbox.training import inputs as training_inputs
 from petbox.training.tfvision import MaskRCNNTask, factory, tf, tf_keras
 
@@ -22,6 +22,8 @@ warnings.filterwarnings("ignore", message=r"Input dict contained keys \['6'\]")
 
 
 class Task(MaskRCNNTask):
+    augmented: str | None = None  # a level of petbox/training/augment.py
+
     def build_model(self) -> Any:
         model = as_written(self._built)()
         # Pretrained statistics beat those of small batches. The Model Garden has a setting for that
@@ -59,6 +61,10 @@ class Task(MaskRCNNTask):
             initial_weights.load({"model": model}, Path(weights))
         else:
             names = [parts] if isinstance(parts, str) else parts
+            if names == [fine_tuning.FIT]:
+                label_map = Path(self.logging_dir) / runs.LABEL_MAP
+                fine_tuning.load(model, Path(weights), label_map)
+                return
             initial_weights.load({name: getattr(model, name) for name in names}, Path(weights))
 
     def train_step(self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None) -> Any:
@@ -75,7 +81,8 @@ class Task(MaskRCNNTask):
 
     def build_inputs(self, params: Any, input_context: Any = None) -> Any:
         if params.is_training:
-            return training_inputs.training_batches(self.task_config.model, params, input_context)
+            model = self.task_config.model
+            return training_inputs.training_batches(model, params, input_context, self.augmented)
         if input_context and input_context.num_input_pipelines > 1:
             input_context = None  # every host evaluates on all validation images
         return training_inputs.evaluation_batches(self.task_config.model, params, input_context)

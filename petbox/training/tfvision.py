@@ -31,6 +31,7 @@ try:
             _multilevel_propose_rois as propose_rois,
         )
         from official.vision.ops import anchor, box_ops, preprocess_ops
+        from official.vision.ops.augment import RandAugment
         from official.vision.tasks.maskrcnn import MaskRCNNTask
         from official.vision.utils import summary_manager
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph

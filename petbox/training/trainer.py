@@ -114,6 +114,9 @@ class Trainer(base_trainer.Trainer):
         with self.strategy.scope():
             create = getattr(self.optimizer, "_create_all_weights", None) or self.optimizer.build
             create(self.model.trainable_variables)
+        if hasattr(self.optimizer, "swap_weights") and not tf.distribute.has_strategy():
+            # The Model Garden's needs a strategy other than the default one.
+            self.optimizer.swap_weights = functools.partial(_swap, self.optimizer)
 
     def create_train_loop_fn(self) -> Any:
         step = tf.function(as_written(self.train_step))
@@ -129,6 +132,14 @@ class Trainer(base_trainer.Trainer):
         if not hasattr(self.optimizer, "swap_weights"):  # which would be saved swapped
             self._stop.check()
         return super().eval_reduce(state, step_outputs)
+
+
+def _swap(optimizer: Any) -> None:
+    """Exchanges the weights and their moving average."""
+    for average, weight in zip(optimizer._average_weights, optimizer._model_weights, strict=True):
+        kept = tf.identity(weight)
+        weight.assign(average)
+        average.assign(kept)
 
 
 class Controller(orbit.Controller):
@@ -202,12 +213,25 @@ class Runner(train_lib.OrbitExperimentRunner):
         """Trains to the last step, or saves an earlier one and raises `Stopped`."""
         with self._stop.on_signals():
             try:
-                return super().run()
+                result = super().run()
+                self._save_averages()
+                return result
             except Stopped:
                 with self.strategy.scope():
                     self.controller.save_checkpoint()
                 self._stop.agree()  # waits until all have saved, because an exit stops the others
                 raise
+
+    def _save_averages(self) -> None:
+        """Saves the averaged weights where the exporter finds them, if there are any."""
+        if not hasattr(self.trainer.optimizer, "swap_weights"):
+            return
+        with self.strategy.scope():
+            self.trainer.optimizer.swap_weights()
+            folder = self._folder / runs.AVERAGED
+            manager = tf.train.CheckpointManager(self.trainer.checkpoint, str(folder), 1)
+            manager.save(self.trainer.global_step)
+            self.trainer.optimizer.swap_weights()
 
     def _build_trainer(self, task: Any, train: bool, evaluate: bool) -> Any:
         with self.strategy.scope():

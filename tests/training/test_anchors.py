@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
-from petbox.training import anchors, command
+from petbox.training import anchors, resume
 from petbox.training import config as training_config
 from petbox.training.anchors import Anchors, Boxes
 from petbox.training.options import TrainOptions
@@ -103,8 +103,8 @@ def test_the_number_of_objects_follows_the_data(crowded: str) -> None:
 
 def test_a_run_of_before_an_option_was_there_is_continued(tmp_path: Path) -> None:
     options = TrainOptions(out=tmp_path / "run", preset="toy")
-    command.begin(tmp_path, options)
+    resume.begin(tmp_path, options)
     saved = (tmp_path / "options.json").read_text()
     assert '"anchors": "preset",' in saved
     (tmp_path / "options.json").write_text(saved.replace('"anchors": "preset",', ""))
-    command.begin(tmp_path, options)
+    resume.begin(tmp_path, options)
