@@ -33,7 +33,7 @@ Classes = Literal["breed", "species"]
 
 _NAME = re.compile(r"(?P<breed>.+)_\d+")
 _SPECIES = {1: "cat", 2: "dog"}
-_BACKGROUND = 2  # of a trimap's pixels
+BACKGROUND = 2  # of a trimap's pixels
 _LAYOUT = (
     "give --pets a folder with images/ and annotations/ as Oxford-IIIT Pet has them "
     "(`petbox fetch` downloads it, `petbox toy` draws one)"
@@ -210,13 +210,13 @@ def _trimap(path: Path) -> tuple[int, int, Box | None]:
         raise DataError(f"{path}: cannot be decoded as a trimap; fetch it again") from error
     if image.mode not in ("L", "P"):
         raise DataError(f"{path}: of mode {image.mode}; a trimap has one number a pixel, 1 to 3")
-    others = {value for _, value in image.getcolors() or []} - {1, _BACKGROUND, 3}
+    others = {value for _, value in image.getcolors() or []} - {1, BACKGROUND, 3}
     if others:
         raise DataError(
             f"{path}: has pixels of {others.pop()}; a trimap's are 1 (pet), 2 (background) or "
             "3 (border)"
         )
-    pet = image.point([0 if value == _BACKGROUND else 255 for value in range(256)], "L").getbbox()
+    pet = image.point([0 if value == BACKGROUND else 255 for value in range(256)], "L").getbbox()
     if pet is None:
         return *image.size, None
     left, top, right, bottom = pet  # right and bottom exclusive: the pixels' far edges
@@ -291,6 +291,11 @@ def _row(line: str, where: str) -> _Row:
             "cats are 1 and have a capital, dogs are 2 and have none"
         )
     return _Row(name, int(numbers[0]), species, where)
+
+
+def labels(root: Path, classes: Classes) -> dict[int, str]:
+    """The class names of the data set in `root`."""
+    return _labels(list(_rows(root / "annotations" / "list.txt")), classes)
 
 
 def _labels(rows: Sequence[_Row], classes: Classes) -> dict[int, str]:
