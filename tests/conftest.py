@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.warm_python import WarmPython, listening
+from support.warm_python import RARELY, WarmPython, listening
 from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = tuple(
@@ -47,6 +47,8 @@ LONGEST = (
     *TOGETHER[1],
     "test_conform_image",
     "test_training",
+    "test_tutorial_path",
+    "test_acceleration",
     "test_conform_guarantees",
     "test_wheel",
     "test_training_contract",
@@ -105,13 +107,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Collects no garbage among thousands of tests and TensorFlow's modules, now or later."""
+    """Collects no garbage among thousands of tests and TensorFlow's modules, now or later.
+
+    Nor often: a graph that is traced is thousands of new objects, and none of them is garbage.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(*RARELY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

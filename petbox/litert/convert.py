@@ -32,6 +32,7 @@ from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
 from petbox.litert.nms import for_one_image
+from petbox.tf import as_written
 from petbox.training.runs import Run
 from petbox.training.tfvision import preprocess_ops, tf
 from petbox.wire import Detection
@@ -93,7 +94,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
     module = tf.Module()
     module.weights = network.tracked
     with tempfile.TemporaryDirectory() as folder:
-        signatures = {bundle.SIGNATURE: tf.function(detect, specs)}
+        signatures = {bundle.SIGNATURE: tf.function(as_written(detect), specs)}
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[bundle.SIGNATURE]

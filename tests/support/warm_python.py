@@ -27,6 +27,7 @@ from typing import IO, Any
 
 VARIABLE = "PETBOX_WARM_PYTHON"  # the address of its socket
 PYTHON = Path(__file__).with_suffix("")  # runs in a fork of it what it is given, as a `python`
+RARELY = 50_000, 20, 20  # how often garbage is collected, for gc.set_threshold
 
 
 class WarmProcess:
@@ -220,6 +221,7 @@ def become(command: list[str]) -> None:
     elif command[0].startswith("-"):
         os.execv(cold, [cold, *command])
     else:
+        gc.set_threshold(*RARELY)  # a script ends soon; a module may be a server
         sys.argv = command
         sys.path[0] = str(Path(command[0]).resolve().parent)
         runpy.run_path(command[0], run_name="__main__")

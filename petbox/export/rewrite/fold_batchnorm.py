@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from petbox.export.rewrite.grappler import arguments
-from petbox.tf import tf
+from petbox.tf import as_written, tf
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
@@ -82,7 +82,7 @@ def folded(function: Any, weights: Weights) -> Any:
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
-    return tf.function(call).get_concrete_function(*specs)
+    return tf.function(as_written(call)).get_concrete_function(*specs)
 
 
 def _read(function: Any, graph: Any) -> Iterable[tuple[str, Values]]:
