@@ -32,6 +32,7 @@ from conftest import CHECKOUT
 from support.serving import LONG, free_port, tiny_detector
 from support.serving_image import VERY_LONG
 from support.videos import write_clip
+from support.warm_python import programs
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 INDEX = CHECKOUT / "docs" / "README.md"
@@ -177,7 +178,7 @@ class Reader:
         self._ports: dict[str, int] = {}  # of the servers that run, by what was typed
         self.printed = ""  # by the one started last
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PETBOX_"))}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+        path = f"{folder / '.venv/bin'}:{os.environ['PATH']}:/usr/sbin"
         self.env = {**kept, "PATH": path, "HOME": str(folder), "CI": "1"}
 
     def port(self, page_server: str) -> int:
@@ -239,7 +240,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     for part in OURS:
         skipped = shutil.ignore_patterns("__pycache__", "*.unfinished")
         shutil.copytree(CHECKOUT / part, folder / part, ignore=skipped)
-    (folder / ".venv").symlink_to(sys.prefix)
+    programs(folder / ".venv" / "bin")
     picture = CHECKOUT / "tests" / "golden" / "picture.jpg"
     shutil.copy(picture, folder / "cat.jpg")
     write_clip(folder / "clip.mp4")

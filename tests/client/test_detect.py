@@ -18,6 +18,7 @@ from support.aws import Recorded, recorded
 from support.command_line import IMAGE, Done, failed, petbox
 from support.peer import GOLDEN, Peer, Request, Response, golden, named_detector, peer
 from support.serving import tiny_detector
+from support.warm_python import warm_python
 
 from petbox.cli.parallel import AHEAD, in_order
 from petbox.client.retry import while_busy
@@ -257,7 +258,8 @@ def test_a_pause_ends_when_the_work_is_over() -> None:
 
 def test_a_model_needs_no_server(tmp_path: Path) -> None:
     tiny_detector(tmp_path / "model" / "1", named=True)
-    done = petbox("detect", IMAGE, "--model", tmp_path / "model", "--json", "--min-score", "0")
+    words = (IMAGE, "--model", tmp_path / "model", "--json", "--min-score", "0")
+    done = petbox("detect", *words, command=(warm_python(), "-m", "petbox"))
     assert (done.returncode, done.stderr) == (0, b"")
     (line,) = said(done)
     (one,) = line["detections"]

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,9 @@ from support.serving import (
     stand_in_engine,
     started,
 )
+from support.warm_python import warm_python
 
 COMMAND = re.compile(r"^    ((?:curl|python3) .*(?:\n      .*|\n    curl .*)*)", re.MULTILINE)
-OF_SERVER = f"{sys.executable} -m petbox.serving.model_server"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_prints_signatures_and_requests_that_work(models: Path, tmp_path: Path) -> None:
-    env = {"PETBOX_MODELS": str(models), "PETBOX_MODEL_SERVER": OF_SERVER}
+    server = f"{warm_python()} -m petbox.serving.model_server"
+    env = {"PETBOX_MODELS": str(models), "PETBOX_MODEL_SERVER": server}
     port = free_port()
     with started(
         [str(CONTAINER / "serve"), "check", "--load"],
@@ -78,7 +78,13 @@ def test_it_prints_signatures_and_requests_that_work(models: Path, tmp_path: Pat
 def test_features_of_examples_are_found_out(data: Path) -> None:
     recorded = data.parent / "tfs-transcripts/models/from_tfserving_testdata"
     done = subprocess.run(
-        [*SERVE, str(recorded / "saved_model_half_plus_two_cpu"), "--check", "--load"],
+        [
+            warm_python(),
+            *SERVE[1:],
+            str(recorded / "saved_model_half_plus_two_cpu"),
+            "--check",
+            "--load",
+        ],
         capture_output=True,
         text=True,
         timeout=LONG,
@@ -106,7 +112,8 @@ def test_a_check_loads_nothing_by_default(tmp_path: Path) -> None:
 
 def test_a_model_that_cannot_be_loaded_fails_the_check(tmp_path: Path) -> None:
     model = corrupt(tmp_path / "1")
-    with started([*SERVE, str(model), "--check", "--load"], tmp_path / "run") as program:
+    command = [warm_python(), *SERVE[1:], str(model), "--check", "--load"]
+    with started(command, tmp_path / "run") as program:
         code, errors = program.ended()
     assert code == 1
     assert "DATA_LOSS: Can't parse" in errors.splitlines()[-1]

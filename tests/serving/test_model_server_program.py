@@ -16,6 +16,7 @@ import pytest
 import requests
 from support.saved_models import adder, corrupt
 from support.serving import CHECKOUT, LONG, Program, await_port, free_port, is_open, started
+from support.warm_python import warm_python
 
 from petbox.serving.model_server import __main__
 from petbox.serving.model_server.flags import parse
@@ -73,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     port = free_port()
     flags = [f"--rest_api_port={port}", f"--model_config_file={config}", *QUICK]
     flags += ["--model_config_file_poll_wait_seconds=3600", "--rest_api_enable_cors_support"]
-    with started([*SERVER, *flags], folder / "run") as program:
+    with started([warm_python(), *SERVER[1:], *flags], folder / "run") as program:
         await_port(port)
         yield Server(program, port)
 

@@ -30,6 +30,7 @@ from support.serving import (
     started,
 )
 from support.serving_image import until
+from support.warm_python import warm_python
 
 from petbox.errors import ServiceError
 from petbox.serving import requirements
@@ -101,7 +102,8 @@ def test_without_tensorflow_serving_the_embedded_server_answers(tmp_path: Path) 
 
 def test_a_broken_model_ends_the_embedded_server_at_once(tmp_path: Path) -> None:
     model = corrupt(tmp_path / "1")
-    with started([*SERVE, str(model), f"--port={free_port()}"], tmp_path / "run") as program:
+    command = [warm_python(), *SERVE[1:], str(model), f"--port={free_port()}"]
+    with started(command, tmp_path / "run") as program:
         code, errors = program.ended()
     assert code == 255
     last = errors.splitlines()[-1]

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-from support.warm_python import PYTHON, WarmProcess, WarmPython
+from support.warm_python import WarmProcess, warm_python
 
 from petbox.serving.requirements import free_port
 
@@ -392,10 +392,8 @@ def served_detector(folder: Path) -> Iterator[tuple[int, Program]]:
 @contextmanager
 def served_model(folder: Path, model: Path, **env: str) -> Iterator[tuple[int, Program]]:
     """`petbox serve` with this model, in forks of the warm Python, and its port."""
-    # Its import may take longer than a program has for its first line.
-    WarmPython().run(os.devnull, cwd="/", timeout=600)
     port = free_port()
-    command = [str(PYTHON), *SERVE[1:], str(model), "--port", str(port)]
+    command = [warm_python(), *SERVE[1:], str(model), "--port", str(port)]
     with started(command, folder / "run", **env) as program:
         assert program.line() == f"http://localhost:{port}/", program.errors.read_text()
         yield port, program

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-VARIABLE = "PETBOX_WARM_PYTHON"  # the address of its socket
+VARIABLE = "WARM_PYTHON_SOCKET"  # the address of its socket
 PYTHON = Path(__file__).with_suffix("")  # runs in a fork of it what it is given, as a `python`
 RARELY = 50_000, 20, 20  # how often garbage is collected, for gc.set_threshold
 
@@ -125,6 +125,21 @@ class WarmPython:
             os.close(theirs)
         process.stderr = os.fdopen(ours)
         return process
+
+
+def warm_python() -> str:
+    """`PYTHON`, once its import is over, which may take longer than a program may."""
+    WarmPython().run(os.devnull, cwd="/", timeout=600)
+    return str(PYTHON)
+
+
+def programs(folder: Path) -> Path:
+    """A folder for PATH, with `python` and `petbox`."""
+    folder.mkdir(parents=True)
+    for name, words in (("python", ""), ("petbox", " -m petbox")):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{warm_python()}"{words} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
 
 
 @contextlib.contextmanager
