@@ -96,6 +96,7 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
     input_type = "image_tensor" if spec.dtype == tf.uint8 else model.input_type
     for at, example in enumerate(records.examples(folder, split)):
         try:
+            # The boxes belong to the pixels as they are stored.
             found = signature(**{key: request(input_type, exif.as_stored(example.encoded))})
         except tf.errors.OpError as error:
             cause = " ".join(error.message.split())
