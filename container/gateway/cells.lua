@@ -49,7 +49,7 @@ local function int(cell, dtype)
     if not sign then return nil, "is not a whole number" end
     if exponent ~= "" or fraction:find "[^0]" then -- 3.0 is as spreadsheets and pandas write 3
         local number = tonumber(digits .. "." .. fraction .. "0" .. exponent)
-        if number >= 2 ^ 53 then return nil, "is too large to be read exactly; write all its digits" end
+        if number >= 2 ^ 53 then return nil, "is too large to be exact; write all its digits" end
         if number % 1 ~= 0 then return nil, "is not a whole number" end
         digits = ("%.0f"):format(number)
     end

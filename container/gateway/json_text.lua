@@ -35,6 +35,14 @@ local function after_string(p, at, stop)
     return at < stop and at + 1 or nil
 end
 
+-- The text of the string that begins here, and the position after it; nil if there is none.
+function M.string(p, at, stop)
+    local last = at < stop and p[at] == QUOTE and after_string(p, at, stop)
+    if not last then return nil end
+    local written = ffi.string(p + at, last - at)
+    return written:find("\\", 1, true) and cjson.decode(written) or written:sub(2, -2), last
+end
+
 local function after_scalar(p, at, stop)
     local first = at
     while at < stop and kinds[p[at]] == 0 and p[at] ~= COMMA and p[at] ~= COLON do at = at + 1 end
@@ -74,11 +82,11 @@ function M.each(p, at, stop, visit)
     while at < stop do
         local key
         if is_object then
-            local last = p[at] == QUOTE and after_string(p, at, stop)
+            local last
+            key, last = M.string(p, at, stop)
             local colon = last and M.after_space(p, last, stop)
             if not colon or colon >= stop or p[colon] ~= COLON then return nil end
-            key, at = ffi.string(p + at, last - at), M.after_space(p, colon + 1, stop)
-            key = key:find("\\", 1, true) and cjson.decode(key) or key:sub(2, -2)
+            at = M.after_space(p, colon + 1, stop)
         end
         local result = visit(at, key)
         if result ~= nil then return result end

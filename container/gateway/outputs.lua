@@ -2,7 +2,6 @@
 -- takes the model's signature and returns one that takes the response and returns a content type
 -- and a body.
 
-local cjson = require "cjson.safe"
 local ffi = require "ffi"
 local json_text = require "gateway.json_text"
 local responses = require "gateway.responses"
@@ -107,8 +106,7 @@ local function write_cells(writer, p, at, last)
             if count > 0 then writer:write "," end
             count = count + 1
             if c == QUOTE then
-                local text = ffi.string(p + at, stop - at)
-                text = text:find("\\", 1, true) and cjson.decode(text) or text:sub(2, -2)
+                local text = json_text.string(p, at, stop)
                 writer:write(quoted(writer.one_line and M.without_line_ends(text) or text))
             else
                 writer:make_room()

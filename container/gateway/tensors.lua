@@ -5,7 +5,6 @@ local admission = require "gateway.admission"
 local bodies = require "gateway.bodies"
 local csv_rows = require "gateway.csv_rows"
 local engines = require "gateway.engines"
-local ffi = require "ffi"
 local hints = require "gateway.hints"
 local images = require "gateway.images"
 local json = require "gateway.json"
@@ -88,14 +87,15 @@ function M.read.json(request)
         parts, size = wrapped(parts, size, head, tail)
     else
         local at = json_text.start(found.at, found.size)
-        name = at < found.size and found.at[at] == 123 and json_text.each(found.at, at, found.size,
-            function(place, key)
-                if key ~= "signature_name" then return nil end
-                local stop = json_text.after_value(found.at, place, found.size)
-                return stop and ffi.string(found.at + place + 1, stop - place - 2)
-            end)
+        local function if_name(place, key)
+            if key ~= "signature_name" then return nil end
+            return json_text.string(found.at, place, found.size) or "" -- the model server rejects others
+        end
+        name = at < found.size and found.at[at] == 123 and
+            json_text.each(found.at, at, found.size, if_name)
     end
-    return parts, size, M.signature(request, type(name) == "string" and name or nil)
+    local is_named = type(name) == "string" and name ~= ""
+    return parts, size, M.signature(request, is_named and name or nil)
 end
 
 -- Responds to a body of one format in another one.

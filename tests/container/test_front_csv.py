@@ -146,7 +146,7 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("text", 'a\n"b"c\n', "line 2, column 1: text follows a closing quote"),
         ("small", "1\n1.5\n", "is not a whole number"),
         ("small", "1\n128\n", "is too large"),
-        ("positive", "1\n9007199254740992e0\n", "is too large to be read exactly"),
+        ("positive", "1\n9007199254740992e0\n", "is too large to be exact"),
         ("small", "1\n-129\n", "is too large"),
         ("positive", "1\n-1\n", "is negative"),
         ("positive", "1\n18446744073709551616\n", "is too large"),

@@ -233,7 +233,17 @@ def test_what_is_no_array_is_not_acceptable(ask: Ask) -> None:
     assert "different lengths" in error(ask(WHOLE, model("FLOAT", 3), NPY, reply=ragged), 406)
 
 
-def test_an_unknown_signature_is_named(ask: Ask) -> None:
-    body = b'{"instances": [1], "signature_name": "other"}'
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(('"serving_default"', 200), ('"serving\\u005fdefault"', 200), ('""', 200)),
+        *(("5", 200), ("null", 200), ("{}", 200)),  # the model server's to reject
+        *(('"other"', 400), ('"a\\"b"', 400)),
+    ],
+)
+def test_the_signature_is_the_requests(ask: Ask, name: str, expected: int) -> None:
+    body = f'{{"instances": [1], "signature_name": {name}}}'.encode()
     answer = ask(body, model("FLOAT"), NPY, kind=JSON)
-    assert "no signature other, but: serving_default" in error(answer)
+    assert answer.status_code == expected, answer.text
+    if expected == 400:
+        assert f"no signature {json.loads(name)}, but: serving_default" in error(answer)
