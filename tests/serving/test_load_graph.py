@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from support.saved_models import hasher
 
 from petbox.serving.model_server.model import SessionOptions, load
 from petbox.tf import tf
+
+
+def test_functions_that_nodes_call_are_loaded(tmp_path: Path) -> None:
+    """As TensorFlow 2 writes calls."""
+    model = load("model", 1, hasher(tmp_path / "1"), SessionOptions())
+    given = {"text": np.array([b"a", b"b"], object)}
+    assert model.run(model.signatures["serving_default"], given)["hash"].shape == (2,)
 
 
 def test_a_node_whose_op_is_a_function_is_loaded(tmp_path: Path) -> None:

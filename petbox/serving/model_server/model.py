@@ -83,18 +83,19 @@ def _load_graph(session: Any, folder: Path, tags: tuple[str, ...]) -> Any:
     TensorFlow infers shapes through every function that a new node calls, for tens of milliseconds
     in which Python's lock is held and no request to another model is handled. Nothing needs them.
     """
-    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.python.framework.function import from_library
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
     loader = SavedModelLoader(str(folder))
     meta = loader.get_meta_graph_def_from_tags(tags)
     of = meta.graph_def
-    functions = GraphDef(versions=of.versions, library=of.library)
+    functions = from_library(of.library)
     if not {node.op for node in of.node} & {f.signature.name for f in of.library.function}:
         of.ClearField("library")  # nodes need it whose op is itself a function, as TensorFlow 1 has
     saver, _ = loader.load_graph(session.graph, tags)
-    with session.graph.as_default():
-        tf.graph_util.import_graph_def(functions, name="")
+    with session.graph.as_default():  # else they were added to TensorFlow's eager context, for ever
+        for function in functions:
+            function.add_to_graph(session.graph)
     loader.restore_variables(session, saver)
     loader.run_init_ops(session, tags)
     return meta
