@@ -160,7 +160,8 @@ def main() -> None:
         [f"… p99 before and during, {len(quiet) + len(busy)} requests, ms", p99, ratio, "1.5x"],
     ]
     head = ["", "", "", "bar"]
-    print(report.write_table("multi_model", "python bench/multi_model.py", head, rows))
+    command = f"python bench/multi_model.py --models {options.models}"
+    print(report.write_table("multi_model", command, head, rows))
 
 
 def _middle_and_longest(taken: list[float]) -> str:

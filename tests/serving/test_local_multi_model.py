@@ -269,7 +269,7 @@ def test_a_request_without_target_model_is_refused(server: MultiModelServer, mod
 
 
 @pytest.mark.parametrize(
-    "name", ["c.tar.gz", "../models/a.tar.gz", "/etc", ".", "x" * 1000, "a.tar.gz/b"]
+    "name", ["c.tar.gz", ".tar.gz", "../models/a.tar.gz", "/etc", ".", "x" * 1000, "a.tar.gz/b"]
 )
 def test_a_name_that_is_not_in_the_folder_is_refused(
     name: str, server: MultiModelServer, models: Path

@@ -44,7 +44,13 @@ class Library:
     def find(self, name: str) -> Path:
         """The archive or folder; for `a.tar.gz` the folder `a` will do."""
         parts = PurePosixPath(name).parts
-        if parts and not name.startswith("/") and ".." not in parts and "\0" not in name:
+        if (
+            parts
+            and parts[-1] != ".tar.gz"
+            and not name.startswith("/")
+            and ".." not in parts
+            and "\0" not in name
+        ):
             for path in (self.folder / name, self.folder / name.removesuffix(".tar.gz")):
                 with contextlib.suppress(OSError):  # a name that is too long, for example
                     if path.is_dir() or path.is_file():
