@@ -1,6 +1,7 @@
 """Records: photos and boxes as TFRecords with the Object Detection API's keys, in one folder.
 
     train.record-00000-of-00003   …   a few hundred images a shard
+    validation.record-00000-of-00001    on which the checkpoint is chosen
     test.record-00000-of-00001
     label_map.pbtxt               class ids and names
     records.json                  counts, the source, and what was changed on purpose

@@ -1,4 +1,4 @@
-"""Measures a detector on held-out images: COCO metrics, plots, sheets of mistakes.
+"""Measures a detector on test images: COCO metrics, plots, sheets of mistakes.
 
 A run is evaluated from its checkpoint, an exported model as it is served.
 Prints the metrics and a table of the classes, the worst first, and writes to
