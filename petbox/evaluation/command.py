@@ -23,8 +23,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from petbox import outputs
 from petbox.cli import program
@@ -51,6 +52,9 @@ from petbox.export.model_folder import ModelFolder
 from petbox.training import runs
 from petbox.training.runs import Run
 
+if TYPE_CHECKING:
+    from petbox.evaluation.predictions import Predict
+
 
 @dataclass(frozen=True)
 class Options:
@@ -61,16 +65,25 @@ class Options:
     model: Annotated[Path | None, "a SavedModel, or a folder of numbered versions of one"] = None
     out: Annotated[Path | None, "folder for the results (default: RUN, or MODEL-evaluation)"] = None
     split: Annotated[Literal["train", "validation", "test"], "which of its images"] = "test"
-    threshold: Annotated[float, "lowest score of a false alarm that is counted", SCORE] = CONFIDENT
+    threshold: Annotated[
+        float | None,
+        "score from which detections of every class count as detected (default: the model's own, "
+        "or the best of each class on validation images)",
+        SCORE,
+    ] = None
     json: Json = False
 
 
 def main(options: Options) -> None:
     detector = load(options)
     count = check(detector, options)
-    images = predict(detector, options, count)
+    predict = predictor(detector)
+    scores = known_scores(detector, predict, options)
+    images = predicted(predict, options.records, options.split, count, "evaluate")
     metrics = coco_metrics.measure(images, detector.names)
-    write(detector, options, images, metrics)
+    if not scores:
+        scores = choose(detector, options.split, images, metrics)
+    write(detector, options, images, metrics, scores)
 
 
 def load(options: Options) -> Run | ModelFolder:
@@ -103,21 +116,58 @@ def check(detector: Run | ModelFolder, options: Options) -> int:
     return count
 
 
-def predict(detector: Run | ModelFolder, options: Options, count: int) -> list[EvaluatedImage]:
+def predictor(detector: Run | ModelFolder) -> Predict:
     program.say("loading TensorFlow ...")
     from petbox.evaluation import predictions
 
-    records, split = options.records, options.split
     if isinstance(detector, Run):
-        found = predictions.of_run(detector, records, split)
-    else:
-        found = predictions.of_model(detector, records, split)
+        return predictions.of_run(detector)
+    return partial(predictions.of_model, detector)
+
+
+def predicted(
+    predict: Predict, records: Path, split: str, count: int, title: str
+) -> list[EvaluatedImage]:
     images = []
-    with progress("evaluate", count) as advance:
-        for image in found:
+    with progress(title, count) as advance:
+        for image in predict(records, split):
             images.append(image)
             advance(1, "")
     return sorted(images, key=lambda image: image.number)  # the same sample every time
+
+
+def known_scores(
+    detector: Run | ModelFolder, predict: Predict, options: Options
+) -> dict[int, float] | None:
+    """From which score each class counts as detected, unless the evaluated images must decide."""
+    if options.threshold is not None:
+        return dict.fromkeys(detector.names, options.threshold)
+    if isinstance(detector, ModelFolder):
+        known = detector.thresholds
+        return {label: known.get(label, CONFIDENT) for label in detector.names} if known else None
+    if options.split != "test" or data_records.is_pattern(options.records):
+        return None
+    count = data_records.read_info(options.records).pictures.get("validation", 0)
+    if not count:
+        return None
+    images = predicted(predict, options.records, "validation", count, "choose thresholds")
+    metrics = coco_metrics.measure(images, detector.names)
+    return choose(detector, "validation", images, metrics)
+
+
+def choose(
+    detector: Run | ModelFolder, split: str, images: Sequence[EvaluatedImage], metrics: Metrics
+) -> dict[int, float]:
+    """The best scores on these images; kept in the run, whose exports get them."""
+    best = thresholds.best(images, metrics)
+    if isinstance(detector, Run) and split != "train":
+        found = {detector.names[label]: round(one.score, 4) for label, one in best.items() if one}
+        path = detector.folder / runs.THRESHOLDS
+        with outputs.product(path, replace=True) as partial_path:
+            text = runs.thresholds(detector.checkpoint, split, found)
+            partial_path.write_text(text, encoding="utf-8")
+        program.say(f"wrote {path}, chosen on {len(images)} {split} images")
+    return thresholds.as_scores(best, CONFIDENT)
 
 
 def write(
@@ -125,14 +175,15 @@ def write(
     options: Options,
     images: Sequence[EvaluatedImage],
     metrics: Metrics,
+    scores: Mapping[int, float],
 ) -> None:
     from petbox.evaluation import bootstrap
 
     intervals = bootstrap.intervals(metrics)
-    best = thresholds.best(images, metrics)
-    alarms = false_alarms.summary(images, metrics, options.threshold)
-    confused = confusion.matrix(images, thresholds.as_scores(best, CONFIDENT))
-    result = summary(options.split, metrics, intervals, alarms, best, confused)
+    trusted = thresholds.at(images, metrics, scores)
+    alarms = false_alarms.summary(images, metrics, scores)
+    confused = confusion.matrix(images, scores)
+    result = summary(options.split, metrics, intervals, alarms, trusted, confused)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.json:
         print(text)
@@ -141,7 +192,7 @@ def write(
             shown = f"{name:<10} {evaluation_table.number(value)}"
             print(shown + bootstrap.shown(intervals.get(name)))
         print(false_alarms.lines(alarms))
-        print(f"\n{evaluation_table.table(metrics.classes, best)}")
+        print(f"\n{evaluation_table.table(metrics.classes, trusted)}")
     whole, out, name = detector.folder.resolve(), options.out, detector.folder.name
     if isinstance(detector, ModelFolder):
         # A server of the versions ignores a folder whose name is not a whole number.
@@ -201,7 +252,7 @@ def summary(
     metrics: Metrics,
     intervals: Mapping[str, tuple[float, float]],
     alarms: dict[str, Any],
-    best: Mapping[int, Threshold | None],
+    trusted: Mapping[int, Threshold | None],
     confused: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
     """The content of evaluation.json: null for what does not exist."""
@@ -216,7 +267,7 @@ def summary(
                 "AP": rounded(one.average_precision),
                 "AP@0.5": rounded(one.average_precision_at_half),
                 "AR@100": rounded(one.average_recall),
-                **_at_best(best[one.label]),
+                **_when_trusted(trusted[one.label]),
             }
             for one in metrics.classes
         },
@@ -227,15 +278,15 @@ def summary(
     }
 
 
-def _at_best(best: Threshold | None) -> dict[str, float | None]:
-    """The best F1, what it is made of, and the score from which it holds."""
-    if best is None:
+def _when_trusted(found: Threshold | None) -> dict[str, float | None]:
+    """F1, what it is made of, and the score from which it holds."""
+    if found is None:
         return dict.fromkeys(("F1", "precision", "recall", "threshold"))
     return {
-        "F1": rounded(best.f1),
-        "precision": rounded(best.precision),
-        "recall": rounded(best.recall),
-        "threshold": rounded(best.score),
+        "F1": rounded(found.f1),
+        "precision": rounded(found.precision),
+        "recall": rounded(found.recall),
+        "threshold": rounded(found.score),
     }
 
 

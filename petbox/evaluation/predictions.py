@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ from petbox.training.runs import Run
 from petbox.training.tfvision import tf
 from petbox.wire import Box, Detection
 
+Predict = Callable[[Path, str], Iterator[EvaluatedImage]]  # of a split of the records in a folder
+
 # A run, by the Model Garden's own evaluation
 
 
-def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
-    """Each image of one split of the records in `folder`, in no set order."""
+def of_run(run: Run) -> Predict:
+    """Gives each image of one split, in no set order."""
     config = training_config.load_config(run)
     model = checkpoints.restored(config, run)
-    data = config.task.validation_data
-    data.input_path = [str(path) for path in records.files(folder, split)]
 
     @tf.function(reduce_retracing=True)
     @as_written
@@ -36,6 +37,12 @@ def of_run(run: Run, folder: Path, split: str) -> Iterator[EvaluatedImage]:
         found = model(images, image_shape=info[:, 1, :], training=False)
         return {name: found[name] for name in OUTPUTS}
 
+    return partial(_of_split, config, detect)
+
+
+def _of_split(config: Any, detect: Any, folder: Path, split: str) -> Iterator[EvaluatedImage]:
+    data = config.task.validation_data
+    data.input_path = [str(path) for path in records.files(folder, split)]
     try:
         for images, labels in training_config.task(config).build_inputs(data):
             truth, info = labels["groundtruths"], labels["image_info"]

@@ -47,6 +47,15 @@ class ModelFolder:
         except (LookupError, TypeError) as error:
             raise _broken_report(self.folder) from error
 
+    @property
+    def thresholds(self) -> dict[int, float]:
+        """By class: from which score its detections are trusted; empty if it does not say."""
+        try:
+            stated = self.report.get("settings", {}).get("thresholds") or {}
+            return {int(label): float(score) for label, score in stated.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _broken_report(self.folder) from error
+
 
 def read(path: Path, label_map: Path | None = None) -> ModelFolder:
     """The detector at or below `path`; its class names are from `label_map`, or its own."""

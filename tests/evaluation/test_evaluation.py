@@ -21,6 +21,7 @@ from petbox.evaluation.mistakes import mistakes
 from petbox.evaluation.sheet import COLUMNS, sample, sheet, worst
 from petbox.evaluation.table import table
 from petbox.evaluation.thresholds import best
+from petbox.export import model_folder
 from petbox.images.draw import captioned, color, drawn
 from petbox.training import runs
 from petbox.wire import Box, Detection
@@ -112,11 +113,16 @@ def test_a_difficult_object_counts_neither_for_nor_against() -> None:
     assert all_of_them.classes == alone.classes
     assert all_of_them.matches == ({0: 0}, {0: None}, {})
     assert mistakes(found, {0: None}, NAMES) == mistakes(missed, {}, NAMES) == []
-    alarms = summary([found], measure([found], NAMES), 0.5)
+    alarms = summary([found], measure([found], NAMES), dict.fromkeys(NAMES, 0.5))
     assert alarms["false alarms per image"] == 0
     # Unlike a crowd, it has a place of its own: a box inside it is a false alarm.
     inside = with_truth(4, (hard,), (Detection(1, 0.9, (0.2, 0.2, 0.3, 0.3)),))
-    assert summary([inside], measure([inside], NAMES), 0.5)["false alarms per image"] == 1
+    assert (
+        summary([inside], measure([inside], NAMES), dict.fromkeys(NAMES, 0.5))[
+            "false alarms per image"
+        ]
+        == 1
+    )
 
 
 def test_false_alarms_are_counted_by_image_at_the_threshold() -> None:
@@ -128,20 +134,19 @@ def test_false_alarms_are_counted_by_image_at_the_threshold() -> None:
         with_truth(3),
         crowd,
     ]
-    found = summary(images, measure(images, NAMES), 0.6)
+    found = summary(images, measure(images, NAMES), dict.fromkeys(NAMES, 0.6))
     assert found == {
         "images": 4,
         "images without objects": 2,
-        "threshold": 0.6,
         "false alarms per image": 0.75,
         "false alarms per image without objects": 1.0,
     }
     assert lines(found).splitlines() == [
-        "false alarms per image at 0.6: 0.750",
+        "false alarms per image: 0.750",
         "  the 2 without objects: 1.000",
     ]
     alone = [right(1)]
-    assert lines(summary(alone, measure(alone, NAMES), 0.6)).count("\n") == 0
+    assert lines(summary(alone, measure(alone, NAMES), dict.fromkeys(NAMES, 0.6))).count("\n") == 0
 
 
 def test_backgrounds_lower_the_precision() -> None:
@@ -252,12 +257,12 @@ def test_a_sheet_without_mistakes_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of eleven images, one with a crowd, and one to train on."""
+    """Records of eleven images, one with a crowd, one to train on, and one to validate on."""
     from petbox.data import record_writer
 
     folder = tmp_path_factory.mktemp("evaluation")
     photos = []
-    for number in range(1, 13):
+    for number in range(1, 14):
         path = folder / f"Größe {number}.png"
         Image.effect_noise((90 + 5 * number, 100), 90).convert("RGB").save(path)
         small = (
@@ -271,7 +276,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         size = (90 + 5 * number, 100)
         photos.append(Photo(path, number, "breed", *size, animals, "made here"))
-    splits = {"train": tuple(photos[:1]), "test": tuple(photos[1:])}
+    splits = {
+        "train": tuple(photos[:1]),
+        "validation": tuple(photos[12:]),
+        "test": tuple(photos[1:12]),
+    }
     made = folder / "records"
     record_writer.write(
         Dataset(NAMES, splits, {}), made, seed=1, source="here", advance=lambda: None
@@ -321,7 +330,7 @@ def test_the_metrics_are_those_of_the_model_garden(
     for inputs in task.build_inputs(config.task.validation_data):
         state = task.aggregate_logs(state, task.validation_step(inputs, model, []))
     theirs = task.reduce_aggregated_logs(state)
-    images = list(predictions.of_run(found, folder / "records", "test"))
+    images = list(predictions.of_run(found)(folder / "records", "test"))
     assert len(images) == 11
     ours = measure(images, NAMES).overall
     expected = [float(theirs[name]) for name in ("AP", "AP50", "AP75", "ARmax100")]
@@ -342,9 +351,8 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     assert 0 <= low <= result["mAP@0.5"] <= high
     interval = f"  (95% interval {low:.3f} to {high:.3f})"
     assert f"mAP@0.5    {result['mAP@0.5']:.3f}{interval}\n" in evaluated.stdout
-    assert f"false alarms per image at 0.5: {result['false alarms per image']:.3f}\n" in (
-        evaluated.stdout
-    )
+    alarms = f"false alarms per image: {result['false alarms per image']:.3f}\n"
+    assert alarms in evaluated.stdout
     assert list(result["classes"]) == list(NAMES.values())
     assert result["classes"]["never there"] == {
         "animals": 0,
@@ -357,6 +365,32 @@ def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) ->
     for name in NAMES.values():
         assert name in evaluated.stdout
     assert f"mAP@0.5    {result['mAP@0.5']:.3f}" in evaluated.stdout
+
+
+def test_thresholds_are_chosen_on_validation_images(
+    evaluated: Any, untrained: Path, exported: Path, folder: Path, run: Any
+) -> None:
+    assert f"wrote {untrained}/thresholds.json, chosen on 1 validation images" in evaluated.stderr
+    kept = json.loads((untrained / "thresholds.json").read_text(encoding="utf-8"))
+    assert (kept["checkpoint"], kept["split"]) == ("ckpt-1", "validation")
+    assert kept["classes"], "some detection is right by chance"
+    classes = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))["classes"]
+    of_all = {name: one["threshold"] for name, one in classes.items() if one["animals"]}
+    assert of_all == {name: kept["classes"].get(name, 0.5) for name in of_all}
+    found = runs.read(untrained).thresholds
+    assert {NAMES[label]: score for label, score in found.items()} == kept["classes"]
+    assert model_folder.read(exported).thresholds == found
+
+
+def test_one_threshold_for_all_can_be_given(untrained: Path, folder: Path, run: Any) -> None:
+    before = (untrained / "thresholds.json").read_bytes()
+    out = folder / "at zero"
+    words = ("--run", untrained, "--records", folder / "records", "--out", out)
+    done = run("train/evaluate.py", *words, "--threshold=0")
+    assert done.returncode == 0, done.stderr
+    classes = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["classes"]
+    assert {one["threshold"] for one in classes.values() if one["animals"]} == {0}
+    assert (untrained / "thresholds.json").read_bytes() == before
 
 
 def test_pycocotools_gets_the_same_from_the_files(evaluated: Any, untrained: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from petbox.evaluation import confusion
 from petbox.evaluation.coco_metrics import EvaluatedImage, Truth, measure
-from petbox.evaluation.thresholds import Threshold, as_scores, best
+from petbox.evaluation.thresholds import Threshold, as_scores, at, best
 from petbox.wire import Box, Detection
 
 NAMES = {1: "chat à poil", 3: "dog $2$", 4: "never there"}
@@ -56,6 +56,17 @@ def test_a_false_alarm_with_the_same_score_counts_with_it() -> None:
     assert (found.score, found.precision, found.recall) == (0.8, 0.5, 1.0)
 
 
+def test_f1_can_be_measured_at_other_thresholds() -> None:
+    images = [
+        image(1, (Truth(1, BOX),), (1, 0.8, BOX), (1, 0.4, ELSEWHERE)),
+        image(2, (Truth(3, BOX),), (1, 0.9, ELSEWHERE)),
+    ]
+    found = at(images, measure(images, NAMES), {1: 0.4, 3: 0.5, 4: 0.5})
+    assert found[1] == Threshold(0.4, pytest.approx(0.5), pytest.approx(1 / 3), 1.0)
+    assert found[3] == Threshold(0.5, 0.0, 0.0, 0.0)
+    assert found[4] is None
+
+
 def test_a_crowd_is_neither_right_nor_wrong() -> None:
     crowd = Truth(1, ELSEWHERE, crowd=True)
     found = thresholds(image(1, (Truth(1, BOX), crowd), (1, 0.8, BOX), (1, 0.9, ELSEWHERE)))[1]
@@ -63,7 +74,7 @@ def test_a_crowd_is_neither_right_nor_wrong() -> None:
 
 
 def test_objects_are_counted_by_what_they_were_detected_as() -> None:
-    at = {1: 0.5, 3: 0.5, 4: 0.9}
+    scores = {1: 0.5, 3: 0.5, 4: 0.9}
     crowd = Truth(1, ELSEWHERE, crowd=True)
     counts = confusion.matrix(
         [
@@ -73,7 +84,7 @@ def test_objects_are_counted_by_what_they_were_detected_as() -> None:
             image(4, (crowd,), (1, 0.9, ELSEWHERE)),  # neither
             image(5, (Truth(3, BOX),), (3, 0.9, BOX), (3, 0.8, NEAR)),  # found twice
         ],
-        at,
+        scores,
     )
     assert counts == [[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 2, 0, 0]]
 
