@@ -33,7 +33,7 @@ def are_drawn(names: Iterable[str]) -> bool:
 
 
 def check_initial_weights(init: str | None, preset: str) -> None:
-    """Rejects photos without a choice of initial weights; reports random ones."""
+    """Rejects photos without a choice of initial weights, or with an unknown one; reports none."""
     if init is None and preset != TOY:
         named = named_weights.choices(preset)
         have = f"{' or '.join(named)} (downloaded), " if named else ""
@@ -41,5 +41,7 @@ def check_initial_weights(init: str | None, preset: str) -> None:
             f"--init is missing: a detector of photos needs trained weights; choose {have}a PLACE "
             f"with weights for {preset}, or none for random initialization"
         )
+    if init in named_weights.NAMES and init != named_weights.NONE:
+        named_weights.address(init, preset)  # or an error
     if init in (None, named_weights.NONE):
         say(f"weights: random initialization; --init PLACE starts {preset} from trained ones")

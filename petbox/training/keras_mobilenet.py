@@ -50,8 +50,22 @@ def load(backbone: Any, path: Path) -> None:
 def check(backbone: Any, path: Path) -> None:
     """Rejects a `backbone` whose features differ, in any block, from Keras' with the file `path`.
 
-    Keras reads the file itself here, so this does not depend on `load`.
+    Keras reads the file itself here, so this does not depend on `load`. Both compute in float32.
     """
+    policy = tf_keras.mixed_precision.global_policy()
+    if policy.name != "float32":
+        tf_keras.mixed_precision.set_global_policy("float32")
+        try:
+            specs = tf_keras.layers.InputSpec(shape=backbone.input_shape)
+            twin = type(backbone)(input_specs=specs, **backbone.get_config())
+            for (_, ours, _), (_, theirs, _) in zip(
+                variables(twin), variables(backbone), strict=True
+            ):
+                ours.assign(theirs)
+            check(twin, path)
+        finally:
+            tf_keras.mixed_precision.set_global_policy(policy)
+        return
     image = np.random.default_rng(1).random((1, *backbone.input_shape[1:]), np.float32)
     ours = tf_keras.Model(backbone.input, [block.output for block in _blocks(backbone)])
     features = ours((image - MEAN) / DEVIATION, training=False)

@@ -143,3 +143,15 @@ def test_what_is_no_file_of_weights_is_rejected(untrained: Any, tmp_path: Path) 
     for path in (text, empty, tmp_path / "missing.h5", tmp_path):
         with pytest.raises(ModelError, match="not weights of Keras 2"):
             keras_weights.load(untrained, path)
+
+
+def test_a_network_that_computes_in_16_bits_is_checked_too(weights: Path) -> None:
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        backbone = network()
+        for layer in backbone.submodules:  # as in training, which changes the order of weights
+            layer.trainable = not isinstance(layer, tf_keras.layers.BatchNormalization)
+        keras_weights.load(backbone, weights)
+        assert tf_keras.mixed_precision.global_policy().name == "mixed_bfloat16"
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
