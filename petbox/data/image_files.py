@@ -133,7 +133,7 @@ def _jpeg(photo: photos.Photo) -> bytes:
 
 def _huge(photo: Photo, size: str) -> DataError:
     most = f"{MOST_PIXELS // 10**6} million pixels"
-    return DataError(f"{photo.path}: {size} more than the {most} a model takes; scale it down")
+    return DataError(f"{photo.path}: {size} more than the {most} records take; scale it down")
 
 
 def _broken(photo: Photo, encoded: bytes, error: Exception) -> DataError:

@@ -291,13 +291,13 @@ def test_an_image_that_breaks_off(pets: Path, error_of: ErrorOf) -> None:
 
 def test_an_image_of_too_many_pixels(pets: Path, error_of: ErrorOf) -> None:
     Image.new("L", (8000, 6000)).save(image(pets))
-    message = "8000x6000, more than the 40 million pixels a model takes; scale it down"
+    message = "8000x6000, more than the 40 million pixels records take; scale it down"
     assert error_of() == f"{image(pets)}: {message}"
 
 
 def test_a_bomb_of_an_image(pets: Path, data: Path, error_of: ErrorOf) -> None:
     shutil.copy(data / "odd_images" / "decompression_bomb.gif", image(pets))
-    assert re.search(r"(pixels a model takes; scale it down|cannot be decoded)", error_of())
+    assert re.search(r"(pixels records take; scale it down|cannot be decoded)", error_of())
 
 
 # What is wrong with the options
