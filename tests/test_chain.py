@@ -144,7 +144,7 @@ def test_the_model_says_what_the_checkpoint_says(
     network = checkpoints.restored(config, run)
     exported = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     data = config.task.validation_data
-    data.global_batch_size = 1
+    data.global_batch_size, data.input_path = 1, str(records / "test.record-*")
     answers = {}
     for images, truth in training_config.task(config).build_inputs(data):
         info = truth["image_info"]
