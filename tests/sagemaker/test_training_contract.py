@@ -151,8 +151,8 @@ def test_a_hyperparameter_is_taken_bare_and_as_the_sdk_writes_it(text: str) -> N
         ({"steps": "600", "learning_rate": "1e-3"}, ["--steps=600", "--learning-rate=1e-3"]),
         ({"steps": '"600"'}, ["--steps=600"]),
         ({"batch-size": "8"}, ["--batch-size=8"]),
-        ({"xla": "true"}, ["--xla"]),
-        ({"xla": "False"}, []),
+        ({"leave_out_broken": "true"}, ["--leave-out-broken"]),
+        ({"leave_out_broken": "False"}, []),
         ({"evaluate_every": "null"}, []),
         ({"set": "a.b=1 c=x,y"}, ["--set=a.b=1", "--set=c=x,y"]),
         ({"set": "a.b=1,c=2"}, ["--set=a.b=1", "--set=c=2"]),
@@ -176,7 +176,10 @@ def test_an_unknown_hyperparameter_is_rejected_listing_the_known_ones(ml: Path) 
     ("hyperparameters", "reason"),
     [
         ({"steps": "many"}, "argument --steps: invalid int value: 'many'"),
-        ({"xla": "perhaps"}, "hyperparameter xla: 'perhaps' is neither true nor false"),
+        (
+            {"leave_out_broken": "perhaps"},
+            "hyperparameter leave_out_broken: 'perhaps' is neither true nor false",
+        ),
         ({"classes": "race"}, "argument --classes: invalid choice: 'race'"),
     ],
 )

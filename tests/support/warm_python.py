@@ -253,4 +253,5 @@ if __name__ == "__main__":
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # an import has found it out already, and TMPDIR may be another one
     become(request["command"])

@@ -102,7 +102,8 @@ def _flag(name: str, value: object, field: Field[Any], hints: Mapping[str, Any])
 
 def _switch(name: str, value: str, default: object) -> list[str]:
     if value.lower() not in (*YES, *NO):
-        raise DataError(f"hyperparameter {name}: {value!r} is neither true nor false")
+        written = name.replace("-", "_")
+        raise DataError(f"hyperparameter {written}: {value!r} is neither true nor false")
     on = value.lower() in YES
     return [] if on == default else [f"--{name}" if on else f"--no-{name}"]
 

@@ -212,6 +212,8 @@ def same_job(job: Job) -> None:
         return
     saved, given = json.loads(note.read_text(encoding="utf-8")), noted(job)
     for name in given.keys() & saved.keys():
+        if name == "preset" and given[name] == str(None):
+            continue  # it is chosen for the data again; older jobs noted a default
         if given[name] != saved[name]:
             raise DataError(
                 f"{job.paths.checkpoints}: holds a job with {name.rstrip('_')} {saved[name]}, "
