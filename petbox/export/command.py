@@ -57,6 +57,9 @@ class Options(Checked):
     whole_canvas: Annotated[
         bool, "pad every image to the full training canvas: slower, matches the checkpoint exactly"
     ] = False
+    plain: Annotated[
+        bool, "do not optimize the graph: larger and slower, to look for faults of the exporter"
+    ] = False
     exif: Annotated[
         Literal["apply", "ignore"], "turn images upright as their EXIF says, or take them as stored"
     ] = "apply"
@@ -98,6 +101,7 @@ def main(options: Options) -> None:
         most_pictures=options.max_pictures,
         batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
         whole_canvas=options.whole_canvas,
+        plain=options.plain,
         exif=options.exif,
     )
     classic = options.out is None

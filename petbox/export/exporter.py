@@ -85,7 +85,7 @@ def export(
     with outputs.product(out) as partial, _errors_name(out, partial):
         folder = partial / SAVED_MODEL if classic else partial
         source = load(model, records, pipeline_config)
-        network = source.build(settings.whole_canvas)
+        network = source.build(settings.whole_canvas, settings.plain)
         servable = Servable(network, source.names, settings)
         _write(servable, source, folder, settings)
         _verify(folder, source, network, settings, start)
@@ -112,13 +112,14 @@ def _check(model: Run | ModelFolder, settings: Settings) -> None:
 
 def _write(servable: Servable, source: Source, folder: Path, settings: Settings) -> None:
     servable.save(folder, source.label_map)
-    names = slim(folder)
+    names = [] if settings.plain else slim(folder)
     extra = folder / EXTRA
     extra.mkdir()
     for name, content in source.files.items():
         (extra / name).write_bytes(content)
     warmup.write(folder, _warmup(settings, servable.network))
-    (extra / NODE_NAMES).write_text("\n".join(names) + "\n")
+    if names:
+        (extra / NODE_NAMES).write_text("\n".join(names) + "\n")
 
 
 def _verify(

@@ -1,6 +1,6 @@
 """A trained Faster R-CNN as it is exported: scales an image onto its canvas, detects boxes.
 
-Its optimizations change no result, except for those of `canvases`.
+Its optimizations change no result, except for those of `canvases`. A plain one has none.
 """
 
 from __future__ import annotations
@@ -30,21 +30,32 @@ class TrainedNetwork:
 
     can_batch = True
 
-    def __init__(self, config: Any, model: Any, whole_canvas: bool = False) -> None:
-        """With `whole_canvas`, every image is padded to the canvas of the training."""
+    def __init__(
+        self, config: Any, model: Any, whole_canvas: bool = False, plain: bool = False
+    ) -> None:
+        """With `whole_canvas`, every image is padded to the canvas of the training.
+
+        A `plain` network does the same, by the library's own model as it is.
+        """
         self.classes = config.task.model.num_classes
         self.size = config.task.model.input_size[:2]
         stride = 2**config.task.model.max_level
         self._padded = preprocess_ops.compute_padded_size(self.size, stride)
         height, width = self._padded
         parts = canvases.fitting(height, width, stride)
-        self.canvases: Sequence[Canvas] = [canvases.whole(height, width)] if whole_canvas else parts
+        self.canvases: Sequence[Canvas] = (
+            [canvases.whole(height, width)] if whole_canvas or plain else parts
+        )
         # One image as the network takes it, and the pixels of its two corners.
         self.ready: tuple[Any, ...] = (
             tf.TensorSpec([*self._padded, 3], tf.float32),
             tf.TensorSpec([4], tf.float32),
         )
         self._settings = config.task.model
+        self._plain = model if plain else None
+        if plain:
+            self.tracked: list[Any] = list(model.variables)
+            return
         weights = Weights()
         with _as_exported(model):
             trace = self._on_the_whole if len(self.canvases) == 1 else self._on_any_canvas
@@ -55,6 +66,8 @@ class TrainedNetwork:
         return scaled(pixels, orientation, self.size, self._padded)
 
     def detect(self, images: Any, corners: Any) -> Any:
+        if self._plain is not None:
+            return self._found(self._plain, images, corners, None)
         body = Sealed(self.body, ON_THE_DEVICE)
         if len(self.canvases) == 1:
             return body(images, corners)
@@ -62,7 +75,7 @@ class TrainedNetwork:
 
     def _on_the_whole(self, model: Any) -> Any:
         def detect(images: Any, corners: Any) -> Any:
-            return self._found(model, images, corners)
+            return self._found(model, images, corners, self._anchors())
 
         return _traced(detect, self._padded)
 
@@ -92,14 +105,18 @@ class TrainedNetwork:
                 "rpn_head": lambda _: (scores, boxes),
             }
             with _replaced(model, **cached):
-                return self._found(model, whole, corners)
+                return self._found(model, whole, corners, self._anchors())
 
         return _traced(detect, (None, None))
 
-    def _found(self, model: Any, images: Any, corners: Any) -> tuple[Any, Any, Any, Any]:
+    def _anchors(self) -> Any:
+        return fast_rois.anchors(self._settings, self._padded)
+
+    def _found(
+        self, model: Any, images: Any, corners: Any, anchors: Any
+    ) -> tuple[Any, Any, Any, Any]:
         # As in training and evaluation, the image's shape is that of the whole canvas.
         shape = tf.zeros_like(corners[:, :2]) + tf.constant(self.size, tf.float32)
-        anchors = fast_rois.anchors(self._settings, self._padded)
         found = model(images, image_shape=shape, anchor_boxes=anchors, training=False)
         # Boxes are in pixels of the scaled image and may reach into its padding.
         boxes = found["detection_boxes"] / corners[:, None]

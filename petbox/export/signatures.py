@@ -43,6 +43,7 @@ class Settings:
     most_pictures: int = 64  # of a request
     batches: Batches | None = None
     whole_canvas: bool = False  # slower, and exactly as in training
+    plain: bool = False  # the graph as TensorFlow traces and saves it, without any rewriting
     exif: Literal["apply", "ignore"] = "apply"  # the orientation that files state
 
 
@@ -81,7 +82,8 @@ class Servable(tf.Module):
         self._detected = _batched_if_requested(network, settings)
         signature = [self._input.spec]
         # Shared by all signatures: each trace takes time and space in the file.
-        self._found = Sealed(tf.function(as_written(self._find), signature).get_concrete_function())
+        found = tf.function(as_written(self._find), signature).get_concrete_function()
+        self._found = found if settings.plain else Sealed(found)
         self._signatures = {
             name: tf.function(as_written(function), signature)
             for name, function in zip(
@@ -181,7 +183,8 @@ class Servable(tf.Module):
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
         index = tf.TensorSpec([], tf.int32)
-        return Sealed(tf.function(as_written(read)).get_concrete_function(index, item))
+        function = tf.function(as_written(read)).get_concrete_function(index, item)
+        return function if self._settings.plain else Sealed(function)
 
     def _prepared(self, inputs: Any) -> tuple[Any, ...]:
         """The images of a request, each as the network takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Source:
     files: Mapping[str, bytes]  # copied into assets.extra, by name
     report: Mapping[str, Any]  # its part of export.json
     images: verify.Images
-    build: Callable[[bool], Network]  # for the whole canvas only, or not
+    build: Callable[[bool, bool], Network]  # for the whole canvas only or not; plain or not
     expected: Callable[[Network], Iterator[Found]]  # detections in the images
 
 
@@ -67,7 +68,7 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         files={runs.PARAMS: run.params, **({PIPELINE_CONFIG: text} if text else {})},
         report={"checkpoint": run.checkpoint.name, "step": checkpoints.step(run.checkpoint)},
         images=images,
-        build=lambda whole_canvas: TrainedNetwork(config, model, whole_canvas),
+        build=partial(TrainedNetwork, config, model),
         expected=lambda network: verify.evaluated(config, model, images.examples, network.canvases),
     )
 
@@ -115,7 +116,7 @@ def _saved_model(model: ModelFolder, records: Path | None) -> Source:
         files={},
         report={"wrapped": "/".join(model.folder.resolve().parts[-2:])},
         images=images,
-        build=lambda _: network,
+        build=lambda *_: network,
         # Some boxes reach beyond the image, as those of the export never do.
         expected=lambda _: (replace(one, boxes=one.boxes.clip(0.0, 1.0)) for one in results),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from petbox.data.records import files as record_files
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, example, request
+from petbox.export.model_folder import SIGNATURE
 from petbox.images import exif
 from petbox.tf import as_written
 from petbox.training import config as training_config
@@ -85,29 +87,48 @@ def check(
 ) -> Agreement:
     """Compares the SavedModel in `folder` with the `results` of its `source`.
 
-    If it `turns` images as their EXIF says, also on a sideways copy of one of them.
+    It is loaded as a model server does, into a session, and once more as Python programs do. If it
+    `turns` images as their EXIF says, also on a sideways copy of one of them.
     """
-    exported = tf.saved_model.load(str(folder)).signatures["serving_default"]
     boxes, scores, detections = 0.0, 0.0, 0
-
-    def found(image: bytes) -> Found:
-        return _detections(exported(**{KEY: request(input_type, image)}))
-
-    for number, (serialized, expected) in enumerate(zip(images.examples, results, strict=True)):
-        actual = found(file(serialized))
-        box, score, difference = compared(expected, actual)
-        if difference:
-            name = tf.train.Example.FromString(serialized).features.feature["image/filename"]
-            named = b"".join(name.bytes_list.value).decode() or f"image {number}"
-            raise ModelError(
-                f"the exported model differs from {source} on {named} of {images.source}: "
-                f"{difference}; nothing was written"
-            )
-        boxes, scores = max(boxes, box), max(scores, score)
-        detections += len(expected.scores)
-    if turns:
-        _check_sideways(found, file(images.examples[0]), images.source)
+    with _served(folder, input_type) as found:
+        for number, (serialized, expected) in enumerate(zip(images.examples, results, strict=True)):
+            actual = found(file(serialized))
+            box, score, difference = compared(expected, actual)
+            if difference:
+                name = tf.train.Example.FromString(serialized).features.feature["image/filename"]
+                named = b"".join(name.bytes_list.value).decode() or f"image {number}"
+                raise ModelError(
+                    f"the exported model differs from {source} on {named} of {images.source}: "
+                    f"{difference}; nothing was written"
+                )
+            boxes, scores = max(boxes, box), max(scores, score)
+            detections += len(expected.scores)
+        first = file(images.examples[0])
+        served = found(first)
+        if turns:
+            _check_sideways(found, first, images.source)
+    loaded = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    in_python = _detections(loaded(**{KEY: request(input_type, first)}))
+    if difference := compared(served, in_python)[2]:
+        raise ModelError(
+            f"the exported model differs in Python and in a model server on an image of "
+            f"{images.source}: {difference}; nothing was written"
+        )
     return Agreement(len(images.examples), images.source, detections, boxes, scores)
+
+
+@contextmanager
+def _served(folder: Path, input_type: str) -> Iterator[Callable[[bytes], Found]]:
+    """The model's detections in an image file, by a session that was loaded as servers do it."""
+    graph = tf.Graph()
+    with closing(tf.compat.v1.Session(graph=graph)) as session:
+        with graph.as_default():
+            meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+        signature = meta.signature_def[SIGNATURE]
+        outputs = {name: info.name for name, info in signature.outputs.items()}
+        call = session.make_callable(outputs, [signature.inputs[KEY].name])
+        yield lambda image: _detections(call(request(input_type, image).numpy()))
 
 
 def _check_sideways(found: Callable[[bytes], Found], image: bytes, source: str) -> None:

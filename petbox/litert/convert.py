@@ -70,7 +70,7 @@ def convert(
     with outputs.product(out) as partial:
         partial.mkdir()
         source = load(run, records)
-        network = source.build(True)
+        network = source.build(True, False)
         assert isinstance(network, TrainedNetwork)  # as those of runs are
         (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
         (partial / labels.FILE_NAME).write_bytes(source.label_map)

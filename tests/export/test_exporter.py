@@ -41,6 +41,14 @@ def plain(trained: Path) -> Exported:
 
 
 @pytest.fixture(scope="module")
+def not_rewritten(trained: Path, run: Any) -> Exported:
+    out = trained.with_name("not rewritten") / "1"
+    done = run("export/exporter_savedmodel.py", f"--run={trained}", f"--out={out}", "--plain")
+    assert done.returncode == 0, done.stderr
+    return Exported(out)
+
+
+@pytest.fixture(scope="module")
 def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
     """A model that batches tf.Examples, and the opened files of its run, which has a config."""
     from petbox.export.batching import Batches
@@ -142,6 +150,45 @@ def test_the_three_input_types_say_the_same(
         _same(_of(batching(_example(image)), 0), expected)
         pixels = tf.io.decode_image(image, channels=3, expand_animations=False).numpy()
         _same(_of(of_pixels(pixels), 0), expected)
+
+
+def test_a_plain_export_is_as_tensorflow_saves_it_and_says_the_same(
+    plain: Exported, not_rewritten: Exported
+) -> None:
+    large = file(noise(128, 128))  # as large as the canvas: it has no smaller one
+    for image in (large, IMAGES[2]):
+        _same(_of(not_rewritten(image), 0), _of(plain(image), 0))
+    sizes = [(one.folder / "saved_model.pb").stat().st_size for one in (plain, not_rewritten)]
+    assert sizes[1] > 2 * sizes[0]
+    assert not (not_rewritten.folder / "assets.extra" / "node_names.txt").exists()
+    report = json.loads((not_rewritten.folder / "assets.extra" / "export.json").read_text())
+    assert report["settings"]["plain"] is True
+
+
+def test_a_model_that_differs_in_a_server_and_in_python_is_rejected(
+    plain: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petbox.export import verify
+    from petbox.tf import tf
+
+    images = verify.images(None, 1)
+    answer = _of(plain(verify.file(images.examples[0])), 0)
+    names = ("detection_boxes", "detection_classes", "detection_scores")
+    expected = [verify.Found(*(answer[name] for name in names))]
+    in_python = tf.saved_model.load(str(plain.folder)).signatures["serving_default"]
+
+    def check() -> None:
+        verify.check(plain.folder, STRINGS, images, expected, "its checkpoint")
+
+    def other(inputs: Any) -> dict[str, Any]:
+        found = in_python(inputs)
+        return {**found, "detection_scores": 0.9 * found["detection_scores"]}
+
+    check()
+    loaded = SimpleNamespace(signatures={"serving_default": other})
+    monkeypatch.setattr(tf.saved_model, "load", lambda _folder: loaded)
+    with pytest.raises(PetboxError, match="differs in Python and in a model server"):
+        check()
 
 
 def test_a_sideways_photo_has_the_boxes_of_the_upright_one(
