@@ -20,7 +20,7 @@ ABOUT = """\
 Train an object detector on your photos, and serve it: here, or on SageMaker.
 
 examples:
-  petbox train photos/ --name pets
+  petbox train photos/ --name pets --init imagenet
   petbox serve model/pets
   petbox detect photos/*.jpg
 """

@@ -10,7 +10,7 @@ without objects: check those, since training takes it as background.
 examples:
   petbox label photos/ --model model/pets
   petbox label photos/ --format coco -o photos/annotations.json --min-score 0.7
-  petbox train photos/
+  petbox train photos/ --init imagenet
 """
 
 from __future__ import annotations
