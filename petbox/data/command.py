@@ -3,9 +3,9 @@
 The photos are in Oxford-IIIT Pet's layout (--pets), Pascal VOC's (--voc) or
 YOLO's (--yolo), or come with a COCO file or SageMaker's annotations.json
 (--coco); the format of a folder PHOTOS is recognized by its files. Every photo
-is decoded once to check it. All bad boxes and files are listed, and then nothing
-is written; what is left out or converted on purpose is counted, reported here
-and listed in records.json.
+is decoded once to check it. All bad boxes and files are listed, and nothing is
+written then; what is left out or converted on purpose is counted, reported
+here and listed in records.json.
 
 examples:
   petbox records my-photos --out data/mine

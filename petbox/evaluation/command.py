@@ -15,7 +15,7 @@ the run's folder, or to one beside the model (model/toy/1-evaluation):
 examples:
   petbox evaluate --run runs/toy --records data/toy-records
   petbox evaluate --model model/toy/1 --records data/toy-records
-  petbox evaluate --run runs/pets --records 'pet_faces_val.record-?????-of-00010'
+  petbox evaluate --run runs/pets --records 'pet_faces_val.record-*'
 """
 
 from __future__ import annotations

@@ -209,6 +209,9 @@ def keep(control: socket.socket, *stdio: int) -> None:
         for number, fd in enumerate(stdio):
             os.dup2(fd, number)
             os.close(fd)
+        # Those of the start have found out what their files were: a log, perhaps, not a pipe.
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         return
     for fd in stdio:
         os.close(fd)

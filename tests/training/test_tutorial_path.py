@@ -145,10 +145,10 @@ def test_all_bad_records_are_listed_before_the_training(folder: Path, train: Any
     assert done.returncode == 1
     _, *lines = done.stderr[done.stderr.index("error: ") :].splitlines()
     assert lines == [
+        f"  {bad}: a record in it has not the Object Detection API's keys; write it with "
+        "`petbox records`",
         f"  {bad}: record 1 (chihuahua_153.jpg): its class 99 is not in "
         f"{folder / 'pet_label_map.pbtxt'}; add it there, or write it again",
         f"  {bad}: record 2 (Siamese_112.jpg): box 0.238,0.0613333 to 320,0.733333 is not in "
         "fractions of the image; divide it by the image's size",
-        f"  {bad}: a record in it has not the Object Detection API's keys; write it with "
-        "`petbox records`",
     ]
