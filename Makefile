@@ -12,11 +12,8 @@ HOOKS ?=
 CODE ?=
 export PYTHON
 BIN := .venv/bin
-# Three a core, since many tests wait for containers and time limits; each may use two gigabytes, and
-# what it starts one more.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); \
-    gigabytes=$$(( $$(getconf _PHYS_PAGES) / 262144 )); \
-    most=$$((gigabytes / 3 < 3 * cores ? gigabytes / 3 : 3 * cores)); echo $$((most < 2 ? 2 : most)))
+# Two a core, since many tests wait for containers and time limits; each may use a gigabyte or two.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 2 ? 2 : 4)))
 # Libraries write their caches into the checkout.
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib

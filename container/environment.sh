@@ -144,15 +144,22 @@ count_machine() { # CGROUP_ROOT
     fi
 } 2>/dev/null
 
-# Sets `free_bytes`: the memory that may still be used. A cgroup's inactive file pages are given up for it.
+# Sets `free_bytes`: the memory that may still be used. A cgroup's pages of files are given up for it; those of the
+# cgroups below it are counted too, by version 1 under other names.
 count_free() { # CGROUP_ROOT
-    local own used cache=0 available
+    local own used cache=0 total=0 available name pages
     own=$1$(sed -n 's/^0:://p' /proc/self/cgroup)
     available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
     free_bytes=$((available * 1024))
     read -r used < <(cat "$own/memory.current" || cat "$1/memory.current" ||
         cat "$1/memory/memory.usage_in_bytes") || used=0
-    read -r _ cache < <(cat "$own/memory.stat" "$1"/{,memory/}memory.stat | grep '^inactive_file ') || true
+    while read -r name pages; do
+        case $name in
+            active_file | inactive_file) cache=$((cache + pages)) ;;
+            total_active_file | total_inactive_file) total=$((total + pages)) ;;
+        esac
+    done < <(cat "$own/memory.stat" || cat "$1/memory.stat" || cat "$1/memory/memory.stat")
+    cache=$((total > cache ? total : cache))
     if ((memory_bytes - used + cache < free_bytes)); then
         free_bytes=$((memory_bytes - used + cache))
     fi

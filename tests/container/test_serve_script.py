@@ -611,7 +611,8 @@ def counted(name: str, folder: Path, files: dict[str, str]) -> int:
     nproc = folder / "nproc"
     nproc.write_text("#!/bin/sh\nexpr 64 / ${OMP_NUM_THREADS:-1}\n")
     nproc.chmod(0o755)
-    script = f". {CONTAINER}/environment.sh; count_machine {folder}; echo ${name}"
+    count = f"count_machine {folder}; count_free {folder}"
+    script = f". {CONTAINER}/environment.sh; {count}; echo ${name}"
     words = ["bash", "-euc", script]
     env = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{folder}:{os.environ['PATH']}"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
@@ -633,6 +634,27 @@ def test_memory_is_what_the_cgroup_leaves(
 ) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert counted("memory_bytes", tmp_path, files) == (limit or total)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "memory.max": "100000000",
+            "memory.current": "90000000",
+            "memory.stat": "anon 20000000\ninactive_file 30000000\nactive_file 40000000",
+        },
+        {  # its own pages, and those of the groups below it
+            "memory/memory.limit_in_bytes": "100000000",
+            "memory/memory.usage_in_bytes": "90000000",
+            "memory/memory.stat": "inactive_file 1000\nactive_file 1000\n"
+            "total_inactive_file 30000000\ntotal_active_file 40000000",
+        },
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_memory_that_files_take_is_free(tmp_path: Path, files: dict[str, str]) -> None:
+    assert counted("free_bytes", tmp_path, files) == 80_000_000
 
 
 def test_the_memory_reaches_the_gateway(tmp_path: Path, baked: Path) -> None:
