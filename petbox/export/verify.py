@@ -25,7 +25,7 @@ from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, example, request
 from petbox.export.model_folder import SIGNATURE
 from petbox.images import exif
-from petbox.tf import as_written
+from petbox.tf import as_written, silent
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
@@ -123,12 +123,17 @@ def _served(folder: Path, input_type: str) -> Iterator[Callable[[bytes], Found]]
     """The model's detections in an image file, by a session that was loaded as servers do it."""
     graph = tf.Graph()
     with closing(tf.compat.v1.Session(graph=graph)) as session:
-        with graph.as_default():
+        with graph.as_default(), silent():
             meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
         signature = meta.signature_def[SIGNATURE]
         outputs = {name: info.name for name, info in signature.outputs.items()}
         call = session.make_callable(outputs, [signature.inputs[KEY].name])
-        yield lambda image: _detections(call(request(input_type, image).numpy()))
+
+        def found(image: bytes) -> Found:
+            with silent():
+                return _detections(call(request(input_type, image).numpy()))
+
+        yield found
 
 
 def _check_sideways(found: Callable[[bytes], Found], image: bytes, source: str) -> None:

@@ -7,11 +7,8 @@ the training, for every image.
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,7 @@ from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
 from petbox.litert.nms import for_one_image
-from petbox.tf import as_written
+from petbox.tf import as_written, silent
 from petbox.training.runs import Run
 from petbox.training.tfvision import preprocess_ops, tf
 from petbox.wire import Detection
@@ -103,7 +100,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
         if form == "int8":  # the weights; activations are scaled dynamically
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
-            with _silent():
+            with silent():
                 return bytes(converter.convert())
         except Exception as error:
             if type(error).__name__ != "ConverterError":  # which is not public
@@ -141,7 +138,7 @@ def _compared(folder: Path, source: Source, network: TrainedNetwork) -> Agreemen
     lite, images = LiteDetector(folder), source.images
     detections, again, boxes, scores = 0, 0, 0.0, 0.0
     for serialized, expected in zip(images.examples, source.expected(network), strict=True):
-        with _silent():
+        with silent():
             actual = lite.detect(verify.file(serialized))
         detections += int((expected.scores >= CONFIDENT).sum())
         for box, score in _found_again(expected, actual):
@@ -172,20 +169,6 @@ def _overlap(one: Any, other: Any) -> float:
     both = float(np.clip(high - low, 0, None).prod())
     either = sum(float(np.subtract(box[2:], box[:2]).prod()) for box in (one, other)) - both
     return both / either if either > 0 else 0.0
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Silences the converter and the runtime, which log in C++ whatever Python's settings are."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _cause(error: Exception) -> str:

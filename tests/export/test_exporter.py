@@ -45,6 +45,7 @@ def not_rewritten(trained: Path, run: Any) -> Exported:
     out = trained.with_name("not rewritten") / "1"
     done = run("export/exporter_savedmodel.py", f"--run={trained}", f"--out={out}", "--plain")
     assert done.returncode == 0, done.stderr
+    assert [line[:8] for line in done.stderr.splitlines()] == ["loading ", "written ", "8 of dra"]
     return Exported(out)
 
 

@@ -35,7 +35,6 @@ from petbox.serving.model_server.served_models import ServedModels
 from petbox.serving.model_server.status import StatusError
 
 DRAIN_SECONDS = 25.0
-SWITCH_SECONDS = 0.001  # Python's 0.005, each time that a request waits for a thread that loads
 LOOK_SECONDS = 0.1  # between two looks at whether the configuration has changed
 FAILED = 255
 
@@ -93,7 +92,6 @@ def _serve(
     server: HttpServer,
     stop: threading.Event,
 ) -> int:
-    sys.setswitchinterval(SWITCH_SECONDS)
     models.configure(configs)
     if not models.wait(configs):
         return 0

@@ -68,37 +68,14 @@ def load(name: str, version: int, folder: Path, options: SessionOptions) -> Mode
     config.experimental.disable_thread_spinning = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
-        meta = _load_graph(session, folder, options.tags)
+        with graph.as_default():
+            meta = tf.compat.v1.saved_model.load(session, list(options.tags), str(folder))
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
         raise _load_error(folder, options.tags, error) from error
     signatures = {
         key: _signature(session, of, options.timeout_ms) for key, of in meta.signature_def.items()
     }
     return Model(name, version, signatures, meta.signature_def)
-
-
-def _load_graph(session: Any, folder: Path, tags: tuple[str, ...]) -> Any:
-    """As `tf.compat.v1.saved_model.load`, but with the functions after the nodes that call them.
-
-    TensorFlow infers shapes through every function that a new node calls, for tens of milliseconds
-    in which Python's lock is held and no request to another model is handled. Nothing needs them.
-    """
-    from tensorflow.python.framework.function import from_library
-    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
-
-    loader = SavedModelLoader(str(folder))
-    meta = loader.get_meta_graph_def_from_tags(tags)
-    of = meta.graph_def
-    functions = from_library(of.library)
-    if not {node.op for node in of.node} & {f.signature.name for f in of.library.function}:
-        of.ClearField("library")  # nodes need it whose op is itself a function, as TensorFlow 1 has
-    saver, _ = loader.load_graph(session.graph, tags)
-    with session.graph.as_default():  # else they were added to TensorFlow's eager context, for ever
-        for function in functions:
-            function.add_to_graph(session.graph)
-    loader.restore_variables(session, saver)
-    loader.run_init_ops(session, tags)
-    return meta
 
 
 def _signature(session: Any, of: Any, timeout_ms: int) -> Signature:
