@@ -27,47 +27,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from petbox.cli.options import POSITIONAL, SCORE, Value, between, check
+from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.cli.progress import progress
 from petbox.client.detector import Detector
+from petbox.client.options import DetectorOptions
 from petbox.client.output import listing
-from petbox.client.transport import MOST_CONNECTIONS, URL
 from petbox.client.video import is_live, is_video
 from petbox.client.video_command import detect_in_videos
 from petbox.errors import DataError
 
 
 @dataclass(frozen=True)
-class DetectOptions:
+class DetectOptions(DetectorOptions):
     image: Annotated[
         tuple[str, ...],
         "an image, a folder of images, a quoted pattern, an address (https, s3), - for stdin, or "
         "a video, a camera (/dev/video0) or a stream (rtsp)",
         POSITIONAL,
     ]
-    url: Annotated[str | None, f"address of a server (default: {URL})"] = None
-    endpoint: Annotated[str | None, "use this SageMaker endpoint instead", "NAME"] = None
-    model: Annotated[
-        Path | None, "use this model instead, without a server: a SavedModel or LiteRT", "DIR"
-    ] = None
-    parallel: Annotated[
-        int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
-    ] = 8
-    limit: Annotated[
-        float | None,
-        "largest request in megabytes (default: 25, or 4 for a serverless endpoint)",
-        Value("MB", between(0.001, 1e6)),
-    ] = None
-    fit: Annotated[bool, "send smaller copies of images that are over the limit"] = False
-    min_score: Annotated[
-        float | None,
-        "leave out detections with a lower score, 0 to 1 (default: the model's own, or 0.5)",
-        SCORE,
-    ] = None
-    labels: Annotated[
-        Path | None, "label map (.pbtxt), or a model's folder, to take the names from", "PATH"
-    ] = None
     draw: Annotated[
         Path | None, "folder for copies with the boxes drawn, or the file for a single one", "PATH"
     ] = None
@@ -75,13 +53,9 @@ class DetectOptions:
     csv: Annotated[bool, "print CSV with a header, one line for each detection"] = False
 
     def __post_init__(self) -> None:
-        chosen = ("url", "endpoint", "model")
-        given = [f"--{name}" for name in chosen if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other")
         if self.json and self.csv:
             raise ValueError("--json and --csv exclude each other")
-        check(self)
+        super().__post_init__()
 
 
 def detect(options: DetectOptions) -> None:
@@ -93,17 +67,7 @@ def detect(options: DetectOptions) -> None:
     videos = [one for one in inputs if is_video(one)]
     if videos and len(videos) < len(inputs):
         raise DataError(f"{videos[0]}: a video among images; process them with two commands")
-    detector = Detector(
-        options.url,
-        endpoint=options.endpoint,
-        model=options.model,
-        min_score=options.min_score,
-        names=options.labels,
-        fit=options.fit,
-        limit=options.limit,
-        parallel=options.parallel,
-    )
-    with detector:
+    with options.detector() as detector:
         if videos:
             detect_in_videos(videos, detector, options.draw, options.json, options.csv)
         else:

@@ -26,45 +26,24 @@ from typing import Annotated, Any, Literal
 from xml.etree import ElementTree
 
 from petbox import outputs
-from petbox.cli.options import POSITIONAL, SCORE, Checked, Value, between
+from petbox.cli.options import POSITIONAL
 from petbox.cli.program import say
 from petbox.cli.progress import progress
 from petbox.client.detections import Detection, Detections
-from petbox.client.detector import Detector
-from petbox.client.transport import MOST_CONNECTIONS, URL
+from petbox.client.options import DetectorOptions
 from petbox.errors import DataError
 
 
 @dataclass(frozen=True)
-class LabelOptions(Checked):
+class LabelOptions(DetectorOptions):
     photos: Annotated[
         tuple[str, ...], "a photo, a folder of photos, or a quoted pattern", POSITIONAL
     ]
-    url: Annotated[str | None, f"address of a server (default: {URL})"] = None
-    endpoint: Annotated[str | None, "use this SageMaker endpoint instead", "NAME"] = None
-    model: Annotated[
-        Path | None, "use this model instead, without a server: a SavedModel or LiteRT", "DIR"
-    ] = None
     format: Annotated[Literal["voc", "coco"], "form of the annotations"] = "voc"
     out: Annotated[
         Path | None, "folder for the XMLs, or the JSON file (default: beside the photos)", "PATH"
     ] = None
-    min_score: Annotated[
-        float | None,
-        "leave out detections with a lower score, 0 to 1 (default: the model's own, or 0.5)",
-        SCORE,
-    ] = None
     overwrite: Annotated[bool, "replace annotations that exist"] = False
-    parallel: Annotated[
-        int, "photos processed at once", Value("N", between(1, MOST_CONNECTIONS))
-    ] = 8
-    fit: Annotated[bool, "send smaller copies of photos that are over the limit"] = False
-
-    def __post_init__(self) -> None:
-        given = [f"--{name}" for name in ("url", "endpoint", "model") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other")
-        super().__post_init__()
 
 
 def label(options: LabelOptions) -> None:
@@ -77,16 +56,8 @@ def label(options: LabelOptions) -> None:
         return
     classes: Counter[str] = Counter()
     failed = nothing = 0
-    detector = Detector(
-        options.url,
-        endpoint=options.endpoint,
-        model=options.model,
-        min_score=options.min_score,
-        fit=options.fit,
-        parallel=options.parallel,
-    )
     with (
-        detector,
+        options.detector() as detector,
         progress("label", len(left)) as advance,
         closing(detector.detect_many(left, keep_images=False)) as results,
     ):

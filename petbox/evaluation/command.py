@@ -202,7 +202,7 @@ def write(
     files = {
         path.with_name(path.name.replace("evaluation", kind)).with_suffix(suffix): content
         for (kind, suffix), content in {
-            **draw(name, options, images, metrics, confused),
+            **draw(name, options, images, metrics, scores, confused),
             ("predictions", ".json"): coco_files.predictions(images).encode(),
             ("truth", ".json"): truth(images, detector, options).encode(),
         }.items()
@@ -223,11 +223,12 @@ def draw(
     options: Options,
     images: Sequence[EvaluatedImage],
     metrics: Metrics,
+    scores: Mapping[int, float],
     confused: Sequence[Sequence[int]],
 ) -> dict[tuple[str, str], bytes]:
     names, split = {one.label: one.name for one in metrics.classes}, options.split
-    bad = evaluation_sheet.worst(images, metrics, names)
-    shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(images, metrics)
+    bad = evaluation_sheet.worst(images, metrics, names, scores)
+    shown, some = bad[: evaluation_sheet.MOST], evaluation_sheet.sample(images, metrics, scores)
     of_all = f"of {len(images)} {split} images"
     titles = {
         "worst_misses": f"{len(shown)} {of_all}: the worst of {len(bad)} with mistakes."

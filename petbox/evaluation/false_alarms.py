@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics
-from petbox.evaluation.mistakes import CONFIDENT
+from petbox.evaluation.mistakes import is_confident
 
 PER_IMAGE = "false alarms per image"
 PER_BACKGROUND = "false alarms per image without objects"
@@ -21,7 +21,7 @@ def summary(
     """What evaluation.json has of them, from each class's score on; a mean of none is None."""
     counts = [
         sum(
-            one.score >= scores.get(one.label, CONFIDENT) and at not in matches
+            is_confident(one, scores) and at not in matches
             for at, one in enumerate(image.detections)
         )
         for image, matches in zip(images, metrics.matches, strict=True)

@@ -18,7 +18,7 @@ from petbox.errors import needs
 from petbox.evaluation.coco_metrics import EvaluatedImage, pixels
 from petbox.wire import Detection
 
-CONFIDENT = 0.5  # the default threshold of `petbox detect`
+CONFIDENT = 0.5  # the threshold of a class that has none of its own
 OVERLAPS = 0.5
 TOUCHES = 0.1  # below this, a detection is not about that animal
 
@@ -30,28 +30,40 @@ class Mistake:
 
 
 def mistakes(
-    image: EvaluatedImage, matches: Mapping[int, int | None], names: Mapping[int, str]
+    image: EvaluatedImage,
+    matches: Mapping[int, int | None],
+    names: Mapping[int, str],
+    scores: Mapping[int, float],
 ) -> list[Mistake]:
-    """The mistakes in one image, the worst first; `matches` are COCO's."""
-    confident = [at for at, one in enumerate(image.detections) if one.score >= CONFIDENT]
+    """The mistakes in one image, the worst first; `matches` are COCO's.
+
+    A detection is confident from its class's score in `scores` on.
+    """
+    confident = [at for at, one in enumerate(image.detections) if is_confident(one, scores)]
     right = {matches[at] for at in confident if at in matches}
     explained: set[int] = set()
     wrong = [
         _wrong_box(image, at, right, explained, names) for at in confident if at not in matches
     ]
-    scores = {truth: image.detections[at].score for at, truth in matches.items()}
+    best = {truth: image.detections[at].score for at, truth in matches.items()}
     missed = [
-        _missed(names[animal.label], scores.get(at, 0.0))
+        _missed(names[animal.label], best.get(at, 0.0))
         for at, animal in enumerate(image.truth)
         if not animal.ignored and at not in right and at not in explained
     ]
     return sorted([*wrong, *missed], key=lambda one: -one.badness)
 
 
-def shown(image: EvaluatedImage, matches: Mapping[int, int | None]) -> list[Detection]:
+def is_confident(one: Detection, scores: Mapping[int, float]) -> bool:
+    return one.score >= scores.get(one.label, CONFIDENT)
+
+
+def shown(
+    image: EvaluatedImage, matches: Mapping[int, int | None], scores: Mapping[int, float]
+) -> list[Detection]:
     """The detections to draw: confident ones, and those that match an animal."""
     return [
-        one for at, one in enumerate(image.detections) if one.score >= CONFIDENT or at in matches
+        one for at, one in enumerate(image.detections) if is_confident(one, scores) or at in matches
     ]
 
 

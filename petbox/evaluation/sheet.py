@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from petbox.data.records import examples
 from petbox.evaluation.coco_metrics import EvaluatedImage, Metrics, Truth
-from petbox.evaluation.mistakes import CONFIDENT, mistakes, shown
+from petbox.evaluation.mistakes import mistakes, shown
+from petbox.wire import Detection
 
 if TYPE_CHECKING:  # Pillow is imported when there is something to draw
     from PIL.Image import Image
@@ -24,7 +25,7 @@ CELL = (300, 240)
 GAP = 8
 KEY = (
     "Dashed: the truth. In color: the detections with their scores; "
-    f"below {CONFIDENT:.0%} only if right."
+    "below its class's threshold only if right."
 )
 
 
@@ -32,28 +33,38 @@ KEY = (
 class Entry:
     image: EvaluatedImage
     matches: Mapping[int, int | None]  # COCO's
+    shown: Sequence[Detection]
     text: str = ""
 
 
 def worst(
-    images: Sequence[EvaluatedImage], metrics: Metrics, names: Mapping[int, str]
+    images: Sequence[EvaluatedImage],
+    metrics: Metrics,
+    names: Mapping[int, str],
+    scores: Mapping[int, float],
 ) -> list[Entry]:
     """The images with mistakes, the worst first: those with the largest sum of badness."""
     bad = []
     for image, matches in zip(images, metrics.matches, strict=True):
-        if wrong := mistakes(image, matches, names):
+        if wrong := mistakes(image, matches, names, scores):
             text = "; ".join(one.text for one in wrong)
             badness = sum(one.badness for one in wrong)
-            bad.append((badness, Entry(image, matches, text)))
+            bad.append((badness, Entry(image, matches, shown(image, matches, scores), text)))
     bad.sort(key=lambda pair: (-pair[0], pair[1].image.number))
     return [entry for _, entry in bad]
 
 
-def sample(images: Sequence[EvaluatedImage], metrics: Metrics, most: int = MOST) -> list[Entry]:
+def sample(
+    images: Sequence[EvaluatedImage],
+    metrics: Metrics,
+    scores: Mapping[int, float],
+    most: int = MOST,
+) -> list[Entry]:
     """An even sample of all images, to show what a detector usually does."""
     every = max(1, len(images) / most)
     indices = [int(at * every) for at in range(min(most, len(images)))]
-    return [Entry(images[at], metrics.matches[at]) for at in indices]
+    chosen = [(images[at], metrics.matches[at]) for at in indices]
+    return [Entry(image, matches, shown(image, matches, scores)) for image, matches in chosen]
 
 
 def sheet(
@@ -92,7 +103,7 @@ def _cell(entry: Entry, name: str, encoded: bytes, names: Mapping[int, str]) -> 
         ("" if at in found else _ignored(one) or names[one.label], one.box)
         for at, one in enumerate(entry.image.truth)
     ]
-    result = draw.drawn(small, shown(entry.image, entry.matches), names, truth)
+    result = draw.drawn(small, entry.shown, names, truth)
     if not entry.text:
         return draw.captioned(result, name, CELL, lines=1)
     return draw.captioned(result, f"{name}: {entry.text}", CELL)

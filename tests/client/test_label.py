@@ -52,6 +52,21 @@ def test_photos_are_labelled_as_training_reads_them(photos: Path) -> None:
     assert (upright.filename, upright.width, upright.height) == ("sideways.jpg", *SIZE)
 
 
+def test_a_label_map_names_the_classes(photos: Path, tmp_path: Path) -> None:
+    """A flag that `petbox detect` has as well."""
+    labels = tmp_path / "mine.pbtxt"
+    labels.write_text('item { id: 1 name: "katze" }\n')
+    words = ("--labels", labels, "--min-score", "0.6", "--parallel", "1")
+    with peer(named_detector) as server:
+        done = petbox("label", photos, "--url", server.url, *words)
+    assert done.returncode == 0, done.stderr
+    assert [one.name for one in voc.annotation(photos / "b.xml").animals] == ["katze"]
+    too_large = failed(
+        petbox("label", photos / "c.webp", "--limit", "0.001", "--overwrite"), lines=4
+    )
+    assert "use --fit (in Python fit=True) to send a smaller copy" in too_large
+
+
 def test_a_corrected_annotation_is_kept(photos: Path) -> None:
     (photos / "b.xml").write_text("corrected")
     with peer(named_detector) as server:

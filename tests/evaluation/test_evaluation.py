@@ -90,7 +90,7 @@ def test_a_crowd_counts_neither_for_nor_against() -> None:
     assert both.overall == alone.overall
     assert both.classes == alone.classes
     assert both.matches == ({0: 0}, {0: None})
-    assert mistakes(crowd, {0: None}, NAMES) == []
+    assert mistakes(crowd, {0: None}, NAMES, {}) == []
 
 
 def test_the_table_begins_with_the_worst_class_and_is_aligned() -> None:
@@ -112,7 +112,7 @@ def test_a_difficult_object_counts_neither_for_nor_against() -> None:
     assert all_of_them.overall == alone.overall
     assert all_of_them.classes == alone.classes
     assert all_of_them.matches == ({0: 0}, {0: None}, {})
-    assert mistakes(found, {0: None}, NAMES) == mistakes(missed, {}, NAMES) == []
+    assert mistakes(found, {0: None}, NAMES, {}) == mistakes(missed, {}, NAMES, {}) == []
     alarms = summary([found], measure([found], NAMES), dict.fromkeys(NAMES, 0.5))
     assert alarms["false alarms per image"] == 0
     # Unlike a crowd, it has a place of its own: a box inside it is a false alarm.
@@ -188,7 +188,7 @@ def test_mistakes_are_described(
     one = with_truth(
         5, tuple(Truth(*words) for words in truth), tuple(Detection(*words) for words in found)
     )
-    wrong = mistakes(one, measure([one], NAMES).matches[0], NAMES)
+    wrong = mistakes(one, measure([one], NAMES).matches[0], NAMES, {})
     assert [miss.text for miss in wrong] == result
     assert all(0 < miss.badness <= 1 for miss in wrong)
 
@@ -200,14 +200,28 @@ def test_the_worst_images_come_first_and_the_right_ones_not() -> None:
         with_truth(3, (Truth(1, BOX),)),
         with_truth(4, (Truth(1, BOX), Truth(2, ELSEWHERE))),
     ]
-    order = worst(images, measure(images, NAMES), NAMES)
+    order = worst(images, measure(images, NAMES), NAMES, {})
     assert [entry.image.number for entry in order] == [4, 3, 2]
+
+
+def test_the_threshold_of_the_class_decides_what_a_mistake_is() -> None:
+    alarm = with_truth(1, (), (Detection(1, 0.7, BOX), Detection(2, 0.4, ELSEWHERE)))
+    metrics = measure([alarm], NAMES)
+    for scores, wrong in (
+        ({}, ["chat à poil"]),
+        ({1: 0.8, 2: 0.3}, ["dog $2$"]),
+        ({1: 0.8, 2: 0.5}, []),
+    ):
+        found = mistakes(alarm, {}, NAMES, scores)
+        assert [one.text.split(": ")[1].rsplit(" ", 1)[0] for one in found] == wrong
+        (entry,) = sample([alarm], metrics, scores)
+        assert [NAMES[one.label] for one in entry.shown] == wrong
 
 
 @pytest.mark.parametrize("count", [1, 3, 24, 25, 100])
 def test_a_sample_is_spread_over_all_images(count: int) -> None:
     images = [right(number) for number in range(count)]
-    chosen = [entry.image.number for entry in sample(images, measure(images, NAMES), 24)]
+    chosen = [entry.image.number for entry in sample(images, measure(images, NAMES), {}, 24)]
     assert len(set(chosen)) == len(chosen) == min(24, count)
     assert chosen[0] == 0 and chosen[-1] >= count - -(-count // 24)
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from support.serving import (
     CONTAINER,
     LONG,
     SERVE,
+    Program,
     embedded_engine,
     empty_model,
     free_port,
@@ -119,16 +121,21 @@ def test_a_model_that_cannot_be_loaded_fails_the_check(tmp_path: Path) -> None:
     assert "DATA_LOSS: Can't parse" in errors.splitlines()[-1]
 
 
+def checking(folder: Path, engine: Path) -> AbstractContextManager[Program]:
+    """`serve check --load` of the models in `folder`, with this stand-in for the model server."""
+    return started(
+        [str(CONTAINER / "serve"), "check", "--load"],
+        folder / "run",
+        PATH=f"{engine}:{os.environ['PATH']}",
+        PETBOX_MODELS=str(folder / "models"),
+    )
+
+
 def test_a_model_without_signatures_fails_the_check(tmp_path: Path) -> None:
     """Also what another program answers that has taken the model server's port."""
     engine = stand_in_engine(tmp_path / "engine")
     empty_model(tmp_path / "models" / "1")
-    with started(
-        [str(CONTAINER / "serve"), "check", "--load"],
-        tmp_path / "run",
-        PATH=f"{engine}:{os.environ['PATH']}",
-        PETBOX_MODELS=str(tmp_path / "models"),
-    ) as program:
+    with checking(tmp_path, engine) as program:
         assert program.process.stdout
         assert "the check failed: model model: has no signatures" in program.process.stdout.read()
         assert program.ended()[0] == 1
@@ -138,12 +145,7 @@ def test_a_signal_ends_the_check(tmp_path: Path) -> None:
     engine = stand_in_engine(tmp_path / "engine")
     os.mkfifo(engine / "load")
     empty_model(tmp_path / "models" / "1")
-    with started(
-        [str(CONTAINER / "serve"), "check", "--load"],
-        tmp_path / "run",
-        PATH=f"{engine}:{os.environ['PATH']}",
-        PETBOX_MODELS=str(tmp_path / "models"),
-    ) as program:
+    with checking(tmp_path, engine) as program:
         with (engine / "load").open("w"):  # opened when the stand-in reads it
             program.send(signal.SIGTERM)
             assert program.ended()[0] == 128 + signal.SIGTERM

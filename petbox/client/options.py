@@ -1,0 +1,56 @@
+"""The options of every command that detects: by what, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from petbox.cli.options import SCORE, Checked, Value, between
+from petbox.client.detector import Detector
+from petbox.client.transport import MOST_CONNECTIONS, URL
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions(Checked):
+    url: Annotated[str | None, f"address of a server (default: {URL})"] = None
+    endpoint: Annotated[str | None, "use this SageMaker endpoint instead", "NAME"] = None
+    model: Annotated[
+        Path | None, "use this model instead, without a server: a SavedModel or LiteRT", "DIR"
+    ] = None
+    parallel: Annotated[
+        int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
+    ] = 8
+    limit: Annotated[
+        float | None,
+        "largest request in megabytes (default: 25, or 4 for a serverless endpoint)",
+        Value("MB", between(0.001, 1e6)),
+    ] = None
+    fit: Annotated[bool, "send smaller copies of images that are over the limit"] = False
+    min_score: Annotated[
+        float | None,
+        "leave out detections with a lower score, 0 to 1 (default: the model's own, or 0.5)",
+        SCORE,
+    ] = None
+    labels: Annotated[
+        Path | None, "label map (.pbtxt), or a model's folder, to take the names from", "PATH"
+    ] = None
+
+    def __post_init__(self) -> None:
+        chosen = ("url", "endpoint", "model")
+        given = [f"--{name}" for name in chosen if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other")
+        super().__post_init__()
+
+    def detector(self) -> Detector:
+        return Detector(
+            self.url,
+            endpoint=self.endpoint,
+            model=self.model,
+            min_score=self.min_score,
+            names=self.labels,
+            fit=self.fit,
+            limit=self.limit,
+            parallel=self.parallel,
+        )
