@@ -57,8 +57,8 @@ NOT_REQUESTED = ("None", "False", "()")
 EVALUATIONS = 5  # of a training, by default
 PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
 OF_RECORDS = (
-    *("boxes", "classes", "label_map", "validation_share", "test_share", "turned"),
-    *("drop_bad_boxes", "leave_out_broken"),
+    *("boxes", "classes", "label_map", "validation_share", "test_share", "backgrounds"),
+    *("turned", "drop_bad_boxes", "leave_out_broken"),
 )
 OF_TRAINING = tuple(
     field.name
@@ -84,6 +84,9 @@ class Options(TrainOptions):
         float | None, "PHOTOS: share of the training photos that choose the checkpoint", "S"
     ] = None
     test_share: Annotated[float | None, "PHOTOS: hold out this share at random", "S"] = None
+    backgrounds: Annotated[
+        tuple[Path, ...], "PHOTOS: folder of images without objects, to train on as well", "DIR"
+    ] = ()
     turned: Annotated[
         Literal["by-size", "follow", "ignore"], "PHOTOS: whether boxes follow EXIF orientation"
     ] = "by-size"
@@ -162,6 +165,11 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
     found = formats.recognize(given.photos)
     folder = found.options.get("records")
     if folder:
+        if given_of_records := options.words(given, OF_RECORDS):
+            raise DataError(
+                f"{folder}: holds records already; leave out {given_of_records[0]}, or give it to "
+                "`petbox records`"
+            )
         info = records.read_info(folder)
         trained, held_out = info.pictures["train"], info.pictures.get("test", 0)
         drawn = defaults.are_drawn(info.labels.values())

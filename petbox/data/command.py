@@ -11,7 +11,7 @@ examples:
   petbox records my-photos --out data/mine
   petbox records --pets data/pets --test-share 0.2 --out data/records
   petbox records --pets data/pets --boxes body --out data/bodies
-  petbox records --voc my-photos --out data/mine
+  petbox records --voc my-photos --backgrounds empty-rooms --out data/mine
   petbox records --coco train.json --coco test.json \\
       --images train --images test --out data/mine
 """
@@ -26,7 +26,7 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.options import POSITIONAL, Json
 from petbox.cli.progress import progress
-from petbox.data import formats, labels, record_writer, records, validation
+from petbox.data import backgrounds, formats, labels, record_writer, records, validation
 from petbox.data.annotations import Dataset, Division
 from petbox.data.problems import SHOWN, BadData, Problems
 from petbox.errors import DataError
@@ -70,6 +70,9 @@ class Options:
         float | None, "cut this share of the training photos at random instead (default: 0.1)", "S"
     ] = None
     test_share: Annotated[float | None, "hold out this share at random instead", "S"] = None
+    backgrounds: Annotated[
+        tuple[Path, ...], "folder of images without objects, to train on as well", "DIR"
+    ] = ()
     turned: Annotated[
         Literal["by-size", "follow", "ignore"],
         "whether boxes follow an image's EXIF orientation; by-size: decided by the stated size",
@@ -178,7 +181,7 @@ def read(options: Options, problems: Problems | None = None) -> Dataset:
     dataset = pending.without_dropped(_read(options, pending))
     if problems is None:
         pending.check()
-    return validation.cut(dataset, division(options))
+    return validation.cut(backgrounds.added(dataset, options.backgrounds), division(options))
 
 
 def _read(options: Options, problems: Problems) -> Dataset:
@@ -196,7 +199,7 @@ def _read(options: Options, problems: Problems) -> Dataset:
 
 
 def source(options: Options) -> str:
-    paths = [options.pets, options.voc, options.yolo, *options.coco]
+    paths = [options.pets, options.voc, options.yolo, *options.coco, *options.backgrounds]
     return " ".join(str(path) for path in paths if path)
 
 

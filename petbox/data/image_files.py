@@ -63,6 +63,14 @@ def stored(photo: Photo, turned: str) -> Stored:
     return Stored(_jpeg(kept), "jpeg", MADE_JPEG.format(kind))
 
 
+def upright_size(photo: Photo) -> tuple[int, int]:
+    """Width and height by the file's header, turned as its EXIF says."""
+    with _opened(photo, _content(photo)) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        width, height = image.size
+    return (height, width) if orientation in photos.ON_ITS_SIDE else (width, height)
+
+
 def _content(photo: Photo) -> bytes:
     try:
         return photo.path.read_bytes()
@@ -108,8 +116,10 @@ def _plain(image: Image.Image) -> bool:
 def _to_be_turned(photo: Photo, size: tuple[int, int], orientation: int, turned: str) -> bool:
     annotated = photo.width, photo.height
     upright = size[::-1] if orientation in photos.ON_ITS_SIDE else size
+    if not photo.animals:  # no box can be the other way up
+        turned = "by-size"
     if turned == "by-size" and orientation in photos.TURNED and annotated in (size, upright):
-        if size == upright:
+        if size == upright and photo.animals:
             raise DataError(
                 f"{photo.path}: its EXIF turns it, and its size cannot tell whether its boxes "
                 "were drawn on the turned image; choose --turned follow or --turned ignore"

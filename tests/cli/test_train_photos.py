@@ -78,6 +78,16 @@ def test_an_option_gets_to_its_stage(
     assert flag in stages(photos, **{name: value})[stage]
 
 
+def test_images_without_objects_are_counted(photos: Path) -> None:
+    rooms = photos.with_name("leere Räume")
+    rooms.mkdir()
+    for number in range(1000):
+        (rooms / f"{number}.jpg").touch()
+    found = stages(photos, backgrounds=(rooms,), batch_size=10)
+    assert found["records"][-1] == f"--backgrounds={rooms}"
+    assert "--steps=1858" in found["train"], "929 images, of 1040 with a tenth to validate on"
+
+
 def test_several_fields_are_set(photos: Path) -> None:
     assert {"--set=a=1", "--set=b=2"} <= set(stages(photos, set_=("a=1", "b=2"))["train"])
 
@@ -133,6 +143,9 @@ def test_records_need_no_writing(photos: Path) -> None:
     found = stages(folder)
     assert set(found) == {"train", "export"}
     assert found["train"][:2] == ["--records", str(folder)]
+    (photos.parent / "runs/cats.plan.json").unlink()
+    with pytest.raises(train_photos.DataError, match="holds records already; leave out --turned"):
+        stages(folder, turned="ignore")
 
 
 @pytest.mark.parametrize(

@@ -1,68 +1,95 @@
-"""Backgrounds cut from Oxford-IIIT Pet: none has a pixel of a pet."""
+"""`--backgrounds`: folders of images without objects get into the training images."""
 
 from __future__ import annotations
 
-import io
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
+from support.records_command import records_error
 
 from petbox.data import backgrounds, records
-from petbox.data.backgrounds import MARGIN, largest
 
-SCRIPT = "train/cut_backgrounds.py"
-
-
-def test_the_largest_square_keeps_away_from_the_pet() -> None:
-    taken = np.zeros((200, 300), bool)
-    taken[40:200, 150:190] = True
-    for seed in range(20):
-        found = largest(taken, 96, random.Random(seed))
-        assert found is not None
-        rows = slice(max(0, found.top - MARGIN), found.top + found.side + MARGIN)
-        columns = slice(max(0, found.left - MARGIN), found.left + found.side + MARGIN)
-        assert not taken[rows, columns].any()
-        assert 0 <= found.left <= 300 - found.side and 0 <= found.top <= 200 - found.side
-        assert 136 <= found.side <= 145  # 150 pixels are free, without the margin 145
-    assert largest(~np.zeros((200, 300), bool), 96, random.Random(1)) is None
-    assert largest(taken, 160, random.Random(1)) is None
+SCRIPT = "train/make_records.py"
+ON_ITS_SIDE = 6
 
 
-def test_real_backgrounds_are_records_without_objects(data: Path, tmp_path: Path, run: Any) -> None:
-    pets, out = data / "pets", tmp_path / "Größe 1"
-    words = ("--pets", pets, "--classes", "species", "--count", "7", "--out", out)
-    done = run(SCRIPT, *words)
+def save(path: Path, size: tuple[int, int], orientation: int = 1) -> None:
+    path.parent.mkdir(exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, "green").save(path, exif=exif)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten photos with a box each, in YOLO's form."""
+    folder = tmp_path / "cats"
+    for number in range(10):
+        save(folder / f"{number}.jpg", (64, 48))
+        (folder / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (folder / "classes.txt").write_text("cat")
+    return folder
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Path:
+    """Eleven images as people have them, two of them turned by EXIF, one of those square."""
+    folder = tmp_path / "leere Räume"
+    for number in range(8):
+        save(folder / f"{number}.jpg", (50, 40))
+    save(folder / "sideways.jpg", (80, 40), ON_ITS_SIDE)
+    save(folder / "square.jpg", (40, 40), ON_ITS_SIDE)
+    save(folder / "drawn.PNG", (30, 40))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_they_are_trained_on_and_counted(photos: Path, rooms: Path, run: Any) -> None:
+    more, out = rooms.with_name("more"), photos.with_name("records")
+    save(more / "0.jpg", (70, 70))
+    words = (photos, "--backgrounds", rooms, "--backgrounds", more, "--validation-share", "0.25")
+    done = run(SCRIPT, *words, "--turned", "ignore", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "test: 7 images (all without objects)\n" in done.stderr
     info = records.read_info(out)
-    assert info.pictures == info.without_objects == {"test": 7}
-    assert info.labels == {1: "cat", 2: "dog"}
-    for example in records.examples(out, "test"):
-        name, left, top = example.name.removesuffix(".jpg").rsplit("_", 2)
-        assert example.classes == () and example.width == example.height >= 96
-        box = (int(left), int(top), int(left) + example.width, int(top) + example.height)
-        with Image.open(pets / f"annotations/trimaps/{name}.png") as trimap:
-            assert set(np.unique(np.array(trimap.crop(box)))) == {2}, "background alone"
-        with Image.open(pets / f"images/{name}.jpg") as photo:
-            there = np.asarray(photo.convert("RGB").crop(box), float)
-        with Image.open(io.BytesIO(example.encoded)) as cut:
-            assert np.abs(np.asarray(cut, float) - there).mean() < 4
+    assert info.pictures == {"train": 15, "validation": 5, "test": 2}
+    assert info.without_objects == {"train": 9, "validation": 3, "test": 0}, "a share of each kind"
+    names = sorted(path.name for path in rooms.iterdir() if path.suffix != ".txt")
+    assert info.remarks[backgrounds.ADDED.format(rooms)] == tuple(names)
+    assert info.remarks[backgrounds.ADDED.format(more)] == ("0.jpg",)
+    assert f"trained on without objects, from {rooms}: 11 (0.jpg, 1.jpg, " in done.stderr
+    assert str(rooms) in info.source
+    found = [one for split in ("train", "validation") for one in records.examples(out, split)]
+    empty = {one.name: one for one in found if not one.classes}
+    assert (empty["sideways.jpg"].width, empty["sideways.jpg"].height) == (40, 80)
+    assert "turned upright as its EXIF says: 2 (sideways.jpg, square.jpg)" in done.stderr
+    everything = [*found, *records.examples(out, "test")]
+    assert len({one.source_id for one in everything}) == 22
 
 
-def test_a_trimap_without_a_pet_is_not_used(data: Path) -> None:
-    trimaps = data / "pets/annotations/trimaps"
-    wrong = backgrounds._taken(trimaps / "Abyssinian_34.png", Path("none"))
-    assert wrong.all(), "its photo shows a pet"
+def test_an_invalid_one_is_listed_with_the_others_or_left_out(
+    photos: Path, rooms: Path, run: Any
+) -> None:
+    (rooms / "broken.jpg").write_bytes(b"no image")
+    (photos / "3.jpg").write_bytes(b"")
+    out = photos.with_name("out")
+    words = (SCRIPT, photos, "--backgrounds", rooms, "--out", out)
+    done = run(*words)
+    assert done.returncode == 1
+    assert "error: 2 problems in the data:\n" in done.stderr
+    assert "broken.jpg: cannot be decoded (it is not an image); replace it" in done.stderr
+    assert run(*words, "--leave-out-broken").returncode == 0
+    left_out = records.read_info(out).remarks["left out, cannot be decoded"]
+    assert left_out == ("3.jpg", "broken.jpg")
 
 
-def test_too_few_photos_are_an_error(data: Path, tmp_path: Path) -> None:
-    listed = tmp_path / "one.txt"
-    listed.write_text("Abyssinian_34 1 1 1\n")
-    options = backgrounds.Options(pets=data / "pets", photos=listed, out=tmp_path / "out")
-    with pytest.raises(backgrounds.DataError, match="only 0 of its photos have 96 pixels without"):
-        backgrounds.main(options)
-    assert not (tmp_path / "out").exists()
+def test_folders_that_cannot_be_meant_are_rejected(photos: Path, run: Any) -> None:
+    folder = photos.parent
+    (folder / "empty").mkdir()
+    for place, message in {
+        photos: f"0.jpg: --backgrounds names it, but {photos / '0.txt'} does as well; take it out",
+        folder / "empty": "empty: no image in this folder; for images in its subfolders quote a",
+        folder / "nowhere": "nowhere: no such file or folder; check the path",
+    }.items():
+        assert message in records_error(run, folder, "--yolo", photos, "--backgrounds", place)
