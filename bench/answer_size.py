@@ -27,7 +27,8 @@ from petbox.data import labels
 from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.signatures import Servable, Settings
 from petbox.serving.model_server import responses
-from petbox.serving.model_server.model import SessionOptions, load
+from petbox.serving.model_server.model import load
+from petbox.serving.model_server.tensorflow_engine import TensorFlow
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
@@ -81,11 +82,9 @@ def asked(config: Any, model: Any, names: dict[int, str], settings: Settings) ->
     shutil.rmtree(FOLDER, ignore_errors=True)
     servable = Servable(TrainedNetwork(config, model), names, settings)
     servable.save(FOLDER, LABEL_MAP.read_bytes())
-    loaded = load("pets", 1, FOLDER, SessionOptions())
+    loaded = load("pets", 1, FOLDER, TensorFlow())
     request = {"inputs": np.array([PHOTO.read_bytes()], object)}
-    said = {
-        name: loaded.run(loaded.signatures[name], request) for name in ("serving_default", "detect")
-    }
+    said = {name: loaded.run(name, request) for name in ("serving_default", "detect")}
     shutil.rmtree(FOLDER)
     return said
 

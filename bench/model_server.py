@@ -30,7 +30,8 @@ import report
 from PIL import Image
 from timing import Call, medians, rate, seconds
 
-from petbox.serving.model_server.model import SessionOptions, load
+from petbox.serving.model_server.model import load
+from petbox.serving.model_server.tensorflow_engine import TensorFlow
 from petbox.tf import tf
 
 OUT = report.CHECKOUT / "build" / "bench-model-server"
@@ -86,14 +87,14 @@ def compared(what: str, measured: Sequence[float], bar: str) -> list[str]:
 def direct_calls(base: Path, name: str, value: Any) -> list[Call]:
     """The loaded signature, and the same model in a session as the server has one."""
     signature = tf.saved_model.load(str(base / "1")).signatures["serving_default"]
-    model = load(base.name, 1, base / "1", SessionOptions())
-    of_session, inputs = model.signatures["serving_default"], {name: value}
+    model = load(base.name, 1, base / "1", TensorFlow())
+    inputs = {name: value}
 
     def by_signature() -> dict[str, Any]:
         found = signature(**{name: tf.constant(value)})
         return {key: one.numpy() for key, one in found.items()}
 
-    return [by_signature, lambda: model.run(of_session, inputs)]
+    return [by_signature, lambda: model.run("serving_default", inputs)]
 
 
 def http_call(port: int, name: str, body: bytes) -> Call:
@@ -164,8 +165,9 @@ def load_alone() -> float:
     """A process that imports TensorFlow, without Keras, and loads the detector."""
     code = (
         "import sys; sys.modules['keras'] = sys.modules['tf_keras'] = None; import pathlib; "
-        "from petbox.serving.model_server.model import SessionOptions, load; "
-        f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), SessionOptions())"
+        "from petbox.serving.model_server.model import load; "
+        "from petbox.serving.model_server.tensorflow_engine import TensorFlow; "
+        f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), TensorFlow())"
     )
     return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))
 

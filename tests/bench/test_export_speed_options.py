@@ -251,10 +251,10 @@ def test_a_canvas_that_is_not_a_whole_number_of_strides(small: Any) -> None:
 
 
 def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None:
-    from petbox.serving.model_server import model, warmup
+    from petbox.serving.model_server import model, tensorflow_engine, warmup
     from petbox.training.tfvision import tf
 
-    loaded = model.load("pets", 1, fitted.folder, model.SessionOptions())
+    loaded = model.load("pets", 1, fitted.folder, tensorflow_engine.TensorFlow())
     assert warmup.warm_up(loaded, fitted.folder) == 3 + 3 + 1, "signatures, canvases, a full batch"
     records = tf.data.TFRecordDataset([str(fitted.folder / warmup.FILE)]).as_numpy_iterator()
     jpegs = [record[record.index(b"\xff\xd8") :] for record in records]

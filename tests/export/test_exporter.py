@@ -312,10 +312,10 @@ def test_a_request_must_hold_images_but_not_too_many(plain: Exported) -> None:
 def test_every_signature_is_warmed_up_by_the_model_server(
     plain: Exported, batching: Exported
 ) -> None:
-    from petbox.serving.model_server import model, warmup
+    from petbox.serving.model_server import model, tensorflow_engine, warmup
 
     for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
-        loaded = model.load("pets", 1, folder, model.SessionOptions())
+        loaded = model.load("pets", 1, folder, tensorflow_engine.TensorFlow())
         assert warmup.warm_up(loaded, folder) == requests
 
 

@@ -199,9 +199,9 @@ def test_nothing_of_the_original_is_needed_and_its_assets_are_kept(wrapped: Expo
 
 
 def test_it_is_warmed_up_by_the_model_server(wrapped: Exported) -> None:
-    from petbox.serving.model_server import model, warmup
+    from petbox.serving.model_server import model, tensorflow_engine, warmup
 
-    loaded = model.load("rectangles", 1, wrapped.folder, model.SessionOptions())
+    loaded = model.load("rectangles", 1, wrapped.folder, tensorflow_engine.TensorFlow())
     assert warmup.warm_up(loaded, wrapped.folder) == 3
 
 

@@ -30,32 +30,33 @@ class Doubler:
     name = "model"
     version = 7
     signatures = {  # noqa: RUF012  # never changed
-        "serving_default": Signature({"x": "float"}, ["y"], list),
-        "echo": Signature({"text": "string"}, ["text"], list),
-        "echo_bytes": Signature({"text": "string"}, ["text_bytes"], list),
-        "pair": Signature({"a": "int32", "b": "bool"}, ["a", "b"], list),
-        "no_inputs": Signature({}, ["a"], list),
-        "wide": Signature({"n": "uint64"}, ["n"], list),
-        "fine": Signature({"d": "double"}, ["d"], list),
-        "lengths": Signature({"inputs": "string"}, ["outputs"], list),
-        "labels": Signature({"inputs": "string"}, ["classes", "scores"], list),
-        "only_labels": Signature({"inputs": "string"}, ["classes"], list),
-        "numbers": Signature({"inputs": "float"}, ["outputs"], list, definition="its text"),
-        "named_b64": Signature({"b64": "string", "c": "float"}, ["b64", "c"], list),
+        "serving_default": Signature({"x": "float"}, ["y"]),
+        "echo": Signature({"text": "string"}, ["text"]),
+        "echo_bytes": Signature({"text": "string"}, ["text_bytes"]),
+        "pair": Signature({"a": "int32", "b": "bool"}, ["a", "b"]),
+        "no_inputs": Signature({}, ["a"]),
+        "wide": Signature({"n": "uint64"}, ["n"]),
+        "fine": Signature({"d": "double"}, ["d"]),
+        "lengths": Signature({"inputs": "string"}, ["outputs"]),
+        "labels": Signature({"inputs": "string"}, ["classes", "scores"]),
+        "only_labels": Signature({"inputs": "string"}, ["classes"]),
+        "numbers": Signature({"inputs": "float"}, ["outputs"], definition="its text"),
+        "named_b64": Signature({"b64": "string", "c": "float"}, ["b64", "c"]),
     }
 
     def definitions(self) -> dict[str, Any]:
         return {"serving_default": {"inputs": {}}}
 
-    def run(self, signature: Signature, tensors: Tensors) -> Tensors:
+    def run(self, signature: str, tensors: Tensors) -> Tensors:
+        outputs = self.signatures[signature].outputs
         if "x" in tensors:
             return {"y": tensors["x"] * 2}
         if "inputs" in tensors:  # the serialized Examples, reported by their lengths
             lengths = np.array([[len(e)] for e in tensors["inputs"]], np.float32)
             words = np.array([[b"a", b"b"]] * len(lengths), object)
             message = {"outputs": lengths, "classes": words, "scores": np.tile(lengths, 2)}
-            return {name: message[name] for name in signature.outputs}
-        return dict(zip(signature.outputs, tensors.values(), strict=True))
+            return {name: message[name] for name in outputs}
+        return dict(zip(outputs, tensors.values(), strict=True))
 
 
 class OneModel:
@@ -747,11 +748,12 @@ def test_an_old_client_may_keep_its_connection(listening: HttpServer) -> None:
 
 
 def test_a_version_is_warmed_up(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
 
     folder = tiny_detector(tmp_path / "10")
-    model = load("model", 10, folder, SessionOptions())
+    model = load("model", 10, folder, TensorFlow())
     assert warm_up(model, folder) == 0
     _write_warm_up(folder, [png(4, 3)])
     assert warm_up(model, folder) == 1
@@ -784,12 +786,13 @@ def _write_warm_up(folder: Path, images: list[bytes]) -> None:
 
 
 def test_classify_and_regress_requests_warm_up_too(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
     from petbox.tf import tf
 
     folder = adder(tmp_path / "1", 1.0)
-    model = load("model", 1, folder, SessionOptions())
+    model = load("model", 1, folder, TensorFlow())
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir()
     (example,) = examples.from_document(json_parser.parse(b'{"examples": [{"x": 1.5}]}'))
@@ -806,11 +809,13 @@ def test_classify_and_regress_requests_warm_up_too(tmp_path: Path) -> None:
 
 
 def test_a_call_that_takes_too_long_is_cut(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.engine import EngineOptions
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
 
-    model = load("model", 1, adder(tmp_path / "1", 1.0), SessionOptions(timeout_ms=50))
+    model = load("model", 1, adder(tmp_path / "1", 1.0), TensorFlow(EngineOptions(timeout_ms=50)))
     with pytest.raises(StatusError) as raised:
-        model.run(model.signatures["slow"], {"n": np.array([10**9])})
+        model.run("slow", {"n": np.array([10**9])})
     assert (raised.value.status, raised.value.message) == (
         504,
         "Timed out waiting for notification",
@@ -818,17 +823,20 @@ def test_a_call_that_takes_too_long_is_cut(tmp_path: Path) -> None:
 
 
 def test_other_tags_than_the_models_are_rejected(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.engine import EngineOptions
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
 
     with pytest.raises(StatusError, match=r"NOT_FOUND: Could not find meta graph def .* \{ gpu \}"):
-        load("model", 1, adder(tmp_path / "1", 1.0), SessionOptions(tags=("gpu",)))
+        load("model", 1, adder(tmp_path / "1", 1.0), TensorFlow(EngineOptions(tags=("gpu",))))
 
 
 def test_images_of_different_sizes_share_a_batch(tmp_path: Path) -> None:
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
 
     class Detector(OneModel):
-        model = load("model", 1, tiny_detector(tmp_path / "1"), SessionOptions())
+        model = load("model", 1, tiny_detector(tmp_path / "1"), TensorFlow())
 
         def find(self, *_: object) -> Any:
             return self.model

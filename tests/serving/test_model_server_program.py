@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_the_port_opens_when_every_model_is_available(server: Server) -> None:
     assert server.sum("adder") == [2.0]
     assert server.sum("other") == [7.0]
-    assert "version 7 of other is ready (1 warm-up requests)" in server.program.errors.read_text()
+    log = server.program.errors.read_text()
+    assert f"version 7 of other is ready on TensorFlow {version('tensorflow')} (1 warm-up" in log
 
 
 def test_versions_and_labels_are_distinguished(server: Server) -> None:

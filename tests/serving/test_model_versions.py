@@ -133,13 +133,14 @@ Start = Callable[..., ServedModels]
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Serves `configs`, looking at the disk all the time."""
-    from petbox.serving.model_server.model import SessionOptions, load
+    from petbox.serving.model_server.model import load
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
 
     started = []
 
     def load_and_warm(name: str, version: int, folder: Path) -> Model:
-        model = load(name, version, folder, SessionOptions())
+        model = load(name, version, folder, TensorFlow())
         warm_up(model, folder)
         return model
 
@@ -168,7 +169,7 @@ def eventually(true: Callable[[], bool]) -> bool:
 def answer(servables: ServedModels, version: int | None = None, label: str | None = None) -> float:
     model = servables.find("adder", version, label)
     zero = {"x": np.zeros(1, np.float32)}
-    return float(model.run(model.signatures["serving_default"], zero)["y"][0])
+    return float(model.run("serving_default", zero)["y"][0])
 
 
 def states(servables: ServedModels) -> dict[int, str]:

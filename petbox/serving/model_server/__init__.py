@@ -15,7 +15,8 @@ for production. docs/model_server.md lists the differences and why.
     responses       tensors, model status and metadata to JSON
     served_models   all models by name
     model_versions  loads and unloads the versions of one model; version_policy: which of them
-    model           a loaded SavedModel; signature: one of its signatures
+    model           a loaded version; signature: one of its signatures; signature_def: as protobuf
+    engine          what runs models, as a protocol; tensorflow_engine: TensorFlow behind it
     warmup          the warm-up requests in a SavedModel
     status          errors as TensorFlow statuses, and their HTTP statuses
 """

@@ -27,6 +27,7 @@ from petbox.cli.program import say
 from petbox.errors import PetboxError
 from petbox.serving.model_server import config
 from petbox.serving.model_server.config import ModelConfig
+from petbox.serving.model_server.engine import Engine, EngineOptions
 from petbox.serving.model_server.flags import Flags, parse
 from petbox.serving.model_server.http_server import HttpServer
 from petbox.serving.model_server.model_versions import Load, LoadOptions
@@ -151,26 +152,27 @@ def _port_error(port: int, error: OSError) -> StatusError:
 
 def _loader(flags: Flags) -> Load:
     """Imports TensorFlow, which takes seconds, so called only when there is a model to load."""
-    from petbox.serving.model_server.model import SessionOptions
-    from petbox.serving.model_server.model import load as load_graph
+    from petbox.serving.model_server.model import load as load_model
+    from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
 
     # TensorFlow's modules stay; without them a collection takes 0.02 s instead of 0.2 s, in which
     # no request is handled.
     gc.freeze()
     threads = flags.tensorflow_session_parallelism
-    options = SessionOptions(
+    options = EngineOptions(
         timeout_ms=flags.rest_api_timeout_in_ms,
         tags=tuple(flags.saved_model_tags.split(",")),
         inter_op_threads=flags.tensorflow_inter_op_parallelism or threads,
         intra_op_threads=flags.tensorflow_intra_op_parallelism or threads,
     )
+    engine: Engine = TensorFlow(options)
 
     def load(name: str, version: int, folder: Path) -> Model:
-        model = load_graph(name, version, folder, options)
+        model = load_model(name, version, folder, engine)
         times = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
         warmed = warm_up(model, folder, times)
-        say(f"version {version} of {name} is ready ({warmed} warm-up requests)")
+        say(f"version {version} of {name} is ready on {model.engine} ({warmed} warm-up requests)")
         return model
 
     return load

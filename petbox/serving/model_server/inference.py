@@ -17,7 +17,7 @@ from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.tensors import shape_text
 
 Tensor = np.ndarray[Any, Any]
-Run = Callable[[Signature, dict[str, Tensor]], dict[str, Tensor]]
+Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def classify(signature: Signature, examples: list[bytes], run: Run) -> bytes:
@@ -31,7 +31,7 @@ def classify(signature: Signature, examples: list[bytes], run: Run) -> bytes:
             f'"scores". Signature was: {signature.definition}',
             "FAILED_PRECONDITION",
         )
-    outputs = run(signature, _fed(signature, examples))
+    outputs = run(_fed(signature, examples))
     labels, scores = outputs.get("classes"), outputs.get("scores")
     _check_table(labels, "classes", "object", "DT_STRING", len(examples))
     _check_table(scores, "scores", "float32", "DT_FLOAT", len(examples))
@@ -50,7 +50,7 @@ def regress(signature: Signature, examples: list[bytes], run: Run) -> bytes:
     _check_input_name(signature, "regression")
     if "outputs" not in signature.outputs:
         raise _missing("regression outputs", signature)
-    values = run(signature, _fed(signature, examples))["outputs"]
+    values = run(_fed(signature, examples))["outputs"]
     if values.ndim != 1 and not (values.ndim == 2 and values.shape[1] == 1):
         raise StatusError(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "

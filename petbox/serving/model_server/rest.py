@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
@@ -61,10 +62,11 @@ class Model(Protocol):
 
     name: str
     version: int
-    signatures: dict[str, Signature]
 
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
     def definitions(self) -> dict[str, Any]: ...
-    def run(self, signature: Signature, tensors: tensors.Tensors) -> tensors.Tensors: ...
+    def run(self, signature: str, tensors: tensors.Tensors) -> tensors.Tensors: ...
 
 
 class ModelSpec(NamedTuple):
@@ -171,19 +173,19 @@ def _respond(models: Models, method: str, path: str, body: bytes) -> bytes:
 
 def _predict(models: Models, spec: ModelSpec, body: bytes) -> bytes:
     document = _document(body)
-    signature_name = _signature_name(document)
+    name = _signature_name(document) or DEFAULT
     model = models.find(*spec)
-    signature = _signature_to_predict(model, signature_name or DEFAULT)
+    inputs = _inputs_to_predict(model, name)
     rows, columns = document.get("instances"), document.get("inputs")
     if rows is not MISSING and columns is not MISSING:
         why = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         raise json_writer.wrong_value(document, why)
     if rows is not MISSING:
-        given = tensors.from_rows(rows, document, signature.inputs)
-        return responses.rows(model.run(signature, given))
+        given = tensors.from_rows(rows, document, inputs)
+        return responses.rows(model.run(name, given))
     if columns is not MISSING:
-        given = tensors.from_columns(columns, signature.inputs)
-        return responses.columns(model.run(signature, given))
+        given = tensors.from_columns(columns, inputs)
+        return responses.columns(model.run(name, given))
     raise StatusError("Missing 'inputs' or 'instances' key")
 
 
@@ -196,7 +198,7 @@ def _infer(models: Models, spec: ModelSpec, verb: str, body: bytes) -> bytes:
     if name not in model.signatures:
         raise StatusError(f"No signature was found with the name: {name}")
     infer = inference.classify if verb == "classify" else inference.regress
-    return infer(model.signatures[name], given, model.run)
+    return infer(model.signatures[name], given, partial(model.run, name))
 
 
 def _document(body: bytes) -> Object:
@@ -216,13 +218,13 @@ def _signature_name(document: Object) -> str:
     return name
 
 
-def _signature_to_predict(model: Model, name: str) -> Signature:
+def _inputs_to_predict(model: Model, name: str) -> dict[str, str]:
     if name not in model.signatures:
         raise StatusError(f'Serving signature name: "{name}" not found in signature def')
-    signature = model.signatures[name]
-    if not signature.inputs:
+    inputs = model.signatures[name].inputs
+    if not inputs:
         raise StatusError(f"Failed to get input map for signature: {name}")
-    return signature
+    return inputs
 
 
 def _model_spec(match: re.Match[str]) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from petbox.export.warmup import FILE, MESSAGES, PredictionLog
 from petbox.serving.model_server import inference
-from petbox.serving.model_server.model import Model, graph_error
+from petbox.serving.model_server.model import Model
 from petbox.serving.model_server.signature import DEFAULT, Signature
 from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.tensorflow_engine import graph_error
 from petbox.tf import tf
 
 MAX_RECORDS = 1000  # TensorFlow Serving's own limit
@@ -54,10 +56,10 @@ def _run(model: Model, log: Any) -> None:
     signature: Signature = model.signatures[name]
     if kind == "predict_log":
         tensors = {item.key: _tensor(item.value) for item in request.inputs}
-        model.run(signature, tensors)
+        model.run(name, tensors)
     else:
         infer = inference.classify if kind == "classify_log" else inference.regress
-        infer(signature, _examples(request.input), model.run)
+        infer(signature, _examples(request.input), partial(model.run, name))
 
 
 def _tensor(serialized: bytes) -> Any:
