@@ -15,8 +15,9 @@ NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 S3 = "s3://"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 IMAGE = re.compile(
-    r"[0-9]{12}\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
-    r"/[a-z0-9][a-z0-9._/-]*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
+    r"/(?P<repository>[a-z0-9][a-z0-9._/-]*)(:(?P<tag>[\w][\w.-]{0,127}))?"
+    r"(@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
 )
 INSTANCE = re.compile(r"ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+")
@@ -106,10 +107,11 @@ check_subnet = matches("subnet-[0-9a-z]+", "an id", "subnet-0123456789abcdef0")
 check_security_group = matches("sg-[0-9a-z]+", "an id", "sg-0123456789abcdef0")
 
 
-def region_of_image(text: str) -> str:
+def image_parts(text: str) -> dict[str, str | None]:
+    """Account, region, repository, tag and digest of an image's address."""
     match = IMAGE.fullmatch(text)
     assert match, text  # checked before
-    return match["region"]
+    return match.groupdict()
 
 
 def check_instance_type(text: str) -> None:

@@ -67,7 +67,7 @@ class Account:
 
     def check_image_region(self, image: str) -> None:
         """Rejects an image in another region, which SageMaker cannot pull."""
-        region = names.region_of_image(image)
+        region = names.image_parts(image)["region"]
         if self.region not in (None, region):
             raise ServiceError(
                 f"{image}: the image is in {region}, but AWS_REGION is {self.region}; "

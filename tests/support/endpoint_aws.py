@@ -26,6 +26,7 @@ import requests
 from support.aws import REGION, Aws, moto, settings
 from support.peer import Response
 
+from petbox.aws.image import DOCKER
 from petbox.cli.main import main
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
         calls: list[tuple[str, Request]] = []
         instead: dict[str, Instead] = {}
         amended: dict[str, Amended] = {}
+        standard: dict[str, Instead] = {}
         to = urlsplit(behind.url).netloc
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,7 +80,8 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 body = self.rfile.read(length)
                 name, request = _operation(self.command, self.path, self.headers, body)
                 calls.append((name, request))
-                replaced = instead[name](request) if name in instead else None
+                respond = instead.get(name) or standard.get(name)
+                replaced = respond(request) if respond else None
                 if replaced is None:
                     self._pass_on(name, body)
                 elif isinstance(replaced, Response):
@@ -118,12 +121,30 @@ def aws_proxy() -> Iterator[AwsProxy]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
+        # ECR, of which moto has no download of configurations
+        standard["GetDownloadUrlForLayer"] = lambda _: {"downloadUrl": f"{url}/config"}
+        describe_image(standard)
         try:
             yield AwsProxy(url, settings(url), calls, instead, amended)
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def describe_image(
+    into: dict[str, Instead],
+    base: str = "tensorflow/serving:2.20.0",
+    architecture: str = "amd64",
+    env: tuple[str, ...] = (),
+    media_type: str = DOCKER,
+) -> None:
+    """Every image in ECR is as the arguments say."""
+    labels = {"org.opencontainers.image.base.name": base}
+    config = {"architecture": architecture, "config": {"Labels": labels, "Env": list(env)}}
+    manifest = {"mediaType": media_type, "config": {"digest": f"sha256:{'1' * 64}"}}
+    into["BatchGetImage"] = lambda _: {"images": [{"imageManifest": json.dumps(manifest)}]}
+    into["GET /config"] = lambda _: config
 
 
 OURS = ("content-length", "connection", "date", "server", "transfer-encoding")

@@ -10,13 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from petbox.sagemaker.endpoint import expiry, names
-from petbox.sagemaker.endpoint.options import (
-    INSTANCE,
-    UpOptions,
-    bounds,
-    memory_and_concurrency,
-)
+from petbox.sagemaker.endpoint import expiry, fit, names
+from petbox.sagemaker.endpoint.options import UpOptions, bounds, memory_and_concurrency
 from petbox.sagemaker.model_request import model_request
 
 Request = Mapping[str, Any]
@@ -92,7 +87,7 @@ def _variant(options: UpOptions, model: str) -> dict[str, Any]:
         memory, concurrency = memory_and_concurrency(options.serverless)
         variant["ServerlessConfig"] = {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}
         return variant
-    variant["InstanceType"] = options.instance_type or INSTANCE
+    variant["InstanceType"] = options.instance_type or fit.CPU
     if options.autoscale is None:
         variant["InitialInstanceCount"] = options.instance_count or 1
     if options.async_ is None:

@@ -9,9 +9,8 @@ from typing import Annotated
 from petbox.aws.names import matches
 from petbox.cli.options import Json, Value, between, check, flag
 from petbox.sagemaker import shared_options as shared
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import expiry, fit
 
-INSTANCE = "ml.m5.xlarge"  # new accounts have quota for it
 MEMORIES = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_CONCURRENCY = 200
 
@@ -57,7 +56,7 @@ class UpOptions:
     ] = None
     env: shared.Environment = ()
     instance_type: Annotated[
-        str | None, f"instance type (default: {INSTANCE})", shared.INSTANCE_TYPE
+        str | None, f"instance type (default: {fit.CPU}, {fit.GPU})", shared.INSTANCE_TYPE
     ] = None
     instance_count: Annotated[int | None, "number of instances (default: 1)", shared.COUNT] = None
     ami: Annotated[str | None, "SageMaker's host image, for a newer GPU driver", AMI] = None

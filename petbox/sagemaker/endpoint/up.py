@@ -24,12 +24,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 
+from petbox.aws import image
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import expiry, fit
 from petbox.sagemaker.endpoint.actual import describe
 from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.desired import desired
@@ -41,9 +43,10 @@ def up(options: UpOptions) -> None:
     """Prints the endpoint's name, once it is in service."""
     account = Account()
     account.check_image_region(options.image)
-    clients = account.client
-    name, target = options.name, desired(options, datetime.now(timezone.utc))
+    clients, name = account.client, options.name
     actual = describe(clients, name)
+    options = _fitting(options, image.read(clients("ecr"), options.image))
+    target = desired(options, datetime.now(timezone.utc))
     for why in actual.unseen:
         say(f"{why}; assuming that there is none")
     steps = plan(target, actual)
@@ -64,6 +67,14 @@ def up(options: UpOptions) -> None:
     )
     facts = {"endpoint": name, "changed": bool(apply.done), "expires": expires}
     print(json.dumps(facts) if options.json else name)
+
+
+def _fitting(options: UpOptions, found: image.Image | None) -> UpOptions:
+    instance_type = options.instance_type
+    if options.serverless is None and instance_type is None:
+        instance_type = fit.default_instance(found)
+    fit.check(options.image, found, instance_type)
+    return replace(options, instance_type=instance_type)
 
 
 def show(steps: list[Step]) -> None:

@@ -1,0 +1,113 @@
+"""What an image in ECR says of itself: the architecture it is for, and whether it needs a GPU.
+
+Read from its manifest and its configuration; no layer is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from petbox.aws import names, session
+from petbox.cli.program import say
+from petbox.errors import ServiceError
+
+BASE = "org.opencontainers.image.base.name"  # a label of container/Dockerfile
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+OCI = "application/vnd.oci.image.manifest.v1+json"
+LISTS = (
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+LARGEST = 4 * 1024 * 1024  # of a configuration
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """`needs_gpu`: its model server cannot start without one. `uses_gpu`: it has CUDA."""
+
+    architecture: str  # amd64 or arm64
+    needs_gpu: bool
+    uses_gpu: bool
+    media_type: str
+
+
+def read(ecr: Any, uri: str) -> Image | None:
+    """None, with one line on stderr, if there is no permission to read it."""
+    try:
+        media_type, manifest = _manifest(ecr, uri)
+        return _described(media_type, _config(ecr, uri, manifest["config"]["digest"]))
+    except (session.Rejected, session.Unavailable) as error:
+        say(f"{error}; so whether the image needs a GPU is unknown")
+        return None
+
+
+def _manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mapping[str, Any]]:
+    parts = names.image_parts(uri)
+    identity: dict[str, str | None] = {"imageTag": parts["tag"] or "latest"}
+    if digest := digest or parts["digest"]:
+        identity = {"imageDigest": digest}
+    try:
+        with session.calling(uri):
+            answer = ecr.batch_get_image(
+                registryId=parts["account"],
+                repositoryName=parts["repository"],
+                imageIds=[identity],
+                acceptedMediaTypes=[DOCKER, OCI, *LISTS],
+            )
+    except session.Rejected as error:
+        if error.code != "RepositoryNotFoundException":
+            raise
+        raise _absent(uri) from error
+    if not answer["images"]:
+        raise _absent(uri)
+    found = json.loads(answer["images"][0]["imageManifest"])
+    if "manifests" in found:  # of several architectures
+        one = _for_sagemaker(found["manifests"])
+        return found.get("mediaType", LISTS[1]), _manifest(ecr, uri, one)[1]
+    return found.get("mediaType", OCI), found
+
+
+def _for_sagemaker(manifests: list[Mapping[str, Any]]) -> str:
+    def rank(one: Mapping[str, Any]) -> int:
+        platform = one.get("platform", {}).get("architecture", "unknown")
+        return {"amd64": 0, "unknown": 2}.get(platform, 1)  # provenance has an unknown platform
+
+    return str(min(manifests, key=rank)["digest"])
+
+
+def _absent(uri: str) -> ServiceError:
+    return ServiceError(f"{uri}: not in ECR; push it: scripts/push_ecr.sh prints its address")
+
+
+def _config(ecr: Any, uri: str, digest: str) -> Mapping[str, Any]:
+    parts = names.image_parts(uri)
+    with session.calling(uri):
+        address = ecr.get_download_url_for_layer(
+            registryId=parts["account"], repositoryName=parts["repository"], layerDigest=digest
+        )["downloadUrl"]
+    try:
+        with urllib.request.urlopen(address, timeout=SECONDS) as response:
+            config: Mapping[str, Any] = json.loads(response.read(LARGEST))
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        raise session.Unavailable(f"{uri}: its configuration cannot be read: {error}") from error
+    return config
+
+
+def _described(media_type: str, config: Mapping[str, Any]) -> Image:
+    inside = config.get("config") or {}
+    base = (inside.get("Labels") or {}).get(BASE, "")
+    variables = {text.partition("=")[0] for text in inside.get("Env") or ()}
+    cuda = bool(variables & {"CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"})
+    needs_gpu = base.endswith("-gpu")  # TensorFlow Serving's own, linked against libcuda
+    return Image(
+        architecture=str(config.get("architecture", "amd64")),
+        needs_gpu=needs_gpu,
+        uses_gpu=needs_gpu or cuda,
+        media_type=media_type,
+    )

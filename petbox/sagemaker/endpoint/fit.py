@@ -1,0 +1,57 @@
+"""Whether an image can run on an instance type, and the type that it runs on by default."""
+
+from __future__ import annotations
+
+import re
+
+from petbox.aws.image import DOCKER, Image
+from petbox.cli.program import say
+from petbox.errors import ServiceError
+
+CPU = "ml.m5.xlarge"  # new accounts have quota for it
+GPU = "ml.g4dn.xlarge"
+ARM = "ml.m6g.xlarge"
+HAS_GPU = re.compile(r"ml\.(g|p)\d")
+GRAVITON = re.compile(r"ml\.[a-z]+\d+g")  # m6g, c7gn, r8g, and g5g with a GPU
+NEURON = re.compile(r"ml\.(inf|trn)\d")
+
+
+def default_instance(image: Image | None) -> str:
+    if image is not None and image.uses_gpu:
+        return GPU
+    return ARM if image is not None and image.architecture == "arm64" else CPU
+
+
+def check(uri: str, image: Image | None, instance_type: str | None) -> None:
+    """Raises if the container could not start; `instance_type` is None for serverless."""
+    if image is None:
+        return
+    where = instance_type or "a serverless endpoint"
+    graviton = bool(instance_type and GRAVITON.match(instance_type))
+    architecture = "arm64" if graviton else "amd64"
+    has_gpu = bool(instance_type and HAS_GPU.match(instance_type))
+    if image.architecture != architecture:
+        raise ServiceError(
+            f"{uri}: is built for {image.architecture}, and {where} runs {architecture}; "
+            + (
+                f"choose an --instance-type with {image.architecture}, or push an image: "
+                f"scripts/push_ecr.sh --architecture {architecture}"
+            )
+        )
+    if image.needs_gpu and not has_gpu:
+        raise ServiceError(
+            f"{uri}: needs a GPU, and {where} has none; choose --instance-type {GPU}, "
+            "or push an image for CPUs: scripts/push_ecr.sh --cpu"
+        )
+    if image.uses_gpu and not has_gpu:
+        say(f"{uri}: is made for a GPU (it has CUDA), and {where} has none")
+    if has_gpu and not image.uses_gpu:
+        say(
+            f"{uri}: is for CPUs, so the GPU of {where} stays idle; "
+            "push an image for GPUs: scripts/push_ecr.sh without --cpu"
+        )
+    if image.media_type != DOCKER:
+        say(
+            f"{uri}: has the media type {image.media_type}, which SageMaker may reject; build it "
+            "with --provenance=false --output type=image,oci-mediatypes=false"
+        )

@@ -1,0 +1,123 @@
+"""Which instance an image gets, and which `up` refuses before it changes anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from support.aws import rejection
+from support.endpoint_aws import (
+    IMAGE,
+    UP,
+    AwsProxy,
+    aws_proxy,
+    describe_image,
+    done,
+    failed,
+    petbox,
+    shown,
+)
+
+from petbox.aws.image import DOCKER, LISTS, OCI
+
+GPU = "tensorflow/serving:2.20.0-gpu"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forgotten(aws: AwsProxy) -> None:
+    for records in (aws.calls, aws.instead, aws.amended):
+        records.clear()
+
+
+def instance_type(aws: AwsProxy, *words: str) -> str:
+    steps = dict(shown(petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run", *words)))
+    (variant,) = steps["sagemaker.create_endpoint_config"]["ProductionVariants"]
+    return str(variant["InstanceType"])
+
+
+def test_the_default_instance_follows_the_image(aws: AwsProxy) -> None:
+    assert instance_type(aws) == "ml.m5.xlarge"
+    (asked,) = aws.requests("BatchGetImage")
+    assert asked["registryId"] == "123456789012" and asked["repositoryName"] == "petbox"
+    assert asked["imageIds"] == [{"imageDigest": IMAGE.split("@")[1]}]
+    describe_image(aws.instead, base=GPU)
+    assert instance_type(aws) == "ml.g4dn.xlarge"
+    assert instance_type(aws, "--instance-type", "ml.g5.xlarge") == "ml.g5.xlarge"
+    describe_image(aws.instead, base="tensorflow/serving:2.20.0", architecture="arm64")
+    assert instance_type(aws) == "ml.m6g.xlarge"
+    describe_image(aws.instead, base="", env=("PATH=/bin", "CUDA_VERSION=12.4"))
+    assert instance_type(aws) == "ml.g4dn.xlarge"
+
+
+@pytest.mark.parametrize(
+    ("base", "architecture", "words", "expected"),
+    [
+        (GPU, "amd64", ("--instance-type", "ml.m5.xlarge"), "needs a GPU, and ml.m5.xlarge has no"),
+        (GPU, "amd64", ("--instance-type", "ml.inf1.xlarge"), "needs a GPU, and ml.inf1.xlarge"),
+        (GPU, "amd64", ("--serverless", "4096,5"), "needs a GPU, and a serverless endpoint has no"),
+        (GPU, "amd64", ("--instance-type", "ml.c7g.xlarge"), "and ml.c7g.xlarge runs arm64"),
+        (GPU, "amd64", ("--instance-type", "ml.g5g.xlarge"), "and ml.g5g.xlarge runs arm64"),
+        ("", "arm64", ("--instance-type", "ml.g4dn.xlarge"), "ml.g4dn.xlarge runs amd64"),
+        ("", "arm64", ("--serverless", "4096,5"), "a serverless endpoint runs amd64"),
+    ],
+)
+def test_what_cannot_start_is_refused(
+    aws: AwsProxy, base: str, architecture: str, words: tuple[str, ...], expected: str
+) -> None:
+    describe_image(aws.instead, base=base, architecture=architecture)
+    line = failed(petbox(aws.env, "endpoint", "up", "fit", *UP, *words))
+    assert line.startswith(f"error: {IMAGE}: ") and expected in line
+    assert "scripts/push_ecr.sh" in line
+    assert aws.changes() == []
+
+
+def test_what_wastes_or_may_fail_is_warned_of(aws: AwsProxy) -> None:
+    def said(*words: str) -> str:
+        return done(petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run", *words)).stderr
+
+    assert said() == ""
+    assert "the GPU of ml.g4dn.xlarge stays idle" in said("--instance-type", "ml.g4dn.xlarge")
+    describe_image(aws.instead, base="", env=("CUDA_VERSION=12.4",))
+    assert "has CUDA" in said("--instance-type", "ml.m5.xlarge")
+    describe_image(aws.instead, media_type=OCI)
+    assert f"has the media type {OCI}, which SageMaker may reject" in said()
+
+
+def test_of_several_architectures_amd64_is_read(aws: AwsProxy) -> None:
+    describe_image(aws.instead, base=GPU)
+    digests = {"arm64": "a" * 64, "amd64": "b" * 64, "unknown": "c" * 64}
+    index = {
+        "mediaType": LISTS[1],
+        "manifests": [
+            {"digest": f"sha256:{digest}", "platform": {"architecture": architecture}}
+            for architecture, digest in digests.items()
+        ],
+    }
+    one = {"mediaType": DOCKER, "config": {"digest": f"sha256:{'1' * 64}"}}
+
+    def image(request: dict[str, object]) -> dict[str, object]:
+        inner = request["imageIds"] == [{"imageDigest": f"sha256:{'b' * 64}"}]
+        return {"images": [{"imageManifest": json.dumps(one if inner else index)}]}
+
+    aws.instead["BatchGetImage"] = image
+    result = petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run")
+    assert "ml.g4dn.xlarge" in done(result).stdout
+    assert LISTS[1] in result.stderr
+
+
+def test_an_image_that_is_not_there_is_refused_and_a_hidden_one_is_taken(aws: AwsProxy) -> None:
+    aws.instead["BatchGetImage"] = lambda _: {"images": [], "failures": []}
+    line = failed(petbox(aws.env, "endpoint", "up", "fit", *UP))
+    assert f"{IMAGE}: not in ECR; push it" in line and aws.changes() == []
+    aws.instead["BatchGetImage"] = lambda _: rejection("RepositoryNotFoundException", "no petbox")
+    assert f"{IMAGE}: not in ECR; push it" in failed(petbox(aws.env, "endpoint", "up", "fit", *UP))
+    aws.instead["BatchGetImage"] = lambda _: rejection("AccessDeniedException", "not allowed")
+    result = done(petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run"))
+    assert "whether the image needs a GPU is unknown" in result.stderr
