@@ -142,17 +142,20 @@ def known_scores(
     """From which score each class counts as detected, unless the evaluated images must decide."""
     if options.threshold is not None:
         return dict.fromkeys(detector.names, options.threshold)
-    if isinstance(detector, ModelFolder):
-        known = detector.thresholds
-        return {label: known.get(label, CONFIDENT) for label in detector.names} if known else None
-    if options.split != "test" or data_records.is_pattern(options.records):
-        return None
-    count = data_records.read_info(options.records).pictures.get("validation", 0)
-    if not count:
+    known, count = detector.thresholds, validation_images(options.records)
+    if known and (isinstance(detector, ModelFolder) or not count):
+        return {label: known.get(label, CONFIDENT) for label in detector.names}
+    if isinstance(detector, ModelFolder) or not count or options.split != "test":
         return None
     images = predicted(predict, options.records, "validation", count, "choose thresholds")
     metrics = coco_metrics.measure(images, detector.names)
     return choose(detector, "validation", images, metrics)
+
+
+def validation_images(records: Path) -> int:
+    if data_records.is_pattern(records):
+        return 0
+    return data_records.read_info(records).pictures.get("validation", 0)
 
 
 def choose(

@@ -407,6 +407,23 @@ def test_one_threshold_for_all_can_be_given(untrained: Path, folder: Path, run: 
     assert (untrained / "thresholds.json").read_bytes() == before
 
 
+def test_records_without_validation_images_are_judged_by_the_stored_thresholds(
+    untrained: Path, folder: Path, run: Any
+) -> None:
+    thresholds = untrained / "thresholds.json"
+    before = thresholds.read_bytes()
+    stored = {"checkpoint": "ckpt-1", "split": "validation", "classes": {NAMES[1]: 0.123}}
+    thresholds.write_text(json.dumps(stored), encoding="utf-8")
+    out, pattern = folder / "of a pattern", folder / "records" / "test.record-*"
+    done = run("train/evaluate.py", "--run", untrained, "--records", pattern, "--out", out)
+    kept = thresholds.read_text(encoding="utf-8")
+    thresholds.write_bytes(before)
+    assert done.returncode == 0, done.stderr
+    classes = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["classes"]
+    assert classes[NAMES[1]]["threshold"] == 0.123
+    assert json.loads(kept) == stored
+
+
 def test_pycocotools_gets_the_same_from_the_files(evaluated: Any, untrained: Path) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
