@@ -82,7 +82,7 @@ def trained(preset: str, steps: int) -> float:
     return call(
         "train/train.py", f"--records={records}", f"--out={run}", f"--preset={preset}",
         f"--init={WEIGHTS}", f"--steps={steps}", f"--evaluate-every={-(-steps // EVALUATIONS)}",
-        "--augment=light", "--ema=0.999",
+        "--augment=heavy", "--ema=0.999",
     )  # fmt: skip
 
 
