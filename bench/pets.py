@@ -82,7 +82,8 @@ def trained(preset: str, steps: int) -> float:
     return call(
         "train/train.py", f"--records={records}", f"--out={run}", f"--preset={preset}",
         f"--init={WEIGHTS}", f"--steps={steps}", f"--evaluate-every={-(-steps // EVALUATIONS)}",
-        "--augment=heavy", "--ema=0.999",
+        "--augment=light", "--ema=0.999",
+        *(f"--set=task.train_data.parser.aug_scale_{end}" for end in ("min=0.6", "max=1.4")),
     )  # fmt: skip
 
 
