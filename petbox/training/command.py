@@ -255,9 +255,10 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
         task = training_config.task(config, run)
         if options.augment != "preset":
             task.augmented = options.augment
-        if chief and task.augmented:
-            sheets.write(config, options.augment, run)
-            program.say(f"{run / sheets.AUGMENTED}, {sheets.GROUND_TRUTH}: look at them")
+        if chief:
+            sheets.write(config, task.augmented, run)
+            truth = run / sheets.GROUND_TRUTH
+            program.say(f"look at {truth}, and at {sheets.AUGMENTED} beside it: as trained on")
         runner = training_trainer.Runner(
             distribution_strategy=strategy,
             task=task,

@@ -63,11 +63,7 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
         return _decoded(record, data.parser.skip_crowd_during_training)
 
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
-        pixels, boxes = augment.changed(augmented, pixels, boxes)
-        pixels, boxes = _randomly_flipped(pixels, boxes, data.parser.aug_rand_hflip)
-        pixels, boxes = _window(pixels, boxes, canvas, data.parser)
-        visible = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
-        boxes, classes = tf.gather(boxes, visible), tf.gather(classes, visible)
+        pixels, boxes, classes = _shown(augmented, pixels, boxes, classes, canvas, data.parser)
         scores, offsets = labeler.label_anchors(
             anchors, boxes, tf.cast(classes[:, None], tf.float32)
         )
@@ -97,6 +93,22 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
         images = images.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
+
+
+def first_images(model: Any, data: Any, augmented: str | None, count: int) -> Any:
+    """A few images as they are trained on, in colors from 0 to 255, and boxes in their pixels."""
+    canvas = tf.constant(model.input_size[:2], tf.float32)
+
+    def decoded(record: Any) -> Any:
+        return _decoded(record, data.parser.skip_crowd_during_training)
+
+    def shown(_: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
+        return _shown(augmented, pixels, boxes, classes, canvas, data.parser)[:2]
+
+    images = _records(data).take(count).map(as_written(decoded)).repeat()
+    if augmented == "heavy":
+        images = augment.with_mosaics(images, model.input_size[:2])
+    return images.map(as_written(shown)).take(count)
 
 
 def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
@@ -186,6 +198,17 @@ def _decoded(record: Any, skip_crowds: bool) -> tuple[Any, Any, Any, Any]:
         single = tf.cond(tf.size(crowds) > 0, lambda: crowds == 0, lambda: classes == classes)
         boxes, classes = tf.boolean_mask(boxes, single), tf.boolean_mask(classes, single)
     return found["image/filename"], pixels, boxes, classes
+
+
+def _shown(
+    augmented: str | None, pixels: Any, boxes: Any, classes: Any, canvas: Any, parser: Any
+) -> tuple[Any, Any, Any]:
+    """What a network learns from one image: its pixels on the canvas, boxes in them, classes."""
+    pixels, boxes = augment.changed(augmented, pixels, boxes)
+    pixels, boxes = _randomly_flipped(pixels, boxes, parser.aug_rand_hflip)
+    pixels, boxes = _window(pixels, boxes, canvas, parser)
+    visible = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
+    return pixels, tf.gather(boxes, visible), tf.gather(classes, visible)
 
 
 def _window(pixels: Any, boxes: Any, canvas: Any, parser: Any) -> tuple[Any, Any]:

@@ -35,8 +35,7 @@ class TrainOptions:
     ] = "preset"
     augment: Annotated[
         Literal["preset", "none", "light", "heavy"],
-        "random changes to training images (preset: its flips and scales); the others write sheets "
-        "of them and of the ground truth",
+        "random changes to training images (preset: its flips and scales)",
     ] = "preset"
     steps: Annotated[int | None, "training steps (default: the preset's)"] = None
     batch_size: Annotated[int | None, "images per step (default: the preset's)"] = None

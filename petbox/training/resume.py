@@ -43,8 +43,9 @@ def reopen(options: Options, trained: int) -> None:
         f"that of a training of {options.steps} steps"
     )
     _save(options.out, options)
-    for stale in options.out.glob("evaluation*.json"):
-        stale.unlink()
+    for pattern in runs.OF_EVALUATION:
+        for stale in options.out.glob(pattern):
+            stale.unlink()
     outputs.remove(options.out / runs.AVERAGED)
     options.out.rename(run)
 

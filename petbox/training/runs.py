@@ -15,6 +15,10 @@ PARAMS = "params.yaml"  # the Model Garden's whole configuration
 LABEL_MAP = labels.FILE_NAME
 PIPELINE_CONFIG = "pipeline.config"
 THRESHOLDS = "thresholds.json"  # written by the evaluation
+OF_EVALUATION = (  # what else it writes, for each split
+    *("evaluation*.json", "truth*.json", "predictions*.json"),
+    *("precision_recall*.png", "confusion*.png", "worst_misses*.png", "sample*.png"),
+)
 BEST = "best"  # the checkpoint with the highest mAP, if the training evaluated any
 AVERAGED = "averaged"  # the last checkpoint with the moving average of the weights, with --ema
 

@@ -19,6 +19,7 @@ from petbox.training import fine_tuning, runs
 from petbox.training import sheets as sheets_of
 from petbox.training.tfvision import tf
 
+SHEETS = (sheets_of.GROUND_TRUTH, sheets_of.AUGMENTED)
 SHORT = ("--preset=toy", "--report-every=1", "--checkpoint-every=2")
 
 
@@ -119,18 +120,29 @@ def test_a_finished_run_goes_on_and_its_average_is_used(tmp_path: Path, run: Any
     done = trained("--steps=4", "--seed=2")
     assert "was started with --seed 1, not 2" in done.stderr.splitlines()[-1]
     assert out.is_dir(), "nothing was changed"
-    (out / "evaluation.json").write_text("{}")
+    stale = [out / name for name in ("evaluation.json", "confusion-validation.png", *SHEETS)]
+    for path in stale:
+        path.write_text("of the shorter training")
     assert (done := trained("--steps=4")).returncode == 0, done.stderr
     assert f"{out}: going on from step 2 to 4; the learning rate is that of" in done.stderr
     assert set(scalars(out, "total_loss")) == {1, 2, 3, 4}
     assert runs.read(out).checkpoint == out / "averaged/ckpt-4"
-    assert not (out / "evaluation.json").exists(), "it was of the shorter training"
+    assert not stale[0].exists() and not stale[1].exists()
+    with Image.open(out / SHEETS[0]) as truth, Image.open(out / SHEETS[1]) as changed:
+        assert truth.size == changed.size == (4 * 128, 3 * 128)
     done = run("train/train.py", f"--records={records}", f"--out={tmp_path / 'next'}",
                *SHORT, "--steps=1", "--augment=heavy", f"--init={out}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"/averaged/ckpt-4: loaded backbone (\d+) of \1, decoder ", done.stderr)
     assert "fresh: none" in done.stderr
-    sheets = [(tmp_path / "next" / name) for name in (sheets_of.GROUND_TRUTH, sheets_of.AUGMENTED)]
-    with Image.open(sheets[0]) as truth, Image.open(sheets[1]) as changed:
-        assert truth.size == changed.size == (4 * 128, 3 * 128)
-        assert truth.tobytes() != changed.tobytes()
+    assert (
+        f"look at {tmp_path}/next.unfinished/ground_truth.png, and at training_images"
+        in done.stderr
+    )
+    heavy, light, truths = (
+        tmp_path / "next" / SHEETS[1],
+        out / SHEETS[1],
+        [folder / SHEETS[0] for folder in (out, tmp_path / "next")],
+    )
+    assert heavy.read_bytes() != light.read_bytes()
+    assert truths[0].read_bytes() == truths[1].read_bytes(), "the first images, unchanged"
