@@ -28,6 +28,10 @@ class BadBox(DataError):
 class UnknownClass(DataError):
     """A class that the label map lacks: one fault, however many boxes have it."""
 
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
 
 @dataclass(frozen=True)
 class Animal:
@@ -152,8 +156,9 @@ def label_of(name: str, labels: Mapping[int, str], where: str) -> int:
         if known == name:
             return label
     raise UnknownClass(
+        name,
         f"{where}: the class {name!r} is not in the label map; add it there, or leave out "
-        "--label-map to take the classes as they are in the data"
+        "--label-map to take the classes as they are in the data",
     )
 
 

@@ -308,11 +308,13 @@ def _classes(
         own = {number: f"class_{number}" for number in sorted(used)}
         names = own if labels is None else own | dict(labels)
     if labels is not None:
-        where = " or ".join(stated)
-        return _Classes(
-            dict(labels),
-            {n: data_annotations.label_of(names[n], labels, where) for n in sorted(used)},
-        )
+        problems, known = Problems(), {}
+        for number in sorted(used):
+            with problems.collected():
+                where = " or ".join(stated)
+                known[number] = data_annotations.label_of(names[number], labels, where)
+        problems.check()
+        return _Classes(dict(labels), known)
     return _numbered(names, used, found)
 
 

@@ -36,6 +36,7 @@ class Problems:
         self._drop_boxes = drop_boxes
         self._found: list[str] = []
         self._dropped: set[str] = set()
+        self._unknown: dict[str, list[str]] = {}  # by class
 
     def add(self, problem: DataError | str) -> None:
         if isinstance(problem, BadData):
@@ -53,17 +54,22 @@ class Problems:
                 self._dropped.add(boxes_of)
             else:
                 self.add(error)
-        except UnknownClass:
-            raise
+        except UnknownClass as error:
+            self._unknown.setdefault(error.name, []).append(str(error))
         except DataError as error:
             self.add(error)
 
     def check(self) -> None:
-        """Raises an error with the problems, in the order of the files' names."""
-        if len(self._found) == 1:
-            raise DataError(self._found[0])
-        if self._found:
-            raise BadData(sorted(self._found, key=_naturally))
+        """Raises an error with the problems, in the order of the files' names.
+
+        Of an unknown class it has the first file alone.
+        """
+        unknown = [min(problems, key=_naturally) for problems in self._unknown.values()]
+        found = sorted([*self._found, *unknown], key=_naturally)
+        if len(found) == 1:
+            raise DataError(found[0])
+        if found:
+            raise BadData(found)
 
     def without_dropped(self, dataset: Dataset) -> Dataset:
         """The same with remarks; an image whose boxes were all dropped is no background."""

@@ -67,8 +67,8 @@ def read(
         photos[split] = {}
         for name, path in paths.items():
             xml = files[split][name]
-            with pending.collected():
-                photos[split][name] = _photo(numbers[xml], xml, annotations[xml], path, classes)
+            content = annotations[xml]
+            photos[split][name] = _photo(numbers[xml], xml, content, path, classes, pending)
         if not any(photo.animals for photo in photos[split].values()):
             pending.check()
             raise DataError(f"{folder}: not one XML has an object in it; {_LAYOUT}")
@@ -109,14 +109,20 @@ def _lists(root: Path) -> dict[str, Path]:
 
 
 def _photo(
-    number: int, xml: Path, content: Annotation, path: Path, labels: Mapping[int, str]
+    number: int,
+    xml: Path,
+    content: Annotation,
+    path: Path,
+    labels: Mapping[int, str],
+    problems: Problems,
 ) -> Photo:
-    animals = tuple(
-        replace(animal, label=data_annotations.label_of(animal.name, labels, str(xml)))
-        for animal in content.animals
-    )
+    animals = []
+    for animal in content.animals:
+        with problems.collected():
+            label = data_annotations.label_of(animal.name, labels, str(xml))
+            animals.append(replace(animal, label=label))
     breed, size = data_annotations.breed_of(animals), (content.width, content.height)
-    return Photo(path, number, breed, *size, animals, str(xml))
+    return Photo(path, number, breed, *size, tuple(animals), str(xml))
 
 
 # Images

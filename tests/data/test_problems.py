@@ -58,6 +58,25 @@ def test_all_are_listed_in_order_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_each_class_that_the_label_map_lacks_is_listed_once(
+    yolo: Path, tmp_path: Path, run: Any
+) -> None:
+    photos = Path(shutil.copytree(yolo, tmp_path / "photos"))
+    (photos / "classes.txt").write_text("cat\ndog\nowl\nbird")
+    (photos / "3.txt").write_text(f"{GOOD}1{GOOD[1:]}2{GOOD[1:]}")
+    (photos / "10.txt").write_text(f"2{GOOD[1:]}3{GOOD[1:]}")
+    (photos / "classes.pbtxt").write_text("item { id: 7 name: 'cat' } item { id: 8 name: 'bird' }")
+    done = make(run, photos, tmp_path / "out", f"--label-map={photos / 'classes.pbtxt'}")
+    assert done.returncode == 1
+    first, *listed = done.stderr[done.stderr.index("error: ") :].splitlines()
+    assert [line.split(": ")[0].rpartition("/")[2] for line in listed] == [
+        "2.txt", "3.txt", "3.txt", "7.jpg", "8.jpg", "11.txt"
+    ]  # fmt: skip
+    assert "3.txt: line 2: the class 'dog' is not in the label map; add it there" in listed[1]
+    assert "3.txt: line 3: the class 'owl' is not in the label map; add it there" in listed[2]
+    assert first == "error: 6 problems in the data:"
+
+
 def test_bad_boxes_are_dropped_if_that_is_wanted(yolo: Path, tmp_path: Path, run: Any) -> None:
     photos = Path(shutil.copytree(yolo, tmp_path / "photos"))
     (photos / "11.txt").write_text(GOOD)
