@@ -6,6 +6,7 @@ that a change removes stays as an empty one, so that classes keep their places.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from petbox.tf import as_written
@@ -15,8 +16,10 @@ from petbox.training.tfvision import RandAugment, tf
 LEVELS = ("none", "light", "heavy")
 SCALES = {"none": (1.0, 1.0), "light": (0.8, 1.25), "heavy": (0.6, 1.6)}
 MOSAICS = 0.5  # the share of images that become a mosaic of four
-CROPPED, TURNED = 0.5, 0.25
-COVERED = 0.5  # a crop has that much of some object, and drops objects of which it has less
+CROPPED, TURNED, TILTED = 0.5, 0.25, 0.5
+COVERED = 0.5  # a crop has that much of some object; objects of which less is left are dropped
+STEEPEST = math.radians(10)
+PADDING = 128  # gray, around the images of a mosaic and in the corners of a tilted one
 # Of RandAugment only colors and sharpness. Its boxes are wrong: Translate moves them the other way,
 # Shear makes them too small, and Rotate repeats parts of objects in the corners, where no box is.
 GEOMETRY = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout")
@@ -37,6 +40,7 @@ def changed(level: str | None, pixels: Any, boxes: Any) -> tuple[Any, Any]:
     if level == "heavy":
         pixels, boxes = _sometimes(CROPPED, cropped, pixels, boxes)
         pixels, boxes = _sometimes(TURNED, turned, pixels, boxes)
+        pixels, boxes = _sometimes(TILTED, tilted, pixels, boxes)
         pixels = RANDOM.distort(pixels)
     elif level == "light":
         pixels = colored(pixels)
@@ -86,12 +90,46 @@ def cropped(pixels: Any, boxes: Any) -> tuple[Any, Any]:
         use_image_if_no_bounding_boxes=True,
     )
     top_left, bottom_right = window[0, 0, :2], window[0, 0, 2:]
+    inside = _inside(boxes, top_left, bottom_right)
+    moved = (inside - tf.tile(top_left, [2])) / tf.tile(bottom_right - top_left, [2])
+    return tf.slice(pixels, begin, size), tf.where(_areas(inside)[:, None] > 0, moved, 0.0)
+
+
+def tilted(pixels: Any, boxes: Any) -> tuple[Any, Any]:
+    """A turn of at most 10 degrees about the middle, with gray corners.
+
+    A box becomes the bounds of its turned ellipse. Those of its turned corners would be too large
+    for nearly all objects, because few reach into the corners of their boxes.
+    """
+    angle = tf.random.uniform([], -STEEPEST, STEEPEST)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    y, x = tf.unstack((size - 1) / 2)  # pixels are counted by their middles
+    # Where each pixel of the result comes from: to the middle, turned, and back.
+    rows = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, 0.0, 0.0]
+    turned_pixels = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels[None],
+        transforms=tf.stack(rows)[None],
+        output_shape=tf.shape(pixels)[:2],
+        fill_value=float(PADDING),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )[0]
+    corners = boxes * tf.tile(size, [2])
+    middles, halves = (corners[:, :2] + corners[:, 2:]) / 2, (corners[:, 2:] - corners[:, :2]) / 2
+    back = tf.stack([tf.stack([cos, sin]), tf.stack([-sin, cos])])  # of (y, x), as rows
+    middles = tf.matmul(middles - size / 2, back) + size / 2
+    halves = tf.sqrt(tf.matmul(halves**2, back**2))
+    moved = tf.concat([middles - halves, middles + halves], axis=1) / tf.tile(size, [2])
+    return turned_pixels, _inside(moved, tf.zeros(2), tf.ones(2))
+
+
+def _inside(boxes: Any, top_left: Any, bottom_right: Any) -> Any:
+    """The parts of the boxes in a window; empty where less than COVERED of a box is in it."""
     inside = tf.concat(
         [tf.maximum(boxes[:, :2], top_left), tf.minimum(boxes[:, 2:], bottom_right)], axis=1
     )
-    most = _areas(inside) >= COVERED * _areas(boxes)
-    moved = (inside - tf.tile(top_left, [2])) / tf.tile(bottom_right - top_left, [2])
-    return tf.slice(pixels, begin, size), tf.where(most[:, None], moved, 0.0)
+    return tf.where((_areas(inside) >= COVERED * _areas(boxes))[:, None], inside, 0.0)
 
 
 def _areas(boxes: Any) -> Any:
@@ -147,7 +185,7 @@ def mosaic(four: Any, canvas: list[int]) -> tuple[Any, Any, Any]:
         free = room - scaled
         at_y, at_x = (0 if below else free[0]), (0 if right else free[1])
         padding = [[at_y, free[0] - at_y], [at_x, free[1] - at_x], [0, 0]]
-        quarters.append(tf.pad(small, padding, constant_values=128))
+        quarters.append(tf.pad(small, padding, constant_values=PADDING))
         corner = tf.stack([at_y + (y if below else 0), at_x + (x if right else 0)])
         sides = tf.tile(tf.cast(scaled, tf.float32), [2])
         boxes.append((own * sides + tf.tile(tf.cast(corner, tf.float32), [2])) / whole)

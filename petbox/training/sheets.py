@@ -22,7 +22,7 @@ def write(config: Any, level: str | None, folder: Path) -> None:
     for name, shown, of in ((GROUND_TRUTH, None, plain), (AUGMENTED, level, config)):
         model, data = of.task.model, of.task.train_data
         found = inputs.first_images(model, data, shown, COLUMNS * ROWS)
-        images = [_drawn(*image, model.input_size[:2]) for image in found]
+        images = [_drawn(pixels, boxes, model.input_size[:2]) for pixels, boxes in found]
         rows = [tf.concat(images[at : at + COLUMNS], 1) for at in range(0, len(images), COLUMNS)]
         with outputs.product(folder / name, replace=True) as partial:
             partial.write_bytes(tf.io.encode_png(tf.concat(rows, 0)).numpy())

@@ -67,6 +67,39 @@ def test_a_crop_keeps_most_of_an_object() -> None:
     assert kept.count(0) < 4, "only by the crop's rounding"
 
 
+def test_a_tilted_image_has_the_boxes_of_its_ellipses() -> None:
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    middle, halves = np.array([30.0, 80.0]), np.array([14.0, 30.0])
+    ellipse = ((y - middle[0]) / halves[0]) ** 2 + ((x - middle[1]) / halves[1]) ** 2 < 1
+    before = np.where(ellipse[..., None], RED, 20).astype(np.uint8)
+    scale = np.array([*SIZE, *SIZE])
+    gone = [1000.0, 30.0, 1100.0, 60.0]  # far outside
+    boxes = np.array([[*(middle - halves), *(middle + halves)], gone]) / scale
+    tilts, corners = [], []
+    tf.random.set_seed(1)
+    for _ in range(12):
+        pixels, found = augment.tilted(tf.constant(before), tf.constant(boxes, tf.float32))
+        assert pixels.shape == before.shape and pixels.dtype == tf.uint8
+        rows, columns = np.nonzero(red(pixels))
+        bounds = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+        np.testing.assert_allclose(found[0] * scale, bounds, atol=1.6)
+        assert found[1].numpy().tolist() == [0, 0, 0, 0], "keeps its place"
+        corners.append(pixels.numpy()[[0, 0, -1, -1], [0, -1, 0, -1]])
+        tilts.append(np.polyfit(columns, rows, 1)[0])
+    assert np.max(corners) == augment.PADDING, "gray, and no part of an object"
+    assert min(tilts) < -0.05 < 0.05 < max(tilts), "to both sides"
+    assert np.abs(np.degrees(np.arctan(tilts))).max() < 11
+
+
+def test_an_object_that_a_tilt_moves_out_is_dropped() -> None:
+    tf.random.set_seed(1)
+    edge = tf.constant([[0.0, 0.0, 0.02, 0.02]])
+    left = [augment.tilted(image()[0], edge)[1].numpy() for _ in range(12)]
+    kept = [box for (box,) in left if box.any()]
+    assert len(kept) < 12, "turned out at the corner"
+    assert all(box.min() >= 0 for box in kept)
+
+
 def test_a_mosaic_has_the_boxes_of_four_images() -> None:
     classes = [tf.constant([at, at]) for at in range(4)]
     for _ in range(10):
