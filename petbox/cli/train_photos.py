@@ -6,7 +6,8 @@ Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
 Preset, batch size and steps are chosen for the data and the machine unless you
 give them; photos need a choice of initial weights, --init. Results go to
 data/NAME-records, runs/NAME and model/NAME. Run again, the same command
-continues where it stopped.
+continues where it stopped, and with more --steps a finished training goes on and
+becomes the next version of the model.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the
 run lies in OUT.unfinished with its checkpoints and TensorBoard logs
@@ -53,6 +54,7 @@ BATCHES = {
     "faster_rcnn_resnet101_pets": (8, 2000 * MIB),
 }
 IMAGES_A_CORE = 8
+STEPS = "--steps="
 NOT_REQUESTED = ("None", "False", "()")
 EVALUATIONS = 5  # of a training, by default
 PASSES, LEAST_STEPS, MOST_STEPS = 20, 500, 10_000
@@ -121,15 +123,26 @@ def _chain(given: Options) -> None:
         raise DataError(f"--name {name}: must be a name without slashes")
     plan = out / "runs" / f"{name}.plan.json"
     for command, makes in planned(given, name, out, plan):
-        if Path(makes).exists():
+        if _is_done(command, Path(makes)):
             program.say(f"{makes}: exists; continuing with what follows")
         else:
             _run(command)
     run, model = out / "runs" / name, out / "model" / name
     metrics = run / runs.evaluation()
     found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
-    program.report(model / "1", given.json, run=str(run), evaluation=found)
+    program.report(Path(makes), given.json, run=str(run), evaluation=found)
     program.say(f"serve it:  petbox serve {shlex.quote(str(model))}")
+
+
+def _is_done(command: list[str], makes: Path) -> bool:
+    steps = [int(word.removeprefix(STEPS)) for word in command if word.startswith(STEPS)]
+    return makes.exists() and not (steps and _trained(makes) < steps[0])
+
+
+def _trained(run: Path) -> int:
+    """The steps of a finished run; 0 if there is none."""
+    newest = runs.newest_checkpoint(run)
+    return int(newest.name.removeprefix("ckpt-")) if newest else 0
 
 
 def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
@@ -142,20 +155,43 @@ def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list
     }
     if plan.is_file():
         noted = json.loads(plan.read_text(encoding="utf-8"))
+        longer = given.steps and given.steps > _trained(out / "runs" / name) > 0
         for key in sorted(requested.keys() | noted["requested"].keys()):
             before, now = noted["requested"].get(key), requested.get(key)
-            if before != now:
+            if before != now and not (longer and key == "steps"):
                 raise DataError(
                     f"{plan}: {name} was started with {key} {before}, not {now}; repeat that, "
                     "choose another --name, or remove this file and what it made"
                 )
         stages: list[tuple[list[str], str]] = noted["stages"]
+        if longer and noted["requested"].get("steps") != str(given.steps):
+            assert given.steps
+            stages = [*_longer(stages, given.steps)]
+            _note(plan, {"requested": requested, "stages": stages})
         return stages
     stages = list(_stages(given, name, out))
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    with outputs.product(plan) as partial:
-        partial.write_text(json.dumps({"requested": requested, "stages": stages}, indent=1) + "\n")
+    _note(plan, {"requested": requested, "stages": stages})
     return stages
+
+
+def _note(plan: Path, noted: dict[str, Any]) -> None:
+    with outputs.product(plan, replace=True) as partial:
+        partial.write_text(json.dumps(noted, indent=1) + "\n")
+
+
+def _longer(stages: list[tuple[list[str], str]], steps: int) -> Iterator[tuple[list[str], str]]:
+    """The stages of a training that goes on: what it makes becomes a new version of the model."""
+    for words, makes in stages:
+        model = Path(makes)
+        if words[0] == "train":
+            others = [word for word in words if not word.startswith(STEPS)]
+            yield [*others, f"{STEPS}{steps}"], makes
+        elif words[0] == "export" and model.exists():
+            version = max(int(one.name) for one in model.parent.iterdir() if one.name.isdecimal())
+            following = str(model.with_name(str(version + 1)))
+            yield [following if word == makes else word for word in words], following
+        else:
+            yield words, makes
 
 
 def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], str]]:

@@ -134,6 +134,34 @@ def test_what_was_chosen_stays_and_what_was_requested_is_compared(photos: Path) 
         stages(photos)
 
 
+def test_a_finished_training_goes_on_with_more_steps(photos: Path) -> None:
+    first = stages(photos, steps=9, preset="toy", batch_size=2)
+    run, model = photos.parent / "runs/cats", photos.parent / "model/cats"
+    more: dict[str, Any] = {"preset": "toy", "batch_size": 2}
+    with pytest.raises(train_photos.DataError, match="was started with steps 9, not 20; repeat"):
+        stages(photos, steps=20, **more)
+    run.mkdir()
+    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-9"')
+    (run / "ckpt-9.index").touch()
+    (model / "1").mkdir(parents=True)
+    with pytest.raises(train_photos.DataError, match="was started with steps 9, not 8; repeat"):
+        stages(photos, steps=8, **more)
+    with pytest.raises(train_photos.DataError, match="with batch_size 2, not 4; repeat that"):
+        stages(photos, steps=20, preset="toy", batch_size=4)
+    assert stages(photos, steps=9, **more) == first, "nothing was changed"
+    longer = stages(photos, steps=20, **more)
+    assert longer["records"] == first["records"] and longer["evaluate"] == first["evaluate"]
+    assert sorted(longer["train"]) == sorted(
+        word.replace("--steps=9", "--steps=20") for word in first["train"]
+    )
+    assert longer["export"] == ["--run", str(run), "--out", str(model / "2")]
+    assert stages(photos, steps=20, **more) == longer, "the same command continues"
+    assert not train_photos._is_done(["train", *longer["train"]], run)
+    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-20"')
+    (run / "ckpt-20.index").touch()
+    assert train_photos._is_done(["train", *longer["train"]], run)
+
+
 def test_records_need_no_writing(photos: Path) -> None:
     folder = photos.parent / "records"
     folder.mkdir()
