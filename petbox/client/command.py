@@ -59,11 +59,7 @@ class DetectOptions(DetectorOptions):
 
 
 def detect(options: DetectOptions) -> None:
-    from petbox.images.photos import list_images  # not before: --help works without Pillow
-
-    inputs = [
-        name for one in options.image for name in ([one] if is_live(one) else list_images([one]))
-    ]
+    inputs = list(dict.fromkeys(name for one in options.image for name in _named(one)))
     videos = [one for one in inputs if is_video(one)]
     if videos and len(videos) < len(inputs):
         raise DataError(f"{videos[0]}: a video among images; process them with two commands")
@@ -71,7 +67,22 @@ def detect(options: DetectOptions) -> None:
         if videos:
             detect_in_videos(videos, detector, options.draw, options.json, options.csv)
         else:
-            detect_in_images(list(dict.fromkeys(inputs)), detector, options)
+            detect_in_images(inputs, detector, options)
+
+
+def _named(one: str) -> list[str]:
+    """The images that an argument stands for, or the videos of a folder that has no image."""
+    from petbox.images.photos import list_images  # not before: --help works without Pillow
+
+    if is_live(one):
+        return [one]
+    try:
+        return list_images([one])
+    except DataError:
+        videos = [str(path) for path in sorted(Path(one).glob("[!.]*")) if is_video(str(path))]
+        if not videos:
+            raise
+        return videos
 
 
 def detect_in_images(images: list[str], detector: Detector, options: DetectOptions) -> None:
