@@ -4,7 +4,8 @@ A field is `name: Annotated[type, "help"] = default`; flags, types, defaults and
 One marked `POSITIONAL` is a plain argument. A flag of type `tuple[X, ...]` may be repeated, with
 one value each time, so that it never takes the positional argument behind it. `X | None` is
 optional without a default. Any other mark is what `--help` calls the value: a string, or a
-`Value` that checks it as well.
+`Value` that checks it as well. One marked `REMOVABLE` has a second flag, `--no-NAME`, which makes
+the field False: what the option once configured is removed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 T = TypeVar("T")
 POSITIONAL = "positional"
+REMOVABLE = "removable"
 SHORT = {"out": "-o", "output": "-o", "draw": "-o", "yes": "-y", "verbose": "-v"}
 Json = Annotated[bool, "print the result as JSON on stdout"]  # the type of a field `json`
 
@@ -98,6 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
             parser.add_argument(field.name, metavar=field.name.upper(), **details)
         else:
             for mark in marks:
+                if mark == REMOVABLE:
+                    continue
                 details["metavar"] = mark.name if isinstance(mark, Value) else mark
             names = [_long_flag(field.name)]
             if field.name in SHORT:
@@ -110,6 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Any]) -> None:
             parser.add_argument(
                 *names, dest=field.name, required=needed, default=default, **details
             )
+            if REMOVABLE in marks:
+                removal: dict[str, Any] = {
+                    "action": "store_const",
+                    "const": False,
+                    "default": default,
+                }
+                parser.add_argument(
+                    no_flag(field.name), dest=field.name, help=f"remove {names[-1]}", **removal
+                )
 
 
 def filled(config: type[T], arguments: argparse.Namespace) -> T:
@@ -127,7 +140,7 @@ def words(chosen: Any, names: Collection[str]) -> list[str]:
         if field.name not in names or value == field.default:
             continue
         if isinstance(value, bool):
-            typed.append(long if value else long.replace("--", "--no-", 1))
+            typed.append(long if value else no_flag(field.name))
         else:
             several = value if isinstance(value, tuple) else (value,)
             typed += [f"{long}={one}" for one in several]
@@ -136,6 +149,10 @@ def words(chosen: Any, names: Collection[str]) -> list[str]:
 
 def _long_flag(name: str) -> str:
     return "--" + name.rstrip("_").replace("_", "-")  # `from_`: Python keeps `from`
+
+
+def no_flag(name: str) -> str:
+    return _long_flag(name).replace("--", "--no-", 1)
 
 
 def flag(chosen: Any, name: str) -> str:
@@ -147,7 +164,8 @@ def check(chosen: Any) -> None:
     """Calls the `Value.check` of each option that was given."""
     for name, marks in _marks(chosen).items():
         for mark in marks:
-            if isinstance(mark, Value) and (value := getattr(chosen, name)) is not None:
+            value = getattr(chosen, name)
+            if isinstance(mark, Value) and value is not None and value is not False:
                 try:
                     mark.check(value)
                 except ValueError as error:

@@ -6,12 +6,12 @@ from typing import Any
 
 from petbox.aws import names as aws_names
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.options import UpOptions
+from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.shared_options import vpc_config
 from petbox.sagemaker.transform.options import TransformOptions
 
 
-def model_request(owner: str, options: UpOptions | TransformOptions) -> dict[str, Any]:
+def model_request(owner: str, options: EndpointSpec | TransformOptions) -> dict[str, Any]:
     """The model's name is that of its owner and a fingerprint."""
     content = names.present(
         PrimaryContainer=names.present(

@@ -69,7 +69,7 @@ def completed(shell: str, script: Path, typed: str, folder: Path) -> str:
     [
         ("detec", "detect"),
         ("endpoint sta", "endpoint status"),
-        ("endpoint up pets --ro", "endpoint up pets --role"),
+        ("endpoint up pets --ima", "endpoint up pets --image"),
         ("detect --min", "detect --min-score"),
         ("records --bbox cor", "records --bbox corners"),
         ("completion fi", "completion fish"),

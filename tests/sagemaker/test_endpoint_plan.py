@@ -21,10 +21,13 @@ from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.apply import Apply
+from petbox.sagemaker.endpoint.deployment import request as deployment_request
 from petbox.sagemaker.endpoint.desired import Desired, desired
 from petbox.sagemaker.endpoint.expiry import duration
-from petbox.sagemaker.endpoint.options import UpOptions
-from petbox.sagemaker.endpoint.plan import GONE, IN_SERVICE, Call, Step, Wait, plan, removal
+from petbox.sagemaker.endpoint.kept import kept
+from petbox.sagemaker.endpoint.plan import ENDED, plan, removal
+from petbox.sagemaker.endpoint.spec import EndpointSpec, merged, with_instance_type
+from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/pets"
@@ -32,7 +35,22 @@ TOPIC = f"arn:aws:sns:{REGION}:123456789012:pets"
 
 
 def desired_with(**flags: Any) -> Desired:
-    return desired(UpOptions("pets", IMAGE, ROLE, **flags), NOW)
+    """Of an endpoint that does not exist yet."""
+    return typed(Actual(), image=IMAGE, role=ROLE, **flags)
+
+
+def typed(actual: Actual, deployment: Any = None, **flags: Any) -> Desired:
+    """What `petbox endpoint up pets` with these flags makes of what is there."""
+    wanted = EndpointSpec("pets", **flags)
+    whole = merged(wanted, kept("pets", actual), recreated=actual.status in ENDED)
+    whole = with_instance_type(whole, "ml.m5.xlarge")
+    return desired(whole, NOW, wanted, actual, deployment)
+
+
+def steps_of(actual: Actual, deployment: Any = None, **flags: Any) -> list[Step]:
+    steps = plan(typed(actual, deployment, **flags), actual)
+    validate(steps)
+    return steps
 
 
 def variant(state: Desired) -> dict[str, Any]:
@@ -40,18 +58,28 @@ def variant(state: Desired) -> dict[str, Any]:
     return dict(one)
 
 
-def found(state: Desired, status: str = "InService", **more: Any) -> Actual:
+def found(
+    state: Desired, status: str = "InService", running: int | None = None, **more: Any
+) -> Actual:
     """All of `state`, as AWS describes it."""
     endpoint = {
         "EndpointName": "pets",
         "EndpointArn": ARN,
         "EndpointStatus": status,
         "EndpointConfigName": state.config_name,
+        "ProductionVariants": [
+            {"VariantName": "AllTraffic", "DesiredInstanceCount": running}
+            if (running := running or state.count)
+            else {"VariantName": "AllTraffic"}
+        ],
     }
     state = Actual(
         endpoint=endpoint,
         tags=state.tags,
         config=state.config,
+        last=state.config,
+        last_model=state.model,
+        alarms={one["AlarmName"]: one for one in state.alarms},
         configs=(state.config_name,),
         models=(state.model_name,),
         scaling=state.scaling,
@@ -105,6 +133,8 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         "ttl": "1d12h",
     },
     "serverless": {"serverless": "4096,5"},
+    "several": {"instance_count": 2},
+    "with alarms": {"alarms": 2000, "alarm_topic": TOPIC},
     "scaled": {"autoscale": "1..4", "target": 70.0},
     "asynchronous": {
         "async_": "s3://pets-bucket/answers",
@@ -123,8 +153,20 @@ def test_every_request_is_as_aws_wants_it(flags: dict[str, Any]) -> None:
     this = desired_with(**flags)
     validate(plan(this, Actual()))
     if "serverless" not in flags:  # which no instances become
-        validate(plan(this, found(desired_with(env=("OLD=1",), autoscale="2..3", target=1.0))))
+        steps_of(found(desired_with(env=("OLD=1",))), **flags)
+        if "instance_count" not in flags:
+            steps_of(found(desired_with(autoscale="2..3", target=1.0), running=2), **flags)
     validate(removal("pets", found(this)))
+
+
+@pytest.mark.parametrize("flags", VARIATIONS.values(), ids=VARIATIONS)
+def test_without_flags_everything_stays(flags: dict[str, Any]) -> None:
+    this = desired_with(**flags)
+    actual = found(this)
+    assert plan(typed(actual), actual) == []
+    again = typed(actual)
+    assert (again.model, again.config) == (this.model, this.config)
+    assert (again.scaling, again.policy) == (this.scaling, this.policy)
 
 
 def test_every_option_is_in_the_requests() -> None:
@@ -196,8 +238,8 @@ def test_the_same_options_have_the_same_names_and_others_have_others() -> None:
         return desired_with(**flags).model_name, desired_with(**flags).config_name
 
     assert called() == called() == called(tag=("a=b",), ttl="2h")
-    assert called(instance_count=2)[0] == called()[0]
-    different = [called(**flags) for flags in ({}, {"env": ("A=b",)}, {"instance_count": 2})]
+    assert called(instance_count=2) == called()  # the endpoint's, not the configuration's
+    different = [called(**flags) for flags in ({}, {"env": ("A=b",)}, {"health_timeout": 900})]
     assert len({config for _, config in different}) == 3
     scaled = {called(autoscale=text, target=70.0)[1] for text in ("1..4", "2..6")}
     assert len(scaled) == 1  # the bounds are no part of the configuration
@@ -205,7 +247,7 @@ def test_the_same_options_have_the_same_names_and_others_have_others() -> None:
 
 def test_the_longest_name_still_has_room_for_what_is_added() -> None:
     name = "a" * names.LONGEST
-    this = desired(UpOptions(name, IMAGE, ROLE, ttl="2h"), NOW)
+    this = desired(EndpointSpec(name, image=IMAGE, role=ROLE, ttl="2h"), NOW)
     assert len(this.model_name) == len(this.config_name) == 63
     assert this.schedule is not None and len(this.schedule["Name"]) <= 64
     assert names.endpoint_of(this.model_name) == name
@@ -302,22 +344,264 @@ def test_scaling_that_outlived_its_endpoint_is_removed_first() -> None:
     ]
 
 
-def test_scaling_is_removed_without_autoscale() -> None:
-    old, new = desired_with(autoscale="1..4", target=70.0), desired_with()
-    steps = operations(plan(new, found(old)))
-    assert steps.index("deregister_scalable_target") < steps.index("update_endpoint")
-    assert steps.count("deregister_scalable_target") == 1
-
-
 def test_a_failed_rollback_is_left_to_the_user() -> None:
     with pytest.raises(ServiceError, match="an update and its rollback failed"):
         plan(desired_with(), found(desired_with(), "UpdateRollbackFailed"))
 
 
-def test_serverless_may_become_instances() -> None:
-    assert "update_endpoint" in operations(
-        plan(desired_with(), found(desired_with(serverless="4096,5")))
+def test_serverless_becomes_instances_if_that_is_written() -> None:
+    actual = found(desired_with(serverless="4096,5"))
+    (update,) = requests(steps_of(actual, serverless=False), "update_endpoint")
+    assert "RetainAllVariantProperties" not in update
+    with pytest.raises(ServiceError, match="the endpoint has --serverless: pass --no-serverless"):
+        typed(actual, instance_type="ml.m5.large")
+
+
+# What was not named stays, and removals go last
+
+SCALED = {"autoscale": "1..4", "target": 70.0}
+
+
+def requests(steps: list[Step], operation: str) -> list[dict[str, Any]]:
+    return [
+        dict(one.request) for one in steps if isinstance(one, Call) and one.operation == operation
+    ]
+
+
+def test_one_flag_changes_one_thing() -> None:
+    flags = VARIATIONS["all that instances can have"]
+    before = desired_with(**flags)
+    after = typed(found(before), env=("A=c",), no_env=("C",), tag=("more=1",), no_tag=("team",))
+    assert after.model["PrimaryContainer"]["Environment"] == {"A": "c"}
+    assert variant(after) == {**variant(before), "ModelName": after.model_name}
+    assert dict(after.tags) == {"more": "1", names.OWNER: "pets"}
+    steps = plan(after, found(before))
+    assert requests(steps, "delete_tags") == [{"ResourceArn": ARN, "TagKeys": ["team"]}]
+    assert operations(steps).index("delete_tags") > operations(steps).index(IN_SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "removal", "gone"),
+    [
+        ({"model_data": "s3://pets-bucket/model.tar.gz"}, "model_data", "ModelDataUrl"),
+        ({"ami": "al2-gpu"}, "ami", "InferenceAmiVersion"),
+        ({"health_timeout": 900}, "health_timeout", "ContainerStartup"),
+        ({"download_timeout": 900}, "download_timeout", "ModelDataDownload"),
+        ({"capture": "s3://pets-bucket/seen", "capture_percent": 5}, "capture", "DataCapture"),
+        (
+            {"async_": "s3://pets-bucket/out", "async_errors": "s3://pets-bucket/errors"},
+            "async_",
+            "AsyncInference",
+        ),
+        (
+            {"async_": "s3://pets-bucket/out", "async_errors": "s3://pets-bucket/errors"},
+            "async_errors",
+            "S3FailurePath",
+        ),
+    ],
+)
+def test_a_removal_is_written(flags: dict[str, Any], removal: str, gone: str) -> None:
+    before = desired_with(**flags)
+    assert gone in str((before.model, before.config))
+    after = typed(found(before), **{removal: False})
+    assert gone not in str((after.model, after.config))
+    assert gone in str((kept_by := typed(found(before), env=("A=b",))).model) + str(kept_by.config)
+
+
+def test_a_vpc_is_removed_as_one() -> None:
+    before = desired_with(subnet=("subnet-1",), security_group=("sg-1",))
+    assert "VpcConfig" in typed(found(before)).model
+    assert "VpcConfig" not in typed(found(before), no_vpc=True).model
+
+
+def test_scaling_is_removed_last_and_the_instances_stay() -> None:
+    actual = found(desired_with(**SCALED), running=3)
+    assert operations(steps_of(actual, autoscale=False)) == [
+        "delete_scaling_policy",
+        "deregister_scalable_target",
+    ]
+    steps = operations(steps_of(actual, autoscale=False, env=("A=b",)))
+    assert steps.index(IN_SERVICE) < steps.index("delete_scaling_policy")
+    assert typed(actual, autoscale=False).count == 3
+
+
+def test_an_expiry_is_removed_last_and_only_if_that_is_written() -> None:
+    actual = found(desired_with(ttl="2h"))
+    assert steps_of(actual) == []
+    assert "delete_schedule" not in operations(steps_of(actual, env=("A=b",)))
+    steps = operations(steps_of(actual, ttl=False, env=("A=b",)))
+    assert steps.index(IN_SERVICE) < steps.index("delete_schedule")
+    (moved,) = requests(steps_of(actual, ttl="1d"), "update_schedule")
+    assert moved["Target"]["RoleArn"] == ROLE
+
+
+def test_another_number_of_instances_needs_no_update() -> None:
+    steps = steps_of(found(desired_with(), running=2), instance_count=3)
+    (count,) = requests(steps, "update_endpoint_weights_and_capacities")
+    assert count["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"] == 3
+    assert "update_endpoint" not in operations(steps)
+    # Nor does one that somebody set by hand.
+    assert steps_of(found(desired_with(), running=5)) == []
+
+
+def test_another_instance_type_keeps_the_running_count() -> None:
+    for flags in ({}, SCALED):
+        actual = found(desired_with(**flags), running=3)
+        steps = steps_of(actual, instance_type="ml.g5.xlarge")
+        (config,) = requests(steps, "create_endpoint_config")
+        assert config["ProductionVariants"][0]["InitialInstanceCount"] == 3
+        (update,) = requests(steps, "update_endpoint")
+        assert update["RetainAllVariantProperties"] is True
+        excluded = [
+            one["VariantPropertyType"] for one in update["ExcludeRetainedVariantProperties"]
+        ]
+        assert "DesiredInstanceCount" not in excluded
+
+
+def third_party_scaling(actual: Actual) -> Actual:
+    """With a policy and a scheduled action that petbox did not make."""
+    of = names.scaled("pets")
+    theirs = {
+        **of,
+        "PolicyName": "theirs",
+        "PolicyARN": "arn:aws:autoscaling:us-east-1:1:policy",
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": 5.0,
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+            },
+        },
+        "CreationTime": NOW,
+    }
+    action = {
+        **of,
+        "ScheduledActionName": "mornings",
+        "ScheduledActionARN": "arn:aws:autoscaling:us-east-1:1:scheduledAction",
+        "Schedule": "cron(0 7 * * ? *)",
+        "ScalableTargetAction": {"MinCapacity": 2},
+        "CreationTime": NOW,
+    }
+    return replace(actual, policies=(*actual.policies, theirs), actions=(action,))
+
+
+def test_another_instance_type_puts_all_scaling_back() -> None:
+    actual = third_party_scaling(found(desired_with(**SCALED), running=3))
+    steps = steps_of(actual, instance_type="ml.g5.xlarge", autoscale="2..6")
+    assert operations(steps) == [
+        "create_endpoint_config",
+        "add_tags",
+        "delete_scaling_policy",
+        "delete_scaling_policy",
+        "deregister_scalable_target",
+        "update_endpoint",
+        IN_SERVICE,
+        "register_scalable_target",
+        "put_scaling_policy",
+        "put_scheduled_action",
+        "put_scaling_policy",
+        "delete_tags",
+        "delete_endpoint_config",
+    ]
+    (target,) = requests(steps, "register_scalable_target")
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 6)
+    assert [one["PolicyName"] for one in requests(steps, "put_scaling_policy")] == [
+        "theirs",
+        "petbox",
+    ]
+
+
+def test_third_party_scaling_alone_is_left_unchanged() -> None:
+    actual = third_party_scaling(found(desired_with(), scaling=desired_with(**SCALED).scaling))
+    assert steps_of(actual) == []
+    assert not {"register_scalable_target", "deregister_scalable_target"} & {
+        *operations(steps_of(actual, env=("A=b",)))
+    }
+    steps = operations(steps_of(actual, instance_type="ml.g5.xlarge"))
+    assert steps.index("deregister_scalable_target") < steps.index("register_scalable_target")
+
+
+def test_scaling_noted_by_an_interrupted_update_is_set_again() -> None:
+    this = desired_with(**SCALED)
+    noted = {**this.tags, names.SCALING: "1..4 70"}
+    actual = found(this, tags=noted, scaling=None, policies=(), running=3)
+    steps = steps_of(actual)
+    assert operations(steps) == ["register_scalable_target", "put_scaling_policy", "delete_tags"]
+    assert requests(steps, "delete_tags")[0]["TagKeys"] == [names.SCALING]
+    assert operations(steps_of(actual, autoscale=False)) == ["delete_tags"]
+
+
+def test_alarms_come_before_the_update_that_they_roll_back_and_go_with_the_endpoint() -> None:
+    steps = steps_of(found(desired_with()), alarms=1500, alarm_topic=TOPIC, env=("A=b",))
+    wanted = operations(steps)
+    assert wanted.index("put_metric_alarm") < wanted.index("update_endpoint")
+    assert wanted.index(IN_SERVICE) < wanted.index("put_metric_filter")
+    made = {one["AlarmName"]: one for one in requests(steps, "put_metric_alarm")}
+    assert set(made) == {"petbox-pets-5xx", "petbox-pets-latency", "petbox-pets-ping"}
+    assert made["petbox-pets-latency"]["Threshold"] == 1_500_000
+    assert all(one["AlarmActions"] == [TOPIC] for one in made.values())
+    (pings,) = requests(steps, "put_metric_filter")
+    metric = pings["metricTransformations"][0]
+    ping = made["petbox-pets-ping"]
+    assert (metric["metricNamespace"], metric["metricName"]) == (
+        ping["Namespace"],
+        ping["MetricName"],
     )
+    actual = found(desired_with(alarms=1500))
+    assert [one["AlarmName"] for one in requests(steps_of(actual, alarms=900), "put_metric_alarm")]
+    assert operations(steps_of(actual, alarms=False)) == ["delete_alarms", "delete_metric_filter"]
+    assert "delete_alarms" in operations(removal("pets", actual))
+
+
+def test_an_update_reaches_the_endpoint_as_its_deployment_says() -> None:
+    way = deployment_request("10%", None, None, "10m", ["pets-fails"])
+    (update,) = requests(steps_of(found(desired_with()), way, env=("A=b",)), "update_endpoint")
+    assert update["DeploymentConfig"] == {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {
+                "Type": "CANARY",
+                "WaitIntervalInSeconds": 600,
+                "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+            }
+        },
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "pets-fails"}]},
+    }
+    for words, expected in (
+        ((None, "25%", None, None, ()), "LinearStepSize"),
+        ((None, None, "20%", None, ()), "RollingUpdatePolicy"),
+        ((None, None, None, None, ("pets-fails",)), "ALL_AT_ONCE"),
+    ):
+        steps = steps_of(found(desired_with()), deployment_request(*words), env=("A=b",))
+        assert expected in str(requests(steps, "update_endpoint")[0]["DeploymentConfig"])
+    assert deployment_request(None, None, None, None, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"async_errors": "s3://b12/x"}, "--async-errors requires --async"),
+        ({"target": 4.0}, "--target requires --autoscale"),
+        ({"capture_percent": 4}, "--capture-percent requires --capture"),
+        ({"alarm_topic": TOPIC}, "--alarm-topic requires --alarms"),
+        ({"autoscale": "1..4"}, "--autoscale requires --target"),
+        ({"autoscale": "0..4", "target": 1.0}, "only an endpoint with --async may go down to 0"),
+        ({"subnet": ("subnet-1",)}, "require each other"),
+    ],
+)
+def test_what_goes_together_is_checked_with_what_is_there(
+    flags: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ServiceError, match=expected):
+        typed(found(desired_with()), **flags)
+
+
+def test_what_goes_with_what_is_there_needs_no_repetition() -> None:
+    actual = found(desired_with(**VARIATIONS["asynchronous"]), running=1)
+    assert typed(actual, target=9.0).scaling is not None
+    with pytest.raises(ServiceError, match="the endpoint has --autoscale: pass --no-autoscale"):
+        typed(actual, instance_count=2)
+    with pytest.raises(ServiceError, match="does not exist yet; give --image to create it"):
+        typed(Actual(), role=ROLE)
 
 
 # By Stubber: moto answers UpdateEndpoint with 500, and rejects instances newer than ml.g4dn
@@ -335,6 +619,15 @@ def described(config: str, status: str, **more: Any) -> dict[str, Any]:
     }
 
 
+KEEPS_COUNT = {
+    "RetainAllVariantProperties": True,
+    "ExcludeRetainedVariantProperties": [
+        {"VariantPropertyType": "DesiredWeight"},
+        {"VariantPropertyType": "DataCaptureConfig"},
+    ],
+}
+
+
 def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
     old, new = desired_with(), desired_with(instance_type="ml.g6.xlarge")
     name = {"EndpointName": "pets"}
@@ -345,7 +638,9 @@ def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
             "create_endpoint_config", {"EndpointConfigArn": config_arn}, dict(new.config)
         )
         stubber.add_response(
-            "update_endpoint", {"EndpointArn": ARN}, {**name, "EndpointConfigName": new.config_name}
+            "update_endpoint",
+            {"EndpointArn": ARN},
+            {**name, "EndpointConfigName": new.config_name, **KEEPS_COUNT},
         )
         pending = {"PendingDeploymentSummary": {"EndpointConfigName": new.config_name}}
         for config, status, more in (
@@ -360,7 +655,47 @@ def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
         apply.all(plan(new, found(old)))
         stubber.assert_no_pending_responses()
     assert len(waits) == 2
-    assert apply.made() == [f"endpoint configuration {new.config_name}", "endpoint pets"]
+    assert apply.so_far() == (
+        f"created so far: endpoint configuration {new.config_name}, endpoint pets; "
+        f"removed so far: endpoint configuration {old.config_name}"
+    )
+
+
+@pytest.mark.parametrize("fails", ["the call", "interrupted"])
+def test_scaling_is_put_back_if_the_update_does_not_end(fails: str) -> None:
+    actual = third_party_scaling(found(desired_with(**SCALED), running=3))
+    new = typed(actual, instance_type="ml.g5.xlarge", autoscale="2..6")
+    made: list[tuple[str, Any]] = []
+
+    class Aws:
+        """Notes each call; the update fails, or Ctrl-C ends the wait for it."""
+
+        def __getattr__(self, operation: str) -> Any:
+            def call(**request: Any) -> Any:
+                made.append((operation, request))
+                if operation == "update_endpoint" and fails == "the call":
+                    raise ServiceError("endpoint pets: ResourceLimitExceeded")
+                if operation == "describe_endpoint":
+                    raise KeyboardInterrupt
+                return {}
+
+            return call
+
+    apply = Apply(lambda _: Aws(), "pets", lambda: None)
+    with pytest.raises((ServiceError, KeyboardInterrupt)):
+        apply.all(plan(new, actual))
+    put_back = made[[name for name, _ in made].index("deregister_scalable_target") + 1 :]
+    scaling = [(name, request) for name, request in put_back if "scal" in name or "sched" in name]
+    assert [name for name, _ in scaling] == [
+        "register_scalable_target",
+        "put_scaling_policy",
+        "put_scaling_policy",
+        "put_scheduled_action",
+    ]
+    assert actual.scaling is not None
+    assert scaling[0][1] == dict(actual.scaling)
+    assert [request["PolicyName"] for _, request in scaling[1:3]] == ["petbox", "theirs"]
+    assert "removed so far" not in apply.so_far()
 
 
 def test_an_outage_while_waiting_is_retried() -> None:
@@ -435,7 +770,8 @@ def test_the_plan_creates_dependencies_first() -> None:
 
 
 def test_images_differ_by_their_tags() -> None:
-    one = desired(UpOptions("pets", f"{REPOSITORY}:1", ROLE), NOW)
-    other = desired(UpOptions("pets", f"{REPOSITORY}:2", ROLE), NOW)
+    one, other = (
+        desired(EndpointSpec("pets", image=f"{REPOSITORY}:{n}", role=ROLE), NOW) for n in (1, 2)
+    )
     assert one.model_name != other.model_name
     assert re.fullmatch("pets-[0-9a-f]{10}", one.model_name)

@@ -123,7 +123,8 @@ def test_with_json_up_and_down_print_one_object(aws: AwsProxy) -> None:
         "changed": True,
         "expires": None,
     }
-    assert json.loads(done(up(aws, "facts", "--json")).stdout)["changed"] is False
+    again = petbox(aws.env, "endpoint", "up", "facts", *SOON, "--json")  # no image, no role
+    assert json.loads(done(again).stdout)["changed"] is False
     expires = json.loads(done(up(aws, "facts", "--ttl", "2h", "--json")).stdout)["expires"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", expires)
     gone = json.loads(done(down(aws, "facts", "--json", "-y")).stdout)
@@ -258,29 +259,72 @@ def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: AwsPr
     assert excluded == ["DesiredWeight", "DataCaptureConfig"]
 
 
-def test_scaling_is_removed_before_the_instance_type_changes(aws: AwsProxy) -> None:
-    scaled = ("--autoscale", "1..4", "--target", "70")
-    done(up(aws, "type", *scaled))
+def test_scaling_makes_way_for_another_instance_type_and_comes_back(aws: AwsProxy) -> None:
+    done(up(aws, "type", "--autoscale", "1..4", "--target", "70"))
     aws.calls.clear()
     changing(aws, "type")
-    done(up(aws, "type", *scaled, "--instance-type", "ml.g4dn.xlarge"))
+    done(up(aws, "type", "--instance-type", "ml.g4dn.xlarge"))
     assert aws.changes() == [
         "CreateEndpointConfig",
+        "AddTags",
         "DeleteScalingPolicy",
         "DeregisterScalableTarget",
         "UpdateEndpoint",
         "RegisterScalableTarget",
         "PutScalingPolicy",
+        "DeleteTags",
         "DeleteEndpointConfig",
     ]
-    assert "RetainAllVariantProperties" not in aws.requests("UpdateEndpoint")[0]
+    (noted,) = aws.requests("AddTags")
+    assert noted["Tags"] == [{"Key": "petbox:scaling", "Value": "1..4 70"}]
+    (target,) = aws.requests("RegisterScalableTarget")
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
+
+
+def test_a_rollback_finds_its_scaling_as_it_was(aws: AwsProxy) -> None:
+    done(up(aws, "back", "--autoscale", "1..4", "--target", "70"))
+    aws.calls.clear()
+    changing(aws, "back", fails="The container did not pass the ping health check.")
+    words = ("--instance-type", "ml.g4dn.xlarge", "--autoscale", "2..6")
+    result = up(aws, "back", *words)
+    assert "the update failed" in failed(result)
+    assert "removed so far" not in result.stderr
+    (target,) = aws.client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=["endpoint/back/variant/AllTraffic"]
+    )["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
+    tags = aws.client("sagemaker").list_tags(ResourceArn=f"{ARN}back")["Tags"]
+    assert [one["Key"] for one in tags] == ["petbox:made-for"]
+
+
+def test_alarms_watch_a_canary_and_go_with_the_endpoint(aws: AwsProxy) -> None:
+    aws.client("logs").create_log_group(logGroupName="/aws/sagemaker/Endpoints/watch")
+    done(up(aws, "watch"))
+    aws.calls.clear()
+    changing(aws, "watch")
+    words = ("--alarms", "1500", "--canary", "10%", "--baking", "10m", "--alarm", "theirs")
+    done(up(aws, "watch", "--env", "A=b", *words))
+    (update,) = aws.requests("UpdateEndpoint")
+    names = ("theirs", "petbox-watch-5xx", "petbox-watch-latency")
+    assert update["DeploymentConfig"]["AutoRollbackConfiguration"] == {
+        "Alarms": [{"AlarmName": name} for name in names]
+    }
+    assert aws.changes().index("PutMetricAlarm") < aws.changes().index("UpdateEndpoint")
+    cloudwatch = aws.client("cloudwatch")
+    assert len(cloudwatch.describe_alarms(AlarmNamePrefix="petbox-watch")["MetricAlarms"]) == 3
+    aws.calls.clear()
+    done(up(aws, "watch"))
+    assert aws.changes() == []
+    done(down(aws, "watch", "--yes"))
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="petbox-watch")["MetricAlarms"] == []
+    assert aws.client("logs").describe_metric_filters()["metricFilters"] == []
 
 
 def test_other_bounds_and_tags_need_no_new_configuration(aws: AwsProxy) -> None:
     done(up(aws, "bounds", "--autoscale", "1..4", "--target", "70"))
     aws.calls.clear()
     done(up(aws, "bounds", "--autoscale", "2..6", "--target", "70", "--tag", "team=pets"))
-    assert aws.changes() == ["AddTags", "RegisterScalableTarget"]
+    assert aws.changes() == ["RegisterScalableTarget", "AddTags"]
     aws.calls.clear()
     done(up(aws, "bounds", "--autoscale", "2..6", "--target", "80", "--tag", "team=pets"))
     assert aws.changes() == ["PutScalingPolicy"]
@@ -499,7 +543,9 @@ def test_an_expiry_is_set_before_costs_begin_moved_and_removed(aws: AwsProxy) ->
     assert scheduler.get_schedule(Name="petbox-end")["Target"]["RoleArn"] == other
 
     aws.calls.clear()
-    done(up(aws, "end"))
+    kept = done(up(aws, "end"))
+    assert aws.changes() == [] and "end expires at" in kept.stderr
+    done(up(aws, "end", "--no-ttl"))
     assert aws.changes() == ["DeleteSchedule"]
 
 
@@ -537,17 +583,22 @@ def test_a_role_that_the_scheduler_cannot_assume_is_rejected_first(aws: AwsProxy
         ),
         (("pets", "--serverless", "4096,5", "--capture", "s3://b12/x"), "exclude each other"),
         (("pets", "--async", "out/"), "argument --async: 'out/' is not an S3 address"),
-        (("pets", "--async-errors", "s3://b12/x"), "--async-errors requires --async"),
         (("pets", "--notify-error", "x"), "argument --notify-error: 'x' is not the ARN of a topic"),
         (("pets", "--autoscale", "1-4", "--target", "1"), "argument --autoscale: '1-4' is not"),
         (("pets", "--autoscale", "4..1", "--target", "1"), "argument --autoscale: '4..1' is not"),
-        (("pets", "--autoscale", "1..4"), "--autoscale requires --target"),
-        (("pets", "--target", "4"), "--target requires --autoscale"),
-        (("pets", "--autoscale", "0..4", "--target", "1"), "only an endpoint with --async may"),
-        (("pets", "--capture-percent", "4"), "--capture-percent requires --capture"),
         (("pets", "--capture", "s3://b12/x", "--capture-percent", "101"), "not between 1 and 100"),
+        (
+            ("pets", "--canary", "60%"),
+            "argument --canary: '60%' is not a percentage from 1% to 50%",
+        ),
+        (("pets", "--linear", "5%"), "argument --linear: '5%' is not a percentage from 10%"),
+        (("pets", "--rolling", "20"), "argument --rolling: '20' is not a percentage from 5%"),
+        (("pets", "--canary", "5%", "--rolling", "20%"), "--canary and --rolling exclude each"),
+        (("pets", "--baking", "5m"), "--baking requires --canary, --linear, --rolling or --alarm"),
+        (("pets", "--canary", "5%", "--baking", "2h"), "argument --baking: '2h' is longer than 1h"),
+        (("pets", "--alarms", "0"), "argument --alarms: 0 is less than 1"),
         (("pets", "--health-timeout", "10"), "argument --health-timeout: 10 is not between 60"),
-        (("pets", "--subnet", "subnet-1"), "require each other"),
+        (("pets", "--subnet", "subnet-1", "--no-vpc"), "exclude each other"),
         (("pets", "--tag", "petbox:x=1"), "which is reserved for petbox"),
         (("pets", "--ttl", "2"), "argument --ttl: '2' is not a duration; write it like 2h"),
         (("pets", "--ttl", ""), "argument --ttl: '' is not a duration"),

@@ -154,6 +154,8 @@ def _operation(method: str, path: str, headers: Any, body: bytes) -> tuple[str, 
     """Of AWS's JSON services by header; of EventBridge Scheduler by method and path."""
     if target := headers.get("X-Amz-Target"):
         return target.split(".")[1], json.loads(body)
+    if "/operation/" in path:  # of CloudWatch, as CBOR
+        return path.rsplit("/", 1)[1], {}
     if path.startswith("/schedules/"):
         verbs = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
         return f"{verbs[method]}Schedule", json.loads(body) if body else {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from petbox.aws import session
 from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint.alarms import alarm_names
 
 Clients = Callable[[str], Any]  # boto3's client of a service
 Described = Mapping[str, Any]  # as AWS describes a thing
@@ -38,10 +39,14 @@ class Actual:
     tags: Mapping[str, str] = field(default_factory=dict)  # of the endpoint
     config: Described | None = None  # the endpoint's
     model: Described | None = None  # that of its first variant
+    last: Described | None = None  # the configuration it is being updated to, or has
+    last_model: Described | None = None
     configs: tuple[str, ...] = ()  # those made by petbox for it
     models: tuple[str, ...] = ()
     scaling: Described | None = None
     policies: tuple[Described, ...] = ()
+    actions: tuple[Described, ...] = ()  # of scaling, at certain times
+    alarms: Mapping[str, Described] = field(default_factory=dict)  # petbox's, by name
     schedule: Described | None = None
     unseen: tuple[str, ...] = ()
 
@@ -57,28 +62,42 @@ class Actual:
         source = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
         return source.get("EndpointConfigName")
 
+    @property
+    def running(self) -> int | None:
+        """The number of instances that the endpoint has or is getting."""
+        variants = (self.endpoint or {}).get("ProductionVariants", ())
+        return next((one.get("DesiredInstanceCount") for one in variants), None)
+
 
 def describe(clients: Clients, name: str) -> Actual:
     sagemaker = clients("sagemaker")
     unseen: list[str] = []
     endpoint = describe_endpoint(sagemaker, name) or {}
-    scaling: Described | None = None
-    policies: tuple[Described, ...] = ()
+    scaling: dict[str, Any] = {}
+    alarms: Mapping[str, Described] = {}
     schedule: Described | None = None
     with _if_allowed(unseen):
-        scaling, policies = _scaling(clients("application-autoscaling"), name)
+        scaling = _scaling(clients("application-autoscaling"), name)
     with _if_allowed(unseen):
         schedule = find_schedule(clients("scheduler"), name)
-    config = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
+    with _if_allowed(unseen):
+        alarms = _alarms(clients("cloudwatch"), name)
+    config = last = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
+    model = last_model = _model(sagemaker, config) if config else None
+    if pending := endpoint.get("PendingDeploymentSummary"):
+        last = describe_config(sagemaker, pending["EndpointConfigName"])
+        last_model = _model(sagemaker, last) if last else None
     return Actual(
         endpoint=endpoint or None,
         tags=tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {},
         config=config,
-        model=_model(sagemaker, config) if config else None,
+        model=model,
+        last=last,
+        last_model=last_model,
         configs=tuple(made_for(name, configs(sagemaker, name))),
         models=tuple(made_for(name, models(sagemaker, name))),
-        scaling=scaling,
-        policies=policies,
+        **scaling,
+        alarms=alarms,
         schedule=schedule,
         unseen=tuple(unseen),
     )
@@ -141,7 +160,7 @@ def find_schedule(scheduler: Any, name: str) -> Described | None:
     return describe_or_none(scheduler.get_schedule, f"schedule {schedule}", Name=schedule)
 
 
-def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described, ...]]:
+def _scaling(client: Any, name: str) -> dict[str, Any]:
     of = names.scaled(name)
     with session.calling(f"scaling of endpoint {name}"):
         targets = client.describe_scalable_targets(
@@ -150,7 +169,19 @@ def _scaling(client: Any, name: str) -> tuple[Described | None, tuple[Described,
             ScalableDimension=of["ScalableDimension"],
         )["ScalableTargets"]
         policies = client.describe_scaling_policies(**of)["ScalingPolicies"]
-    return next(iter(targets), None), tuple(policies)
+        actions = client.describe_scheduled_actions(**of)["ScheduledActions"] if targets else ()
+    return {
+        "scaling": next(iter(targets), None),
+        "policies": tuple(policies),
+        "actions": tuple(actions),
+    }
+
+
+def _alarms(client: Any, name: str) -> dict[str, Described]:
+    wanted = alarm_names(name)
+    with session.calling(f"alarms of endpoint {name}"):
+        found = client.describe_alarms(AlarmNames=wanted)["MetricAlarms"]
+    return {one["AlarmName"]: one for one in found}
 
 
 def reason(failed: Described) -> str:

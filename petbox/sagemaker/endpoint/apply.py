@@ -1,6 +1,7 @@
 """Makes the calls of a plan: the only place where petbox changes anything about endpoints.
 
-Records the calls made, to report them after an interruption or failure.
+Records the calls made, to report them after an interruption or failure. Restores what was removed
+for an update that fails.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import nullcontext
 from petbox.aws import session
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint.actual import Clients, unless_absent
-from petbox.sagemaker.endpoint.plan import GONE, Call, Step, Wait
+from petbox.sagemaker.endpoint.steps import GONE, Call, Step, Wait
 from petbox.sagemaker.endpoint.wait import gone, in_service, settled
 
 DOES = {
@@ -23,7 +24,7 @@ DOES = {
     "register": "setting",
     "update": "updating",
 }
-MAKES = ("create", "register", "update")
+MAKES = ("add", "create", "put", "register", "update")
 UNDOES = ("delete", "deregister")
 LIMIT = "choose another --instance-type, or ask for more: console, Service Quotas, SageMaker"
 ASSUMED = (
@@ -41,13 +42,31 @@ class Apply:
         self._wait = wait
         self.done: list[Call] = []
         self._begun: list[Call] = []
+        self._undo: tuple[Call, ...] = ()
 
     def all(self, steps: Iterable[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Wait):
-                self._await(step)
-            else:
-                self._call(step)
+        """If a step fails, restores what was removed for it."""
+        try:
+            for step in steps:
+                if isinstance(step, Wait):
+                    self._await(step)
+                    self._undo = ()
+                else:
+                    self._undo = step.undo or self._undo
+                    self._call(step)
+        except BaseException:  # Ctrl-C as well
+            self._restore()
+            raise
+
+    def _restore(self) -> None:
+        undo, self._undo = self._undo, ()
+        begun = self._begun
+        for call in undo:
+            try:
+                self._call(call)
+            except session.CallFailed as error:
+                say(f"{error}; not restored; run the same command again")
+        self._begun = begun
 
     def _await(self, step: Wait) -> None:
         if step.until == GONE:
@@ -87,11 +106,26 @@ class Apply:
             settled(self._clients("sagemaker"), self._name, self._wait)
             self._make(call)
 
-    def made(self) -> list[str]:
-        """What the calls created; an interrupted call may have, too."""
-        made = [call for call in self.done if call.operation.startswith(MAKES)]
-        perhaps = [call for call in self._begun if call.operation.startswith(MAKES)]
-        return [call.what for call in made] + [f"perhaps {call.what}" for call in perhaps]
+    def so_far(self) -> str:
+        """What the calls created and removed; an interrupted call may have, too."""
+        made: dict[str, Call | None] = {}
+        removed: dict[str, Call | None] = {}
+        for call in self.done:
+            if call.operation.startswith(UNDOES):
+                if made.pop(call.what, call) is call:
+                    removed[call.what] = None
+            elif call.operation.startswith(MAKES):
+                restored = removed.pop(call.what, call) is None
+                if not restored or call.operation.startswith("create"):
+                    made[call.what] = None
+        for call in self._begun:
+            (removed if call.operation.startswith(UNDOES) else made)[f"perhaps {call.what}"] = None
+        found = [
+            f"{verb} so far: {', '.join(whats)}"
+            for verb, whats in (("created", made), ("removed", removed))
+            if whats
+        ]
+        return "; ".join(found)
 
 
 def _advice(call: Call, error: session.Rejected) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from petbox.sagemaker.endpoint import expiry, fit, names
-from petbox.sagemaker.endpoint.options import UpOptions, bounds, memory_and_concurrency
+from petbox.sagemaker.endpoint import alarms, expiry, names
+from petbox.sagemaker.endpoint.actual import Actual
+from petbox.sagemaker.endpoint.spec import EndpointSpec, bounds, memory_and_concurrency
 from petbox.sagemaker.model_request import model_request
 
 Request = Mapping[str, Any]
@@ -21,13 +22,22 @@ JSON = ("application/json", "application/jsonlines")
 
 @dataclass(frozen=True)
 class Desired:
+    """What is None stays as it is; what is dropped is removed."""
+
     name: str
     tags: Mapping[str, str]
     model: Request  # CreateModel's
     config: Request  # CreateEndpointConfig's
+    count: int | None  # of instances, unless they are scaled
     scaling: Request | None  # RegisterScalableTarget's
     policy: Request | None  # PutScalingPolicy's
     schedule: Request | None  # CreateSchedule's
+    alarms: tuple[Request, ...] = ()  # PutMetricAlarm's
+    deployment: Request | None = None  # UpdateEndpoint's DeploymentConfig
+    drop_scaling: bool = False
+    drop_schedule: bool = False
+    drop_alarms: bool = False
+    drop_tags: tuple[str, ...] = ()
 
     @property
     def model_name(self) -> str:
@@ -38,100 +48,123 @@ class Desired:
         return str(self.config["EndpointConfigName"])
 
 
-def desired(options: UpOptions, now: datetime) -> Desired:
-    tags = names.tags(options.name, options.tag)
-    model = model_request(options.name, options)
+def desired(
+    spec: EndpointSpec,
+    now: datetime,
+    wanted: EndpointSpec | None = None,
+    actual: Actual | None = None,
+    deployment: Request | None = None,
+) -> Desired:
+    """`spec` is the whole state, `wanted` what of it was asked for; `wanted` has the removals."""
+    wanted, actual = wanted or spec, actual or Actual()
+    tags = names.tags(spec.name, spec.tag)
+    model = model_request(spec.name, spec)
     schedule = None
-    if options.ttl is not None:
-        end = now + expiry.duration(options.ttl)
-        schedule = expiry.schedule(options.name, end, options.ttl_role or options.role)
-    scaled = options.autoscale is not None
+    if spec.ttl:
+        target = (actual.schedule or {}).get("Target", {})
+        role = spec.ttl_role or target.get("RoleArn") or spec.role
+        schedule = expiry.schedule(spec.name, now + expiry.duration(spec.ttl), str(role))
+    config = _config(spec, model["ModelName"], actual.running)
     return Desired(
-        name=options.name,
+        name=spec.name,
         tags=tags,
         model=model,
-        config={**_config(options, model["ModelName"]), "Tags": names.tag_list(tags)},
-        scaling=_scaling(options) if scaled else None,
-        policy=_policy(options) if scaled else None,
+        config={**config, "Tags": names.tag_list(tags)},
+        count=spec.instance_count or (None if spec.autoscale else actual.running),
+        scaling=_scaling(spec) if spec.autoscale else None,
+        policy=_policy(spec) if spec.autoscale else None,
         schedule=schedule,
+        alarms=tuple(alarms.requests(spec.name, spec.alarms, spec.alarm_topic or None))
+        if spec.alarms
+        else (),
+        deployment=deployment,
+        drop_scaling=wanted.autoscale is False,
+        drop_schedule=wanted.ttl is False,
+        drop_alarms=wanted.alarms is False,
+        drop_tags=wanted.no_tag,
     )
 
 
-def _config(options: UpOptions, model: str) -> dict[str, Any]:
-    variant = _variant(options, model)
+def _config(spec: EndpointSpec, model: str, running: int | None) -> dict[str, Any]:
+    variant = _variant(spec, model)
     content: dict[str, Any] = {"ProductionVariants": [variant]}
-    if options.capture is not None:
+    if spec.capture:
         content["DataCaptureConfig"] = {
             "EnableCapture": True,
-            "InitialSamplingPercentage": options.capture_percent or 100,
-            "DestinationS3Uri": options.capture,
+            "InitialSamplingPercentage": spec.capture_percent or 100,
+            "DestinationS3Uri": spec.capture,
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"JsonContentTypes": list(JSON)},
         }
-    if options.async_ is not None:
-        content["AsyncInferenceConfig"] = _async(options)
-    name = names.with_fingerprint(options.name, content)
-    if options.autoscale is not None:
-        # Not in the fingerprint: changing the bounds needs no new configuration.
-        variant["InitialInstanceCount"] = max(1, bounds(options.autoscale)[0])
+    if spec.async_:
+        content["AsyncInferenceConfig"] = _async(spec)
+    name = names.with_fingerprint(spec.name, content)
+    if not spec.serverless:
+        # Not in the fingerprint: another number of instances needs no new configuration.
+        variant["InitialInstanceCount"] = _initial_count(spec, running)
     return {"EndpointConfigName": name, **content}
 
 
-def _variant(options: UpOptions, model: str) -> dict[str, Any]:
+def _initial_count(spec: EndpointSpec, running: int | None) -> int:
+    if not spec.autoscale:
+        return spec.instance_count or running or 1
+    least, most = bounds(spec.autoscale)
+    return max(1, least, min(running or 1, most))
+
+
+def _variant(spec: EndpointSpec, model: str) -> dict[str, Any]:
     variant: dict[str, Any] = {
         "VariantName": names.VARIANT,
         "ModelName": model,
         "InitialVariantWeight": 1.0,
     }
-    if options.serverless is not None:
-        memory, concurrency = memory_and_concurrency(options.serverless)
+    if spec.serverless:
+        memory, concurrency = memory_and_concurrency(spec.serverless)
         variant["ServerlessConfig"] = {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}
         return variant
-    variant["InstanceType"] = options.instance_type or fit.CPU
-    if options.autoscale is None:
-        variant["InitialInstanceCount"] = options.instance_count or 1
-    if options.async_ is None:
+    variant["InstanceType"] = spec.instance_type
+    if not spec.async_:
         # Images differ in cost; at random, one instance queues while another is idle.
         variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     return variant | names.present(
-        InferenceAmiVersion=options.ami,
-        ContainerStartupHealthCheckTimeoutInSeconds=options.health_timeout,
-        ModelDataDownloadTimeoutInSeconds=options.download_timeout,
+        InferenceAmiVersion=spec.ami,
+        ContainerStartupHealthCheckTimeoutInSeconds=spec.health_timeout,
+        ModelDataDownloadTimeoutInSeconds=spec.download_timeout,
     )
 
 
-def _async(options: UpOptions) -> dict[str, Any]:
+def _async(spec: EndpointSpec) -> dict[str, Any]:
     present = names.present
-    topics = present(SuccessTopic=options.notify_success, ErrorTopic=options.notify_error)
+    topics = present(SuccessTopic=spec.notify_success, ErrorTopic=spec.notify_error)
     return present(
         OutputConfig=present(
-            S3OutputPath=options.async_,
-            S3FailurePath=options.async_errors,
+            S3OutputPath=spec.async_,
+            S3FailurePath=spec.async_errors,
             NotificationConfig=topics,
         ),
-        ClientConfig=present(MaxConcurrentInvocationsPerInstance=options.async_concurrency),
+        ClientConfig=present(MaxConcurrentInvocationsPerInstance=spec.async_concurrency),
     )
 
 
-def _scaling(options: UpOptions) -> dict[str, Any]:
-    least, most = bounds(str(options.autoscale))
-    return {**names.scaled(options.name), "MinCapacity": least, "MaxCapacity": most}
+def _scaling(spec: EndpointSpec) -> dict[str, Any]:
+    least, most = bounds(str(spec.autoscale))
+    return {**names.scaled(spec.name), "MinCapacity": least, "MaxCapacity": most}
 
 
-def _policy(options: UpOptions) -> dict[str, Any]:
+def _policy(spec: EndpointSpec) -> dict[str, Any]:
     invocations = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
     metric: dict[str, Any] = {"PredefinedMetricSpecification": invocations}
-    if options.async_ is not None:  # counts of completed calls do not show a queue
+    if spec.async_:  # counts of completed calls do not show a queue
         backlog = {
             "MetricName": "ApproximateBacklogSizePerInstance",
             "Namespace": "AWS/SageMaker",
-            "Dimensions": [{"Name": "EndpointName", "Value": options.name}],
+            "Dimensions": [{"Name": "EndpointName", "Value": spec.name}],
             "Statistic": "Average",
         }
         metric = {"CustomizedMetricSpecification": backlog}
     return {
-        **names.scaled(options.name),
+        **names.scaled(spec.name),
         "PolicyName": names.POLICY,
         "PolicyType": "TargetTrackingScaling",
-        "TargetTrackingScalingPolicyConfiguration": {"TargetValue": options.target, **metric},
+        "TargetTrackingScalingPolicyConfiguration": {"TargetValue": spec.target, **metric},
     }

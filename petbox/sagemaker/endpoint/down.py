@@ -1,7 +1,7 @@
 """Deletes an endpoint and everything that petbox made for it.
 
-Deletes its scaling, the endpoint, its configurations, its models and its
-schedule. Lists them and asks first, unless --yes is given. Reports what it
+Deletes its scaling, the endpoint, its alarms, its configurations, its models
+and its schedule. Lists them and asks first, unless --yes is given. Reports what it
 keeps: data in S3, the log, the image.
 
 examples:
@@ -25,7 +25,8 @@ from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply
-from petbox.sagemaker.endpoint.plan import Call, removal
+from petbox.sagemaker.endpoint.plan import removal
+from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.endpoint.up import show
 from petbox.sagemaker.shared_options import EndpointName, Every
 

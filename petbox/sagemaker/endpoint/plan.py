@@ -1,84 +1,72 @@
-"""Plans the calls that bring an endpoint from its actual to its desired state.
+"""Plans the steps that bring an endpoint from its actual to its desired state.
 
-Calls nothing; `--dry-run` prints the plan. Rejects changes that SageMaker cannot make.
+Calls nothing; `--dry-run` prints the plan. What is removed goes last, after the new state is in
+service; only an update to another instance type needs scaling out of the way before.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import alarms, names, scaling
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
-from petbox.sagemaker.endpoint.desired import Desired, Request
+from petbox.sagemaker.endpoint.desired import Desired
+from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
 
 ENDED = ("Failed", "OutOfService", "Deleting")  # an endpoint that can only be deleted
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call of boto3; `what` names its subject in messages."""
-
-    service: str
-    operation: str
-    request: Request
-    what: str
-
-    def shown(self) -> dict[str, Any]:
-        return {"call": f"{self.service}.{self.operation}", "request": self.request}
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Until the endpoint is in service with `config`, or is gone."""
-
-    until: str  # IN_SERVICE or GONE
-    config: str | None = None
-
-    def shown(self) -> dict[str, Any]:
-        return {"wait": self.until}
-
-
-IN_SERVICE, GONE = "until the endpoint is in service", "until the endpoint is gone"
-
-Step = Call | Wait
-
-
 def plan(desired: Desired, actual: Actual) -> list[Step]:
     """The steps to `desired`, and to delete what petbox created for it before."""
-    _reject_impossible(desired, actual)
+    reject_foreign(desired.name, actual)
+    _reject_failed_rollback(desired.name, actual)
     steps: list[Step] = []
+    now, released = actual, scaling.stands_in_the_way(desired, actual)
     if actual.endpoint is None or actual.status in ENDED:
         steps += _delete_endpoint(desired.name, actual)
-        actual = replace(actual, endpoint=None, tags={}, config=None, scaling=None, policies=())
+        steps += _outdated_config(desired, actual)
+        now = replace(actual, endpoint=None, tags={}, config=None, last=None)
+        if actual.endpoint is None:  # what its scaling was is forgotten with it
+            now = replace(now, scaling=None, policies=(), actions=())
+        released = now.scaling is not None
     elif actual.status in BUSY and actual.target_config != desired.config_name:
         steps.append(Wait(IN_SERVICE))  # SageMaker makes one change at a time
+    if released and now.endpoint is not None:
+        before_update = [*scaling.release(desired.name, actual)]
+    else:
+        before_update = []
     return [
         *steps,
-        *_schedule(desired, actual),  # first, so that expiry is set before costs begin
-        *_parts(desired, actual),
-        *_endpoint(desired, actual),
-        *_tags(desired, actual),
-        *_scale(desired, actual),
-        *_replaced(desired, actual),
+        *_schedule(desired, now),  # first, so that expiry is set before costs begin
+        *_parts(desired, now, steps),
+        *_alarms(desired, now),
+        *before_update,
+        *_endpoint(desired, now),
+        *_count(desired, now),
+        *scaling.apply(desired, now, released=released),
+        *_tags(desired, now),
+        *_ping_filter(desired, now),
+        *_removed(desired, now, released=released),
+        *_replaced(desired, now),
     ]
 
 
 def removal(name: str, actual: Actual) -> list[Step]:
     """The steps that delete all that petbox created."""
-    if actual.endpoint is not None:
-        _reject_foreign(name, actual)
-    steps = [*_delete_endpoint(name, actual), *_delete_parts(actual.configs, actual.models)]
-    if actual.schedule is not None:
-        steps.append(_delete_schedule(name))
-    return steps
+    reject_foreign(name, actual)
+    return [
+        *_delete_endpoint(name, actual),
+        *_delete_alarms(name, actual),
+        *_delete_parts(actual.configs, actual.models),
+        *_delete_schedule(name, actual),
+    ]
 
 
 def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
-    yield from _unscale(name, actual)
+    yield from scaling.remove(name, actual)
     if actual.endpoint is None:
         return
     if actual.status != "Deleting":
@@ -87,41 +75,42 @@ def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
     yield Wait(GONE)
 
 
-def _reject_impossible(desired: Desired, actual: Actual) -> None:
-    if actual.endpoint is None:
-        return
-    _reject_foreign(desired.name, actual)
-    if actual.status == "UpdateRollbackFailed":
-        raise ServiceError(
-            f"endpoint {desired.name}: an update and its rollback failed; "
-            f"delete it (petbox endpoint down {desired.name}), or fix it as SageMaker's guide says "
-            "under Rolling deployments"
-        )
-    if actual.status in ENDED:
-        return
-    if _is_serverless(desired.config) and not _is_serverless(actual.config or {}):
-        raise ServiceError(
-            f"endpoint {desired.name}: has instances, and SageMaker cannot make such an endpoint "
-            f"serverless; choose another name, or first: petbox endpoint down {desired.name}"
-        )
-
-
-def _reject_foreign(name: str, actual: Actual) -> None:
-    if actual.tags.get(names.OWNER) != name:
+def reject_foreign(name: str, actual: Actual) -> None:
+    if actual.endpoint is not None and actual.tags.get(names.OWNER) != name:
         raise ServiceError(
             f"endpoint {name}: was not created by petbox (no tag {names.OWNER}={name}) "
             "and is left unchanged; choose another name"
         )
 
 
+def _reject_failed_rollback(name: str, actual: Actual) -> None:
+    if actual.status == "UpdateRollbackFailed":
+        raise ServiceError(
+            f"endpoint {name}: an update and its rollback failed; "
+            f"delete it (petbox endpoint down {name}), or fix it as SageMaker's guide says "
+            "under Rolling deployments"
+        )
+
+
 # The endpoint and its parts
 
 
-def _parts(desired: Desired, actual: Actual) -> Iterator[Call]:
+def _outdated_config(desired: Desired, actual: Actual) -> Iterator[Call]:
+    """One of this name that no endpoint has; its number of instances may be an older one."""
+    if desired.config_name in actual.configs and not matches(actual.last, _counted(desired)):
+        yield from _delete_parts([desired.config_name], [])
+
+
+def _counted(desired: Desired) -> dict[str, Any]:
+    return {"ProductionVariants": desired.config["ProductionVariants"]}
+
+
+def _parts(desired: Desired, actual: Actual, before: Iterable[Step]) -> Iterator[Call]:
     if desired.model_name not in actual.models:
         what = f"model {desired.model_name}"
         yield Call("sagemaker", "create_model", desired.model, what)
-    if desired.config_name not in actual.configs:
+    deleted = any(isinstance(s, Call) and s.operation == "delete_endpoint_config" for s in before)
+    if desired.config_name not in actual.configs or deleted:
         what = f"endpoint configuration {desired.config_name}"
         yield Call("sagemaker", "create_endpoint_config", desired.config, what)
 
@@ -135,14 +124,14 @@ def _endpoint(desired: Desired, actual: Actual) -> Iterator[Step]:
         request["Tags"] = names.tag_list(desired.tags)
         yield Call("sagemaker", "create_endpoint", request, f"endpoint {desired.name}")
     elif actual.target_config != desired.config_name:
-        if _stays_scaled(desired, actual):
-            # Keep the number of instances that scaling chose; the flags set all else.
+        if not _is_serverless(desired.config) and not _is_serverless(actual.last or {}):
+            # Keep the number of instances that runs; the new configuration sets all else.
             request["RetainAllVariantProperties"] = True
             request["ExcludeRetainedVariantProperties"] = [
                 {"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")
             ]
-        else:
-            yield from _unscale(desired.name, actual)
+        if desired.deployment is not None:
+            request["DeploymentConfig"] = desired.deployment
         yield Call("sagemaker", "update_endpoint", request, f"endpoint {desired.name}")
     elif actual.status not in BUSY:
         return
@@ -153,6 +142,17 @@ def _is_serverless(config: Described) -> bool:
     return any("ServerlessConfig" in one for one in config.get("ProductionVariants", ()))
 
 
+def _count(desired: Desired, actual: Actual) -> Iterator[Step]:
+    if actual.endpoint is None or desired.count is None or _is_serverless(actual.last or {}):
+        return
+    if actual.running not in (None, desired.count):
+        count = {"VariantName": names.VARIANT, "DesiredInstanceCount": desired.count}
+        request = {"EndpointName": desired.name, "DesiredWeightsAndCapacities": [count]}
+        what = f"number of instances of endpoint {desired.name}"
+        yield Call("sagemaker", "update_endpoint_weights_and_capacities", request, what)
+        yield Wait(IN_SERVICE, desired.config_name)
+
+
 def _tags(desired: Desired, actual: Actual) -> Iterator[Call]:
     if actual.endpoint is None:
         return
@@ -160,6 +160,25 @@ def _tags(desired: Desired, actual: Actual) -> Iterator[Call]:
     if new:
         request = {"ResourceArn": actual.endpoint["EndpointArn"], "Tags": names.tag_list(new)}
         yield Call("sagemaker", "add_tags", request, f"tags of endpoint {desired.name}")
+
+
+# What is removed
+
+
+def _removed(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]:
+    """What somebody asked to remove, and a note that has served its purpose."""
+    if desired.drop_scaling and not released:
+        yield from scaling.remove(desired.name, actual)
+    if desired.drop_alarms:
+        yield from _delete_alarms(desired.name, actual)
+    if desired.drop_schedule:
+        yield from _delete_schedule(desired.name, actual)
+    if names.SCALING in actual.tags or (released and desired.scaling is not None):
+        yield from scaling.forget(desired.name, actual)
+    gone = [key for key in desired.drop_tags if key in actual.tags]
+    if gone and actual.endpoint is not None:
+        request = {"ResourceArn": actual.endpoint["EndpointArn"], "TagKeys": gone}
+        yield Call("sagemaker", "delete_tags", request, f"tags of endpoint {desired.name}")
 
 
 def _replaced(desired: Desired, actual: Actual) -> Iterator[Call]:
@@ -177,59 +196,32 @@ def _delete_parts(configs: Iterable[str], models: Iterable[str]) -> Iterator[Cal
         yield Call("sagemaker", "delete_model", {"ModelName": name}, f"model {name}")
 
 
-# Scaling
+# Alarms and the schedule
 
 
-def _stays_scaled(desired: Desired, actual: Actual) -> bool:
-    """Application Auto Scaling allows an update that keeps the type of instance."""
-    if desired.scaling is None or actual.scaling is None:
-        return False
-    return _instance_type(desired.config) == _instance_type(actual.config or {})
+def _alarms(desired: Desired, actual: Actual) -> Iterator[Call]:
+    """Before an update, which they may roll back."""
+    for alarm in desired.alarms:
+        name = alarm["AlarmName"]
+        if not matches(actual.alarms.get(name), alarm):
+            yield Call("cloudwatch", "put_metric_alarm", alarm, f"alarm {name}")
 
 
-def _instance_type(config: Described) -> str | None:
-    return next((one.get("InstanceType") for one in config.get("ProductionVariants", ())), None)
+def _ping_filter(desired: Desired, actual: Actual) -> Iterator[Call]:
+    """Once there is a log."""
+    if desired.alarms and not actual.alarms:
+        request = alarms.ping_filter(desired.name)
+        what = f"filter {request['filterName']} of the log"
+        yield Call("logs", "put_metric_filter", request, what)
 
 
-def _scale(desired: Desired, actual: Actual) -> Iterator[Call]:
-    stays = actual.target_config == desired.config_name
-    if desired.scaling is None or desired.policy is None:
-        if stays:  # else it was removed before the update
-            yield from _unscale(desired.name, actual)
-        return
-    if not stays and not _stays_scaled(desired, actual):  # it was removed
-        actual = replace(actual, scaling=None, policies=())
-    what = f"scaling of endpoint {desired.name}"
-    if not _matches(actual.scaling, desired.scaling):
-        yield Call("application-autoscaling", "register_scalable_target", desired.scaling, what)
-    what = f"policy of {what}"
-    name = desired.policy["PolicyName"]
-    policy = next((one for one in actual.policies if one["PolicyName"] == name), None)
-    if not _matches(policy, desired.policy):
-        yield Call("application-autoscaling", "put_scaling_policy", desired.policy, what)
-
-
-def _unscale(name: str, actual: Actual) -> Iterator[Call]:
-    of, what = names.scaled(name), f"scaling of endpoint {name}"
-    for policy in actual.policies:
-        request = {**of, "PolicyName": policy["PolicyName"]}
-        yield Call("application-autoscaling", "delete_scaling_policy", request, f"policy of {what}")
-    if actual.scaling is not None:
-        yield Call("application-autoscaling", "deregister_scalable_target", of, what)
-
-
-def _matches(actual: Any, desired: Any) -> bool:
-    """Whether `actual` has all of `desired`; AWS adds its own defaults."""
-    if isinstance(desired, Mapping):
-        return isinstance(actual, Mapping) and all(
-            _matches(actual.get(k), v) for k, v in desired.items()
-        )
-    if isinstance(desired, float) and isinstance(actual, (int, float)):
-        return math.isclose(actual, desired)
-    return bool(actual == desired)
-
-
-# The schedule
+def _delete_alarms(name: str, actual: Actual) -> Iterator[Call]:
+    if actual.alarms:
+        request = {"AlarmNames": list(actual.alarms)}
+        yield Call("cloudwatch", "delete_alarms", request, f"alarms {', '.join(actual.alarms)}")
+        identity = alarms.filter_identity(name)
+        what = f"filter {identity['filterName']} of the log"
+        yield Call("logs", "delete_metric_filter", identity, what)
 
 
 def _schedule(desired: Desired, actual: Actual) -> Iterator[Call]:
@@ -237,10 +229,9 @@ def _schedule(desired: Desired, actual: Actual) -> Iterator[Call]:
         operation = "create_schedule" if actual.schedule is None else "update_schedule"
         what = f"schedule {names.schedule(desired.name)}"
         yield Call("scheduler", operation, desired.schedule, what)
-    elif actual.schedule is not None:
-        yield _delete_schedule(desired.name)
 
 
-def _delete_schedule(name: str) -> Call:
-    schedule = names.schedule(name)
-    return Call("scheduler", "delete_schedule", {"Name": schedule}, f"schedule {schedule}")
+def _delete_schedule(name: str, actual: Actual) -> Iterator[Call]:
+    if actual.schedule is not None:
+        schedule = names.schedule(name)
+        yield Call("scheduler", "delete_schedule", {"Name": schedule}, f"schedule {schedule}")

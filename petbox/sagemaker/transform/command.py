@@ -27,7 +27,7 @@ from petbox.sagemaker.endpoint.actual import (
     models,
 )
 from petbox.sagemaker.endpoint.apply import Apply
-from petbox.sagemaker.endpoint.plan import Call
+from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.endpoint.up import show
 from petbox.sagemaker.jobs import Kind, named_by_time
 from petbox.sagemaker.transform.input import count, describe

@@ -6,7 +6,7 @@ from typing import Any
 
 from petbox.aws import names as aws_names
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.plan import Call
+from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.model_request import model_request
 from petbox.sagemaker.transform.input import LINES
 from petbox.sagemaker.transform.options import TransformOptions

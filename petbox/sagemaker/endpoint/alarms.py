@@ -1,0 +1,100 @@
+"""CloudWatch's alarms of an endpoint, and the filter of its log that counts failed pings.
+
+SageMaker has no metric of pings; the container logs each /ping that is not 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from petbox.sagemaker.endpoint import names
+
+KINDS = ("5xx", "latency", "ping")
+ROLL_BACK = ("5xx", "latency")  # instances that start fail pings
+PINGS = "petbox/pings"  # a namespace
+
+
+def alarm_names(name: str) -> list[str]:
+    return [f"{names.SCHEDULE}{name}-{kind}" for kind in KINDS]
+
+
+def requests(name: str, limit: int, topic: str | None) -> list[dict[str, Any]]:
+    """PutMetricAlarm's, for a p99 latency over `limit` milliseconds."""
+    of_endpoint = {
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [
+            {"Name": "EndpointName", "Value": name},
+            {"Name": "VariantName", "Value": names.VARIANT},
+        ],
+    }
+    over = "GreaterThanThreshold"
+    watched: dict[str, dict[str, Any]] = {
+        "5xx": {
+            **of_endpoint,
+            "MetricName": "Invocation5XXErrors",
+            "Statistic": "Sum",
+            "Threshold": 0.0,
+            "ComparisonOperator": over,
+        },
+        "latency": {
+            **of_endpoint,
+            "MetricName": "ModelLatency",
+            "ExtendedStatistic": "p99",
+            "Threshold": limit * 1000.0,  # microseconds
+            "ComparisonOperator": over,
+        },
+        "ping": {
+            "Namespace": PINGS,
+            "MetricName": name,
+            "Statistic": "Sum",
+            "Threshold": 0.0,
+            "ComparisonOperator": over,
+        },
+    }
+    return [
+        {
+            "AlarmName": alarm,
+            "AlarmDescription": f"made by petbox for the endpoint {name}",
+            **watched[kind],
+            "Period": 60,
+            "EvaluationPeriods": 3,
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": [topic] if topic else [],
+        }
+        for kind, alarm in zip(KINDS, alarm_names(name), strict=True)
+    ]
+
+
+def ping_filter(name: str) -> dict[str, Any]:
+    """PutMetricFilter's."""
+    return {
+        **_filter(name),
+        "filterPattern": '{ ($.path = "/ping") && ($.status != 200) }',
+        "metricTransformations": [
+            {"metricName": name, "metricNamespace": PINGS, "metricValue": "1"}
+        ],
+    }
+
+
+def _filter(name: str) -> dict[str, str]:
+    return {"logGroupName": names.log_group(name), "filterName": f"{names.SCHEDULE}{name}-ping"}
+
+
+def filter_identity(name: str) -> dict[str, str]:
+    """DeleteMetricFilter's request."""
+    return _filter(name)
+
+
+def limit_of(alarms: Mapping[str, Mapping[str, Any]], name: str) -> int | None:
+    found = alarms.get(f"{names.SCHEDULE}{name}-latency")
+    return None if found is None else round(found["Threshold"] / 1000)
+
+
+def topic_of(alarms: Mapping[str, Mapping[str, Any]]) -> str | None:
+    actions = [action for one in alarms.values() for action in one.get("AlarmActions", ())]
+    return str(actions[0]) if actions else None
+
+
+def rolling_back(name: str) -> list[str]:
+    return [f"{names.SCHEDULE}{name}-{kind}" for kind in ROLL_BACK]

@@ -1,0 +1,101 @@
+"""From what a user asks for to the steps that make it so: `up` and `deploy` share this."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from petbox.aws import image
+from petbox.aws.session import Account
+from petbox.cli.program import say
+from petbox.errors import PetboxError
+from petbox.sagemaker.endpoint import alarms, deployment, fit, spec
+from petbox.sagemaker.endpoint.actual import Actual, describe
+from petbox.sagemaker.endpoint.apply import Apply
+from petbox.sagemaker.endpoint.desired import Desired, desired
+from petbox.sagemaker.endpoint.difference import Difference, differences
+from petbox.sagemaker.endpoint.kept import kept
+from petbox.sagemaker.endpoint.options import UpOptions
+from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
+from petbox.sagemaker.endpoint.steps import Step
+
+
+@dataclass(frozen=True)
+class Change:
+    spec: spec.EndpointSpec  # the whole desired state
+    desired: Desired
+    actual: Actual
+    differences: list[Difference]
+    steps: list[Step]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+def prepare(
+    account: Account, wanted: spec.EndpointSpec, how: UpOptions, *, pushed: bool = True
+) -> Change:
+    """Describes, compares and plans; changes nothing. `how` has the options of an update."""
+    if wanted.image is not None:
+        account.check_image_region(wanted.image)
+    name, clients = wanted.name, account.client
+    actual = describe(clients, name)
+    reject_foreign(name, actual)
+    for why in actual.unseen:
+        say(f"{why}; assuming that there is none")
+    before = kept(name, actual)
+    whole = spec.merged(wanted, before, recreated=actual.status in ENDED)
+    found = image.read(clients("ecr"), str(whole.image)) if pushed else None
+    whole = spec.with_instance_type(whole, fit.default_instance(found))
+    fit.check(str(whole.image), found, whole.instance_type)
+    state = desired(whole, datetime.now(timezone.utc), wanted, actual, _deployment(whole, how))
+    return Change(
+        whole, state, actual, differences(before, whole, state, actual), plan(state, actual)
+    )
+
+
+def _deployment(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:
+    rolling_back = list(how.alarm)
+    if whole.alarms and (how.canary or how.linear or how.rolling or how.alarm):
+        rolling_back += alarms.rolling_back(whole.name)
+    return deployment.request(how.canary, how.linear, how.rolling, how.baking, rolling_back)
+
+
+def carry_out(account: Account, change: Change, seconds: float) -> bool:
+    """Makes the changes, and waits; whether there were any."""
+    apply = Apply(account.client, change.name, lambda: time.sleep(seconds))
+    with _reporting_progress(change.name, apply):
+        apply.all(change.steps)
+    return bool(apply.done)
+
+
+def warn_without_digest(uri: str) -> None:
+    if "@sha256:" not in uri:
+        say(
+            f"{uri}: no digest, so a newer image under the same tag is not noticed; "
+            "scripts/push_ecr.sh prints the address with its digest"
+        )
+
+
+@contextmanager
+def _reporting_progress(name: str, apply: Apply) -> Iterator[None]:
+    """On an interruption or failure, reports what was changed and how to continue."""
+    try:
+        yield
+    except PetboxError:
+        if so_far := apply.so_far():
+            say(so_far)
+        raise
+    except (KeyboardInterrupt, SystemExit) as interruption:
+        say(
+            f"interrupted here; SageMaker continues; {apply.so_far() or 'created so far: nothing'}"
+            "; an endpoint costs money while it exists; continue: the same command, "
+            f"see: petbox endpoint status {name}, delete: petbox endpoint down {name}"
+        )
+        sys.exit(130 if isinstance(interruption, KeyboardInterrupt) else interruption.code)

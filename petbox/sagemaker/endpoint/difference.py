@@ -1,0 +1,62 @@
+"""What changes between an endpoint's actual and desired state, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint.actual import Actual
+from petbox.sagemaker.endpoint.desired import Desired
+from petbox.sagemaker.endpoint.spec import EndpointSpec, facts
+
+ADDED, CHANGED, REMOVED = "+", "~", "-"
+
+
+@dataclass(frozen=True)
+class Difference:
+    key: str
+    before: str | None
+    after: str | None
+
+    @property
+    def sign(self) -> str:
+        if self.before is None:
+            return ADDED
+        return REMOVED if self.after is None else CHANGED
+
+    def __str__(self) -> str:
+        values = " -> ".join(text for text in (self.before, self.after) if text is not None)
+        return f"{self.sign} {self.key}: {values}"
+
+    def shown(self) -> dict[str, str | None]:
+        return {"key": self.key, "before": self.before, "after": self.after}
+
+
+def differences(
+    before: EndpointSpec | None, after: EndpointSpec, desired: Desired, actual: Actual
+) -> list[Difference]:
+    there, wanted = dict(facts(before)), dict(facts(after))
+    if actual.schedule is not None:
+        there["expires"] = expiry.end_of(actual.schedule)
+        if not desired.drop_schedule:
+            wanted["expires"] = there["expires"]
+    wanted.pop("ttl", None), wanted.pop("ttl_role", None)
+    if desired.schedule is not None:
+        wanted["expires"] = expiry.end_of(desired.schedule)
+    return list(_between(there, wanted))
+
+
+def _between(there: Mapping[str, str], wanted: Mapping[str, str]) -> Sequence[Difference]:
+    keys = [*wanted, *(key for key in there if key not in wanted)]
+    pairs = (Difference(key, there.get(key), wanted.get(key)) for key in keys)
+    return [one for one in pairs if one.before != one.after]
+
+
+def as_text(name: str, found: Sequence[Difference]) -> str:
+    counts = {sign: sum(one.sign == sign for one in found) for sign in (ADDED, CHANGED, REMOVED)}
+    head = (
+        f"endpoint {name}: {counts[ADDED]} to add, {counts[CHANGED]} to change, "
+        f"{counts[REMOVED]} to remove"
+    )
+    return "\n".join([head, *(f"  {one}" for one in found)])

@@ -1,0 +1,86 @@
+"""What an endpoint has, read back from AWS's descriptions as the options that would ask for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from petbox.sagemaker.endpoint import alarms, names
+from petbox.sagemaker.endpoint.actual import Actual, Described
+from petbox.sagemaker.endpoint.spec import EndpointSpec
+
+
+def kept(name: str, actual: Actual) -> EndpointSpec | None:
+    """Of the configuration that it has, or is being updated to; the expiry is not part of it."""
+    if actual.endpoint is None or actual.last is None:
+        return None
+    model = actual.last_model or {}
+    container = model.get("PrimaryContainer", {})
+    vpc = model.get("VpcConfig", {})
+    variant = actual.last["ProductionVariants"][0]
+    tags = actual.tags.items()
+    return EndpointSpec(
+        name,
+        image=container.get("Image"),
+        role=model.get("ExecutionRoleArn"),
+        model_data=container.get("ModelDataUrl"),
+        env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
+        subnet=tuple(vpc.get("Subnets", ())),
+        security_group=tuple(vpc.get("SecurityGroupIds", ())),
+        tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
+        alarms=alarms.limit_of(actual.alarms, name),
+        alarm_topic=alarms.topic_of(actual.alarms),
+        **_instances(actual, variant),
+        **_config(actual.last),
+    )
+
+
+NOT_OF_USERS = ("aws:", names.RESERVED)
+
+
+def _instances(actual: Actual, variant: Described) -> dict[str, Any]:
+    if serverless := variant.get("ServerlessConfig"):
+        return {"serverless": f"{serverless['MemorySizeInMB']},{serverless['MaxConcurrency']}"}
+    bounds, target = scaling(actual)
+    count = actual.running or variant.get("InitialInstanceCount")
+    return {
+        "instance_type": variant.get("InstanceType"),
+        "instance_count": None if bounds or not count else count,
+        "ami": variant.get("InferenceAmiVersion"),
+        "health_timeout": variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
+        "download_timeout": variant.get("ModelDataDownloadTimeoutInSeconds"),
+        "autoscale": bounds,
+        "target": target,
+    }
+
+
+def scaling(actual: Actual) -> tuple[str | None, float | None]:
+    """Bounds and target of petbox's policy, also while an update has it removed."""
+    policy = next((one for one in actual.policies if one["PolicyName"] == names.POLICY), None)
+    if actual.scaling is not None and policy is not None:
+        bounds = f"{actual.scaling['MinCapacity']}..{actual.scaling['MaxCapacity']}"
+        return bounds, float(policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
+    if noted := actual.tags.get(names.SCALING):
+        text, number = noted.split(" ")
+        return text, float(number)
+    return None, None
+
+
+def _config(config: Described) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    capture = config.get("DataCaptureConfig", {})
+    if capture.get("EnableCapture"):
+        found["capture"] = capture["DestinationS3Uri"]
+        percent = capture["InitialSamplingPercentage"]
+        found["capture_percent"] = None if percent == 100 else percent
+    if async_ := config.get("AsyncInferenceConfig"):
+        output = async_["OutputConfig"]
+        topics = output.get("NotificationConfig", {})
+        client = async_.get("ClientConfig", {})
+        found |= {
+            "async_": output.get("S3OutputPath"),
+            "async_errors": output.get("S3FailurePath"),
+            "async_concurrency": client.get("MaxConcurrentInvocationsPerInstance"),
+            "notify_success": topics.get("SuccessTopic"),
+            "notify_error": topics.get("ErrorTopic"),
+        }
+    return found
