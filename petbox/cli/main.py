@@ -51,7 +51,11 @@ SECTIONS = {
         ),
     },
     "AWS": {
-        "endpoint": ("deploy a model to SageMaker", ""),
+        "deploy": (
+            "make an endpoint as pets.toml says",
+            "sagemaker.deploy.command:DeployOptions:deploy",
+        ),
+        "endpoint": ("create, change and delete endpoints", ""),
         "transform": (
             "detect in a whole folder in S3",
             "sagemaker.transform.command:TransformOptions:transform",

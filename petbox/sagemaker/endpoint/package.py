@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import IO, Annotated, Any, cast
 
 from petbox.aws.s3_upload import Upload, send, upload, visible_files
 from petbox.aws.session import Account
@@ -41,21 +41,29 @@ class PackageOptions(Checked):
 
 
 def package(options: PackageOptions) -> None:
-    members = files(options.model)
-    address = _address(options.model.resolve(), options.to)
+    address = address_of(options.model, options.to)
+    s3 = None if options.dry_run else Account().client("s3")
+    facts = publish(options.model, address, s3)
+    print(json.dumps(facts) if options.json else address)
+
+
+def publish(model: Path, address: str, s3: Any) -> dict[str, Any]:
+    """Makes the archive, and uploads it unless it is there; without `s3`, only makes it."""
+    members = files(model)
     with tempfile.TemporaryDirectory(prefix="petbox-package-") as folder:
         archive = Path(folder) / ARCHIVE
         digest = pack(members, archive)
         size = archive.stat().st_size
         say(f"{ARCHIVE}: {len(members)} files, {megabytes(size)}, sha256 {digest}")
-        if not options.dry_run:
-            send(Upload(address, {address: archive}, size), Account().client("s3"))
-    facts = {"address": address, "sha256": digest, "files": len(members), "bytes": size}
-    print(json.dumps(facts) if options.json else address)
+        if s3 is not None:
+            send(Upload(address, {address: archive}, size), s3)
+    return {"address": address, "sha256": digest, "files": len(members), "bytes": size}
 
 
-def _address(model: Path, to: str) -> str:
+def address_of(model: Path, to: str) -> str:
     """The archive's address; of a version's folder it has the parent's name too."""
+    files(model)  # raises if it is no model
+    model = model.resolve()
     *under, folder = upload(model, to).address.rstrip("/").split("/")
     named = f"{model.parent.name}-{folder}" if model.name.isdecimal() else folder
     return "/".join([*under, named, ARCHIVE])

@@ -1,0 +1,1 @@
+"""`petbox deploy`: an endpoint as one file says it is to be."""

@@ -1,0 +1,111 @@
+"""Makes an endpoint as a file says it is to be: pushes, packages, creates or updates.
+
+Prints what is added (+), changed (~) and removed (-), as --dry-run does, and
+makes it so. A key that is not in the file stays as it is at AWS; `false`
+removes it, which needs --yes. `ttl` counts from each deploy.
+
+examples:
+  petbox deploy --init
+  petbox deploy --init --name pets --model model/toy --image build --role ARN
+  petbox deploy --dry-run
+  petbox deploy other.toml --yes
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+from petbox.aws.session import Account
+from petbox.cli.options import POSITIONAL, Json, flag
+from petbox.cli.program import say
+from petbox.errors import ServiceError
+from petbox.sagemaker import shared_options as shared
+from petbox.sagemaker.deploy import file, init
+from petbox.sagemaker.deploy.image_build import push
+from petbox.sagemaker.endpoint import package
+from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
+from petbox.sagemaker.endpoint.difference import REMOVED, as_text
+from petbox.sagemaker.endpoint.up import report
+
+# A dry run builds no image; this one has its place.
+NOT_BUILT = "000000000000.dkr.ecr.{}.amazonaws.com/petbox:not-built"
+NOT_BUILT_YET = re.compile(NOT_BUILT.format("[a-z0-9-]+"))
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = Path("pets.toml")
+    dry_run: Annotated[bool, "print what would be changed, and change nothing"] = False
+    yes: Annotated[bool, "remove what the file removes without asking"] = False
+    every: shared.Every = 10.0
+    json: Json = False
+    init: Annotated[bool, "write FILE, from the flags below and from questions"] = False
+    name: Annotated[str | None, "with --init: name of the endpoint", "NAME"] = None
+    model: Annotated[str | None, "with --init: folder of the model", "DIR"] = None
+    image: Annotated[str | None, "with --init: image in ECR, or build", "URI"] = None
+    bucket: Annotated[str | None, "with --init: s3://… for the model's archive", "S3"] = None
+    role: Annotated[str | None, "with --init: role of the container", "ARN"] = None
+    ttl: Annotated[str | None, "with --init: time until it is deleted", "TIME"] = None
+
+    def __post_init__(self) -> None:
+        for name in init.QUESTIONS:
+            if getattr(self, name) is not None and not self.init:
+                raise ValueError(f"{flag(self, name)} requires --init")
+        for one in fields(self):
+            if self.init and one.name in ("dry_run", "yes", "json") and getattr(self, one.name):
+                raise ValueError(f"{flag(self, one.name)} and --init exclude each other")
+
+
+def deploy(options: DeployOptions) -> None:
+    """Prints the endpoint's name, once it is in service."""
+    if options.init:
+        init.write(options.file, {name: getattr(options, name) for name in init.QUESTIONS})
+        return
+    described = file.read(options.file)
+    wanted, model, address = described.options, described.model, ""
+    account = Account()
+    if described.build and model is not None:
+        image = NOT_BUILT.format(account.region) if options.dry_run else push(model, wanted)
+        wanted = replace(wanted, image=image, model_data=False)
+    elif model is not None and described.bucket is not None:
+        address = package.address_of(model, described.bucket)
+        wanted = replace(wanted, model_data=address)
+    pushed = not (described.build and options.dry_run)
+    change = prepare(account, wanted, wanted, pushed=pushed)
+    if options.dry_run:
+        _show(change, as_json=options.json, model=model)
+        return
+    say(as_text(change.name, change.differences))
+    _confirm(options.file, change, yes=options.yes)
+    if address and model is not None:
+        package.publish(model, address, account.client("s3"))
+    warn_without_digest(str(change.spec.image))
+    report(change, carry_out(account, change, options.every), as_json=options.json)
+
+
+def _show(change: Change, *, as_json: bool, model: Path | None) -> None:
+    if not as_json:
+        text = as_text(change.name, change.differences)
+        print(NOT_BUILT_YET.sub(f"(to be built with {model})", text))
+        return
+    shown = {
+        "changes": [one.shown() for one in change.differences],
+        "calls": [step.shown() for step in change.steps],
+    }
+    print(json.dumps(shown, indent=2, default=str))
+
+
+def _confirm(path: Path, change: Change, *, yes: bool) -> None:
+    removed = ", ".join(one.key for one in change.differences if one.sign == REMOVED)
+    if yes or not removed:
+        return
+    if not sys.stdin.isatty():
+        raise ServiceError(f"{path}: removes {removed}; pass --yes to confirm")
+    print(f"remove {removed}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ServiceError(f"{path}: nothing was changed")

@@ -1,0 +1,203 @@
+"""`petbox deploy`: from one file to an endpoint, with a plan that says what goes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.endpoint_aws import (
+    IMAGE,
+    REPOSITORY,
+    ROLE,
+    SOON,
+    AwsProxy,
+    aws_proxy,
+    done,
+    failed,
+    petbox,
+)
+
+from petbox.errors import DataError
+from petbox.sagemaker.deploy.file import read
+
+FILE = f"""\
+name = "pets"
+model = "model/toy"
+bucket = "s3://pets-bucket/models"
+image = "{IMAGE}"
+role = "{ROLE}"
+ttl = "8h"
+scaling = "1..4"
+target = 100
+env = {{ LIMIT = 25, PETBOX_METADATA = true }}
+tag = {{ team = "pets" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
+        server.client("s3").create_bucket(Bucket="pets-bucket")
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path, aws: AwsProxy) -> Path:
+    """With an umlaut and a space, a model, and pets.toml."""
+    for records in (aws.calls, aws.instead, aws.amended):
+        records.clear()
+    folder = tmp_path / "Hündchen und Kätzchen"
+    version = folder / "model" / "toy" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"a model")
+    (folder / "pets.toml").write_text(FILE, encoding="utf-8")
+    return folder
+
+
+def plan(aws: AwsProxy, folder: Path, *words: str) -> str:
+    text = done(petbox(aws.env, "deploy", folder / "pets.toml", "--dry-run", *words)).stdout
+    return re.sub(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", "TIME", text)
+
+
+CREATED = f"""\
+endpoint pets: 10 to add, 0 to change, 0 to remove
+  + image: {IMAGE}
+  + role: {ROLE}
+  + model_data: s3://pets-bucket/models/toy-DIGEST/model.tar.gz
+  + env.LIMIT: 25
+  + env.PETBOX_METADATA: true
+  + instance_type: ml.m5.xlarge
+  + autoscale: 1..4
+  + target: 100.0
+  + tag.team: pets
+  + expires: TIME
+"""
+CHANGED = f"""\
+endpoint pets: 1 to add, 3 to change, 4 to remove
+  ~ image: {IMAGE} -> {REPOSITORY}:2
+  ~ env.LIMIT: 25 -> 50
+  ~ instance_type: ml.m5.xlarge -> ml.g4dn.xlarge
+  + alarms: 2000
+  - env.PETBOX_METADATA: true
+  - autoscale: 1..4
+  - target: 100.0
+  - expires: TIME
+"""
+
+
+def test_a_file_becomes_an_endpoint_and_removals_are_confirmed(aws: AwsProxy, folder: Path) -> None:
+    assert len(FILE.splitlines()) <= 15
+    first = re.sub("toy-[0-9a-f]{12}", "toy-DIGEST", plan(aws, folder))
+    assert first == CREATED
+    assert aws.changes() == []
+
+    file = folder / "pets.toml"
+    assert done(petbox(aws.env, "deploy", file, *SOON)).stdout == "pets\n"
+    (model,) = aws.requests("CreateModel")
+    key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix("s3://pets-bucket/")
+    (uploaded,) = aws.client("s3").list_objects_v2(Bucket="pets-bucket")["Contents"]
+    assert uploaded["Key"] == key and uploaded["Size"]
+    assert "CreateSchedule" in aws.changes() and "PutScalingPolicy" in aws.changes()
+
+    aws.calls.clear()
+    file.write_text('name = "pets"\n')
+    assert plan(aws, folder) == "endpoint pets: 0 to add, 0 to change, 0 to remove\n"
+    assert json.loads(plan(aws, folder, "--json")) == {"changes": [], "calls": []}
+
+    file.write_text(
+        f'name = "pets"\nimage = "{REPOSITORY}:2"\ninstance_type = "ml.g4dn.xlarge"\n'
+        "scaling = false\nttl = false\nalarms = 2000\n"
+        "env = { LIMIT = 50, PETBOX_METADATA = false }\n"
+    )
+    assert plan(aws, folder) == CHANGED
+    line = failed(petbox(aws.env, "deploy", file, *SOON))
+    removed = "env.PETBOX_METADATA, autoscale, target, expires"
+    assert line == f"error: {file}: removes {removed}; pass --yes to confirm"
+    assert aws.changes() == []
+    shown = json.loads(plan(aws, folder, "--json"))
+    calls = [one.get("call") for one in shown["calls"]]
+    assert calls.index("scheduler.delete_schedule") > calls.index("sagemaker.update_endpoint")
+    assert {"key": "autoscale", "before": "1..4", "after": None} in shown["changes"]
+
+    file.write_text('name = "pets"\nttl = false\n')
+    done(petbox(aws.env, "deploy", file, "--yes", *SOON))
+    assert aws.changes() == ["DeleteSchedule"]
+
+
+def test_an_image_to_be_built_is_in_the_plan(aws: AwsProxy, folder: Path) -> None:
+    file = folder / "pets.toml"
+    file.write_text(f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n')
+    text = plan(aws, folder)
+    assert f"+ image: (to be built with {folder / 'model/toy'})\n" in text
+    assert "+ instance_type: ml.m5.xlarge" in text
+    assert "BatchGetImage" not in aws.names()
+
+
+def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None:
+    file = folder / "new.toml"
+    words = ("--name", "first", "--model", "model/toy", "--image", IMAGE, "--role", ROLE)
+    missing = failed(petbox(aws.env, "deploy", file, "--init", *words))
+    assert "--bucket: missing, and stdin is not a terminal" in missing
+    words = (*words, "--bucket", "s3://pets-bucket/models")
+    done(petbox(aws.env, "deploy", file, "--init", *words))
+    assert len(file.read_text().splitlines()) <= 15
+    result = done(petbox(aws.env, "deploy", file, "--dry-run"))
+    assert "endpoint first: " in result.stdout and aws.changes() == []
+    assert "exists already" in failed(petbox(aws.env, "deploy", file, "--init", *words))
+    other = folder / "bad.toml"
+    line = failed(petbox(aws.env, "deploy", other, "--init", *words[:-1], "models"))
+    assert "'models' is not an S3 address" in line and not other.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name = ", "is not TOML"),
+        ('role = "x"', 'name: missing; write it like name = "pets"'),
+        ('name = "my_pets"', "name: 'my_pets' is not a valid SageMaker name"),
+        ('name = "pets"\nscalling = "1..4"', "scalling: no such key; did you mean scaling?"),
+        ('name = "pets"\nevery = 3', "every: no such key"),
+        ('name = "pets"\nttl = 2', "ttl: 2 is not a text"),
+        ('name = "pets"\nttl = "2"', "ttl: '2' is not a duration"),
+        ('name = "pets"\nalarms = "x"', "alarms: 'x' is not a whole number"),
+        ('name = "pets"\nrole = false', "role: False is not a text"),
+        ('name = "pets"\nenv = "A=b"', "env: is not a table"),
+        ('name = "pets"\nenv = { A = [1] }', "env.A: is neither a text, a number nor false"),
+        ('name = "pets"\nmodel = "m"', "model: needs bucket ="),
+        ('name = "pets"\nimage = "build"', "to build it needs a model"),
+        ('name = "pets"\ncanary = "10%"\nlinear = "25%"', "canary and linear exclude each other"),
+        (
+            'name = "pets"\nserverless = "4096,5"\ninstance_count = 2',
+            "serverless and instance_count exclude each other",
+        ),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "pets.toml"
+    file.write_text(text)
+    with pytest.raises(DataError) as error:
+        read(file)
+    assert str(error.value).startswith(f"{file}: ") and expected in str(error.value)
+
+
+def test_every_key_reaches_the_options(tmp_path: Path) -> None:
+    file = tmp_path / "pets.toml"
+    file.write_text(
+        'name = "pets"\nasync = "s3://b12/out"\ntarget = 2\nscaling = "0..4"\ncapture = false\n'
+        'subnet = ["subnet-1"]\nsecurity_group = "sg-1"\nrolling = "20%"\nalarm = ["theirs"]\n'
+        "tag = { a = 1, b = false }\n"
+    )
+    found = read(file).options
+    assert (found.async_, found.target, found.autoscale) == ("s3://b12/out", 2.0, "0..4")
+    assert found.capture is False and found.ttl is None
+    assert (found.subnet, found.security_group) == (("subnet-1",), ("sg-1",))
+    assert (found.rolling, found.alarm) == ("20%", ("theirs",))
+    assert (found.tag, found.no_tag) == (("a=1",), ("b",))
+
+
+def test_no_file_is_one_line(tmp_path: Path, aws: AwsProxy) -> None:
+    line = failed(petbox(aws.env, "deploy", tmp_path / "none.toml"))
+    assert "none.toml: no such file; write one: petbox deploy --init" in line
