@@ -165,9 +165,13 @@ class ByteCount:
             self._at(self._done)
 
 
-def put(s3: Any, path: Path, to: S3Address, count: ByteCount | None = None) -> None:
+def put(
+    s3: Any, path: Path, to: S3Address, count: ByteCount | None = None, sha256: str = ""
+) -> None:
+    """With `sha256`, S3 computes, checks and keeps one as well, which the Lambda functions read."""
+    extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": sha256}} if sha256 else {}
     with session.calling(str(to)), path.open("rb") as file:
-        s3.upload_fileobj(file, to.bucket, to.key, Callback=count)
+        s3.upload_fileobj(file, to.bucket, to.key, Callback=count, ExtraArgs=extra)
 
 
 def _files_under(s3: Any, folder: S3Address, name: str = "") -> Iterator[tuple[str, int]]:

@@ -68,8 +68,8 @@ def _digest(title: str, names: dict[Path, str], size: int) -> str:
     return whole.hexdigest()[:12]
 
 
-def send(planned: Upload, s3: Any) -> None:
-    """Uploads what is not there yet, with progress."""
+def send(planned: Upload, s3: Any, sha256: str = "") -> None:
+    """Uploads what is not there yet, with progress; `sha256` is that of a single file."""
     under = objects(s3, S3Address.parse(planned.address))
     remote = {str(one): item["Size"] for one, item in under}
     # An object appears only when it is complete, so comparing sizes is enough.
@@ -82,4 +82,4 @@ def send(planned: Upload, s3: Any) -> None:
     with meter("upload", planned.size, present) as at:
         count = ByteCount(at, present)
         for address, path in missing.items():
-            put(s3, path, S3Address.parse(address), count)
+            put(s3, path, S3Address.parse(address), count, sha256)

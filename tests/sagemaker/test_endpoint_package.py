@@ -16,6 +16,7 @@ import pytest
 from support.aws import Aws
 from support.endpoint_aws import aws_proxy, done, failed, petbox
 
+from petbox.lambdas import model_archive
 from petbox.sagemaker.endpoint.package import files, pack
 
 BUCKET = "pets-bucket"
@@ -79,6 +80,28 @@ def test_a_model_is_packed_and_uploaded_once(aws: Aws, tmp_path: Path) -> None:
     again = done(petbox(aws.env, "endpoint", "package", tmp_path / "toy", to))
     assert again.stdout == first.stdout
     assert f"{address}: already uploaded" in again.stderr
+
+
+def test_a_lambda_function_takes_what_package_uploads(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lite = tmp_path / "pets-litert"
+    lite.mkdir()
+    (lite / "model.tflite").write_bytes(b"network")
+    (lite / "labels.txt").write_text("cat")
+    for name, value in aws.env.items():
+        monkeypatch.setenv(name, value)
+    for model, member in (
+        (saved_model(tmp_path / "sums"), "1/saved_model.pb"),
+        (lite, "labels.txt"),
+    ):
+        words = ("endpoint", "package", model, f"s3://{BUCKET}/sums", "--json")
+        facts = json.loads(done(petbox(aws.env, *words)).stdout)
+        folder = model_archive.fetched(facts["address"], "", tmp_path / "fetched")
+        assert (folder / member).is_file() and facts["sha256"] in str(folder)
+        key = facts["address"].removeprefix(f"s3://{BUCKET}/")
+        metadata = aws.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
+        assert metadata == {"sha256": facts["sha256"]}
 
 
 def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(

@@ -20,7 +20,7 @@ from support.endpoint_aws import IMAGE, REPOSITORY, ROLE
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual
-from petbox.sagemaker.endpoint.apply import Apply
+from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.deployment import request as deployment_request
 from petbox.sagemaker.endpoint.desired import Desired, desired
 from petbox.sagemaker.endpoint.expiry import duration
@@ -96,6 +96,7 @@ def operations(steps: list[Step]) -> list[str]:
 def validate(steps: list[Step]) -> None:
     from botocore.validate import ParamValidator
 
+    check_all(_client, steps)
     for step in steps:
         if isinstance(step, Call):
             client = _client(step.service)
@@ -593,6 +594,24 @@ def test_what_goes_together_is_checked_with_what_is_there(
 ) -> None:
     with pytest.raises(ServiceError, match=expected):
         typed(found(desired_with()), **flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"capture": f"s3://pets-bucket/{'a' * 500}"}, "DestinationS3Uri: .* the maximum is 512"),
+        ({"subnet": tuple(f"subnet-{n}" for n in range(17))}, "Subnets: has 17 entries"),
+        ({"alarms": 1, "alarm_topic": f"{TOPIC}{'a' * 1000}"}, "AlarmActions.* maximum is 1024"),
+    ],
+)
+def test_what_aws_would_reject_is_rejected_before_the_first_call(
+    flags: dict[str, Any], expected: str
+) -> None:
+    if "subnet" in flags:
+        flags = {**flags, "security_group": ("sg-1",)}
+    steps = plan(desired_with(**flags), Actual())
+    with pytest.raises(ServiceError, match=expected):
+        check_all(_client, steps)
 
 
 def test_what_goes_with_what_is_there_needs_no_repetition() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -112,9 +113,26 @@ def test_status_works_without_permission_for_metrics(aws: AwsProxy) -> None:
     assert status(aws, "light")["use"].startswith("unknown (metrics of endpoint light: ")
 
 
-def test_status_is_printed_as_json(aws: AwsProxy) -> None:
-    facts = json.loads(done(petbox(aws.env, "endpoint", "status", "light", "--json")).stdout)
-    assert (facts["endpoint"], facts["status"]) == ("light", "InService")
+def test_status_as_json_has_plain_keys_and_types(aws: AwsProxy) -> None:
+    def facts(name: str) -> dict[str, Any]:
+        text = done(petbox(aws.env, "endpoint", "status", name, "--json")).stdout
+        found: dict[str, Any] = json.loads(text)
+        assert all(re.fullmatch("[a-z_0-9]+", key) for key in found)
+        return found
+
+    pets, light = facts("pets"), facts("light")
+    assert pets.keys() == light.keys()
+    (variant,) = pets["variants"]
+    assert variant["instance_type"] == "ml.m5.xlarge" and variant["instances"] == 1
+    assert pets["scaling"] == {"min": 1, "max": 4, "target": 70.0}
+    assert (pets["image"], pets["model_data"]) == (IMAGE, "s3://pets-bucket/model.tar.gz")
+    expires = datetime.fromisoformat(pets["expires"])
+    assert timedelta(0) < expires - datetime.now(timezone.utc) <= timedelta(hours=2)
+    assert (light["endpoint"], light["status"], light["expires"]) == ("light", "InService", None)
+    assert (light["variants"][0]["memory_mb"], light["variants"][0]["instances"]) == (4096, None)
+    assert light["last_24_hours"]["invocations"] == 0
+    aws.instead["GetMetricData"] = lambda _: rejection("AccessDeniedException", "not yours", 403)
+    assert facts("light")["last_24_hours"] is None
 
 
 def test_status_of_a_deleted_endpoint_lists_remaining_parts(aws: AwsProxy) -> None:

@@ -151,6 +151,15 @@ def test_an_endpoints_model_is_used_and_kept(aws: AwsProxy) -> None:
     assert aws.requests("CreateTransformJob")[0]["ModelName"] == model
     assert "endpoint none: not found" in failed(photos(aws, "--endpoint", "none"))
 
+    def of_components(config: dict[str, Any]) -> dict[str, Any]:
+        for variant in config["ProductionVariants"]:
+            del variant["ModelName"]
+        return config
+
+    aws.amended["DescribeEndpointConfig"] = of_components
+    line = failed(photos(aws, "--endpoint", "pets"))
+    assert "endpoint pets: has inference components instead of a model" in line
+
 
 def test_every_request_is_as_aws_wants_it() -> None:
     import boto3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
-from petbox.aws import session
+from petbox.aws import request_check, session
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint.actual import Clients, unless_absent
 from petbox.sagemaker.endpoint.steps import GONE, Call, Step, Wait
@@ -126,6 +126,13 @@ class Apply:
             if whats
         ]
         return "; ".join(found)
+
+
+def check_all(clients: Clients, steps: Iterable[Step]) -> None:
+    """Raises for a request that AWS would reject by its form, before anything is changed."""
+    for step in steps:
+        if isinstance(step, Call):
+            request_check.check(clients(step.service), step.operation, step.request, step.what)
 
 
 def _advice(call: Call, error: session.Rejected) -> str:

@@ -16,7 +16,7 @@ from petbox.cli.program import say
 from petbox.errors import PetboxError
 from petbox.sagemaker.endpoint import alarms, deployment, fit, spec
 from petbox.sagemaker.endpoint.actual import Actual, describe
-from petbox.sagemaker.endpoint.apply import Apply
+from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.desired import Desired, desired
 from petbox.sagemaker.endpoint.difference import Difference, differences
 from petbox.sagemaker.endpoint.kept import kept
@@ -55,9 +55,9 @@ def prepare(
     whole = spec.with_instance_type(whole, fit.default_instance(found))
     fit.check(str(whole.image), found, whole.instance_type)
     state = desired(whole, datetime.now(timezone.utc), wanted, actual, _deployment(whole, how))
-    return Change(
-        whole, state, actual, differences(before, whole, state, actual), plan(state, actual)
-    )
+    steps = plan(state, actual)
+    check_all(clients, steps)
+    return Change(whole, state, actual, differences(before, whole, state, actual), steps)
 
 
 def _deployment(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:

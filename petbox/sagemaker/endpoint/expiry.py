@@ -46,7 +46,13 @@ def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
     }
 
 
+def time_of(schedule: Mapping[str, Any]) -> datetime | None:
+    """None if petbox did not write the schedule's expression."""
+    match = re.fullmatch(r"at\((\d{4}-\d\d-\d\dT[\d:]{8})\)", schedule["ScheduleExpression"])
+    return datetime.fromisoformat(match[1]).replace(tzinfo=timezone.utc) if match else None
+
+
 def end_of(schedule: Mapping[str, Any]) -> str:
     """A schedule's time as text; its expression unchanged if petbox did not write it."""
-    match = re.fullmatch(r"at\((.+)T(\d\d:\d\d):\d\d\)", schedule["ScheduleExpression"])
-    return f"{match[1]} {match[2]} UTC" if match else str(schedule["ScheduleExpression"])
+    at = time_of(schedule)
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else str(schedule["ScheduleExpression"])

@@ -1,7 +1,9 @@
 """Packs a model's folder into SageMaker's model.tar.gz and uploads it to S3.
 
 Prints its address, for `petbox endpoint up --model-data`. The same model gives
-the same archive at the same address, and is uploaded once.
+the same archive at the same address, and is uploaded once, with its SHA-256: S3
+keeps it as the object's checksum, which the Lambda functions compare, and in
+its metadata. A LiteRT model's folder is for those functions only.
 
 examples:
   petbox endpoint package model/pets s3://bucket/models
@@ -29,12 +31,13 @@ from petbox.sagemaker.shared_options import S3
 
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"
+LITERT = "model.tflite"  # of petbox convert, for the Lambda functions
 LEVEL = 1  # weights hardly compress
 
 
 @dataclass(frozen=True)
 class PackageOptions(Checked):
-    model: Annotated[Path, "SavedModel, or a folder of its numbered versions", POSITIONAL]
+    model: Annotated[Path, "SavedModel, folder of its versions, or LiteRT model", POSITIONAL]
     to: Annotated[str, "s3://… to upload it to", POSITIONAL, S3]
     json: Json = False
     dry_run: Annotated[bool, "make the archive and print its address, but upload nothing"] = False
@@ -56,7 +59,7 @@ def publish(model: Path, address: str, s3: Any) -> dict[str, Any]:
         size = archive.stat().st_size
         say(f"{ARCHIVE}: {len(members)} files, {megabytes(size)}, sha256 {digest}")
         if s3 is not None:
-            send(Upload(address, {address: archive}, size), s3)
+            send(Upload(address, {address: archive}, size), s3, digest)
     return {"address": address, "sha256": digest, "files": len(members), "bytes": size}
 
 
@@ -70,9 +73,15 @@ def address_of(model: Path, to: str) -> str:
 
 
 def files(model: Path) -> dict[str, Path]:
-    """The archive's members by name, in order: what lies under `1/`, `2/`, … and `code/`."""
+    """The archive's members by name, in order: what lies under `1/`, `2/`, … and `code/`.
+
+    Those of a LiteRT model's folder keep their names.
+    """
     if not model.is_dir():
         raise ModelError(f"{model}: no such folder; give one with a {SAVED_MODEL} in it")
+    if (model / LITERT).is_file():
+        lite = {path.relative_to(model).as_posix(): path for path in visible_files(model)}
+        return dict(sorted(lite.items()))
     versions = {"1": model}
     if not (model / SAVED_MODEL).is_file():
         numbered = (path for path in model.iterdir() if path.name.isdecimal())

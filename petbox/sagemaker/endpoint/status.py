@@ -19,7 +19,8 @@ from petbox.cli.options import Checked
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import expiry
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
-from petbox.sagemaker.endpoint.metrics import use
+from petbox.sagemaker.endpoint.metrics import Use, use
+from petbox.sagemaker.endpoint.state import images, state
 from petbox.sagemaker.shared_options import EndpointName
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
@@ -38,16 +39,17 @@ def status(options: StatusOptions) -> None:
     actual = describe(clients, name)
     if actual.endpoint is None:
         raise absent(name, actual)
+    found, why = _use(clients, name)
+    if options.json:
+        print(json.dumps(state(name, account.region, actual, found)))
+        return
     facts = {
         "endpoint": name,
         "region": account.region,
         **_facts(actual.endpoint, actual),
-        "use": _use(clients, name),
+        "use": str(found) if found else f"unknown ({why})",
         "price": PRICES,
     }
-    if options.json:
-        print(json.dumps(facts))
-        return
     width = max(map(len, facts))
     for key, value in facts.items():
         print(f"{key:<{width}}  {value}")
@@ -73,12 +75,15 @@ def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
     if actual.target_config != endpoint.get("EndpointConfigName"):
         facts["on its way to"] = str(actual.target_config)
     container = (actual.model or {}).get("PrimaryContainer", {})
-    facts["image"] = next(_images(endpoint), container.get("Image", "unknown"))
+    facts["image"] = next(images(endpoint), container.get("Image", "unknown"))
     if data := container.get("ModelDataUrl"):
         facts["model"] = data
     facts.update(_of_config(actual.config or {}))
     if actual.scaling is not None:
         facts["scaling"] = _scaling(actual)
+    if actual.alarms:
+        states = (f"{name} {one.get('StateValue', '')}" for name, one in actual.alarms.items())
+        facts["alarms"] = ", ".join(states)
     schedule = actual.schedule
     facts["ends"] = expiry.end_of(schedule) if schedule else "no expiry"
     return facts
@@ -99,12 +104,6 @@ def runs_on(endpoint: Described, config: Described | None) -> str:
         kind = types.get(variant["VariantName"], {}).get("InstanceType", "instances")
         texts.append(f"{now} of {kind}" + (f", {then} desired" if then != now else ""))
     return "; ".join(texts) or "nothing yet"
-
-
-def _images(endpoint: Described) -> Iterator[str]:
-    for variant in endpoint.get("ProductionVariants", ()):
-        for image in variant.get("DeployedImages", ()):
-            yield str(image.get("ResolvedImage") or image.get("SpecifiedImage"))
 
 
 def _of_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -128,8 +127,9 @@ def _scaling(actual: Actual) -> str:
     return text
 
 
-def _use(clients: Clients, name: str) -> str:
+def _use(clients: Clients, name: str) -> tuple[Use | None, str]:
+    """Counts of calls, or why they are unknown."""
     try:
-        return str(use(clients("cloudwatch"), name, datetime.now(timezone.utc)))
+        return use(clients("cloudwatch"), name, datetime.now(timezone.utc)), ""
     except session.Rejected as error:
-        return f"unknown ({error})"
+        return None, str(error)

@@ -26,7 +26,7 @@ from petbox.sagemaker.endpoint.actual import (
     made_for,
     models,
 )
-from petbox.sagemaker.endpoint.apply import Apply
+from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.endpoint.up import show
 from petbox.sagemaker.jobs import Kind, named_by_time
@@ -63,6 +63,7 @@ def _start(clients: Clients, options: TransformOptions) -> None:
     model = None if options.endpoint is None else _model_of(clients, options.endpoint)
     given = describe(clients("s3"), str(options.source))
     calls = plan(options, name, given.kind, model)
+    check_all(clients, calls)
     say(f"{options.source}: {given}")
     if options.dry_run:
         show(list(calls))
@@ -86,7 +87,13 @@ def _model_of(clients: Clients, name: str) -> str:
         raise ServiceError(
             f"endpoint {name}: not found in this account and region; see: petbox endpoint list"
         )
-    return str(config["ProductionVariants"][0]["ModelName"])
+    model = config["ProductionVariants"][0].get("ModelName")
+    if model is None:
+        raise ServiceError(
+            f"endpoint {name}: has inference components instead of a model, which a transform job "
+            "cannot use; give the model: --image, --role and --model-data"
+        )
+    return str(model)
 
 
 def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
