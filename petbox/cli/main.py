@@ -90,6 +90,7 @@ ENDPOINT = {
     "logs": ("print its containers' log", "sagemaker.endpoint.logs:LogsOptions:logs"),
     "invoke": ("send it one file", "sagemaker.endpoint.invoke:InvokeOptions:invoke"),
     "down": ("delete an endpoint", "sagemaker.endpoint.down:DownOptions:down"),
+    "export": ("print it as a template", "sagemaker.deploy.export:ExportOptions:export"),
     "list": ("list all that petbox made", "sagemaker.endpoint.list:ListOptions:list_all"),
 }
 

@@ -54,13 +54,13 @@ def prepare(
     found = image.read(clients("ecr"), str(whole.image)) if pushed else None
     whole = spec.with_instance_type(whole, fit.default_instance(found))
     fit.check(str(whole.image), found, whole.instance_type)
-    state = desired(whole, datetime.now(timezone.utc), wanted, actual, _deployment(whole, how))
+    state = desired(whole, datetime.now(timezone.utc), wanted, actual, deployment_of(whole, how))
     steps = plan(state, actual)
     check_all(clients, steps)
     return Change(whole, state, actual, differences(before, whole, state, actual), steps)
 
 
-def _deployment(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:
+def deployment_of(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:
     rolling_back = list(how.alarm)
     if whole.alarms and (how.canary or how.linear or how.rolling or how.alarm):
         rolling_back += alarms.rolling_back(whole.name)

@@ -1,0 +1,156 @@
+"""An endpoint's desired state as a template of CloudFormation, or of Terraform in its JSON syntax.
+
+Without petbox's tag: what a stack made, `petbox endpoint down` must not delete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from petbox.sagemaker.endpoint import alarms, names
+from petbox.sagemaker.endpoint.desired import Desired
+
+Json = dict[str, Any]
+LOCAL = "endpoint"  # the name of each resource within Terraform
+
+
+def cloudformation(desired: Desired) -> Json:
+    tags = names.tag_list(_tags(desired))
+    model, config = _content(desired.model, "ModelName"), _content(desired.config, CONFIG)
+    (variant,) = config["ProductionVariants"]
+    config["ProductionVariants"] = [{**variant, "ModelName": _attribute("Model", "ModelName")}]
+    endpoint = {
+        "EndpointName": desired.name,
+        CONFIG: _attribute("EndpointConfig", CONFIG),
+        "Tags": tags,
+        "DeploymentConfig": desired.deployment,
+    }
+    resources = {
+        "Model": _resource("SageMaker::Model", {**model, "Tags": tags}),
+        "EndpointConfig": _resource("SageMaker::EndpointConfig", {**config, "Tags": tags}),
+        "Endpoint": _resource("SageMaker::Endpoint", endpoint),
+    }
+    if desired.scaling is not None and desired.policy is not None:
+        scaling = "ApplicationAutoScaling::"
+        resources["ScalableTarget"] = _resource(
+            f"{scaling}ScalableTarget", desired.scaling, "Endpoint"
+        )
+        resources["ScalingPolicy"] = _resource(
+            f"{scaling}ScalingPolicy", desired.policy, "ScalableTarget"
+        )
+    for kind, alarm in zip(alarms.KINDS, desired.alarms, strict=False):
+        resources[f"Alarm{kind.title()}"] = _resource("CloudWatch::Alarm", alarm)
+    if desired.alarms:
+        pings = _capitalized(alarms.ping_filter(desired.name))
+        resources["Pings"] = _resource("Logs::MetricFilter", pings, "Endpoint")
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"SageMaker endpoint {desired.name}",
+        "Resources": resources,
+    }
+
+
+CONFIG = "EndpointConfigName"
+
+
+def _resource(kind: str, properties: Mapping[str, Any], after: str = "") -> Json:
+    found: Json = {"Type": f"AWS::{kind}", "Properties": names.present(**properties)}
+    return {**found, "DependsOn": after} if after else found
+
+
+def _attribute(resource: str, attribute: str) -> Json:
+    return {"Fn::GetAtt": [resource, attribute]}
+
+
+def _tags(desired: Desired) -> dict[str, str]:
+    return {key: text for key, text in desired.tags.items() if key != names.OWNER}
+
+
+def _content(request: Mapping[str, Any], name: str) -> Json:
+    return {key: value for key, value in request.items() if key not in (name, "Tags")}
+
+
+def _capitalized(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {f"{key[0].upper()}{key[1:]}": _capitalized(one) for key, one in value.items()}
+    return [_capitalized(one) for one in value] if isinstance(value, list) else value
+
+
+def terraform(desired: Desired) -> Json:
+    tags = _tags(desired)
+    replaced = {"lifecycle": {"create_before_destroy": True}}
+    model = _snake(_content(desired.model, "ModelName"))
+    if environment := desired.model["PrimaryContainer"].get("Environment"):
+        model["primary_container"]["environment"] = environment
+    if "vpc_config" in model:
+        model["vpc_config"]["subnets"] = desired.model["VpcConfig"]["Subnets"]
+    config = _snake(_content(desired.config, CONFIG))
+    config["production_variants"][0]["model_name"] = f"${{aws_sagemaker_model.{LOCAL}.name}}"
+    name = f"${{aws_sagemaker_endpoint_configuration.{LOCAL}.name}}"
+    endpoint = {"name": desired.name, "endpoint_config_name": name, "tags": tags}
+    if desired.deployment is not None:
+        endpoint["deployment_config"] = _snake(desired.deployment)
+    resources = {
+        "aws_sagemaker_model": {"name": desired.model_name, **model, "tags": tags, **replaced},
+        "aws_sagemaker_endpoint_configuration": {
+            "name_prefix": f"{desired.name}-",
+            **config,
+            "tags": tags,
+            **replaced,
+        },
+        "aws_sagemaker_endpoint": endpoint,
+    }
+    if desired.scaling is not None and desired.policy is not None:
+        policy = _snake(desired.policy)
+        after = {"depends_on": [f"aws_sagemaker_endpoint.{LOCAL}"]}
+        resources["aws_appautoscaling_target"] = {**_snake(desired.scaling), **after}
+        target = {"depends_on": [f"aws_appautoscaling_target.{LOCAL}"]}
+        resources["aws_appautoscaling_policy"] = {
+            "name": policy.pop("policy_name"),
+            **policy,
+            **target,
+        }
+    whole: Json = {kind: {LOCAL: body} for kind, body in resources.items()}
+    if desired.alarms:
+        whole["aws_cloudwatch_metric_alarm"] = {
+            alarm["AlarmName"]: _alarm(alarm) for alarm in desired.alarms
+        }
+        whole["aws_cloudwatch_log_metric_filter"] = {LOCAL: _pings(desired.name)}
+    return {
+        "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws"}}},
+        "resource": whole,
+    }
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower(): _snake(one)
+            for key, one in value.items()
+        }
+    return [_snake(one) for one in value] if isinstance(value, list) else value
+
+
+def _alarm(alarm: Mapping[str, Any]) -> Json:
+    found: Json = _snake(names.present(**alarm))
+    if "Dimensions" in alarm:
+        found["dimensions"] = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+    return found
+
+
+def _pings(name: str) -> Json:
+    request = alarms.ping_filter(name)
+    (metric,) = request["metricTransformations"]
+    return {
+        "name": request["filterName"],
+        "log_group_name": request["logGroupName"],
+        "pattern": request["filterPattern"],
+        "metric_transformation": {
+            "name": metric["metricName"],
+            "namespace": metric["metricNamespace"],
+            "value": metric["metricValue"],
+        },
+        "depends_on": [f"aws_sagemaker_endpoint.{LOCAL}"],
+    }
