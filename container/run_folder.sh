@@ -46,16 +46,25 @@ find_models() {
 find_saved_models() {
     for model_root in "${model_roots[@]}"; do
         model_root=$(realpath -ms -- "$model_root")
-        # code/ is for AWS's image
-        mapfile -d '' saved_models < <(find -L "$model_root" -mindepth 1 -maxdepth 6 -name code -prune -o \
-            -type f \( -name saved_model.pb -o -name saved_model.pbtxt \) -print0 2>/dev/null | LC_ALL=C sort -z)
+        mapfile -d '' saved_models < <(find_files -name saved_model.pb -o -name saved_model.pbtxt)
         ((!${#saved_models[@]})) || return 0
+        mapfile -d '' saved_models < <(find_files -name model.tflite)
+        if ((${#saved_models[@]})); then
+            [[ ${model_server[0]##*/} != tensorflow_model_server ]] ||
+                reject_models "${saved_models[0]}: TensorFlow Serving cannot run a LiteRT detector; use petbox-model-server"
+            return 0
+        fi
         if [[ -d $model_root && ! -r $model_root ]] ||
             [[ -n $(find -L "$model_root" -mindepth 1 2>/dev/null | head -n 1) ]]; then
             reject_models "no SavedModel in $model_root"
         fi
     done
     reject_models "no SavedModel in ${model_roots[*]}"
+}
+
+find_files() { # TEST...: the files under `model_root` that pass; code/ is for AWS's image
+    find -L "$model_root" -mindepth 1 -maxdepth 6 -name code -prune -o -type f \( "$@" \) -print0 2>/dev/null |
+        LC_ALL=C sort -z
 }
 
 reject_models() { # REASON: prints it with the actual and the expected files, and exits
@@ -71,6 +80,7 @@ reject_models() { # REASON: prints it with the actual and the expected files, an
     say "  NAME/1/saved_model.pb            one or several models by name"
     say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
     say "  saved_model.pb                   without a version folder; served as version 1"
+    say "  1/model.tflite                   a LiteRT detector, for petbox's own model server"
     exit 1
 }
 
@@ -140,8 +150,8 @@ END
 # may not have permission to read the originals.
 write_page() {
     local map
-    map=$({ find -L "$run/models/${names[0]}" -maxdepth 3 -path '*/assets/label_map.pbtxt' -readable \
-        2>/dev/null || true; } | sort -V | tail -n 1) # the newest version's
+    map=$({ find -L "$run/models/${names[0]}" -maxdepth 3 -readable \( -path '*/assets/label_map.pbtxt' \
+        -o -path '*/[0-9]*/label_map.pbtxt' \) 2>/dev/null || true; } | sort -V | tail -n 1) # the newest version's
     cp -R -- "$here/page" "$run"
     cat -- "${map:-/dev/null}" >"$run/page/label_map.pbtxt"
     chmod -R a+rX "$run/page"

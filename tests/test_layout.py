@@ -101,7 +101,8 @@ HEAVY = {
     "petbox.images.photos": "opens images",
     "petbox.lambdas.http_events": "part of a Lambda function, with Powertools",
     "petbox.lambdas.s3_events": "part of a Lambda function, with Powertools",
-    "petbox.serving.model_server": "a program of its own, run only where TensorFlow is",
+    "petbox.serving.model_server": "a program of its own",
+    "petbox.serving.reduced_gateway": "a program of its own",
 }
 
 
@@ -306,7 +307,8 @@ def test_only_petbox_is_packaged(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"petbox", information}
     # The front that `petbox serve` runs, and the mark of a typed package.
     front = {f"petbox/container/{name}" for name in ("nginx.conf", "gateway/json.lua")}
-    assert front | {"petbox/py.typed", "petbox/wire.py"} <= names
+    demo = {f"petbox/serving/demo/model/{name}" for name in ("model.tflite", "ABOUT.txt")}
+    assert front | demo | {"petbox/py.typed", "petbox/wire.py"} <= names
 
 
 def test_stage_folders_are_no_packages() -> None:

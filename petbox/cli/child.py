@@ -14,8 +14,10 @@ from types import TracebackType
 from petbox.cli.program import say
 
 PR_SET_PDEATHSIG = 1
-# TensorFlow prints this before it can be silenced; users cannot act on it.
-CHATTER = re.compile(r"WARNING: All log messages before absl|[IW]0000 00:00:")
+# TensorFlow and LiteRT print this before they can be silenced; users cannot act on it.
+CHATTER = re.compile(
+    r"WARNING: All log messages before absl|[IW]0000 00:00:|INFO: Created TensorFlow Lite XNNPACK"
+)
 
 
 class Child:

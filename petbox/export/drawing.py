@@ -12,8 +12,6 @@ from typing import Any
 from petbox.images.draw import color
 from petbox.tf import tf
 
-LONGEST_SIDE = 65_500  # libjpeg's limit
-TOO_LONG = f"is wider or higher than {LONGEST_SIDE} pixels, too large for a JPEG"
 QUALITY = 90
 
 

@@ -23,7 +23,7 @@ from petbox.export.decode.files import VALID, checked
 from petbox.export.decode.orientation import turned
 from petbox.export.inputs import INPUT_TYPES
 from petbox.export.rewrite.grappler import Sealed
-from petbox.images.limits import MOST_PIXELS
+from petbox.images.limits import LONGEST_SIDE, MOST_PICTURES, MOST_PIXELS, TOO_LONG
 from petbox.tf import as_written, tf
 
 SIGNATURES = ("serving_default", "detect", "draw")
@@ -40,7 +40,7 @@ class Settings:
     min_score_drawn: float | None = None  # by default the class's threshold, or 0.5
     thresholds: Mapping[int, float] | None = None  # by class: from which score it is trusted
     most_pixels: int = MOST_PIXELS  # of an image
-    most_pictures: int = 64  # of a request
+    most_pictures: int = MOST_PICTURES  # of a request
     batches: Batches | None = None
     whole_canvas: bool = False  # slower, and exactly as in training
     plain: bool = False  # the graph as TensorFlow traces and saves it, without any rewriting
@@ -143,8 +143,8 @@ class Servable(tf.Module):
         def one(item: tuple[Any, ...]) -> Any:
             index, image, boxes, colors, keep = item
             pixels = turned(*self._read(index, image))
-            long = tf.reduce_max(tf.shape(pixels)) > drawing.LONGEST_SIDE
-            pixels = checked(index, tf.where(long, drawing.TOO_LONG, VALID), pixels)
+            long = tf.reduce_max(tf.shape(pixels)) > LONGEST_SIDE
+            pixels = checked(index, tf.where(long, TOO_LONG, VALID), pixels)
             boxes, colors = boxes[keep], colors[keep]
             return drawing.jpeg(drawing.drawn(pixels, boxes, colors))
 

@@ -1,6 +1,9 @@
 """How many pixels an image may have, for clients, exported models and LiteRT alike."""
 
 MOST_PIXELS = 40_000_000
+MOST_PICTURES = 64  # of a request
+LONGEST_SIDE = 65_500  # of a JPEG: libjpeg's limit
+TOO_LONG = f"is wider or higher than {LONGEST_SIDE} pixels, too large for a JPEG"
 HALVED = 2  # the width and height that a larger JPEG is decoded with
 
 

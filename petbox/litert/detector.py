@@ -25,18 +25,30 @@ class LiteDetector:
         self.about = bundle.read(folder)
         self.names = bundle.names(folder)
         self._network = _network(folder / bundle.NETWORK, self.about.padded, threads)
+        boxes = self._network.get_output_details()[BOXES]
+        self.most_detections = int(boxes["shape"][1])
         self._one_at_a_time = threading.Lock()  # the interpreter has one set of tensors
 
     def detect(self, image: bytes) -> list[Detection]:
         """The detections in an image file, sorted by score."""
-        pixels = litert_decode.stored(image, self.about.most_pixels)
-        canvas, corners = preprocess.fitted(pixels, self.about, exif.orientation(image))
-        del pixels  # frees up to 120 MB for the network
-        with self._one_at_a_time:
-            found = self._network(**{IMAGE: canvas, CORNERS: corners})
-        return self._detections(found)
+        return self.detections(self.outputs(image))
 
-    def _detections(self, found: dict[str, Any]) -> list[Detection]:
+    def outputs(self, image: bytes) -> dict[str, Any]:
+        """The network's outputs for an image file, each with a first dimension of 1."""
+        return self.run(*self._prepared(image))
+
+    def run(self, canvas: Any, corners: Any) -> dict[str, Any]:
+        """The outputs for what `petbox.litert.preprocess.fitted` returns."""
+        with self._one_at_a_time:
+            found: dict[str, Any] = self._network(**{IMAGE: canvas, CORNERS: corners})
+        return found
+
+    def _prepared(self, image: bytes) -> tuple[Any, Any]:
+        pixels = litert_decode.stored(image, self.about.most_pixels)  # up to 120 MB, freed here
+        return preprocess.fitted(pixels, self.about, exif.orientation(image))
+
+    def detections(self, found: dict[str, Any]) -> list[Detection]:
+        """Those of at least `min_score` in the network's outputs."""
         count = int(found[COUNT][0])
         columns = (found[name][0, :count].tolist() for name in (CLASSES, SCORES, BOXES))
         rows = ((int(label), score, box) for label, score, box in zip(*columns, strict=True))

@@ -1,7 +1,12 @@
-"""Serves a SavedModel on this machine behind the same gateway as in the container.
+"""Serves a model on this machine behind the same gateway as in the container.
 
 Prints the address once the model is ready: a page for trying it out, and the
 API. Ctrl-C stops it.
+
+A SavedModel is served by TensorFlow Serving if it is installed, else by petbox's
+own model server on TensorFlow; a LiteRT detector (petbox convert) without
+TensorFlow. Without nginx a LiteRT detector is served too, with the page and
+/invocations alone.
 
 With --check it serves nothing: it finds the model and validates the environment
 variables. With --check --load it also loads the model and prints its signatures
@@ -10,6 +15,7 @@ with an example request for each; exit code 1 if the model cannot be loaded.
 examples:
   petbox serve model/toy
   petbox serve model/toy --port 9000
+  petbox serve model/toy-litert
   petbox serve model/toy --check --load
 """
 
@@ -21,15 +27,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from petbox.cli import browser, signals
 from petbox.cli.child import Child
 from petbox.cli.options import POSITIONAL
-from petbox.export.model_folder import newest_version
-from petbox.serving import requirements
+from petbox.cli.program import say
+from petbox.litert import bundle
+from petbox.serving import in_process, requirements
 from petbox.serving.http_client import Address, NoResponse, request
 
 # A link to container/ in the checkout, a copy of it in a wheel.
@@ -40,7 +49,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ServeOptions:
-    model: Annotated[Path, "a SavedModel, or a folder with numbered versions", POSITIONAL]
+    model: Annotated[Path, "a SavedModel or LiteRT, or a folder with numbered versions", POSITIONAL]
     port: Annotated[int, "port to listen on"] = 8080
     host: Annotated[str, "address to listen on; 0.0.0.0 for all interfaces"] = "127.0.0.1"
     open: Annotated[bool, "open the page in a browser (only from a desktop terminal)"] = True
@@ -48,9 +57,15 @@ class ServeOptions:
     load: Annotated[bool, "with --check: also load the model, and print its signatures"] = False
 
 
-def serve(options: ServeOptions) -> None:
-    """Serves until Ctrl-C or SIGTERM; prints the address on stdout when the model is ready."""
-    version = newest_version(options.model)
+def serve(options: ServeOptions, fragment: str = "") -> None:
+    """Serves until Ctrl-C or SIGTERM; prints the address on stdout when the model is ready.
+
+    The `fragment` is for the page: what it shows first.
+    """
+    version = in_process.find_model(options.model)
+    if bundle.is_there(version) and not (options.check or requirements.has_gateway()):
+        _serve_reduced(options, version, fragment)
+        return
     requirements.check_platform()
     requirements.find_nginx()
     if not options.check:
@@ -60,14 +75,39 @@ def serve(options: ServeOptions) -> None:
     if options.check:
         words = ["check", *["--load"] * options.load]
         sys.exit(subprocess.run(["bash", str(SUPERVISOR), *words], env=env, check=False).returncode)
+    # The model server opens its port when the model is ready; this check is not logged.
+    is_open = partial(_is_open, server_port)
+    _run(options, ["bash", str(SUPERVISOR)], env, is_open, fragment)
+
+
+def _serve_reduced(options: ServeOptions, version: Path, fragment: str) -> None:
+    """Without nginx, by a program of ours that has a part of what the gateway has."""
+    requirements.check_litert()
+    requirements.check_port_free(options.host, options.port)
+    say(
+        "nginx with Lua is not installed, so petbox itself serves the page, /ping, and "
+        "/invocations for JSON and images, without queue, limits, metrics and the other formats"
+    )
+    words = [str(version.absolute()), options.host, str(options.port)]
+    command = [sys.executable, "-m", "petbox.serving.reduced_gateway", *words]
+    _run(options, command, dict(os.environ), lambda: True, fragment)
+
+
+def _run(
+    options: ServeOptions,
+    command: list[str],
+    env: Mapping[str, str],
+    is_open: Callable[[], bool],
+    fragment: str,
+) -> None:
     events: queue.SimpleQueue[signal.Signals | None] = queue.SimpleQueue()  # None: it has exited
     # nohup ignores SIGHUP, and a shell ignores SIGINT for a command in the background.
     numbers = [number for number in STOP if signal.getsignal(number) is not signal.SIG_IGN]
     with (
         signals.handled(numbers, events.put),
-        Child(["bash", str(SUPERVISOR)], env, lambda: events.put(None)) as supervisor,
+        Child(command, env, lambda: events.put(None)) as supervisor,
     ):
-        _until_exit(options, server_port, supervisor, events)
+        _until_exit(options, is_open, fragment, supervisor, events)
         code = supervisor.exit_code()
     if code:  # its last line says why
         sys.exit(code)
@@ -75,11 +115,13 @@ def serve(options: ServeOptions) -> None:
 
 def environment(options: ServeOptions, version: Path, server_port: int) -> dict[str, str]:
     """Ours for container/serve; the user may set the other variables of docs/contract.md."""
+    is_lite = bundle.is_there(version)
+    server = requirements.litert_server_command if is_lite else requirements.model_server_command
     ours = {name: text for name, text in os.environ.items() if not name.startswith("PETBOX_TEST_")}
     return ours | {
         "PETBOX_HOST": options.host,
         "PETBOX_MODELS": _escaped(str(version.absolute())),
-        "PETBOX_MODEL_SERVER": " ".join(map(_escaped, requirements.model_server_command())),
+        "PETBOX_MODEL_SERVER": " ".join(map(_escaped, server())),
         "PETBOX_PAGE": "true",
         "PETBOX_PYTHON": os.environ.get("PETBOX_PYTHON", sys.executable),
         "SAGEMAKER_BIND_TO_PORT": str(options.port),
@@ -94,7 +136,8 @@ def _escaped(word: str) -> str:
 
 def _until_exit(
     options: ServeOptions,
-    server_port: int,
+    is_open: Callable[[], bool],
+    fragment: str,
     supervisor: Child,
     events: queue.SimpleQueue[signal.Signals | None],
 ) -> None:
@@ -104,11 +147,10 @@ def _until_exit(
         try:
             event = events.get(timeout=None if ready else POLL_SECONDS)
         except queue.Empty:
-            # The model server opens its port when the model is ready; this check is not logged.
-            ready = _is_open(server_port) and _answers_ping(options)
+            ready = is_open() and _answers_ping(options)
             if ready:
                 host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0") else options.host  # noqa: S104
-                address = f"http://{host}:{options.port}/"
+                address = f"http://{host}:{options.port}/{fragment}"
                 print(address, flush=True)
                 if options.open:
                     browser.show(address)

@@ -13,35 +13,67 @@ import sys
 from pathlib import Path
 
 from petbox.cli.program import say
-from petbox.errors import MissingExtra, ServiceError
+from petbox.errors import INSTALLED_AS, MissingExtra, ServiceError
 
+INSTALL_NGINX = (
+    "type: sudo apt-get install nginx libnginx-mod-http-lua lua-cjson, or install OpenResty"
+)
+SERVER = [sys.executable, "-m", "petbox.serving.model_server"]
 LUA = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")  # as in container/modules.conf
 
 
 def check_platform() -> None:
-    if sys.platform != "linux":
+    if not is_linux():
         raise ServiceError(
             "petbox serve needs Linux (or WSL); use the image (make image, then petbox local "
             'petbox), or call the model in Python: petbox.Detector(model="model/toy")'
         )
 
 
+def is_linux() -> bool:
+    return sys.platform == "linux"
+
+
 def find_nginx() -> str:
+    nginx, missing = _nginx()
+    if missing:
+        raise ServiceError(f"{missing} is not installed; {INSTALL_NGINX}")
+    return nginx
+
+
+def has_gateway() -> bool:
+    """Whether the container's gateway runs on this machine."""
+    return is_linux() and not _nginx()[1]
+
+
+def _nginx() -> tuple[str, str]:
+    """The path of nginx, and what is missing."""
     # On Debian it is not on an ordinary user's PATH.
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if nginx is None or not (LUA.exists() or _has_lua(nginx)):
-        missing = "nginx's Lua module" if nginx else "nginx"
-        raise ServiceError(
-            f"{missing} is not installed; type: sudo apt-get install nginx "
-            "libnginx-mod-http-lua lua-cjson, or install OpenResty"
-        )
-    return nginx
+    if nginx is None:
+        return "", "nginx"
+    return nginx, "" if LUA.exists() or _has_lua(nginx) else "nginx's Lua module"
 
 
 def _has_lua(nginx: str) -> bool:
     """Whether Lua is built in, as in OpenResty."""
     done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False)
     return "ngx_lua" in done.stderr
+
+
+def litert_server_command() -> list[str]:
+    """The embedded server: TensorFlow Serving cannot run a LiteRT detector."""
+    check_litert()
+    return SERVER
+
+
+def check_litert() -> None:
+    for module in ("ai_edge_litert", "numpy", "PIL"):
+        if importlib.util.find_spec(module) is None:
+            name = {"ai_edge_litert": "ai-edge-litert", **INSTALLED_AS}.get(module, module)
+            raise MissingExtra(
+                f"{name} is not installed; in the petbox checkout type: pip install './[serve]'"
+            )
 
 
 def model_server_command() -> list[str]:
@@ -54,7 +86,7 @@ def model_server_command() -> list[str]:
             "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
         )
     say("there is no tensorflow_model_server on PATH; the embedded model server replaces it")
-    return [sys.executable, "-m", "petbox.serving.model_server"]
+    return SERVER
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ The weights are random (tests/support/exporting.py). Both detectors have the sam
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -266,6 +267,32 @@ def test_neither_tensorflow_nor_boto3_is_imported(folder: Path, tmp_path: Path) 
     assert int(found) > 5
     assert {"ai_edge_litert", "numpy", "PIL"} <= set(loaded.split())
     assert not {"boto3", "tensorflow", "keras", "tf_keras", "official"} & set(loaded.split())
+
+
+def test_the_servers_signatures_are_those_of_the_saved_model(folder: Path, saved: Exported) -> None:
+    from petbox.serving.model_server.litert_engine import LiteRT
+    from petbox.serving.model_server.signature_def import MetaGraphDef, definition_json
+
+    model = LiteRT().load(folder)
+    images = [file(noise(300, 200), "PNG"), file(noise(64, 501, 1), "PNG")]
+    for name, signature in model.signatures.items():
+        expected = saved(*images, signature=name)
+        actual = model.run(name, {"inputs": np.array(images, object)})
+        assert list(actual) == signature.outputs == sorted(expected)
+        for key, value in actual.items():
+            assert (value.shape, value.dtype) == (expected[key].shape, expected[key].dtype), key
+        graph = MetaGraphDef()
+        graph.signature_def[name].ParseFromString(saved.signatures[name].SerializeToString())
+        stated = definition_json(graph.signature_def[name])
+        for kind in ("inputs", "outputs"):
+            of_saved, of_lite = stated[kind], signature.metadata[kind]
+            assert [*of_saved] == [*of_lite]
+            for key in of_saved:
+                for fact in ("dtype", "tensor_shape"):
+                    assert of_lite[key][fact] == of_saved[key][fact], (name, key)
+        if name == "draw":
+            sizes = [Image.open(io.BytesIO(jpeg)).size for jpeg in actual["image_bytes"]]
+            assert sizes == [(300, 200), (64, 501)]
 
 
 # Images of all kinds

@@ -8,7 +8,7 @@ for production. docs/model_server.md lists the differences and why.
     config          the original's configuration file
     http_server     HTTP/1.1 on a socket
     rest            a request to a response: URLs and statuses
-    json_parser     JSON as RapidJSON reads it; json_numbers: its numbers
+    json_parser     JSON as RapidJSON reads it; json_numbers: its numbers; base64_decoder
     json_writer     JSON as RapidJSON writes it in error messages
     tensors         JSON values to tensors; examples: to the input of classify and regress
     inference       classify and regress
@@ -17,6 +17,8 @@ for production. docs/model_server.md lists the differences and why.
     model_versions  loads and unloads the versions of one model; version_policy: which of them
     model           a loaded version; signature: one of its signatures; signature_def: as protobuf
     engine          what runs models, as a protocol; tensorflow_engine: TensorFlow behind it
+    litert_engine   LiteRT behind it
+    metrics         what runs the models, for the gateway's /metrics
     warmup          the warm-up requests in a SavedModel
     status          errors as TensorFlow statuses, and their HTTP statuses
 """

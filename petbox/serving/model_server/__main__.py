@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, cast
@@ -25,7 +26,8 @@ from typing import NoReturn, cast
 from petbox.cli import signals
 from petbox.cli.program import say
 from petbox.errors import PetboxError
-from petbox.serving.model_server import config
+from petbox.litert import bundle
+from petbox.serving.model_server import config, metrics
 from petbox.serving.model_server.config import ModelConfig
 from petbox.serving.model_server.engine import Engine, EngineOptions
 from petbox.serving.model_server.flags import Flags, parse
@@ -99,6 +101,8 @@ def _serve(
     models.label(configs, flags.allow_version_labels_for_unavailable_models)
 
     def handle(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
+        if path == metrics.PATH:
+            return metrics.respond(models.loaded())
         response = respond(models, method, path, headers, body)
         return with_cors(response) if flags.rest_api_enable_cors_support else response
 
@@ -151,7 +155,34 @@ def _port_error(port: int, error: OSError) -> StatusError:
 
 
 def _loader(flags: Flags) -> Load:
-    """Imports TensorFlow, which takes seconds, so called only when there is a model to load."""
+    """Each engine is imported for the first of its models: TensorFlow takes seconds."""
+    from petbox.serving.model_server.model import load as load_model
+
+    saved_models = cache(partial(_saved_models, flags))
+
+    def load(name: str, version: int, folder: Path) -> Model:
+        if (folder / "saved_model.pb").exists() or not bundle.is_there(folder):
+            return saved_models()(name, version, folder)
+        from petbox.serving.model_server.litert_engine import LiteRT
+
+        model = load_model(name, version, folder, LiteRT(_engine_options(flags)))
+        say(f"version {version} of {name} is ready on {model.engine}")
+        return model
+
+    return load
+
+
+def _engine_options(flags: Flags) -> EngineOptions:
+    threads = flags.tensorflow_session_parallelism
+    return EngineOptions(
+        timeout_ms=flags.rest_api_timeout_in_ms,
+        tags=tuple(flags.saved_model_tags.split(",")),
+        inter_op_threads=flags.tensorflow_inter_op_parallelism or threads,
+        intra_op_threads=flags.tensorflow_intra_op_parallelism or threads,
+    )
+
+
+def _saved_models(flags: Flags) -> Load:
     from petbox.serving.model_server.model import load as load_model
     from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
@@ -159,14 +190,7 @@ def _loader(flags: Flags) -> Load:
     # TensorFlow's modules stay; without them a collection takes 0.02 s instead of 0.2 s, in which
     # no request is handled.
     gc.freeze()
-    threads = flags.tensorflow_session_parallelism
-    options = EngineOptions(
-        timeout_ms=flags.rest_api_timeout_in_ms,
-        tags=tuple(flags.saved_model_tags.split(",")),
-        inter_op_threads=flags.tensorflow_inter_op_parallelism or threads,
-        intra_op_threads=flags.tensorflow_intra_op_parallelism or threads,
-    )
-    engine: Engine = TensorFlow(options)
+    engine: Engine = TensorFlow(_engine_options(flags))
 
     def load(name: str, version: int, folder: Path) -> Model:
         model = load_model(name, version, folder, engine)

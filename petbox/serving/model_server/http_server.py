@@ -1,4 +1,4 @@
-"""HTTP/1.1 with keep-alive on the loopback interface, one thread per connection.
+"""HTTP/1.1 with keep-alive, by default on the loopback interface, one thread per connection.
 
 A client that disconnects early or sends malformed requests loses only its own connection.
 
@@ -40,8 +40,8 @@ class HttpServer(ThreadingTCPServer):
     daemon_threads = True  # an idle connection does not keep the process alive
     request_queue_size = 128
 
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Connection, bind_and_activate=False)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        super().__init__((host, port), _Connection, bind_and_activate=False)
         self.draining = False
         self._in_flight = 0
         self._changed = threading.Condition()

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pybase64
-
+from petbox.serving.model_server.base64_decoder import b64decode
 from petbox.serving.model_server.json_numbers import TooBig, double, integer
 from petbox.serving.model_server.status import StatusError
 
@@ -89,7 +88,7 @@ def _without_images(body: bytes) -> tuple[bytes, dict[str, Base64]]:
             and parts[index - 1].strip() == b":"
         ):
             try:
-                content = pybase64.b64decode(written, validate=True)
+                content = b64decode(written, validate=True)
             except ValueError:
                 return body, {}
             placeholder = f"{MARK}{index}"

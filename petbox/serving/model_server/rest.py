@@ -62,6 +62,7 @@ class Model(Protocol):
 
     name: str
     version: int
+    engine: str
 
     @property
     def signatures(self) -> Mapping[str, Signature]: ...

@@ -85,6 +85,11 @@ class ServedModels:
             raise StatusError(f"Servable not found for request: {requested}", "NOT_FOUND")
         return model
 
+    def loaded(self) -> list[Model]:
+        """All available versions of all models."""
+        records = [record for one in self._models.values() for record in one.versions().values()]
+        return [record.model for record in records if record.model is not None]
+
     def states(self, name: str, version: int | None) -> list[VersionStatus]:
         """The status of the model's versions, or of one, newest first."""
         model = self._models.get(name)

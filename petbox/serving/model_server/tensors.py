@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pybase64
 
+from petbox.serving.model_server.base64_decoder import b64decode
 from petbox.serving.model_server.json_parser import MISSING, Base64, Object, is_integer
 from petbox.serving.model_server.json_writer import quoted, wrong_value
 from petbox.serving.model_server.status import StatusError
@@ -271,13 +271,13 @@ def lenient_base64(text: str) -> bytes:
     """Standard alphabet; white space anywhere; padding with `=` or `.`, complete or missing."""
     if len(text) % 4 == 0:
         with contextlib.suppress(ValueError):  # the fast path for valid base64
-            return pybase64.b64decode(text, validate=True)
+            return b64decode(text, validate=True)
     text = re.sub(r"[ \t\n\r\v\f]", "", text)
     digits = text.rstrip("=.")
     padding = len(text) - len(digits)
     if len(digits) % 4 == 1 or padding not in (0, -len(digits) % 4):
         raise ValueError("incomplete or excess padding")
-    return pybase64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    return b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 
 def shape_text(shape: Sequence[int]) -> str:
