@@ -34,6 +34,8 @@ from support.serving_image import VERY_LONG
 from support.videos import write_clip
 from support.warm_python import programs
 
+from petbox.serving.demo.command import MODEL
+
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 INDEX = CHECKOUT / "docs" / "README.md"
 
@@ -57,6 +59,8 @@ ELSEWHERE = {
     "_exporter.py::test_an_invalid_image_in_a_batch_fails_only_its_own_request",
     "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures"
     "_are_ours",
+    "pip install './[serve]'": "tests/serving/test_demo.py::test_tensorflow_is_not_needed",
+    "petbox demo": "tests/serving/test_demo.py::test_boxes_appear_on_all_samples",
     "petbox convert": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
     "python train/make_toy_pets.py --out data/toy": "tests/data/test_toy_pets.py::test_the_layout"
     "_is_oxford_iiit_pets",
@@ -248,6 +252,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     photo.parent.mkdir(parents=True)
     shutil.copy(picture, photo)
     tiny_detector(folder / "model" / "toy" / "1", named=True)
+    shutil.copytree(MODEL, folder / "model" / "toy-litert")
     with ExitStack() as stack:
         yield Reader(folder, stack)
 

@@ -36,14 +36,14 @@ function add_files(files, has_file) {
     add(files.map((file) => ({title: file.name, open: async () => file, has_file})));
 }
 
-function add_sample(name) {
-    const url = new URL(`/page/samples/${name}`, location.href).href;
-    const index = images.findIndex((image) => image.url === url);
-    if (index >= 0) {
-        select(index);
-    } else {
-        add([{title: name, open: () => fetch_sample(url, name), has_file: true, url}]);
-    }
+function add_samples(names) {
+    const samples = names.map((name) => {
+        const url = new URL(`/page/samples/${name}`, location.href).href;
+        return {title: name, open: () => fetch_sample(url, name), has_file: true, url};
+    });
+    const is_added = ({url}) => images.some((image) => image.url === url);
+    add(samples.filter((sample) => !is_added(sample)));
+    select(images.findIndex(({url}) => url === samples[0].url));
 }
 
 function add(added) {
@@ -274,12 +274,16 @@ on_paste((files) => add_files(files, false));
 by_id('choose').addEventListener('click', () => by_id('files').click());
 by_id('use-camera').addEventListener('click',
     camera(by_id('camera'), by_id('camera-app'), (file) => add_files([file], false)));
-for (const button of document.querySelectorAll('[data-sample]')) {
-    button.addEventListener('click', () => add_sample(button.dataset.sample));
+const sample_buttons = [...document.querySelectorAll('[data-sample]')];
+for (const button of sample_buttons) {
+    button.addEventListener('click', () => add_samples([button.dataset.sample]));
 }
 by_id('min-score').addEventListener('input', choose_min_score);
 by_id('shrink').addEventListener('change', shrink_changed);
 by_id('retry').addEventListener('click', () => restart(images[current]));
 by_id('remove').addEventListener('click', remove);
 document.addEventListener('keydown', on_key);
+if (location.hash === '#samples') { // as `petbox demo` opens it
+    add_samples(sample_buttons.map((button) => button.dataset.sample));
+}
 choose_view();

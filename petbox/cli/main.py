@@ -20,6 +20,7 @@ ABOUT = """\
 Train an object detector on your photos, and serve it: here, or on SageMaker.
 
 examples:
+  petbox demo
   petbox train photos/ --name pets --init imagenet
   petbox serve model/pets
   petbox detect photos/*.jpg
@@ -38,6 +39,10 @@ SECTIONS = {
         "toy": ("draw a small data set", "data.toy.command:Options:main"),
     },
     "serving": {
+        "demo": (
+            "serve a small detector that comes with petbox",
+            "serving.demo.command:DemoOptions:demo",
+        ),
         "serve": ("serve a model on this machine", "serving.command:ServeOptions:serve"),
         "detect": ("detect objects in images", "client.command:DetectOptions:detect"),
         "label": ("write annotations from a model", "client.label:LabelOptions:label"),
