@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import shutil
 import statistics
@@ -28,9 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import report
+from flops import products
 
 OUT = report.CHECKOUT / "build" / "bench-export-speed"
-NETWORKS = {"r50-640": (50, 640), "r101-640": (101, 640), "r50-1024": (50, 1024)}
+NETWORKS = {  # a preset, and the edge of its canvas
+    "r50-640": ("faster_rcnn_resnet50_pets", 640),
+    "r101-640": ("faster_rcnn_resnet101_pets", 640),
+    "r50-1024": ("faster_rcnn_resnet50_pets", 1024),
+}
 MODELS = ("library", "ours", "ours, --whole-canvas")
 SIDEWAYS = "1920x1080 sideways"
 SHAPES = {
@@ -245,14 +249,14 @@ def server(model: Path) -> Iterator[Callable[..., Any]]:
 # Runs in a process of its own
 
 
-def make_run(folder: str, layers: str, edge: str) -> None:
+def make_run(folder: str, preset: str, edge: str) -> None:
     """Makes a run with random weights; prints the shapes of its convolutions."""
     from petbox.data import labels
     from petbox.training import config as training_config
     from petbox.training.tfvision import tf
 
     run = Path(folder)
-    config = training_config.experiment(f"faster_rcnn_resnet{layers}_pets")
+    config = training_config.experiment(preset)
     config.task.model.input_size = [int(edge), int(edge), 3]
     names = {label: f"breed {label}" for label in range(1, 38)}
     training_config.on_records(config, ["gone.record"], ["gone.record"], names)
@@ -284,23 +288,6 @@ def make_run(folder: str, layers: str, edge: str) -> None:
     )
     graph = call.get_concrete_function(pixels).graph
     print(json.dumps(list(products(graph))))
-
-
-def products(graph: Any) -> Iterator[dict[str, Any]]:
-    """Each convolution and matrix product of a graph, with the shapes of its operands."""
-    for op in graph.get_operations():
-        if op.type in ("Conv2D", "MatMul"):
-            taken, kernel = (one.shape.as_list() for one in op.inputs[:2])
-            strides = op.get_attr("strides")[1] if op.type == "Conv2D" else 1
-            padding = op.get_attr("padding").decode() if op.type == "Conv2D" else ""
-            made = op.outputs[0].shape.num_elements()
-            yield {
-                "taken": taken,
-                "kernel": kernel,
-                "strides": strides,
-                "padding": padding,
-                "flops": 2 * made * math.prod(kernel[:-1]),
-            }
 
 
 def export_by_library(run: str, out: str) -> None:
@@ -340,11 +327,10 @@ def limit() -> None:
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
             taken = tf.compat.v1.placeholder(tf.float32, one["taken"])
             kernel = np.random.default_rng(0).normal(size=one["kernel"]).astype(np.float32)
-            made = (
-                tf.nn.conv2d(taken, kernel, one["strides"], one["padding"])
-                if one["padding"]
-                else tf.matmul(taken, kernel)
-            )
+            made = {
+                "Conv2D": lambda: tf.nn.conv2d(taken, kernel, one["strides"], one["padding"]),  # noqa: B023
+                "MatMul": lambda: tf.matmul(taken, kernel),  # noqa: B023
+            }[one["type"]]()
             call = session.make_callable(made.op, [taken])
             image = np.ones(one["taken"], np.float32)
             call(image)
@@ -363,7 +349,7 @@ def serve(model: str) -> None:
     for line in sys.stdin:
         what, *pictures = json.loads(line)
         given = [[Path(one).read_bytes()] for one in pictures]
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         if what == "load":
             with session.graph.as_default():
                 meta = v1.saved_model.load(session, ["serve"], model)
@@ -378,9 +364,10 @@ def serve(model: str) -> None:
         else:
             if what not in calls:
                 calls[what] = preparing(ours=what == "ours")
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), time.process_time()
             calls[what](*given)
-        print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+        spent = {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
+        print(json.dumps(spent), flush=True)
 
 
 def original_names(model: Path) -> list[str]:

@@ -53,6 +53,22 @@ def test_the_resnets_are_those_of_the_tutorial(preset: str, layers: int) -> None
     assert model.roi_generator.test_num_proposals == 300
 
 
+def test_fast_presets_have_the_head_of_two_dense_layers() -> None:
+    full, fast, light = (
+        configured(f"faster_rcnn_resnet50_{name}pets").task.model
+        for name in ("", "fast_", "light_")
+    )
+    assert (full.detection_head.num_convs, full.detection_head.num_fcs) == (4, 1)
+    for model in (fast, light):
+        assert (model.detection_head.num_convs, model.detection_head.num_fcs) == (0, 2)
+        assert model.roi_generator.test_num_proposals < full.roi_generator.test_num_proposals
+        assert model.backbone.resnet.model_id == full.backbone.resnet.model_id  # for its weights
+    channels = [
+        (model.decoder.fpn.num_filters, model.rpn_head.num_filters) for model in (fast, light)
+    ]
+    assert channels == [(256, 256), (128, 128)]
+
+
 def test_the_small_one_is_a_mobilenet() -> None:
     backbone = configured("faster_rcnn_mobilenet_v2_pets").task.model.backbone
     assert (backbone.type, backbone.mobilenet.model_id) == ("mobilenet", "MobileNetV2")
