@@ -7,6 +7,7 @@ before the import, unless the user has set TF_CPP_MIN_LOG_LEVEL.
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -14,19 +15,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from petbox.errors import needs
 
 
+class Later(ModuleType):
+    """Stands for a module until something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """For large imports: the garbage collector would go through all of it again and again."""
+def light_import(without: tuple[str, ...], later: tuple[str, ...]) -> Iterator[None]:
+    """For libraries that import much that is never used here, which would take as long again.
+
+    They try to import the packages `without` and can do without them. Those named in `later` are
+    imported when something of them is used. No garbage is collected, because the collector would
+    go through all of the new objects again and again.
+    """
+    stand_ins: dict[str, Any] = {**dict.fromkeys(without), **{name: Later(name) for name in later}}
+    stand_ins = {name: module for name, module in stand_ins.items() if name not in sys.modules}
     collects = gc.isenabled()
     gc.disable()
+    sys.modules.update(stand_ins)
     try:
         yield
     finally:
+        for name, stand_in in stand_ins.items():
+            if sys.modules.get(name, Later) is stand_in:
+                del sys.modules[name]
         if collects:
             gc.enable()
 
@@ -47,15 +70,10 @@ def silent() -> Iterator[None]:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("absl").setLevel(logging.ERROR)
-# TensorFlow would also import Keras 3, which takes 1.5 s and is not used: TF Vision has tf_keras.
-# `tf.keras` imports it when it is first used.
-hide_keras = sys.modules.setdefault("keras", cast(ModuleType, None)) is None
-try:
-    with no_collection():
-        tf: Any = needs("tensorflow", "tf")  # it has no types
-finally:
-    if hide_keras:
-        del sys.modules["keras"]
+# TensorFlow's own Keras and its clients for Google Cloud. TF Vision has tf_keras, and `tf.keras`
+# imports Keras 3 when it is first used.
+with light_import(("keras", "googleapiclient", "oauth2client", "scipy.sparse"), ("requests",)):
+    tf: Any = needs("tensorflow", "tf")  # it has no types
 tf.get_logger().setLevel(logging.ERROR)
 # Traces without AutoGraph, which would first rewrite every Keras layer that is called. That takes
 # longer than building the detector, and nothing here needs it.

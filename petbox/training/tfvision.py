@@ -8,16 +8,25 @@ from __future__ import annotations
 import os
 
 from petbox.errors import needs
-from petbox.tf import no_collection, tf
+from petbox.tf import light_import, tf
 
 # The Model Garden is written for tf_keras, but its trainer names `tf.optimizers` in an annotation,
 # for which TensorFlow would import Keras 3. That takes a second.
 LEGACY = "TF_USE_LEGACY_KERAS"
+# What it imports for datasets of others, for images that it draws, and for its text models.
+UNUSED = (
+    "official.vision.utils.object_detection.visualization_utils",
+    "pandas",
+    "requests",
+    "scipy.linalg",
+    "scipy.ndimage",
+    "tensorflow_datasets",
+)
 before = os.environ.get(LEGACY)
 os.environ[LEGACY] = "1"
 try:
     # After the check for the extra, and after TensorFlow.
-    with no_collection():
+    with light_import(("tensorflow_text", "scipy.sparse"), UNUSED):
         needs("official", "train")
 
         import orbit
