@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
 import os
 import re
@@ -27,10 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import report
-from model_server import TOY, free_port, half_plus_two, is_open
-from PIL import Image
+from model_server import TOY, free_port, half_plus_two, is_open, jpeg
 from timing import TURNS, Call, medians, rate, seconds
 
 from petbox.serving import requirements
@@ -189,19 +186,6 @@ def lines_against_singly(both: Served, record: bytes) -> list[str]:
     first, second = (statistics.median(column) for column in zip(*taken, strict=True))
     title = f"{count} images singly over 8 connections, and as JSON Lines, s"
     return [title, f"{first:.2f}", f"{second:.2f}", f"{ratio:.2f}x", "1.2x"]
-
-
-def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
-    """A picture of about `size` bytes, as noisy as it takes."""
-    noise = np.random.default_rng(0).normal(0, 40, (height, width, 3))
-    shade = np.linspace(0, 255, width)[None, :, None]
-    image = Image.fromarray(np.clip(shade + noise, 0, 255).astype(np.uint8))
-    for quality in range(95, 5, -2):
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality)
-        if file.tell() <= size:
-            break
-    return file.getvalue()
 
 
 def numbers() -> bytes:

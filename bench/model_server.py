@@ -126,10 +126,10 @@ def half_plus_two() -> Path:
     return base
 
 
-def jpeg(size: int) -> bytes:
-    """A picture of about `size` bytes, as noisy as it takes."""
-    noise = np.random.default_rng(0).normal(0, 40, (480, 640, 3))
-    shade = np.linspace(0, 255, 640)[None, :, None]
+def jpeg(size: int, height: int = 480, width: int = 640) -> bytes:
+    """An image of about `size` bytes, as noisy as it takes."""
+    noise = np.random.default_rng(0).normal(0, 40, (height, width, 3))
+    shade = np.linspace(0, 255, width)[None, :, None]
     image = Image.fromarray(np.clip(shade + noise, 0, 255).astype(np.uint8))
     for quality in range(95, 5, -2):
         file = io.BytesIO()

@@ -13,7 +13,6 @@ from petbox.tf import as_written
 from petbox.training import resize
 from petbox.training.tfvision import RandAugment, tf
 
-LEVELS = ("none", "light", "heavy")
 SCALES = {"none": (1.0, 1.0), "light": (0.8, 1.25), "heavy": (0.6, 1.6)}
 MOSAICS = 0.5  # the share of images that become a mosaic of four
 CROPPED, TURNED, TILTED = 0.5, 0.25, 0.5

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 from support.peer import GOLDEN, golden
+from support.spots import stored
 
 from petbox.errors import DataError
 from petbox.images import photos
@@ -24,16 +25,7 @@ def red_at_top_left(orientation: int) -> Image.Image:
     """A wide image stored as a camera does that was held in another way."""
     upright = Image.new("RGB", WIDE, "white")
     ImageDraw.Draw(upright).rectangle(TOP_LEFT, "red")
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    return upright.transpose(undo[orientation]) if orientation in undo else upright
+    return stored(upright, orientation)
 
 
 def encoded(image: Image.Image, form: str, orientation: int = 1, **options: object) -> bytes:

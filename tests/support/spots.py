@@ -78,8 +78,8 @@ def image(width: int, height: int, spots: dict[int, Box]) -> Image.Image:
     return drawn
 
 
-def with_orientation(image: Image.Image, orientation: int) -> bytes:
-    """A JPEG of a rotated camera: upright only if EXIF is applied."""
+def stored(upright: Image.Image, orientation: int) -> Image.Image:
+    """The pixels that a rotated camera stores: upright only if EXIF is applied."""
     back = {  # each undoes itself, but for the quarter turns
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -89,10 +89,13 @@ def with_orientation(image: Image.Image, orientation: int) -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    if orientation in back:
-        image = image.transpose(back[orientation])
+    return upright.transpose(back[orientation]) if orientation in back else upright
+
+
+def with_orientation(image: Image.Image, orientation: int) -> bytes:
+    """A JPEG of a rotated camera."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=95, subsampling=0, exif=exif)
+    stored(image, orientation).save(file, "JPEG", quality=95, subsampling=0, exif=exif)
     return file.getvalue()
