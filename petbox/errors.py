@@ -5,7 +5,7 @@
     ├── ModelError       a checkpoint, a run or a SavedModel
     ├── WireError        a request or a response that is not in the wire format
     │   └── InvalidImage an image that the detector rejects
-    ├── ServiceError     a server that is unreachable, refuses, or fails
+    ├── ServiceError     a server that is unreachable, rejects, or fails
     │   └── Busy         a server that is overloaded right now
     └── MissingExtra     a part of petbox that is not installed
 
@@ -40,7 +40,7 @@ class InvalidImage(WireError):
 
 
 class ServiceError(PetboxError):
-    """A server that is unreachable, refuses, or fails."""
+    """A server that is unreachable, rejects the request, or fails."""
 
 
 class Busy(ServiceError):
