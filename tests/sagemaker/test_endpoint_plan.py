@@ -550,7 +550,7 @@ def test_alarms_come_before_the_update_that_they_roll_back_and_go_with_the_endpo
     )
     actual = found(desired_with(alarms=1500))
     assert [one["AlarmName"] for one in requests(steps_of(actual, alarms=900), "put_metric_alarm")]
-    assert operations(steps_of(actual, alarms=False)) == ["delete_alarms", "delete_metric_filter"]
+    assert operations(steps_of(actual, alarms=False)) == ["delete_metric_filter", "delete_alarms"]
     assert "delete_alarms" in operations(removal("pets", actual))
 
 

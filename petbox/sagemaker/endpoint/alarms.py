@@ -81,6 +81,10 @@ def _filter(name: str) -> dict[str, str]:
     return {"logGroupName": names.log_group(name), "filterName": f"{names.SCHEDULE}{name}-ping"}
 
 
+def ping_alarm(name: str) -> str:
+    return f"{names.SCHEDULE}{name}-ping"
+
+
 def filter_identity(name: str) -> dict[str, str]:
     """DeleteMetricFilter's request."""
     return _filter(name)

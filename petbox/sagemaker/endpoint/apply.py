@@ -50,23 +50,26 @@ class Apply:
             for step in steps:
                 if isinstance(step, Wait):
                     self._await(step)
-                    self._undo = ()
                 else:
                     self._undo = step.undo or self._undo
                     self._call(step)
+                if step.commits:
+                    self._undo = ()
         except BaseException:  # Ctrl-C as well
             self._restore()
             raise
 
     def _restore(self) -> None:
-        undo, self._undo = self._undo, ()
-        begun = self._begun
+        undo, self._undo, begun, done = self._undo, (), self._begun, self.done
         for call in undo:
             try:
                 self._call(call)
             except session.CallFailed as error:
                 say(f"{error}; not restored; run the same command again")
-        self._begun = begun
+            else:  # as if nothing had been removed
+                begun = [one for one in begun if one.what != call.what]
+                done = [one for one in done if one.what != call.what]
+        self._begun, self.done = begun, done
 
     def _await(self, step: Wait) -> None:
         if step.until == GONE:
@@ -108,16 +111,17 @@ class Apply:
 
     def so_far(self) -> str:
         """What the calls created and removed; an interrupted call may have, too."""
-        made: dict[str, Call | None] = {}
-        removed: dict[str, Call | None] = {}
+        made: dict[str, None] = {}  # in order
+        removed: dict[str, None] = {}
         for call in self.done:
             if call.operation.startswith(UNDOES):
-                if made.pop(call.what, call) is call:
+                if call.what in made:
+                    del made[call.what]
+                else:
                     removed[call.what] = None
             elif call.operation.startswith(MAKES):
-                restored = removed.pop(call.what, call) is None
-                if not restored or call.operation.startswith("create"):
-                    made[call.what] = None
+                removed.pop(call.what, None)
+                made[call.what] = None
         for call in self._begun:
             (removed if call.operation.startswith(UNDOES) else made)[f"perhaps {call.what}"] = None
         found = [

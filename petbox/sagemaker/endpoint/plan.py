@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, names, scaling
+from petbox.sagemaker.endpoint import alarms, kept, names, scaling
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
-from petbox.sagemaker.endpoint.desired import Desired
+from petbox.sagemaker.endpoint.desired import Desired, Request
 from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
 
 ENDED = ("Failed", "OutOfService", "Deleting")  # an endpoint that can only be deleted
@@ -38,6 +38,9 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         before_update = [*scaling.release(desired.name, actual)]
     else:
         before_update = []
+    scaled = [*scaling.apply(desired, now, released=released)]
+    if scaled:
+        scaled[-1] = replace(scaled[-1], commits=True)
     return [
         *steps,
         *_schedule(desired, now),  # first, so that expiry is set before costs begin
@@ -46,9 +49,9 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         *before_update,
         *_endpoint(desired, now),
         *_count(desired, now),
-        *scaling.apply(desired, now, released=released),
+        *scaled,
         *_tags(desired, now),
-        *_ping_filter(desired, now),
+        *_ping_alarm(desired, now),
         *_removed(desired, now, released=released),
         *_replaced(desired, now),
     ]
@@ -135,7 +138,7 @@ def _endpoint(desired: Desired, actual: Actual) -> Iterator[Step]:
         yield Call("sagemaker", "update_endpoint", request, f"endpoint {desired.name}")
     elif actual.status not in BUSY:
         return
-    yield Wait(IN_SERVICE, desired.config_name)
+    yield Wait(IN_SERVICE, desired.config_name, commits=desired.drop_scaling)
 
 
 def _is_serverless(config: Described) -> bool:
@@ -173,7 +176,7 @@ def _removed(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Ca
         yield from _delete_alarms(desired.name, actual)
     if desired.drop_schedule:
         yield from _delete_schedule(desired.name, actual)
-    if names.SCALING in actual.tags or (released and desired.scaling is not None):
+    if names.SCALING in actual.tags or (released and kept.scaling(actual)[0]):
         yield from scaling.forget(desired.name, actual)
     gone = [key for key in desired.drop_tags if key in actual.tags]
     if gone and actual.endpoint is not None:
@@ -202,26 +205,34 @@ def _delete_parts(configs: Iterable[str], models: Iterable[str]) -> Iterator[Cal
 def _alarms(desired: Desired, actual: Actual) -> Iterator[Call]:
     """Before an update, which they may roll back."""
     for alarm in desired.alarms:
-        name = alarm["AlarmName"]
-        if not matches(actual.alarms.get(name), alarm):
-            yield Call("cloudwatch", "put_metric_alarm", alarm, f"alarm {name}")
+        if alarm["AlarmName"] != alarms.ping_alarm(desired.name):
+            yield from _alarm(alarm, actual)
 
 
-def _ping_filter(desired: Desired, actual: Actual) -> Iterator[Call]:
-    """Once there is a log."""
-    if desired.alarms and not actual.alarms:
-        request = alarms.ping_filter(desired.name)
-        what = f"filter {request['filterName']} of the log"
-        yield Call("logs", "put_metric_filter", request, what)
+def _ping_alarm(desired: Desired, actual: Actual) -> Iterator[Call]:
+    """Once there is a log to filter. The filter comes first and goes first: the alarm shows it."""
+    for alarm in desired.alarms:
+        if alarm["AlarmName"] == alarms.ping_alarm(desired.name):
+            if alarm["AlarmName"] not in actual.alarms:
+                request = alarms.ping_filter(desired.name)
+                what = f"filter {request['filterName']} of the log"
+                yield Call("logs", "put_metric_filter", request, what)
+            yield from _alarm(alarm, actual)
+
+
+def _alarm(alarm: Request, actual: Actual) -> Iterator[Call]:
+    name = alarm["AlarmName"]
+    if not matches(actual.alarms.get(name), alarm):
+        yield Call("cloudwatch", "put_metric_alarm", alarm, f"alarm {name}")
 
 
 def _delete_alarms(name: str, actual: Actual) -> Iterator[Call]:
     if actual.alarms:
-        request = {"AlarmNames": list(actual.alarms)}
-        yield Call("cloudwatch", "delete_alarms", request, f"alarms {', '.join(actual.alarms)}")
         identity = alarms.filter_identity(name)
         what = f"filter {identity['filterName']} of the log"
         yield Call("logs", "delete_metric_filter", identity, what)
+        request = {"AlarmNames": list(actual.alarms)}
+        yield Call("cloudwatch", "delete_alarms", request, f"alarms {', '.join(actual.alarms)}")
 
 
 def _schedule(desired: Desired, actual: Actual) -> Iterator[Call]:

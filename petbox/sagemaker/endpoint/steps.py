@@ -17,6 +17,7 @@ class Call:
     request: Mapping[str, Any]
     what: str
     undo: tuple[Call, ...] = ()
+    commits: bool = False  # from here on, nothing is undone
 
     def shown(self) -> dict[str, Any]:
         return {"call": f"{self.service}.{self.operation}", "request": self.request}
@@ -28,6 +29,7 @@ class Wait:
 
     until: str  # IN_SERVICE or GONE
     config: str | None = None
+    commits: bool = False
 
     def shown(self) -> dict[str, Any]:
         return {"wait": self.until}
