@@ -13,10 +13,12 @@ from petbox.sagemaker.transform.options import TransformOptions
 
 def model_request(owner: str, options: EndpointSpec | TransformOptions) -> dict[str, Any]:
     """The model's name is that of its owner and a fingerprint."""
+    models = getattr(options, "multi_model", None)
     content = names.present(
         PrimaryContainer=names.present(
             Image=options.image,
-            ModelDataUrl=options.model_data,
+            ModelDataUrl=f"{models.rstrip('/')}/" if models else options.model_data,
+            Mode="MultiModel" if models else None,
             Environment=aws_names.pairs(options.env),
         ),
         ExecutionRoleArn=options.role,

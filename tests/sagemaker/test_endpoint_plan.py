@@ -135,6 +135,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     },
     "serverless": {"serverless": "4096,5"},
     "several": {"instance_count": 2},
+    "multi-model": {"multi_model": "s3://pets-bucket/models"},
     "with alarms": {"alarms": 2000, "alarm_topic": TOPIC},
     "scaled": {"autoscale": "1..4", "target": 70.0},
     "asynchronous": {
@@ -407,6 +408,20 @@ def test_a_removal_is_written(flags: dict[str, Any], removal: str, gone: str) ->
     after = typed(found(before), **{removal: False})
     assert gone not in str((after.model, after.config))
     assert gone in str((kept_by := typed(found(before), env=("A=b",))).model) + str(kept_by.config)
+
+
+def test_a_multi_model_endpoint_takes_all_under_a_prefix() -> None:
+    this = desired_with(multi_model="s3://pets-bucket/models")
+    assert this.model["PrimaryContainer"] == {
+        "Image": IMAGE,
+        "ModelDataUrl": "s3://pets-bucket/models/",
+        "Mode": "MultiModel",
+    }
+    one = "s3://pets-bucket/model.tar.gz"
+    with pytest.raises(ServiceError, match="has --multi-model: pass --no-multi-model"):
+        typed(found(this), model_data=one)
+    after = typed(found(this), model_data=one, multi_model=False)
+    assert after.model["PrimaryContainer"] == {"Image": IMAGE, "ModelDataUrl": one}
 
 
 def test_a_vpc_is_removed_as_one() -> None:

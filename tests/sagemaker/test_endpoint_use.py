@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.aws import REGION, no_credentials, rejection
+from support.aws import REGION, no_credentials, rejection, settings
 from support.endpoint_aws import IMAGE, UP, AwsProxy, aws_proxy, done, failed, petbox
 from support.peer import Response, classic_detector, golden, peer
 from support.serving import front
@@ -291,6 +291,16 @@ def test_the_containers_error_is_extracted_from_sagemakers(aws: AwsProxy, tmp_pa
     assert line == "error: endpoint pets: ValidationError: Endpoint pets not found"
 
 
+def test_a_model_of_a_multi_model_endpoint_is_named(tmp_path: Path) -> None:
+    image = tmp_path / "cat.png"
+    image.write_bytes(b"an image")
+    with peer(lambda _: Response(200, b"{}")) as server:
+        words = ("endpoint", "invoke", "zoo", image, "--model", "beagle.tar.gz")
+        done(petbox(settings(server.url), *words))
+    headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
+    assert headers["x-amzn-sagemaker-target-model"] == "beagle.tar.gz"
+
+
 def test_a_file_in_s3_is_for_later(aws: AwsProxy) -> None:
     result = done(petbox(aws.env, "endpoint", "invoke", "pets", "s3://pets-bucket/cat.jpg"))
     assert result.stdout.startswith("s3://")
@@ -324,6 +334,7 @@ def test_an_invalid_file_is_rejected_before_the_call(aws: AwsProxy, tmp_path: Pa
         (("logs", "pets", "--every", "0"), "argument --every: 0 is not between"),
         (("invoke", "pets", "s3://B/x"), "'s3://B/x' is not an S3 address"),
         (("invoke", "pets", "s3://b12/x.jpg", "--out", "x"), "--out requires a local file"),
+        (("invoke", "pets", "s3://b12/x.jpg", "--model", "x"), "--model requires a local file"),
     ],
 )
 def test_invalid_options_are_rejected_with_exit_code_2(

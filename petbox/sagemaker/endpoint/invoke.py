@@ -48,6 +48,9 @@ class InvokeOptions:
         str | None, "content type of the file (default: by its name)", "TYPE"
     ] = None
     accept: Annotated[str | None, "content type of the response, as in image/jpeg", "TYPE"] = None
+    model: Annotated[
+        str | None, "of a multi-model endpoint: the archive, as in beagle.tar.gz", "NAME"
+    ] = None
     out: Annotated[Path | None, "write the response here (default: stdout)", "FILE"] = None
 
     def __post_init__(self) -> None:
@@ -56,6 +59,10 @@ class InvokeOptions:
             aws_names.check_s3(self.file)
             if self.out is not None:
                 raise ValueError("--out requires a local file; this response is written to S3")
+            if self.model is not None:
+                raise ValueError(
+                    "--model requires a local file: no multi-model endpoint is --async"
+                )
 
 
 def invoke(options: InvokeOptions) -> None:
@@ -64,6 +71,8 @@ def invoke(options: InvokeOptions) -> None:
     if aws_names.is_s3(options.file):
         print(_asynchronous(options, headers))
         return
+    if options.model:
+        headers["TargetModel"] = options.model
     body = _read(options.file)
     response, response_type = _synchronous(options.name, body, headers)
     _write(response, response_type, options.out)

@@ -17,12 +17,13 @@ def kept(name: str, actual: Actual) -> EndpointSpec | None:
     container = model.get("PrimaryContainer", {})
     vpc = model.get("VpcConfig", {})
     variant = actual.last["ProductionVariants"][0]
+    data = "multi_model" if container.get("Mode") == "MultiModel" else "model_data"
     tags = actual.tags.items()
     return EndpointSpec(
         name,
         image=container.get("Image"),
         role=model.get("ExecutionRoleArn"),
-        model_data=container.get("ModelDataUrl"),
+        **{data: container.get("ModelDataUrl")},
         env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
         subnet=tuple(vpc.get("Subnets", ())),
         security_group=tuple(vpc.get("SecurityGroupIds", ())),

@@ -66,6 +66,12 @@ class EndpointSpec:
         shared.MODEL_DATA,
         REMOVABLE,
     ] = None
+    multi_model: Annotated[
+        Text,
+        "multi-model: the models are the archives under this s3://…",
+        shared.S3,
+        REMOVABLE,
+    ] = None
     env: shared.Environment = ()
     no_env: Annotated[tuple[str, ...], "remove this variable", "KEY"] = ()
     instance_type: Annotated[
@@ -195,8 +201,10 @@ EXCLUDES = {
         "health_timeout",
         "download_timeout",
         "subnet",
+        "multi_model",
     ),
     "autoscale": ("instance_count",),
+    "multi_model": ("model_data",),
 }
 KEYED = {"env": "no_env", "tag": "no_tag"}
 
