@@ -20,6 +20,7 @@ from support.endpoint_aws import (
     AwsProxy,
     aws_proxy,
     command,
+    describe_image,
     done,
     failed,
     petbox,
@@ -142,13 +143,24 @@ def test_json_lines_are_split_and_put_together_again(aws: AwsProxy) -> None:
     assert aws.changes() == []
 
 
+def test_the_instance_follows_the_image(aws: AwsProxy) -> None:
+    describe_image(aws.instead, base="tensorflow/serving:2.20.0-gpu")
+    steps = dict(shown(photos(aws, *MODEL, "--dry-run")))
+    resources = steps["sagemaker.create_transform_job"]["TransformResources"]
+    assert resources["InstanceType"] == "ml.g4dn.xlarge"
+    line = failed(photos(aws, *MODEL, "--instance-type", "ml.m5.xlarge"))
+    assert "needs a GPU, and ml.m5.xlarge has none" in line and aws.changes() == []
+
+
 def test_an_endpoints_model_is_used_and_kept(aws: AwsProxy) -> None:
-    done(petbox(aws.env, "endpoint", "up", "pets", *UP))
+    done(petbox(aws.env, "endpoint", "up", "pets", *UP, "--instance-type", "ml.m5.large"))
     (model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
     aws.calls.clear()
     done(photos(aws, "--endpoint", "pets", "--name", "pets"))
     assert aws.changes() == ["CreateTransformJob"]
-    assert aws.requests("CreateTransformJob")[0]["ModelName"] == model
+    (job,) = aws.requests("CreateTransformJob")
+    assert job["ModelName"] == model
+    assert job["TransformResources"]["InstanceType"] == "ml.m5.large"
     assert "endpoint none: not found" in failed(photos(aws, "--endpoint", "none"))
 
     def of_components(config: dict[str, Any]) -> dict[str, Any]:

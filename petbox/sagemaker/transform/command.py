@@ -14,10 +14,13 @@ examples:
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from petbox.aws import image
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError, ServiceError
+from petbox.sagemaker.endpoint import fit
 from petbox.sagemaker.endpoint.actual import (
     Clients,
     Described,
@@ -60,7 +63,14 @@ def _start(clients: Clients, options: TransformOptions) -> None:
     name = options.name or named_by_time()
     if job := JOBS.find(clients, name):
         raise JOBS.exists(name, JOBS.status(job))
-    model = None if options.endpoint is None else _model_of(clients, options.endpoint)
+    model = instance_type = None
+    if options.endpoint is not None:
+        model, instance_type = _model_of(clients, options.endpoint)
+    if options.image is not None:
+        found = image.read(clients("ecr"), options.image)
+        instance_type = fit.default_instance(found)
+        fit.check(options.image, found, options.instance_type or instance_type)
+    options = replace(options, instance_type=options.instance_type or instance_type)
     given = describe(clients("s3"), str(options.source))
     calls = plan(options, name, given.kind, model)
     check_all(clients, calls)
@@ -79,7 +89,8 @@ def _start(clients: Clients, options: TransformOptions) -> None:
         _follow(clients, name, options)
 
 
-def _model_of(clients: Clients, name: str) -> str:
+def _model_of(clients: Clients, name: str) -> tuple[str, str | None]:
+    """The endpoint's model, and the type of its instances if it has any."""
     sagemaker = clients("sagemaker")
     endpoint = describe_endpoint(sagemaker, name)
     config = describe_config(sagemaker, endpoint.get("EndpointConfigName")) if endpoint else None
@@ -87,13 +98,14 @@ def _model_of(clients: Clients, name: str) -> str:
         raise ServiceError(
             f"endpoint {name}: not found in this account and region; see: petbox endpoint list"
         )
-    model = config["ProductionVariants"][0].get("ModelName")
+    variant = config["ProductionVariants"][0]
+    model = variant.get("ModelName")
     if model is None:
         raise ServiceError(
             f"endpoint {name}: has inference components instead of a model, which a transform job "
             "cannot use; give the model: --image, --role and --model-data"
         )
-    return str(model)
+    return str(model), variant.get("InstanceType")
 
 
 def _follow(clients: Clients, name: str, options: TransformOptions) -> None:

@@ -9,7 +9,7 @@ from petbox.aws import names as aws_names
 from petbox.cli.options import POSITIONAL, Json, Value, check, flag
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.fit import CPU
+from petbox.sagemaker.endpoint.fit import CPU, GPU
 
 LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
 NEEDED = ("image", "role")
@@ -48,7 +48,11 @@ class TransformOptions:
         str | None, "name of the job (default: petbox- and the time)", Value("NAME", _check_name)
     ] = None
     accept: Annotated[str | None, "content type of the responses, as in image/jpeg", "TYPE"] = None
-    instance_type: Annotated[str, "instance type", shared.INSTANCE_TYPE] = CPU
+    instance_type: Annotated[
+        str | None,
+        f"instance type (default: the endpoint's, or {CPU}, or {GPU} for an image for GPUs)",
+        shared.INSTANCE_TYPE,
+    ] = None
     instance_count: Annotated[int, "number of instances; they divide the files", shared.COUNT] = 1
     concurrency: Annotated[
         int | None, "concurrent calls for each instance (default: the container's)", shared.COUNT

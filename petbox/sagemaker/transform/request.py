@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from petbox.aws import names as aws_names
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import fit, names
 from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.model_request import model_request
 from petbox.sagemaker.transform.input import LINES
@@ -45,7 +45,7 @@ def _job(options: TransformOptions, job: str, kind: str, model: str) -> dict[str
         TransformInput={"DataSource": source, "ContentType": kind, "SplitType": split},
         TransformOutput=output,
         TransformResources={
-            "InstanceType": options.instance_type,
+            "InstanceType": options.instance_type or fit.CPU,
             "InstanceCount": options.instance_count,
         },
         MaxConcurrentTransforms=options.concurrency,
