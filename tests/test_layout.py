@@ -72,6 +72,7 @@ HEAVY = {
     "petbox.training.task": "a task of the Model Garden",
     "petbox.training.trainer": "a runner of the Model Garden",
     "petbox.export.batching": "a piece of a TensorFlow graph",
+    "petbox.export.canvas_choice": "evaluates with the Model Garden",
     "petbox.export.canvases": "a piece of a TensorFlow graph",
     "petbox.export.decode": "pieces of a TensorFlow graph",
     "petbox.export.drawing": "a piece of a TensorFlow graph",

@@ -131,11 +131,13 @@ def _verify(
     expected = source.expected(network)
     turns = settings.exif == "apply" and settings.input_type != "image_tensor"
     result = verify.check(folder, settings.input_type, source.images, expected, source.title, turns)
+    choice = source.canvas_choice(network)
     report = {
         **versions("tensorflow", "tf-models-official"),
         **source.report,
         "settings": asdict(settings),
         "self_check": asdict(result),
+        **({"canvases": choice} if choice else {}),
         "seconds": {"written": round(written, 1), "in all": round(time.monotonic() - start, 1)},
     }
     (folder / EXTRA / REPORT).write_text(json.dumps(report, indent=1) + "\n")
@@ -143,6 +145,11 @@ def _verify(
         f"{result.pictures} of {result.source}: {result.detections} detections, boxes "
         f"within {result.box_difference:.1e}, scores within {result.score_difference:.1e}"
     )
+    if choice:
+        program.say(
+            f"mAP {choice['mAP']:.4f} on its canvases, {choice['mAP on the whole canvas']:.4f} on "
+            f"the whole one, of {choice['images']} validation images"
+        )
 
 
 def versions(*packages: str) -> dict[str, str]:

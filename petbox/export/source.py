@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from petbox.errors import DataError, ModelError
-from petbox.export import verify
+from petbox.export import canvas_choice, verify
 from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.inputs import request
 from petbox.export.model_folder import ModelFolder
@@ -39,6 +39,8 @@ class Source:
     images: verify.Images
     build: Callable[[bool, bool], Network]  # for the whole canvas only or not; plain or not
     expected: Callable[[Network], Iterator[Found]]  # detections in the images
+    # What the choice of canvases changes, if that can be measured.
+    canvas_choice: Callable[[Network], Mapping[str, Any] | None] = lambda _: None
 
 
 def load(
@@ -60,7 +62,9 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         _check_pipeline_config(pipeline_config, run, config)
     model = checkpoints.restored(config, run)
     text = pipeline_config.text if pipeline_config else run.pipeline_config
-    images = verify.images(records, VERIFIED, verify.own_records(config))
+    own = verify.own_records(config)
+    images, call = verify.images(records, VERIFIED, own), verify.caller(model)
+    files = verify.validation_files(records, own)
     return Source(
         title="its checkpoint",
         names=run.names,
@@ -69,7 +73,8 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         report={"checkpoint": run.checkpoint.name, "step": checkpoints.step(run.checkpoint)},
         images=images,
         build=partial(TrainedNetwork, config, model),
-        expected=lambda network: verify.evaluated(config, model, images.examples, network.canvases),
+        expected=lambda network: verify.evaluated(config, call, images.examples, network.canvases),
+        canvas_choice=lambda network: canvas_choice.measured(config, call, files, network.canvases),
     )
 
 

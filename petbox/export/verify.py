@@ -181,23 +181,44 @@ def _described(actual: Found, at: int) -> str:
     return f"class {actual.classes[at]:.0f} with {actual.scores[at]:.4f} at [{box}]"
 
 
+def validation_files(records: Path | None, own: Sequence[str]) -> list[str]:
+    """The validation images of `records`, or of the run's `own`, if there are any."""
+    if records:
+        paths = record_files(records, "validation") or record_files(records, "test")
+        return [str(path) for path in paths]
+    return sorted(tf.io.gfile.glob(list(own)))
+
+
+def caller(model: Any) -> Any:
+    """The model as one function of images on their canvas and its size."""
+    return tf.function(
+        as_written(lambda images, shape: model(images, image_shape=shape, training=False))
+    )
+
+
+def detected(
+    config: Any, call: Any, files: Sequence[str], canvases: Sequence[Canvas]
+) -> Iterator[tuple[Any, Any]]:
+    """The labels of each image and its detections, on the first canvas that fits it."""
+    data = copy.deepcopy(config.task.validation_data)
+    data.global_batch_size, data.input_path = 1, list(files)
+    for images, labels in training_config.task(config).build_inputs(data):
+        info = labels["image_info"]
+        canvas = canvases[int(first_fitting(canvases, info[:, 0] * info[:, 2])[0])]
+        yield labels, call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
+
+
 def evaluated(
-    config: Any, model: Any, examples: list[bytes], canvases: Sequence[Canvas]
+    config: Any, call: Any, examples: list[bytes], canvases: Sequence[Canvas]
 ) -> Iterator[Found]:
     """The detections of the evaluation in each image, on the first canvas that fits it."""
-    find = as_written(lambda images, shape: model(images, image_shape=shape, training=False))
-    call = tf.function(find)
-    data = copy.deepcopy(config.task.validation_data)
-    data.global_batch_size = 1
     with tempfile.TemporaryDirectory() as folder:
-        data.input_path = str(Path(folder, "verified.record"))
-        with tf.io.TFRecordWriter(data.input_path) as file:
+        path = str(Path(folder, "verified.record"))
+        with tf.io.TFRecordWriter(path) as file:
             for serialized in examples:
                 file.write(serialized)
-        for images, truth in training_config.task(config).build_inputs(data):
-            info = truth["image_info"]
-            canvas = canvases[int(first_fitting(canvases, info[:, 0] * info[:, 2])[0])]
-            actual = call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
+        for labels, actual in detected(config, call, [path], canvases):
+            info = labels["image_info"]
             # Pixels of the canvas to fractions of the image, as its metrics do.
             scaled = tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]
             boxes = tf.clip_by_value(actual["detection_boxes"] / scaled, 0.0, 1.0)

@@ -34,6 +34,7 @@ try:
         from official.core import base_trainer, exp_factory, train_lib, train_utils
         from official.modeling import hyperparams
         from official.vision.dataloaders import maskrcnn_input, tf_example_decoder
+        from official.vision.evaluation import coco_evaluator
         from official.vision.modeling import factory
         from official.vision.modeling.backbones import mobilenet
         from official.vision.modeling.layers.roi_generator import (

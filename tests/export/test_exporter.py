@@ -421,7 +421,7 @@ def test_a_model_that_differs_from_its_checkpoint_is_rejected(
         variable.assign(variable * 1.1)
     images = verify.images(None, 2)
     whole = canvases.whole(*config.task.model.input_size[:2])
-    answers = verify.evaluated(config, other, images.examples, [whole])
+    answers = verify.evaluated(config, verify.caller(other), images.examples, [whole])
     with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):
         verify.check(plain.folder, STRINGS, images, answers, "its checkpoint")
 
