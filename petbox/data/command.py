@@ -24,14 +24,15 @@ from typing import Annotated, Any, Literal
 
 from petbox import outputs
 from petbox.cli import program
-from petbox.cli.options import POSITIONAL, Json
+from petbox.cli.options import POSITIONAL, Json, flag
 from petbox.cli.progress import progress
-from petbox.data import backgrounds, formats, labels, record_writer, records, validation
+from petbox.data import backgrounds, formats, labels, record_writer, records, tfrecords, validation
 from petbox.data.annotations import Dataset, Division
 from petbox.data.problems import SHOWN, BadData, Problems
 from petbox.errors import DataError
 
 NAMES_SHOWN = 8
+OF_TFRECORDS = ("out", "tfrecords", "label_map", "verbose", "json")
 SOURCES = ("pets", "voc", "coco", "yolo")
 
 
@@ -49,6 +50,12 @@ class Options:
         "JSON",
     ] = ()
     yolo: Annotated[Path | None, "folder in a layout of YOLO", "DIR"] = None
+    tfrecords: Annotated[
+        tuple[Path, ...],
+        "TFRecord files of another tool and their label map, taken as they are: one folder, or "
+        "train and test, or train, validation, test",
+        "DIR",
+    ] = ()
     images: Annotated[
         tuple[Path, ...], "images of --coco (default: in a folder beside the file)", "DIR"
     ] = ()
@@ -89,7 +96,14 @@ class Options:
 
 def main(options: Options) -> None:
     outputs.reject_existing(options.out)
-    options = recognized(options)
+    if options.tfrecords:
+        for field in fields(Options):
+            if field.name not in OF_TFRECORDS and getattr(options, field.name) != field.default:
+                raise DataError(
+                    f"{flag(options, field.name)}: not valid with --tfrecords; remove it"
+                )
+    else:
+        options = recognized(options)
     try:
         _write(options)
     except BadData as error:
@@ -113,6 +127,11 @@ def _listed(error: BadData, options: Options) -> DataError:
 
 
 def _write(options: Options) -> None:
+    if options.tfrecords:
+        program.say("loading TensorFlow ...")
+        with outputs.product(options.out) as folder:
+            tfrecords.write(options.tfrecords, options.label_map, folder)
+        return
     problems = Problems(drop_boxes=options.drop_bad_boxes)
     dataset = read(options, problems)
     program.say("loading TensorFlow ...")

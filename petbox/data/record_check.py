@@ -29,8 +29,8 @@ def check(files: Iterable[Path], names: Mapping[int, str], label_map: str) -> Co
             for number, example in enumerate(records.read(path), start=1):
                 images += 1
                 without += not example.classes
-                if problem := _problem(example, names, label_map):
-                    problems.add(f"{path}: record {number} ({example.name}): {problem}")
+                if trouble := problem(example, names, label_map):
+                    problems.add(f"{path}: record {number} ({example.name}): {trouble}")
         except DataError as error:  # the rest of the file cannot be read
             problems.add(error)
     problems.check()
@@ -39,7 +39,7 @@ def check(files: Iterable[Path], names: Mapping[int, str], label_map: str) -> Co
     return Counted(images, without)
 
 
-def _problem(example: Example, names: Mapping[int, str], label_map: str) -> str:
+def problem(example: Example, names: Mapping[int, str], label_map: str) -> str:
     if len(example.boxes) != len(example.classes):
         return f"{len(example.boxes)} boxes, but {len(example.classes)} classes; write it again"
     for label in example.classes:

@@ -246,7 +246,14 @@ def test_channels_are_splits(ml: Path) -> None:
 def test_a_channel_to_hold_out_goes_with_annotations_only(ml: Path) -> None:
     channel(ml, "training", "Annotations/a.xml")
     channel(ml, "validation", "Annotations/b.xml")
-    assert "goes with images/ and annotations.json only" in rejected(ml)
+    assert "goes with images/ and annotations.json, or with TFRecord files, only" in rejected(ml)
+
+
+def test_records_of_other_tools_are_taken_with_their_channels(ml: Path) -> None:
+    training = channel(ml, "training", "pets/pet_train.record-00000-of-00010", "map.pbtxt")
+    test = channel(ml, "test", "pets.tfrecord")
+    assert photos(training, None, None) == [f"--tfrecords={training}"]
+    assert photos(training, None, test) == [f"--tfrecords={training}", f"--tfrecords={test}"]
 
 
 def test_a_stages_error_is_the_reason(ml: Path) -> None:

@@ -4,6 +4,7 @@
     images/ and annotations.json     SageMaker's "Object Detection - TensorFlow", or COCO
     images/ and annotations/         Oxford-IIIT Pet
     Annotations/ with XMLs           PASCAL VOC
+    *.record, *.tfrecord             records of another tool, with a label map
 
 Opens no image. For any other content, the error lists the files that were found.
 """
@@ -13,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from petbox.data import records
+from petbox.data import records, tfrecords
 from petbox.errors import DataError
 
 FILES_SHOWN = 8
 EXPECTED = (
     "records.json with its records, or images/ and annotations.json, or images/ and "
-    "annotations/list.txt, or Annotations/*.xml and JPEGImages/"
+    "annotations/list.txt, or Annotations/*.xml and JPEGImages/, or TFRecord files and a .pbtxt"
 )
 
 
@@ -34,14 +35,16 @@ def photos(folder: Path, validation: Path | None, test: Path | None) -> list[str
         found = ["--pets", str(folder)]
     elif _has_xml(folder / "Annotations") or _has_xml(folder):
         found = ["--voc", str(folder)]
+    elif tfrecords.files(folder):
+        return [f"--tfrecords={one}" for one in (folder, *held_out)]
     else:
         raise DataError(
             f"{folder}: nothing to train on; found: {seen(folder)}; expected: {EXPECTED}"
         )
     if held_out:
         raise DataError(
-            f"{held_out[0]}: a {held_out[0].name} channel goes with images/ and annotations.json "
-            f"only; {folder} has its own splits, so leave the channel out"
+            f"{held_out[0]}: a {held_out[0].name} channel goes with images/ and annotations.json, "
+            f"or with TFRecord files, only; {folder} has its own splits, so leave the channel out"
         )
     return found
 
