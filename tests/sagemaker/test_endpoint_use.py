@@ -20,6 +20,7 @@ from support.peer import Response, classic_detector, golden, peer
 from support.serving import front
 
 from petbox.cli.main import main
+from petbox.sagemaker.endpoint import alarms
 
 NOW = int(time.time() * 1000)
 GONE = rejection("ValidationException", 'Could not find endpoint "arn".')
@@ -157,9 +158,16 @@ def test_list_finds_all_that_petbox_made(aws: AwsProxy) -> None:
 
 def test_list_shows_remaining_parts_of_a_deleted_endpoint(aws: AwsProxy) -> None:
     aws.amended["ListEndpoints"] = lambda _: {"Endpoints": []}
+    cloudwatch = aws.client("cloudwatch")
+    alarm, *_ = alarms.requests("gone", 2000, None)
+    cloudwatch.put_metric_alarm(**alarm)
+    theirs = {"AlarmName": "petbox-theirs", "AlarmDescription": "not made by petbox"}
+    cloudwatch.put_metric_alarm(**{**alarm, **theirs})
     result = done(petbox(aws.env, "endpoint", "list", "--json"))
+    cloudwatch.delete_alarms(AlarmNames=[alarm["AlarmName"], "petbox-theirs"])
     rows = {row["endpoint"]: row for row in map(json.loads, result.stdout.splitlines())}
-    assert rows.keys() == {"light", "pets"}
+    assert rows.keys() == {"gone", "light", "pets"}
+    assert rows["gone"]["parts"] == ["alarms"]
     assert rows["pets"]["status"] is None
     kinds = [part.split()[0] for part in rows["pets"]["parts"]]
     assert kinds == ["configuration", "model", "schedule", "scaling"]

@@ -13,6 +13,7 @@ from petbox.sagemaker.endpoint import names
 KINDS = ("5xx", "latency", "ping")
 ROLL_BACK = ("5xx", "latency")  # instances that start fail pings
 PINGS = "petbox/pings"  # a namespace
+MADE_FOR = "made by petbox for the endpoint "
 
 
 def alarm_names(name: str) -> list[str]:
@@ -55,7 +56,7 @@ def requests(name: str, limit: int, topic: str | None) -> list[dict[str, Any]]:
     return [
         {
             "AlarmName": alarm,
-            "AlarmDescription": f"made by petbox for the endpoint {name}",
+            "AlarmDescription": f"{MADE_FOR}{name}",
             **watched[kind],
             "Period": 60,
             "EvaluationPeriods": 3,
@@ -64,6 +65,12 @@ def requests(name: str, limit: int, topic: str | None) -> list[dict[str, Any]]:
         }
         for kind, alarm in zip(KINDS, alarm_names(name), strict=True)
     ]
+
+
+def endpoint_of(alarm: Mapping[str, Any]) -> str | None:
+    """The endpoint that petbox made the alarm for."""
+    text = str(alarm.get("AlarmDescription", ""))
+    return text.removeprefix(MADE_FOR) if text.startswith(MADE_FOR) else None
 
 
 def ping_filter(name: str) -> dict[str, Any]:

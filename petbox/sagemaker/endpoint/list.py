@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from petbox.aws import session
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint import expiry, names
+from petbox.sagemaker.endpoint import alarms, expiry, names
 from petbox.sagemaker.endpoint.actual import (
     Clients,
     Described,
@@ -71,6 +71,8 @@ def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
         rows[name]["deleted"] = end
     for name in _scaled(clients):
         rows[name]["parts"].append("scaling")
+    for name in _watched(clients):
+        rows[name]["parts"].append("alarms")
     return rows
 
 
@@ -100,6 +102,14 @@ def _scaled(clients: Clients) -> list[str]:
     client, query = clients("application-autoscaling"), {"ServiceNamespace": "sagemaker"}
     found = _if_allowed(client, "describe_scaling_policies", "ScalingPolicies", "scaling", **query)
     return [one["ResourceId"].split("/")[1] for one in found if one["PolicyName"] == names.POLICY]
+
+
+def _watched(clients: Clients) -> list[str]:
+    """The endpoints, existing or not, that petbox made alarms for."""
+    client, query = clients("cloudwatch"), {"AlarmNamePrefix": names.SCHEDULE}
+    found = _if_allowed(client, "describe_alarms", "MetricAlarms", "alarms", **query)
+    owners = (alarms.endpoint_of(one) for one in found)
+    return list(dict.fromkeys(owner for owner in owners if owner is not None))
 
 
 def _if_allowed(client: Any, operation: str, key: str, what: str, **query: str) -> list[Described]:
