@@ -17,6 +17,7 @@ from botocore.stub import Stubber
 from support.aws import REGION
 from support.endpoint_aws import IMAGE, REPOSITORY, ROLE
 
+from petbox.aws.names import image_parts
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual
@@ -253,6 +254,25 @@ def test_the_longest_name_still_has_room_for_what_is_added() -> None:
     assert len(this.model_name) == len(this.config_name) == 63
     assert this.schedule is not None and len(this.schedule["Name"]) <= 64
     assert names.endpoint_of(this.model_name) == name
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "host"),
+    [
+        ("aws-cn", "cn-north-1", "dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("aws-us-gov", "us-gov-west-1", "dkr.ecr-fips.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_other_partitions_are_their_own(partition: str, region: str, host: str) -> None:
+    image = f"123456789012.{host}/petbox:1"
+    role = f"arn:{partition}:iam::123456789012:role/SageMaker"
+    this = typed(Actual(), image=image, role=role, ttl="2h", alarms=900, **SCALED)
+    steps = plan(this, Actual())
+    validate(steps)
+    assert image_parts(image)["region"] == region
+    assert this.schedule is not None
+    assert this.schedule["Target"]["Arn"].startswith(f"arn:{partition}:scheduler:::aws-sdk:")
+    assert "arn:aws:" not in str(steps)
 
 
 def test_durations_are_parsed() -> None:

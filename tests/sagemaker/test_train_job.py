@@ -371,6 +371,13 @@ def test_a_bucket_that_is_not_there_is_named(aws: Aws, data: Path) -> None:
     assert "NoSuchBucket" in line and "create it, or choose another" in line
 
 
+def test_what_aws_would_reject_is_reported_before_the_upload(aws: Aws, data: Path) -> None:
+    subnets = [word for n in range(17) for word in ("--subnet", f"subnet-{n}")]
+    words = (*REQUIRED, "--data", data, "--output", "s3://no-such-bucket/x", *subnets)
+    line = failed(train_job(aws.env, *words, "--security-group", "sg-1", "--name", "pets-17"))
+    assert "training job pets-17: VpcConfig.Subnets: has 17 entries, and the maximum is 16" in line
+
+
 # Without one
 
 

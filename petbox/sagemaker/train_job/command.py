@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from petbox.aws import session
+from petbox.aws import request_check, session
 from petbox.aws.names import is_s3
 from petbox.aws.s3_upload import Upload, send, upload
 from petbox.aws.session import Account
@@ -60,6 +60,7 @@ def _start(options: TrainJobOptions) -> None:
     if job := JOBS.find(clients, name):
         raise JOBS.exists(name, JOBS.status(job))
     request, uploads = _planned(options, name)  # reads all data, so only once the checks passed
+    request_check.check(sagemaker, "create_training_job", request, f"training job {name}")
     for planned in uploads:
         send(planned, clients("s3"))
     with JOBS.left_running(name):
