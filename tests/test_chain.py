@@ -24,10 +24,12 @@ import pytest
 import requests
 from conftest import CHECKOUT
 from PIL import Image
+from support import turned
 from support.warm_python import PYTHON
 
 from petbox import wire
 from petbox.data import labels
+from petbox.images import exif
 
 TRAIN = ("--steps", "2", "--report-every", "1", "--checkpoint-every", "1")
 
@@ -192,6 +194,24 @@ def test_every_door_gives_the_same_answer(url: str, picture: bytes) -> None:
     first, *rest = map(wire.detections, bodies)
     assert len(first) == 1
     assert all(other == first for other in rest)
+
+
+@pytest.mark.parametrize("kind", turned.KINDS)
+def test_a_turned_photo_gets_the_boxes_of_the_upright_one(
+    url: str, picture: bytes, kind: str
+) -> None:
+    def found(file: bytes) -> list[wire.Detection]:
+        headers = {"Content-Type": turned.KINDS[kind]}
+        answer = requests.post(f"{url}/invocations", data=file, headers=headers, timeout=60)
+        (detections,) = wire.detections(answer.content)
+        return detections
+
+    upright, *others = turned.files(Image.open(io.BytesIO(picture)), kind)
+    expected = found(upright)
+    assert expected, "two steps of training find something"
+    for other in others:
+        turned.check_same(found(other), expected)
+    assert found(exif.as_stored(others[4])) != expected
 
 
 def test_a_batch_says_of_each_picture_what_it_says_alone(url: str, pets: Path) -> None:

@@ -5,6 +5,7 @@ The weights are random (tests/support/exporting.py). Both detectors have the sam
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -14,14 +15,17 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import CHECKOUT
 from PIL import Image
+from support import turned
 from support.exporting import NAMES, Exported, file, noise, random_run
 from support.hostile_images import bombs, memory, spent
+from support.lambda_runtime import event
 
 from petbox.client.detector import Detector
 from petbox.errors import InvalidImage, ModelError
@@ -186,15 +190,42 @@ def test_it_finds_what_the_saved_model_finds(
         assert one.box == pytest.approx(other.box, abs=1e-3)
 
 
-def test_a_sideways_photo_has_the_boxes_of_the_upright_one(lite: LiteDetector) -> None:
-    stored = np.ascontiguousarray(exif.turned(np.asarray(noise(300, 200)), exif.COUNTERCLOCKWISE))
-    sideways = exif.sideways(file(Image.fromarray(stored), "PNG"))
-    expected = lite.detect(file(noise(300, 200), "PNG"))
-    for found, one in zip(lite.detect(sideways), expected, strict=True):
-        assert (found.label, found.name) == (one.label, one.name)
-        assert found.score == pytest.approx(one.score, abs=1e-3)
-        assert found.box == pytest.approx(one.box, abs=1e-3)
-    assert lite.detect(file(Image.fromarray(stored), "PNG")) != expected
+@pytest.mark.parametrize("kind", turned.KINDS)
+def test_a_turned_photo_has_the_boxes_of_the_upright_one(lite: LiteDetector, kind: str) -> None:
+    upright, *others = turned.files(noise(304, 200), kind)
+    expected = lite.detect(upright)
+    assert len(expected) > 5
+    for other in others:
+        turned.check_same(lite.detect(other), expected)
+    assert lite.detect(exif.as_stored(others[4])) != expected
+
+
+def test_a_lambda_function_answers_the_same_for_a_turned_photo(lite: LiteDetector) -> None:
+    """The handler of the zip, by an event of API Gateway; phones send JPEGs."""
+    events = pytest.importorskip("petbox.lambdas.http_events", exc_type=Exception)
+    handler = events.HttpEvents("detector", Detector(engine=lite, fit=True))
+    context = SimpleNamespace(
+        function_name="detector", memory_limit_in_mb=1, invoked_function_arn="", aws_request_id=""
+    )
+
+    numbers = {name: number for number, name in NAMES.items()}
+
+    def answered(photo: bytes) -> list[Detection]:
+        sent = {**event("api_gateway_v2"), "isBase64Encoded": True}
+        sent |= {"body": base64.b64encode(photo).decode()}
+        sent |= {"queryStringParameters": {"min_score": "0"}}
+        response = handler(sent, context)
+        assert response["statusCode"] == 200, response["body"]
+        return [
+            Detection(numbers[one["label"]], one["score"], tuple(one["box"]))
+            for one in json.loads(response["body"])["detections"]
+        ]
+
+    upright, *others = turned.files(noise(304, 200), "JPEG")
+    expected = answered(upright)
+    assert len(expected) > 5
+    for other in others:
+        turned.check_same(answered(other), expected)
 
 
 def test_something_is_found(lite: LiteDetector) -> None:

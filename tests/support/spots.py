@@ -92,10 +92,11 @@ def stored(upright: Image.Image, orientation: int) -> Image.Image:
     return upright.transpose(back[orientation]) if orientation in back else upright
 
 
-def with_orientation(image: Image.Image, orientation: int) -> bytes:
-    """A JPEG of a rotated camera."""
+def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
+    """A file of a rotated camera."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    stored(image, orientation).save(file, "JPEG", quality=95, subsampling=0, exif=exif)
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    stored(image, orientation).save(file, kind, exif=exif, **options.get(kind, {}))
     return file.getvalue()
