@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.aws import no_credentials
 from support.endpoint_aws import (
     IMAGE,
     REPOSITORY,
@@ -168,6 +169,10 @@ def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None
         ('name = "pets"\nenv = { A = [1] }', "env.A: is neither a text, a number nor false"),
         ('name = "pets"\nmodel = "m"', "model: needs bucket ="),
         ('name = "pets"\nimage = "build"', "to build it needs a model"),
+        (
+            'name = "pets"\nmodel = "m"\nbucket = "s3://b12/m"\nmulti_model = "s3://b12/all"',
+            "model and multi_model exclude each other",
+        ),
         ('name = "pets"\ncanary = "10%"\nlinear = "25%"', "canary and linear exclude each other"),
         (
             'name = "pets"\nserverless = "4096,5"\ninstance_count = 2',
@@ -196,6 +201,13 @@ def test_every_key_reaches_the_options(tmp_path: Path) -> None:
     assert (found.subnet, found.security_group) == (("subnet-1",), ("sg-1",))
     assert (found.rolling, found.alarm) == ("20%", ("theirs",))
     assert (found.tag, found.no_tag) == (("a=1",), ("b",))
+
+
+def test_no_region_is_one_line(folder: Path, tmp_path: Path) -> None:
+    file = folder / "pets.toml"
+    file.write_text(f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n')
+    line = failed(petbox(no_credentials(tmp_path), "deploy", file, "--dry-run"))
+    assert line == "error: AWS: no AWS region is set; set AWS_REGION, for example to us-east-1"
 
 
 def test_no_file_is_one_line(tmp_path: Path, aws: AwsProxy) -> None:

@@ -444,6 +444,12 @@ def test_a_multi_model_endpoint_takes_all_under_a_prefix() -> None:
     assert after.model["PrimaryContainer"] == {"Image": IMAGE, "ModelDataUrl": one}
 
 
+def test_what_cannot_be_kept_is_named() -> None:
+    this = desired_with()
+    with pytest.raises(ServiceError, match="has what petbox cannot keep: argument --tag: a!b="):
+        typed(found(this, tags={**this.tags, "a!b": "by the console"}))
+
+
 def test_a_vpc_is_removed_as_one() -> None:
     before = desired_with(subnet=("subnet-1",), security_group=("sg-1",))
     assert "VpcConfig" in typed(found(before)).model

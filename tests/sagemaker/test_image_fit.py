@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 from support.aws import rejection
 from support.endpoint_aws import (
+    CHECKOUT,
     IMAGE,
+    ROLE,
     UP,
     AwsProxy,
     aws_proxy,
@@ -54,6 +57,16 @@ def test_the_default_instance_follows_the_image(aws: AwsProxy) -> None:
     assert instance_type(aws) == "ml.m6g.xlarge"
     describe_image(aws.instead, base="", env=("PATH=/bin", "CUDA_VERSION=12.4"))
     assert instance_type(aws) == "ml.g4dn.xlarge"
+
+
+def test_the_readmes_first_push_and_up_fit(aws: AwsProxy) -> None:
+    text = (CHECKOUT / "README.md").read_text()
+    (push,) = re.findall(r"`(scripts/push_ecr\.sh --model model/toy.*?)`", text)
+    (typed,) = re.findall(r"`petbox (endpoint up pets .*?)`", text)
+    describe_image(aws.instead, base="tensorflow/serving:2.20.0" if "--cpu" in push else GPU)
+    words = [{"URI": IMAGE, "ARN": ROLE}.get(word, word) for word in typed.split()]
+    result = done(petbox(aws.env, *words, "--dry-run"))
+    assert "instance_type: ml.m5.xlarge" in result.stderr and "GPU" not in result.stderr
 
 
 @pytest.mark.parametrize(

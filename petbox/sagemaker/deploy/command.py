@@ -69,6 +69,7 @@ def deploy(options: DeployOptions) -> None:
     described = file.read(options.file)
     wanted, model, address = described.options, described.model, ""
     account = Account()
+    account.client("sagemaker")  # fails if there is no region
     if described.build and model is not None:
         image = NOT_BUILT.format(account.region) if options.dry_run else push(model, wanted)
         wanted = replace(wanted, image=image, model_data=False)

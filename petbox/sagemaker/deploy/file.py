@@ -53,6 +53,9 @@ def read(path: Path) -> DeployFile:
             )
         if build and model is None:
             raise ValueError('image: to build it needs a model, as in model = "model/toy"')
+        for key in ("model_data", "multi_model"):
+            if model is not None and options.get(key):
+                raise ValueError(f"model and {key} exclude each other")
         if bucket is not None:
             aws_names.check_s3(bucket)
         return DeployFile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import alarms, names
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.spec import EndpointSpec
@@ -13,10 +14,20 @@ def kept(name: str, actual: Actual) -> EndpointSpec | None:
     """Of the configuration that it has, or is being updated to; the expiry is not part of it."""
     if actual.endpoint is None or actual.last is None:
         return None
+    try:
+        return _spec(name, actual, actual.last)
+    except ValueError as error:  # somebody changed it by other means
+        raise ServiceError(
+            f"endpoint {name}: has what petbox cannot keep: {error}; change that where it was "
+            f"made, or recreate the endpoint: petbox endpoint down {name}"
+        ) from error
+
+
+def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
     model = actual.last_model or {}
     container = model.get("PrimaryContainer", {})
     vpc = model.get("VpcConfig", {})
-    variant = actual.last["ProductionVariants"][0]
+    variant = config["ProductionVariants"][0]
     data = "multi_model" if container.get("Mode") == "MultiModel" else "model_data"
     tags = actual.tags.items()
     return EndpointSpec(
@@ -31,7 +42,7 @@ def kept(name: str, actual: Actual) -> EndpointSpec | None:
         alarms=alarms.limit_of(actual.alarms, name),
         alarm_topic=alarms.topic_of(actual.alarms),
         **_instances(actual, variant),
-        **_config(actual.last),
+        **_config(config),
     )
 
 
