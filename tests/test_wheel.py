@@ -13,11 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 from conftest import CHECKOUT
 from PIL import Image
-from support.serving import empty_model, free_port, stand_in_engine, started
+from support.serving import empty_model, free_port, post, stand_in_engine, started
 from support.soak import count
 from support.warm_python import PYTHON
+from support.without_tensorflow import python_path
+
+from petbox import wire
 
 Done = subprocess.CompletedProcess[str]
 LONG = 600.0
@@ -134,6 +138,20 @@ def test_a_model_is_served(folder: Path, program: list[str]) -> None:
     path = f"{engine}:{os.environ['PATH']}"
     with started(command, folder / "run", PATH=path, PYTHONPATH="") as server:
         assert server.line() == f"http://localhost:{command[-1].removeprefix('--port=')}/"
+
+
+def test_the_demo_needs_no_tensorflow(folder: Path, program: list[str]) -> None:
+    port, path = free_port(), python_path(folder / "absent")
+    command = [*program, "demo", f"--port={port}", "--no-browser"]
+    with started(command, folder / "demo", PYTHONPATH=path) as server:
+        assert server.line() == f"http://localhost:{port}/#samples", server.errors.read_text()
+        sample = requests.get(
+            f"http://localhost:{port}/page/samples/Midnight_121.jpg", timeout=LONG
+        )
+        (found,) = wire.detections(post(port, sample.content, "image/jpeg").content)
+        assert [one.label for one in found if one.score > 0.9] == [3, 3, 3]
+        said = server.errors.read_text()
+    assert "ready on LiteRT" in said and "Traceback" not in said
 
 
 def test_what_is_chosen_is_said_aloud(interrupted: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 from support.browser import Tab, chromium
-from support.serving import LONG, Program, free_port, post, predict_json, started
+from support.serving import CHECKOUT, LONG, Program, free_port, post, predict_json, started
 from support.without_tensorflow import python_path
 
 from petbox import wire
@@ -39,7 +39,7 @@ SHOWN = "document.querySelectorAll('.box:not([hidden])').length"
 
 @pytest.fixture(scope="module")
 def absent(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return python_path(tmp_path_factory.mktemp("demo") / "absent")
+    return python_path(tmp_path_factory.mktemp("demo") / "absent", CHECKOUT)
 
 
 @pytest.fixture(scope="module", params=["nginx", "reduced"])

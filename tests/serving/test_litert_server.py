@@ -19,7 +19,7 @@ import requests
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from support.conforming import CONFORM, failing, outcomes
-from support.serving import LONG, SERVE, Program, free_port, post, predict_json, started
+from support.serving import CHECKOUT, LONG, SERVE, Program, free_port, post, predict_json, started
 from support.without_tensorflow import python_path
 
 from petbox.client.detector import Detector
@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Prog
     model = folder / "mein Modell für Hunde"
     shutil.copytree(MODEL, model / "3")
     port = free_port()
-    path = python_path(folder / "absent")
+    path = python_path(folder / "absent", CHECKOUT)
     command = [*SERVE, str(model), f"--port={port}"]
     with started(command, folder / "run", PYTHONPATH=path) as program:
         assert program.line() == f"http://localhost:{port}/", program.errors.read_text()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.serving import CHECKOUT
-
 ABSENT = ("boto3", "keras", "official", "pybase64", "rich", "tensorflow", "tf_keras")
 
 
-def python_path(folder: Path) -> str:
-    """A PYTHONPATH on which importing any of these fails."""
+def python_path(folder: Path, *after: Path) -> str:
+    """A PYTHONPATH on which importing any of these fails, with other folders after it."""
     folder.mkdir()
     for name in ABSENT:
         text = f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n"
         (folder / f"{name}.py").write_text(text)
-    return f"{folder}:{CHECKOUT}"
+    return ":".join(map(str, (folder, *after)))
