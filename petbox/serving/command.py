@@ -3,10 +3,10 @@
 Prints the address once the model is ready: a page for trying it out, and the
 API. Ctrl-C stops it.
 
-A SavedModel is served by TensorFlow Serving if it is installed, else by petbox's
-own model server on TensorFlow; a LiteRT detector (petbox convert) without
-TensorFlow. Without nginx a LiteRT detector is served too, with the page and
-/invocations alone.
+A SavedModel is served by TensorFlow Serving if it is installed, else by
+petbox's own model server on TensorFlow; a LiteRT detector (petbox convert)
+without TensorFlow. Without nginx a LiteRT detector is served too, with the page
+and /invocations alone.
 
 With --check it serves nothing: it finds the model and validates the environment
 variables. With --check --load it also loads the model and prints its signatures

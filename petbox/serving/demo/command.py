@@ -1,7 +1,7 @@
-"""Serves a small detector that comes with petbox, and opens the page with sample images.
+"""Serves a small detector that comes with petbox, and opens the page with samples.
 
-The detector finds five drawn pets. It needs no TensorFlow: pip install './[serve]'.
-Ctrl-C stops it.
+The detector finds five drawn pets. It needs no TensorFlow; what it needs is
+installed by pip install './[serve]'. Ctrl-C stops it.
 
 examples:
   petbox demo
