@@ -11,6 +11,7 @@ import http.client
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -70,6 +71,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
         instead: dict[str, Instead] = {}
         amended: dict[str, Amended] = {}
         standard: dict[str, Instead] = {}
+        seen: set[tuple[str, str]] = set()
         to = urlsplit(behind.url).netloc
 
         class Handler(BaseHTTPRequestHandler):
@@ -80,6 +82,8 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 body = self.rfile.read(length)
                 name, request = _operation(self.command, self.path, self.headers, body)
                 calls.append((name, request))
+                if "petbox/" in self.headers.get("User-Agent", ""):  # not a call of the test's own
+                    seen.add((name, self.headers.get("X-Amz-Target", "")))
                 respond = instead.get(name) or standard.get(name)
                 replaced = respond(request) if respond else None
                 if replaced is None:
@@ -126,10 +130,21 @@ def aws_proxy() -> Iterator[AwsProxy]:
         describe_image(standard)
         try:
             yield AwsProxy(url, settings(url), calls, instead, amended)
+            _check_documented(seen)
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def _check_documented(seen: set[tuple[str, str]]) -> None:
+    """Each call that petbox made is in docs/endpoint.md, for whoever writes a policy."""
+    page = (CHECKOUT / "docs" / "endpoint.md").read_text()
+    section = page.split("## Permissions")[1].split("\n## ")[0]
+    listed = set(re.findall(r"`(?:[\w-]+:)?([A-Z]\w+)`", section))
+    assert "application-autoscaling:*" in section
+    made = {name for name, target in seen if " " not in name and "AnyScale" not in target}
+    assert made <= listed, f"docs/endpoint.md does not list {made - listed}"
 
 
 def describe_image(
