@@ -71,13 +71,32 @@ def convert(
         assert isinstance(network, TrainedNetwork)  # as those of runs are
         (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
         (partial / labels.FILE_NAME).write_bytes(source.label_map)
-        about = replace(_about(network, form, settings), thresholds=run.thresholds)
+        about = replace(about_network(network, form, settings), thresholds=run.thresholds)
         about.write(partial)
         _verify(partial, source, network, about)
     return out
 
 
 def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_for_one_image(network, Path(folder))
+        conversion = converter(Path(folder))
+        if form == "int8":  # the weights; activations are scaled dynamically
+            conversion.optimizations = [tf.lite.Optimize.DEFAULT]
+        try:
+            with silent():
+                return bytes(conversion.convert())
+        except Exception as error:
+            if type(error).__name__ != "ConverterError":  # which is not public
+                raise
+            raise ModelError(
+                f"the network cannot be converted to LiteRT's own ops ({_cause(error)}); "
+                "train one of the presets"
+            ) from error
+
+
+def save_for_one_image(network: TrainedNetwork, folder: Path) -> None:
+    """Writes the network as a SavedModel of one image, with ops that LiteRT has."""
     height, width, channels = network.ready[0].shape
     specs = (
         tf.TensorSpec([1, height, width, channels], tf.float32, IMAGE),
@@ -90,28 +109,18 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
 
     module = tf.Module()
     module.weights = network.tracked
-    with tempfile.TemporaryDirectory() as folder:
-        signatures = {bundle.SIGNATURE: tf.function(as_written(detect), specs)}
-        tf.saved_model.save(module, folder, signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=[bundle.SIGNATURE]
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if form == "int8":  # the weights; activations are scaled dynamically
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        try:
-            with silent():
-                return bytes(converter.convert())
-        except Exception as error:
-            if type(error).__name__ != "ConverterError":  # which is not public
-                raise
-            raise ModelError(
-                f"the network cannot be converted to LiteRT's own ops ({_cause(error)}); "
-                "train one of the presets"
-            ) from error
+    signatures = {bundle.SIGNATURE: tf.function(as_written(detect), specs)}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _about(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
+def converter(folder: Path) -> Any:
+    """TensorFlow's converter for the SavedModel of one image."""
+    made = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[bundle.SIGNATURE])
+    made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return made
+
+
+def about_network(network: TrainedNetwork, form: str, settings: Settings) -> LiteModel:
     height, width = network.size
     padded = network.ready[0].shape
     return LiteModel(
