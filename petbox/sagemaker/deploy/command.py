@@ -77,7 +77,7 @@ def deploy(options: DeployOptions) -> None:
         address = package.address_of(model, described.bucket)
         wanted = replace(wanted, model_data=address)
     pushed = not (described.build and options.dry_run)
-    change = prepare(account, wanted, wanted, pushed=pushed)
+    change = prepare(account, wanted, pushed=pushed)
     if options.dry_run:
         _show(change, as_json=options.json, model=model)
         return

@@ -38,10 +38,8 @@ class Change:
         return self.spec.name
 
 
-def prepare(
-    account: Account, wanted: spec.EndpointSpec, how: UpOptions, *, pushed: bool = True
-) -> Change:
-    """Describes, compares and plans; changes nothing. `how` has the options of an update."""
+def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Change:
+    """Describes, compares and plans; changes nothing. An image that is not `pushed` is not read."""
     if wanted.image is not None:
         account.check_image_region(wanted.image)
     name, clients = wanted.name, account.client
@@ -54,7 +52,7 @@ def prepare(
     found = image.read(clients("ecr"), str(whole.image)) if pushed else None
     whole = spec.with_instance_type(whole, fit.default_instance(found))
     fit.check(str(whole.image), found, whole.instance_type)
-    state = desired(whole, datetime.now(timezone.utc), wanted, actual, deployment_of(whole, how))
+    state = desired(whole, datetime.now(timezone.utc), wanted, actual, deployment_of(whole, wanted))
     steps = plan(state, actual)
     check_all(clients, steps)
     return Change(whole, state, actual, differences(before, whole, state, actual), steps)

@@ -34,10 +34,9 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         released = now.scaling is not None
     elif actual.status in BUSY and actual.target_config != desired.config_name:
         steps.append(Wait(IN_SERVICE))  # SageMaker makes one change at a time
+    before_update: list[Call] = []
     if released and now.endpoint is not None:
-        before_update = [*scaling.release(desired.name, actual)]
-    else:
-        before_update = []
+        before_update += scaling.release(desired.name, actual)
     scaled = [*scaling.apply(desired, now, released=released)]
     if scaled:
         scaled[-1] = replace(scaled[-1], commits=True)

@@ -36,7 +36,7 @@ from petbox.sagemaker.endpoint.steps import Step
 def up(options: UpOptions) -> None:
     """Prints the endpoint's name, once it is in service."""
     account = Account()
-    change = prepare(account, options, options)
+    change = prepare(account, options)
     if options.dry_run:
         say(as_text(change.name, change.differences))
         show(change.steps)
