@@ -22,7 +22,9 @@ from support.endpoint_aws import (
 )
 
 from petbox.errors import DataError
+from petbox.sagemaker.deploy import image_build
 from petbox.sagemaker.deploy.file import read
+from petbox.sagemaker.endpoint.options import UpOptions
 
 FILE = f"""\
 name = "pets"
@@ -135,6 +137,26 @@ def test_an_image_to_be_built_is_in_the_plan(aws: AwsProxy, folder: Path) -> Non
     assert f"+ image: (to be built with {folder / 'model/toy'})\n" in text
     assert "+ instance_type: ml.m5.xlarge" in text
     assert "BatchGetImage" not in aws.names()
+
+
+def test_the_image_is_built_for_the_instance(tmp_path: Path) -> None:
+    def words(**flags: str) -> list[str]:
+        return image_build.command(tmp_path, UpOptions("new", role=ROLE, **flags))
+
+    assert Path(words()[0]).is_file()
+    assert words()[1:] == ["--model", str(tmp_path), "--cpu"]
+    assert "--cpu" in words(serverless="4096,5") and "--cpu" in words(instance_type="ml.m5.large")
+    assert "--cpu" not in words(instance_type="ml.g5.xlarge")
+
+
+def test_an_image_that_cannot_be_built_changes_nothing(aws: AwsProxy, folder: Path) -> None:
+    file = folder / "pets.toml"
+    file.write_text(f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n')
+    env = {**aws.env, "DOCKER_HOST": f"unix://{folder}/no-docker"}
+    assert failed(petbox(env, "deploy", file)) == (
+        "error: image: was not pushed; see the lines above"
+    )
+    assert aws.calls == []
 
 
 def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from petbox.errors import ServiceError
@@ -25,7 +27,13 @@ def push(model: Path, options: UpOptions) -> str:
             'image = "build": needs the petbox checkout (scripts/push_ecr.sh); '
             "build there, and write the address that it prints"
         )
-    done = subprocess.run(command(model, options), stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command(model, options),
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode or not done.stdout.strip():
         raise ServiceError("image: was not pushed; see the lines above")
     return done.stdout.strip().splitlines()[-1]
