@@ -84,10 +84,17 @@ def found(
         configs=(state.config_name,),
         models=(state.model_name,),
         scaling=state.scaling,
-        policies=(state.policy,) if state.policy else (),
+        policies=tuple([state.policy] if state.policy else []) + WAKE[0] * state.wake,
+        wake=WAKE[1] if state.wake else None,
         schedule=state.schedule,
     )
     return replace(state, **more)
+
+
+WAKE = (
+    ({**names.scaled("pets"), "PolicyName": names.WAKE, "PolicyARN": "arn:policy"},),
+    {"AlarmName": "petbox-pets-wake", "AlarmActions": ["arn:policy"]},
+)
 
 
 def operations(steps: list[Step]) -> list[str]:
@@ -571,6 +578,34 @@ def test_scaling_noted_by_an_interrupted_update_is_set_again() -> None:
     assert operations(steps) == ["register_scalable_target", "put_scaling_policy", "delete_tags"]
     assert requests(steps, "delete_tags")[0]["TagKeys"] == [names.SCALING]
     assert operations(steps_of(actual, autoscale=False)) == ["delete_tags"]
+
+
+def test_the_first_queued_call_starts_an_instance() -> None:
+    flags = VARIATIONS["asynchronous"]
+    first = plan(desired_with(**flags), Actual())
+    policies = requests(first, "put_scaling_policy")
+    assert [one["PolicyName"] for one in policies] == ["petbox", "petbox-wake"]
+    (alarm,) = requests(first, "put_metric_alarm")
+    assert alarm["MetricName"] == "HasBacklogWithoutCapacity"
+    actual = found(desired_with(**flags), running=1)
+    stale = {**(actual.wake or {}), "AlarmActions": ["arn:an-older-policy"]}
+    for broken in (replace(actual, wake=None), replace(actual, wake=stale)):
+        assert operations(steps_of(broken)) == ["put_scaling_policy", "put_metric_alarm"]
+    assert operations(steps_of(actual, autoscale="1..4")) == [
+        "register_scalable_target",
+        "delete_scaling_policy",
+        "delete_alarms",
+    ]
+    assert operations(steps_of(actual, autoscale=False))[-1] == "delete_alarms"
+    assert requests(removal("pets", actual), "delete_alarms") == [
+        {"AlarmNames": ["petbox-pets-wake"]}
+    ]
+    again = steps_of(actual, instance_type="ml.g5.xlarge")
+    assert [one["PolicyName"] for one in requests(again, "put_scaling_policy")] == [
+        "petbox",
+        "petbox-wake",
+    ]
+    assert len(requests(again, "put_metric_alarm")) == 1
 
 
 def test_alarms_come_before_the_update_that_they_roll_back_and_go_with_the_endpoint() -> None:

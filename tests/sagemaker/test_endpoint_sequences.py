@@ -27,6 +27,7 @@ COMMANDS = 8
 RESOURCE = names.scaled("pets")["ResourceId"]
 THEIRS = {
     "PolicyName": "theirs",
+    "PolicyARN": "arn:policy/theirs",
     "PolicyType": "TargetTrackingScaling",
     "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 9.0},
     "CreationTime": NOW,
@@ -58,6 +59,7 @@ class Sequence:
     random: random.Random
     simulator: Simulator = field(default_factory=Simulator)
     said: dict[str, Any] = field(default_factory=dict)
+    asynchronous: bool = False
     with_third_parties: bool = True  # a killed process cannot restore their scaling
 
     def up(self) -> None:
@@ -66,6 +68,10 @@ class Sequence:
             for name, values in FLAGS.items()
             if self.random.random() < 0.35
         }
+        if self.asynchronous:
+            flags["async_"] = "s3://pets-bucket/answers"
+            if flags.get("autoscale") and self.random.random() < 0.5:
+                flags["autoscale"] = "0..4"
         if flags.get("autoscale"):
             flags["target"] = 70.0
         before = self._facts()
@@ -152,7 +158,8 @@ class Sequence:
             "bounds": target and f"{target['MinCapacity']}..{target['MaxCapacity']}",
             "policies": {name for where, name in simulator.policies if where == RESOURCE},
             "actions": {name for where, name in simulator.actions if where == RESOURCE},
-            "alarms": set(simulator.alarms),
+            "alarms": {alarm for alarm in simulator.alarms if not alarm.endswith("-wake")},
+            "wakes": simulator.alarms.get("petbox-pets-wake", {}).get("AlarmActions"),
             "running": endpoint and endpoint.running,
         }
 
@@ -176,6 +183,9 @@ class Sequence:
         assert (now["schedule"] is not None) == bool(said.get("ttl"))
         assert now["bounds"] == (said.get("autoscale") or None)
         assert ("petbox" in now["policies"]) == bool(said.get("autoscale"))
+        wake = self.simulator.policies.get((RESOURCE, names.WAKE))
+        assert (wake is not None) == (now["wakes"] is not None) == (now["bounds"] == "0..4")
+        assert wake is None or now["wakes"] == [wake["PolicyARN"]]
         assert len(now["alarms"]) == (3 if said.get("alarms") else 0)
         assert len(self.simulator.filters) == (1 if said.get("alarms") else 0)
         simulator = self.simulator
@@ -198,6 +208,7 @@ def test_nothing_unnamed_is_removed_and_nothing_is_left() -> None:
     for seed in range(count(short=8, whole=200)):
         print(f"seed {seed}")
         sequence = Sequence(random.Random(seed), with_third_parties=bool(seed % 3))
+        sequence.asynchronous = bool(seed % 2)
         sequence.simulator.create_model({"ModelName": "theirs"})
         sequence.simulator.create_endpoint_config({"EndpointConfigName": "theirs"})
         for _ in range(COMMANDS):

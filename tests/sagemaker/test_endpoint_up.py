@@ -297,6 +297,23 @@ def test_a_rollback_finds_its_scaling_as_it_was(aws: AwsProxy) -> None:
     assert [one["Key"] for one in tags] == ["petbox:made-for"]
 
 
+def test_an_alarm_calls_the_policy_that_starts_the_first_instance(aws: AwsProxy) -> None:
+    words = ("--async", "s3://pets-bucket/out", "--autoscale", "0..4", "--target", "2")
+    done(up(aws, "later", *words))
+    cloudwatch, scaling = aws.client("cloudwatch"), aws.client("application-autoscaling")
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=["petbox-later-wake"])["MetricAlarms"]
+    policies = scaling.describe_scaling_policies(
+        ServiceNamespace="sagemaker", ResourceId="endpoint/later/variant/AllTraffic"
+    )["ScalingPolicies"]
+    (wake,) = (one for one in policies if one["PolicyName"] == "petbox-wake")
+    assert alarm["AlarmActions"] == [wake["PolicyARN"]]
+    aws.calls.clear()
+    done(up(aws, "later"))
+    assert aws.changes() == []
+    done(down(aws, "later", "--yes"))
+    assert not cloudwatch.describe_alarms(AlarmNames=["petbox-later-wake"])["MetricAlarms"]
+
+
 def test_alarms_watch_a_canary_and_go_with_the_endpoint(aws: AwsProxy) -> None:
     aws.client("logs").create_log_group(logGroupName="/aws/sagemaker/Endpoints/watch")
     done(up(aws, "watch"))

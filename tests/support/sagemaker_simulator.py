@@ -49,6 +49,7 @@ class Simulator:
     next_fails: bool = False  # the next creation or update
     fault: Callable[[], None] | None = None  # raises before the change that it is in the way of
     changes_before_fault: int = 0
+    policies_made: int = 0
     dead: bool = False
 
     def clients(self, service: str) -> Any:
@@ -217,8 +218,11 @@ class Simulator:
 
     def put_scaling_policy(self, request: Request) -> Request:
         assert request["ResourceId"] in self.targets, "a policy needs its target"
-        self.policies[request["ResourceId"], request["PolicyName"]] = request
-        return {}
+        key = request["ResourceId"], request["PolicyName"]
+        self.policies_made += key not in self.policies
+        arn = self.policies.get(key, {"PolicyARN": f"arn:policy/{self.policies_made}"})["PolicyARN"]
+        self.policies[key] = {**request, "PolicyARN": arn}
+        return {"PolicyARN": arn}
 
     def delete_scaling_policy(self, request: Request) -> Request:
         self.policies.pop((request["ResourceId"], request["PolicyName"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from petbox.aws import session
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.alarms import alarm_names
+from petbox.sagemaker.endpoint.alarms import alarm_names, wake_alarm
 
 Clients = Callable[[str], Any]  # boto3's client of a service
 Described = Mapping[str, Any]  # as AWS describes a thing
@@ -46,7 +46,8 @@ class Actual:
     scaling: Described | None = None
     policies: tuple[Described, ...] = ()
     actions: tuple[Described, ...] = ()  # of scaling, at certain times
-    alarms: Mapping[str, Described] = field(default_factory=dict)  # petbox's, by name
+    alarms: Mapping[str, Described] = field(default_factory=dict)  # of --alarms, by name
+    wake: Described | None = None  # the alarm that starts the first instance
     schedule: Described | None = None
     unseen: tuple[str, ...] = ()
 
@@ -74,7 +75,7 @@ def describe(clients: Clients, name: str) -> Actual:
     unseen: list[str] = []
     endpoint = describe_endpoint(sagemaker, name) or {}
     scaling: dict[str, Any] = {}
-    alarms: Mapping[str, Described] = {}
+    alarms: dict[str, Described] = {}
     schedule: Described | None = None
     with _if_allowed(unseen):
         scaling = _scaling(clients("application-autoscaling"), name)
@@ -97,6 +98,7 @@ def describe(clients: Clients, name: str) -> Actual:
         configs=tuple(made_for(name, configs(sagemaker, name))),
         models=tuple(made_for(name, models(sagemaker, name))),
         **scaling,
+        wake=alarms.pop(wake_alarm(name), None),
         alarms=alarms,
         schedule=schedule,
         unseen=tuple(unseen),
@@ -178,7 +180,7 @@ def _scaling(client: Any, name: str) -> dict[str, Any]:
 
 
 def _alarms(client: Any, name: str) -> dict[str, Described]:
-    wanted = alarm_names(name)
+    wanted = [*alarm_names(name), wake_alarm(name)]
     with session.calling(f"alarms of endpoint {name}"):
         found = client.describe_alarms(AlarmNames=wanted)["MetricAlarms"]
     return {one["AlarmName"]: one for one in found}

@@ -20,6 +20,11 @@ def alarm_names(name: str) -> list[str]:
     return [f"{names.SCHEDULE}{name}-{kind}" for kind in KINDS]
 
 
+def wake_alarm(name: str) -> str:
+    """That of `petbox.sagemaker.endpoint.wake`, which is there without `--alarms`."""
+    return f"{names.SCHEDULE}{name}-wake"
+
+
 def requests(name: str, limit: int, topic: str | None) -> list[dict[str, Any]]:
     """PutMetricAlarm's, for a p99 latency over `limit` milliseconds."""
     of_endpoint = {

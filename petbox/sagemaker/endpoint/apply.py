@@ -6,13 +6,14 @@ for an update that fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 from petbox.aws import request_check, session
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint.actual import Clients, unless_absent
-from petbox.sagemaker.endpoint.steps import GONE, Call, Step, Wait
+from petbox.sagemaker.endpoint.steps import GONE, POLICY_ARN, Call, Step, Wait
 from petbox.sagemaker.endpoint.wait import gone, in_service, settled
 
 DOES = {
@@ -43,6 +44,7 @@ class Apply:
         self.done: list[Call] = []
         self._begun: list[Call] = []
         self._undo: tuple[Call, ...] = ()
+        self._policy = POLICY_ARN
 
     def all(self, steps: Iterable[Step]) -> None:
         """If a step fails, restores what was removed for it."""
@@ -92,12 +94,19 @@ class Apply:
     def _make(self, call: Call) -> None:
         try:
             with session.calling(call.what):
-                getattr(self._clients(call.service), call.operation)(**call.request)
+                act = getattr(self._clients(call.service), call.operation)
+                response = act(**self._filled(call.request))
+                self._policy = response.get("PolicyARN", self._policy)
         except session.Rejected as error:
             self._begun = []
             if advice := _advice(call, error):
                 raise session.Rejected(f"{error}; {advice}", error.code) from error
             raise
+
+    def _filled(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request.get("AlarmActions") == [POLICY_ARN]:
+            return {**request, "AlarmActions": [self._policy]}
+        return dict(request)
 
     def _delete_endpoint(self, call: Call) -> None:
         try:

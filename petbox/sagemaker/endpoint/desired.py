@@ -34,6 +34,7 @@ class Desired:
     schedule: Request | None  # CreateSchedule's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm's
     deployment: Request | None = None  # UpdateEndpoint's DeploymentConfig
+    wake: bool = False  # scaling from no instances
     drop_scaling: bool = False
     drop_schedule: bool = False
     drop_alarms: bool = False
@@ -78,6 +79,7 @@ def desired(
         if spec.alarms
         else (),
         deployment=deployment,
+        wake=bool(spec.autoscale and bounds(spec.autoscale)[0] == 0),
         drop_scaling=wanted.autoscale is False,
         drop_schedule=wanted.ttl is False,
         drop_alarms=wanted.alarms is False,

@@ -22,6 +22,7 @@ LONGEST = 63 - 1 - DIGITS
 VARIANT = "AllTraffic"  # as SageMaker's own SDK calls the only one
 SCHEDULE = "petbox-"  # and the endpoint's name
 POLICY = "petbox"  # of scaling
+WAKE = "petbox-wake"  # that of scaling from no instances
 
 
 def check(text: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, kept, names, scaling
+from petbox.sagemaker.endpoint import alarms, kept, names, scaling, wake
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired, Request
 from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
@@ -62,6 +62,7 @@ def removal(name: str, actual: Actual) -> list[Step]:
     return [
         *_delete_endpoint(name, actual),
         *_delete_alarms(name, actual),
+        *wake.delete_alarm(name, actual),
         *_delete_parts(actual.configs, actual.models),
         *_delete_schedule(name, actual),
     ]
@@ -171,6 +172,7 @@ def _removed(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Ca
     """What somebody asked to remove, and a note that has served its purpose."""
     if desired.drop_scaling and not released:
         yield from scaling.remove(desired.name, actual)
+    yield from wake.remove(desired, actual, released=released)
     if desired.drop_alarms:
         yield from _delete_alarms(desired.name, actual)
     if desired.drop_schedule:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from petbox.sagemaker.endpoint import kept, names
+from petbox.sagemaker.endpoint import kept, names, wake
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired
 from petbox.sagemaker.endpoint.steps import Call, matches
@@ -57,15 +57,19 @@ def remove(name: str, actual: Actual) -> Iterator[Call]:
         yield Call(SERVICE, "deregister_scalable_target", of, what)
 
 
-def restore(name: str, actual: Actual, *, without: str = "") -> Iterator[Call]:
-    """All that `remove` removed, but the policy `without`."""
+def restore(name: str, actual: Actual, *, without: tuple[str, ...] = ()) -> Iterator[Call]:
+    """All that `remove` removed, but the policies `without`."""
     of, what = names.scaled(name), _what(name)
     if actual.scaling is not None:
         copied = ("MinCapacity", "MaxCapacity", "SuspendedState")
         request = {**of, **{key: actual.scaling[key] for key in copied if key in actual.scaling}}
         yield Call(SERVICE, "register_scalable_target", request, what)
     for policy in actual.policies:
-        if policy["PolicyName"] != without:
+        if policy["PolicyName"] in without:
+            continue
+        if policy["PolicyName"] == names.WAKE:
+            yield from wake.both(name)
+        else:
             yield Call(SERVICE, "put_scaling_policy", _asked(policy), f"policy of {what}")
     for action in actual.actions:
         yield Call(SERVICE, "put_scheduled_action", _asked(action), f"schedule of {what}")
@@ -77,7 +81,7 @@ def apply(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]
     if desired.drop_scaling:
         return
     if released:
-        replaced = "" if desired.policy is None else names.POLICY
+        replaced = () if desired.policy is None else (names.POLICY, names.WAKE)
         again = restore(desired.name, actual, without=replaced)
         yield from (_bounded(call, desired) for call in again)
     elif desired.scaling is not None and not matches(actual.scaling, desired.scaling):
@@ -88,6 +92,7 @@ def apply(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]
     policy = next((one for one in actual.policies if one["PolicyName"] == name), None)
     if released or not matches(policy, desired.policy):
         yield Call(SERVICE, "put_scaling_policy", desired.policy, f"policy of {what}")
+    yield from wake.apply(desired, actual, released=released)
 
 
 def _bounded(call: Call, desired: Desired) -> Call:

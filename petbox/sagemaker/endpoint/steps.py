@@ -35,6 +35,9 @@ class Wait:
         return {"wait": self.until}
 
 
+# In a request: AWS's name of the policy that was put last.
+POLICY_ARN = "(the policy's ARN)"
+
 IN_SERVICE, GONE = "until the endpoint is in service", "until the endpoint is gone"
 
 Step = Call | Wait
