@@ -57,19 +57,11 @@ read_environment() {
     number payload PETBOX_PAYLOAD_MEGABYTES 25 1 1024
     body_limit=$((batch && payload < 100 ? 100 : payload)) # a batch job may be told other limits
 
-    # Each model server gets its share of the CPUs.
-    share=$((cpus > server_count ? cpus / server_count : 1))
-    number intra_op SAGEMAKER_TFS_INTRA_OP_PARALLELISM "$share" 0 1024
-    number inter_op SAGEMAKER_TFS_INTER_OP_PARALLELISM "$share" 0 1024
-    switch batching SAGEMAKER_TFS_ENABLE_BATCHING
-    number batch_size SAGEMAKER_TFS_MAX_BATCH_SIZE 8 1 100000
-    number batch_timeout SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS 1000 0 60000000
+    read_tunables
     number batch_threads SAGEMAKER_TFS_NUM_BATCH_THREADS "$share" 1 1024
     # Whatever the gateway lets through fits into the queue.
     number batches SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES 100000 1 100000000
 
-    default=$((batching && batch_size > 16 ? 2 * batch_size : 32)) # only requests in flight fill a batch
-    number in_flight PETBOX_MAX_IN_FLIGHT "$((default < 1024 ? default : 1024))" 1 1024
     number wait_seconds PETBOX_WAIT_SECONDS 10 0 60
     number engine_seconds SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS 60 1 3600 # as AWS's image calls it
     number engine_seconds PETBOX_ENGINE_SECONDS "$engine_seconds" 1 3600
@@ -102,6 +94,19 @@ read_environment() {
     number hook_threads SAGEMAKER_GUNICORN_THREADS 1 1 64
     warn_unknown
     ((!invalid)) || exit 1
+}
+
+read_tunables() { # what petbox tune measures
+    local default
+    # Each model server gets its share of the CPUs.
+    share=$((cpus > server_count ? cpus / server_count : 1))
+    number intra_op SAGEMAKER_TFS_INTRA_OP_PARALLELISM "$share" 0 1024
+    number inter_op SAGEMAKER_TFS_INTER_OP_PARALLELISM "$share" 0 1024
+    switch batching SAGEMAKER_TFS_ENABLE_BATCHING
+    number batch_size SAGEMAKER_TFS_MAX_BATCH_SIZE 8 1 100000
+    number batch_timeout SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS 1000 0 60000000
+    default=$((batching && batch_size > 16 ? 2 * batch_size : 32)) # only requests in flight fill a batch
+    number in_flight PETBOX_MAX_IN_FLIGHT "$((default < 1024 ? default : 1024))" 1 1024
 }
 
 choose_ports() { # FIRST LAST: sets `ports`, one per model server; skips nginx's port and ports in use

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "petbox train photos/": "tests/cli/test_train_photos.py",
     "petbox serve model/mine": f"{SERVED}_however_it_is_named",
     "petbox serve model/zoo": f"{SERVED}_however_it_is_named",
+    "petbox tune model/toy": "tests/serving/test_tune.py::test_what_is_written_is_what_was_chosen",
     "petbox-model-server --rest_api_port": "tests/serving/test_model_server"
     "_program.py::test_the_port_opens_when_every_model_is_available",
     "python train/train.py": "tests/test_chain.py::test_a_run_holds_what_later_stages_need",

@@ -27,8 +27,13 @@ class Child:
     """
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], exited: Callable[[], object]
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        exited: Callable[[], object],
+        output: Callable[[str], object] = say,
     ) -> None:
+        self._output = output
         self._process = subprocess.Popen(
             command,
             env=env,
@@ -70,7 +75,7 @@ class Child:
         for line in self._process.stdout:
             if line.strip() and not CHATTER.match(line):
                 with contextlib.suppress(OSError):  # our reader is gone; the child continues
-                    say(line.rstrip())
+                    self._output(line.rstrip())
 
     def _announce(self, exited: Callable[[], object]) -> None:
         self._process.wait()

@@ -46,6 +46,7 @@ SECTIONS = {
         "serve": ("serve a model on this machine", "serving.command:ServeOptions:serve"),
         "detect": ("detect objects in images", "client.command:DetectOptions:detect"),
         "label": ("write annotations from a model", "client.label:LabelOptions:label"),
+        "tune": ("measure the best settings", "serving.tune.command:TuneOptions:tune"),
         "local": (
             "run an image the way SageMaker does",
             "serving.local:LocalOptions:local",
