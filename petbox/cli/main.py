@@ -96,6 +96,7 @@ ENDPOINT = {
     "logs": ("print its containers' log", "sagemaker.endpoint.logs:LogsOptions:logs"),
     "invoke": ("send it one file", "sagemaker.endpoint.invoke:InvokeOptions:invoke"),
     "down": ("delete an endpoint", "sagemaker.endpoint.down:DownOptions:down"),
+    "models": ("of a multi-model endpoint", "sagemaker.endpoint.models:ModelsOptions:models"),
     "export": ("print it as a template", "sagemaker.deploy.export:ExportOptions:export"),
     "list": ("list all that petbox made", "sagemaker.endpoint.list:ListOptions:list_all"),
 }
