@@ -13,7 +13,6 @@ GPU = "ml.g4dn.xlarge"
 ARM = "ml.m6g.xlarge"
 HAS_GPU = re.compile(r"ml\.(g|p)\d")
 GRAVITON = re.compile(r"ml\.[a-z]+\d+g")  # m6g, c7gn, r8g, and g5g with a GPU
-NEURON = re.compile(r"ml\.(inf|trn)\d")
 
 
 def default_instance(image: Image | None) -> str:
