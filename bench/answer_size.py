@@ -24,8 +24,8 @@ import numpy as np
 import report
 
 from petbox.data import labels
-from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.signatures import Servable, Settings
+from petbox.export.trained import TrainedNetwork
 from petbox.serving.model_server import responses
 from petbox.serving.model_server.model import load
 from petbox.serving.model_server.tensorflow_engine import TensorFlow

@@ -397,7 +397,7 @@ def stages(
 def preparing(ours: bool) -> Callable[..., Any]:
     """Decodes and resizes image files like our models, or like those of the library."""
     from petbox.export.decode.files import stored
-    from petbox.export.faster_rcnn import scaled
+    from petbox.export.trained import scaled
     from petbox.images.limits import MOST_PIXELS
     from petbox.training import config as training_config
     from petbox.training.tfvision import tf

@@ -61,6 +61,7 @@ LONGEST = (
     "test_exporter",
     "test_conform",
     "test_litert",
+    "test_retinanet",
     "test_serve",
     "test_pets",
     "test_replay",

@@ -51,7 +51,12 @@ BATCHES = {
     "toy": (8, 60 * MIB),
     "faster_rcnn_mobilenet_v2_pets": (16, 250 * MIB),
     "faster_rcnn_resnet50_pets": (8, 1500 * MIB),
+    "faster_rcnn_resnet50_fast_pets": (8, 1500 * MIB),
+    "faster_rcnn_resnet50_light_pets": (8, 1500 * MIB),
     "faster_rcnn_resnet101_pets": (8, 2000 * MIB),
+    "retinanet_mobilenet_v2_pets": (16, 250 * MIB),
+    "retinanet_resnet50_pets": (8, 1500 * MIB),
+    "toy_retinanet": (8, 60 * MIB),
 }
 IMAGES_A_CORE = 8
 STEPS = "--steps="

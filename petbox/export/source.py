@@ -12,13 +12,13 @@ import numpy as np
 
 from petbox.errors import DataError, ModelError
 from petbox.export import canvas_choice, verify
-from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.inputs import request
 from petbox.export.model_folder import ModelFolder
 from petbox.export.signatures import Network
+from petbox.export.trained import TrainedNetwork
 from petbox.export.verify import Found
 from petbox.export.wrapped import WrappedNetwork
-from petbox.training import checkpoints, runs
+from petbox.training import checkpoints, families, runs
 from petbox.training import config as training_config
 from petbox.training.pipeline_config.mapping import PipelineConfig
 from petbox.training.runs import PIPELINE_CONFIG, Run
@@ -70,7 +70,11 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         names=run.names,
         label_map=run.label_map_text,
         files={runs.PARAMS: run.params, **({PIPELINE_CONFIG: text} if text else {})},
-        report={"checkpoint": run.checkpoint.name, "step": checkpoints.step(run.checkpoint)},
+        report={
+            "detector": families.of(config.task.model).name,
+            "checkpoint": run.checkpoint.name,
+            "step": checkpoints.step(run.checkpoint),
+        },
         images=images,
         build=partial(TrainedNetwork, config, model),
         expected=lambda network: verify.evaluated(config, call, images.examples, network.canvases),
@@ -94,6 +98,7 @@ def _check_pipeline_config(theirs: PipelineConfig, run: Run, config: Any) -> Non
     expected = training_config.experiment(theirs.preset, theirs).task.model
     actual = config.task.model
     for what, stated, trained in (
+        ("its network", families.of(expected).name, families.of(actual).name),
         ("num_classes", theirs.classes, actual.num_classes - 1),
         ("its backbone", _backbone(expected), _backbone(actual)),
     ):

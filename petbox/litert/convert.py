@@ -21,9 +21,9 @@ from petbox.data import labels
 from petbox.errors import ModelError
 from petbox.export import verify
 from petbox.export.exporter import versions
-from petbox.export.faster_rcnn import TrainedNetwork
 from petbox.export.signatures import Settings
 from petbox.export.source import Source, load
+from petbox.export.trained import TrainedNetwork
 from petbox.export.verify import Found
 from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel

@@ -1,6 +1,6 @@
 """Prepares an image's pixels for the network with numpy: scales, normalizes, pads.
 
-The same arithmetic as `petbox.export.faster_rcnn.scaled`, which does it inside the graph. Not with
+The same arithmetic as `petbox.export.trained.scaled`, which does it inside the graph. Not with
 Pillow, whose filters differ from TensorFlow's, which the network was trained with.
 """
 

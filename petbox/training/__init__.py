@@ -1,1 +1,1 @@
-"""Training: presets, the Faster R-CNN of the Model Garden, its input pipeline and its trainer."""
+"""Training: presets, the detectors of the Model Garden, its input pipeline and its trainer."""

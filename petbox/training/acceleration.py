@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,15 @@ def _cpu_flags() -> list[str]:
     return CPU_INFO.read_text().split() if CPU_INFO.is_file() else []
 
 
-def boxes_in_float32(model: Any) -> None:
+def boxes_in_float32(model: Any, heads: Iterable[str]) -> None:
     """Lets `model` compute boxes, and their scores, in float32 under any policy."""
     if tf_keras.mixed_precision.global_policy().name == "float32":
         return
-    for head in (model.rpn_head, model.detection_head):
-        for one in _each(head):
+    for head in heads:
+        for one in _each(getattr(model, head)):
             object.__setattr__(one, "call", _float32_of(one.call))
-    for layer in (model.roi_generator, model.roi_sampler):
-        for one in _each(layer):
+    for layer in ("roi_generator", "roi_sampler"):  # of a Faster R-CNN
+        for one in _each(getattr(model, layer, ())):
             one._set_dtype_policy("float32")
 
 

@@ -1,6 +1,6 @@
 """How well a detector's anchors cover the training boxes, and anchors that cover them better.
 
-An anchor is a box that the region proposal network starts from. A training box is covered if some
+An anchor is a box that a detector starts from. A training box is covered if some
 anchor at some place has an IoU of at least a half with it; one that is not is hardly ever found.
 """
 

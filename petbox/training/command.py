@@ -1,4 +1,4 @@
-"""Trains a Faster R-CNN on records.
+"""Trains a detector on records.
 
 While it trains, the run lies in OUT.unfinished with its checkpoints and
 TensorBoard logs (tensorboard --logdir runs); it becomes OUT after the last

@@ -1,4 +1,4 @@
-"""The configuration of a Faster R-CNN of `tf-models-official`."""
+"""The configuration of a detector of `tf-models-official`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from petbox.errors import ModelError
-from petbox.training import runs
+from petbox.training import families, runs
 from petbox.training.pipeline_config import mapping
 from petbox.training.pipeline_config.mapping import PipelineConfig
 from petbox.training.presets import PRESETS
 from petbox.training.runs import Run
-from petbox.training.task import Task
+from petbox.training.task import TASKS
 from petbox.training.tfvision import exp_factory, hyperparams, tf
 
 
 def experiment(preset: str, mapped: PipelineConfig | None = None) -> Any:
     """The experiment of a preset, or of a pipeline.config, without records."""
-    config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
+    chosen = PRESETS[mapped.preset if mapped else preset]
+    config = exp_factory.get_exp_config(chosen.family.experiment)
     _use_local_defaults(config)
-    PRESETS[mapped.preset if mapped else preset](config)
+    chosen.configure(config)
     if mapped:
         mapping.apply(config, mapped)
     return config
@@ -58,7 +59,8 @@ def set_seed(seed: int) -> None:
 
 
 def task(config: Any, logs: Path | None = None) -> Any:
-    return Task(config.task, logging_dir=str(logs) if logs else None)
+    made = TASKS[families.of(config.task.model)]
+    return made(config.task, logging_dir=str(logs) if logs else None)
 
 
 def save_config(config: Any, run: Path) -> None:
@@ -66,9 +68,10 @@ def save_config(config: Any, run: Path) -> None:
 
 
 def load_config(run: Run) -> Any:
-    config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
     try:
         text = run.params.decode() + "\n"  # an empty one would be accepted
+        stated = hyperparams.override_params_dict(hyperparams.ParamsDict(), text, is_strict=False)
+        config = exp_factory.get_exp_config(families.of(stated.task.model).experiment)
         return hyperparams.override_params_dict(config, text, is_strict=True)
     except Exception as error:  # whatever YAML and the Model Garden raise
         raise ModelError(

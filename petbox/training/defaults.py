@@ -12,6 +12,7 @@ from petbox.training.presets import PRESETS
 
 GPU = Path("/dev/nvidia0")
 TOY = "toy"  # for drawings, which it learns from random initialization
+TOYS = (TOY, "toy_retinanet")
 ON_CPU, ON_GPU = "faster_rcnn_mobilenet_v2_pets", "faster_rcnn_resnet50_pets"
 
 
@@ -34,7 +35,7 @@ def are_drawn(names: Iterable[str]) -> bool:
 
 def check_initial_weights(init: str | None, preset: str) -> None:
     """Rejects photos without a choice of initial weights, or with an unknown one; reports none."""
-    if init is None and preset != TOY:
+    if init is None and preset not in TOYS:
         named = named_weights.choices(preset)
         have = f"{' or '.join(named)} (downloaded), " if named else ""
         raise DataError(

@@ -7,33 +7,46 @@ same name are taken; other classes start fresh.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from petbox.cli.program import say
 from petbox.data import labels
 from petbox.errors import ModelError
-from petbox.training import initial_weights, runs
+from petbox.training import families, initial_weights, runs
+from petbox.training.families import Family
 
 FIT = "fit"
-PARTS = ("backbone", "decoder", "rpn_head", "detection_head")
-OF_CLASSES = ("/_classifier/", "/_box_regressor/")  # the detection head's last layers
+# The last head's last layers, and how many numbers they have for each class.
+OF_CLASSES = {"/_classifier/": 1, "/_box_regressor/": 4}
+OF_ANCHORS = {"/_classifier/": 1}  # of a family that classifies anchors: for each one of a place
 SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Classes:
+    same: Mapping[int, int]  # theirs by ours, if of the same name
+    ours: int  # with the background
+    theirs: int
 
 
 def load(model: Any, prefix: Path, label_map: Path) -> None:
     """Loads what fits of the checkpoint into a detector of the classes in `label_map`."""
-    names = labels.parse(label_map.read_bytes(), str(label_map))
-    known = {name: number for number, name in _names(prefix).items()}
-    same = {number: known[name] for number, name in names.items() if name in known}
+    names, family = labels.parse(label_map.read_bytes(), str(label_map)), families.of(model)
     reader, graph = initial_weights.opened(prefix)
+    other = next((one for one in families.ALL if one.dense in graph.children(0)), family)
+    known = {name: number for number, name in _names(prefix).items()} if other == family else {}
+    same = {number: known[name] for number, name in names.items() if name in known}
+    classes = Classes(same, max(names) + 1, max(known.values(), default=0) + 1)
     total, reports = 0, []
-    for part in PARTS:
+    for part in family.parts:
         root, node = getattr(model, part), graph.children(0).get(part, -1)
         loaded, fresh = 0, []
         for path, variable, at in initial_weights.variables(part, root, node, graph):
             tensor = graph.tensor(at) if at >= 0 else None
-            value = _fitting(path, variable, reader.get_tensor(tensor), same) if tensor else None
+            theirs = reader.get_tensor(tensor) if tensor else None
+            value = None if tensor is None else _fitting(family, path, variable, theirs, classes)
             if value is None:
                 fresh.append(path.removeprefix(f"{part}/"))
             else:
@@ -47,6 +60,8 @@ def load(model: Any, prefix: Path, label_map: Path) -> None:
         raise ModelError(f"{prefix}: none of its tensors fits; train with the --preset that it has")
     new = [name for number, name in names.items() if number not in same]
     say(f"{prefix}: loaded {', '.join(reports)}")
+    if other != family:
+        say(f"{prefix}: is of a {other.name}, so the heads of the {family.name} start fresh")
     say(
         f"classes with trained weights: {', '.join(names[n] for n in same) or 'none'}; "
         f"fresh: {', '.join(new) or 'none'}"
@@ -58,20 +73,27 @@ def _names(prefix: Path) -> Mapping[int, str]:
     return runs.read(prefix).names if runs.of_checkpoint(prefix) else {}
 
 
-def _fitting(path: str, variable: Any, value: Any, same: Mapping[int, int]) -> Any:
+def _fitting(family: Family, path: str, variable: Any, value: Any, classes: Classes) -> Any:
     """The variable's new value from the other detector's; None if it does not fit."""
     from petbox.training.tfvision import tf
 
-    if not (path.startswith("detection_head/") and any(layer in path for layer in OF_CLASSES)):
+    numbers = OF_ANCHORS if family.classifies_anchors else OF_CLASSES
+    each = next((n for layer, n in numbers.items() if layer in path), None)
+    if each is None or not path.startswith(f"{family.heads[-1]}/"):
         return value if value.shape == tuple(variable.shape) else None
-    if not same or value.shape[:-1] != tuple(variable.shape)[:-1]:
+    if not classes.same or value.shape[:-1] != tuple(variable.shape)[:-1]:
         return None
-    each = 4 if "/_box_regressor/" in path else 1  # numbers for each class
     own = tf.distribute.get_strategy().experimental_local_results(variable)[0].numpy()
     if own.shape[-1] == value.shape[-1] == each == 4:  # the same box for all classes
         return value
-    result = own.reshape(*own.shape[:-1], -1, each)
-    old = value.reshape(*value.shape[:-1], -1, each)
-    for ours, theirs in {0: 0, **same}.items():  # 0 is the background
+    if family.classifies_anchors:
+        anchors = own.shape[-1] // classes.ours
+        if anchors * classes.theirs != value.shape[-1]:
+            return None
+    else:
+        anchors = 1
+    result = own.reshape(*own.shape[:-1], anchors, -1, each)
+    old = value.reshape(*value.shape[:-1], anchors, -1, each)
+    for ours, theirs in {0: 0, **classes.same}.items():  # 0 is the background
         result[..., ours, :] = old[..., theirs, :]
     return result.reshape(own.shape)

@@ -23,7 +23,7 @@ from petbox.data.fetch import archives
 from petbox.data.fetch.checksum import ANY, Fingerprint, of_file
 from petbox.data.fetch.download import fetch, is_url
 from petbox.errors import ModelError, PetboxError
-from petbox.training import runs
+from petbox.training import families, runs
 
 KERAS = ".h5"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -175,7 +175,7 @@ class Graph:
     @property
     def parts(self) -> list[str]:
         """The root's children that are parts of a detector."""
-        known = ("backbone", "decoder", "rpn_head", "detection_head")
+        known = dict.fromkeys(part for family in families.ALL for part in family.parts)
         return [name for name in known if name in self.children(0)]
 
     def children(self, node: int) -> dict[str, int]:

@@ -17,11 +17,10 @@ from typing import Any
 
 from petbox.errors import DataError
 from petbox.tf import as_written
-from petbox.training import augment, memory, resize
+from petbox.training import augment, memory, resize, targets
 from petbox.training.tfvision import (
     anchor,
     box_ops,
-    maskrcnn_input,
     preprocess_ops,
     tf,
     tf_example_decoder,
@@ -39,7 +38,7 @@ DIFFICULT = {"image/object/difficult": tf.io.RaggedFeature(tf.int64)}
 
 
 def training_batches(model: Any, data: Any, context: Any, augmented: str | None = None) -> Any:
-    """The batches (images, labels) for `MaskRCNNTask.train_step`, repeated forever.
+    """The batches (images, labels) for the task's `train_step`, repeated forever.
 
     `augmented` is a level of `augment.py`, or None for flips and scales alone.
     """
@@ -51,12 +50,7 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
         model.anchor.aspect_ratios,
         model.anchor.anchor_size,
     )(image_size=padded)
-    labeler = anchor.RpnAnchorLabeler(
-        data.parser.rpn_match_threshold,
-        data.parser.rpn_unmatched_threshold,
-        data.parser.rpn_batch_size_per_im,
-        data.parser.rpn_fg_fraction,
-    )
+    labeled = targets.labeler(model, data.parser, anchors)
     canvas = tf.constant(model.input_size[:2], tf.float32)
 
     def decoded(record: Any) -> Any:
@@ -64,16 +58,11 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
 
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
         pixels, boxes, classes = _shown(augmented, pixels, boxes, classes, canvas, data.parser)
-        scores, offsets = labeler.label_anchors(
-            anchors, boxes, tf.cast(classes[:, None], tf.float32)
-        )
         most = data.parser.max_num_instances
         return tf.cast(_normalized(pixels, padded), data.dtype), {
             "name": name,
-            "anchor_boxes": anchors,
             "image_info": tf.stack([canvas, canvas, tf.ones(2), tf.zeros(2)]),
-            "rpn_score_targets": scores,
-            "rpn_box_targets": offsets,
+            **labeled(boxes, classes[:, None]),
             "gt_boxes": preprocess_ops.clip_or_pad_to_fixed_size(boxes, most, -1),
             "gt_classes": preprocess_ops.clip_or_pad_to_fixed_size(classes, most, -1),
         }
@@ -114,17 +103,7 @@ def first_images(model: Any, data: Any, augmented: str | None, count: int) -> An
 def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
     """The batches (images, labels) of the Model Garden, once; `source_id` counts from 0."""
     decoder = tf_example_decoder.TfExampleDecoder(regenerate_source_id=True)  # so it needs none
-    parser = maskrcnn_input.Parser(
-        model.input_size[:2],
-        model.min_level,
-        model.max_level,
-        model.anchor.num_scales,
-        model.anchor.aspect_ratios,
-        model.anchor.anchor_size,
-        max_num_instances=data.parser.max_num_instances,
-        dtype=data.dtype,
-    )
-    parse = parser.parse_fn(is_training=False)
+    parse = targets.evaluation_parser(model, data)
 
     def image(number: Any, record: Any) -> Any:
         found = decoder.decode(record)
@@ -141,6 +120,8 @@ def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
                 "groundtruth_is_crowd": crowds | difficult,
             }
         )
+        count = labels["groundtruths"]["num_detections"]
+        labels["groundtruths"]["num_detections"] = tf.reshape(count, [])  # RetinaNet's is [1]
         labels["groundtruths"]["is_difficults"] = preprocess_ops.clip_or_pad_to_fixed_size(
             tf.cast(difficult, tf.int32), data.parser.max_num_instances, 0
         )

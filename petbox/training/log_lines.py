@@ -13,6 +13,8 @@ PARTS = {  # the parts of the loss: the Model Garden's names, and ours
     "rpn_box_loss": "rpn box",
     "frcnn_cls_loss": "class",
     "frcnn_box_loss": "box",
+    "cls_loss": "class",  # of RetinaNet
+    "box_loss": "box",
 }
 NUMBER = r"([0-9.]+)"
 
@@ -21,7 +23,7 @@ METRICS: dict[str, str] = {
     "train:loss": rf"train: [0-9]+/[0-9]+ loss {NUMBER}",
     "train:rpn_score_loss": rf"\(rpn score {NUMBER}",
     "train:rpn_box_loss": rf", rpn box {NUMBER}",
-    "train:class_loss": rf", class {NUMBER}",
+    "train:class_loss": rf"[(,] ?class {NUMBER}",
     "train:box_loss": rf", box {NUMBER}\)",
     "train:steps_per_second": rf"\), {NUMBER} steps/s",
     "validation:mAP": rf"evaluated at step [0-9]+: mAP {NUMBER}",
@@ -31,7 +33,8 @@ METRICS: dict[str, str] = {
 
 def note(losses: Mapping[str, float], speed: float) -> str:
     """The text beside the progress bar; `losses` have the Model Garden's names."""
-    parts = ", ".join(f"{ours} {losses[theirs]:.3f}" for theirs, ours in PARTS.items())
+    named = {ours: losses[theirs] for theirs, ours in PARTS.items() if theirs in losses}
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in named.items())
     return f"loss {losses[TOTAL]:.3f} ({parts}), {speed:.1f} steps/s"
 
 

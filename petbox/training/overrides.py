@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from petbox.errors import DataError
+from petbox.training import families
 
 FLAGS = {
     "task.init_checkpoint": "--init",
@@ -33,7 +34,8 @@ FLAGS = {
     "trainer.train_steps": "--steps",
     "trainer.validation_interval": "--evaluate-every",
 }
-# Training images come from petbox/training/inputs.py, which reads only these fields.
+# Training images come from petbox/training/inputs.py, which reads only these fields, and those by
+# which a family matches anchors with objects.
 READ = (
     "dtype",
     "shuffle_buffer_size",
@@ -41,10 +43,6 @@ READ = (
     "parser.aug_scale_max",
     "parser.aug_scale_min",
     "parser.max_num_instances",
-    "parser.rpn_batch_size_per_im",
-    "parser.rpn_fg_fraction",
-    "parser.rpn_match_threshold",
-    "parser.rpn_unmatched_threshold",
     "parser.skip_crowd_during_training",
 )
 UNUSED = {"runtime.enable_xla": "the Model Garden's suppression of boxes has ops that XLA lacks"}
@@ -58,7 +56,7 @@ def apply(config: Any, assignments: Iterable[str]) -> None:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise DataError(f"--set {assignment}: write it as field=value")
-        _check(path, assignment)
+        _check(config, path, assignment)
         try:
             put(config, path, _parsed(_field(config, path)[1], text))
         except ValueError as error:
@@ -87,16 +85,17 @@ def fields(config: Any, at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
-def _check(path: str, assignment: str) -> None:
+def _check(config: Any, path: str, assignment: str) -> None:
     if path in FLAGS:
         raise DataError(f"--set {assignment}: use {FLAGS[path]} instead")
     if path in UNUSED:
         raise DataError(f"--set {assignment}: petbox does not use it, because {UNUSED[path]}")
     ours = "task.train_data."
-    if path.startswith(ours) and path.removeprefix(ours) not in READ:
+    read = (*READ, *(f"parser.{name}" for name in families.of(config.task.model).matching))
+    if path.startswith(ours) and path.removeprefix(ours) not in read:
         raise DataError(
             f"--set {assignment}: petbox's input pipeline does not use it; of {ours}* it uses "
-            f"{', '.join(READ)}"
+            f"{', '.join(sorted(read))}"
         )
 
 

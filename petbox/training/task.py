@@ -1,4 +1,4 @@
-"""The Model Garden's Faster R-CNN task, with three changes.
+"""The Model Garden's tasks, of Faster R-CNN and of RetinaNet, with three changes.
 
 Those are the input pipelines, checked initial weights, and a MobileNet that keeps
 its batch normalization.
@@ -11,9 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from petbox.tf import as_written
-from petbox.training import acceleration, fine_tuning, initial_weights, keras_mobilenet, runs
+from petbox.training import (
+    acceleration,
+    families,
+    fine_tuning,
+    initial_weights,
+    keras_mobilenet,
+    runs,
+)
 from petbox.training import inputs as training_inputs
-from petbox.training.tfvision import MaskRCNNTask, factory, tf, tf_keras
+from petbox.training.families import Family
+from petbox.training.tfvision import (
+    MaskRCNNTask,
+    RetinaNetTask,
+    base_task,
+    factory,
+    tf,
+    tf_keras,
+)
 
 NOT_FINITE = "the loss is not finite"
 
@@ -21,7 +36,11 @@ NOT_FINITE = "the loss is not finite"
 warnings.filterwarnings("ignore", message=r"Input dict contained keys \['6'\]")
 
 
-class Task(MaskRCNNTask):
+class Task(base_task.Task):
+    """The changes, before the Model Garden's class in the order of a family's bases."""
+
+    family: Family
+    build: Any  # the Model Garden's function that builds the model
     augmented: str | None = None  # a level of petbox/training/augment.py
 
     def build_model(self) -> Any:
@@ -38,14 +57,14 @@ class Task(MaskRCNNTask):
         """As the Model Garden's `build_model`, whose boxes cannot be computed in 16 bits."""
         config = self.task_config
         decay = config.losses.l2_weight_decay
-        model = factory.build_maskrcnn(
+        model = self.build(
             input_specs=tf_keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
             l2_regularizer=tf_keras.regularizers.l2(decay / 2.0) if decay else None,
         )
         if config.freeze_backbone:
             model.backbone.trainable = False
-        acceleration.boxes_in_float32(model)
+        acceleration.boxes_in_float32(model, self.family.heads)
         images, shape = tf_keras.Input(config.model.input_size), tf_keras.Input([2])
         model(images, image_shape=shape, training=False)  # creates the heads
         return model
@@ -86,3 +105,16 @@ class Task(MaskRCNNTask):
         if input_context and input_context.num_input_pipelines > 1:
             input_context = None  # every host evaluates on all validation images
         return training_inputs.evaluation_batches(self.task_config.model, params, input_context)
+
+
+class FasterRCNN(Task, MaskRCNNTask):
+    family = families.FASTER_RCNN
+    build = staticmethod(factory.build_maskrcnn)
+
+
+class RetinaNet(Task, RetinaNetTask):
+    family = families.RETINANET
+    build = staticmethod(factory.build_retinanet)
+
+
+TASKS = {one.family: one for one in (FasterRCNN, RetinaNet)}

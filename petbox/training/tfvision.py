@@ -31,9 +31,13 @@ try:
 
         import orbit
         import tf_keras
-        from official.core import base_trainer, exp_factory, train_lib, train_utils
+        from official.core import base_task, base_trainer, exp_factory, train_lib, train_utils
         from official.modeling import hyperparams
-        from official.vision.dataloaders import maskrcnn_input, tf_example_decoder
+        from official.vision.dataloaders import (
+            maskrcnn_input,
+            retinanet_input,
+            tf_example_decoder,
+        )
         from official.vision.evaluation import coco_evaluator
         from official.vision.modeling import factory
         from official.vision.modeling.backbones import mobilenet
@@ -43,6 +47,7 @@ try:
         from official.vision.ops import anchor, box_ops, preprocess_ops
         from official.vision.ops.augment import RandAugment
         from official.vision.tasks.maskrcnn import MaskRCNNTask
+        from official.vision.tasks.retinanet import RetinaNetTask
         from official.vision.utils import summary_manager
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 finally:

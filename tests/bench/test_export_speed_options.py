@@ -215,7 +215,7 @@ def test_on_a_part_of_the_canvas_the_network_is_what_it_is_on_a_canvas_of_that_s
 ) -> None:
     """Of two pictures at once, and with features that reach to its edges."""
     from petbox.export.canvases import fitting
-    from petbox.export.faster_rcnn import TrainedNetwork
+    from petbox.export.trained import TrainedNetwork
     from petbox.training.tfvision import tf
 
     config, model = small
@@ -235,7 +235,7 @@ def test_on_a_part_of_the_canvas_the_network_is_what_it_is_on_a_canvas_of_that_s
 
 
 def test_a_canvas_that_is_not_a_whole_number_of_strides(small: Any) -> None:
-    from petbox.export.faster_rcnn import TrainedNetwork
+    from petbox.export.trained import TrainedNetwork
     from petbox.training.tfvision import tf
 
     config, model = deepcopy(small[0]), small[1]

@@ -12,6 +12,7 @@ from support.command_line import failed, petbox
 
 from petbox.cli import train_photos
 from petbox.cli.train_photos import Options
+from petbox.training.presets import PRESETS
 
 
 @pytest.fixture
@@ -86,6 +87,10 @@ def test_images_without_objects_are_counted(photos: Path) -> None:
     found = stages(photos, backgrounds=(rooms,), batch_size=10)
     assert found["records"][-1] == f"--backgrounds={rooms}"
     assert "--steps=1858" in found["train"], "929 images, of 1040 with a tenth to validate on"
+
+
+def test_each_preset_has_a_batch_that_fits_in_memory() -> None:
+    assert train_photos.BATCHES.keys() == PRESETS.keys()
 
 
 def test_several_fields_are_set(photos: Path) -> None:

@@ -50,6 +50,36 @@ def test_proposals(batched: bool, smallest: float) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-4)
 
 
+def test_detections_of_one_stage() -> None:
+    from petbox.export.rewrite import fast_rois
+    from petbox.training import config as training_config
+    from petbox.training.tfvision import tf
+
+    from official.vision.modeling.layers import detection_generator  # isort: skip
+
+    settings = training_config.experiment("retinanet_mobilenet_v2_pets").task.model
+    anchors = fast_rois.anchors(settings, EDGES)
+    per_place, classes = anchors["3"].shape[3] // 4, 4
+    boxes, scores = (
+        {
+            name: tf.constant(chance(2, *size, each * per_place, seed=int(name) + each) - less)
+            for name, size in SIZES.items()
+        }
+        for each, less in ((4, 0.0), (classes, 2.0))
+    )
+    own = detection_generator.MultilevelDetectionGenerator(nms_version="batched")
+    size = tf.constant([EDGES, EDGES], tf.float32)
+    tiled = {name: tf.tile(one, [2, 1, 1, 1]) for name, one in anchors.items()}
+    expected = own(boxes, scores, tiled, size)
+    found = fast_rois.OnOneLevel(own)(boxes, scores, anchors, size, {})
+    assert {1, 2, 3} == set(expected["detection_classes"].numpy().ravel())
+    for name in ("boxes", "scores", "classes"):
+        np.testing.assert_allclose(
+            found[f"detection_{name}"], expected[f"detection_{name}"], rtol=1e-6, atol=1e-4
+        )
+    np.testing.assert_array_equal(found["num_detections"], expected["num_detections"])
+
+
 def test_crops() -> None:
     """Boxes of all levels: inside the image, at its edges, beyond them, and of size zero."""
     from petbox.export.rewrite import fast_rois

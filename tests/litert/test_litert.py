@@ -460,7 +460,7 @@ def test_pixels_of_a_jpeg_are_those_of_the_more_exact_way(mode: str) -> None:
     ],
 )
 def test_an_image_lies_on_its_canvas_as_in_training(lite: LiteDetector, size: Any) -> None:
-    from petbox.export.faster_rcnn import scaled
+    from petbox.export.trained import scaled
     from petbox.litert import preprocess
     from petbox.tf import tf
 

@@ -30,8 +30,8 @@ def label_map(folder: Path, *names: str) -> Path:
     return folder / runs.LABEL_MAP
 
 
-def detector(classes: int, ratios: list[float]) -> Any:
-    config = training_config.experiment("toy")
+def detector(classes: int, ratios: list[float], preset: str = "toy") -> Any:
+    config = training_config.experiment(preset)
     config.task.model.num_classes = classes + 1
     config.task.model.anchor.aspect_ratios = ratios
     return training_config.task(config).build_model()
@@ -44,8 +44,11 @@ def head(model: Any, layer: str) -> Any:
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A run's detector of cats and dogs with its averages changed, and its checkpoint."""
-    folder = tmp_path_factory.mktemp("old")
-    model = detector(2, [1.0])
+    return other_detector(tmp_path_factory.mktemp("old"), "toy")
+
+
+def other_detector(folder: Path, preset: str) -> tuple[Any, Path]:
+    model = detector(2, [1.0], preset)
     for number, variable in enumerate(model.variables):
         variable.assign(tf.random.stateless_uniform(variable.shape, [number, 1]))
     prefix = tf.train.Checkpoint(model=model, **model.checkpoint_items).write(
@@ -79,6 +82,43 @@ def test_all_that_fits_is_taken_and_a_class_is_known_by_its_name(
         )
         np.testing.assert_array_equal(now[:, [0, 1, 3]], then[:, [0, 2, 1]])
         np.testing.assert_array_equal(now[:, 2], new[:, 2])
+
+
+def test_a_retinanet_knows_its_classes_at_each_anchor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, prefix = other_detector(tmp_path / "old", "toy_retinanet")
+    model = detector(3, [1.0], "toy_retinanet")
+    fresh = model.head._classifier.kernel.numpy()
+    fine_tuning.load(model, prefix, label_map(tmp_path, "dog", "bird", "cat"))
+    said = capsys.readouterr().err
+    assert re.search(r"backbone (\d+) of \1, decoder (\d+) of \2, head (\d+) of \3\n", said)
+    now, then, new = (
+        kernel.reshape(*kernel.shape[:-1], 2, -1)  # two sizes of anchors
+        for kernel in (
+            model.head._classifier.kernel.numpy(), before.head._classifier.kernel.numpy(), fresh
+        )
+    )  # fmt: skip
+    np.testing.assert_array_equal(now[..., [0, 1, 3]], then[..., [0, 2, 1]])
+    np.testing.assert_array_equal(now[..., 2], new[..., 2])
+    # Three shapes of anchors are other ones, even if the numbers could be divided.
+    model = detector(2, [0.5, 1.0, 2.0], "toy_retinanet")
+    fine_tuning.load(model, prefix, label_map(tmp_path, "dog", "cat"))
+    ((kept, every),) = re.findall(
+        r"head (\d+) of (\d+) \(fresh: .*_classifier", capsys.readouterr().err
+    )
+    assert int(every) - int(kept) == 4, "kernel and bias of scores and boxes"
+
+
+def test_a_detector_of_the_other_family_gives_its_backbone_and_decoder(
+    old: tuple[Any, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = detector(2, [1.0], "toy_retinanet")
+    fine_tuning.load(model, old[1], label_map(tmp_path, "cat", "dog"))
+    said = capsys.readouterr().err
+    assert re.search(r"backbone (\d+) of \1, decoder (\d+) of \2, head 0 of \d+ \(fresh: ", said)
+    assert "is of a Faster R-CNN, so the heads of the RetinaNet start fresh\n" in said
+    assert said.endswith("trained weights: none; fresh: cat, dog\n")
 
 
 def test_without_known_classes_the_last_layers_start_fresh(

@@ -12,19 +12,23 @@ pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
 from petbox.training.config import experiment, on_records  # with the extra `train`, as the above
 from petbox.training.inputs import evaluation_batches, training_batches
-from petbox.training.tfvision import MaskRCNNTask, preprocess_ops, tf
+from petbox.training.tfvision import MaskRCNNTask, RetinaNetTask, preprocess_ops, tf
 
 RED = (250, 5, 5)
+MOBILENET = "faster_rcnn_mobilenet_v2_pets"
 
 
 @pytest.fixture(params=["kept in memory", "of unknown size"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return configured(MOBILENET, tmp_path, request.param == "kept in memory")
+
+
+def configured(preset: str, tmp_path: Path, known: bool) -> Any:
     """Twelve gray images with a red cat in each, except for one that has only a crowd."""
-    known = request.param == "kept in memory"
     with tf.io.TFRecordWriter(str(tmp_path / "train.record-00000-of-00001")) as shard:
         for number in range(12):
             shard.write(record(number, known))
-    config = experiment("faster_rcnn_mobilenet_v2_pets")
+    config = experiment(preset)
     on_records(config, [str(tmp_path / "train.record-*")], [], [1])
     config.task.train_data.global_batch_size = 1
     return config
@@ -91,6 +95,27 @@ def test_without_chance_a_batch_is_the_model_gardens(config: Any) -> None:
         for our, their in zip(tf.nest.flatten(labels), tf.nest.flatten(their_labels), strict=True):
             assert our.dtype == their.dtype
             np.testing.assert_allclose(our, their, atol=1e-3)
+
+
+def test_the_targets_of_a_retinanet_are_the_model_gardens(tmp_path: Path) -> None:
+    config = configured("retinanet_mobilenet_v2_pets", tmp_path, known=True)
+    data = config.task.train_data
+    data.parser.aug_scale_min = data.parser.aug_scale_max = 1.0
+    data.parser.aug_rand_hflip, data.shuffle_buffer_size = False, 1
+    ours = training_batches(config.task.model, data, None).take(5)
+    theirs = RetinaNetTask(config.task).build_inputs(data).take(5)
+    objects = []
+    for (image, labels), (their_image, expected) in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(image, their_image, atol=1e-3)
+        for name in ("cls_targets", "box_targets", "cls_weights", "box_weights"):
+            tf.nest.assert_same_structure(labels[name], expected[name])
+            both = zip(*map(tf.nest.flatten, (labels[name], expected[name])), strict=True)
+            for one, other in both:
+                assert one.dtype == other.dtype
+                np.testing.assert_allclose(one, other, atol=1e-3)
+        objects.append({int(one) for level in labels["cls_targets"].values() for one in set(
+            level.numpy().ravel())})  # fmt: skip
+    assert objects == [{-1, 1}] * 4 + [{-1}], "the last has only a crowd"
 
 
 def test_a_large_image_is_averaged_in_training_and_evaluation(config: Any, tmp_path: Path) -> None:

@@ -439,6 +439,11 @@ def test_more_classes_than_the_file_knows_are_rejected() -> None:
         ("", "has no model"),
         ("item { id: 1 }", "has no model"),
         ("model { center_net { num_classes: 1 } }", "line 1: center_net is another kind"),
+        (
+            "model { ssd { feature_extractor { type: 'ssd_resnet50_v1_fpn_keras' } } }",
+            "line 1: SSD (ssd_resnet50_v1_fpn_keras) is a RetinaNet, for which there is --preset "
+            "retinanet_resnet50_pets; petbox trains Faster R-CNN on ResNet-50",
+        ),
         ("model { faster_rcnn { num_classes: 1 } }", "line 1: no feature_extractor"),
         (network("number_of_stages: 1"), "line 2: number_of_stages: 1"),
         (network().replace("num_classes: 37", ""), "has no num_classes"),
@@ -523,7 +528,7 @@ def applied(garden: Any, path: Path) -> Any:
 
     done = read(path)
     config = garden.exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
-    PRESETS[done.preset](config)
+    PRESETS[done.preset].configure(config)
     pipeline_config_mapping.apply(config, done)
     return config
 

@@ -9,14 +9,15 @@ import pytest
 pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
 from petbox.errors import DataError
+from petbox.training import families
 from petbox.training.overrides import apply, fields, put
 from petbox.training.presets import PRESETS, cosine_learning_rate, peak_at, train_for
 from petbox.training.tfvision import exp_factory
 
 
 def configured(preset: str) -> Any:
-    config = exp_factory.get_exp_config("fasterrcnn_resnetfpn_coco")
-    PRESETS[preset](config)
+    config = exp_factory.get_exp_config(PRESETS[preset].family.experiment)
+    PRESETS[preset].configure(config)
     return config
 
 
@@ -35,8 +36,10 @@ def test_a_preset_is_consistent(preset: str) -> None:
     config = configured(preset)
     model = config.task.model
     assert all(side % 2**model.max_level == 0 for side in model.input_size[:2])
-    # The Model Garden fails when it is to draw more regions than there are.
-    assert model.roi_sampler.num_sampled_rois <= model.roi_generator.num_proposals
+    assert families.of(model) == PRESETS[preset].family
+    if PRESETS[preset].family == families.FASTER_RCNN:
+        # The Model Garden fails when it is to draw more regions than there are.
+        assert model.roi_sampler.num_sampled_rois <= model.roi_generator.num_proposals
     rate = config.trainer.optimizer_config.learning_rate
     assert rate.type == "cosine"
     assert rate.cosine.decay_steps == config.trainer.train_steps
@@ -69,9 +72,28 @@ def test_fast_presets_have_the_head_of_two_dense_layers() -> None:
     assert channels == [(256, 256), (128, 128)]
 
 
-def test_the_small_one_is_a_mobilenet() -> None:
-    backbone = configured("faster_rcnn_mobilenet_v2_pets").task.model.backbone
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
+def test_the_small_ones_are_mobilenets(kind: str) -> None:
+    backbone = configured(f"{kind}_mobilenet_v2_pets").task.model.backbone
     assert (backbone.type, backbone.mobilenet.model_id) == ("mobilenet", "MobileNetV2")
+
+
+@pytest.mark.parametrize("kind", ["mobilenet_v2", "resnet50"])
+def test_both_families_have_the_same_backbone_and_canvas(kind: str) -> None:
+    one, other = (configured(f"{name}_{kind}_pets").task for name in ("faster_rcnn", "retinanet"))
+    assert one.model.backbone.as_dict() == other.model.backbone.as_dict()
+    assert one.model.input_size == other.model.input_size
+    assert one.train_data.global_batch_size == other.train_data.global_batch_size
+
+
+def test_each_family_has_input_fields_of_its_own(toy: Any) -> None:
+    one_stage, name = configured("toy_retinanet"), "task.train_data.parser.match_threshold"
+    apply(one_stage, [f"{name}=0.6"])
+    assert one_stage.task.train_data.parser.match_threshold == 0.6
+    for config, other in ((toy, "match_threshold"), (one_stage, "rpn_match_threshold")):
+        with pytest.raises(DataError, match="petbox's input pipeline does not use it") as error:
+            apply(config, [f"task.train_data.parser.{other}=0.6"])
+        assert f" parser.{other}" not in str(error.value)
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(2, 1), (100, 10), (5000, 40)])

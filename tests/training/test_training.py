@@ -72,7 +72,7 @@ def saved(run: Path) -> set[int]:
 
 
 def test_each_metrics_expression_reads_what_is_written() -> None:
-    losses = {name: number + 0.25 for number, name in enumerate(log_lines.PARTS)}
+    losses = {name: number + 0.25 for number, name in enumerate(list(log_lines.PARTS)[:4])}
     note = log_lines.note({"total_loss": 12.5, **losses, "learning_rate": 1.0}, 7.5)
     log = f"train: 200/600 {note} 15 s, ETA 30 s\n"
     log += log_lines.evaluated(300, {"AP": 0.512, "AP50": 0.762, "AP75": 1.0})
@@ -86,6 +86,15 @@ def test_each_metrics_expression_reads_what_is_written() -> None:
         "validation:mAP": [0.512],
         "validation:mAP50": [0.762],
     }
+
+
+def test_the_losses_of_a_retinanet_are_read_too() -> None:
+    note = log_lines.note({"total_loss": 2.5, "cls_loss": 0.5, "box_loss": 1.25}, 7.5)
+    assert note == "loss 2.500 (class 0.500, box 1.250), 7.5 steps/s"
+    found = metrics_in(f"train: 200/600 {note} 15 s, ETA 30 s\n")
+    assert (found["train:loss"], found["train:class_loss"]) == ([2.5], [0.5])
+    assert found["train:box_loss"] == [1.25]
+    assert found["train:rpn_box_loss"] == []
 
 
 def metrics_in(log: str) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ from petbox.training.pipeline_config.schedule import PARSER, TRAIN
 
 BASE_ANCHOR = 256  # pixels of scale 1.0
 CANVAS_ASPECT = 4 / 3  # photos are mostly of this shape
+RETINANET = "retinanet_resnet50_pets"
 LEVEL_ANCHOR = 8  # the Model Garden's usual anchor, in strides of its level
 
 POST = NETWORK + "second_stage_post_processing."
@@ -75,6 +76,9 @@ def backbone(ledger: Ledger) -> int:
 
 def _check_network(ledger: Ledger, network: Field, extractor: str) -> None:
     predictor = "second_stage_box_predictor."
+    if network.name == "ssd" and "_fpn" in extractor:
+        why = f"SSD ({extractor}) is a RetinaNet, for which there is --preset {RETINANET}"
+        raise _unsupported(ledger, network, why)
     if network.name == "ssd":
         raise _unsupported(ledger, network, f"SSD ({extractor}) has no proposals")
     if network.name != "faster_rcnn":

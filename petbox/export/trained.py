@@ -1,11 +1,12 @@
-"""A trained Faster R-CNN as it is exported: scales an image onto its canvas, detects boxes.
+"""A trained detector as it is exported: scales an image onto its canvas, detects boxes.
 
-Its optimizations change no result, except for those of `canvases`. A plain one has none.
+Its optimizations change no result, except for those of `canvases`. A plain one has none. FEWER_OPS
+is all that differs between the families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +17,12 @@ from petbox.export.rewrite import fast_rois
 from petbox.export.rewrite.fold_batchnorm import Weights, folded
 from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
 from petbox.tf import as_written
+from petbox.training import families
+from petbox.training.families import Family
 from petbox.training.resize import resized
 from petbox.training.tfvision import preprocess_ops, tf
 
-NEVER = -1e9  # the logit of an anchor that must not be proposed
+NEVER = -1e9  # the logit of an anchor that must not be detected
 
 
 class TrainedNetwork:
@@ -52,12 +55,13 @@ class TrainedNetwork:
             tf.TensorSpec([4], tf.float32),
         )
         self._settings = config.task.model
+        self._family = families.of(config.task.model)
         self._plain = model if plain else None
         if plain:
             self.tracked: list[Any] = list(model.variables)
             return
         weights = Weights()
-        with _as_exported(model):
+        with _replaced(model, **_fewer_ops(model, self._family)):
             trace = self._on_the_whole if len(self.canvases) == 1 else self._on_any_canvas
             self.body = simplified(folded(trace(model), weights))
         self.tracked = weights.all
@@ -82,7 +86,7 @@ class TrainedNetwork:
     def _on_any_canvas(self, model: Any) -> Any:
         """The network for canvases of all sizes up to the whole.
 
-        Convolutions run on the canvas as it is. Proposals are then made as on the whole one, where
+        Convolutions run on the canvas as it is. Boxes are then found as on the whole one, where
         anchors outside the canvas have no chance.
         """
         for part in (model.backbone, model.decoder):
@@ -90,7 +94,7 @@ class TrainedNetwork:
 
         def detect(images: Any, corners: Any) -> Any:
             features = model.decoder(model.backbone(images))
-            scores, boxes = model.rpn_head(features)
+            scores, boxes, *others = getattr(model, self._family.dense)(features)
             missing = self._padded - tf.shape(images)[1:3]
             for level in features:
                 stride = 2 ** int(level)
@@ -102,7 +106,7 @@ class TrainedNetwork:
             cached = {
                 "backbone": lambda _: features,
                 "decoder": lambda _: features,
-                "rpn_head": lambda _: (scores, boxes),
+                self._family.dense: lambda _: (scores, boxes, *others),
             }
             with _replaced(model, **cached):
                 return self._found(model, whole, corners, self._anchors())
@@ -155,29 +159,44 @@ def scaled(
     return tf.ensure_shape(image, [*padded, 3]), tf.tile(scaled, [2])
 
 
-@contextmanager
-def _as_exported(model: Any) -> Iterator[None]:
-    """The model with ops that give the same results in less time."""
-    final = model.detection_generator
+def _batched(final: Any) -> Any:
+    """A generator of detections that suppresses boxes by one op."""
     settings = final.get_config()
     if settings["nms_version"] == "v2":  # the same, as a while loop of small ops
-        final = type(final)(**{**settings, "nms_version": "batched"})
-    fewer = {
-        "roi_generator": fast_rois.proposing(model.roi_generator),
-        "roi_aligner": fast_rois.cropping(model.roi_aligner),
-    }
-    with _replaced(model, detection_generator=final, **fewer):
-        yield
+        return type(final)(**{**settings, "nms_version": "batched"})
+    return final
+
+
+# Parts of a model, and what gives the same results in less time.
+FEWER_OPS: Mapping[Family, Mapping[str, Callable[[Any], Any]]] = {
+    families.FASTER_RCNN: {
+        "detection_generator": _batched,
+        "roi_generator": fast_rois.proposing,
+        "roi_aligner": fast_rois.cropping,
+    },
+    families.RETINANET: {
+        "detection_generator": lambda final: fast_rois.OnOneLevel(_batched(final)),
+    },
+}
+
+
+def _fewer_ops(model: Any, family: Family) -> dict[str, Any]:
+    return {name: of(getattr(model, name)) for name, of in FEWER_OPS[family].items()}
 
 
 @contextmanager
 def _replaced(model: Any, **parts: Any) -> Iterator[None]:
     """The model with other `parts`, by attribute name."""
-    own = {name: getattr(model, name) for name in parts}
+    own = {_attribute(model, name): getattr(model, name) for name in parts}
     try:
-        for name, part in parts.items():
+        for name, part in zip(own, parts.values(), strict=True):
             setattr(model, name, part)
         yield
     finally:
         for name, part in own.items():
             setattr(model, name, part)
+
+
+def _attribute(model: Any, name: str) -> str:
+    """Where a model keeps the part: some have properties without setters."""
+    return f"_{name}" if isinstance(getattr(type(model), name, None), property) else name
