@@ -76,6 +76,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # else headers and body are two packets, and the second waits 40 ms
 
             def _respond(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
