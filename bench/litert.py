@@ -29,7 +29,7 @@ WARM = 40  # calls in each
 BAR = 0.01  # of mAP, that a form may lose
 
 # Processes like those in Lambda; each prints the time of its first result.
-SAVED_MODEL = "from petbox.export.saved_detector import SavedDetector as Detector"
+SAVED_MODEL = "from petbox.serving.saved_detector import SavedDetector as Detector"
 LITERT = "from petbox.litert.detector import LiteDetector as Detector"
 ASKING = """
 

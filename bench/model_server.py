@@ -162,9 +162,9 @@ def serving(models: dict[str, Path]) -> Iterator[int]:
 
 
 def load_alone() -> float:
-    """A process that imports TensorFlow, without Keras, and loads the detector."""
+    """A process that loads the detector with the server's engine."""
     code = (
-        "import sys; sys.modules['keras'] = sys.modules['tf_keras'] = None; import pathlib; "
+        "import pathlib; "
         "from petbox.serving.model_server.model import load; "
         "from petbox.serving.model_server.tensorflow_engine import TensorFlow; "
         f"load('toy', 1, pathlib.Path({str(TOY / '1')!r}), TensorFlow())"

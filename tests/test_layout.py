@@ -81,7 +81,6 @@ HEAVY = {
     "petbox.export.inputs": "a piece of a TensorFlow graph",
     "petbox.export.rewrite": "rewrites a TensorFlow graph",
     "petbox.export.messages": "declares protobuf messages",
-    "petbox.export.saved_detector": "runs a SavedModel",
     "petbox.export.signatures": "a piece of a TensorFlow graph",
     "petbox.export.source": "restores a model of the Model Garden",
     "petbox.export.trained": "a piece of a TensorFlow graph",
@@ -105,6 +104,7 @@ HEAVY = {
     "petbox.lambdas.s3_events": "part of a Lambda function, with Powertools",
     "petbox.serving.model_server": "a program of its own",
     "petbox.serving.reduced_gateway": "a program of its own",
+    "petbox.serving.saved_detector": "runs a SavedModel",
 }
 
 

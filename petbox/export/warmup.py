@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from petbox.export.messages import Messages, message_class
-from petbox.tf import tf
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
@@ -38,6 +37,8 @@ PredictionLog = message_class(MESSAGES, "PredictionLog")
 
 def write(model: Path, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Adds (signature, inputs by name) to the SavedModel in `model`, to be run in order."""
+    from petbox.tf import tf
+
     path = model / FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as file:

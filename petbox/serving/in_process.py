@@ -23,7 +23,7 @@ def open_model(folder: str | Path) -> Engine:
         from petbox.litert.detector import LiteDetector
 
         return LiteDetector(found)
-    from petbox.export.saved_detector import SavedDetector
+    from petbox.serving.saved_detector import SavedDetector
 
     return SavedDetector(found)
 

@@ -90,7 +90,7 @@ def test_a_model_of_others_returns_no_names(tmp_path: Path) -> None:
 def test_an_image_that_the_model_rejects_is_reported_in_its_words(named: Engine) -> None:
     with pytest.raises(InvalidImage) as rejected:
         named.detect(b"not an image")
-    assert "\n" not in str(rejected.value) and "{{node" not in str(rejected.value)
+    assert "\n" not in str(rejected.value) and "{{" not in str(rejected.value)
     assert named.detect((GOLDEN / "picture.jpg").read_bytes()), "and goes on"
 
 

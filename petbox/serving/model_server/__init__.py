@@ -1,4 +1,4 @@
-"""A model server with TensorFlow Serving's REST API, on the `tensorflow` package.
+"""A model server with TensorFlow Serving's REST API, on the C library of the `tensorflow` package.
 
 It replaces `tensorflow_model_server` for development and CI. It serves several models, switches
 versions without a gap and accepts the original's flags; it has no batching and no gRPC, and is not
@@ -16,9 +16,10 @@ for production. docs/model_server.md lists the differences and why.
     served_models   all models by name
     model_versions  loads and unloads the versions of one model; version_policy: which of them
     model           a loaded version; signature: one of its signatures; signature_def: as protobuf
-    engine          what runs models, as a protocol; tensorflow_engine: TensorFlow behind it
-    litert_engine   LiteRT behind it
+    engine          what runs models, as a protocol
+    tensorflow_*    the engine of SavedModels: TensorFlow's C library, its tensors, its sessions
+    litert_engine   the engine of LiteRT bundles
     metrics         what runs the models, for the gateway's /metrics
-    warmup          the warm-up requests in a SavedModel
+    warmup          the warm-up requests in a model; records, tensor_proto: how they are stored
     status          errors as TensorFlow statuses, and their HTTP statuses
 """

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from petbox.serving.model_server.signature import Signature
-from petbox.serving.model_server.tensors import Tensors
+
+Tensors = dict[str, "np.ndarray[Any, Any]"]  # by the names of the signature
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from petbox.images.limits import LONGEST_SIDE, MOST_PICTURES, TOO_LONG
 from petbox.litert import decode, preprocess
 from petbox.litert.bundle import BOXES, CLASSES, COUNT, SCORES
 from petbox.litert.detector import LiteDetector
-from petbox.serving.model_server.engine import EngineOptions
+from petbox.serving.model_server.engine import EngineOptions, Tensors
 from petbox.serving.model_server.signature import Signature
 from petbox.serving.model_server.status import StatusError
-from petbox.serving.model_server.tensors import Tensors, shape_text
+from petbox.serving.model_server.tensors import shape_text
 
 Tensor = np.ndarray[Any, Any]
 # As in petbox.export.signatures, which is a piece of a TensorFlow graph.

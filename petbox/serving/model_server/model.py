@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petbox.serving.model_server.engine import Engine, LoadedModel
+from petbox.serving.model_server.engine import Engine, LoadedModel, Tensors
 from petbox.serving.model_server.signature import Signature
 from petbox.serving.model_server.status import StatusError
-from petbox.serving.model_server.tensors import Tensors
 
 
 @dataclass
@@ -34,6 +33,11 @@ class Model:
         inputs = self.signatures[signature].inputs
         if len(tensors) != len(inputs):
             raise _mismatch(sorted(tensors), sorted(inputs))
+        for name in tensors.keys() - inputs.keys():
+            raise StatusError(
+                f"input tensor alias not found in signature: {name}. Inputs expected to be in "
+                f"the set {{{','.join(sorted(inputs))}}}."
+            )
         return self.loaded.run(signature, tensors)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import threading
 import time
 import traceback
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from petbox.cli.program import say
+from petbox.errors import PetboxError
 from petbox.serving.model_server.config import ModelConfig
 from petbox.serving.model_server.rest import Model, VersionStatus
 from petbox.serving.model_server.status import StatusError
@@ -50,7 +50,6 @@ POLL_SECONDS = 0.1
 
 def free_memory() -> None:
     """Returns what unloaded models leave behind to the system."""
-    gc.collect()  # a session and its graph refer to each other
     with contextlib.suppress(OSError, AttributeError):  # only glibc keeps freed memory
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -175,12 +174,16 @@ class ModelVersions:
         return True
 
     def _unload_version(self, version: int) -> None:
-        released = threading.Event()
-        weakref.finalize(self._versions[version].model, released.set)
+        model, released = self._versions[version].model, threading.Event()
+        assert model
+        loaded = model.loaded
+        weakref.finalize(model, released.set)
+        del model
         self._set(version, VersionRecord("UNLOADING"))
         while not released.wait(POLL_SECONDS):  # for requests that still use it
             if self._stopping.is_set():
                 return
+        del loaded  # the last reference: the engine frees it here, before the version has ended
         free_memory()
         self._set(version, ENDED)
         say(f"version {version} of {self.name} is unloaded")
@@ -192,6 +195,9 @@ class ModelVersions:
             model = self._load(self.name, version, self._desired[version])
         except StatusError as error:
             self._load_failed(version, before.times + 1 if before else 1, error)
+        except PetboxError as error:  # of the installation, so that another try is of no use
+            say(f"loading version {version} of {self.name} failed: {error}")
+            self._set(version, VersionRecord("END", StatusError(str(error), "INTERNAL")))
         except Exception as error:  # a bug of ours; the other versions keep working
             traceback.print_exc()
             self._set(version, VersionRecord("END", StatusError(repr(error), "INTERNAL")))

@@ -21,6 +21,7 @@ from petbox.serving.model_server import (
     responses,
     tensors,
 )
+from petbox.serving.model_server.engine import Tensors
 from petbox.serving.model_server.json_parser import MISSING, Object
 from petbox.serving.model_server.signature import DEFAULT, Signature
 from petbox.serving.model_server.status import StatusError
@@ -65,9 +66,13 @@ class Model(Protocol):
     engine: str
 
     @property
+    def loaded(self) -> object:
+        """What holds the memory; no request keeps it for longer than the model."""
+
+    @property
     def signatures(self) -> Mapping[str, Signature]: ...
     def definitions(self) -> dict[str, Any]: ...
-    def run(self, signature: str, tensors: tensors.Tensors) -> tensors.Tensors: ...
+    def run(self, signature: str, tensors: Tensors) -> Tensors: ...
 
 
 class ModelSpec(NamedTuple):

@@ -1,125 +1,159 @@
-"""SavedModels, run by TensorFlow.
+"""SavedModels, run by TensorFlow's C library.
 
-The graph runs in a TensorFlow session, as in TensorFlow Serving: inputs go to the graph unchecked
-and errors are the graph's own. The SavedModel's objects and functions are not rebuilt, which is
-what takes `tf.saved_model.load` most of its time.
+Its loader and its sessions are TensorFlow Serving's: inputs go to the graph unchecked, and errors
+of loading and of running are the original's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import os
+import weakref
+from collections.abc import Mapping
+from ctypes import c_char_p, c_void_p, string_at
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from petbox.serving.model_server.engine import EngineOptions
+from petbox.export.messages import Messages, message_class
+from petbox.serving.model_server.engine import EngineOptions, Tensors
 from petbox.serving.model_server.signature import Signature
 from petbox.serving.model_server.signature_def import MetaGraphDef
-from petbox.serving.model_server.status import HTTP_STATUS, StatusError
-from petbox.serving.model_server.tensors import Tensors
-from petbox.tf import tf
+from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.tensorflow_library import Buffer, Output, Status, library
+from petbox.serving.model_server.tensorflow_tensors import from_tensor, to_tensor
+
+OPTIONS: Messages = {  # of config.proto
+    "Experimental": {"disable_thread_spinning": (9, "bool")},
+    "Config": {
+        "intra_op_parallelism_threads": (2, "int32"),
+        "inter_op_parallelism_threads": (5, "int32"),
+        "use_per_session_threads": (9, "bool"),
+        "experimental": (16, "Experimental"),
+    },
+    "RunOptions": {"timeout_in_ms": (2, "int64")},
+}
+ConfigProto = message_class(OPTIONS, "Config")
+RunOptions = message_class(OPTIONS, "RunOptions")
 
 
 class TensorFlow:
-    name = f"TensorFlow {tf.__version__}"
-
     def __init__(self, options: EngineOptions | None = None) -> None:
         self._options = options or EngineOptions()
+        self.name = f"TensorFlow {library().TF_Version().decode()}"
 
     def load(self, folder: Path) -> SavedModel:
-        """Loads the SavedModel in `folder`; a failure has TensorFlow's error message."""
-        graph = tf.Graph()
-        config = tf.compat.v1.ConfigProto(
-            inter_op_parallelism_threads=self._options.inter_op_threads,
-            intra_op_parallelism_threads=self._options.intra_op_threads,
-            # So that the warm-up of another model does not hold all threads.
-            use_per_session_threads=True,
-        )
-        # TensorFlow's threads would spin for a while before they sleep, and slow down the Python
-        # thread that writes the response.
-        config.experimental.disable_thread_spinning = True
-        session = tf.compat.v1.Session(graph=graph, config=config)
-        tags = list(self._options.tags)
-        try:
-            with graph.as_default():
-                meta = tf.compat.v1.saved_model.load(session, tags, str(folder))
-        except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
-            raise _load_error(folder, self._options.tags, error) from error
-        definitions = MetaGraphDef.FromString(meta.SerializeToString()).signature_def
-        signatures = {key: Signature.of(definitions[key]) for key in definitions}
-        calls = {
-            key: _call(session, definitions[key], self._options.timeout_ms) for key in definitions
-        }
-        return SavedModel(signatures, calls)
+        if not any((folder / f"saved_model.{suffix}").exists() for suffix in ("pb", "pbtxt")):
+            raise StatusError(  # what TensorFlow Serving says; TensorFlow itself says less
+                "Specified file path does not appear to contain a SavedModel bundle (should have "
+                f"a file called `saved_model.pb`)\nSpecified file path: {folder}",
+                "NOT_FOUND",
+            )
+        return SavedModel(folder, self._options)
 
 
-@dataclass
 class SavedModel:
-    signatures: dict[str, Signature]
-    calls: dict[str, Any]
+    """A session with its graph. Both are freed with the last reference to this, so never while a
+    thread is in `run`.
+    """
+
+    def __init__(self, folder: Path, options: EngineOptions) -> None:
+        self._session, self._graph, content = _load(folder, options)
+        weakref.finalize(self, _free, self._session, self._graph).atexit = False
+        definitions = MetaGraphDef.FromString(content).signature_def
+        self.signatures = {name: Signature.of(definitions[name]) for name in definitions}
+        self._calls = {name: _Call(self._graph, definitions[name]) for name in definitions}
+        timeout = RunOptions(timeout_in_ms=max(options.timeout_ms, 0))
+        self._run_options = Buffer.of(timeout.SerializeToString())
 
     def run(self, signature: str, tensors: Tensors) -> Tensors:
-        described = self.signatures[signature]
+        tf, call, names = library(), self._calls[signature], self.signatures[signature]
+        if call.error:
+            raise call.error
+        inputs = (c_void_p * len(names.inputs))()
+        outputs = (c_void_p * len(names.outputs))()
         try:
-            results = self.calls[signature](*(tensors[name] for name in described.inputs))
-        except tf.errors.OpError as error:
-            raise graph_error(error) from error
-        except UnicodeDecodeError as error:  # a message that quotes bytes; its status is lost
-            raise StatusError(error.object.decode("utf-8", "surrogateescape")) from error
-        return {
-            name: _array(result) for name, result in zip(described.outputs, results, strict=True)
-        }
+            for place, name in enumerate(names.inputs):
+                inputs[place] = to_tensor(tensors[name])
+            with Status() as status:
+                tf.TF_SessionRun(
+                    *(self._session, self._run_options),
+                    *(call.inputs, inputs, len(inputs)),
+                    *(call.outputs, outputs, len(outputs)),
+                    *(None, 0, None, status),
+                )
+            arrays = map(from_tensor, outputs)
+            return dict(zip(names.outputs, arrays, strict=True))
+        finally:
+            for tensor in (*inputs, *outputs):
+                if tensor:
+                    tf.TF_DeleteTensor(tensor)
 
 
-def _call(session: Any, of: Any, timeout_ms: int) -> Any:
-    if not of.inputs:
-        return list
-    from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
+class _Call:
+    """The tensors of a signature in the graph, or the error that a run of it ends with."""
 
-    options = CallableOptions(
-        feed=[of.inputs[name].name for name in sorted(of.inputs)],
-        fetch=[of.outputs[name].name for name in sorted(of.outputs)],
-        run_options=RunOptions(timeout_in_ms=max(timeout_ms, 0)),
-    )
-    # Unlike `Session.run` and `make_callable`, this does not check shapes.
-    return session._make_callable_from_options(options)
-
-
-def _load_error(folder: Path, tags: tuple[str, ...], error: Exception) -> StatusError:
-    """The error of TensorFlow's C++ loader; that of the Python loader differs."""
-    if isinstance(error, tf.errors.OpError):
-        return graph_error(error)
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Message
-
-    file = folder / "saved_model.pb"
-    if not file.exists() and not file.with_suffix(".pbtxt").exists():
-        return StatusError(
-            "Specified file path does not appear to contain a SavedModel bundle (should have a "
-            f"file called `saved_model.pb`)\nSpecified file path: {folder}",
-            "NOT_FOUND",
+    def __init__(self, graph: int, definition: Any) -> None:
+        self.error: StatusError | None = None
+        # TensorFlow's words, for signatures that name what the graph has not.
+        self.inputs = self._find(
+            graph, definition.inputs, "FeedInputs: unable to find feed output {}"
         )
+        self.outputs = self._find(graph, definition.outputs, "FetchOutputs node {}: not found")
+
+    def _find(self, graph: int, tensors: Mapping[str, Any], error: str) -> Any:
+        """In the order of the signature's names, which is alphabetical."""
+        found = (Output * len(tensors))()
+        for place, name in enumerate(sorted(tensors)):
+            tensor = tensors[name].name
+            operation, _, index = tensor.partition(":")
+            found[place].operation = library().TF_GraphOperationByName(graph, operation.encode())
+            if not found[place].operation or not (index or "0").isdecimal():
+                self.error = StatusError(error.format(tensor), "NOT_FOUND")
+                break
+            found[place].index = int(index or "0")
+        return found
+
+
+def _load(folder: Path, options: EngineOptions) -> tuple[int, int, bytes]:
+    """A new session, its graph, and the MetaGraphDef that was loaded."""
+    tf = library()
+    graph, meta_graph, tags = tf.TF_NewGraph(), tf.TF_NewBuffer(), options.tags
+    session_options = tf.TF_NewSessionOptions()
+    config = _config(options)
     try:
-        graphs = Message.FromString(file.read_bytes()).meta_graphs
-    except Exception:  # protobuf's error class, which has moved between versions
-        return StatusError(f"Can't parse {file} as binary proto", "DATA_LOSS")
-    if all(set(graph.meta_info_def.tags) != set(tags) for graph in graphs):
-        return StatusError(
-            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To "
-            "inspect available tag-sets in the SavedModel, please use the SavedModel CLI: "
-            "`saved_model_cli`",
-            "NOT_FOUND",
-        )
-    return StatusError(f"{folder}: {error}", "UNKNOWN")
+        with Status() as status:
+            tf.TF_SetConfig(session_options, config, len(config), status)
+        with Status() as status:
+            session = tf.TF_LoadSessionFromSavedModel(
+                *(session_options, None, os.fsencode(folder)),
+                *((c_char_p * len(tags))(*map(os.fsencode, tags)), len(tags)),
+                *(graph, meta_graph, status),
+            )
+        loaded = meta_graph.contents
+        return session, graph, string_at(loaded.data, loaded.length)
+    except StatusError:
+        tf.TF_DeleteGraph(graph)
+        raise
+    finally:
+        tf.TF_DeleteSessionOptions(session_options)
+        tf.TF_DeleteBuffer(meta_graph)
 
 
-def graph_error(error: Any) -> StatusError:
-    """TensorFlow's error, as sent to the client."""
-    number: int = error.error_code
-    return StatusError(error.message, list(HTTP_STATUS)[number - 1])
+def _config(options: EngineOptions) -> bytes:
+    config = ConfigProto(
+        inter_op_parallelism_threads=options.inter_op_threads,
+        intra_op_parallelism_threads=options.intra_op_threads,
+        # So that the warm-up of another model does not hold all threads.
+        use_per_session_threads=True,
+    )
+    # TensorFlow's threads would spin for a while before they sleep, and slow down the Python
+    # thread that writes the response.
+    config.experimental.disable_thread_spinning = True
+    content: bytes = config.SerializeToString()
+    return content
 
 
-def _array(result: Any) -> np.ndarray[Any, Any]:
-    """As an array; a scalar string comes as bytes, a scalar number as a NumPy scalar."""
-    array: np.ndarray[Any, Any] = np.asarray(result, object if isinstance(result, bytes) else None)
-    return array
+def _free(session: int, graph: int) -> None:
+    with contextlib.suppress(StatusError), Status() as status:
+        library().TF_DeleteSession(session, status)
+    library().TF_DeleteGraph(graph)

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from petbox.serving.model_server.base64_decoder import b64decode
+from petbox.serving.model_server.engine import Tensors
 from petbox.serving.model_server.json_parser import MISSING, Base64, Object, is_integer
 from petbox.serving.model_server.json_writer import quoted, wrong_value
 from petbox.serving.model_server.status import StatusError
-
-Tensors = dict[str, "np.ndarray[Any, Any]"]
 
 MAX_DIMENSIONS = 254  # of a TensorFlow shape
 NUMPY_DIMENSIONS = 64

@@ -11,10 +11,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from petbox.export.warmup import FILE, MESSAGES, PredictionLog
 from petbox.serving.model_server import inference
 from petbox.serving.model_server.model import Model
+from petbox.serving.model_server.records import CorruptRecord, records
 from petbox.serving.model_server.signature import DEFAULT, Signature
 from petbox.serving.model_server.status import StatusError
-from petbox.serving.model_server.tensorflow_engine import graph_error
-from petbox.tf import tf
+from petbox.serving.model_server.tensor_proto import from_proto
 
 MAX_RECORDS = 1000  # TensorFlow Serving's own limit
 
@@ -26,18 +26,16 @@ def warm_up(model: Model, folder: Path, times: int = 1) -> int:
         return 0
     count = 0
     try:
-        for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+        for record in records(path):
             if count == MAX_RECORDS:
                 raise StatusError(f"Number of warmup records exceeds the maximum ({MAX_RECORDS})")
             for _ in range(times):
                 _run(model, PredictionLog.FromString(record))
             count += 1
-    except tf.errors.DataLossError as error:
+    except CorruptRecord as error:
         raise StatusError(
-            f"{error.message}. Please verify your warmup data is in TFRecord format.", "DATA_LOSS"
+            f"{error}. Please verify your warmup data is in TFRecord format.", "DATA_LOSS"
         ) from error
-    except tf.errors.OpError as error:
-        raise graph_error(error) from error
     except DecodeError as error:
         raise StatusError(f"Failed to parse warmup record: {path}: record {count}") from error
     except StatusError as error:
@@ -55,17 +53,11 @@ def _run(model: Model, log: Any) -> None:
         raise StatusError(f'Serving signature name: "{name}" not found in signature def')
     signature: Signature = model.signatures[name]
     if kind == "predict_log":
-        tensors = {item.key: _tensor(item.value) for item in request.inputs}
+        tensors = {item.key: from_proto(item.value) for item in request.inputs}
         model.run(name, tensors)
     else:
         infer = inference.classify if kind == "classify_log" else inference.regress
         infer(signature, _examples(request.input), partial(model.run, name))
-
-
-def _tensor(serialized: bytes) -> Any:
-    from tensorflow.core.framework.tensor_pb2 import TensorProto
-
-    return tf.make_ndarray(TensorProto.FromString(serialized))
 
 
 def _examples(given: Any) -> list[bytes]:

@@ -10,9 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from petbox.errors import InvalidImage, ModelError, ServiceError
 from petbox.export.model_folder import OUTPUTS
-from petbox.tf import tf
+from petbox.serving.model_server.engine import EngineOptions, LoadedModel
+from petbox.serving.model_server.status import StatusError
+from petbox.serving.model_server.tensorflow_engine import TensorFlow
 from petbox.wire import Detection
 
 SIGNATURES = ("detect", "serving_default")  # the first that exists
@@ -20,46 +24,45 @@ NAMES = "detection_names"
 THRESHOLDS = "detection_thresholds"
 # An assertion in the graph, whose text is meant for the client.
 ASSERTED = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
+FUNCTIONS = re.compile(r"^(\{\{function_node \S+\}\} )+")
 OF_THE_REQUEST = re.compile(r"^(image|picture) 0 of the request ")  # older exports: picture
 
 
 class SavedDetector:
     def __init__(self, folder: Path) -> None:
         try:
-            model = tf.saved_model.load(str(folder))
-        except (tf.errors.OpError, OSError, ValueError) as error:
-            cause = _first_line(str(error))
+            self._model: LoadedModel = TensorFlow(EngineOptions(timeout_ms=0)).load(folder)
+        except StatusError as error:
+            cause = _first_line(error.message)
             raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({cause})") from error
-        self._model = model  # keeps its variables alive
-        self._signature = _signature(folder, model)
-        ((self._input, _),) = self._signature.structured_input_signature[1].items()
+        self._signature, self._input = _signature(folder, self._model)
 
     def detect(self, image: bytes) -> list[Detection]:
         """The detections in an image file, in the model's order."""
         try:
-            found = self._signature(**{self._input: tf.constant([image])})
-        except tf.errors.InvalidArgumentError as error:
-            raise InvalidImage(_reason(error.message)) from error
-        except tf.errors.OpError as error:
+            found = self._model.run(self._signature, {self._input: np.array([image], object)})
+        except StatusError as error:
+            if error.code == "INVALID_ARGUMENT":
+                raise InvalidImage(_reason(error.message)) from error
             raise ServiceError(f"the model failed: {_first_line(error.message)}") from error
-        return _detections({name: tensor[0].numpy() for name, tensor in found.items()})
+        return _detections({name: array[0] for name, array in found.items()})
 
 
-def _signature(folder: Path, model: Any) -> Any:
+def _signature(folder: Path, model: LoadedModel) -> tuple[str, str]:
+    """The names of the signature to run, and of its input."""
     name = next((name for name in SIGNATURES if name in model.signatures), None)
     if name is None:
         raise ModelError(f"{folder}: has no signature {' or '.join(SIGNATURES)}; export it again")
     signature = model.signatures[name]
-    inputs = signature.structured_input_signature[1].values()
-    if [spec.dtype for spec in inputs] != [tf.string]:
+    if [*signature.inputs.values()] != ["string"]:
         raise ModelError(
             f"{folder}: does not take image files; export it again, with the input type "
             "encoded_image_string_tensor"
         )
-    missing = set(OUTPUTS) - signature.structured_outputs.keys()
+    missing = set(OUTPUTS) - set(signature.outputs)
     if missing:
         raise ModelError(f"{folder}: lacks outputs ({', '.join(sorted(missing))}); name a detector")
-    return signature
+    return name, next(iter(signature.inputs))
 
 
 def _detections(found: dict[str, Any]) -> list[Detection]:
@@ -82,6 +85,6 @@ def _reason(message: str) -> str:
 
 
 def _first_line(message: str) -> str:
-    """The first line with a message; the graph's node names follow."""
-    lines = (line.strip() for line in message.splitlines())
-    return next((line for line in lines if line and line != "Graph execution error:"), "no reason")
+    """The first line with a message, between the graph's names of functions and nodes."""
+    lines = (FUNCTIONS.sub("", line).strip() for line in message.splitlines())
+    return next(filter(None, lines), "no reason")
