@@ -23,7 +23,8 @@ from flops import of_products, products
 from petbox.litert import bundle, preprocess
 from petbox.litert import decode as litert_decode
 
-CALIBRATED = 64  # images
+CALIBRATED, FEWEST = 64, 4  # images
+CALIBRATION = 200e9  # floating point operations; LiteRT calibrates with its slow kernels
 QUANTIZED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D"}
 MOVES = ("ADD", "RESHAPE", "TILE")  # quantized in the pyramid only; elsewhere they are of boxes
 # The quantizer does not find ops of several outputs by name.
@@ -70,11 +71,13 @@ class Maker:
         from petbox.export import verify
 
         settings = about(self.folder)
+        flops = json.loads((self.folder / "graph" / "flops.json").read_text())
+        count = min(CALIBRATED, max(FEWEST, int(CALIBRATION / flops)))
         if self.records:
-            examples = islice(records.examples(self.records, "train"), CALIBRATED)
+            examples = islice(records.examples(self.records, "train"), count)
             files: Iterable[bytes] = (one.encoded for one in examples)
         else:
-            files = map(verify.file, verify.images(None, CALIBRATED).examples)
+            files = map(verify.file, verify.images(None, count).examples)
         pixels = (litert_decode.stored(file, settings.most_pixels) for file in files)
         names = (bundle.IMAGE, bundle.CORNERS)
         return [dict(zip(names, preprocess.fitted(one, settings), strict=True)) for one in pixels]
