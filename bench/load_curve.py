@@ -3,7 +3,7 @@
     python bench/load_curve.py [--model model/toy] [--run runs/toy]
 
 Each connection sends the next request after the response (a closed loop). The model as it is, and
-the same run exported with --batch 8, are served side by side and called alternately, so that the
+the same run exported with --batch 1, are served side by side and called alternately, so that the
 load of the machine affects both. It also writes the curves to bench/load-curve.png. With
 --requests, --model or --run it only writes under build/.
 """
@@ -36,14 +36,14 @@ REQUESTS = 1000
 CONNECTIONS = (1, 2, 4, 8, 16, 32)
 MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)  # ms, of the plot
 TURNS = 4
-BATCH = 8
+BATCH = 1
 JSON = "application/json"
 
 
 @dataclass(frozen=True)
 class Options:
     model: Annotated[Path, "a SavedModel, or a folder of its versions"] = TOY
-    run: Annotated[Path | None, "its run, to export with --batch (default: runs/toy)", "DIR"] = None
+    run: Annotated[Path | None, "its run, for a --batch 1 export (default: runs/toy)", "DIR"] = None
     requests: Annotated[int, "at each number of connections"] = REQUESTS
 
 
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
     run = options.run or (TOY_RUN if options.model == TOY else None)
     models = {"as exported": options.model}
     if run:
-        models[f"--batch {BATCH}"] = batched(run)
+        models[f"--batch {BATCH}"] = exported(run)
     body = predict(jpeg(100_000))
     with ExitStack() as stack:
         ports = {name: stack.enter_context(served(model)) for name, model in models.items()}
@@ -78,7 +78,7 @@ def main(options: Options) -> None:
         print(*(" | ".join(row) for row in (head, *rows)), WORK / PLOT, sep="\n")
 
 
-def batched(run: Path) -> Path:
+def exported(run: Path) -> Path:
     """The run exported once more; kept for the next time."""
     out = WORK / f"{run.name}-batch-{BATCH}" / "1"
     if not out.exists():

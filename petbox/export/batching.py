@@ -24,7 +24,10 @@ MOST_WAITING = 1_000_000
 @dataclass(frozen=True)
 class Batches:
     most: int  # rows
-    timeout_micros: int  # that the first row waits for more
+    timeout_micros: int  # that the first row waits for more; 0: a batch is what has gathered
+
+
+BY_DEFAULT = Batches(8, 0)
 
 
 def batched(body: Any, batches: Batches, most_rows: int) -> Callable[..., Any]:

@@ -50,10 +50,12 @@ class Options(Checked):
     ] = None
     max_megapixels: Annotated[float, "reject images with more", MEGAPIXELS] = 40
     max_pictures: Annotated[int, "reject requests with more images", COUNT] = 64
-    batch: Annotated[int, "images of concurrent requests to compute together", COUNT] = 1
+    batch: Annotated[
+        int | None, "images of concurrent requests to compute together; 1: none (default: 8)", COUNT
+    ] = None
     batch_timeout_micros: Annotated[
-        int, "how long the first one waits for more", Value("N", at_least(0))
-    ] = 2000
+        int, "how long the first one waits for more; 0: not at all", Value("N", at_least(0))
+    ] = 0
     whole_canvas: Annotated[
         bool, "pad every image to the full training canvas: slower, matches the checkpoint exactly"
     ] = False
@@ -85,21 +87,27 @@ def main(options: Options) -> None:
             f"end the path with a whole number, as in {out}/1"
         )
     outputs.reject_existing(out)
+    if options.from_saved_model and (options.batch or 1) > 1:
+        raise ModelError(
+            f"{options.from_saved_model}: takes one image at a time, so there is nothing to batch; "
+            "leave out --batch"
+        )
     model = read(options)
     config = options.pipeline_config_path
     pipeline_config = mapping.read(config) if config else None
     program.say("loading TensorFlow ...")
     from petbox.export import exporter
-    from petbox.export.batching import Batches
+    from petbox.export.batching import BY_DEFAULT, Batches
     from petbox.export.signatures import Settings
 
+    most = BY_DEFAULT.most if options.batch is None else options.batch
     settings = Settings(
         input_type=options.input_type,
         min_score=options.min_score,
         min_score_drawn=options.min_score_drawn,
         most_pixels=round(options.max_megapixels * 1e6),
         most_pictures=options.max_pictures,
-        batches=Batches(options.batch, options.batch_timeout_micros) if options.batch > 1 else None,
+        batches=None if most == 1 else Batches(most, options.batch_timeout_micros),
         whole_canvas=options.whole_canvas,
         plain=options.plain,
         exif=options.exif,

@@ -26,6 +26,7 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.errors import DataError, ModelError
 from petbox.export import verify, warmup
+from petbox.export.batching import BY_DEFAULT
 from petbox.export.inputs import INPUT_TYPES, KEY
 from petbox.export.model_folder import EXTRA, REPORT, ModelFolder
 from petbox.export.rewrite.slim import slim
@@ -79,7 +80,9 @@ def export(
     With `classic` it makes the folder `out` as the Object Detection API's exporter does.
     """
     _check(model, settings)
-    if isinstance(model, Run) and settings.thresholds is None:
+    if isinstance(model, ModelFolder):
+        settings = replace(settings, batches=None)  # it takes one image at a time
+    elif settings.thresholds is None:
         settings = replace(settings, thresholds=model.thresholds)
     start = time.monotonic()
     with outputs.product(out) as partial, _errors_name(out, partial):
@@ -98,7 +101,7 @@ def _check(model: Run | ModelFolder, settings: Settings) -> None:
     if settings.input_type not in INPUT_TYPES:
         known = ", ".join(INPUT_TYPES)
         raise DataError(f"input type {settings.input_type}: unknown; choose one of {known}")
-    if settings.batches and isinstance(model, ModelFolder):
+    if settings.batches not in (None, BY_DEFAULT) and isinstance(model, ModelFolder):
         raise ModelError(
             f"{model.folder}: takes one image at a time, so there is nothing to batch; leave out "
             "--batch (in Python batches)"
@@ -157,7 +160,10 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A request for each signature, one for each canvas, and one that fills a batch."""
+    """A request for each signature, one for each canvas, and one whose images share a batch.
+
+    A full batch would take a large network as long as all the others together.
+    """
 
     def drawn(count: int = 1, size: tuple[int, int] = (300, 300)) -> dict[str, Any]:
         scale = min(1.0, math.sqrt(settings.most_pixels / math.prod(size)))
@@ -169,9 +175,8 @@ def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[st
     if len(network.canvases) > 1:
         for canvas in network.canvases:
             yield SIGNATURES[0], drawn(size=canvas.most)
-    if settings.batches:
-        most = min(settings.batches.most, settings.most_pictures)
-        yield SIGNATURES[0], drawn(most)
+    if settings.batches and settings.most_pictures > 1:
+        yield SIGNATURES[0], drawn(2)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from petbox.data import labels
 from petbox.export import drawing
-from petbox.export.batching import Batches, batched
+from petbox.export.batching import BY_DEFAULT, Batches, batched
 from petbox.export.canvases import Canvas
 from petbox.export.decode.files import VALID, checked
 from petbox.export.decode.orientation import turned
@@ -41,7 +41,7 @@ class Settings:
     thresholds: Mapping[int, float] | None = None  # by class: from which score it is trusted
     most_pixels: int = MOST_PIXELS  # of an image
     most_pictures: int = MOST_PICTURES  # of a request
-    batches: Batches | None = None
+    batches: Batches | None = BY_DEFAULT  # of a run; other models take one image
     whole_canvas: bool = False  # slower, and exactly as in training
     plain: bool = False  # the graph as TensorFlow traces and saves it, without any rewriting
     exif: Literal["apply", "ignore"] = "apply"  # the orientation that files state
@@ -79,7 +79,7 @@ class Servable(tf.Module):
         self._input = INPUT_TYPES[settings.input_type]
         self.network = network
         self._read = self._reading()
-        self._detected = _batched_if_requested(network, settings)
+        self._detected = _batched_unless_off(network, settings)
         signature = [self._input.spec]
         # Shared by all signatures: each trace takes time and space in the file.
         found = tf.function(as_written(self._find), signature).get_concrete_function()
@@ -202,8 +202,8 @@ class Servable(tf.Module):
         return tf.map_fn(one, (indices, inputs), at_once, fn_output_signature=self.network.ready)
 
 
-def _batched_if_requested(network: Network, settings: Settings) -> Any:
-    """The network as a function of prepared images, batched if requested."""
+def _batched_unless_off(network: Network, settings: Settings) -> Any:
+    """The network as a function of prepared images, batched unless that is off."""
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
     if not settings.batches:
         return network.detect

@@ -161,7 +161,8 @@ def exported(trained: Path, name: str, **settings: Any) -> Exported:
 
 @pytest.fixture(scope="module")
 def square(trained: Path) -> Exported:
-    return exported(trained, "square", whole_canvas=True)
+    """It computes each request alone."""
+    return exported(trained, "square", whole_canvas=True, batches=None)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +256,7 @@ def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None
     from petbox.training.tfvision import tf
 
     loaded = model.load("pets", 1, fitted.folder, tensorflow_engine.TensorFlow())
-    assert warmup.warm_up(loaded, fitted.folder) == 3 + 3 + 1, "signatures, canvases, a full batch"
+    assert warmup.warm_up(loaded, fitted.folder) == 3 + 3 + 1, "signatures, canvases, a batch"
     records = tf.data.TFRecordDataset([str(fitted.folder / warmup.FILE)]).as_numpy_iterator()
     jpegs = [record[record.index(b"\xff\xd8") :] for record in records]
     sizes = [tuple(int(side) for side in tf.io.decode_jpeg(one).shape[:2]) for one in jpegs[3:6]]

@@ -37,7 +37,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(trained: Path) -> Exported:
-    return exported(trained, trained.with_name("plain"))
+    """It computes each request alone."""
+    return exported(trained, trained.with_name("plain"), batches=None)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def of_pixels(trained: Path, run: Any) -> Exported:
     done = run(
         "export/exporter_savedmodel.py",
         *("--input_type", "image_tensor", "--exif=ignore"),
-        *("--min_score=0.9", "--min_score_drawn=1"),
+        *("--min_score=0.9", "--min_score_drawn=1", "--batch=1"),
         f"--trained_checkpoint_prefix={trained / 'ckpt-1'}",
         *("--output_directory", out),
     )
@@ -314,7 +315,7 @@ def test_every_signature_is_warmed_up_by_the_model_server(
 ) -> None:
     from petbox.serving.model_server import model, tensorflow_engine, warmup
 
-    for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # one fills a batch
+    for folder, requests in ((plain.folder, 3), (batching.folder, 4)):  # two share a batch
         loaded = model.load("pets", 1, folder, tensorflow_engine.TensorFlow())
         assert warmup.warm_up(loaded, folder) == requests
 
@@ -327,9 +328,9 @@ def test_no_warm_up_request_is_one_that_the_model_rejects() -> None:
     network: Any = SimpleNamespace(canvases=fitting(1024, 1024, 64))
     small = Settings(most_pixels=50_000, input_type="image_tensor")
     images = [inputs["inputs"] for _, inputs in exporter._warmup(small, network)]
-    assert len(images) == 3 + 3
+    assert [len(one) for one in images] == [1] * (3 + 3) + [2]
     assert all(40_000 < height * width <= 50_000 for _, height, width, _ in map(np.shape, images))
-    assert len({np.shape(one) for one in images}) == 3, "square, lying, standing"
+    assert len({np.shape(one)[1:] for one in images}) == 3, "square, lying, standing"
 
 
 def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> None:
@@ -361,6 +362,21 @@ def test_each_file_of_a_run_is_read_once(
 
 
 # Batching
+
+
+def test_exports_batch_what_has_gathered_unless_that_is_off(
+    plain: Exported, not_rewritten: Exported, of_pixels: Exported
+) -> None:
+    """The other tests compare the answers of these."""
+    for model, batches in (
+        (not_rewritten, {"most": 8, "timeout_micros": 0}),
+        (of_pixels, None),
+        (plain, None),
+    ):
+        report = json.loads((model.folder / "assets.extra" / "export.json").read_text())
+        assert report["settings"]["batches"] == batches
+        graph = (model.folder / "saved_model.pb").read_bytes()
+        assert (b"BatchFunction" in graph) == bool(batches)
 
 
 def test_an_invalid_image_in_a_batch_fails_only_its_own_request(

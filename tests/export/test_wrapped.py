@@ -329,7 +329,8 @@ def test_a_model_without_names_is_rejected(tmp_path: Path) -> None:
         model_folder.read(tmp_path)
 
 
-def test_a_wrapped_model_is_not_batched(tmp_path: Path) -> None:
+def test_a_wrapped_model_is_not_batched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from petbox.cli.main import main
     from petbox.export import exporter, model_folder
     from petbox.export.batching import Batches
     from petbox.export.signatures import Settings
@@ -337,3 +338,6 @@ def test_a_wrapped_model_is_not_batched(tmp_path: Path) -> None:
     source = model_folder.ModelFolder(tmp_path / "zoo", (), tmp_path / "names", b"", NAMES, {})
     with pytest.raises(PetboxError, match="zoo: takes one image at a time, so there is nothing"):
         exporter.export(source, tmp_path / "1", Settings(batches=Batches(4, 2000)))
+    words = [f"--from-saved-model={tmp_path / 'zoo'}", f"--out={tmp_path / '1'}", "--batch=8"]
+    assert main(["export", *words]) == 1
+    assert "zoo: takes one image at a time, so there is nothing" in capsys.readouterr().err
