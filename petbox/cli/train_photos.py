@@ -6,7 +6,7 @@ Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
 Preset, batch size and steps are chosen for the data and the machine unless you
 give them; photos need a choice of initial weights, --init. Results go to
 data/NAME-records, runs/NAME and model/NAME. Run again, the same command
-continues where it stopped, and with more --steps a finished training goes on and
+continues where it stopped; with more --steps a finished training goes on and
 becomes the next version of the model.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the

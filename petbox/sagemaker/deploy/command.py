@@ -1,4 +1,4 @@
-"""Makes an endpoint as a file says it is to be: pushes, packages, creates or updates.
+"""Makes an endpoint as a file states it: pushes, packages, creates or updates.
 
 Prints what is added (+), changed (~) and removed (-), as --dry-run does, and
 makes it so. A key that is not in the file stays as it is at AWS; `false`

@@ -12,7 +12,8 @@ examples:
   petbox endpoint up pets --ttl 2h \\
       --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox@sha256:… \\
       --role arn:aws:iam::123456789012:role/SageMaker
-  petbox endpoint up pets --instance-type ml.g5.xlarge --canary 10% --alarms 2000
+  petbox endpoint up pets --instance-type ml.g5.xlarge --canary 10% \\
+      --alarms 2000
   petbox endpoint up pets --no-ttl
   petbox endpoint up pets … --serverless 4096,5
   petbox endpoint up pets … --autoscale 1..4 --target 100
