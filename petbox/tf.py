@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -52,20 +51,6 @@ def light_import(without: tuple[str, ...], later: tuple[str, ...]) -> Iterator[N
                 del sys.modules[name]
         if collects:
             gc.enable()
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """For converters and sessions, which log in C++ whatever the settings are."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

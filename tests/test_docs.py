@@ -181,7 +181,7 @@ class Reader:
         self.folder = folder
         self._stack = stack
         self._ports: dict[str, int] = {}  # of the servers that run, by what was typed
-        self.printed = ""  # by the one started last
+        self.printed: dict[str, str] = {}  # by each server when it had started
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PETBOX_"))}
         path = f"{folder / '.venv/bin'}:{os.environ['PATH']}:/usr/sbin"
         self.env = {**kept, "PATH": path, "HOME": str(folder), "CI": "1"}
@@ -233,8 +233,8 @@ class Reader:
         self._stack.callback(server.terminate)
         assert server.stdout
         if "petbox serve" in typed:
-            self.printed = server.stdout.readline()
-            assert self.printed, Path(log.name).read_text()
+            self.printed[typed] = server.stdout.readline()
+            assert self.printed[typed], Path(log.name).read_text()
         threading.Thread(target=server.stdout.read, daemon=True).start()  # the log of requests
         return port
 
@@ -275,7 +275,8 @@ def test_what_a_page_says_to_type_works(page: Path, request: pytest.FixtureReque
                 server = command.text.removesuffix(" &").removeprefix(".venv/bin/")
                 port = reader.port(server)
                 shown = tuple(line.replace(":8080", f":{port}") for line in command.output)
-                assert not missing(shown, reader.printed), f"{command.place}\n{reader.printed}"
+                printed = reader.printed.get(server, "")
+                assert not missing(shown, printed), f"{command.place}\n{printed}"
             else:
                 printed = reader.run(command.text, server)
                 assert not missing(command.output, printed), f"{command.place}\n{printed}"

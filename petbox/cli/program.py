@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -66,6 +67,20 @@ def guarded(act: Callable[[], object]) -> int:
             raise
         say(f"error: {error.filename or 'writing'}: {os.strerror(error.errno).lower()}")
         return 1
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """For converters and sessions, which log in C++ whatever the settings are."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def report(made: Path, as_json: bool, /, **facts: object) -> None:

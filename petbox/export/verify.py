@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from petbox.cli.program import silent
 from petbox.data.records import files as record_files
 from petbox.errors import DataError, ModelError
 from petbox.export.canvases import Canvas, first_fitting
 from petbox.export.inputs import KEY, example, request
 from petbox.export.model_folder import SIGNATURE
 from petbox.images import exif
-from petbox.tf import as_written, silent
+from petbox.tf import as_written
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 

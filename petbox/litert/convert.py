@@ -29,7 +29,7 @@ from petbox.litert import bundle
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
 from petbox.litert.nms import for_one_image
-from petbox.tf import as_written, silent
+from petbox.tf import as_written
 from petbox.training.runs import Run
 from petbox.training.tfvision import preprocess_ops, tf
 from petbox.wire import Detection
@@ -84,7 +84,7 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
         if form == "int8":  # the weights; activations are scaled dynamically
             conversion.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
-            with silent():
+            with program.silent():
                 return bytes(conversion.convert())
         except Exception as error:
             if type(error).__name__ != "ConverterError":  # which is not public
@@ -147,7 +147,7 @@ def _compared(folder: Path, source: Source, network: TrainedNetwork) -> Agreemen
     lite, images = LiteDetector(folder), source.images
     detections, again, boxes, scores = 0, 0, 0.0, 0.0
     for serialized, expected in zip(images.examples, source.expected(network), strict=True):
-        with silent():
+        with program.silent():
             actual = lite.detect(verify.file(serialized))
         detections += int((expected.scores >= CONFIDENT).sum())
         for box, score in _found_again(expected, actual):

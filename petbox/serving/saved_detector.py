@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from petbox.cli.program import silent
 from petbox.errors import InvalidImage, ModelError, ServiceError
 from petbox.export.model_folder import OUTPUTS
 from petbox.serving.model_server.engine import EngineOptions, LoadedModel
@@ -31,7 +32,8 @@ OF_THE_REQUEST = re.compile(r"^(image|picture) 0 of the request ")  # older expo
 class SavedDetector:
     def __init__(self, folder: Path) -> None:
         try:
-            self._model: LoadedModel = TensorFlow(EngineOptions(timeout_ms=0)).load(folder)
+            with silent():
+                self._model: LoadedModel = TensorFlow(EngineOptions(timeout_ms=0)).load(folder)
         except StatusError as error:
             cause = _first_line(error.message)
             raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({cause})") from error
