@@ -89,7 +89,7 @@ def _serve_reduced(options: ServeOptions, version: Path, fragment: str) -> None:
         "/invocations for JSON and images, without queue, limits, metrics and the other formats"
     )
     words = [str(version.absolute()), options.host, str(options.port)]
-    command = [sys.executable, "-m", "petbox.serving.reduced_gateway", *words]
+    command = [*requirements.PYTHON, "-m", "petbox.serving.reduced_gateway", *words]
     _run(options, command, dict(os.environ), lambda: True, fragment)
 
 

@@ -18,7 +18,9 @@ from petbox.errors import INSTALLED_AS, MissingExtra, ServiceError
 INSTALL_NGINX = (
     "type: sudo apt-get install nginx libnginx-mod-http-lua lua-cjson, or install OpenResty"
 )
-SERVER = [sys.executable, "-m", "petbox.serving.model_server"]
+# The user's files and folders are no modules, whatever their names (Python 3.10 imports them).
+PYTHON = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
+SERVER = [*PYTHON, "-m", "petbox.serving.model_server"]
 LUA = Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")  # as in container/modules.conf
 
 
