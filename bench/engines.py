@@ -225,21 +225,13 @@ def alone(engine: Engine, folder: Path, photos: Sequence[Path], records: Path | 
 def accuracy(rows: Any, folder: Path) -> float:
     from petbox.data import records
     from petbox.evaluation import coco_metrics
-    from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
+    from petbox.evaluation.coco_metrics import EvaluatedImage
     from petbox.wire import Detection
 
     images = []
     for at, (example, found) in enumerate(zip(records.examples(folder, "test"), rows, strict=True)):
-        truth = (example.classes, example.boxes, example.crowds, example.difficult)
-        images.append(
-            EvaluatedImage(
-                number=at,
-                width=example.width,
-                height=example.height,
-                truth=tuple(Truth(*one) for one in zip(*truth, strict=True)),
-                detections=tuple(Detection(*one[:2], tuple(one[2])) for one in found),
-            )
-        )
+        detections = (Detection(*one[:2], tuple(one[2])) for one in found)
+        images.append(EvaluatedImage.of(at, example, detections))
     found = coco_metrics.measure(images, records.read_info(folder).labels).overall["mAP"]
     return found or 0.0
 

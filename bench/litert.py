@@ -124,7 +124,7 @@ def judgement(model: Path, folder: Path, photos: Path) -> dict[str, float]:
 def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
     from petbox.data import records
     from petbox.evaluation import predictions
-    from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
+    from petbox.evaluation.coco_metrics import EvaluatedImage
     from petbox.export import model_folder
     from petbox.litert import bundle
     from petbox.litert.detector import LiteDetector
@@ -136,14 +136,7 @@ def compared(model: Path, folder: Path, photos: Path) -> Iterator[Any]:
     detector = LiteDetector(model)
     for at, example in enumerate(records.examples(folder, "test")):
         (photos / f"{at:04}").write_bytes(example.encoded)
-        rows = (example.classes, example.boxes, example.crowds, example.difficult)
-        yield EvaluatedImage(
-            number=at,
-            width=example.width,
-            height=example.height,
-            truth=tuple(Truth(*row) for row in zip(*rows, strict=True)),
-            detections=tuple(detector.detect(example.encoded)),
-        )
+        yield EvaluatedImage.of(at, example, detector.detect(example.encoded))
 
 
 def in_turns(models: dict[str, Path], photos: Path) -> dict[str, list[dict[str, Any]]]:

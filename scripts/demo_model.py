@@ -94,19 +94,12 @@ def description(content: bytes, model: Path, records: Path) -> str:
 def evaluated(model: Path, records: Path) -> Iterator[object]:
     """The detections in each test image, with its ground truth."""
     from petbox.data.records import examples
-    from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
+    from petbox.evaluation.coco_metrics import EvaluatedImage
     from petbox.litert.detector import LiteDetector
 
     detector = LiteDetector(model)
     for at, example in enumerate(examples(records, "test")):
-        rows = (example.classes, example.boxes, example.crowds, example.difficult)
-        yield EvaluatedImage(
-            number=at,
-            width=example.width,
-            height=example.height,
-            truth=tuple(Truth(*row) for row in zip(*rows, strict=True)),
-            detections=tuple(detector.detect(example.encoded)),
-        )
+        yield EvaluatedImage.of(at, example, detector.detect(example.encoded))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from petbox.data.records import Example
 from petbox.errors import needs
 from petbox.wire import Box, Detection
 
@@ -43,6 +44,14 @@ class EvaluatedImage:
     height: int
     truth: tuple[Truth, ...]
     detections: tuple[Detection, ...]
+
+    @classmethod
+    def of(cls, number: int, example: Example, found: Iterable[Detection]) -> EvaluatedImage:
+        rows = zip(
+            *(example.classes, example.boxes, example.crowds, example.difficult), strict=True
+        )
+        truth = tuple(Truth(*row) for row in rows)
+        return cls(number, example.width, example.height, truth, tuple(found))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from petbox.data import records
-from petbox.data.records import Example
 from petbox.errors import DataError, ModelError
 from petbox.evaluation.coco_metrics import EvaluatedImage, Truth
 from petbox.export.inputs import request
@@ -108,15 +107,5 @@ def of_model(model: ModelFolder, folder: Path, split: str) -> Iterator[Evaluated
         except tf.errors.OpError as error:
             cause = " ".join(error.message.split())
             raise ModelError(f"{where}: fails on {example.name}: {cause}") from error
-        yield _of_response(at, example, {name: found[name][0].numpy() for name in OUTPUTS})
-
-
-def _of_response(at: int, example: Example, found: dict[str, Any]) -> EvaluatedImage:
-    rows = (example.classes, example.boxes, example.crowds, example.difficult)
-    return EvaluatedImage(
-        number=at,
-        width=example.width,
-        height=example.height,
-        truth=tuple(Truth(*row) for row in zip(*rows, strict=True)),
-        detections=_detections(found),
-    )
+        outputs = {name: found[name][0].numpy() for name in OUTPUTS}
+        yield EvaluatedImage.of(at, example, _detections(outputs))
