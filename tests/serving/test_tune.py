@@ -113,13 +113,21 @@ def test_ctrl_c_ends_it_with_what_was_measured(tmp_path: Path, model: Path, body
     [
         (("some-image", "--write"), 1, "some-image: an image cannot be written to; leave out"),
         (("./nowhere",), 1, "nowhere: no such folder"),
+        (("model/tpyo",), 1, "model/tpyo: no such folder, and no image: "),
         ((".", "--image=x.jpg"), 1, "x.jpg: no such file; check the path"),
         ((".", "--image=a", "--request=b"), 2, "argument --request: not allowed with --image"),
         ((".", "--p99=0"), 2, "argument --p99: 0 is not between 0.1 and"),
         ((".", "--seconds=0"), 2, "argument --seconds: 0 is not between 0.1 and"),
     ],
 )
-def test_wrong_usage(tmp_path: Path, words: tuple[str, ...], code: int, message: str) -> None:
+def test_wrong_usage(
+    tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")  # nothing is pulled
     done = tune(tmp_path, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr

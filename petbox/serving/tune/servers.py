@@ -145,7 +145,12 @@ class Image:
 
 def subject(name: str) -> Folder | Image:
     """The folder of this name, or else the image."""
-    return Folder(Path(name)) if is_folder(name) else Image(name)
+    if is_folder(name):
+        return Folder(Path(name))
+    try:
+        return Image(name)
+    except ServiceError as error:
+        raise ServiceError(f"{name}: no such folder, and no image: {error}") from error
 
 
 def is_folder(name: str) -> bool:
@@ -160,4 +165,4 @@ def _is_ready(at: Address) -> bool:
 
 
 def _last(lines: list[str]) -> str:
-    return lines[-1].removeprefix("serve: ") if lines else "it says nothing"
+    return lines[-1].removeprefix("serve: ") if lines else "it printed nothing"
