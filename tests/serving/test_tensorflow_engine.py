@@ -228,6 +228,28 @@ def test_a_library_that_does_not_fit_ends_the_start(
     assert why in last and "Traceback" not in done.stderr
 
 
+def test_other_threads_run_while_the_library_is_loaded() -> None:
+    code = """
+import threading, time
+from petbox.serving.model_server.tensorflow_library import library
+woken, before = [], threading.Event()
+def count():
+    while True:
+        woken.append(1)
+        before.set()
+        time.sleep(0.001)
+threading.Thread(target=count, daemon=True).start()
+before.wait()
+seen = len(woken)
+library()
+print(len(woken) - seen)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG, check=True
+    )
+    assert int(done.stdout) > 10  # of some hundreds; it was one or two while ctypes loaded it
+
+
 def test_damaged_records_are_reported_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "records"
     with tf.io.TFRecordWriter(str(path)) as writer:
