@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _ctypes
 import gc
+import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from support.saved_models import adder, corrupt, hasher
 from support.serving import CHECKOUT, LONG, empty_model, free_port
 
-from petbox.serving.model_server import tensor_proto
+from petbox.serving.model_server import background, tensor_proto
 from petbox.serving.model_server.engine import EngineOptions
 from petbox.serving.model_server.records import CorruptRecord, records
 from petbox.serving.model_server.signature_def import dtype_name
@@ -248,6 +250,27 @@ print(len(woken) - seen)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG, check=True
     )
     assert int(done.stdout) > 10  # of some hundreds; it was one or two while ctypes loaded it
+
+
+def test_a_background_thread_runs_a_graph_itself_with_a_lower_priority(tmp_path: Path) -> None:
+    """So that the requests to other models pass it."""
+    model = TensorFlow().load(adder(tmp_path / "1", 1.0))
+
+    def spent() -> tuple[float, int]:
+        begin = time.thread_time()
+        model.run("slow", {"n": np.array([20_000])})
+        return time.thread_time() - begin, os.getpriority(os.PRIO_PROCESS, 0)
+
+    spent()  # the first run builds the graph
+    usual, usual_nice = spent()
+    itself, nice = background.run(spent)
+    assert (spent()[1], nice) == (usual_nice, min(usual_nice + background.STEP, 19))
+    assert itself > 10 * usual
+
+
+def test_an_error_in_the_background_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(StatusError, match="NOT_FOUND"):
+        background.run(lambda: TensorFlow().load(tmp_path))
 
 
 def test_damaged_records_are_reported_with_their_place(tmp_path: Path) -> None:

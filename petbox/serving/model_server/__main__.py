@@ -178,6 +178,7 @@ def _engine_options(flags: Flags) -> EngineOptions:
 
 
 def _saved_models(flags: Flags) -> Load:
+    from petbox.serving.model_server import background
     from petbox.serving.model_server.model import load as load_model
     from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
@@ -187,7 +188,7 @@ def _saved_models(flags: Flags) -> Load:
     def load(name: str, version: int, folder: Path) -> Model:
         model = load_model(name, version, folder, engine)
         times = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
-        warmed = warm_up(model, folder, times)
+        warmed = background.run(partial(warm_up, model, folder, times))
         say(f"version {version} of {name} is ready on {model.engine} ({warmed} warm-up requests)")
         return model
 

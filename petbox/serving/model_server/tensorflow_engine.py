@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.export.messages import Messages, message_class
+from petbox.serving.model_server import background
 from petbox.serving.model_server.engine import EngineOptions, Tensors
 from petbox.serving.model_server.signature import Signature
 from petbox.serving.model_server.signature_def import MetaGraphDef
@@ -30,7 +31,7 @@ OPTIONS: Messages = {  # of config.proto
         "use_per_session_threads": (9, "bool"),
         "experimental": (16, "Experimental"),
     },
-    "RunOptions": {"timeout_in_ms": (2, "int64")},
+    "RunOptions": {"timeout_in_ms": (2, "int64"), "inter_op_thread_pool": (3, "int32")},
 }
 ConfigProto = message_class(OPTIONS, "Config")
 RunOptions = message_class(OPTIONS, "RunOptions")
@@ -62,11 +63,14 @@ class SavedModel:
         definitions = MetaGraphDef.FromString(content).signature_def
         self.signatures = {name: Signature.of(definitions[name]) for name in definitions}
         self._calls = {name: _Call(self._graph, definitions[name]) for name in definitions}
-        timeout = RunOptions(timeout_in_ms=max(options.timeout_ms, 0))
-        self._run_options = Buffer.of(timeout.SerializeToString())
+        run_options = RunOptions(timeout_in_ms=max(options.timeout_ms, 0))
+        self._run_options = Buffer.of(run_options.SerializeToString())
+        run_options.inter_op_thread_pool = -1  # the thread that calls, which has another priority
+        self._background_options = Buffer.of(run_options.SerializeToString())
 
     def run(self, signature: str, tensors: Tensors) -> Tensors:
         tf, call, names = library(), self._calls[signature], self.signatures[signature]
+        options = self._background_options if background.is_this_thread() else self._run_options
         if call.error:
             raise call.error
         inputs = (c_void_p * len(names.inputs))()
@@ -76,7 +80,7 @@ class SavedModel:
                 inputs[place] = to_tensor(tensors[name])
             with Status() as status:
                 tf.TF_SessionRun(
-                    *(self._session, self._run_options),
+                    *(self._session, options),
                     *(call.inputs, inputs, len(inputs)),
                     *(call.outputs, outputs, len(outputs)),
                     *(None, 0, None, status),
