@@ -113,9 +113,8 @@ def row(
     name: str, answer: dict[str, Any], classic: dict[str, Any] | None = None, bar: int = 0
 ) -> list[str]:
     text = responses.rows(answer)
-    smaller = (
-        [f"{len(responses.rows(classic)) / len(text):.0f}x", f"{bar}x"] if classic else ["", ""]
-    )
+    ratio = len(responses.rows(classic)) / len(text) if classic else 1.0
+    smaller = [f"{ratio:.0f}x", report.at_least(ratio, bar, "x")] if classic else ["", ""]
     written = milliseconds(lambda: responses.rows(answer))
     read = milliseconds(lambda: json.loads(text))
     return [name, f"{len(text):,}", *smaller, f"{written:.2f}", f"{read:.2f}"]

@@ -43,7 +43,7 @@ SHAPES = {
     "12 megapixels": (4032, 3024),
     SIDEWAYS: (1920, 1080),
 }
-BARS = {"4:3": "≥ 2.5x", "square": "≥ 1.9x"}
+BARS = {"4:3": 2.5, "square": 1.9}  # times the library's
 # The stage of a node by its name; the first match counts.
 STAGES = {
     "NMS": "combined_non_max_suppression(?!.*level)|generate_detections",
@@ -100,18 +100,19 @@ def network(name: str, requests: int, again: bool) -> Iterator[list[str]]:
         for shape in ("4:3", "square"):
             times = in_turns([partial(ask, "answer", photo(shape)) for ask in servers], requests)
             steady[shape] = times
-            bar = BARS[shape] if barred else ""
-            yield row(f"{name}, {shape}, p50, ms", [1000 * one for one in times], bar, ".0f")
+            p50 = [1000 * one for one in times]
+            yield row(f"{name}, {shape}, p50, ms", p50, ".0f", faster=BARS[shape] * barred)
         stages = [ask("stages", photo("4:3")) for ask in servers]
     limit = task("limit", given=shapes)
     share = limit["seconds"] / steady["square"][1]
     text = f"{share:.2f} ({limit['flops'] / 1e9:.0f} GFLOP, {limit['seconds'] * 1000:.0f} ms)"
-    yield [f"{name}, share of the float32 limit, square", "", text, "", "", "≥ 0.75" * barred]
-    bar = "≤ 6 s, ≥ 10x" if barred else ""
-    yield row(f"{name}, load and first request, s", ready, bar, ".1f")
+    bar = report.at_least(share, 0.75) if barred else ""
+    yield [f"{name}, share of the float32 limit, square", "", text, "", "", bar]
+    bars = {"most": 6, "unit": " s", "faster": 10} if barred else {}
+    yield row(f"{name}, load and first request, s", ready, ".1f", **bars)
     sizes = [(one / "saved_model.pb").stat().st_size / 1e6 for one in folders]
-    yield row(f"{name}, saved_model.pb, MB", sizes, "≤ 3 MB" if barred else "", ".2f")
-    yield row(f"{name}, export, s", exports, "≤ 25 s" if barred else "", ".1f")
+    yield row(f"{name}, saved_model.pb, MB", sizes, ".2f", 3 * barred, " MB")
+    yield row(f"{name}, export, s", exports, ".1f", 25 * barred, " s")
     for stage in (*STAGES, "other"):
         shares = [f"{one.get(stage, 0):.1%}" for one in stages]
         yield [f"{name}, share of {stage}", *shares, "", ""]
@@ -144,7 +145,7 @@ def decoding(requests: int) -> Iterator[list[str]]:
         times = [1000 * one for one in in_turns(calls, requests)]
         sideways = partial(ask, "ours", photo(SIDEWAYS))
         (turned,) = in_turns([sideways], requests)
-    yield row("12 megapixels decoded and resized, p50, ms", times, "≥ 3.5x", ".0f")
+    yield row("12 megapixels decoded and resized, p50, ms", times, ".0f", faster=3.5)
     bar = "≤ 5% of r50-640, 4:3"
     yield [
         f"{SIDEWAYS} decoded, turned and resized, p50, ms",
@@ -156,11 +157,22 @@ def decoding(requests: int) -> Iterator[list[str]]:
     ]
 
 
-def row(name: str, values: Sequence[float], bar: str, form: str) -> list[str]:
-    """A row of the table: the time of each, and the speedup over the first."""
+def row(
+    name: str,
+    values: Sequence[float],
+    form: str,
+    most: float = 0,
+    unit: str = "",
+    faster: float = 0,
+) -> list[str]:
+    """A row of the table: the time of each, and the speedup over the first. Bars are of the second:
+    its value at most, and how much faster than the first it is.
+    """
+    bars = [report.at_most(values[1], most, unit)] if most else []
+    bars += [report.at_least(values[0] / values[1], faster, "x")] if faster else []
     ratios = ", ".join(f"{values[0] / value:.2f}x" for value in values[1:])
     cells = [format(value, form) for value in values] + [""] * (len(MODELS) - len(values))
-    return [name, *cells, ratios, bar]
+    return [name, *cells, ratios, ", ".join(bars)]
 
 
 def in_turns(calls: Sequence[Callable[[], Any]], requests: int) -> list[float]:

@@ -61,27 +61,34 @@ def main() -> None:
             return http_call(port, name, json.dumps(bodies[name]).encode())
 
         calls = [*direct_calls(OUT / "half_plus_two", "x", numbers), over_http("half_plus_two")]
-        rows.append(compared("half plus two, p50, ms", medians(calls, requests), "+1.5 ms"))
+        rows.append(compared("half plus two, p50, ms", medians(calls, requests), added=1.5))
         direct = direct_calls(TOY, "inputs", pictures)
         p50 = medians([*direct, over_http("toy")], requests)
-        rows.append(compared("toy detector, p50, ms", p50, "+5 %"))
+        rows.append(compared("toy detector, p50, ms", p50, most=1.05))
         crews = [[call] * count for call in direct for count in CROWDS]
         crews.append([over_http("toy") for _ in range(CONNECTIONS)])
         rounds = [[rate(crew, requests) for crew in crews] for _ in range(ROUNDS)]
         rates = [statistics.median(each) for each in zip(*rounds, strict=True)]
         best = [max(rates[: len(CROWDS)]), max(rates[len(CROWDS) : -1]), rates[-1]]
-        rows.append(compared("toy detector, images/s", best, "0.9 of direct"))
+        rows.append(compared("toy detector, images/s", best, least=0.9))
     alone, ready = (min(measure() for _ in range(STARTS)) for measure in (load_alone, serve))
-    rows.append(compared("start, s", [alone, ready], "+2 s"))
+    rows.append(compared("start, s", [alone, ready], added=2))
     head = ["", "signature", "session", "embedded server", "against these", "bar"]
     print(report.write_table("model-server", "python bench/model_server.py", head, rows))
 
 
-def compared(what: str, measured: Sequence[float], bar: str) -> list[str]:
+def compared(what: str, measured: Sequence[float], **bars: float) -> list[str]:
+    """Each bar is against the last of the direct calls: what is `added`, or a ratio."""
     *direct, served = measured
+    judged = {
+        "added": lambda bar: report.at_most(served - direct[-1], bar),
+        "most": lambda bar: report.at_most(served / direct[-1], bar, "x"),
+        "least": lambda bar: report.at_least(served / direct[-1], bar, "x"),
+    }
+    ((kind, bar),) = bars.items()
     against = ", ".join(f"{served - one:+.2f} ({served / one:.2f}x)" for one in direct)
     cells = [f"{one:.2f}" for one in measured]
-    return [what, *[""] * (3 - len(cells)), *cells, against, bar]
+    return [what, *[""] * (3 - len(cells)), *cells, against, judged[kind](bar)]
 
 
 def direct_calls(base: Path, name: str, value: Any) -> list[Call]:

@@ -32,7 +32,7 @@ from petbox.serving.http_client import Address, NoResponse, Response, request
 SERVE = Path(__file__).resolve().parents[1] / "container" / "serve"
 QUIET_SECONDS = 30.0
 PAUSE = 0.05  # seconds between two requests
-LOADED, UNLOADED = "4", "2"  # seconds
+LOADED, UNLOADED = 4, 2  # seconds
 
 
 @contextmanager
@@ -143,29 +143,36 @@ def main() -> None:
         busy = asker.stop()
     first = resident[min(4, len(resident) - 1)]
     grown = max(resident[4:] or resident) / first - 1
-    ratio = f"{_p99(busy) / _p99(quiet):.2f}x"
+    ratio = _p99(busy) / _p99(quiet)
     p99 = f"{_p99(quiet):.0f}, {_p99(busy):.0f}"
     middle = f"{1000 * statistics.median(quiet):.0f}, {1000 * statistics.median(busy):.0f}"
     rows = [
-        ["load beside others, p50 and longest, s", _middle_and_longest(loads), "", LOADED],
-        ["unload, p50 and longest, s", _middle_and_longest(unloads), "", UNLOADED],
+        ["load beside others, p50 and longest, s", *_middle_and_longest(loads, LOADED)],
+        ["unload, p50 and longest, s", *_middle_and_longest(unloads, UNLOADED)],
         ["memory of the model server at the 5th model, MB", f"{first:.0f}", "", ""],
         [
             f"… its most until the {options.models}th",
             f"{max(resident):.0f}",
             f"{grown:+.1%}",
-            "+10 %",
+            report.at_most(100 * grown, 10, " %"),
         ],
         ["another model meanwhile: p50 before and during, ms", middle, "", ""],
-        [f"… p99 before and during, {len(quiet) + len(busy)} requests, ms", p99, ratio, "1.5x"],
+        [
+            f"… p99 before and during, {len(quiet) + len(busy)} requests, ms",
+            p99,
+            f"{ratio:.2f}x",
+            report.at_most(ratio, 1.5, "x"),
+        ],
     ]
     head = ["", "", "", "bar"]
     command = f"python bench/multi_model.py --models {options.models}"
     print(report.write_table("multi_model", command, head, rows))
 
 
-def _middle_and_longest(taken: list[float]) -> str:
-    return f"{statistics.median(taken):.2f}, {max(taken):.2f}"
+def _middle_and_longest(taken: list[float], bar: float) -> list[str]:
+    """The bar is one of the middle."""
+    middle = statistics.median(taken)
+    return [f"{middle:.2f}, {max(taken):.2f}", "", report.at_most(middle, bar)]
 
 
 if __name__ == "__main__":

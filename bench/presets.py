@@ -49,7 +49,7 @@ def main() -> None:
             f"{p50[at] / p50[0]:.2f}",
             f"{of_cpu[at]:.2f}",
             f"{of_cpu[at] / of_cpu[0]:.2f}",
-            f"≤ {BAR}" if p50[at] / p50[0] == least else "",
+            report.at_most(least, BAR) if p50[at] / p50[0] == least else "",
         ]
         for at, preset in enumerate(PRESETS)
     ]

@@ -6,12 +6,27 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / "bench" / "RESULTS.md"
+MEASURED = (".", ":!*.md", ":!*.png", ":!*.jpg")  # without the tables and pictures that are written
+TABLE = re.compile(  # what `write_table` writes
+    r"<!-- \S+ -->\n`python bench/(\w+)\.py.*?` · (.*) · commit (\S+) · .*\n\n((?:\|.*\n)*)"
+)
+MISSED = ", missed"
+
+
+@dataclass(frozen=True)
+class Table:
+    script: str
+    machine: str
+    commit: str
+    rows: str
 
 
 def write_table(name: str, command: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,6 +45,43 @@ def write_table(name: str, command: str, head: Sequence[str], rows: Sequence[Seq
     return text
 
 
+def tables() -> list[Table]:
+    return [Table(*match.groups()) for match in TABLE.finditer(RESULTS.read_text())]
+
+
+def is_done(script: str) -> bool:
+    """All tables of bench/SCRIPT.py were written at this commit, by this machine."""
+    mine = [table for table in tables() if table.script == script]
+    return bool(mine) and all((one.machine, one.commit) == (machine(), commit()) for one in mine)
+
+
+def others() -> set[str]:
+    """The other machines that have written tables at this commit."""
+    return {one.machine for one in tables() if one.commit == commit()} - {machine()}
+
+
+def missed() -> Iterator[str]:
+    """The rows whose measured value misses its bar, with what wrote them."""
+    for table in tables():
+        for line in table.rows.splitlines():
+            if MISSED in line:
+                cells = (cell.strip() for cell in line.strip("|").split("|"))
+                yield f"{table.script}: {', '.join(filter(None, cells))}"
+
+
+def at_most(measured: float, bar: float, unit: str = "", others_hold: bool = True) -> str:
+    """A bar's cell of a table, which says whether it was missed."""
+    return f"≤ {bar:g}{unit}" + _missed(measured <= bar and others_hold)
+
+
+def at_least(measured: float, bar: float, unit: str = "") -> str:
+    return f"≥ {bar:g}{unit}" + _missed(measured >= bar)
+
+
+def _missed(held: bool) -> str:
+    return "" if held else MISSED
+
+
 def machine() -> str:
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -43,12 +95,29 @@ def _system() -> str:
 
 
 def commit() -> str:
-    """The measured commit, with a plus if the tree has changes."""
-    head = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", ".", ":!bench/RESULTS.md", ":!bench/*.png")
-    return head + ("+" if changed else "")
+    """The newest commit that changed what is measured, with a plus if the tree has changes."""
+    head = _git("log", "-1", "--format=%h", "--", *MEASURED)
+    return head + ("+" if _git("status", "--porcelain", "--", *MEASURED) else "")
 
 
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def main() -> None:
+    """For bench/all: `is-done SCRIPT` exits with 0 or 1, `check` refuses, `missed` lists."""
+    what, *words = sys.argv[1:]
+    if what == "is-done":
+        sys.exit(not is_done(*words))
+    if what == "check" and (found := others()):
+        sys.exit(
+            f"{RESULTS}: has tables of this commit from {'; '.join(sorted(found))}, and this is "
+            f"{machine()}; measure one commit on one machine, or commit a change first"
+        )
+    if what == "missed":
+        print("\n".join(missed()))
+
+
+if __name__ == "__main__":
+    main()
