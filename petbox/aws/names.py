@@ -22,6 +22,7 @@ IMAGE = re.compile(
 )
 INSTANCE = re.compile(r"ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+")
 TAG = re.compile(r"[\w\s.:/=+@-]*")
+ARCHIVE = ".tar.gz"
 
 
 def check_name(text: str, longest: int = 63) -> None:
@@ -33,6 +34,11 @@ def check_name(text: str, longest: int = 63) -> None:
             f"{text!r} is not a valid SageMaker name; "
             "use letters, digits, and hyphens between them, as in pets-2"
         )
+
+
+def archive(model: str) -> str:
+    """The archive of a model of a multi-model endpoint; its ending may be left out."""
+    return model.removesuffix(ARCHIVE) + ARCHIVE
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ examples:
   petbox detect photos/ --draw found/
   petbox detect 'photos/**/*.jpg' --csv > found.csv
   petbox detect photos/ --endpoint pets --fit --json > found.jsonl
+  petbox detect photos/ --endpoint zoo --model cats
   petbox detect - --endpoint pets < cat.jpg
   petbox detect clip.mp4 -o found.mp4
   petbox detect rtsp://camera.local/live --json

@@ -36,11 +36,13 @@ AROUND = len(wire.request([b""], signature=transport.DETECT))  # bytes of a requ
 class Detector:
     """Finds objects in images; may be used from several threads, and as a context manager.
 
-    Give one of the first four; without any, the server is http://localhost:8080.
+    Give one of the first four, or a multi-model endpoint and its model; without any, the server is
+    http://localhost:8080.
 
     url          a server: petbox's container, `petbox serve`, or TensorFlow Serving
     endpoint     the name of a SageMaker endpoint
-    model        the folder of a SavedModel or a LiteRT model, which is loaded into this process
+    model        the folder of a SavedModel or a LiteRT model, which is loaded into this process;
+                 with endpoint, the name of its model
     engine       any object with `detect(image: bytes) -> list[petbox.wire.Detection]`
     min_score    leave out detections with a lower score (default: the model's threshold for the
                  class, or 0.5)
@@ -67,7 +69,8 @@ class Detector:
         parallel: int = 8,
         retry_for: float = retry.SECONDS,
     ) -> None:
-        if sum(choice is not None for choice in (url, endpoint, model, engine)) > 1:
+        chosen = [choice for choice in (url, endpoint, model, engine) if choice is not None]
+        if len(chosen) > 1 and chosen != [endpoint, model]:
             raise ValueError("url, endpoint, model and engine exclude each other; give one")
         if limit is not None and not 0 < limit < math.inf:
             raise ValueError(f"limit={limit}: not a number of megabytes")
@@ -76,15 +79,16 @@ class Detector:
         self._names: Mapping[int, str] = label_names(Path(names)) if by_path else names or {}  # type: ignore[arg-type, assignment]
         self._fit, self._seconds, self._retry_for = fit, timeout, retry_for
         self._limit: limits.FindLimit | None = limits.fixed(limit) if limit else None
-        if model is not None:
+        if model is not None and endpoint is None:
             engine = petbox.open_model(Path(model))
-        self._engine = engine or self._remote(url or transport.URL, endpoint)
+        self._engine = engine or self._remote(url or transport.URL, endpoint, model)
         self._warned = threading.Lock()
 
-    def _remote(self, url: str, endpoint: str | None) -> wire.Engine:
+    def _remote(self, url: str, endpoint: str | None, model: str | Path | None) -> wire.Engine:
         channel: transport.Transport
         if endpoint is not None:
-            channel = transport.SageMaker(endpoint, self._seconds)
+            name = None if model is None else str(model)
+            channel = transport.SageMaker(endpoint, self._seconds, name)
             self._limit = self._limit or limits.of_endpoint(endpoint)
         else:
             channel = transport.Http(url, self._seconds)

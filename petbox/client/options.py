@@ -16,7 +16,10 @@ class DetectorOptions(Checked):
     url: Annotated[str | None, f"address of a server (default: {URL})"] = None
     endpoint: Annotated[str | None, "use this SageMaker endpoint instead", "NAME"] = None
     model: Annotated[
-        Path | None, "use this model instead, without a server: a SavedModel or LiteRT", "DIR"
+        Path | None,
+        "use this model instead, without a server: a SavedModel or LiteRT; with --endpoint, the "
+        "name of a model of a multi-model endpoint",
+        "MODEL",
     ] = None
     parallel: Annotated[
         int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
@@ -39,7 +42,7 @@ class DetectorOptions(Checked):
     def __post_init__(self) -> None:
         chosen = ("url", "endpoint", "model")
         given = [f"--{name}" for name in chosen if getattr(self, name) is not None]
-        if len(given) > 1:
+        if len(given) > 1 and given != ["--endpoint", "--model"]:
             raise ValueError(f"{' and '.join(given)} exclude each other")
         super().__post_init__()
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from petbox import __version__, wire
+from petbox.aws import names
 from petbox.aws import session as aws_session
 from petbox.errors import Busy, InvalidImage, PetboxError, ServiceError, WireError, needs
 
@@ -142,14 +143,21 @@ class Http:
 
 
 class SageMaker:
-    """A SageMaker endpoint, with account and region from AWS's own settings."""
+    """A SageMaker endpoint, with account and region from AWS's own settings.
 
-    def __init__(self, name: str, seconds: float = SECONDS) -> None:
+    `model` is one of a multi-model endpoint.
+    """
+
+    def __init__(self, name: str, seconds: float = SECONDS, model: str | None = None) -> None:
         boto3 = needs("boto3", "aws")
         from boto3.compat import filter_python_deprecation_warnings
         from botocore.config import Config
 
-        self._name, self._where = name, f"endpoint {name}"
+        self._where = f"endpoint {name}"
+        self._target = {"EndpointName": name}
+        if model is not None:
+            self._target["TargetModel"] = names.archive(model)
+            self._where += f", model {model}"
         config = Config(
             read_timeout=seconds,
             connect_timeout=10,
@@ -188,7 +196,7 @@ class SageMaker:
 
     def _invoke(self, body: bytes) -> bytes:
         response = self._runtime.invoke_endpoint(
-            EndpointName=self._name, ContentType="application/json", Body=body
+            **self._target, ContentType="application/json", Body=body
         )
         return bytes(response["Body"].read())
 

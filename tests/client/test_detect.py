@@ -275,7 +275,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("words", "both"),
     [
         (("--url", "http://x", "--model", "m"), "--url and --model"),
-        (("--endpoint", "x", "--model", "m"), "--endpoint and --model"),
+        (("--endpoint", "x", "--url", "http://x"), "--url and --endpoint"),
     ],
 )
 def test_only_one_detector_can_be_named(words: tuple[str, ...], both: str) -> None:

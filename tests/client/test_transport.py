@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.peer import Request, Response, classic_detector, golden, named_detector, peer
 
+from petbox.client.detector import Detector
 from petbox.client.transport import Http, Remote, SageMaker
 from petbox.errors import ServiceError, WireError
 
@@ -246,6 +247,15 @@ def test_an_endpoint_is_called_through_boto3(aws: pytest.MonkeyPatch) -> None:
     assert asked.path == "/endpoints/pets/invocations"
     assert asked.headers["Content-Type"] == "application/json"
     assert asked.body == golden("request_detect.json")
+
+
+def test_a_model_of_a_multi_model_endpoint_is_named(aws: pytest.MonkeyPatch) -> None:
+    with peer(named_detector) as server:
+        aws.setenv("AWS_ENDPOINT_URL", server.url)
+        with Detector(endpoint="zoo", model="beagle") as detector:
+            assert detector.detect(JPEG)
+    headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
+    assert headers["x-amzn-sagemaker-target-model"] == "beagle.tar.gz"
 
 
 def model_error(status: int, body: bytes) -> Response:

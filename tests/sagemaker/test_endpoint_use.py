@@ -303,7 +303,7 @@ def test_a_model_of_a_multi_model_endpoint_is_named(tmp_path: Path) -> None:
     image = tmp_path / "cat.png"
     image.write_bytes(b"an image")
     with peer(lambda _: Response(200, b"{}")) as server:
-        words = ("endpoint", "invoke", "zoo", image, "--model", "beagle.tar.gz")
+        words = ("endpoint", "invoke", "zoo", image, "--model", "beagle")
         done(petbox(settings(server.url), *words))
     headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
     assert headers["x-amzn-sagemaker-target-model"] == "beagle.tar.gz"

@@ -48,9 +48,7 @@ class InvokeOptions:
         str | None, "content type of the file (default: by its name)", "TYPE"
     ] = None
     accept: Annotated[str | None, "content type of the response, as in image/jpeg", "TYPE"] = None
-    model: Annotated[
-        str | None, "of a multi-model endpoint: the archive, as in beagle.tar.gz", "NAME"
-    ] = None
+    model: Annotated[str | None, "of a multi-model endpoint: its model", "NAME"] = None
     out: Annotated[Path | None, "write the response here (default: stdout)", "FILE"] = None
 
     def __post_init__(self) -> None:
@@ -72,7 +70,7 @@ def invoke(options: InvokeOptions) -> None:
         print(_asynchronous(options, headers))
         return
     if options.model:
-        headers["TargetModel"] = options.model
+        headers["TargetModel"] = aws_names.archive(options.model)
     body = _read(options.file)
     response, response_type = _synchronous(options.name, body, headers)
     _write(response, response_type, options.out)

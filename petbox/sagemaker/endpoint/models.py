@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from petbox.aws import session
-from petbox.aws.names import S3Address, check_name
+from petbox.aws.names import ARCHIVE, S3Address, archive, check_name
 from petbox.aws.s3 import objects
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json, Value, check
@@ -29,8 +29,6 @@ from petbox.sagemaker.endpoint.actual import describe
 from petbox.sagemaker.endpoint.package import publish
 from petbox.sagemaker.endpoint.status import absent
 from petbox.sagemaker.shared_options import EndpointName
-
-ENDING = ".tar.gz"
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def models(options: ModelsOptions) -> None:
     s3, under = account.client("s3"), _prefix(account, options.name)
     if options.action == "list":
         names = [str(one).removeprefix(str(under)) for one, _ in objects(s3, under)]
-        found = [name for name in names if name.endswith(ENDING)]
+        found = [name for name in names if name.endswith(ARCHIVE)]
         for line in [json.dumps(found)] if options.json else found:
             print(line)
     elif options.action == "add":
@@ -83,7 +81,7 @@ def _prefix(account: Account, name: str) -> S3Address:
 def _add(s3: Any, under: S3Address, folder: Path, name: str | None) -> dict[str, Any]:
     resolved = folder.resolve()
     called = name or (resolved.parent if resolved.name.isdecimal() else resolved).name
-    at = S3Address(under.bucket, f"{under.key}{called.removesuffix(ENDING)}{ENDING}")
+    at = S3Address(under.bucket, f"{under.key}{archive(called)}")
     there = _sha256(s3, at)
     facts = publish(folder, str(at), s3 if there is None else None)
     if there not in (None, facts["sha256"]):
@@ -103,7 +101,7 @@ def _sha256(s3: Any, at: S3Address) -> str | None:
 
 
 def _remove(s3: Any, under: S3Address, name: str) -> str:
-    at = S3Address(under.bucket, f"{under.key}{name.removesuffix(ENDING)}{ENDING}")
+    at = S3Address(under.bucket, f"{under.key}{archive(name)}")
     if not any(one == at for one, _ in objects(s3, at)):
         raise ServiceError(f"{at}: no such model; see: petbox endpoint models")
     with session.calling(str(at)):
