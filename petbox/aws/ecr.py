@@ -73,15 +73,11 @@ def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
             f"repository {name}: ECR takes 2 to 256 lower-case letters and digits, with single "
             "marks . _ - / between them"
         )
-    if not _exists(ecr, name):
+    if not exists(ecr, name):
         _do(act, f"make the repository {name}: tags cannot be moved, images are scanned")
         if act:
             with session.calling(f"repository {name}"):
-                ecr.create_repository(
-                    repositoryName=name,
-                    imageTagMutability="IMMUTABLE",
-                    imageScanningConfiguration={"scanOnPush": True},
-                )
+                ecr.create_repository(**creation(name))
     if keep is not None:
         _do(act, f"let {name} keep its newest {keep} images")
         if act:
@@ -89,7 +85,18 @@ def ensure(ecr: Any, name: str, keep: int | None, *, act: bool) -> None:
                 ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=_newest(keep))
 
 
-def _exists(ecr: Any, name: str) -> bool:
+def creation(name: str, kms_key: str | None = None) -> dict[str, Any]:
+    """CreateRepository's request."""
+    encryption = {"encryptionType": "KMS", "kmsKey": kms_key}
+    return {
+        "repositoryName": name,
+        "imageTagMutability": "IMMUTABLE",
+        "imageScanningConfiguration": {"scanOnPush": True},
+        **({"encryptionConfiguration": encryption} if kms_key else {}),
+    }
+
+
+def exists(ecr: Any, name: str) -> bool:
     with session.calling(f"repository {name}", "RepositoryNotFoundException"):
         ecr.describe_repositories(repositoryNames=[name])
         return True

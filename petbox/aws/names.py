@@ -104,6 +104,11 @@ check_topic = matches(
     "the ARN of a topic",
     "arn:aws:sns:us-east-1:123456789012:pets",
 )
+check_kms_key = matches(
+    r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+",
+    "the ARN of a KMS key",
+    "arn:aws:kms:us-east-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef",
+)
 check_image = matches(
     IMAGE,
     "an image in ECR",

@@ -57,6 +57,10 @@ SECTIONS = {
         ),
     },
     "AWS": {
+        "setup": (
+            "create roles, a bucket and a repository",
+            "sagemaker.setup.command:SetupOptions:setup",
+        ),
         "deploy": (
             "make an endpoint as pets.toml says",
             "sagemaker.deploy.command:DeployOptions:deploy",

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 from petbox.cli import options
-from petbox.errors import PetboxError
+from petbox.errors import PetboxError, ServiceError
 
 T = TypeVar("T")
 
@@ -91,6 +91,15 @@ def report(made: Path, as_json: bool, /, **facts: object) -> None:
 def say(text: str) -> None:
     """Prints one line for the user; stdout is for the product."""
     print(text, file=sys.stderr, flush=True)
+
+
+def confirm(subject: str, question: str, why: str = "stdin is not a terminal") -> None:
+    """Returns after a yes at the terminal."""
+    if not sys.stdin.isatty():
+        raise ServiceError(f"{subject}: {why}; pass --yes to confirm")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ServiceError(f"{subject}: nothing was changed")
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:

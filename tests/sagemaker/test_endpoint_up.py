@@ -186,7 +186,7 @@ def test_a_terminal_is_asked_to_confirm(aws: AwsProxy) -> None:
             os.close(theirs)
 
     declined = confirmed_with(b"n")
-    assert "nothing was deleted" in failed(declined)
+    assert "nothing was changed" in failed(declined)
     assert (
         "  endpoint pets-tty\n" in declined.stderr
         and "delete all of these? [y/N]" in declined.stderr

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from support.aws import REGION, Aws, moto, settings
@@ -139,13 +139,13 @@ def aws_proxy() -> Iterator[AwsProxy]:
 
 
 def _check_documented(seen: set[tuple[str, str]]) -> None:
-    """Each call that petbox made is in docs/endpoint.md, for whoever writes a policy."""
-    page = (CHECKOUT / "docs" / "endpoint.md").read_text()
-    section = page.split("## Permissions")[1].split("\n## ")[0]
+    """Each call that petbox made is in the documents, for whoever writes a policy."""
+    pages = [(CHECKOUT / "docs" / name).read_text() for name in ("endpoint.md", "account.md")]
+    section = "".join(page.split("## Permissions")[1].split("\n## ")[0] for page in pages)
     listed = set(re.findall(r"`(?:[\w-]+:)?([A-Z]\w+)`", section))
     assert "application-autoscaling:*" in section
     made = {name for name, target in seen if " " not in name and "AnyScale" not in target}
-    assert made <= listed, f"docs/endpoint.md does not list {made - listed}"
+    assert made <= listed, f"the documents do not list {made - listed}"
 
 
 def describe_image(
@@ -172,10 +172,29 @@ def _operation(method: str, path: str, headers: Any, body: bytes) -> tuple[str, 
         return target.split(".")[1], json.loads(body)
     if "/operation/" in path:  # of CloudWatch, as CBOR
         return path.rsplit("/", 1)[1], {}
+    if headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):  # of IAM
+        form = dict(parse_qsl(body.decode()))
+        return form.pop("Action"), form
     if path.startswith("/schedules/"):
         verbs = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
         return f"{verbs[method]}Schedule", json.loads(body) if body else {}
-    return f"{method} {path.split('?')[0]}", {}
+    path, _, part = path.partition("?")
+    if action := OF_BUCKETS.get(f"{method} {part}") if path.count("/") == 1 else None:
+        return action, {}
+    return f"{method} {path}", {}
+
+
+# IAM's names of S3's operations, by method and query.
+OF_BUCKETS = {
+    "HEAD ": "ListBucket",
+    "PUT ": "CreateBucket",
+    "GET encryption": "GetEncryptionConfiguration",
+    "PUT encryption": "PutEncryptionConfiguration",
+    "GET policy": "GetBucketPolicy",
+    "PUT policy": "PutBucketPolicy",
+    "GET publicAccessBlock": "GetBucketPublicAccessBlock",
+    "PUT publicAccessBlock": "PutBucketPublicAccessBlock",
+}
 
 
 # petbox, as it is typed

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json, flag
-from petbox.cli.program import say
-from petbox.errors import ServiceError
+from petbox.cli.program import confirm, say
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file, init
 from petbox.sagemaker.deploy.image_build import push
@@ -103,10 +101,5 @@ def _show(change: Change, *, as_json: bool, model: Path | None) -> None:
 
 def _confirm(path: Path, change: Change, *, yes: bool) -> None:
     removed = ", ".join(one.key for one in change.differences if one.sign == REMOVED)
-    if yes or not removed:
-        return
-    if not sys.stdin.isatty():
-        raise ServiceError(f"{path}: removes {removed}; pass --yes to confirm")
-    print(f"remove {removed}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ServiceError(f"{path}: nothing was changed")
+    if removed and not yes:
+        confirm(str(path), f"remove {removed}?", f"removes {removed}")

@@ -12,7 +12,6 @@ examples:
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,8 +19,7 @@ from typing import Annotated
 from petbox.aws import session
 from petbox.aws.session import Account
 from petbox.cli.options import Checked, Json
-from petbox.cli.program import say
-from petbox.errors import ServiceError
+from petbox.cli.program import confirm, say
 from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply
@@ -53,23 +51,14 @@ def down(options: DownOptions) -> None:
         say(f"{name}: nothing to delete")
     else:
         if not options.yes:
-            _confirm(name, deleted)
+            say("\n".join(f"  {what}" for what in deleted))
+            confirm(f"endpoint {name}", "delete all of these?")
         apply = Apply(clients, name, lambda: time.sleep(options.every))
         apply.all(steps)
     for line in _remaining(clients, name, actual):
         say(line)
     if options.json:
         print(json.dumps({"endpoint": name, "deleted": deleted}))
-
-
-def _confirm(name: str, deleted: list[str]) -> None:
-    if not sys.stdin.isatty():
-        raise ServiceError(f"endpoint {name}: stdin is not a terminal; pass --yes to confirm")
-    for what in deleted:
-        say(f"  {what}")
-    print("delete all of these? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ServiceError(f"endpoint {name}: nothing was deleted")
 
 
 def _remaining(clients: Clients, name: str, actual: Actual) -> list[str]:
