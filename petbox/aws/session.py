@@ -70,8 +70,8 @@ class Account:
         region = names.image_parts(image)["region"]
         if self.region not in (None, region):
             raise ServiceError(
-                f"{image}: the image is in {region}, but AWS_REGION is {self.region}; "
-                f"set AWS_REGION={region}, or push the image to {self.region} as well"
+                f"{image}: the image is in {region}, but the region is {self.region}; "
+                f"pass --region {region}, or push the image to {self.region} as well"
             )
 
     def _new_client(self, service: str) -> Any:
@@ -98,6 +98,7 @@ def calling(what: str, *ignored: str) -> Iterator[None]:
     """
     needs("boto3", "aws")
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -106,6 +107,10 @@ def calling(what: str, *ignored: str) -> Iterator[None]:
             raise _rejected(what, error.response) from error
     except BotoCoreError as error:
         raise _failed(what, error) from error
+    except ResponseParserError as error:
+        raise Unavailable(
+            f"{what}: the response is not AWS's; check the proxy, and AWS_ENDPOINT_URL"
+        ) from error
 
 
 def _rejected(what: str, response: Mapping[str, Any]) -> CallFailed:

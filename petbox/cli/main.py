@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from petbox import __version__
-from petbox.cli import options, program
+from petbox.cli import aws_options, options, program
 
 ABOUT = """\
 Train an object detector on your photos, and serve it: here, or on SageMaker.
@@ -80,11 +80,12 @@ SECTIONS = {
         "completion": ("print a completion script", "cli.completion:Options:main"),
     },
 }
+OTHERS_ON_AWS = ("detect", "label")  # with an endpoint, or with images in S3
 ENDPOINT_ABOUT = """\
 Deploys a model to a SageMaker endpoint, manages it, and deletes it.
 
-Account and region come from AWS's own settings (AWS_PROFILE, AWS_REGION).
-Commands that change something have --dry-run.
+Account and region come from --profile and --region, or from AWS's own settings
+(AWS_PROFILE, AWS_REGION). Commands that change something have --dry-run.
 
 examples:
   petbox endpoint package model/pets s3://bucket/models
@@ -115,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not typed.entry_point:
         return program.guarded(typed.print_help)
     try:
+        if typed.on_aws:
+            aws_options.use(arguments.profile, arguments.region)
         chosen = options.filled(typed.config, arguments)
     except ValueError as error:  # options that do not go together
         typed.error(str(error))
@@ -126,6 +129,7 @@ class Parser(argparse.ArgumentParser):
 
     summary = ""
     entry_point = ""  # of a command's options and function
+    on_aws = False
     config: Any = None
     act: Any = None
     commands: Mapping[str, Parser] = MappingProxyType({})  # of a group
@@ -141,6 +145,8 @@ class Parser(argparse.ArgumentParser):
             self.description = found.__doc__
             self.config, self.act = getattr(found, config), getattr(found, act)
             options.add_arguments(self, self.config)
+            if self.on_aws:
+                aws_options.add_arguments(self)
 
     def guess(self, words: Sequence[str]) -> str:
         """What was probably meant by an unknown flag."""
@@ -174,6 +180,10 @@ def parser() -> Parser:
     group.usage = "petbox endpoint [-h] COMMAND ..."
     group.description = ENDPOINT_ABOUT + "\n".join(_listing({"commands": ENDPOINT}))
     _add(group, ENDPOINT)
+    for command in (*SECTIONS["AWS"], *OTHERS_ON_AWS):
+        top.commands[command].on_aws = True
+    for parser in group.commands.values():
+        parser.on_aws = True
     return top
 
 

@@ -520,7 +520,7 @@ def test_permission_for_schedules_and_scaling_is_not_required(aws: AwsProxy) -> 
 
 def test_an_image_in_another_region_is_rejected_before_any_call(aws: AwsProxy) -> None:
     result = petbox({**aws.env, "AWS_REGION": "eu-west-1"}, "endpoint", "up", "far", *UP)
-    assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(result)
+    assert f"{IMAGE}: the image is in us-east-1, but the region is eu-west-1" in failed(result)
     assert not aws.calls
 
 

@@ -400,7 +400,7 @@ def test_a_profile_that_is_not_there_is_one_line(nowhere: dict[str, str]) -> Non
 def test_an_image_in_another_region_is_rejected_before_any_call() -> None:
     with recorded() as aws:
         result = train_job({**aws.env, "AWS_REGION": "eu-west-1"}, *REQUIRED)
-        assert f"{IMAGE}: the image is in us-east-1, but AWS_REGION is eu-west-1" in failed(result)
+        assert f"{IMAGE}: the image is in us-east-1, but the region is eu-west-1" in failed(result)
         assert not aws.calls
 
 

@@ -57,7 +57,7 @@ def peer(respond: Callable[[Request], Response], *, hangs_up: bool = False) -> I
                 self.wfile.write(content)
             self.close_connection = hangs_up or self.close_connection
 
-        do_GET = do_HEAD = do_POST  # noqa: N815  # http.server's names
+        do_GET = do_HEAD = do_PUT = do_POST  # noqa: N815  # http.server's names
 
         def log_message(self, *_: object) -> None:
             pass

@@ -5,7 +5,7 @@ that is gone are listed as well.
 
 examples:
   petbox endpoint list
-  AWS_REGION=eu-west-1 petbox endpoint list --json
+  petbox endpoint list --region eu-west-1 --json
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Prints the model's address in S3 when the job is done. Until then the job's
 status, log and metrics are printed to stderr. Ctrl-C leaves the job running.
-Account and region come from AWS's own settings (AWS_PROFILE, AWS_REGION). To
+Account and region come from --profile and --region, or AWS's own settings. To
 start a job, --image, --data, --output and --role are required.
 
 examples:
