@@ -6,8 +6,8 @@ Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
 Preset, batch size and steps are chosen for the data and the machine unless you
 give them; photos need a choice of initial weights, --init. Results go to
 data/NAME-records, runs/NAME and model/NAME. Run again, the same command
-continues where it stopped; with more --steps a finished training goes on and
-becomes the next version of the model.
+continues where it stopped; with more --steps the training goes on, and a
+finished one becomes the next version of the model.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the
 run lies in OUT.unfinished with its checkpoints and TensorBoard logs
@@ -141,13 +141,7 @@ def _chain(given: Options) -> None:
 
 def _is_done(command: list[str], makes: Path) -> bool:
     steps = [int(word.removeprefix(STEPS)) for word in command if word.startswith(STEPS)]
-    return makes.exists() and not (steps and _trained(makes) < steps[0])
-
-
-def _trained(run: Path) -> int:
-    """The steps of a finished run; 0 if there is none."""
-    newest = runs.newest_checkpoint(run)
-    return int(newest.name.removeprefix("ckpt-")) if newest else 0
+    return makes.exists() and not (steps and runs.steps(makes) < steps[0])
 
 
 def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list[str], str]]:
@@ -160,7 +154,9 @@ def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list
     }
     if plan.is_file():
         noted = json.loads(plan.read_text(encoding="utf-8"))
-        longer = given.steps and given.steps > _trained(out / "runs" / name) > 0
+        run = out / "runs" / name
+        trained = max(map(runs.steps, (run, runs.unfinished(run))))
+        longer = given.steps and given.steps > trained
         for key in sorted(requested.keys() | noted["requested"].keys()):
             before, now = noted["requested"].get(key), requested.get(key)
             if before != now and not (longer and key == "steps"):

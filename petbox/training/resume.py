@@ -20,10 +20,9 @@ def steps_of_finished(options: Options) -> int:
     """The steps of the finished run that is to go on; 0 if there is none to be found."""
     if not options.out.exists():
         return 0
-    newest = runs.newest_checkpoint(options.out)
-    if not newest or not (options.out / SAVED).is_file():
+    trained = runs.steps(options.out)
+    if not trained or not (options.out / SAVED).is_file():
         outputs.reject_existing(options.out)
-    trained = int(newest.name.removeprefix("ckpt-")) if newest else 0
     if not options.steps or options.steps <= trained:
         raise DataError(
             f"{options.out}: exists already, with {trained} steps; name more --steps to train it "
@@ -51,8 +50,12 @@ def reopen(options: Options, trained: int) -> None:
 
 
 def begin(run: Path, options: Options) -> None:
-    """Creates the run's folder, or checks that the unfinished one has the same options."""
-    if _compared(run, options):
+    """Begins the run, or goes on with the unfinished one if it has the same options or more steps.
+
+    A learning rate that falls with the steps is from then on that of their new number.
+    """
+    ahead = options.steps and options.steps > runs.steps(run)
+    if _compared(run, options, *["steps"] * bool(ahead)):
         program.say(f"continuing {run}")
     _save(run, options)
 
@@ -82,7 +85,7 @@ def _compared(run: Path, options: Options, *changed: str) -> bool:
         flag = "--" + name.rstrip("_").replace("_", "-")
         raise ModelError(
             f"{run}: was started with {flag} {before[name]}, not "
-            f"{chosen[name]}; finish it with the same options or remove it"
+            f"{chosen[name]}; finish it with the same options or with more --steps, or remove it"
         )
     return True
 

@@ -127,6 +127,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return prefix if prefix and Path(f"{prefix}.index").is_file() else None
 
 
+def steps(folder: Path) -> int:
+    """The steps that a run is trained for so far; 0 without a checkpoint."""
+    newest = newest_checkpoint(folder)
+    return int(newest.name.removeprefix("ckpt-")) if newest else 0
+
+
 def evaluation(split: str = "test") -> str:
     return "evaluation.json" if split == "test" else f"evaluation-{split}.json"
 

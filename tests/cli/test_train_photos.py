@@ -139,15 +139,30 @@ def test_what_was_chosen_stays_and_what_was_requested_is_compared(photos: Path) 
         stages(photos)
 
 
+def at_step(run: Path, step: int) -> Path:
+    run.mkdir(exist_ok=True)
+    (run / "checkpoint").write_text(f'model_checkpoint_path: "ckpt-{step}"')
+    (run / f"ckpt-{step}.index").touch()
+    return run
+
+
+def test_an_interrupted_training_goes_on_with_more_steps(photos: Path) -> None:
+    more: dict[str, Any] = {"preset": "toy", "batch_size": 2}
+    first = stages(photos, steps=9, **more)
+    at_step(photos.parent / "runs/cats.unfinished", 6)
+    for fewer in (5, 6):
+        with pytest.raises(train_photos.DataError, match=f"with steps 9, not {fewer}; repeat"):
+            stages(photos, steps=fewer, **more)
+    longer = stages(photos, steps=20, **more)
+    assert "--steps=20" in longer.pop("train") and "--steps=9" in first.pop("train")
+    assert longer == first, "no other version of the model"
+    assert "--steps=7" in stages(photos, steps=7, **more)["train"]
+
+
 def test_a_finished_training_goes_on_with_more_steps(photos: Path) -> None:
     first = stages(photos, steps=9, preset="toy", batch_size=2)
-    run, model = photos.parent / "runs/cats", photos.parent / "model/cats"
+    run, model = at_step(photos.parent / "runs/cats", 9), photos.parent / "model/cats"
     more: dict[str, Any] = {"preset": "toy", "batch_size": 2}
-    with pytest.raises(train_photos.DataError, match="was started with steps 9, not 20; repeat"):
-        stages(photos, steps=20, **more)
-    run.mkdir()
-    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-9"')
-    (run / "ckpt-9.index").touch()
     (model / "1").mkdir(parents=True)
     with pytest.raises(train_photos.DataError, match="was started with steps 9, not 8; repeat"):
         stages(photos, steps=8, **more)
@@ -162,8 +177,7 @@ def test_a_finished_training_goes_on_with_more_steps(photos: Path) -> None:
     assert longer["export"] == ["--run", str(run), "--out", str(model / "2")]
     assert stages(photos, steps=20, **more) == longer, "the same command continues"
     assert not train_photos._is_done(["train", *longer["train"]], run)
-    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-20"')
-    (run / "ckpt-20.index").touch()
+    at_step(run, 20)
     assert train_photos._is_done(["train", *longer["train"]], run)
 
 
