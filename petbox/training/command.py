@@ -210,7 +210,8 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
         config.task.model.backbone.resnet.bn_trainable = False
     if given or options.init_parts:  # those of a pipeline.config are of its own checkpoint
         own = given and runs.of_checkpoint(Path(str(config.task.init_checkpoint)))
-        parts = options.init_parts or (FIT if own else BACKBONE)
+        detector = own or options.init == named_weights.COCO
+        parts = options.init_parts or (FIT if detector else BACKBONE)
         config.task.init_checkpoint_modules = parts.split("+")
     config.runtime.mixed_precision_dtype = options.precision
     if options.augment != "preset":

@@ -6,7 +6,7 @@ same name are taken; other classes start fresh.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from typing import Any
 from petbox.cli.program import say
 from petbox.data import labels
 from petbox.errors import ModelError
-from petbox.training import families, initial_weights, runs
+from petbox.training import coco_classes, families, feature_pyramid, initial_weights, runs
 from petbox.training.families import Family
 
 FIT = "fit"
 # The last head's last layers, and how many numbers they have for each class.
 OF_CLASSES = {"/_classifier/": 1, "/_box_regressor/": 4}
 OF_ANCHORS = {"/_classifier/": 1}  # of a family that classifies anchors: for each one of a place
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,17 @@ def load(model: Any, prefix: Path, label_map: Path) -> None:
     names, family = labels.parse(label_map.read_bytes(), str(label_map)), families.of(model)
     reader, graph = initial_weights.opened(prefix)
     other = next((one for one in families.ALL if one.dense in graph.children(0)), family)
-    known = {name: number for number, name in _names(prefix).items()} if other == family else {}
+    shapes = reader.get_variable_to_shape_map()
+    of_other = _names(prefix, shapes, family) if other == family else {}
+    known = {name: number for number, name in of_other.items()}
     same = {number: known[name] for number, name in names.items() if name in known}
     classes = Classes(same, max(names) + 1, max(known.values(), default=0) + 1)
     total, reports = 0, []
     for part in family.parts:
         root, node = getattr(model, part), graph.children(0).get(part, -1)
+        places = feature_pyramid.places(root, node, graph, shapes) if part == "decoder" else {}
         loaded, fresh = 0, []
-        for path, variable, at in initial_weights.variables(part, root, node, graph):
+        for path, variable, at in initial_weights.variables(part, root, node, graph, places):
             tensor = graph.tensor(at) if at >= 0 else None
             theirs = reader.get_tensor(tensor) if tensor else None
             value = None if tensor is None else _fitting(family, path, variable, theirs, classes)
@@ -53,11 +55,13 @@ def load(model: Any, prefix: Path, label_map: Path) -> None:
                 variable.assign(value)
                 loaded += 1
         total += loaded
-        more = ", …" if len(fresh) > SHOWN else ""
-        left = f" (fresh: {', '.join(fresh[:SHOWN])}{more})" if fresh else ""
+        layers = [*dict.fromkeys(path.rpartition("/")[0] for path in fresh)] if loaded else ["all"]
+        left = f" (fresh: {', '.join(layers)})" if fresh else ""
         reports.append(f"{part} {loaded} of {loaded + len(fresh)}{left}")
     if not total:
         raise ModelError(f"{prefix}: none of its tensors fits; train with the --preset that it has")
+    if "_classifier" in layers or layers == ["all"]:  # of the last head
+        same = {}
     new = [name for number, name in names.items() if number not in same]
     say(f"{prefix}: loaded {', '.join(reports)}")
     if other != family:
@@ -68,9 +72,13 @@ def load(model: Any, prefix: Path, label_map: Path) -> None:
     )
 
 
-def _names(prefix: Path) -> Mapping[int, str]:
-    """The classes of the detector, if its checkpoint lies in a run's folder."""
-    return runs.read(prefix).names if runs.of_checkpoint(prefix) else {}
+def _names(prefix: Path, shapes: Mapping[str, Sequence[int]], family: Family) -> Mapping[int, str]:
+    """The classes of the detector: a run's own, or COCO's if it has as many."""
+    if runs.of_checkpoint(prefix):
+        return runs.read(prefix).names
+    scores = f"{family.heads[-1]}/_classifier/bias/"
+    count = next((shape[0] for name, shape in shapes.items() if name.startswith(scores)), 1)
+    return {} if count % coco_classes.COUNT else coco_classes.NAMES
 
 
 def _fitting(family: Family, path: str, variable: Any, value: Any, classes: Classes) -> Any:

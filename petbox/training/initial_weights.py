@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from petbox import outputs
@@ -29,7 +30,10 @@ KERAS = ".h5"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PIECES = (".index", ".data-00000-of-00001")  # of a checkpoint, as the Model Garden writes it
 EXPECTED = "expected a Model Garden checkpoint, a folder with one, or Keras' weights (.h5)"
-OTHER_NETWORK = "of another network; take one trained with the same network, or another --preset"
+OTHER_NETWORK = (
+    "of another network; take one trained with the same network, another --preset, or only what "
+    "fits, with --init-parts fit"
+)
 # In names of the Object Detection API, of TensorFlow 2 and 1.
 UNSUPPORTED = ("_feature_extractor", "FeatureExtractor")
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -240,8 +244,17 @@ def tensors(parts: Mapping[str, Any], graph: Graph, prefix: Path) -> Iterator[tu
             raise ModelError(f"{prefix}: no variable for its {surplus}: {OTHER_NETWORK}")
 
 
-def variables(part: str, root: Any, node: int, graph: Graph) -> Iterator[tuple[str, Any, int]]:
-    """Each variable below `root`, its path, and the node there in the checkpoint, or -1."""
+def variables(
+    part: str,
+    root: Any,
+    node: int,
+    graph: Graph,
+    places: Mapping[int, tuple[str, int]] = MappingProxyType({}),
+) -> Iterator[tuple[str, Any, int]]:
+    """Each variable below `root`, its path, and the node there in the checkpoint, or -1.
+
+    Objects in `places`, by their ids, have a name and a node of their own.
+    """
     from petbox.training.tfvision import tf
 
     seen, waiting = {id(root)}, [(part, root, node)]
@@ -254,4 +267,5 @@ def variables(part: str, root: Any, node: int, graph: Graph) -> Iterator[tuple[s
         for name, below in tf.train.TrackableView.children(ours).items():
             if id(below) not in seen:
                 seen.add(id(below))
-                waiting.append((f"{path}/{name}", below, theirs.get(name, -1)))
+                called, there = places.get(id(below), (name, theirs.get(name, -1)))
+                waiting.append((f"{path}/{called}", below, there))

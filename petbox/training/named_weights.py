@@ -13,16 +13,15 @@ from pathlib import Path
 
 from petbox.errors import DataError
 
-NONE = "none"
-NAMES = ("imagenet", "coco", NONE)
+IMAGENET, COCO, NONE = NAMES = ("imagenet", "coco", "none")
 _GOOGLE = "https://storage.googleapis.com/"
 _MOBILENET = {
-    "imagenet": _GOOGLE + "tensorflow/keras-applications/mobilenet_v2/"
+    IMAGENET: _GOOGLE + "tensorflow/keras-applications/mobilenet_v2/"
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
 }
 _RESNET50 = {
-    "imagenet": _GOOGLE + "cloud-tpu-checkpoints/vision-2.0/resnet50_imagenet/ckpt-28080",
-    "coco": _GOOGLE + "tf_model_garden/vision/retinanet/retinanet-resnet50fpn.tar.gz",
+    IMAGENET: _GOOGLE + "cloud-tpu-checkpoints/vision-2.0/resnet50_imagenet/ckpt-28080",
+    COCO: _GOOGLE + "tf_model_garden/vision/retinanet/retinanet-resnet50fpn.tar.gz",
 }
 ADDRESSES = {  # by preset and name
     "faster_rcnn_mobilenet_v2_pets": _MOBILENET,

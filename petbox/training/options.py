@@ -27,7 +27,7 @@ class TrainOptions:
     init_parts: Annotated[
         str | None,
         "what to load of them: backbone (the default), backbone+decoder, or fit: all that fits "
-        "(the default for a run of petbox)",
+        "(the default for coco and for a run of petbox)",
         "PARTS",
     ] = None
     anchors: Annotated[

@@ -41,6 +41,7 @@ try:
         from official.vision.evaluation import coco_evaluator
         from official.vision.modeling import factory
         from official.vision.modeling.backbones import mobilenet
+        from official.vision.modeling.decoders import fpn
         from official.vision.modeling.layers.roi_generator import (
             _multilevel_propose_rois as propose_rois,
         )
