@@ -44,6 +44,12 @@ def reject_existing(path: Path) -> None:
         raise DataError(f"{path}: exists already and is not overwritten; remove it or name another")
 
 
+def cache(name: str) -> Path:
+    """The folder `name` of this user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "petbox" / name
+
+
 @contextmanager
 def locked(folder: Path, busy: PetboxError | None = None) -> Iterator[None]:
     """Creates and locks `folder`; if another process has the lock, raises `busy`, or else waits."""

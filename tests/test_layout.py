@@ -96,6 +96,7 @@ HEAVY = {
     "petbox.litert.preprocess": "computes with numpy",
     "petbox.data.image_files": "opens images",
     "petbox.data.toy": "draws images",
+    "petbox.client.async_endpoint": "opens images",
     "petbox.client.sources": "opens images",
     "petbox.images.draw": "draws on images",
     "petbox.images.drawn_copies": "writes images",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,7 @@ class Mirror:
                 continue
             self._sent[name] = marks[name]
         gone = sorted(self._sent.keys() - marks.keys(), key=_lists_last, reverse=True)
-        for start in range(0, len(gone), AT_A_TIME):
-            keys = [{"Key": self._target.key + k} for k in gone[start : start + AT_A_TIME]]
-            with session.calling(str(self._target)):
-                self._s3.delete_objects(Bucket=self._target.bucket, Delete={"Objects": keys})
+        delete(self._s3, self._target.bucket, [self._target.key + name for name in gone])
         self._sent = {name: mark for name, mark in self._sent.items() if name in marks}
 
     def _marks(self) -> dict[str, tuple[int, int]]:
@@ -172,6 +169,13 @@ def put(
     extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": sha256}} if sha256 else {}
     with session.calling(str(to)), path.open("rb") as file:
         s3.upload_fileobj(file, to.bucket, to.key, Callback=count, ExtraArgs=extra)
+
+
+def delete(s3: Any, bucket: str, keys: Sequence[str]) -> None:
+    for start in range(0, len(keys), AT_A_TIME):
+        some = [{"Key": key} for key in keys[start : start + AT_A_TIME]]
+        with session.calling(f"s3://{bucket}"):
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": some})
 
 
 def _files_under(s3: Any, folder: S3Address, name: str = "") -> Iterator[tuple[str, int]]:

@@ -29,6 +29,7 @@ ADVICE = {
     "SignatureDoesNotMatch": LOG_IN,
     "UnrecognizedClientException": LOG_IN,
     "NoSuchBucket": "create it, or choose another",
+    "NoSuchKey": "check the key; the address of a folder ends in /",
 }
 
 

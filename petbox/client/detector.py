@@ -11,9 +11,7 @@ import math
 import os
 import threading
 import time
-from array import array
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +21,13 @@ from petbox.cli.parallel import in_order
 from petbox.cli.sizes import MIB
 from petbox.client import limits, retry, transport
 from petbox.client.detections import Detections
+from petbox.client.selection import selected
 from petbox.errors import DataError, WireError
 
 if TYPE_CHECKING:
     from petbox.client.sources import Reader, Source
     from petbox.images.photos import Photo
 
-MIN_SCORE = 0.5  # of detections, if the model has no thresholds of its own
 AROUND = len(wire.request([b""], signature=transport.DETECT))  # bytes of a request without an image
 
 
@@ -135,7 +133,7 @@ class Detector:
         drawn. Without `keep_images` results hold no image, and use little memory.
         """
         if isinstance(images, (str, os.PathLike)):
-            from petbox.images.photos import list_images
+            from petbox.client.sources import list_images
 
             images = list_images([os.fspath(images)])
         elif isinstance(images, (bytes, bytearray)) or getattr(images, "ndim", 1) in (2, 3):
@@ -175,12 +173,7 @@ class Detector:
             )
         except WireError as error:
             raise type(error)(f"{photo.name}: {error}") from error
-        if not all(math.isfinite(number) for one in found for number in (one.score, *one.box)):
-            raise WireError(
-                f"{photo.name}: the model returns NaN or Infinity, so it is broken; train it again"
-            )
-        kept = [self._named(one) for one in found if one.score >= _lowest(one, min_score)]
-        return Detections.of(photo, sorted(kept, key=lambda one: -one.score))
+        return selected(photo, found, self._names, min_score)
 
     @functools.cached_property
     def _reader(self) -> Reader:
@@ -200,12 +193,6 @@ class Detector:
         from petbox.images.shrink import shrink
 
         return shrink(photo, max(0, limit.most - AROUND) // 4 * 3)
-
-    def _named(self, one: wire.Detection) -> wire.Detection:
-        """With the caller's name or else the model's, and the numbers that a server would print."""
-        ymin, xmin, ymax, xmax = map(_as_served, one.box)
-        name = self._names.get(one.label) or one.name
-        return replace(one, score=_as_served(one.score), box=(ymin, xmin, ymax, xmax), name=name)
 
     def _warn(self, reason: str) -> None:
         if self._warned.acquire(blocking=False):  # the first time only
@@ -231,22 +218,6 @@ def _name(number: int, image: Source) -> str:
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
     return getattr(image, "filename", "") or f"image {number}"  # Pillow's, of an opened file
-
-
-def _as_served(number: float) -> float:
-    """A float32 in the digits of TensorFlow Serving: six if they tell it apart, else nine.
-
-    So a model in this process returns the very numbers that it returns behind a server.
-    """
-    short = float(f"{number:.6g}")
-    one, other = array("f", (short, number))
-    return short if one == other else float(f"{number:.9g}")
-
-
-def _lowest(one: wire.Detection, min_score: float | None) -> float:
-    if min_score is not None:
-        return min_score
-    return MIN_SCORE if one.threshold is None else one.threshold
 
 
 def _checked_score(score: float | None) -> float | None:

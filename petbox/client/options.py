@@ -40,8 +40,9 @@ class DetectorOptions(Checked):
     ] = None
 
     def __post_init__(self) -> None:
-        chosen = ("url", "endpoint", "model")
-        given = [f"--{name}" for name in chosen if getattr(self, name) is not None]
+        chosen = ("url", "endpoint", "async_endpoint", "model")
+        set_ = [name for name in chosen if getattr(self, name, None) is not None]
+        given = [f"--{name.replace('_', '-')}" for name in set_]
         if len(given) > 1 and given != ["--endpoint", "--model"]:
             raise ValueError(f"{' and '.join(given)} exclude each other")
         super().__post_init__()

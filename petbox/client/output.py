@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from petbox.cli.program import say
 from petbox.client.detections import COLUMNS, Detections
-from petbox.errors import needs
+from petbox.errors import DataError, needs
 
 Show = Callable[..., None]  # takes Detections, and what else JSON says of them
 
@@ -40,6 +41,27 @@ def listing(*, as_json: bool = False, as_csv: bool = False, table: bool = True) 
             yield show
     else:
         yield lambda found, **_: print(tabbed_lines(found), end="", flush=True)
+
+
+def show_each(
+    show: Show,
+    results: Iterable[Detections],
+    count: int,
+    advance: Callable[[int, str], object] | None = None,
+) -> None:
+    """Shows all `count` results, and says of each that failed why; raises if any did."""
+    failed = 0
+    for found in results:
+        show(found)
+        if found.error:
+            failed += 1
+            if count == 1:
+                raise found.error
+            say(f"error: {found.error}")
+        if advance:
+            advance(1, "")
+    if failed:
+        raise DataError(f"{failed} of {count} images failed; see the errors above")
 
 
 def tabbed_lines(found: Detections) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from petbox.aws import session
-from petbox.aws.names import S3Address
+from petbox.aws.names import S3, S3Address
+from petbox.aws.s3 import folder_at, objects
 from petbox.cli.sizes import MIB, megabytes
 from petbox.client import download
 from petbox.errors import DataError
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 100 * MIB  # of an image that is fetched
 AT_ONCE = 10  # boto3's own number of connections
+
+
+def list_images(arguments: Iterable[str]) -> list[str]:
+    """What the arguments stand for; s3://bucket/folder/ for all images in it, however deep."""
+    listed = (_in_s3(one) if _is_folder_in_s3(one) else [one] for one in arguments)
+    return photos.list_images(name for names in listed for name in names)
+
+
+def _is_folder_in_s3(text: str) -> bool:
+    return text[:5].lower() == S3 and (text.endswith("/") or "/" not in text[5:])
+
+
+def _in_s3(text: str) -> list[str]:
+    found = objects(session.Account().client("s3"), folder_at(S3 + text[5:]))
+    names = [str(at) for at, _ in found if Path(at.key).suffix.lower() in photos.SUFFIXES]
+    if not names:
+        raise DataError(f"{text}: no image under this address; check the bucket and the key")
+    return names
 
 
 class Reader:
@@ -65,7 +85,7 @@ class Reader:
 
     def _from_s3(self, address: str) -> bytes:
         try:
-            at = S3Address.parse_object(address[:5].lower() + address[5:])
+            at = S3Address.parse_object(S3 + address[5:])
         except ValueError as error:
             raise DataError(str(error)) from error
         with self._slots:

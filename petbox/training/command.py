@@ -173,7 +173,7 @@ def first_weights(options: Options, mapped: PipelineConfig | None, run: Path) ->
             program.say(f"weights {source}: {address}")
         else:
             address = source
-        weights = initial_weights.found(address, named_weights.cache())
+        weights = initial_weights.found(address, outputs.cache("weights"))
     except PetboxError as error:
         if options.init:
             raise

@@ -8,9 +8,6 @@ presets' networks. Neither states checksums, so each is recorded at the first do
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from petbox.errors import DataError
 
 IMAGENET, COCO, NONE = NAMES = ("imagenet", "coco", "none")
@@ -47,9 +44,3 @@ def address(name: str, preset: str) -> str:
         f"--init {name}: no public weights for {preset} are known; there are {', '.join(named)}; "
         "or give a PLACE with weights, or none for random initialization"
     )
-
-
-def cache() -> Path:
-    """The folder for downloads, of this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "petbox/weights"

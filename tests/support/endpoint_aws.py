@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ Amended = Callable[[Any], Any]  # moto's response, changed
 
 @dataclass(frozen=True)
 class AwsProxy(Aws):
-    """Moto's address, and the calls made there: operations with their requests, in order."""
+    """Moto's address, and the calls made there: operations with their requests, in order.
+
+    The operations of `instead` may be patterns.
+    """
 
     calls: list[tuple[str, Request]] = field(default_factory=list)
     instead: dict[str, Instead] = field(default_factory=dict)
@@ -85,7 +89,8 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 calls.append((name, request))
                 if "petbox/" in self.headers.get("User-Agent", ""):  # not a call of the test's own
                     seen.add((name, self.headers.get("X-Amz-Target", "")))
-                respond = instead.get(name) or standard.get(name)
+                matching = (act for one, act in instead.items() if fnmatchcase(name, one))
+                respond = next(matching, standard.get(name))
                 replaced = respond(request) if respond else None
                 if replaced is None:
                     self._pass_on(name, body)
