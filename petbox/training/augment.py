@@ -7,6 +7,8 @@ that a change removes stays as an empty one, so that classes keep their places.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from petbox.tf import as_written
@@ -141,11 +143,6 @@ def _areas(boxes: Any) -> Any:
 
 def with_mosaics(images: Any, canvas: list[int]) -> Any:
     """Makes some of the images mosaics of themselves and the three before."""
-    nothing = (
-        tf.zeros([1, 1, 3], tf.uint8),
-        tf.zeros([0, 4]),
-        tf.zeros([0], tf.int64),
-    )
 
     def slide(before: Any, image: Any) -> Any:
         name, *rest = image
@@ -155,8 +152,20 @@ def with_mosaics(images: Any, canvas: list[int]) -> Any:
     def made(name: Any, four: Any) -> Any:
         return (name, *_either(four, canvas))
 
-    images = images.scan((nothing, nothing, nothing), as_written(slide))
+    images = images.scan((_nothing(),) * 3, as_written(slide))
     return images.map(as_written(made), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def mosaics(images: Iterable[Any], canvas: list[int]) -> Iterator[tuple[Any, Any, Any]]:
+    """`with_mosaics` of decoded images without names, which traces no graph."""
+    four = deque((_nothing(),) * 4, maxlen=4)
+    for image in images:
+        four.append(image)
+        yield _either(tuple(four), canvas)
+
+
+def _nothing() -> tuple[Any, Any, Any]:
+    return tf.zeros([1, 1, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int64)
 
 
 def _either(four: Any, canvas: list[int]) -> tuple[Any, Any, Any]:

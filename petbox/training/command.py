@@ -258,6 +258,7 @@ def train(config: Any, run: Path, options: Options, strategy: Any, index: int) -
             task.augmented = options.augment
         if chief:
             sheets.write(config, task.augmented, run)
+            training_config.set_seed(options.seed)  # as if no random number had been used
             truth = run / sheets.GROUND_TRUTH
             program.say(f"look at {truth}, and at {sheets.AUGMENTED} beside it: as trained on")
         runner = training_trainer.Runner(

@@ -57,7 +57,7 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
         return _decoded(record, data.parser.skip_crowd_during_training)
 
     def example(name: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
-        pixels, boxes, classes = _shown(augmented, pixels, boxes, classes, canvas, data.parser)
+        pixels, boxes, classes = shown(augmented, pixels, boxes, classes, canvas, data.parser)
         most = data.parser.max_num_instances
         return tf.cast(_normalized(pixels, padded), data.dtype), {
             "name": name,
@@ -84,20 +84,10 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
     return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
 
 
-def first_images(model: Any, data: Any, augmented: str | None, count: int) -> Any:
-    """A few images as they are trained on, in colors from 0 to 255, and boxes in their pixels."""
-    canvas = tf.constant(model.input_size[:2], tf.float32)
-
-    def decoded(record: Any) -> Any:
-        return _decoded(record, data.parser.skip_crowd_during_training)
-
-    def shown(_: Any, pixels: Any, boxes: Any, classes: Any) -> Any:
-        return _shown(augmented, pixels, boxes, classes, canvas, data.parser)[:2]
-
-    images = _records(data).take(count).map(as_written(decoded)).repeat()
-    if augmented == "heavy":
-        images = augment.with_mosaics(images, model.input_size[:2])
-    return images.map(as_written(shown)).take(count)
+def first_images(data: Any, count: int) -> Iterator[tuple[Any, Any, Any]]:
+    """A few images, decoded one by one: pixels, boxes and classes. Traces no graph."""
+    for record in _records(data).take(count).repeat().take(count):
+        yield _decoded(record, data.parser.skip_crowd_during_training)[1:]
 
 
 def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
@@ -181,7 +171,7 @@ def _decoded(record: Any, skip_crowds: bool) -> tuple[Any, Any, Any, Any]:
     return found["image/filename"], pixels, boxes, classes
 
 
-def _shown(
+def shown(
     augmented: str | None, pixels: Any, boxes: Any, classes: Any, canvas: Any, parser: Any
 ) -> tuple[Any, Any, Any]:
     """What a network learns from one image: its pixels on the canvas, boxes in them, classes."""
