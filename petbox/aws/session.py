@@ -16,7 +16,7 @@ from petbox import __version__
 from petbox.aws import names
 from petbox.errors import ServiceError, needs
 
-LOG_IN = "log in again (aws sso login, aws configure), or set AWS_PROFILE to another"
+LOG_IN = "log in again (aws login, aws sso login, aws configure), or set AWS_PROFILE to another"
 ALLOW = "ask the account's administrator to allow it, or set AWS_PROFILE to another"
 ADVICE = {
     "AccessDenied": ALLOW,
@@ -132,13 +132,18 @@ def _failed(what: str, error: Exception) -> CallFailed:
         return Unavailable(f"{what}: {why}; check the network and the region")
     if isinstance(error, of.NoCredentialsError):
         return CallFailed(
-            f"{what}: no AWS credentials; log in (aws sso login, aws configure), or set AWS_PROFILE"
+            f"{what}: no AWS credentials; log in (aws login, aws sso login, aws configure), "
+            "or set AWS_PROFILE"
         )
     if isinstance(error, of.NoRegionError):
         return CallFailed(f"{what}: no AWS region is set; set AWS_REGION, for example to us-east-1")
     if isinstance(error, of.ProfileNotFound):
         return CallFailed(f"{what}: {_one_line(error)}; set AWS_PROFILE to one of ~/.aws/config")
-    if isinstance(error, (of.SSOError, of.TokenRetrievalError, of.CredentialRetrievalError)):
+    if isinstance(error, of.MissingDependencyException):  # of `aws login`
+        return CallFailed(f"{what}: the profile needs another package; pip install 'boto3[crt]'")
+    log_in = getattr(of, "LoginError", of.SSOError)  # older ones do not know `aws login`
+    expired = (of.SSOError, of.TokenRetrievalError, of.CredentialRetrievalError, log_in)
+    if isinstance(error, expired):
         return CallFailed(f"{what}: {_one_line(error).rstrip('.')}; {LOG_IN}")
     return CallFailed(f"{what}: {_one_line(error)}")
 

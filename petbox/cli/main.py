@@ -61,6 +61,10 @@ SECTIONS = {
             "create roles, a bucket and a repository",
             "sagemaker.setup.command:SetupOptions:setup",
         ),
+        "doctor": (
+            "check what an endpoint needs",
+            "sagemaker.setup.doctor:DoctorOptions:doctor",
+        ),
         "deploy": (
             "make an endpoint as pets.toml says",
             "sagemaker.deploy.command:DeployOptions:deploy",

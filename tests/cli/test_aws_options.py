@@ -18,6 +18,7 @@ FAR = "us-west-2"
 IMAGE_FAR = IMAGE.replace(REGION, FAR)
 TYPED = {
     "setup": "--dry-run",
+    "doctor": "",
     "deploy": "pets.toml --dry-run",
     "transform": "s3://bucket/in/ s3://bucket/out/ --endpoint pets",
     "train-job": f"--image {IMAGE_FAR} --role {ROLE} --data s3://bucket/in --output s3://bucket/out",

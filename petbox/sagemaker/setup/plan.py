@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from petbox.aws import ecr, session
+from petbox.aws import buckets, ecr, session
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
@@ -106,20 +106,11 @@ def _sids(actual: Described, policy: Document) -> str:
 
 
 def _describe_bucket(s3: Any, setup: Setup) -> Described | None:
-    name, place = setup.bucket, setup.place
-    what, own = f"bucket {name}", {"Bucket": name, "ExpectedBucketOwner": setup.place.account}
-    try:
-        with session.calling(what):
-            region = s3.head_bucket(**own).get("BucketRegion", place.region)
-    except session.Rejected as error:
-        if error.code == "404":
-            return None
-        if error.code == "403":
-            raise ServiceError(
-                f"{what}: belongs to another account, or you may not see it; "
-                "choose another with --bucket"
-            ) from error
-        region = "another region" if error.code == "301" else place.region
+    what, place = f"bucket {setup.bucket}", setup.place
+    own = {"Bucket": setup.bucket, "ExpectedBucketOwner": place.account}
+    region = buckets.region_of(s3, **own)
+    if region is None:
+        return None
     if region != place.region:
         raise ServiceError(f"{what}: is in {region}, not in {place.region}; give another --bucket")
     found: dict[str, Any] = {"policy": {}, "closed": {}, "key": None}

@@ -1,0 +1,121 @@
+"""Checks whether an endpoint can be deployed, and says how to fix what is wrong.
+
+Checks credentials, region, the roles and whom they trust, where buckets and
+image are, whether the image runs on the instance type, and the quota for it.
+It takes them from pets.toml, if there is one, and from flags. Changes nothing.
+Exit code 1 if something is wrong; `?` is what you have no permission to see.
+
+examples:
+  petbox doctor
+  petbox doctor other.toml --region eu-west-1
+  petbox doctor --role ARN --image URI --instance-type ml.g5.xlarge --json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from petbox.aws import image
+from petbox.aws.place import Place
+from petbox.aws.session import Account
+from petbox.cli.options import POSITIONAL, Checked, Json
+from petbox.errors import PetboxError, ServiceError
+from petbox.sagemaker import shared_options as shared
+from petbox.sagemaker.deploy import file
+from petbox.sagemaker.endpoint import fit
+from petbox.sagemaker.endpoint.spec import EndpointSpec
+from petbox.sagemaker.setup import checks
+from petbox.sagemaker.setup.checks import OK, WRONG, Finding
+
+FILE = Path("pets.toml")
+
+
+@dataclass(frozen=True)
+class DoctorOptions(Checked):
+    file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = FILE
+    role: Annotated[str | None, "role of the container", shared.ROLE] = None
+    ttl_role: Annotated[str | None, "role of the schedule that deletes", shared.ROLE] = None
+    image: Annotated[str | None, "image in ECR", shared.IMAGE] = None
+    bucket: Annotated[str | None, "s3://… of models or results", shared.S3] = None
+    instance_type: Annotated[str | None, "instance type", shared.INSTANCE_TYPE] = None
+    json: Json = False
+
+
+Check = tuple[str, Callable[[], str]]  # a name, and what returns what is well, or raises
+
+
+def doctor(options: DoctorOptions) -> None:
+    """Prints a line for each check."""
+    found = []
+    for finding in _findings(_wanted(options)):
+        found.append(finding)
+        if not options.json:
+            print(finding, flush=True)
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+    if wrong := sum(finding.state == WRONG for finding in found):
+        raise ServiceError(f"{wrong} of {len(found)} checks found something wrong; see above")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    spec: EndpointSpec
+    bucket: str | None
+    scheduler: str | None  # the role that deletes the endpoint
+
+
+def _wanted(options: DoctorOptions) -> _Wanted:
+    """What the file and the flags say."""
+    spec, bucket = EndpointSpec("pets"), options.bucket
+    if options.file != FILE or FILE.exists():
+        described = file.read(options.file)
+        spec, bucket = described.options, bucket or described.bucket
+    given = {name: getattr(options, name) for name in ("role", "image", "instance_type")}
+    spec = replace(spec, **{name: text for name, text in given.items() if text})
+    expires = (spec.ttl_role or spec.role) if spec.ttl else None
+    return _Wanted(spec, bucket, options.ttl_role or expires)
+
+
+def _findings(wanted: _Wanted) -> Iterator[Finding]:
+    try:
+        account = Account()
+        place = Place.of(account)
+    except PetboxError as error:  # nothing else can be checked
+        yield Finding.of("account", error)
+        return
+    yield Finding("account", OK, f"{place.account}, partition {place.partition}")
+    yield Finding("region", OK, place.region)
+    for name, check in _checks(account, place, wanted):
+        try:
+            yield Finding(name, OK, check())
+        except PetboxError as error:
+            yield Finding.of(name, error)
+
+
+def _checks(account: Account, place: Place, wanted: _Wanted) -> Iterator[Check]:
+    spec, clients = wanted.spec, account.client
+    for service, arn in (("sagemaker", spec.role), ("scheduler", wanted.scheduler)):
+        if arn:
+            yield "role", partial(checks.role, clients("iam"), place, arn, service)
+    for name in checks.buckets_of(spec, wanted.bucket):
+        yield "bucket", partial(checks.bucket, clients("s3"), name)
+    found = None
+
+    def image_runs() -> str:
+        nonlocal found
+        account.check_image_region(str(spec.image))
+        found = image.read(clients("ecr"), str(spec.image))
+        where = None if spec.serverless else spec.instance_type or fit.default_instance(found)
+        return checks.image_runs(str(spec.image), found, where)
+
+    if spec.image:
+        yield "image", image_runs
+    if not spec.serverless:
+        instance_type = spec.instance_type or fit.default_instance(found)
+        client = clients("service-quotas")
+        yield "quota", partial(checks.quota, client, instance_type, checks.instances(spec))
