@@ -21,7 +21,7 @@ local function is_image(signature, name)
     for word in ("image img b64 bytes encoded jpeg jpg png photo picture"):gmatch "%S+" do
         if name:lower():find(word, 1, true) then return true end
     end
-    return signature.outputs.detection_boxes
+    return signature.outputs.detection_boxes or signature.outputs.image_bytes
 end
 
 -- Where the rows of a ragged tensor begin: all its values are in the first one.

@@ -1,6 +1,6 @@
 -- Errors of TensorFlow Serving: those of the graph begin with their sentence, and those about a signature
--- or an input get what is valid, as a second key beside `error`. A response on its way cannot wait for the signatures, so they are read before: when
--- the model is ready, or after the first such error.
+-- or an input get what is valid, as a second key beside `error`. A response on its way cannot wait for
+-- the signatures, so they are read before: when the model is ready, or after the first such error.
 
 local cjson = require "cjson.safe"
 local graph_errors = require "gateway.graph_errors"

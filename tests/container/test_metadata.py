@@ -78,6 +78,7 @@ def test_every_kind_of_signature_is_described(port: int) -> None:
     }
     assert inputs["single"] == {"x": {"dtype": "float32", "shape": [], "example": 0.5}}
     assert inputs["text"]["sentence"]["example"] == ["some text"]
+    assert inputs["drawn"]["inputs"]["example"][0]["b64"].startswith("iVBOR"), "a PNG file"
     assert inputs["half"] == {"x": {"dtype": "float16", "shape": [None]}}, "JSON has none"
     assert signatures["total"]["outputs"] == {"total": {"dtype": "float32", "shape": []}}
 
@@ -133,7 +134,7 @@ def test_it_is_disabled_by_default(engine: int, tmp_path: Path) -> None:
     [
         (
             {"signature_name": "predict", "instances": [1]},
-            "the model has these signatures: files, half, pair, pixels, ragged, "
+            "the model has these signatures: drawn, files, half, pair, pixels, ragged, "
             "serving_default, single, text, total",
         ),
         (

@@ -58,7 +58,7 @@ def test_it_prints_signatures_and_requests_that_work(models: Path, tmp_path: Pat
     requests = COMMAND.findall(report)
     without = [part.split()[0] for part in report.split("  signature ")[1:] if "no example" in part]
     assert without == ["half"]
-    assert len(requests) == 10  # 8 of one model, 2 of the other
+    assert len(requests) == 11  # 9 of one model, 2 of the other
     folders = {name: models / name for name in ("many", "flowers")}
     with (
         embedded_engine(tmp_path / "engine", **folders) as engine,

@@ -36,6 +36,7 @@ def many_kinds(folder: Path) -> Path:
         "serving_default": (lambda x: {"y": x * 2.0}, [spec(numbers, [None, 2], "x")]),
         "text": (lambda s: {"length": tf.strings.length(s)}, [spec(strings, [None], "sentence")]),
         "files": (decoded, [spec(strings, [None], "inputs")]),
+        "drawn": (lambda inputs: {"image_bytes": inputs}, [spec(strings, [None], "inputs")]),
         "pair": (
             lambda a, b: {"sum": a + tf.cast(b, numbers), "b": b},
             [spec(numbers, [None], "a"), spec(whole, [None], "b")],
