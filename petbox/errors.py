@@ -55,7 +55,11 @@ class MissingExtra(PetboxError):
     """A part of petbox that is not installed."""
 
 
-INSTALLED_AS = {"PIL": "Pillow", "official": "tf-models-official"}  # where the names differ
+INSTALLED_AS = {  # where the names differ
+    "PIL": "Pillow",
+    "ai_edge_litert": "ai-edge-litert",
+    "official": "tf-models-official",
+}
 
 
 def needs(module: str, extra: str = "") -> ModuleType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, unknown = parser().parse_known_args(words)
     typed: Parser = arguments.parser
     if unknown:
-        typed.error(f"unrecognized arguments: {' '.join(unknown)}{typed.guess(unknown)}")
+        typed.reject(unknown)
     if not typed.entry_point:
         return program.guarded(typed.print_help)
     try:
@@ -137,9 +138,11 @@ class Parser(argparse.ArgumentParser):
     config: Any = None
     act: Any = None
     commands: Mapping[str, Parser] = MappingProxyType({})  # of a group
+    typed: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()
+        self.typed = args
         return super().parse_known_args(args, namespace)
 
     def load(self) -> None:
@@ -152,15 +155,24 @@ class Parser(argparse.ArgumentParser):
             if self.on_aws:
                 aws_options.add_arguments(self)
 
-    def guess(self, words: Sequence[str]) -> str:
-        """What was probably meant by an unknown flag."""
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        flag = words[0].partition("=")[0]
-        near = difflib.get_close_matches(flag, flags, 1) if flag.startswith("-") else []
-        return f"; did you mean {near[0]}?" if near else ""
+    def reject(self, unknown: Sequence[str]) -> NoReturn:
+        """With the flag that was probably meant."""
+        flag = unknown[0].partition("=")[0]
+        near = difflib.get_close_matches(flag, self._flags(), 1) if flag.startswith("-") else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        super().error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
         """A mistyped command is answered with the likeliest one, not with all of them."""
+        if "arguments are required" in message:  # perhaps one of them is there, but misspelled
+            known = tuple(self._flags())
+            typed = [word for word in self.typed if re.match("--[a-z]", word)]
+            unknown = [w for w in typed if not any(f.startswith(w.split("=")[0]) for f in known)]
+            if unknown:
+                self.reject(unknown)
         if "invalid choice" in message and self.commands:
             word = message.split("'")[1]
             near = difflib.get_close_matches(word, self.commands, 1)

@@ -69,8 +69,8 @@ class Reader:
         if hasattr(source, "__array_interface__"):
             return photos.from_array(name, source)
         raise DataError(
-            f"{name}: a {type(source).__name__}; give a path, an https:// or s3:// address, bytes, "
-            "a Pillow image or a numpy array"
+            f"{name}: has type {type(source).__name__}; give a path, an https:// or s3:// address, "
+            "bytes, a Pillow image or a numpy array"
         )
 
     def _read_name(self, text: str, name: str) -> Photo:

@@ -130,6 +130,8 @@ def read(name: str, *, shrink: bool = False) -> Photo:
 
 
 def _unreadable(name: str, error: OSError) -> DataError:
+    if isinstance(error, IsADirectoryError):  # also of "", which is the current folder
+        return DataError(f"{name or repr(name)}: is a folder; give an image in it")
     advice = "path" if isinstance(error, FileNotFoundError) else "permissions"
     reason = (error.strerror or str(error)).lower()
     return DataError(f"{name}: cannot be read ({reason}); check the {advice}")

@@ -23,6 +23,9 @@ def open_model(folder: str | Path) -> Engine:
         from petbox.litert.detector import LiteDetector
 
         return LiteDetector(found)
+    from petbox.serving import requirements
+
+    requirements.check_tensorflow()
     from petbox.serving.saved_detector import SavedDetector
 
     return SavedDetector(found)

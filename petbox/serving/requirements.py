@@ -72,10 +72,17 @@ def litert_server_command() -> list[str]:
 def check_litert() -> None:
     for module in ("ai_edge_litert", "numpy", "PIL"):
         if importlib.util.find_spec(module) is None:
-            name = {"ai_edge_litert": "ai-edge-litert", **INSTALLED_AS}.get(module, module)
+            name = INSTALLED_AS.get(module, module)
             raise MissingExtra(
                 f"{name} is not installed; in the petbox checkout type: pip install './[serve]'"
             )
+
+
+def check_tensorflow() -> None:
+    if importlib.util.find_spec("tensorflow") is None:  # faster than importing it
+        raise MissingExtra(
+            "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
+        )
 
 
 def model_server_command() -> list[str]:
@@ -83,10 +90,7 @@ def model_server_command() -> list[str]:
     real = shutil.which("tensorflow_model_server")
     if real:
         return [real]
-    if importlib.util.find_spec("tensorflow") is None:  # faster than importing it
-        raise MissingExtra(
-            "tensorflow is not installed; in the petbox checkout type: pip install './[tf]'"
-        )
+    check_tensorflow()
     say("there is no tensorflow_model_server on PATH; the embedded model server replaces it")
     return SERVER
 

@@ -186,8 +186,9 @@ def test_an_array_that_is_a_view_is_sent_as_it_is_seen() -> None:
         (np.zeros((), np.uint8), "with shape"),
         (np.zeros((0, 24, 3), np.uint8), "send an image with pixels"),
         (Image.new("RGB", (0, 5)), "is 0x5; send an image with pixels"),
-        (7, "a int; give a path"),
-        (None, "a NoneType; give a path"),
+        (7, "has type int; give a path"),
+        (None, "has type NoneType; give a path"),
+        ("", "is a folder; give an image in it"),
         (b"", "is empty"),
         (b"GIF? no", "cannot be decoded"),
         (

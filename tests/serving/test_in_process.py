@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ from support.peer import GOLDEN
 from support.saved_models import adder, corrupt
 from support.serving import png, tiny_detector
 
+import petbox
 from petbox.errors import InvalidImage, ModelError
 from petbox.serving import in_process
 from petbox.wire import Engine
 
+ROOT = Path(petbox.__file__).parents[1]
 SAVED, LITE = "saved_model.pb", "model.tflite"
 
 
@@ -40,6 +44,16 @@ def test_a_model_is_found_where_archives_have_it(
     tmp_path: Path, files: list[str], found: str
 ) -> None:
     assert in_process.find_model(tree(tmp_path, *files)) == tmp_path / found
+
+
+def test_without_tensorflow_the_pip_line_is_given(tmp_path: Path) -> None:
+    code = f"import petbox; petbox.open_model({str(tree(tmp_path, SAVED))!r})"
+    bare = [sys.executable, "-S", "-c", code]  # without any package
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "petbox.errors.MissingExtra: tensorflow is not installed; in the petbox checkout type: "
+        "pip install './[tf]'"
+    )
 
 
 def test_a_folder_called_by_a_number_is_a_bare_model_too(tmp_path: Path) -> None:
