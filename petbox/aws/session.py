@@ -75,7 +75,7 @@ class Account:
                 f"pass --region {region}, or push the image to {self.region} as well"
             )
 
-    def _new_client(self, service: str) -> Any:
+    def _new_client(self, service: str, region: str | None = None) -> Any:
         from botocore.config import Config
 
         config = Config(
@@ -86,7 +86,7 @@ class Account:
         )
         with calling("AWS"):
             try:
-                return self._session.client(service, config=config)
+                return self._session.client(service, region_name=region, config=config)
             except ValueError as error:
                 raise CallFailed(f"AWS: {_one_line(error)}; check AWS_ENDPOINT_URL") from error
 

@@ -77,6 +77,7 @@ endpoint pets: 10 to add, 0 to change, 0 to remove
   + target: 100.0
   + tag.team: pets
   + expires: TIME
+price: 0.23 USD an hour (1 x 0.23, AWS Price List), scaled 0.23 to 0.92; 1.84 until it expires
 """
 CHANGED = f"""\
 endpoint pets: 1 to add, 3 to change, 4 to remove
@@ -88,6 +89,7 @@ endpoint pets: 1 to add, 3 to change, 4 to remove
   - autoscale: 1..4
   - target: 100.0
   - expires: TIME
+price: unknown; pass --price-per-hour, or see https://aws.amazon.com/sagemaker/ai/pricing/
 """
 
 
@@ -107,8 +109,10 @@ def test_a_file_becomes_an_endpoint_and_removals_are_confirmed(aws: AwsProxy, fo
 
     aws.calls.clear()
     file.write_text('name = "pets"\n')
-    assert plan(aws, folder) == "endpoint pets: 0 to add, 0 to change, 0 to remove\n"
-    assert json.loads(plan(aws, folder, "--json")) == {"changes": [], "calls": []}
+    nothing, _price = plan(aws, folder).splitlines()
+    assert nothing == "endpoint pets: 0 to add, 0 to change, 0 to remove"
+    unchanged = json.loads(plan(aws, folder, "--json"))
+    assert (unchanged["changes"], unchanged["calls"]) == ([], [])
 
     file.write_text(
         f'name = "pets"\nimage = "{REPOSITORY}:2"\ninstance_type = "ml.g4dn.xlarge"\n'

@@ -82,7 +82,8 @@ def test_status_shows_instances_use_and_expiry(aws: AwsProxy) -> None:
     )
     last = datetime.strptime(facts["use"][-20:], "%Y-%m-%d %H:%M UTC").replace(tzinfo=timezone.utc)
     assert abs(last - called) <= timedelta(minutes=6)
-    assert facts["price"].startswith("https://aws.amazon.com/sagemaker/")
+    price = "0.23 USD an hour (1 x 0.23, AWS Price List), scaled 0.23 to 0.92; 0."
+    assert facts["price"].startswith(price) and facts["price"].endswith(" until it expires")
 
 
 def test_status_during_an_update_shows_both_configurations(aws: AwsProxy) -> None:
@@ -131,6 +132,7 @@ def test_status_as_json_has_plain_keys_and_types(aws: AwsProxy) -> None:
     assert timedelta(0) < expires - datetime.now(timezone.utc) <= timedelta(hours=2)
     assert (light["endpoint"], light["status"], light["expires"]) == ("light", "InService", None)
     assert (light["variants"][0]["memory_mb"], light["variants"][0]["instances"]) == (4096, None)
+    assert (pets["price"]["hour"], light["price"]) == (0.23, None)
     assert light["last_24_hours"]["invocations"] == 0
     aws.instead["GetMetricData"] = lambda _: rejection("AccessDeniedException", "not yours", 403)
     assert facts("light")["last_24_hours"] is None
@@ -152,7 +154,7 @@ def test_list_finds_all_that_petbox_made(aws: AwsProxy) -> None:
     light, pets = (line.split("\t") for line in result.stdout.splitlines())
     assert light == ["light", "InService", "serverless, 4096 MB, 5 calls at once", "no expiry"]
     assert pets[:3] == ["pets", "InService", "1 of ml.m5.xlarge"]
-    assert pets[3].startswith("expires 20")
+    assert pets[3].startswith("expires 20") and pets[4:] == ["0.23 USD an hour"]
     assert result.stderr == f"2 endpoints made by petbox in {REGION}\n"
 
 

@@ -133,6 +133,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
         url = f"http://127.0.0.1:{server.server_port}"
         # ECR, of which moto has no download of configurations
         standard["GetDownloadUrlForLayer"] = lambda _: {"downloadUrl": f"{url}/config"}
+        standard["GetProducts"] = price_list
         describe_image(standard)
         try:
             yield AwsProxy(url, settings(url), calls, instead, amended)
@@ -151,6 +152,25 @@ def _check_documented(seen: set[tuple[str, str]]) -> None:
     assert "application-autoscaling:*" in section
     made = {name for name, target in seen if " " not in name and "AnyScale" not in target}
     assert made <= listed, f"the documents do not list {made - listed}"
+
+
+def price_list(request: Request) -> Request:
+    """AWS's Price List of one instance type: what hosting costs, and what training does."""
+    wanted = {one["Field"]: one["Value"] for one in request["Filters"]}
+    if wanted != {"regionCode": REGION, "instanceName": "ml.m5.xlarge"}:
+        return {"PriceList": []}
+    products = []
+    for usage, price in (("Train", "0.99"), ("Host", "0.2300000000")):
+        attributes = {**wanted, "usagetype": f"USE1-{usage}:ml.m5.xlarge"}
+        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price}}
+        term = {"priceDimensions": {"JDZQJFUVUR8SUWHS.JRTCKXETXF.6YS6EN2CT7": dimension}}
+        products.append(
+            {
+                "product": {"productFamily": "ML Instance", "attributes": attributes},
+                "terms": {"OnDemand": {"JDZQJFUVUR8SUWHS.JRTCKXETXF": term}},
+            }
+        )
+    return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(one) for one in products]}
 
 
 def describe_image(

@@ -17,16 +17,18 @@ import json
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from petbox.aws.prices import Prices
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL, Json, flag
+from petbox.cli.options import POSITIONAL, Json, check, flag
 from petbox.cli.program import confirm, say
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file, init
 from petbox.sagemaker.deploy.image_build import push
 from petbox.sagemaker.endpoint import package
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
+from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
 from petbox.sagemaker.endpoint.difference import REMOVED, as_text
 from petbox.sagemaker.endpoint.up import report
 
@@ -40,6 +42,7 @@ class DeployOptions:
     file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = Path("pets.toml")
     dry_run: Annotated[bool, "print what would be changed, and change nothing"] = False
     yes: Annotated[bool, "remove what the file removes without asking"] = False
+    price_per_hour: PricePerHour = ()
     every: shared.Every = 10.0
     json: Json = False
     init: Annotated[bool, "write FILE, from the flags below and from questions"] = False
@@ -51,6 +54,7 @@ class DeployOptions:
     ttl: Annotated[str | None, "with --init: time until it is deleted", "TIME"] = None
 
     def __post_init__(self) -> None:
+        check(self)
         for name in init.QUESTIONS:
             if getattr(self, name) is not None and not self.init:
                 raise ValueError(f"{flag(self, name)} requires --init")
@@ -64,22 +68,28 @@ def deploy(options: DeployOptions) -> None:
     if options.init:
         init.write(options.file, {name: getattr(options, name) for name in init.QUESTIONS})
         return
-    described = file.read(options.file)
-    wanted, model, address = described.options, described.model, ""
+    stated = file.read(options.file)
+    wanted, model, address = stated.options, stated.model, ""
     account = Account()
     account.client("sagemaker")  # fails if there is no region
-    if described.build and model is not None:
+    if stated.build and model is not None:
         image = NOT_BUILT.format(account.region) if options.dry_run else push(model, wanted)
         wanted = replace(wanted, image=image, model_data=False)
-    elif model is not None and described.bucket is not None:
-        address = package.address_of(model, described.bucket)
+    elif model is not None and stated.bucket is not None:
+        address = package.address_of(model, stated.bucket)
         wanted = replace(wanted, model_data=address)
-    pushed = not (described.build and options.dry_run)
+    pushed = not (stated.build and options.dry_run)
     change = prepare(account, wanted, pushed=pushed)
-    if options.dry_run:
-        _show(change, as_json=options.json, model=model)
+    found = change.cost(Prices(account, options.price_per_hour or wanted.price_per_hour))
+    if options.dry_run and options.json:
+        print(json.dumps(_facts(change, found), indent=2, default=str))
         return
-    say(as_text(change.name, change.differences))
+    text = as_text(change.name, change.differences)
+    text += f"\nprice: {described(found, change.instances)}"
+    if options.dry_run:
+        print(NOT_BUILT_YET.sub(f"(to be built with {model})", text))
+        return
+    say(text)
     _confirm(options.file, change, yes=options.yes)
     if address and model is not None:
         package.publish(model, address, account.client("s3"))
@@ -87,16 +97,12 @@ def deploy(options: DeployOptions) -> None:
     report(change, carry_out(account, change, options.every), as_json=options.json)
 
 
-def _show(change: Change, *, as_json: bool, model: Path | None) -> None:
-    if not as_json:
-        text = as_text(change.name, change.differences)
-        print(NOT_BUILT_YET.sub(f"(to be built with {model})", text))
-        return
-    shown = {
+def _facts(change: Change, found: Cost | None) -> dict[str, Any]:
+    return {
         "changes": [one.shown() for one in change.differences],
+        "price": found and found.facts(),
         "calls": [step.shown() for step in change.steps],
     }
-    print(json.dumps(shown, indent=2, default=str))
 
 
 def _confirm(path: Path, change: Change, *, yes: bool) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from petbox.aws import image
+from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError
 from petbox.sagemaker.endpoint import alarms, deployment, fit, spec
 from petbox.sagemaker.endpoint.actual import Actual, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
+from petbox.sagemaker.endpoint.cost import Cost, cost
 from petbox.sagemaker.endpoint.desired import Desired, desired
 from petbox.sagemaker.endpoint.difference import Difference, differences
 from petbox.sagemaker.endpoint.kept import kept
@@ -36,6 +38,23 @@ class Change:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def schedule(self) -> Mapping[str, Any] | None:
+        """That of its expiry, once the change is made."""
+        kept = None if self.desired.drop_schedule else self.actual.schedule
+        return self.desired.schedule or kept
+
+    @property
+    def instances(self) -> dict[str, int]:
+        """By type."""
+        variant = self.desired.config["ProductionVariants"][0]
+        count = self.desired.count or variant.get("InitialInstanceCount")
+        return {variant["InstanceType"]: count} if count else {}
+
+    def cost(self, prices: Prices) -> Cost | None:
+        bounds = spec.bounds(self.spec.autoscale) if self.spec.autoscale else None
+        return cost(prices, self.instances, bounds, self.schedule)
 
 
 def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Change:

@@ -1,7 +1,7 @@
 """Lists everything that petbox made on SageMaker and that still exists.
 
-One line per endpoint: name, status, instances, expiry. Parts of an endpoint
-that is gone are listed as well.
+One line per endpoint: name, status, instances, expiry, and what it costs if the
+price is known. Parts of an endpoint that is gone are listed as well.
 
 examples:
   petbox endpoint list
@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from petbox.aws import session
+from petbox.aws.prices import Prices
 from petbox.aws.session import Account
+from petbox.cli.options import Checked
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint import alarms, expiry, names
 from petbox.sagemaker.endpoint.actual import (
@@ -31,18 +33,20 @@ from petbox.sagemaker.endpoint.actual import (
     models,
     tags_of,
 )
+from petbox.sagemaker.endpoint.cost import PricePerHour, cost, running
 from petbox.sagemaker.endpoint.status import runs_on
 
 
 @dataclass(frozen=True)
-class ListOptions:
+class ListOptions(Checked):
+    price_per_hour: PricePerHour = ()
     json: Annotated[bool, "print one JSON line for each"] = False
 
 
 def list_all(options: ListOptions) -> None:
     """Prints a line for each endpoint, or for what remains of one."""
     account = Account()
-    rows = _rows(account.client)
+    rows = _rows(account.client, Prices(account, options.price_per_hour))
     for name, row in sorted(rows.items()):
         if options.json:
             print(json.dumps({"endpoint": name, **row}))
@@ -54,15 +58,15 @@ def list_all(options: ListOptions) -> None:
         say(f"parts of {', '.join(left)} remain; delete them: petbox endpoint down {left[0]}")
 
 
-def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
+def _rows(clients: Clients, prices: Prices) -> dict[str, dict[str, Any]]:
     sagemaker = clients("sagemaker")
     rows: dict[str, dict[str, Any]] = defaultdict(
-        lambda: {"status": None, "runs_on": None, "deleted": None, "parts": []}
+        lambda: {"status": None, "runs_on": None, "deleted": None, "price": None, "parts": []}
     )
     for summary in every(sagemaker, "list_endpoints", "Endpoints"):
         name = summary["EndpointName"]
         if tags_of(sagemaker, summary["EndpointArn"]).get(names.OWNER) == name:
-            rows[name].update(_endpoint(sagemaker, name))
+            rows[name].update(_endpoint(sagemaker, name, prices))
     for kind, found in (("configuration", configs(sagemaker)), ("model", models(sagemaker))):
         for part, owner in found.items():
             rows[owner]["parts"].append(f"{kind} {part}")
@@ -76,12 +80,17 @@ def _rows(clients: Clients) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
+def _endpoint(sagemaker: Any, name: str, prices: Prices) -> dict[str, Any]:
     endpoint = describe_endpoint(sagemaker, name)
     if endpoint is None:
         return {}
     config = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
-    return {"status": endpoint["EndpointStatus"], "runs_on": runs_on(endpoint, config)}
+    found = cost(prices, running(endpoint, config))
+    return {
+        "status": endpoint["EndpointStatus"],
+        "runs_on": runs_on(endpoint, config),
+        "price": found and found.facts(),
+    }
 
 
 def _schedules(clients: Clients) -> dict[str, str]:
@@ -124,4 +133,9 @@ def _shown(row: Mapping[str, Any]) -> list[str]:
     if row["status"] is None:
         return ["no endpoint, remaining:", ", ".join(row["parts"])]
     end = f"expires {row['deleted']}" if row["deleted"] else "no expiry"
-    return [row["status"], row["runs_on"], end]
+    price = [f"{row['price']['hour']:.6g} {_unit(row['price'])}"] if row["price"] else []
+    return [row["status"], row["runs_on"], end, *price]
+
+
+def _unit(price: Mapping[str, Any]) -> str:
+    return f"{price['currency']} an hour" if price["currency"] else "an hour"

@@ -8,6 +8,7 @@ from typing import Annotated
 from petbox.cli.options import Json, Value, flag
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import deployment
+from petbox.sagemaker.endpoint.cost import PricePerHour
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 
 
@@ -36,6 +37,7 @@ class UpOptions(EndpointSpec):
     alarm: Annotated[
         tuple[str, ...], "update: roll back if this CloudWatch alarm fires", "NAME"
     ] = ()
+    price_per_hour: PricePerHour = ()
     every: shared.Every = 10.0
     json: Json = False
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False

@@ -9,12 +9,15 @@ from typing import Any
 
 from petbox.sagemaker.endpoint import expiry
 from petbox.sagemaker.endpoint.actual import Actual, Described, reason
+from petbox.sagemaker.endpoint.cost import Cost
 from petbox.sagemaker.endpoint.kept import scaling
 from petbox.sagemaker.endpoint.metrics import Use
 from petbox.sagemaker.endpoint.spec import bounds
 
 
-def state(name: str, region: str | None, actual: Actual, use: Use | None) -> dict[str, Any]:
+def state(
+    name: str, region: str | None, actual: Actual, use: Use | None, cost: Cost | None
+) -> dict[str, Any]:
     """Every key is always there; null is what the endpoint does not have, or nobody may see."""
     endpoint = actual.endpoint or {}
     config = actual.config or {}
@@ -40,6 +43,7 @@ def state(name: str, region: str | None, actual: Actual, use: Use | None) -> dic
         "alarms": {alarm: one.get("StateValue") for alarm, one in actual.alarms.items()},
         "expires": _expiry(actual),
         "tags": dict(actual.tags),
+        "price": cost and cost.facts(),
         "last_24_hours": None if use is None else _use(use),
     }
 

@@ -14,21 +14,22 @@ from datetime import datetime, timezone
 from typing import Annotated, Any
 
 from petbox.aws import session
+from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import Checked
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import cost, expiry
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
+from petbox.sagemaker.endpoint.cost import PricePerHour
 from petbox.sagemaker.endpoint.metrics import Use, use
 from petbox.sagemaker.endpoint.state import images, state
 from petbox.sagemaker.shared_options import EndpointName
-
-PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 
 
 @dataclass(frozen=True)
 class StatusOptions(Checked):
     name: EndpointName
+    price_per_hour: PricePerHour = ()
     json: Annotated[bool, "print one JSON object"] = False
 
 
@@ -40,15 +41,19 @@ def status(options: StatusOptions) -> None:
     if actual.endpoint is None:
         raise absent(name, actual)
     found, why = _use(clients, name)
+    instances = cost.running(actual.endpoint, actual.config)
+    price = cost.cost(
+        Prices(account, options.price_per_hour), instances, _bounds(actual), actual.schedule
+    )
     if options.json:
-        print(json.dumps(state(name, account.region, actual, found)))
+        print(json.dumps(state(name, account.region, actual, found, price)))
         return
     facts = {
         "endpoint": name,
         "region": account.region,
         **_facts(actual.endpoint, actual),
         "use": str(found) if found else f"unknown ({why})",
-        "price": PRICES,
+        "price": cost.described(price, instances),
     }
     width = max(map(len, facts))
     for key, value in facts.items():
@@ -125,6 +130,12 @@ def _scaling(actual: Actual) -> str:
         if "TargetValue" in tracked:
             text += f", to {tracked['TargetValue']:g} {metric} for each instance"
     return text
+
+
+def _bounds(actual: Actual) -> tuple[int, int] | None:
+    if actual.scaling is None:
+        return None
+    return actual.scaling["MinCapacity"], actual.scaling["MaxCapacity"]
 
 
 def _use(clients: Clients, name: str) -> tuple[Use | None, str]:

@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import json
 
+from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import cost, expiry
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
 from petbox.sagemaker.endpoint.difference import as_text
 from petbox.sagemaker.endpoint.options import UpOptions
@@ -40,6 +41,8 @@ def up(options: UpOptions) -> None:
     change = prepare(account, options)
     if options.dry_run:
         say(as_text(change.name, change.differences))
+        found = change.cost(Prices(account, options.price_per_hour))
+        say(f"price: {cost.described(found, change.instances)}")
         show(change.steps)
         return
     warn_without_digest(str(change.spec.image))
@@ -47,9 +50,7 @@ def up(options: UpOptions) -> None:
 
 
 def report(change: Change, changed: bool, *, as_json: bool) -> None:
-    name, schedule = change.name, change.desired.schedule
-    if schedule is None and not change.desired.drop_schedule:
-        schedule = change.actual.schedule
+    name, schedule = change.name, change.schedule
     expires = None if schedule is None else expiry.end_of(schedule)
     if expires:
         say(f"{name} expires at {expires} and is deleted then")
