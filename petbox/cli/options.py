@@ -187,6 +187,8 @@ def _details(kind: Any, default: Any) -> dict[str, Any]:
         return {"type": typing.get_args(kind)[0], "nargs": "+"}
     if typing.get_origin(kind) is typing.Literal:
         return {"choices": typing.get_args(kind)}
+    if kind == bool | None:
+        return {"action": "store_const", "const": True}
     if typing.get_origin(kind) in (typing.Union, types.UnionType):  # X | None
         return {"type": next(k for k in typing.get_args(kind) if k is not types.NoneType)}
     return {"type": kind}

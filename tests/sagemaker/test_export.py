@@ -18,6 +18,7 @@ FILES = {
     "scaled": 'instance_type = "ml.g5.xlarge"\nscaling = "1..4"\ntarget = 100\nalarms = 2000\n'
     f'alarm_topic = "{TOPIC}"\ncanary = "10%"\ncapture = "s3://pets-bucket/seen"\nttl = "8h"\n'
     'subnet = "subnet-0123456789abcdef0"\nsecurity_group = "sg-0123456789abcdef0"\n'
+    f'network_isolation = true\nkms_key = "arn:aws:kms:{REGION}:123456789012:key/1234abcd"\n'
     'env = { PETBOX_METADATA = true }\ntag = { team = "pets" }\nhealth_timeout = 900\n',
     "serverless": 'serverless = "4096,5"\n',
     "asynchronous": 'instance_type = "ml.m5.xlarge"\nasync = "s3://pets-bucket/out"\n'
@@ -81,6 +82,7 @@ OF_VARIANT = {
 OF_CONFIG = {
     "async_inference_config",
     "data_capture_config",
+    "kms_key_arn",
     "lifecycle",
     "name_prefix",
     "production_variants",

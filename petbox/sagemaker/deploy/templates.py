@@ -87,6 +87,8 @@ def terraform(desired: Desired) -> Json:
     if "vpc_config" in model:
         model["vpc_config"]["subnets"] = desired.model["VpcConfig"]["Subnets"]
     config = _snake(_content(desired.config, CONFIG))
+    if "kms_key_id" in config:
+        config["kms_key_arn"] = config.pop("kms_key_id")
     config["production_variants"][0]["model_name"] = f"${{aws_sagemaker_model.{LOCAL}.name}}"
     name = f"${{aws_sagemaker_endpoint_configuration.{LOCAL}.name}}"
     endpoint = {"name": desired.name, "endpoint_config_name": name, "tags": tags}

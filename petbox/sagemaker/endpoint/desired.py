@@ -89,7 +89,10 @@ def desired(
 
 def _config(spec: EndpointSpec, model: str, running: int | None) -> dict[str, Any]:
     variant = _variant(spec, model)
-    content: dict[str, Any] = {"ProductionVariants": [variant]}
+    content: dict[str, Any] = {
+        "ProductionVariants": [variant],
+        **names.present(KmsKeyId=spec.kms_key),
+    }
     if spec.capture:
         content["DataCaptureConfig"] = {
             "EnableCapture": True,
@@ -97,6 +100,7 @@ def _config(spec: EndpointSpec, model: str, running: int | None) -> dict[str, An
             "DestinationS3Uri": spec.capture,
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": {"JsonContentTypes": list(JSON)},
+            **names.present(KmsKeyId=spec.kms_key),
         }
     if spec.async_:
         content["AsyncInferenceConfig"] = _async(spec)
@@ -143,6 +147,7 @@ def _async(spec: EndpointSpec) -> dict[str, Any]:
             S3OutputPath=spec.async_,
             S3FailurePath=spec.async_errors,
             NotificationConfig=topics,
+            KmsKeyId=spec.kms_key,
         ),
         ClientConfig=present(MaxConcurrentInvocationsPerInstance=spec.async_concurrency),
     )

@@ -38,6 +38,8 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
         subnet=tuple(vpc.get("Subnets", ())),
         security_group=tuple(vpc.get("SecurityGroupIds", ())),
+        network_isolation=model.get("EnableNetworkIsolation") or None,
+        kms_key=config.get("KmsKeyId"),
         tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
         alarms=alarms.limit_of(actual.alarms, name),
         alarm_topic=alarms.topic_of(actual.alarms),

@@ -134,6 +134,15 @@ class EndpointSpec:
     subnet: shared.Subnets = ()
     security_group: shared.SecurityGroups = ()
     no_vpc: Annotated[bool, "remove --subnet and --security-group"] = False
+    network_isolation: Annotated[bool | None, "the container can connect to nothing", REMOVABLE] = (
+        None
+    )
+    kms_key: Annotated[
+        Text,
+        "KMS key that encrypts disks, captured data and async responses",
+        shared.KMS_KEY,
+        REMOVABLE,
+    ] = None
     alarms: Annotated[
         Number,
         "alarms for 5XX, failed pings, and p99 latency over this many milliseconds",
