@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.warm_python import RARELY, WarmPython, listening
+from support.warm_python import PYTHON, RARELY, WORKER, WarmPython, listening
 from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = tuple(
@@ -87,6 +88,12 @@ class ByFile(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
+
+
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Starts workers as forks of the warm Python: each of them would import TensorFlow."""
+    for spec in specs:
+        spec.python = f"{shlex.quote(str(PYTHON))} {WORKER}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,6 +27,13 @@ def test_every_file_that_is_scheduled_by_its_name_exists() -> None:
         assert files.count(name) == 1, name
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="run pytest with -n2")
+def test_workers_have_tensorflow_imported_and_start_other_programs_without() -> None:
+    assert "petbox.training.trainer" in sys.modules
+    code = "import sys; print('tensorflow' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_so_they_can_where_the_shell_ignores_ctrl_c(workers: str, tmp_path: Path) -> None:
     """As a shell does for a command in the background: `make test &`."""

@@ -2,7 +2,8 @@
 
 The import takes longer than most of what the tests let programs do. Each program still has a
 process, arguments, folder, output and exit code of its own. One such Python serves all workers of
-xdist, and `warm_python` besides, for programs that start others. This file is also its program.
+xdist, which are forks of it themselves, and `warm_python` besides, for programs that start others.
+This file is also its program.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import IO, Any
 
 VARIABLE = "WARM_PYTHON_SOCKET"  # the address of its socket
 PYTHON = Path(__file__).with_suffix("")  # runs in a fork of it what it is given, as a `python`
+WORKER = "--worker"  # before the arguments with which xdist starts a worker
 RARELY = 50_000, 20, 20  # how often garbage is collected, for gc.set_threshold
 
 
@@ -182,9 +184,7 @@ def serve(listener: socket.socket, alive: int) -> Any:
     Returns a request only in the fork that runs it.
     """
     while alive not in select.select([listener, alive], [], [])[0]:
-        with contextlib.suppress(ChildProcessError):  # so that CPU time is counted here
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        reap(os.WNOHANG)
         control, _ = listener.accept()
         with control:
             message, fds, _, _ = socket.recv_fds(control, 1 << 20, 3)
@@ -195,7 +195,15 @@ def serve(listener: socket.socket, alive: int) -> Any:
                 return json.loads(message)
             for fd in fds:
                 os.close(fd)
+    reap()  # their programs end with the tests
     sys.exit()
+
+
+def reap(options: int = 0) -> None:
+    """Waits for the keepers, so that the CPU time of all programs is counted here."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, options)[0]:
+            pass
 
 
 def keep(control: socket.socket, *stdio: int) -> None:
@@ -227,6 +235,10 @@ def keep(control: socket.socket, *stdio: int) -> None:
 
 def become(command: list[str]) -> None:
     """Runs `[-u] (SCRIPT | -m MODULE) WORD...` in this process, and anything else in a cold one."""
+    if command[0] == WORKER:  # -u -c CODE
+        sys.argv = ["-c"]
+        exec(command[-1], {"__name__": "__main__"})
+        return
     cold, sys.executable = sys.executable, str(PYTHON)  # for the programs that it starts
     if command[0] == "-u":
         command = command[1:]
