@@ -50,7 +50,7 @@ class Prices:
         filters = [
             {"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()
         ]
-        client = self._account.client("pricing", AT)
+        client = self._account.client("pricing", AT, quick=True)
         pages = client.get_paginator("get_products").paginate(
             ServiceCode="AmazonSageMaker", Filters=filters
         )

@@ -75,13 +75,14 @@ class Account:
                 f"pass --region {region}, or push the image to {self.region} as well"
             )
 
-    def _new_client(self, service: str, region: str | None = None) -> Any:
+    def _new_client(self, service: str, region: str | None = None, *, quick: bool = False) -> Any:
+        """A `quick` one gives up soon, for what a command can do without."""
         from botocore.config import Config
 
         config = Config(
-            connect_timeout=10,
-            read_timeout=60,
-            retries={"mode": "standard"},
+            connect_timeout=2 if quick else 10,
+            read_timeout=5 if quick else 60,
+            retries={"mode": "standard", "total_max_attempts": 1 if quick else 3},
             user_agent_extra=f"petbox/{__version__}",
         )
         with calling("AWS"):

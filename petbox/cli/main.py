@@ -104,6 +104,7 @@ ENDPOINT = {
     "up": ("deploy or update an endpoint", "sagemaker.endpoint.up:UpOptions:up"),
     "status": ("show an endpoint's state", "sagemaker.endpoint.status:StatusOptions:status"),
     "logs": ("print its containers' log", "sagemaker.endpoint.logs:LogsOptions:logs"),
+    "watch": ("show its log and its metrics", "sagemaker.endpoint.watch:WatchOptions:watch"),
     "invoke": ("send it one file", "sagemaker.endpoint.invoke:InvokeOptions:invoke"),
     "down": ("delete an endpoint", "sagemaker.endpoint.down:DownOptions:down"),
     "models": ("of a multi-model endpoint", "sagemaker.endpoint.models:ModelsOptions:models"),

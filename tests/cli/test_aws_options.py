@@ -29,6 +29,7 @@ TYPED = {
     "endpoint up": f"pets --image {IMAGE_FAR} --role {ROLE}",
     "endpoint status": "pets",
     "endpoint logs": "pets",
+    "endpoint watch": "pets",
     "endpoint invoke": "pets cat.jpg",
     "endpoint down": "pets",
     "endpoint models": "pets list",

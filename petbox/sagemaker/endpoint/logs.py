@@ -8,6 +8,7 @@ examples:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from petbox.cli.options import Checked, Value, between
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.actual import Clients, describe_endpoint
+from petbox.sagemaker.endpoint.actual import Clients, Described, describe_endpoint
 from petbox.sagemaker.shared_options import EVERY, EndpointName
 
 
@@ -32,7 +33,6 @@ class LogsOptions(Checked):
 
 
 def logs(options: LogsOptions) -> None:
-    """Prints lines, with the instance's name if there are several."""
     clients = Account().client
     group = names.log_group(options.name)
     began = int(time.time() * 1000)
@@ -42,35 +42,46 @@ def logs(options: LogsOptions) -> None:
             f"endpoint {options.name}: not found in this account and region, and neither is "
             "its log; see: petbox endpoint list"
         )
-    printer = _Printer()
+    printer = Printer()
     printer.print(lines)
     if options.follow:
-        _follow(clients, options, NewLines(clients("logs"), group, began), printer, lines)
+        tail = NewLines(clients("logs"), group, began)
+        try:
+            follow(clients, options.name, options.every, tail, printer, lines)
+        except session.CallFailed as error:
+            raise ServiceError(
+                f"{error}; continue: petbox endpoint logs {options.name} --follow"
+            ) from error
+        say(f"{options.name} is gone")
     elif not lines:
         say(f"the container of {options.name} has logged nothing yet")
 
 
-def _follow(
-    clients: Clients, options: LogsOptions, tail: NewLines, printer: _Printer, old: list[Line]
+def follow(
+    clients: Clients,
+    name: str,
+    seconds: float,
+    tail: NewLines,
+    printer: Printer,
+    printed: Sequence[Line],
+    seen: Callable[[Described], object] = lambda _: None,
 ) -> None:
-    printed = set(old)
+    """Prints new lines until the endpoint is gone, and calls `seen` with it at each poll."""
 
     def over() -> bool:
         """Whether the endpoint was gone before its log was read."""
-        gone = describe_endpoint(clients("sagemaker"), options.name) is None
+        endpoint = describe_endpoint(clients("sagemaker"), name)
         printer.print([line for line in tail.new() if line not in printed])
-        return gone
+        if endpoint is not None:
+            seen(endpoint)
+        return endpoint is None
 
-    try:
-        until(bool, over, lambda: time.sleep(options.every))
-    except session.CallFailed as error:
-        raise ServiceError(
-            f"{error}; continue: petbox endpoint logs {options.name} --follow"
-        ) from error
-    say(f"{options.name} is gone")
+    until(bool, over, lambda: time.sleep(seconds))
 
 
-class _Printer:
+class Printer:
+    """Prints lines, with the instance's name if there are several."""
+
     def __init__(self) -> None:
         self._streams: set[str] = set()
 

@@ -1,10 +1,11 @@
-"""An endpoint's calls and errors of the last day, from CloudWatch.
+"""An endpoint's metrics from CloudWatch: its calls and errors of the last day.
 
 CloudWatch is a minute or two behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -39,38 +40,57 @@ class Use:
         )
 
 
-def use(cloudwatch: Any, name: str, now: datetime) -> Use:
-    end = now.astimezone(timezone.utc)
-    dimensions = [
-        {"Name": "EndpointName", "Value": name},
-        {"Name": "VariantName", "Value": names.VARIANT},
-    ]
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    statistic: str
+    namespace: str = "AWS/SageMaker"
+    of_variant: bool = True  # or of the endpoint as a whole
+
+
+def read(
+    cloudwatch: Any,
+    endpoint: str,
+    metrics: Mapping[str, Metric],
+    start: datetime,
+    end: datetime,
+    minutes: int,
+) -> dict[str, dict[datetime, float]]:
+    """The values of each metric by the time at which their so many minutes begin."""
+    of_endpoint = [{"Name": "EndpointName", "Value": endpoint}]
+    of_variant = [*of_endpoint, {"Name": "VariantName", "Value": names.VARIANT}]
     queries = [
         {
             "Id": key,
             "MetricStat": {
                 "Metric": {
-                    "Namespace": "AWS/SageMaker",
-                    "MetricName": metric,
-                    "Dimensions": dimensions,
+                    "Namespace": metric.namespace,
+                    "MetricName": metric.name,
+                    "Dimensions": of_variant if metric.of_variant else of_endpoint,
                 },
-                "Period": MINUTES * 60,
-                "Stat": "Sum",
+                "Period": minutes * 60,
+                "Stat": metric.statistic,
             },
         }
-        for key, metric in NAMES.items()
+        for key, metric in metrics.items()
     ]
-    counts: dict[str, dict[datetime, float]] = {key: {} for key in NAMES}
+    values: dict[str, dict[datetime, float]] = {key: {} for key in metrics}
     for result in every(
         cloudwatch,
         "get_metric_data",
         "MetricDataResults",
-        f"metrics of endpoint {name}",
+        f"metrics of endpoint {endpoint}",
         MetricDataQueries=queries,
-        StartTime=end - timedelta(hours=HOURS),
-        EndTime=end,
+        StartTime=start.astimezone(timezone.utc),
+        EndTime=end.astimezone(timezone.utc),
     ):
-        counts[result["Id"]].update(zip(result["Timestamps"], result["Values"], strict=True))
+        values[result["Id"]].update(zip(result["Timestamps"], result["Values"], strict=True))
+    return values
+
+
+def use(cloudwatch: Any, name: str, now: datetime) -> Use:
+    metrics = {key: Metric(metric, "Sum") for key, metric in NAMES.items()}
+    counts = read(cloudwatch, name, metrics, now - timedelta(hours=HOURS), now, MINUTES)
     calls = [at + timedelta(minutes=MINUTES) for at, n in counts["invocations"].items() if n > 0]
     sums = {key: round(sum(values.values())) for key, values in counts.items()}
     return Use(last=max(calls, default=None), **sums)
