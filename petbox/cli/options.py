@@ -65,8 +65,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
     """Docstrings as they are written, and each default beside its flag."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, (), []):  # "default: None" says nothing
+        default = action.default
+        if default in (None, (), []) or isinstance(default, bool):  # "default: None" says nothing
             return action.help
+        if isinstance(default, list):
+            return f"{action.help} (default: {', '.join(map(str, default))})"
         return super()._get_help_string(action)
 
 

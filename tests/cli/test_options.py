@@ -19,6 +19,7 @@ class Typed:
     out: Annotated[Path | None, "where to"] = None
     yes: Annotated[bool, "do not ask"] = False
     verbose: Annotated[bool, "say more"] = False
+    browser: Annotated[bool, "open the page"] = True
     input_type: Annotated[str, "of the model"] = "none"
 
 
@@ -57,4 +58,5 @@ def test_help_says_what_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         parsed("--help")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "--tag KEY=VALUE of the bill (repeatable) (default: ['a=1'])" in shown
+    assert "--tag KEY=VALUE of the bill (repeatable) (default: a=1)" in shown
+    assert "default: True" not in shown
