@@ -71,7 +71,6 @@ read_environment() {
     switch metadata PETBOX_METADATA "$page" # the page shows it
     ((!multi_model || !page && !metadata)) || reject SAGEMAKER_MULTI_MODEL \
         "the page and /metadata need a model; remove it, or PETBOX_PAGE and PETBOX_METADATA"
-    ((!metadata || !multi_model)) || reject PETBOX_METADATA "there is no model at the start; remove it"
     text namespace PETBOX_METRICS_NAMESPACE '' '[A-Za-z0-9./_#:-]{1,255}' \
         "give at most 255 letters, digits and . / _ # : -"
     text default_model SAGEMAKER_TFS_DEFAULT_MODEL_NAME '' '[A-Za-z0-9][A-Za-z0-9._-]*' \

@@ -3,7 +3,7 @@
 
 # Sets `run`, the folder: a few kilobytes. Only models of a multi-model endpoint come later.
 make_run_folder() {
-    run=$(mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX")
+    run=$(trap - ERR && mktemp -d "$(realpath "${TMPDIR:-/tmp}")/petbox.XXXXXX" 2>/dev/null) # serve says it
     chmod 755 "$run" # nginx's worker does not run as root
     cp -R -- "$here"/nginx.conf "$here"/gateway "$run"
     links=$run/models
@@ -37,7 +37,7 @@ find_models() {
     mapfile -t names < <(printf '%s\n' "${!folder[@]}" | LC_ALL=C sort)
     default_model=${default_model:-${names[0]}}
     [[ -n ${folder[$default_model]:-} ]] ||
-        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name"
+        reject_models "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=$default_model: there is no model of this name; the models are: ${names[*]}"
     mapfile -t names < <(echo "$default_model" && printf '%s\n' "${names[@]}" | grep -vxF "$default_model")
 }
 

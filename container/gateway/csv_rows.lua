@@ -86,7 +86,7 @@ function Rows:write_row()
     while ending == AT_COMMA do
         column = column + 1
         if column > count then
-            self.why = ("line %d has more than %d columns, which the first line has"):format(
+            self.why = ("line %d has more columns than the first line, which has %d"):format(
                 self.line, count)
             return false
         end

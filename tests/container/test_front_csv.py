@@ -130,7 +130,7 @@ def test_the_content_type_says_whether_there_is_a_header(
         ("one", '1\n"1', "line 2, column 1: a quote is not closed"),
         ("one", "1\n+-1\n", "line 2, column 1"),
         ("one", "1\n1 2\n", "line 2, column 1"),
-        ("one", "1\n1,5\n", "line 2 has more than 1 column"),
+        ("one", "1\n1,5\n", "line 2 has more columns than the first line, which has 1"),
         ("one", "1\n1e400\n", "line 2, column 1: \"1e400\" is too large"),
         ("one", "1e400\n1\n", "line 1, column 1: \"1e400\" is too large"),  # no header
         ("one", "1;2\n1\n", 'line 1, column 1: "1;2" is not a number'),
@@ -255,7 +255,7 @@ def test_what_has_no_rows_is_not_acceptable(ask: Ask) -> None:
 
 
 BAD = 'a,b\n1,2\nx,2\n3\n4,"5\n6,7\n\n8,9,10\n11,12'
-SPOILED = ["header", "x", "1 column", "quote", "empty", "more than 2"]
+SPOILED = ["header", "x", "1 column", "quote", "empty", "which has 2"]
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", LINES])
