@@ -14,6 +14,8 @@ from petbox.aws import names as aws_names
 from petbox.cli.options import POSITIONAL, Value, at_least, between, flag
 from petbox.sagemaker.endpoint import names as endpoint_names
 
+INTERVALS = (0, 10, 30, 60, 120, 180, 240, 300)  # seconds, of MetricsConfig
+METRICS_EVERY = 60  # unless the configuration of an endpoint says another
 MOST_VARIABLES, LONGEST_VARIABLE, LARGEST_ENVIRONMENT = 100, 1024, 32 * 1024
 
 
@@ -55,6 +57,11 @@ def check_model_data(text: str) -> None:
         raise ValueError(
             f"{text!r} is not a model.tar.gz; make one: petbox endpoint package MODEL s3://…"
         )
+
+
+def check_metrics_every(seconds: int) -> None:
+    if seconds not in INTERVALS:
+        raise ValueError(f"{seconds} is not one of {', '.join(map(str, INTERVALS))}")
 
 
 def check_environment(texts: tuple[str, ...]) -> None:

@@ -134,6 +134,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         "ami": "al2-ami-sagemaker-inference-gpu-3-1",
         "capture": "s3://pets-bucket/seen",
         "capture_percent": 5,
+        "metrics_every": 10,
         "health_timeout": 900,
         "download_timeout": 600,
         "subnet": ("subnet-1", "subnet-2"),
@@ -200,6 +201,10 @@ def test_every_option_is_in_the_requests() -> None:
         "InferenceAmiVersion": "al2-ami-sagemaker-inference-gpu-3-1",
         "ContainerStartupHealthCheckTimeoutInSeconds": 900,
         "ModelDataDownloadTimeoutInSeconds": 600,
+    }
+    assert this.config["MetricsConfig"] == {
+        "EnableDetailedObservability": True,
+        "MetricPublishFrequencyInSeconds": 10,
     }
     capture = this.config["DataCaptureConfig"]
     assert capture["InitialSamplingPercentage"] == 5
@@ -415,6 +420,7 @@ def test_one_flag_changes_one_thing() -> None:
         ({"model_data": "s3://pets-bucket/model.tar.gz"}, "model_data", "ModelDataUrl"),
         ({"ami": "al2-gpu"}, "ami", "InferenceAmiVersion"),
         ({"health_timeout": 900}, "health_timeout", "ContainerStartup"),
+        ({"metrics_every": 0}, "metrics_every", "'EnableDetailedObservability': False"),
         ({"download_timeout": 900}, "download_timeout", "ModelDataDownload"),
         ({"capture": "s3://pets-bucket/seen", "capture_percent": 5}, "capture", "DataCapture"),
         (
@@ -449,6 +455,14 @@ def test_a_multi_model_endpoint_takes_all_under_a_prefix() -> None:
         typed(found(this), model_data=one)
     after = typed(found(this), model_data=one, multi_model=False)
     assert after.model["PrimaryContainer"] == {"Image": IMAGE, "ModelDataUrl": one}
+
+
+def test_awss_default_for_metrics_changes_nothing() -> None:
+    this = desired_with()
+    default = {"EnableDetailedObservability": True, "MetricPublishFrequencyInSeconds": 60}
+    described = replace(this, config={**this.config, "MetricsConfig": default})
+    assert typed(found(described)).config == this.config
+    assert typed(found(this), metrics_every=60).config == this.config
 
 
 def test_what_cannot_be_kept_is_named() -> None:

@@ -599,6 +599,7 @@ def test_a_role_that_the_scheduler_cannot_assume_is_rejected_first(aws: AwsProxy
             "--serverless and --autoscale exclude each other",
         ),
         (("pets", "--serverless", "4096,5", "--capture", "s3://b12/x"), "exclude each other"),
+        (("pets", "--metrics-every", "15"), "argument --metrics-every: 15 is not one of 0, 10, 30"),
         (("pets", "--async", "out/"), "argument --async: 'out/' is not an S3 address"),
         (("pets", "--notify-error", "x"), "argument --notify-error: 'x' is not the ARN of a topic"),
         (("pets", "--autoscale", "1-4", "--target", "1"), "argument --autoscale: '1-4' is not"),

@@ -87,6 +87,7 @@ def terraform(desired: Desired) -> Json:
     if "vpc_config" in model:
         model["vpc_config"]["subnets"] = desired.model["VpcConfig"]["Subnets"]
     config = _snake(_content(desired.config, CONFIG))
+    config.pop("metrics_config", None)  # which the provider does not document
     if "kms_key_id" in config:
         config["kms_key_arn"] = config.pop("kms_key_id")
     config["production_variants"][0]["model_name"] = f"${{aws_sagemaker_model.{LOCAL}.name}}"

@@ -14,6 +14,7 @@ from petbox.sagemaker.endpoint import alarms, expiry, names
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.spec import EndpointSpec, bounds, memory_and_concurrency
 from petbox.sagemaker.model_request import model_request
+from petbox.sagemaker.shared_options import METRICS_EVERY
 
 Request = Mapping[str, Any]
 
@@ -104,6 +105,11 @@ def _config(spec: EndpointSpec, model: str, running: int | None) -> dict[str, An
         }
     if spec.async_:
         content["AsyncInferenceConfig"] = _async(spec)
+    if spec.metrics_every is not False and spec.metrics_every not in (None, METRICS_EVERY):
+        every = {"MetricPublishFrequencyInSeconds": spec.metrics_every or None}
+        content["MetricsConfig"] = names.present(
+            EnableDetailedObservability=bool(spec.metrics_every), **every
+        )
     name = names.with_fingerprint(spec.name, content)
     if not spec.serverless:
         # Not in the fingerprint: another number of instances needs no new configuration.

@@ -8,6 +8,7 @@ from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import alarms, names
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.spec import EndpointSpec
+from petbox.sagemaker.shared_options import METRICS_EVERY
 
 
 def kept(name: str, actual: Actual) -> EndpointSpec | None:
@@ -86,6 +87,10 @@ def _config(config: Described) -> dict[str, Any]:
         found["capture"] = capture["DestinationS3Uri"]
         percent = capture["InitialSamplingPercentage"]
         found["capture_percent"] = None if percent == 100 else percent
+    if metrics := config.get("MetricsConfig"):  # AWS's own default is not part of what was asked
+        seconds = metrics.get("MetricPublishFrequencyInSeconds", METRICS_EVERY)
+        seconds = seconds if metrics.get("EnableDetailedObservability", True) else 0
+        found["metrics_every"] = None if seconds == METRICS_EVERY else seconds
     if async_ := config.get("AsyncInferenceConfig"):
         output = async_["OutputConfig"]
         topics = output.get("NotificationConfig", {})

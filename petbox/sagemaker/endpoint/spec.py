@@ -125,6 +125,13 @@ class EndpointSpec:
         "percentage of calls to store (default: 100)",
         Value("N", between(1, 100)),
     ] = None
+    metrics_every: Annotated[
+        Number,
+        "seconds between SageMaker's readings of the container's /metrics, 0 for none (default: "
+        f"{shared.METRICS_EVERY})",
+        Value("S", shared.check_metrics_every),
+        REMOVABLE,
+    ] = None
     health_timeout: Annotated[
         Number, "seconds until /ping must succeed (default: 480)", TIMEOUT, REMOVABLE
     ] = None
@@ -207,6 +214,7 @@ EXCLUDES = {
         "async_",
         "autoscale",
         "capture",
+        "metrics_every",
         "health_timeout",
         "download_timeout",
         "subnet",
