@@ -63,6 +63,8 @@ image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 ne
 	@[ -z "$(MODEL)" ] || [ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || { \
 	    echo >&2 "make image: $(MODEL) contains no SavedModel; export one (make demo exports model/toy)," \
 	        "or run make image MODEL= for an image that serves the model in /opt/ml/model"; exit 1; }
+	@case "$(MODEL)" in "" | model | model/* | ./model | ./model/*) ;; *) \
+	    echo >&2 "make image: $(MODEL) is outside of model/, which the build reads; copy it to model/NAME"; exit 1 ;; esac
 	docker build --file container/Dockerfile --tag petbox \
 	    $(if $(MODEL),--build-arg MODEL=$(MODEL),--target without-model) \
 	    $(if $(CPU),--build-arg GPU=) $(if $(BASE),--build-arg BASE=$(BASE)) \

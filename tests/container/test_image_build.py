@@ -102,3 +102,11 @@ def test_a_clone_without_a_model_says_what_to_do(checkout: Path) -> None:
     said = done.stderr.splitlines()[0]
     assert said.startswith("make image: model/toy contains no SavedModel; ")
     assert "make demo" in said and "make image MODEL= " in said
+
+
+def test_a_model_that_docker_does_not_get_is_named(checkout: Path, model: Path) -> None:
+    done = make_image(checkout, os.environ, f"MODEL={model}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == (
+        f"make image: {model} is outside of model/, which the build reads; copy it to model/NAME"
+    )

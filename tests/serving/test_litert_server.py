@@ -19,6 +19,7 @@ import requests
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from support.conforming import CONFORM, failing, outcomes
+from support.multi_model import multi_model_endpoint
 from support.serving import CHECKOUT, LONG, SERVE, Program, free_port, post, predict_json, started
 from support.without_tensorflow import python_path
 
@@ -67,6 +68,15 @@ def test_it_detects_what_the_same_model_in_this_process_does(port: int) -> None:
         found = there.detect(path)
         assert {one.name for one in found} == {name}
         assert list(found) == list(here.detect(path))
+
+
+def test_on_a_multi_model_endpoint_it_is_loaded_like_others(port: int, tmp_path: Path) -> None:
+    with multi_model_endpoint(tmp_path) as endpoint:
+        endpoint.loaded("lite", MODEL)
+        found = endpoint.invoke("lite", IMAGE, "image/jpeg")
+        assert found.json() == post(port, IMAGE, "image/jpeg").json()
+        assert endpoint.unload("lite") == 200
+        assert endpoint.invoke("lite").status_code == 404
 
 
 def test_images_of_one_request_get_what_each_gets_alone(port: int) -> None:
