@@ -13,7 +13,8 @@ MOST_TAGS = 50
 
 NAME = re.compile("[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 S3 = "s3://"
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+LONGEST_ADDRESS = 1024
+BUCKET = re.compile(r"(?!(\d+\.){3}\d+\Z)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 IMAGE = re.compile(
     r"(?P<account>[0-9]{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
     r"/(?P<repository>[a-z0-9][a-z0-9._/-]*)(:(?P<tag>[\w][\w.-]{0,127}))?"
@@ -51,8 +52,13 @@ class S3Address:
     @classmethod
     def parse(cls, text: str) -> S3Address:
         bucket, _, key = text.removeprefix(S3).partition("/")
-        if not text.startswith(S3) or not BUCKET.fullmatch(bucket) or len(text) > 1024:
+        if not text.startswith(S3) or not BUCKET.fullmatch(bucket):
             raise ValueError(f"{text!r} is not an S3 address; write it like s3://bucket/pets/")
+        # SageMaker's limit, and that of S3, which counts bytes.
+        if max(len(text), len(key.encode("utf-8", "surrogateescape"))) > LONGEST_ADDRESS:
+            raise ValueError(
+                f"'{text[:60]}…' has more than {LONGEST_ADDRESS} characters or bytes; shorten it"
+            )
         return cls(bucket, key)
 
     @classmethod

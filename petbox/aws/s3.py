@@ -27,11 +27,15 @@ AT_A_TIME = 1000  # objects that one request deletes
 CHANGED = (-1, -1)  # no size and time of any file
 
 
-def folder_at(text: str) -> S3Address:
+def address_of(text: str) -> S3Address:
     try:
-        return S3Address.parse(text).folder
+        return S3Address.parse(text)
     except ValueError as error:
         raise DataError(str(error)) from error
+
+
+def folder_at(text: str) -> S3Address:
+    return address_of(text).folder
 
 
 def objects(s3: Any, address: S3Address) -> Iterator[tuple[S3Address, Mapping[str, Any]]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from petbox.aws.names import S3Address
-from petbox.aws.s3 import ByteCount, objects, put
+from petbox.aws.s3 import ByteCount, address_of, objects, put
 from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
@@ -43,7 +43,7 @@ def upload(source: Path, under: str) -> Upload:
     size = sum(path.stat().st_size for path in paths)
     stem = re.sub(r"[^\w.-]+", "-", source.resolve().name, flags=re.ASCII)
     prefix = f"{under.rstrip('/')}/{stem}-{_digest(stem, names, size)}/"
-    files = {prefix + name: path for path, name in names.items()}
+    files = {str(address_of(prefix + name)): path for path, name in names.items()}
     return Upload(prefix if folder else prefix + names[source], files, size)
 
 

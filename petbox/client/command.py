@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from petbox.aws.names import check_name
 from petbox.cli.options import POSITIONAL, Value, between
 from petbox.cli.progress import progress
 from petbox.client.detector import Detector, label_names
@@ -50,7 +51,9 @@ class DetectOptions(DetectorOptions):
         POSITIONAL,
     ]
     async_endpoint: Annotated[
-        str | None, "use this asynchronous SageMaker endpoint instead: queue every image", "NAME"
+        str | None,
+        "use this asynchronous SageMaker endpoint instead: queue every image",
+        Value("NAME", check_name),
     ] = None
     wait: Annotated[
         float | None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from petbox.aws.names import check_name
 from petbox.cli.options import SCORE, Checked, Value, between
 from petbox.client.detector import Detector
 from petbox.client.transport import MOST_CONNECTIONS, URL
@@ -14,7 +15,9 @@ from petbox.client.transport import MOST_CONNECTIONS, URL
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions(Checked):
     url: Annotated[str | None, f"address of a server (default: {URL})"] = None
-    endpoint: Annotated[str | None, "use this SageMaker endpoint instead", "NAME"] = None
+    endpoint: Annotated[
+        str | None, "use this SageMaker endpoint instead", Value("NAME", check_name)
+    ] = None
     model: Annotated[
         Path | None,
         "use this model instead, without a server: a SavedModel or LiteRT; with --endpoint, the "

@@ -75,7 +75,7 @@ def _keys(files: Sequence[str], to: S3Address) -> dict[str, str]:
     for file in files:
         if file == "-":
             raise DataError("-: stdin has no name to upload it under; name a file")
-        key = to.key + Path(file).name
+        key = aws_s3.address_of(f"{to}{Path(file).name}").key
         if key in keys.values():
             raise DataError(f"{file}: another image has the same name; upload them separately")
         keys[file] = key

@@ -114,3 +114,26 @@ def test_what_is_no_region_or_profile_is_rejected(aws: Peer, folder: Path) -> No
     absent = petbox(env, "endpoint", "list", "--profile", "absent")
     assert absent.returncode == 1
     assert "profile (absent) could not be found" in absent.stderr
+
+
+LONG = "s3://bucket/" + "x" * 1005
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("endpoint", "package", "model", LONG), "has more than 1024 characters or bytes"),
+        (("upload", "cat.jpg", f"{LONG}xxxx/"), "has more than 1024 characters or bytes"),
+        (("upload", "cat.jpg", "s3://10.0.0.1/in/"), "is not an S3 address"),
+        (("detect", "cat.jpg", "--endpoint", "my_pets"), "is not a valid SageMaker name"),
+        (("detect", "cat.jpg", "--async-endpoint", "my_pets"), "is not a valid SageMaker name"),
+        (("label", "cat.jpg", "--endpoint", "p" * 64, "--out", "x"), "the maximum is 63"),
+    ],
+)
+def test_names_and_addresses_are_checked_before_any_call(
+    words: tuple[str, ...], why: str, aws: Peer, folder: Path
+) -> None:
+    aws.requests.clear()
+    result = petbox(settings(aws.url), *words)
+    assert result.returncode and why in result.stderr.splitlines()[-1]
+    assert not aws.requests
