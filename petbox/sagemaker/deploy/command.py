@@ -92,7 +92,8 @@ def deploy(options: DeployOptions) -> None:
     say(text)
     _confirm(options.file, change, yes=options.yes)
     if address and model is not None:
-        package.publish(model, address, account.client("s3"))
+        published = package.publish(model, address, account.client("s3"))
+        change = change.with_archive(published["sha256"])
     warn_without_digest(str(change.spec.image))
     report(change, carry_out(account, change, options.every), as_json=options.json)
 

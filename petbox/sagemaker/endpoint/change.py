@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,7 +15,7 @@ from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError
-from petbox.sagemaker.endpoint import alarms, deployment, fit, spec
+from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, spec
 from petbox.sagemaker.endpoint.actual import Actual, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
@@ -29,6 +29,7 @@ from petbox.sagemaker.endpoint.steps import Step
 
 @dataclass(frozen=True)
 class Change:
+    wanted: UpOptions
     spec: spec.EndpointSpec  # the whole desired state
     desired: Desired
     actual: Actual
@@ -52,6 +53,11 @@ class Change:
         count = self.desired.count or variant.get("InitialInstanceCount")
         return {variant["InstanceType"]: count} if count else {}
 
+    def with_archive(self, sha256: str) -> Change:
+        """The same, once the archive of its model is made."""
+        state = _state(self.spec, self.wanted, self.actual, {provenance.MODEL: sha256})
+        return replace(self, desired=state, steps=plan(state, self.actual))
+
     def cost(self, prices: Prices) -> Cost | None:
         bounds = spec.bounds(self.spec.autoscale) if self.spec.autoscale else None
         return cost(prices, self.instances, bounds, self.schedule)
@@ -71,10 +77,18 @@ def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Chan
     found = image.read(clients("ecr"), str(whole.image)) if pushed else None
     whole = spec.with_instance_type(whole, fit.default_instance(found))
     fit.check(str(whole.image), found, whole.instance_type)
-    state = desired(whole, datetime.now(timezone.utc), wanted, actual, deployment_of(whole, wanted))
+    made_from = provenance.tags(clients, whole.model_data or None, actual)
+    state = _state(whole, wanted, actual, made_from)
     steps = plan(state, actual)
     check_all(clients, steps)
-    return Change(whole, state, actual, differences(before, whole, state, actual), steps)
+    return Change(wanted, whole, state, actual, differences(before, whole, state, actual), steps)
+
+
+def _state(
+    whole: spec.EndpointSpec, wanted: UpOptions, actual: Actual, made_from: Mapping[str, str]
+) -> Desired:
+    how = deployment_of(whole, wanted)
+    return desired(whole, datetime.now(timezone.utc), wanted, actual, how, made_from)
 
 
 def deployment_of(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:

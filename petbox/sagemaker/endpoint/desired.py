@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from petbox.sagemaker.endpoint import alarms, expiry, names
+from petbox.sagemaker.endpoint import alarms, expiry, names, provenance
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.spec import EndpointSpec, bounds, memory_and_concurrency
 from petbox.sagemaker.model_request import model_request
@@ -56,11 +56,15 @@ def desired(
     wanted: EndpointSpec | None = None,
     actual: Actual | None = None,
     deployment: Request | None = None,
+    made_from: Mapping[str, str] | None = None,
 ) -> Desired:
-    """`spec` is the whole state, `wanted` what of it was asked for; `wanted` has the removals."""
-    wanted, actual = wanted or spec, actual or Actual()
-    tags = names.tags(spec.name, spec.tag)
-    model = model_request(spec.name, spec)
+    """`spec` is the whole state, `wanted` what of it was asked for; `wanted` has the removals.
+
+    `made_from` has tags of the model's origin.
+    """
+    wanted, actual, origin = wanted or spec, actual or Actual(), made_from or {}
+    tags = {**names.tags(spec.name, spec.tag), **origin}
+    model = {**model_request(spec.name, spec), "Tags": names.tag_list(tags)}
     schedule = None
     if spec.ttl:
         target = (actual.schedule or {}).get("Target", {})
@@ -84,7 +88,7 @@ def desired(
         drop_scaling=wanted.autoscale is False,
         drop_schedule=wanted.ttl is False,
         drop_alarms=wanted.alarms is False,
-        drop_tags=wanted.no_tag,
+        drop_tags=(*wanted.no_tag, *(key for key in provenance.KEYS if key not in origin)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import expiry, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Described, reason
 from petbox.sagemaker.endpoint.cost import Cost
 from petbox.sagemaker.endpoint.kept import scaling
@@ -24,6 +24,7 @@ def state(
     container = (actual.model or {}).get("PrimaryContainer", {})
     capture = config.get("DataCaptureConfig", {})
     output = config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    image = next(images(endpoint), container.get("Image"))
     pending = actual.target_config
     return {
         "endpoint": name,
@@ -34,8 +35,9 @@ def state(
         "configuration": endpoint.get("EndpointConfigName"),
         "pending_configuration": None if pending == endpoint.get("EndpointConfigName") else pending,
         "variants": list(_variants(endpoint, config)),
-        "image": next(images(endpoint), container.get("Image")),
+        "image": image,
         "model_data": container.get("ModelDataUrl"),
+        "provenance": provenance.facts(actual.tags, image),
         "environment": container.get("Environment", {}),
         "scaling": _scaling(actual),
         "async_output": output.get("S3OutputPath"),

@@ -18,7 +18,7 @@ from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import Checked
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import cost, expiry
+from petbox.sagemaker.endpoint import cost, expiry, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
 from petbox.sagemaker.endpoint.cost import PricePerHour
 from petbox.sagemaker.endpoint.metrics import Use, use
@@ -83,6 +83,7 @@ def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
     facts["image"] = next(images(endpoint), container.get("Image", "unknown"))
     if data := container.get("ModelDataUrl"):
         facts["model"] = data
+    facts["made from"] = provenance.line(str(endpoint["EndpointName"]), actual.tags, facts["image"])
     facts.update(_of_config(actual.config or {}))
     if actual.scaling is not None:
         facts["scaling"] = _scaling(actual)
