@@ -58,7 +58,7 @@ def desired(
     deployment: Request | None = None,
     made_from: Mapping[str, str] | None = None,
 ) -> Desired:
-    """`spec` is the whole state, `wanted` what of it was asked for; `wanted` has the removals.
+    """`spec` is the whole state; `wanted` has the options that were typed, with the removals.
 
     `made_from` has tags of the model's origin.
     """

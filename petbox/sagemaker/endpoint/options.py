@@ -1,4 +1,4 @@
-"""The options of `petbox endpoint up`: the state that is wanted, and how to get there."""
+"""The options of `petbox endpoint up`: the desired state, and how to get there."""
 
 from __future__ import annotations
 

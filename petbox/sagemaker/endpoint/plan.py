@@ -169,7 +169,7 @@ def _tags(desired: Desired, actual: Actual) -> Iterator[Call]:
 
 
 def _removed(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]:
-    """What somebody asked to remove, and a note that has served its purpose."""
+    """What `--no-FLAG` removes, and a tag that is no longer needed."""
     if desired.drop_scaling and not released:
         yield from scaling.remove(desired.name, actual)
     yield from wake.remove(desired, actual, released=released)

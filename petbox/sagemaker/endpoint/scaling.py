@@ -76,7 +76,7 @@ def restore(name: str, actual: Actual, *, without: tuple[str, ...] = ()) -> Iter
 
 
 def apply(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]:
-    """Sets what is desired; after `release`, restores what nobody asked to change."""
+    """Sets what is desired; after `release`, restores what was not to change."""
     what = _what(desired.name)
     if desired.drop_scaling:
         return

@@ -18,7 +18,7 @@ from petbox.sagemaker.endpoint.spec import bounds
 def state(
     name: str, region: str | None, actual: Actual, use: Use | None, cost: Cost | None
 ) -> dict[str, Any]:
-    """Every key is always there; null is what the endpoint does not have, or nobody may see."""
+    """Every key is always there; null is what it lacks, or what may not be read."""
     endpoint = actual.endpoint or {}
     config = actual.config or {}
     container = (actual.model or {}).get("PrimaryContainer", {})

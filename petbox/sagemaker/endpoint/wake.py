@@ -61,7 +61,7 @@ def both(name: str) -> Iterator[Call]:
 
 
 def remove(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]:
-    """After another state is wanted; the policy goes with the other ones if scaling goes."""
+    """If it is no longer desired; removing scaling removes its policy as well."""
     if desired.wake or not (desired.drop_scaling or desired.policy or actual.scaling is None):
         return
     there = any(policy["PolicyName"] == names.WAKE for policy in actual.policies)

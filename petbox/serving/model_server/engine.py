@@ -28,7 +28,7 @@ class EngineOptions:
 
 
 class LoadedModel(Protocol):
-    """A model in memory. It is freed with its last reference; nobody has to close it."""
+    """A model in memory. It is freed with its last reference, and needs no `close`."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]: ...
