@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.aws import Aws
-from support.endpoint_aws import aws_proxy, done, failed, petbox
+from support.endpoint_aws import IMAGE, aws_proxy, done, failed, petbox
 
 from petbox.lambdas import model_archive
 from petbox.sagemaker.endpoint.package import files, pack
@@ -102,6 +102,43 @@ def test_a_lambda_function_takes_what_package_uploads(
         key = facts["address"].removeprefix(f"s3://{BUCKET}/")
         metadata = aws.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
         assert metadata == {"sha256": facts["sha256"]}
+
+
+def test_a_model_is_registered_once_with_its_metrics(aws: Aws, tmp_path: Path) -> None:
+    model, evaluation = saved_model(tmp_path / "registered"), tmp_path / "evaluation.json"
+    evaluation.write_text('{"split": "test", "mAP": 0.61, "AP@0.5": 0.9, "AR@1": null}')
+    words = ("endpoint", "package", model, f"s3://{BUCKET}/r", "--register", "cats", "--json")
+    more = ("--image", IMAGE, "--evaluation", evaluation)
+    facts = json.loads(done(petbox(aws.env, *words, *more)).stdout)
+    found = aws.client("sagemaker").describe_model_package(ModelPackageName=facts["model_package"])
+    (container,) = found["InferenceSpecification"]["Containers"]
+    assert (container["Image"], container["ModelDataUrl"]) == (IMAGE, facts["address"])
+    assert found["ModelApprovalStatus"] == "PendingManualApproval"
+    metrics = {"sha256": facts["sha256"], "mAP": "0.61", "AP@0.5": "0.9"}
+    assert found["CustomerMetadataProperties"] == metrics
+    statistics = found["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    assert stored(aws, statistics) == evaluation.read_bytes()
+    again = done(petbox(aws.env, *words, *more))
+    assert json.loads(again.stdout) == facts and "already registered" in again.stderr
+    other = (*more[:1], f"{IMAGE[:-1]}1")
+    second = json.loads(done(petbox(aws.env, *words, *other)).stdout)["model_package"]
+    assert (facts["model_package"][-2:], second[-2:]) == ("/1", "/2")
+    for content in ("", "[]", '{"split": "test"}'):
+        evaluation.write_text(content)
+        assert "petbox evaluate wrote" in failed(petbox(aws.env, *words, *more))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--register", "cats"), "--register requires --image"),
+        (("--image", IMAGE), "--image and --evaluation require --register"),
+        (("--register", "c_s", "--image", IMAGE), "argument --register: 'c_s' is not a valid"),
+    ],
+)
+def test_options_of_the_registry_go_together(words: tuple[str, ...], expected: str) -> None:
+    result = petbox({}, "endpoint", "package", "model", "s3://b12", *words)
+    assert result.returncode == 2 and expected in result.stderr
 
 
 def test_a_bare_model_becomes_version_1_and_is_called_after_its_parent(

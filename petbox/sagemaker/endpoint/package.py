@@ -5,8 +5,13 @@ the same archive at the same address, and is uploaded once, with its SHA-256: S3
 keeps it as the object's checksum, which the Lambda functions compare, and in
 its metadata. A LiteRT model's folder is for those functions only.
 
+--register makes it a version in SageMaker's model registry, with the metrics of
+evaluation.json. The same archive and image are registered once.
+
 examples:
   petbox endpoint package model/pets s3://bucket/models
+  petbox endpoint package model/pets s3://bucket/models --register pets \\
+      --image URI --evaluation runs/pets/evaluation.json
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
 from petbox.errors import ModelError
-from petbox.sagemaker.shared_options import S3
+from petbox.sagemaker.endpoint import registry
+from petbox.sagemaker.shared_options import IMAGE, JOB, S3
 
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"
@@ -39,14 +45,37 @@ LEVEL = 1  # weights hardly compress
 class PackageOptions(Checked):
     model: Annotated[Path, "SavedModel, folder of its versions, or LiteRT model", POSITIONAL]
     to: Annotated[str, "s3://… to upload it to", POSITIONAL, S3]
+    register: Annotated[
+        str | None, "register it in this group of SageMaker's model registry", JOB
+    ] = None
+    image: Annotated[str | None, "with --register: serving image in ECR", IMAGE] = None
+    evaluation: Annotated[
+        Path | None, "with --register: evaluation.json with the model's metrics", "FILE"
+    ] = None
     json: Json = False
     dry_run: Annotated[bool, "make the archive and print its address, but upload nothing"] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.register is not None and self.image is None:
+            raise ValueError("--register requires --image")
+        if self.register is None and (self.image or self.evaluation):
+            raise ValueError("--image and --evaluation require --register")
 
 
 def package(options: PackageOptions) -> None:
     address = address_of(options.model, options.to)
-    s3 = None if options.dry_run else Account().client("s3")
-    facts = publish(options.model, address, s3)
+    if options.evaluation is not None:
+        registry.read_metrics(options.evaluation)  # before anything is uploaded
+    if options.dry_run:
+        facts = publish(options.model, address, None)
+    else:
+        account = Account()
+        facts = publish(options.model, address, account.client("s3"))
+        if options.register and options.image:
+            facts["model_package"] = registry.register(
+                account, options.register, options.image, facts, options.evaluation
+            )
     print(json.dumps(facts) if options.json else address)
 
 
