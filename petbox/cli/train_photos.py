@@ -1,7 +1,7 @@
 """Trains a detector on a folder of photos: from their boxes to an exported model.
 
 PHOTOS holds photos with boxes: in Pascal VOC's form, COCO's, YOLO's or
-Oxford-IIIT Pet's, recognized by its files. The stages are `petbox records`,
+Oxford-IIIT Pet's, or TFRecord files, recognized by its files. The stages are `petbox records`,
 `train`, `evaluate` and `export`; each command is printed as it is started.
 Preset, batch size and steps are chosen for the data and the machine unless you
 give them; photos need a choice of initial weights, --init. Results go to
@@ -40,7 +40,7 @@ from petbox.cli import child, options, program, signals
 from petbox.cli.options import POSITIONAL
 from petbox.cli.sizes import MIB
 from petbox.data import command as records_command
-from petbox.data import formats, records
+from petbox.data import formats, labels, records, tfrecords
 from petbox.data.annotations import Dataset
 from petbox.errors import DataError
 from petbox.training import defaults, memory, runs
@@ -208,18 +208,14 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
                 "`petbox records`"
             )
         info = records.read_info(folder)
-        trained, held_out = info.pictures["train"], info.pictures.get("test", 0)
-        drawn = defaults.are_drawn(info.labels.values())
-        validated = info.pictures.get("validation", 0)
+        images, drawn = info.pictures, defaults.are_drawn(info.labels.values())
     else:
         folder = out / "data" / f"{name}-records"
         of_photos = records_command.Options(out=folder, photos=given.photos, **of_records)
-        dataset = records_command.read(records_command.recognized(of_photos))
-        trained, held_out = len(dataset.photos["train"]), len(dataset.photos["test"])
-        drawn, validated = _is_drawn(dataset), len(dataset.photos.get("validation", ()))
+        images, drawn = _counted(records_command.recognized(of_photos))
         flags = options.words(of_photos, OF_RECORDS)
         yield ["records", str(given.photos), "--out", str(folder), *flags], str(folder)
-    chosen = _chosen(given, trained, drawn)
+    chosen, validated = _chosen(given, images["train"], drawn), images.get("validation", 0)
     if validated and "steps" in chosen and not given.evaluate_every:
         every = max(1, chosen["steps"] // EVALUATIONS)
         chosen["evaluate_every"] = every
@@ -230,11 +226,20 @@ def _stages(given: Options, name: str, out: Path) -> Iterator[tuple[list[str], s
     training = dataclasses.replace(given, **chosen)
     folders = ["--records", str(folder), "--out", str(run)]
     yield ["train", *folders, *options.words(training, OF_TRAINING)], str(run)
-    if held_out:
+    if images.get("test"):
         words = ["--run", str(run), "--records", str(folder)]
         yield ["evaluate", *words], str(run / runs.evaluation())
     export = ["--run", str(run), "--out", str(model)]
     yield ["export", *export, *options.words(given, ("min_score",))], str(model)
+
+
+def _counted(of_photos: records_command.Options) -> tuple[dict[str, int], bool]:
+    """The number of images in each split, and whether they are drawn."""
+    if of_photos.tfrecords:
+        names = labels.read(of_photos.label_map or tfrecords.label_map(of_photos.tfrecords))
+        return tfrecords.counted(of_photos.tfrecords), defaults.are_drawn(names.values())
+    dataset = records_command.read(of_photos)
+    return {split: len(photos) for split, photos in dataset.photos.items()}, _is_drawn(dataset)
 
 
 def _chosen(given: Options, images: int, drawn: bool) -> dict[str, Any]:

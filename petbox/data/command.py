@@ -96,14 +96,7 @@ class Options:
 
 def main(options: Options) -> None:
     outputs.reject_existing(options.out)
-    if options.tfrecords:
-        for field in fields(Options):
-            if field.name not in OF_TFRECORDS and getattr(options, field.name) != field.default:
-                raise DataError(
-                    f"{flag(options, field.name)}: not valid with --tfrecords; remove it"
-                )
-    else:
-        options = recognized(options)
+    options = recognized(options)
     try:
         _write(options)
     except BadData as error:
@@ -130,7 +123,8 @@ def _write(options: Options) -> None:
     if options.tfrecords:
         program.say("loading TensorFlow ...")
         with outputs.product(options.out) as folder:
-            tfrecords.write(options.tfrecords, options.label_map, folder)
+            names = options.label_map or tfrecords.label_map(options.tfrecords)
+            tfrecords.write(options.tfrecords, names, folder)
         return
     problems = Problems(drop_boxes=options.drop_bad_boxes)
     dataset = read(options, problems)
@@ -170,6 +164,13 @@ def recognized(options: Options) -> Options:
 
 
 def check(options: Options) -> None:
+    if options.tfrecords:
+        for field in fields(Options):
+            if field.name not in OF_TFRECORDS and getattr(options, field.name) != field.default:
+                raise DataError(
+                    f"{flag(options, field.name)}: not valid with --tfrecords; remove it"
+                )
+        return
     given = [name for name in ("photos", *SOURCES) if getattr(options, name)]
     if len(given) != 1:
         both = " and ".join(f"--{name}" if name in SOURCES else "PHOTOS" for name in given)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petbox.data import records, splits, voc, yolo
+from petbox.data import records, splits, tfrecords, voc, yolo
 from petbox.data.annotations import IMAGE_SUFFIXES
 from petbox.errors import DataError
 
@@ -19,7 +19,8 @@ FORMATS = """
   Oxford-IIIT Pet  images/*.jpg, annotations/list.txt, annotations/xmls/*.xml
   Pascal VOC       Annotations/*.xml and JPEGImages/, or XMLs beside the images
   COCO             annotations/*.json and images/, or _annotations.coco.json in train/ and valid/
-  YOLO             data.yaml or classes.txt, images/ and labels/ with a .txt for each image"""
+  YOLO             data.yaml or classes.txt, images/ and labels/ with a .txt for each image
+  TFRecord files   *.record or *.tfrecord, and a label map (*.pbtxt)"""
 SHOWN = 8
 # COCO's other files about the same images.
 NOT_BOXES = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_", ".")
@@ -74,6 +75,13 @@ def _formats(folder: Path) -> Iterator[Found]:
         yield Found("COCO", {"coco": files}, unused)
     if (yolo.config_file(folder) or yolo.names_file(folder)) and yolo.has_labels(folder):
         yield Found("YOLO", {"yolo": folder})
+    parts = splits.folders(folder, _has_tfrecords)
+    if any(map(_has_tfrecords, parts.values())):
+        yield Found("TFRecord files", {"tfrecords": tuple(parts.values())})
+
+
+def _has_tfrecords(folder: Path) -> bool:
+    return any(tfrecords.NAME.search(path.name) for path in folder.glob("[!.]*"))
 
 
 def _held_out(pets: Path) -> dict[str, float]:

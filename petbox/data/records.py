@@ -62,7 +62,7 @@ def read_info(folder: Path) -> RecordsInfo:
         stated["remarks"] = {k: tuple(v) for k, v in stated["remarks"].items()}
         info = RecordsInfo(labels=labels.read(folder / labels.FILE_NAME), **stated)
         expected = [p for split, n in info.shards.items() for p in shard_paths(folder, split, n)]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"{folder}: no records (there is no {INFO}); make them with `petbox records`"
         ) from error

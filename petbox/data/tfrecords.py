@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,12 +32,28 @@ class _Counts:
 
 
 def files(folder: Path) -> list[Path]:
-    """The TFRecord files in a folder, also deeper in it."""
-    found = (path for path in folder.rglob("[!.]*") if NAME.search(path.name))
+    """The TFRecord files in a folder, also deeper in it; or the one that it is itself."""
+    found = (path for path in (folder, *folder.rglob("[!.]*")) if NAME.search(path.name))
     return sorted(path for path in found if path.is_file())
 
 
-def write(folders: Sequence[Path], label_map: Path | None, out: Path) -> None:
+def counted(folders: Sequence[Path]) -> dict[str, int]:
+    """How many images each split has, by the lengths that the files state; opens no image."""
+    parts = _parts(folders, Found(list))
+    return {split: sum(map(_length, paths)) for split, paths in parts.items()}
+
+
+def _length(path: Path) -> int:
+    count, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while file.tell() < size:
+            (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+            file.seek(length + 8, os.SEEK_CUR)  # with a checksum before it and one behind it
+            count += 1
+    return count
+
+
+def write(folders: Sequence[Path], names_in: Path, out: Path) -> None:
     """Makes `out` of one folder, of train and test, or of train, validation and test.
 
     Fails with all boxes that are outside their images, and all classes that have no name.
@@ -45,12 +62,11 @@ def write(folders: Sequence[Path], label_map: Path | None, out: Path) -> None:
         raise DataError(f"--tfrecords: give one folder, two or three, not {len(folders)}")
     found = Found(list)
     parts = _parts(folders, found)
-    label_map = label_map or _label_map(folders)
-    names, problems = labels.read(label_map), Problems()
+    names, problems = labels.read(names_in), Problems()
     out.mkdir(parents=True)
     counts: dict[str, _Counts] = {}
     for split, paths in parts.items():
-        counts[split] = _counted(paths, names, str(label_map), problems)
+        counts[split] = _counted(paths, names, str(names_in), problems)
         for path, shard in zip(paths, records.shard_paths(out, split, len(paths)), strict=True):
             _link(path, shard)
     problems.check()
@@ -93,8 +109,12 @@ def _split(name: str) -> str:
     return "validation" if "val" in name else "train"
 
 
-def _label_map(folders: Sequence[Path]) -> Path:
-    found = [path for folder in folders for path in sorted(folder.rglob("[!.]*.pbtxt"))]
+def label_map(folders: Sequence[Path]) -> Path:
+    """The one label map beside the files, or beside the folders of the splits."""
+    places = [folder if folder.is_dir() else folder.parent for folder in folders]
+    found = [path for place in places for path in sorted(place.rglob("[!.]*.pbtxt"))]
+    if not found and len(places) > 1:
+        found = [path for place in places for path in place.parent.glob("[!.]*.pbtxt")]
     contents = {path.read_bytes() for path in found}
     if len(contents) != 1:
         trouble = ", ".join(map(str, found)) if found else "there is no *.pbtxt"

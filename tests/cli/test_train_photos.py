@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,22 @@ def test_records_need_no_writing(photos: Path) -> None:
     (photos.parent / "runs/cats.plan.json").unlink()
     with pytest.raises(train_photos.DataError, match="holds records already; leave out --turned"):
         stages(folder, turned="ignore")
+
+
+def test_tfrecord_files_are_counted_without_tensorflow(tmp_path: Path) -> None:
+    folder = tmp_path / "Größe 1"
+    for split, count in {"train": 30, "valid": 3, "test": 2}.items():
+        (folder / split).mkdir(parents=True)
+        record = struct.pack("<QI5sI", 5, 0, b"photo", 0)
+        (folder / split / "pets.tfrecord").write_bytes(record * count)
+    with pytest.raises(train_photos.DataError, match="needs one label map"):
+        stages(folder)
+    (folder / "pets.pbtxt").write_text("item { id: 1 name: 'cat' }")
+    with pytest.raises(train_photos.DataError, match="--test-share: not valid with --tfrecords"):
+        stages(folder, test_share=0.5)
+    found = stages(folder, batch_size=3)
+    assert found["records"] == [str(folder), "--out", str(tmp_path / "data/cats-records")]
+    assert {"--steps=500", "--evaluate-every=100"} <= set(found["train"]) and "evaluate" in found
 
 
 @pytest.mark.parametrize(

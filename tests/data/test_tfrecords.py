@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from petbox.data import command, labels, record_writer, records
+from petbox.data import command, labels, record_writer, records, tfrecords
 from petbox.data.annotations import Animal, Dataset, Photo
 from petbox.errors import DataError
 
@@ -68,6 +68,25 @@ def test_folders_may_be_the_splits(theirs: Path) -> None:
     test.mkdir()
     (theirs / "pets_val.tfrecord").rename(test / "a.record")
     assert made(theirs, test, out=test.with_name("out")).pictures == {"train": 3, "test": 2}
+
+
+def test_a_folder_or_a_file_of_them_is_recognized(theirs: Path) -> None:
+    splits = {"train": 3, "test": 2}
+    assert tfrecords.counted([theirs]) == splits
+    out = theirs.with_name("out")
+    command.main(command.Options(out=out, photos=theirs.parent))
+    assert records.read_info(out).pictures == splits
+    train, test = theirs / "train", theirs / "valid"
+    for folder, name in ((train, "pets_train.record-00000-of-00001"), (test, "pets_val.tfrecord")):
+        folder.mkdir()
+        (theirs / name).rename(folder / name)
+    command.main(command.Options(out=out.with_name("second"), photos=theirs))
+    assert records.read_info(out.with_name("second")).pictures == splits
+    file = train / "pets_train.record-00000-of-00001"
+    (theirs / "pet_label_map.pbtxt").rename(train / "names.pbtxt")
+    assert made(file, out=out.with_name("third")).pictures == {"train": 3}
+    with pytest.raises(DataError, match=f"{file}: no records .*; make them with"):
+        records.read_info(file)
 
 
 def test_what_is_wrong_is_listed_at_once(theirs: Path) -> None:

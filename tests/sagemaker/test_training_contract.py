@@ -13,15 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import CHECKOUT
 from support.aws import Aws, moto
 from support.warm_python import PYTHON
 
+import petbox
 from petbox.aws import s3 as aws_s3
-from petbox.data import voc
+from petbox.data import labels, records
 from petbox.errors import DataError, ServiceError
 from petbox.sagemaker.training_container import contract
 from petbox.sagemaker.training_container import hosts as training_container_hosts
@@ -37,34 +37,6 @@ BUCKET = "photos"
 def ml(tmp_path: Path) -> Path:
     (tmp_path / "ml/input/config").mkdir(parents=True)
     return tmp_path / "ml"
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
-    folder = tmp_path_factory.mktemp("contract") / "pets"
-    done = run("train/make_toy_pets.py", "--out", folder, "--train", "16", "--test", "4")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built_in(pets: Path) -> Path:
-    """The same pets as SageMaker's "Object Detection - TensorFlow" takes them."""
-    folder = pets.parent / "built-in"
-    shutil.copytree(pets / "images", folder / "images")
-    images, annotations = [], []
-    for number, path in enumerate(sorted((pets / "annotations/xmls").glob("*.xml"))):
-        annotation = voc.annotation(path)
-        width, height = annotation.width, annotation.height
-        size = {"width": width, "height": height}
-        images.append({"id": number, "file_name": f"{path.stem}.jpg", **size})
-        for found in annotation.animals:
-            ymin, xmin, ymax, xmax = found.box
-            corners = [xmin * width, ymin * height, xmax * width, ymax * height]
-            annotations.append({"image_id": number, "category_id": 0, "bbox": corners})
-    text = json.dumps({"images": images, "annotations": annotations})
-    (folder / "annotations.json").write_text(text)
-    return folder
 
 
 @pytest.fixture
@@ -428,13 +400,16 @@ def test_a_run_that_ends_before_the_first_poll_leaves_no_temporary_name(
     assert keys(at_moto) == ["job/run/checkpoint", "job/run/ckpt-1.index"]
 
 
-def test_a_stopped_task_resumes_elsewhere(aws: Aws, built_in: Path, tmp_path: Path) -> None:
+def test_a_stopped_task_with_records_of_the_object_detection_api_resumes_elsewhere(
+    aws: Aws, data: Path, tmp_path: Path
+) -> None:
     s3, env = aws.client("s3"), aws.env
-    for file in built_in.rglob("*"):
-        if file.is_file():
-            s3.upload_file(str(file), BUCKET, f"in/{file.relative_to(built_in).as_posix()}")
+    written, names = data / "reference/pets_examples.record", data / "reference/pet_label_map.pbtxt"
+    for key, file in {"train.record": written, "val.record": written, names.name: names}.items():
+        s3.upload_file(str(file), BUCKET, f"in/{key}")
     flags = ("--training", f"s3://{BUCKET}/in", "--output", f"s3://{BUCKET}/out")
     flags += ("--preset", "toy", "--steps", "12", "--report-every", "1", "--checkpoint-every", "1")
+    flags += ("--min-score=0", "--set=task.model.detection_generator.pre_nms_score_threshold=0")
     first = started(tmp_path / "first", *flags, env=env)
     while not any(key.endswith("/checkpoint") for key in keys(aws)):
         with suppress(subprocess.TimeoutExpired):
@@ -456,3 +431,7 @@ def test_a_stopped_task_resumes_elsewhere(aws: Aws, built_in: Path, tmp_path: Pa
     assert "out/output/evaluation.json" in sent
     assert "out/checkpoints/run/checkpoint" in sent
     assert not any("run.unfinished" in key for key in sent)
+    photo = next(records.read(written))
+    found = petbox.Detector(model=tmp_path / "second/model/1").detect(photo.encoded, min_score=0)
+    assert photo.name == "chihuahua_153.jpg" and found
+    assert {one.name for one in found} <= set(labels.read(names).values())
