@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +11,10 @@ from pathlib import Path
 from petbox.data.annotations import Dataset, Found, Photo, remarks
 from petbox.errors import DataError
 
+NAMED = "--backgrounds"
 ADDED = "trained on without objects, from {}"
+BESIDE = "background kept in the split of the photo that it was cut from"
+CUT = re.compile(r"(.+)_\d+_\d+")  # of a file's name, as petbox.data.cut_backgrounds gives it
 
 
 def added(dataset: Dataset, folders: Iterable[Path]) -> Dataset:
@@ -26,12 +30,35 @@ def added(dataset: Dataset, folders: Iterable[Path]) -> Dataset:
                     "take it out of one"
                 )
             number += 1
-            photo = _background(path, number, f"--backgrounds {folder}")
+            photo = _background(path, number, f"{NAMED} {folder}")
             known[path.resolve()] = photo
             train.append(photo)
             found[ADDED.format(folder)].append(path.name)
     photos = {**dataset.photos, "train": tuple(train)}
     return replace(dataset, photos=photos, remarks={**dataset.remarks, **remarks(found)})
+
+
+def beside_their_photos(dataset: Dataset) -> Dataset:
+    """The data set with each background in the split of the photo that it was cut from.
+
+    The place where a test photo was taken would be known from the training otherwise.
+    """
+    splits = {photo.name: split for split, of in dataset.photos.items() for photo in of}
+    photos: dict[str, list[Photo]] = {split: [] for split in dataset.photos}
+    found = Found(list)
+    for split, of_split in dataset.photos.items():
+        for photo in of_split:
+            ours = photo.annotation.startswith(NAMED)
+            cut = CUT.fullmatch(photo.name) if ours else None
+            right = splits.get(cut[1], split) if cut else split
+            photos[right].append(photo)
+            if right != split:
+                found[BESIDE].append(photo.path.name)
+    return replace(
+        dataset,
+        photos={split: tuple(of) for split, of in photos.items()},
+        remarks={**dataset.remarks, **remarks(found)},
+    )
 
 
 def _images(folder: Path) -> list[Path]:

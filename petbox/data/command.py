@@ -201,7 +201,8 @@ def read(options: Options, problems: Problems | None = None) -> Dataset:
     dataset = pending.without_dropped(_read(options, pending))
     if problems is None:
         pending.check()
-    return validation.cut(backgrounds.added(dataset, options.backgrounds), division(options))
+    dataset = validation.cut(backgrounds.added(dataset, options.backgrounds), division(options))
+    return backgrounds.beside_their_photos(dataset) if options.backgrounds else dataset
 
 
 def _read(options: Options, problems: Problems) -> Dataset:

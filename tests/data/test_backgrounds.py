@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from support.records_command import records_error
 
-from petbox.data import backgrounds, records
+from petbox.data import backgrounds, command, records
 
 SCRIPT = "train/make_records.py"
 ON_ITS_SIDE = 6
@@ -66,6 +66,21 @@ def test_they_are_trained_on_and_counted(photos: Path, rooms: Path, run: Any) ->
     assert "turned upright as its EXIF says: 2 (sideways.jpg, square.jpg)" in done.stderr
     everything = [*found, *records.examples(out, "test")]
     assert len({one.source_id for one in everything}) == 22
+
+
+def test_one_that_was_cut_from_a_photo_stays_in_its_split(photos: Path, rooms: Path) -> None:
+    for number in range(10):
+        save(rooms / f"{number}_16_0.jpg", (20, 20))
+    options = command.Options(out=photos.with_name("out"), photos=photos, backgrounds=(rooms,))
+    dataset = command.read(command.recognized(options))
+    names = {split: [photo.name for photo in of] for split, of in dataset.photos.items()}
+    assert names["validation"] and names["test"]
+    for number in range(10):
+        (split,) = (split for split in names if f"{number}_16_0" in names[split])
+        assert photos / f"{number}.jpg" in {photo.path for photo in dataset.photos[split]}
+    kept = [f"{name}.jpg" for name in names["test"] if "_" in name]
+    assert len(kept) == 2 and {*kept} <= {*dataset.remarks[backgrounds.BESIDE]}
+    assert {"0", "sideways"} <= {*names["train"], *names["validation"]}
 
 
 def test_an_invalid_one_is_listed_with_the_others_or_left_out(
