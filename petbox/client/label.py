@@ -5,7 +5,9 @@ LabelImg, CVAT and `petbox train` read it. A photo that has an XML keeps it, so
 corrections are safe and the same command continues after an interruption;
 --overwrite replaces them. --format coco writes one JSON file, by default
 annotations.json beside the photos. A photo without a detection is written
-without objects: check those, since training takes it as background.
+without objects: check those, since training takes it as background. Boxes are
+those of the upright photo; if EXIF turns one upside down, its size does not
+tell so, and training needs --turned follow.
 
 examples:
   petbox label photos/ --model model/pets
@@ -32,6 +34,7 @@ from petbox.cli.progress import progress
 from petbox.client.detections import Detection, Detections
 from petbox.client.options import DetectorOptions
 from petbox.errors import DataError
+from petbox.images import exif
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def label(options: LabelOptions) -> None:
     if not left:
         return
     classes: Counter[str] = Counter()
-    failed = nothing = 0
+    failed = nothing = turned = 0
     with (
         options.detector() as detector,
         progress("label", len(left)) as advance,
@@ -67,6 +70,7 @@ def label(options: LabelOptions) -> None:
                 say(f"error: {found.error}")
             else:
                 nothing += not found
+                turned += _turned_unseen(found)
                 classes.update(one.name for one in found)
                 to_write.add(Path(found.name), found)
             advance(1, "")
@@ -74,8 +78,20 @@ def label(options: LabelOptions) -> None:
         print(to_write.finish(), flush=True)
     objects = ", ".join(f"{count} {name}" for name, count in sorted(classes.items()))
     say(f"{len(left) - failed} photos: {objects or 'no objects'}; {nothing} without a detection")
+    if turned:
+        say(
+            f"photos that EXIF turns without a change of their size: {turned}; give "
+            "--turned follow to `petbox train` or `petbox records`"
+        )
     if failed:
         raise DataError(f"{failed} of {len(left)} photos failed; see the errors above")
+
+
+def _turned_unseen(found: Detections) -> bool:
+    """Whether EXIF turns the photo, and it is as wide and high as before."""
+    orientation = exif.orientation(Path(found.name).read_bytes())
+    same = orientation not in exif.SIDEWAYS or found.width == found.height
+    return orientation != exif.UPRIGHT and same
 
 
 def _photos(options: LabelOptions) -> list[str]:

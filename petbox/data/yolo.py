@@ -227,7 +227,9 @@ def _object(where: str, line: str, names: Mapping[int, str]) -> tuple[str, Edges
             f"{where}: class {number} has no name; there are {min(names)} to {max(names)}"
         )
     if not all(0 <= value <= 1 for value in values):  # nor nan
-        raise DataError(f"{where}: {line.strip()[:60]!r} is not in fractions; write {_LINE}")
+        raise data_annotations.BadBox(
+            f"{where}: {line.strip()[:60]!r} is not in fractions; write {_LINE}"
+        )
     if polygon:
         x, y = values[::2], values[1::2]
         return names[number], (min(x), min(y), max(x), max(y))

@@ -52,6 +52,18 @@ def test_photos_are_labelled_as_training_reads_them(photos: Path) -> None:
     assert (upright.filename, upright.width, upright.height) == ("sideways.jpg", *SIZE)
 
 
+def test_photos_that_exif_turns_unseen_are_read_with_a_flag(photos: Path) -> None:
+    image = Image.new("RGB", SIZE, "gray")
+    image.getexif()[0x0112] = 3
+    image.save(photos / "upside down.jpg", exif=image.getexif())
+    with peer(named_detector) as server:
+        done = petbox("label", photos, "--url", server.url)
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.endswith(": 1; give --turned follow to `petbox train` or `petbox records`")
+    data = voc.read(photos, division=Division(test_share=0.2), turned="follow")
+    assert boxes(data)["upside down.jpg"] == FOUND
+
+
 def test_a_label_map_names_the_classes(photos: Path, tmp_path: Path) -> None:
     """A flag that `petbox detect` has as well."""
     labels = tmp_path / "mine.pbtxt"

@@ -79,16 +79,16 @@ def test_each_class_that_the_label_map_lacks_is_listed_once(
 
 def test_bad_boxes_are_dropped_if_that_is_wanted(yolo: Path, tmp_path: Path, run: Any) -> None:
     photos = Path(shutil.copytree(yolo, tmp_path / "photos"))
-    (photos / "11.txt").write_text(GOOD)
+    (photos / "11.txt").write_text(f"0 1.2 0.5 0.2 0.2\n{GOOD}")
     out = tmp_path / "out"
     options = ("--drop-bad-boxes", "--leave-out-broken", "--validation-share=0")
     done = make(run, photos, out, *options)
     assert done.returncode == 0, done.stderr
     info = read_info(out)
-    assert info.remarks["bad box dropped"] == ("2.jpg",)
+    assert info.remarks["bad box dropped"] == ("11.jpg", "2.jpg")
     assert info.remarks["left out, all its boxes are bad"] == ("10.jpg",)
     assert info.remarks["left out, cannot be decoded"] == ("7.jpg", "8.jpg")
-    assert "bad box dropped: 1 (2.jpg)\n" in done.stderr
+    assert "bad box dropped: 2 (11.jpg, 2.jpg)\n" in done.stderr
     assert sum(info.pictures.values()) == 11
     assert sum(info.without_objects.values()) == 0, "no image has become a background"
     found = {one.name: one for split in info.pictures for one in examples(out, split)}
