@@ -161,8 +161,9 @@ def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list
             before, now = noted["requested"].get(key), requested.get(key)
             if before != now and not (longer and key == "steps"):
                 raise DataError(
-                    f"{plan}: {name} was started with {key} {before}, not {now}; repeat that, "
-                    "choose another --name, or remove this file and what it made"
+                    f"{plan}: {name} was started {_with(given, key, before)}, not "
+                    f"{_with(given, key, now)}; repeat that, choose another --name, or remove this "
+                    "file and what it made"
                 )
         stages: list[tuple[list[str], str]] = noted["stages"]
         if longer and noted["requested"].get("steps") != str(given.steps):
@@ -173,6 +174,14 @@ def planned(given: Options, name: str, out: Path, plan: Path) -> list[tuple[list
     stages = list(_stages(given, name, out))
     _note(plan, {"requested": requested, "stages": stages})
     return stages
+
+
+def _with(given: Options, key: str, value: str | None) -> str:
+    """As it was typed."""
+    flag = options.flag(given, key)
+    if value is None:
+        return f"without {flag}"
+    return f"with {flag}" if value == str(True) else f"with {flag} {value}"
 
 
 def _note(plan: Path, noted: dict[str, Any]) -> None:

@@ -113,7 +113,9 @@ def test_the_choice_is_said_and_bounded(photos: Path, capsys: pytest.CaptureFixt
 
 def test_without_validation_images_the_last_checkpoint_counts(photos: Path) -> None:
     assert not [one for one in stages(photos, validation_share=0.0)["train"] if "evaluate" in one]
-    with pytest.raises(train_photos.DataError, match=r"validation_share 0\.0, not None"):
+    with pytest.raises(
+        train_photos.DataError, match=r"with --validation-share 0\.0, not without --v"
+    ):
         stages(photos)
 
 
@@ -136,7 +138,7 @@ def test_what_was_chosen_stays_and_what_was_requested_is_compared(photos: Path) 
     for number in range(30, 40):
         (photos / f"{number}.jpg").unlink()
     assert stages(photos, steps=9) == first
-    with pytest.raises(train_photos.DataError, match="was started with steps 9, not None; repeat"):
+    with pytest.raises(train_photos.DataError, match="with --steps 9, not without --steps; rep"):
         stages(photos)
 
 
@@ -152,7 +154,9 @@ def test_an_interrupted_training_goes_on_with_more_steps(photos: Path) -> None:
     first = stages(photos, steps=9, **more)
     at_step(photos.parent / "runs/cats.unfinished", 6)
     for fewer in (5, 6):
-        with pytest.raises(train_photos.DataError, match=f"with steps 9, not {fewer}; repeat"):
+        with pytest.raises(
+            train_photos.DataError, match=f"with --steps 9, not with --steps {fewer}; rep"
+        ):
             stages(photos, steps=fewer, **more)
     longer = stages(photos, steps=20, **more)
     assert "--steps=20" in longer.pop("train") and "--steps=9" in first.pop("train")
@@ -165,9 +169,11 @@ def test_a_finished_training_goes_on_with_more_steps(photos: Path) -> None:
     run, model = at_step(photos.parent / "runs/cats", 9), photos.parent / "model/cats"
     more: dict[str, Any] = {"preset": "toy", "batch_size": 2}
     (model / "1").mkdir(parents=True)
-    with pytest.raises(train_photos.DataError, match="was started with steps 9, not 8; repeat"):
+    with pytest.raises(train_photos.DataError, match="with --steps 9, not with --steps 8; rep"):
         stages(photos, steps=8, **more)
-    with pytest.raises(train_photos.DataError, match="with batch_size 2, not 4; repeat that"):
+    with pytest.raises(
+        train_photos.DataError, match="with --batch-size 2, not with --batch-size 4"
+    ):
         stages(photos, steps=20, preset="toy", batch_size=4)
     assert stages(photos, steps=9, **more) == first, "nothing was changed"
     longer = stages(photos, steps=20, **more)
