@@ -24,7 +24,7 @@ for thing in "$@"; do
       if ! docker info >/dev/null 2>&1; then
         PATH="$PATH:/usr/sbin:/sbin" command -v dockerd >/dev/null || missing+=(docker.io)
       fi
-      PATH="$PATH:/usr/sbin:/sbin" command -v debootstrap >/dev/null || missing+=(debootstrap)
+      PATH="$PATH:/usr/sbin:/sbin" command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
       ;;
     registry)
       command -v docker-registry >/dev/null || missing+=(docker-registry)
@@ -53,7 +53,7 @@ fi
 if ! command -v apt-get >/dev/null; then
   echo >&2 "install_system: not installed: ${missing[*]} (Debian's names); this system has no apt-get," \
     "so install nginx 1.22 or later with its Lua module and cjson, or OpenResty, Python 3.10 to 3.12" \
-    "with venv, shellcheck, docker.io and debootstrap in its own way"
+    "with venv, shellcheck, docker.io and mmdebstrap in its own way"
   exit 1
 fi
 
