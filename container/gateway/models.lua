@@ -6,7 +6,9 @@ local settings = require "settings"
 
 local M = {}
 local FRESH_SECONDS = 2 -- a newer version with other signatures may be loaded at any time
-local known = {} -- by path: the signatures, and until when they are not requested again
+local REFRESH_SECONDS = 1 -- then the last ones are used
+local CONNECT_SECONDS = 5
+local known = {} -- by path: the signatures or a reply, and until when they are not requested again
 
 -- The sizes of a shape, -1 for one that varies; nil if the rank is unknown.
 local function shape_of(shape)
@@ -43,19 +45,25 @@ end
 -- reply.
 function M.signatures(path)
     local one, now = known[path], ngx.now()
-    if one and now < one.fresh_until then return one.signatures end
+    if one and now < one.fresh_until then return one.signatures, one.reply end
     if one then one.fresh_until = now + FRESH_SECONDS end -- for all others meanwhile
-    local reply
+    local seconds = one and one.signatures and REFRESH_SECONDS or settings.engine_seconds
+    local reply, signatures
     for _, engine in ipairs(engines.all) do
-        reply = engines.exchange(engine, path .. "/metadata", 5, 30)
+        reply = engines.exchange(engine, path .. "/metadata", math.min(CONNECT_SECONDS, seconds), seconds)
         if not reply.unreached then break end
     end
-    if reply.status ~= 200 then
+    if reply.status == 200 then
+        signatures, reply = signatures_of(reply.body), nil
+    elseif reply.status == 504 then -- the model server is busy or hangs
+        signatures = one and one.signatures
+        reply = not signatures and reply or nil
+    else
         known[path] = nil
         return nil, reply
     end
-    known[path] = {signatures = signatures_of(reply.body), fresh_until = ngx.now() + FRESH_SECONDS}
-    return known[path].signatures
+    known[path] = {signatures = signatures, reply = reply, fresh_until = ngx.now() + FRESH_SECONDS}
+    return signatures, reply
 end
 
 -- The same, without a request for it: those that were last read, or nil.

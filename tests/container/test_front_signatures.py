@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.peer import Response, peer
+from support.peer import Request, Response, peer
 from support.saved_models import adder, hasher
 from support.serving import LONG, embedded_engine, front
 
@@ -28,6 +29,8 @@ ROUTES = """
         location / {"""
 CHANGES = {"\n        location / {": ROUTES}
 MODEL = "/v1/models/m"
+METADATA = b'{"metadata": {"signature_def": {"signature_def": {"detect": {}}}}}'
+GONE = Response(500, b"")
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +80,33 @@ def test_a_newer_version_is_noticed(url: str, model: Path) -> None:
     assert "x" in signatures(url, f"{MODEL}/versions/1")["serving_default"]["inputs"]
 
 
+def test_a_hanging_model_server_does_not_take_them_away(tmp_path: Path) -> None:
+    hangs, released = threading.Event(), threading.Event()
+
+    def respond(_: Request) -> Response:
+        return Response(200, METADATA) if not hangs.is_set() or released.wait(LONG) else GONE
+
+    with (
+        peer(respond) as engine,
+        front(
+            tmp_path / "front", engine.port, changes=CHANGES, settings={"engine_seconds": 1}
+        ) as port,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        assert signatures(url).keys() == {"detect"}
+        hangs.set()
+        while len(engine.requests) < 2:
+            assert signatures(url).keys() == {"detect"}
+        for _ in range(3):  # one waits for the limit, the others know
+            assert requests.get(f"{url}/signatures?path=/other", timeout=LONG).status_code == 504
+        assert [one.path for one in engine.requests].count("/other/metadata") == 1
+        released.set()
+
+
 def test_they_are_requested_again_only_after_a_while_or_when_forgotten(tmp_path: Path) -> None:
-    metadata = b'{"metadata": {"signature_def": {"signature_def": {"detect": {}}}}}'
     paths = [MODEL, f"{MODEL}/versions/1", "/v1/models/mm"]
     with (
-        peer(lambda _: Response(200, metadata)) as engine,
+        peer(lambda _: Response(200, METADATA)) as engine,
         front(tmp_path / "front", engine.port, changes=CHANGES) as port,
     ):
         url = f"http://127.0.0.1:{port}"
