@@ -47,11 +47,13 @@ def recognize(folder: Path) -> Found:
     deeper = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
     for folders in ([folder], deeper, [under for path in deeper for under in path.glob("[!.]*/")]):
         found = [one for each in folders for one in _formats(each)]
+        # TFRecord files beside photos are made of these, as in the tutorials' folders.
+        found = [one for one in found if "tfrecords" not in one.options] or found
         if len(found) > 1:
             both = ", ".join(map(str, found))
             raise DataError(
                 f"{folder}: holds more than one data set ({both}); give the folder of one, or name "
-                "it with `petbox records --pets, --voc, --coco or --yolo`"
+                "it with `petbox records --pets, --voc, --coco, --yolo or --tfrecords`"
             )
         if found:
             return found[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +156,17 @@ def test_photos_without_boxes_are_shown_beside_the_formats(tmp_path: Path) -> No
 def test_what_is_not_a_folder_is_named(tmp_path: Path, name: str, message: str) -> None:
     image(tmp_path / "a.jpg")
     assert error_of(tmp_path / name).startswith(f"{tmp_path / name}: {message}; give the folder")
+
+
+def test_photos_are_taken_before_the_tfrecords_made_of_them(tmp_path: Path) -> None:
+    """As in the workspace of the Object Detection API's tutorials."""
+    voc(tmp_path / "images", "train/a.xml", "train/a.jpg", "test/b.xml", "test/b.jpg")
+    text(tmp_path / "annotations/train.record", "")
+    text(tmp_path / "annotations/label_map.pbtxt", "")
+    assert formats.recognize(tmp_path).options == {"voc": tmp_path / "images"}
+    shutil.rmtree(tmp_path / "images")
+    found = formats.recognize(tmp_path)
+    assert str(found) == f"{tmp_path / 'annotations'}: TFRecord files"
 
 
 def test_two_formats_in_one_folder_are_both_named(tmp_path: Path) -> None:
