@@ -286,9 +286,23 @@ def test_a_model_that_is_there_is_not_overwritten(ml: Path) -> None:
 def test_a_job_is_not_resumed_with_other_hyperparameters(ml: Path) -> None:
     channel(ml, "training", "records.json")
     (ml / "checkpoints").mkdir()
-    noted = {"steps": "600", "preset": "toy"}
+    noted = {"steps": "600", "seed": "1"}
     (ml / "checkpoints/job.json").write_text(json.dumps(noted))
-    assert "holds a job with steps 600, not 601" in rejected(ml, "--steps", "601")
+    assert "holds a job with seed 1, not 2" in rejected(ml, "--steps", "600", "--seed", "2")
+    assert "holds a job with steps 600, not None" in rejected(ml)
+
+
+def test_a_finished_job_goes_on_with_more_steps(at_training: Path) -> None:
+    run = at_training / "checkpoints/run"
+    run.mkdir(parents=True)
+    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-9"')
+    (run / "ckpt-9.index").touch()
+    (run.parent / "job.json").write_text(json.dumps({"steps": "9"}))
+    assert rejected(at_training, "--steps=8").endswith(
+        "job with steps 9, not 8; set the same, or keep the new job's checkpoints elsewhere"
+    )
+    assert "exporter" in rejected(at_training, "--steps=9"), "the stage after the training"
+    assert rejected(at_training, "--steps=20").startswith(f"train.py: {run}: exists already")
 
 
 # Hosts

@@ -214,11 +214,19 @@ def same_job(job: Job) -> None:
     for name in given.keys() & saved.keys():
         if name == "preset" and given[name] == str(None):
             continue  # it is chosen for the data again; older jobs noted a default
+        if name == "steps" and has_more_steps(job):
+            continue
         if given[name] != saved[name]:
             raise DataError(
                 f"{job.paths.checkpoints}: holds a job with {name.rstrip('_')} {saved[name]}, "
                 f"not {given[name]}; set the same, or keep the new job's checkpoints elsewhere"
             )
+
+
+def has_more_steps(job: Job) -> bool:
+    """Whether the job has a number of steps that its checkpoints have not reached."""
+    trained = max(map(runs.steps, (job.run, runs.unfinished(job.run))))
+    return (job.trainer.steps or 0) > trained
 
 
 def noted(job: Job) -> dict[str, str]:
@@ -242,11 +250,13 @@ def made_records(job: Job, source: Path, photos: list[str]) -> Path:
 
 
 def train(job: Job, folder: Path, weights: str | None) -> None:
-    if (job.run / "checkpoint").is_file():
+    finished = (job.run / "checkpoint").is_file()
+    if finished and not has_more_steps(job):
         say("training is finished already; continuing with the next stage")
         return
     if job.hosts.leads:
-        outputs.remove(job.run)  # without its list, which is sent last, it is incomplete
+        if not finished:
+            outputs.remove(job.run)  # without its list, which is sent last, it is incomplete
         with outputs.product(job.paths.checkpoints / NOTE, replace=True) as partial:
             partial.write_text(json.dumps(noted(job), indent=1) + "\n", encoding="utf-8")
     job.hosts.wait()
