@@ -95,6 +95,7 @@ def _train(
     if options.augment == "heavy":
         config.task.train_data.parser.max_num_instances *= 4  # of a mosaic
     overrides.apply(config, options.set_)  # it has the last word
+    training_config.check(config)
     acceleration.check(options.precision)
     if remark := acceleration.remark(options.precision):
         program.say(remark)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from petbox.errors import ModelError
+from petbox.errors import DataError, ModelError
 from petbox.training import families, runs
 from petbox.training.pipeline_config import mapping
 from petbox.training.pipeline_config.mapping import PipelineConfig
@@ -49,6 +49,21 @@ def on_records(
     config.task.model.num_classes = max(labels) + 1
     config.task.train_data.input_path = list(train)
     config.task.validation_data.input_path = list(validation)
+
+
+def check(config: Any) -> None:
+    """Rejects a Faster R-CNN that samples more proposals than it has, before TensorFlow does."""
+    model = config.task.model
+    if families.of(model).classifies_anchors:
+        return
+    proposals, sampled = model.roi_generator.num_proposals, model.roi_sampler.num_sampled_rois
+    objects = config.task.train_data.parser.max_num_instances
+    if sampled > proposals + objects:
+        raise DataError(
+            f"task.model.roi_sampler.num_sampled_rois={sampled}: more than an image's {proposals} "
+            f"proposals (task.model.roi_generator.num_proposals) and {objects} objects; --set a "
+            "smaller number"
+        )
 
 
 def set_seed(seed: int) -> None:

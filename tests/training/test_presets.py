@@ -10,6 +10,7 @@ pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra
 
 from petbox.errors import DataError
 from petbox.training import families
+from petbox.training.config import check
 from petbox.training.overrides import apply, fields, put
 from petbox.training.presets import PRESETS, cosine_learning_rate, peak_at, train_for
 from petbox.training.tfvision import exp_factory
@@ -209,6 +210,16 @@ def test_a_wrong_setting_is_rejected_by_name(toy: Any, assignment: str, says: st
     assert str(error.value).startswith(f"--set {assignment}: ")
     assert says in str(error.value)
     assert toy.as_dict() == before
+
+
+def test_more_sampled_proposals_than_there_are_is_rejected(toy: Any) -> None:
+    toy.task.train_data.parser.max_num_instances = 3
+    apply(toy, ["task.model.roi_generator.num_proposals=29"])
+    check(toy)
+    apply(toy, ["task.model.roi_generator.num_proposals=28"])
+    with pytest.raises(DataError, match=r"rois=32: more than an image's 28 proposals .* 3 objects"):
+        check(toy)
+    check(configured("toy_retinanet"))
 
 
 def test_every_field_can_be_set_to_what_it_is(toy: Any) -> None:
