@@ -82,7 +82,7 @@ class Account:
         config = Config(
             connect_timeout=2 if quick else 10,
             read_timeout=5 if quick else 60,
-            retries={"mode": "standard", "total_max_attempts": 1 if quick else 3},
+            retries={"mode": "standard", **({"total_max_attempts": 1} if quick else {})},
             user_agent_extra=f"petbox/{__version__}",
         )
         with calling("AWS"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.loaders import JSONFileLoader
+from support import permissions
 from support.peer import Request, Response, peer
 
 REGION = "us-east-1"
@@ -109,11 +110,13 @@ class Recorded(Aws):
 def recorded(**operations: Call) -> Iterator[Recorded]:
     """Responds to SageMaker's and CloudWatch's operations as stated; rejects all others."""
     calls: list[tuple[str, dict[str, Any]]] = []
+    seen = permissions.Seen()
 
     def respond(received: Request) -> Response:
         operation = received.headers["X-Amz-Target"].split(".")[1]
         request = json.loads(received.body)
         calls.append((operation, request))
+        seen.add(operation)
         if operation not in operations:
             return rejection("AccessDeniedException", f"not allowed to call {operation}")
         response = operations[operation](request)
@@ -123,6 +126,7 @@ def recorded(**operations: Call) -> Iterator[Recorded]:
 
     with peer(respond) as server:
         yield Recorded(server.url, settings(server.url), calls)
+        seen.check()
 
 
 def rejection(code: str, text: str, status: int = 400) -> Response:

@@ -11,7 +11,6 @@ import http.client
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
+from support import permissions
 from support.aws import REGION, Aws, moto, settings
 from support.peer import Response
 
@@ -75,7 +75,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
         instead: dict[str, Instead] = {}
         amended: dict[str, Amended] = {}
         standard: dict[str, Instead] = {}
-        seen: set[tuple[str, str]] = set()
+        seen = permissions.Seen()
         to = urlsplit(behind.url).netloc
 
         class Handler(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 name, request = _operation(self.command, self.path, self.headers, body)
                 calls.append((name, request))
                 if "petbox/" in self.headers.get("User-Agent", ""):  # not a call of the test's own
-                    seen.add((name, self.headers.get("X-Amz-Target", "")))
+                    self._record(name)
                 matching = (act for one, act in instead.items() if fnmatchcase(name, one))
                 respond = next(matching, standard.get(name))
                 replaced = respond(request) if respond else None
@@ -98,6 +98,15 @@ def aws_proxy() -> Iterator[AwsProxy]:
                     self._reply(replaced.status, replaced.body)
                 else:
                     self._reply(200, json.dumps(replaced).encode())
+
+            def _record(self, name: str) -> None:
+                if "AnyScale" in self.headers.get("X-Amz-Target", ""):
+                    return  # documented as a whole
+                if "/s3/aws4_request" in self.headers.get("Authorization", ""):
+                    name = permissions.of_s3(self.command, self.path)
+                name = INVOCATIONS.get(name.rpartition("/")[2], name)
+                if " " not in name:
+                    seen.add(name)
 
             # Whatever the method, and as http.server calls them.
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _respond  # noqa: N815
@@ -137,21 +146,11 @@ def aws_proxy() -> Iterator[AwsProxy]:
         describe_image(standard)
         try:
             yield AwsProxy(url, settings(url), calls, instead, amended)
-            _check_documented(seen)
+            seen.check()
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
-
-
-def _check_documented(seen: set[tuple[str, str]]) -> None:
-    """Each call that petbox made is in the documents, for whoever writes a policy."""
-    pages = [(CHECKOUT / "docs" / name).read_text() for name in ("endpoint.md", "account.md")]
-    section = "".join(page.split("## Permissions")[1].split("\n## ")[0] for page in pages)
-    listed = set(re.findall(r"`(?:[\w-]+:)?([A-Z]\w+)`", section))
-    assert "application-autoscaling:*" in section
-    made = {name for name, target in seen if " " not in name and "AnyScale" not in target}
-    assert made <= listed, f"the documents do not list {made - listed}"
 
 
 def price_list(request: Request) -> Request:
@@ -188,6 +187,7 @@ def describe_image(
     into["GET /config"] = lambda _: config
 
 
+INVOCATIONS = {"invocations": "InvokeEndpoint", "async-invocations": "InvokeEndpointAsync"}
 OURS = ("content-length", "connection", "date", "server", "transfer-encoding")
 
 
@@ -203,23 +203,10 @@ def _operation(method: str, path: str, headers: Any, body: bytes) -> tuple[str, 
     if path.startswith("/schedules/"):
         verbs = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
         return f"{verbs[method]}Schedule", json.loads(body) if body else {}
-    path, _, part = path.partition("?")
-    if action := OF_BUCKETS.get(f"{method} {part}") if path.count("/") == 1 else None:
+    path, _, query = path.partition("?")
+    if path.count("/") == 1 and (action := permissions.OF_BUCKETS.get(f"{method} {query}".strip())):
         return action, {}
     return f"{method} {path}", {}
-
-
-# IAM's names of S3's operations, by method and query.
-OF_BUCKETS = {
-    "HEAD ": "ListBucket",
-    "PUT ": "CreateBucket",
-    "GET encryption": "GetEncryptionConfiguration",
-    "PUT encryption": "PutEncryptionConfiguration",
-    "GET policy": "GetBucketPolicy",
-    "PUT policy": "PutBucketPolicy",
-    "GET publicAccessBlock": "GetBucketPublicAccessBlock",
-    "PUT publicAccessBlock": "PutBucketPublicAccessBlock",
-}
 
 
 # petbox, as it is typed
@@ -242,7 +229,7 @@ def petbox(env: dict[str, str], *words: str | Path) -> Done:
     before = dict(os.environ)
     _set_environment({**_without_aws(), **env})
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), permissions.typing([*map(str, words)]):
             code = main([str(word) for word in words])
     except SystemExit as end:
         code = int(end.code or 0)
