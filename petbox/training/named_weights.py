@@ -39,8 +39,8 @@ def address(name: str, preset: str) -> str:
     found = ADDRESSES.get(preset, {}).get(name)
     if found:
         return found
-    named = [f"{other} for --preset {one}" for one, all_ in ADDRESSES.items() for other in all_]
+    others = ", ".join(one for one, named in ADDRESSES.items() if name in named)
     raise DataError(
-        f"--init {name}: no public weights for {preset} are known; there are {', '.join(named)}; "
-        "or give a PLACE with weights, or none for random initialization"
+        f"--init {name}: no public weights for {preset} are known; they are for --preset {others}; "
+        "give a PLACE with weights instead, or none for random initialization"
     )
