@@ -205,7 +205,7 @@ def _folder(path: Path, name: str) -> Path:
     beside = path.parent
     around = [beside, beside.parent] if beside.name.lower() in ANNOTATIONS else [beside]
     usual = ("images", f"images/{split}", split, "JPEGImages", ".")
-    folders = [folder / under for folder in around for under in usual]
+    folders = [data_splits.in_any_case(folder, under) for folder in around for under in usual]
     default = folders[0] if folders[0].is_dir() else beside
     return next((folder for folder in folders if (folder / name).is_file()), default)
 

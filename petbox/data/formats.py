@@ -100,8 +100,9 @@ def _held_out(pets: Path) -> dict[str, float]:
 def _coco(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The annotation file, or each split's file; and the files that belong to none."""
     held = [name for names in splits.HELD.values() for name in names]
-    parts = ("annotations", "Annotations", "labels", *splits.TRAIN, *held)
-    folders = {each.resolve(): each for each in (folder, *(folder / part for part in parts))}
+    parts = ("annotations", "labels", *splits.TRAIN, *held)
+    under = (splits.in_any_case(folder, part) for part in parts)
+    folders = {each.resolve(): each for each in (folder, *under)}
     files = [path for each in folders.values() for path in sorted(each.glob("*.json"))]
     files = [path for path in files if not path.name.startswith(NOT_BOXES) and _is_coco(path)]
     train = [path for path in files if _is_of(path, folder, ("train",))]

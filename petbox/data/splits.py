@@ -42,6 +42,15 @@ def folders(
     return with_test(parts, found if found is not None else Found(list), lambda part: part.name)
 
 
+def in_any_case(folder: Path, path: str) -> Path:
+    """`folder / path`, or what is there with other capitals in its name."""
+    for name in path.split("/"):
+        if not (folder / name).exists():
+            name = next((p.name for p in folder.glob("*") if p.name.lower() == name.lower()), name)
+        folder /= name
+    return folder
+
+
 def with_test(parts: Mapping[str, T], found: Found, name: Callable[[T], str]) -> dict[str, T]:
     """The same, with the only part that is held out as `test`, whatever its own name."""
     if "validation" not in parts or "test" in parts:

@@ -26,8 +26,8 @@ from petbox.data.annotations import Animal, Dataset, Division, Found, Photo
 from petbox.data.problems import Problems
 from petbox.errors import DataError
 
-FOLDERS = ("Annotations", "annotations", "annotations/xmls", "xmls", "labels", ".")
-IMAGES = ("JPEGImages", "images", "Images", "imgs", ".")
+FOLDERS = ("annotations", "annotations/xmls", "xmls", "labels", ".")  # and with capitals
+IMAGES = ("JPEGImages", "images", "imgs", ".")
 LISTS = (  # in ImageSets/Main; the first whose files all exist
     {"train": "train", "validation": "val", "test": "test"},
     {"train": "trainval", "test": "test"},
@@ -84,8 +84,8 @@ def read(
 
 def xmls(root: Path) -> dict[str, Path]:
     """The XMLs of a data set by their names, from the first of the usual folders that has any."""
-    for name in FOLDERS:
-        if found := {path.stem: path for path in sorted((root / name).glob("[!.]*.xml"))}:
+    for folder in (data_splits.in_any_case(root, name) for name in FOLDERS):
+        if found := {path.stem: path for path in sorted(folder.glob("[!.]*.xml"))}:
             return found
     return {}
 
@@ -132,7 +132,7 @@ def _images(root: Path, xmls: Mapping[str, Path]) -> dict[str, Path]:
     """The image files by their names; of two with the same name, the first folder's."""
     files: dict[str, Path] = {}
     beside = [xml.parent for xml in xmls.values()][:1]
-    for folder in (*(root / name for name in IMAGES), *beside):
+    for folder in (*(data_splits.in_any_case(root, name) for name in IMAGES), *beside):
         for path in sorted(folder.glob("[!.]*")):
             if path.suffix.lower() in data_annotations.IMAGE_SUFFIXES:
                 files.setdefault(path.name, path)

@@ -80,11 +80,12 @@ def has_labels(folder: Path) -> bool:
 def label_file(image: Path) -> Path:
     """Beside the image, or in labels/ where the image is in images/."""
     beside = image.with_suffix(".txt")
-    parts = image.parts
+    parts = [part.lower() for part in image.parts]
     if beside.is_file() or "images" not in parts:
         return beside
     at = len(parts) - 1 - parts[::-1].index("images")
-    return Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt")
+    labels = data_splits.in_any_case(Path(*image.parts[:at]), "labels")
+    return labels.joinpath(*image.parts[at + 1 :]).with_suffix(".txt")
 
 
 def config_file(root: Path) -> Path | None:
@@ -95,7 +96,8 @@ def config_file(root: Path) -> Path | None:
 
 
 def names_file(root: Path) -> Path | None:
-    return next((root / name for name in NAMES if (root / name).is_file()), None)
+    files = (data_splits.in_any_case(root, name) for name in NAMES)
+    return next((file for file in files if file.is_file()), None)
 
 
 # Classes and splits
@@ -161,7 +163,7 @@ def _existing(root: Path, config: Mapping[str, Any], key: str, stated: str) -> P
 
 def _usual(root: Path, found: Found) -> dict[str, list[Path]]:
     """The splits by the usual names of their folders."""
-    for folder in (root / "images", root):
+    for folder in (data_splits.in_any_case(root, "images"), root):
         parts = data_splits.folders(folder, has_labels, found)
         if "" not in parts:
             return {split: [path] for split, path in parts.items()}

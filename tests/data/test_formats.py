@@ -88,6 +88,10 @@ LAYOUTS = [
     ("COCO", coco, "train.json train val.json val"),
     ("YOLO", yolo, "labels/train/a.txt images/train/a.jpg labels/val/b.txt images/val/b.jpg"),
     ("YOLO", yolo, "train/labels/a.txt train/images/a.jpg valid/labels/b.txt valid/images/b.jpg"),
+    ("YOLO", yolo, "Labels/a.txt Images/a.jpg Labels/b.txt Images/b.jpg"),
+    ("YOLO", yolo, "LABELS/Train/a.txt IMAGES/Train/a.jpg LABELS/Val/b.txt IMAGES/Val/b.jpg"),
+    ("Pascal VOC", voc, "ANNOTATIONS/a.xml Images/a.jpg ANNOTATIONS/b.xml Images/b.jpg"),
+    ("COCO", coco, "ANNOTATIONS/result.json IMAGES"),
     ("YOLO", yolo, "a.txt a.jpg b.txt b.jpg"),
     ("YOLO", yolo, "labels/a.txt images/a.jpg labels/b.txt images/b.jpg"),
 ]
@@ -99,7 +103,7 @@ def test_a_layout_is_recognized_and_read(
 ) -> None:
     make(tmp_path, *places.split())
     assert formats.recognize(tmp_path).format == name
-    by_folders = re.search(r"\bval", places) or make is pets
+    by_folders = re.search(r"\b[vV]al", places) or make is pets
     options = command.Options(
         out=tmp_path / "out", photos=tmp_path, test_share=None if by_folders else 0.5
     )
