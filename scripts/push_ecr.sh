@@ -10,8 +10,9 @@
 #   --architecture ARCH   of the endpoint's instances: amd64 (default) or arm64
 #   --keep N              set a lifecycle policy that keeps only the newest N images
 #   --allow-dirty         build from a checkout with uncommitted changes
+#   --profile NAME        of ~/.aws/config (default: AWS_PROFILE)
+#   --region NAME         of AWS (default: AWS_REGION, or the profile's)
 #   --dry-run             print what would be done and change nothing
-# Account and region come from the AWS configuration (AWS_PROFILE, AWS_REGION, aws configure).
 # PYTHON names a Python that has petbox (default: the checkout's .venv).
 set -Eeuo pipefail
 trap 'exit 130' INT
@@ -30,8 +31,9 @@ usage() {
   sed -nE 's/^#   (--)/  \1/p' "$0" >&2
   exit 2
 }
-ecr() { "$python" -m petbox.aws.ecr "$@"; }
+ecr() { "$python" -m petbox.aws.ecr ${account[@]+"${account[@]}"} "$@"; }
 
+account=()
 repository=petbox model=model/toy cpu='' hooks='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -39,6 +41,11 @@ while [[ $# -gt 0 ]]; do
       [[ $# -gt 1 ]] || usage "$1 needs a value"
       name=${1#--}
       printf -v "$name" %s "$2"
+      shift 2
+      ;;
+    --profile | --region)
+      [[ $# -gt 1 ]] || usage "$1 needs a value"
+      account+=("$1" "$2")
       shift 2
       ;;
     --cpu) cpu=1 && shift ;;

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from petbox.aws import session
-from petbox.cli import program
+from petbox.cli import aws_options, program
 from petbox.errors import ServiceError
 
 NAME = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -35,7 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     digest = actions.add_parser("digest")
     digest.add_argument("name")
     digest.add_argument("tag")
-    return program.guarded(lambda: _act(parser.parse_args(argv)))
+    aws_options.add_arguments(parser)
+    chosen = parser.parse_args(argv)
+    try:
+        aws_options.use(chosen.profile, chosen.region)
+    except ValueError as error:
+        parser.error(str(error))
+    return program.guarded(lambda: _act(chosen))
 
 
 def _act(chosen: argparse.Namespace) -> None:

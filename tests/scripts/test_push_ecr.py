@@ -279,6 +279,8 @@ def test_what_is_missing_is_said_in_a_line(push: Push, tmp_path: Path) -> None:
     for words, env, code, what in (
         (OPTIONS, {**no_credentials(tmp_path), **nowhere}, 1, "no AWS credentials; log in"),
         (OPTIONS, {"AWS_DEFAULT_REGION": "", "AWS_REGION": ""}, 1, "no AWS region is set"),
+        ((*OPTIONS, "--profile", "absent"), {}, 1, "profile (absent) could not be found"),
+        ((*OPTIONS, "--region", "Paris"), {}, 2, "'Paris' is not a region"),
         (OPTIONS, {"DOCKER_HOST": f"unix://{tmp_path}/none"}, 1, "Docker does not respond"),
         (("--model", "model/none"), {}, 1, "--model model/none: contains no version"),
         (("--model", str(tmp_path)), {}, 1, "contains no version"),

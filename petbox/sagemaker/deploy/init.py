@@ -15,7 +15,7 @@ QUESTIONS = {
     "model": ("folder of the model", "model/toy"),
     "image": (f"image in ECR, or {BUILD} to build one with the model in it", BUILD),
     "bucket": ("s3://… for the model's archive", ""),
-    "role": ("ARN of the role that the container runs under", ""),
+    "role": ("ARN of the role that the container runs under (petbox setup prints it)", ""),
     "ttl": ("delete it after this time (2h, 1d), or empty", "8h"),
 }
 TEMPLATE = """\

@@ -97,7 +97,9 @@ def _endpoint(setup: Setup) -> list[Statement]:
 
 
 def _training(setup: Setup) -> list[Statement]:
-    return _container(setup, "TrainingJobs")
+    """With the hyperparameter `output` the container mirrors its checkpoints."""
+    arn = _bucket(setup.place, setup.bucket)
+    return [*_container(setup, "TrainingJobs"), _allow("Mirror", "s3: DeleteObject", f"{arn}/*")]
 
 
 def _container(setup: Setup, *logs: str) -> list[Statement]:
