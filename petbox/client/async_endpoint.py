@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any
 from petbox import wire
 from petbox.aws import s3, session
 from petbox.aws.names import S3Address
-from petbox.aws.wait import until
 from petbox.cli.parallel import in_order
 from petbox.cli.program import say
 from petbox.client import transport
 from petbox.client.call_journal import Called, Journal
 from petbox.client.detections import Detections
+from petbox.client.response_polling import Polling
 from petbox.client.selection import selected
 from petbox.client.sources import AT_ONCE, Reader
 from petbox.errors import DataError, ServiceError, WireError
@@ -30,8 +29,6 @@ from petbox.images import drawn_copies
 from petbox.images.photos import STDIN, Photo
 
 REQUESTS = "petbox-requests"  # a folder in that of the endpoint's responses
-AHEAD = 64  # images behind the newest response that are looked for
-SHORTEST, LONGEST = 0.1, 5.0  # seconds between polls; the pause grows while nothing comes
 SERVES = ("InService", "Updating", "SystemUpdating", "RollingBack")
 
 
@@ -111,42 +108,18 @@ class AsyncEndpoint:
         if earlier := sum(one.earlier for one in waiting.values()):
             say(f"resuming: {earlier} of {len(sent)} images were sent by an earlier run")
         answered: set[str] = set()
-        newest, last, pause = 0, time.monotonic(), SHORTEST
-
-        def poll() -> bool:
-            """Whether anything came, or nothing will."""
-            nonlocal newest, last
-            near = [n for n in waiting if n <= newest + AHEAD]
-            found = in_order(
-                lambda n: (n, self._result(waiting[n])), near, self._workers, threading.Event()
-            )
-            came = {n: result for n, result in found if result is not None}
-            late = not came and time.monotonic() - last > 60 * self._minutes
-            if late:
-                came = {n: self._missing(one) for n, one in waiting.items()}
-            elif came:
-                newest, last = max(newest, *came), time.monotonic()
-            for n in came:
-                one = waiting.pop(n)
-                if not late:
-                    answered.add(one.digest)
-                arrived()
-            done.update(came)
-            return bool(came)
-
-        def wait() -> None:
-            nonlocal pause
-            time.sleep(pause)
-            pause = min(LONGEST, 1.5 * pause)
-
+        polling = Polling(waiting, self._result, self._workers, 60 * self._minutes)
         failed = False
         try:
             for n, one in enumerate(sent):
                 if isinstance(one, Detections):
                     arrived()
                 while n not in done:
-                    until(bool, poll, wait)
-                    pause = SHORTEST
+                    came = polling.next()
+                    answered |= {waiting[k].digest for k in came}
+                    done |= came or {k: self._missing(left) for k, left in polling.waiting.items()}
+                    for _ in came or polling.waiting:
+                        arrived()
                 failed = failed or done[n].error is not None
                 yield done.pop(n)
         finally:
@@ -154,17 +127,19 @@ class AsyncEndpoint:
         if not failed:
             self._journal.end()
 
-    def _result(self, sent: Sent) -> Detections | None:
+    def _result(self, sent: Sent, late: bool) -> Detections | None:
         """None before there is a response."""
         name, called = sent.photo.name, sent.called
         try:
             if (body := self._fetched(called.output)) is not None:
                 return self._detections(sent.photo, body)
-            failure = self._fetched(called.failure) if called.failure else None
+            failure = self._fetched(called.failure) if late and called.failure else None
             if failure is None:
                 return None
             text = wire.error(failure) or failure[:500].decode("utf-8", "replace")
             raise WireError(f"endpoint {self.name} failed: {_advised(text)}")
+        except DataError as error:  # the image was removed meanwhile
+            return Detections(name, error=error)
         except WireError as error:
             self._journal.forget(sent.digest)  # so that the same command calls again
             return Detections(name, error=WireError(f"{name}: {error}"))
