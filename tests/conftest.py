@@ -18,7 +18,13 @@ from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = tuple(
     f"support.{name}"
-    for name in ("docker_engine", "lambda_runtime", "lambda_detectors", "serving_image")
+    for name in (
+        "docker_engine",
+        "lambda_runtime",
+        "lambda_detectors",
+        "photos_chain",
+        "serving_image",
+    )
 )
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -29,7 +35,8 @@ WITH_TENSORFLOW = (
     "train/make_records.py",
     "train/train.py",
 )
-# Files whose tests run in one worker of xdist, so that its Docker engine and images serve them all.
+# Files whose tests run in one worker of xdist, so that its Docker engine, images and models serve
+# them all.
 TOGETHER = (
     (
         "test_conform_petbox",
@@ -41,6 +48,7 @@ TOGETHER = (
         "test_push_ecr",
     ),
     ("test_lambda_detector", "test_train_image", "test_zoo"),
+    ("test_wheel", "test_chain"),
 )
 # These start first, so that the last minutes do not wait for one worker.
 LONGEST = (
@@ -52,9 +60,8 @@ LONGEST = (
     "test_tutorial_path",
     "test_acceleration",
     "test_conform_guarantees",
-    "test_wheel",
+    *TOGETHER[2],
     "test_serve_script",
-    "test_chain",
     "test_export_speed_options",
     "test_page",
     "test_notebook",

@@ -1,4 +1,4 @@
-"""The whole chain by its real commands, on a tiny set and two steps of training.
+"""The whole chain by its real command, on a tiny set and two steps of training.
 
 What the detector finds is worth nothing after two steps; that every stage takes what the one
 before it made, and says the same thing about the same picture, is what is tested.
@@ -31,56 +31,25 @@ from petbox import wire
 from petbox.data import labels
 from petbox.images import exif
 
-TRAIN = ("--steps", "2", "--report-every", "1", "--checkpoint-every", "1")
+
+@pytest.fixture(scope="module")
+def pets(chain: Path) -> Path:
+    return chain / "toy"
 
 
 @pytest.fixture(scope="module")
-def pets(tmp_path_factory: pytest.TempPathFactory, run: Any) -> Path:
-    folder = tmp_path_factory.mktemp("chain") / "pets"
-    done = run("train/make_toy_pets.py", "--out", folder, "--train", "8", "--test", "4")
-    assert done.returncode == 0, done.stderr
-    return folder
+def records(chain: Path) -> Path:
+    return chain / "data/pets-records"
 
 
 @pytest.fixture(scope="module")
-def records(pets: Path, run: Any) -> Path:
-    folder = pets.with_name("records")
-    done = run("train/make_records.py", "--pets", pets, "--out", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
+def finished(chain: Path) -> Path:
+    return chain / "runs/pets"
 
 
 @pytest.fixture(scope="module")
-def interrupted(records: Path) -> tuple[Path, int]:
-    """A run that was sent TERM as soon as it had begun, and its exit code."""
-    out = records.with_name("run")
-    command = [PYTHON, "train/train.py", "--records", records, "--out", out, *TRAIN]
-    with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "tracing" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        process.stderr.read()
-    return out, process.wait(timeout=60)
-
-
-@pytest.fixture(scope="module")
-def finished(interrupted: tuple[Path, int], records: Path, run: Any) -> Path:
-    out, _ = interrupted
-    done = run("train/train.py", "--records", records, "--out", out, *TRAIN)
-    assert done.returncode == 0, done.stderr
-    assert "continuing " in done.stderr
-    assert done.stdout == f"{out}\n"
-    return out
-
-
-@pytest.fixture(scope="module")
-def model(finished: Path, run: Any) -> Path:
-    folder = finished.with_name("model")
-    done = run("export/exporter_savedmodel.py", "--run", finished, "--out", folder / "1")
-    assert done.returncode == 0, done.stderr
-    return folder
+def model(chain: Path) -> Path:
+    return chain / "model/pets"
 
 
 @pytest.fixture(scope="module")
@@ -104,26 +73,18 @@ def picture(pets: Path) -> bytes:
     return min((pets / "images").iterdir()).read_bytes()
 
 
-def test_an_interrupted_run_is_not_taken_for_a_finished_one(interrupted: tuple[Path, int]) -> None:
-    out, code = interrupted
-    assert code == 143
-    assert not out.exists()
-
-
 def test_a_run_holds_what_later_stages_need(finished: Path, records: Path) -> None:
     assert (finished / "label_map.pbtxt").read_text() == (records / "label_map.pbtxt").read_text()
     assert (finished / "params.yaml").is_file()
     assert (finished / "ckpt-2.index").is_file()
     assert list(finished.glob("train/events.*")), "TensorBoard's logs"
-    assert not finished.with_name("run.unfinished").exists()
+    assert not finished.with_name("pets.unfinished").exists()
 
 
-def test_a_finished_run_is_evaluated(finished: Path, records: Path, run: Any) -> None:
-    done = run("train/evaluate.py", "--run", finished, "--records", records)
-    assert done.returncode == 0, done.stderr
+def test_a_finished_run_is_evaluated(finished: Path, continued: Any) -> None:
     found = json.loads((finished / "evaluation.json").read_text())
     assert 0 <= found["mAP"] <= found["mAP@0.5"] <= 1
-    assert f"mAP@0.5    {found['mAP@0.5']:.3f}" in done.stdout
+    assert f"mAP@0.5    {found['mAP@0.5']:.3f}" in continued.stderr
 
 
 def test_a_model_holds_its_label_map(model: Path, records: Path) -> None:
@@ -283,7 +244,9 @@ def _instances(pictures: list[bytes]) -> dict[str, Any]:
     return {"instances": [{"b64": base64.b64encode(one).decode()} for one in pictures]}
 
 
-def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) -> None:
+def test_detect_draws_and_names(
+    url: str, pets: Path, records: Path, tmp_path: Path, run: Any
+) -> None:
     path = min((pets / "images").iterdir())
     all_of_it = ("--min-score", "0.01")
     done = run(
@@ -300,7 +263,7 @@ def test_detect_draws_and_names(url: str, pets: Path, tmp_path: Path, run: Any) 
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    names = labels.read(pets.with_name("records") / labels.FILE_NAME)
+    names = labels.read(records / labels.FILE_NAME)
     assert {one["label"] for one in said["detections"]} <= set(names.values())
     assert said["detections"], "two steps of training find something, if nothing right"
     assert len(list((tmp_path / "drawn").iterdir())) == 1

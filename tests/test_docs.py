@@ -51,11 +51,13 @@ ELSEWHERE = {
     "petbox tune model/toy": "tests/serving/test_tune.py::test_what_is_written_is_what_was_chosen",
     "petbox-model-server --rest_api_port": "tests/serving/test_model_server"
     "_program.py::test_the_port_opens_when_every_model_is_available",
-    "python train/train.py": "tests/test_chain.py::test_a_run_holds_what_later_stages_need",
-    "python train/evaluate.py": "tests/test_chain.py::test_a_finished_run_is_evaluated",
+    "python train/train.py": "tests/training/test_training.py::test_a_run_that_is"
+    "_killed_and_stopped_ends_by_the_same_schedule",
+    "python train/evaluate.py": "tests/evaluation/test_evaluation.py::test_the_evaluation"
+    "_is_kept_for_programs",
     "petbox export --run runs/mine": "tests/test_chain.py::test_a_model_holds_its_label_map",
-    "python export/exporter_savedmodel.py --run runs/mine": "tests/test_chain.py::test_a_model"
-    "_holds_its_label_map",
+    "python export/exporter_savedmodel.py --run runs/mine": "tests/export/test_exporter.py::test_a"
+    "_plain_export_is_as_tensorflow_saves_it_and_says_the_same",
     "python export/exporter_savedmodel.py --run runs/toy --out model/batched": "tests/export/test"
     "_exporter.py::test_an_invalid_image_in_a_batch_fails_only_its_own_request",
     "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures"
