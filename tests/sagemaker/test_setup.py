@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
+from moto.iam.access_control import IAMPolicy, PermissionResult
 from support.aws import REGION, rejection
 from support.endpoint_aws import AwsProxy, aws_proxy, done, failed, petbox
 
@@ -141,6 +142,57 @@ def test_the_policies_name_actions_that_exist_on_resources_that_those_have(aws: 
             for arn in arns:
                 fits = (re.fullmatch(re.sub(r"\$\{\w+\}", ".*", form), arn) for form in forms)
                 assert any(fits), f"{action} on {arn}"
+
+
+OBJECT = f"arn:aws:s3:::{BUCKET}/models/pets/model.tar.gz"
+IMAGES, ENDPOINT = (
+    f"arn:aws:{service}:{REGION}:{ACCOUNT}:{what}"
+    for service, what in (("ecr", "repository/petbox"), ("sagemaker", "endpoint/pets"))
+)
+GROUPS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws"
+MAY = {
+    "endpoint": {
+        "s3:GetObject": OBJECT,
+        "s3:PutObject": OBJECT,
+        "s3:ListBucket": f"arn:aws:s3:::{BUCKET}",
+        "ecr:BatchGetImage": IMAGES,
+        "logs:PutLogEvents": f"{GROUPS}/sagemaker/Endpoints/pets:log-stream:AllTraffic/i-1",
+    },
+    "training": {
+        "s3:GetObject": OBJECT,
+        "s3:DeleteObject": OBJECT,
+        "ecr:GetDownloadUrlForLayer": f"{IMAGES}-train",
+        "logs:CreateLogStream": f"{GROUPS}/sagemaker/TrainingJobs:log-stream:pets/algo-1",
+    },
+    "scheduler": {"sagemaker:DeleteEndpoint": ENDPOINT},
+    "lambda": {
+        "s3:GetObject": OBJECT,
+        "sagemaker:InvokeEndpoint": ENDPOINT,
+        "logs:CreateLogGroup": f"{GROUPS}/lambda/petbox-front",
+    },
+}
+MAY_NOT = {
+    "endpoint": {"s3:DeleteObject": OBJECT, "ecr:BatchGetImage": f"{IMAGES}mine"},
+    "training": {"s3:GetObject": OBJECT.replace(BUCKET, f"{BUCKET}-2"), "sns:Publish": TOPIC},
+    "scheduler": {
+        "s3:GetObject": OBJECT,
+        "sagemaker:DeleteEndpoint": ENDPOINT.replace("endpoint/", "endpoint-config/"),
+    },
+    "lambda": {"sagemaker:DeleteEndpoint": ENDPOINT, "s3:DeleteObject": OBJECT},
+}
+
+
+def test_a_role_may_do_its_work_and_nothing_else(aws: AwsProxy) -> None:
+    """As moto reads policies."""
+    done(petbox(aws.env, "setup"))
+    iam = aws.client("iam")
+    for table, expected in ((MAY, PermissionResult.PERMITTED), (MAY_NOT, PermissionResult.NEUTRAL)):
+        for kind, actions in table.items():
+            role = ROLES[kind].rpartition("/")[2]
+            found = iam.get_role_policy(RoleName=role, PolicyName="petbox")["PolicyDocument"]
+            policy = IAMPolicy(json.dumps(found))
+            for action, resource in actions.items():
+                assert policy.is_action_permitted(action, resource) == expected, (kind, action)
 
 
 def test_each_option_adds_what_it_says(aws: AwsProxy) -> None:
