@@ -40,10 +40,11 @@ def load(model: Any, prefix: Path, label_map: Path) -> None:
     known = {name: number for number, name in of_other.items()}
     same = {number: known[name] for number, name in names.items() if name in known}
     classes = Classes(same, max(names) + 1, max(known.values(), default=0) + 1)
+    pyramid = feature_pyramid.found(model.decoder, graph, shapes)
     total, reports = 0, []
     for part in family.parts:
         root, node = getattr(model, part), graph.children(0).get(part, -1)
-        places = feature_pyramid.places(root, node, graph, shapes) if part == "decoder" else {}
+        places = pyramid.places(part, root, node, graph) if pyramid else {}
         loaded, fresh = 0, []
         for path, variable, at in initial_weights.variables(part, root, node, graph, places):
             tensor = graph.tensor(at) if at >= 0 else None

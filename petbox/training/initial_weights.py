@@ -183,7 +183,9 @@ class Graph:
         return [name for name in known if name in self.children(0)]
 
     def children(self, node: int) -> dict[str, int]:
-        return {child.local_name: child.node_id for child in self._nodes[node].children}
+        """By their names; none of -1, which is no node."""
+        children = self._nodes[node].children if node >= 0 else ()
+        return {child.local_name: child.node_id for child in children}
 
     def tensor(self, node: int) -> str | None:
         attributes = self._nodes[node].attributes
@@ -263,7 +265,7 @@ def variables(
         if isinstance(ours, tf.Variable):
             yield path, ours, at
             continue
-        theirs = graph.children(at) if at >= 0 else {}
+        theirs = graph.children(at)
         for name, below in tf.train.TrackableView.children(ours).items():
             if id(below) not in seen:
                 seen.add(id(below))

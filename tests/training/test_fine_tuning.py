@@ -30,8 +30,9 @@ def label_map(folder: Path, *names: str) -> Path:
     return folder / runs.LABEL_MAP
 
 
-def detector(classes: int, ratios: list[float], preset: str = "toy") -> Any:
+def detector(classes: int, ratios: list[float], preset: str = "toy", lowest: int = 3) -> Any:
     config = training_config.experiment(preset)
+    config.task.model.min_level = lowest
     config.task.model.num_classes = classes + 1
     config.task.model.anchor.aspect_ratios = ratios
     return training_config.task(config).build_model()
@@ -47,8 +48,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     return other_detector(tmp_path_factory.mktemp("old"), "toy")
 
 
-def other_detector(folder: Path, preset: str) -> tuple[Any, Path]:
-    model = detector(2, [1.0], preset)
+def other_detector(folder: Path, preset: str, lowest: int = 3) -> tuple[Any, Path]:
+    model = detector(2, [1.0], preset, lowest)
     for number, variable in enumerate(model.variables):
         variable.assign(tf.random.stateless_uniform(variable.shape, [number, 1]))
     prefix = tf.train.Checkpoint(model=model, **model.checkpoint_items).write(
@@ -108,6 +109,18 @@ def test_a_retinanet_knows_its_classes_at_each_anchor(
         r"head (\d+) of (\d+) \(fresh: .*_classifier", capsys.readouterr().err
     )
     assert int(every) - int(kept) == 4, "kernel and bias of scores and boxes"
+
+
+def test_a_head_keeps_the_averages_of_each_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, prefix = other_detector(tmp_path / "old", "toy", lowest=2)
+    model = detector(2, [1.0])
+    fine_tuning.load(model, prefix, label_map(tmp_path, "cat", "dog"))
+    assert re.search(r"decoder (\d+) of \1, rpn_head (\d+) of \2, ", capsys.readouterr().err)
+    for ours, theirs in zip(model.rpn_head._norms, before.rpn_head._norms[1:], strict=True):
+        for one, other in zip(ours[0].variables, theirs[0].variables, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_detector_of_the_other_family_gives_its_backbone_and_decoder(
