@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from support.endpoint_aws import (
     ROLE,
     SOON,
     AwsProxy,
-    aws_proxy,
     done,
     failed,
     petbox,
@@ -41,17 +39,14 @@ tag = {{ team = "pets" }}
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        server.client("s3").create_bucket(Bucket="pets-bucket")
-        yield server
+def aws(aws: AwsProxy) -> AwsProxy:
+    aws.client("s3").create_bucket(Bucket="pets-bucket")
+    return aws
 
 
 @pytest.fixture
-def folder(tmp_path: Path, aws: AwsProxy) -> Path:
+def folder(tmp_path: Path, forgotten: None) -> Path:
     """With an umlaut and a space, a model, and pets.toml."""
-    for records in (aws.calls, aws.instead, aws.amended):
-        records.clear()
     folder = tmp_path / "Hündchen und Kätzchen"
     version = folder / "model" / "toy" / "1"
     version.mkdir(parents=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.endpoint_aws import UP, AwsProxy, aws_proxy, done, failed, petbox
+from support.endpoint_aws import UP, AwsProxy, done, failed, petbox
 
 UNDER = "s3://pets-bucket/models"
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        server.client("s3").create_bucket(Bucket="pets-bucket")
-        done(petbox(server.env, "endpoint", "up", "zoo", *UP, "--multi-model", UNDER))
-        done(petbox(server.env, "endpoint", "up", "single", *UP))
-        yield server
+def aws(aws: AwsProxy) -> AwsProxy:
+    aws.client("s3").create_bucket(Bucket="pets-bucket")
+    done(petbox(aws.env, "endpoint", "up", "zoo", *UP, "--multi-model", UNDER))
+    done(petbox(aws.env, "endpoint", "up", "single", *UP))
+    return aws
 
 
 def model(folder: Path, content: bytes) -> Path:

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from support.endpoint_aws import (
     SOON,
     UP,
     AwsProxy,
-    aws_proxy,
     command,
     done,
     failed,
@@ -33,21 +31,9 @@ from support.endpoint_aws import (
 
 from petbox.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 NOW = int(time.time() * 1000)
 ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def forgotten(aws: AwsProxy) -> None:
-    """Calls and replaced responses of earlier tests are removed."""
-    for records in (aws.calls, aws.instead, aws.amended):
-        records.clear()
 
 
 def up(aws: AwsProxy, name: str, *words: str) -> subprocess.CompletedProcess[str]:

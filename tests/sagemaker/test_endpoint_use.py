@@ -15,32 +15,25 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.aws import REGION, no_credentials, rejection, settings
-from support.endpoint_aws import IMAGE, UP, AwsProxy, aws_proxy, done, failed, petbox
+from support.endpoint_aws import IMAGE, UP, AwsProxy, done, failed, petbox
 from support.peer import Response, classic_detector, golden, peer
 from support.serving import front
 
 from petbox.cli.main import main
 from petbox.sagemaker.endpoint import alarms
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 NOW = int(time.time() * 1000)
 GONE = rejection("ValidationException", 'Could not find endpoint "arn".')
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        data = ("--model-data", "s3://pets-bucket/model.tar.gz")
-        more = ("--autoscale", "1..4", "--target", "70", "--capture", "s3://pets-bucket/seen")
-        done(petbox(server.env, "endpoint", "up", "pets", *UP, *data, *more, "--ttl", "2h"))
-        done(petbox(server.env, "endpoint", "up", "light", *UP, "--serverless", "4096,5"))
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def forgotten(aws: AwsProxy) -> None:
-    """Calls and replaced responses of earlier tests are removed."""
-    for records in (aws.calls, aws.instead, aws.amended):
-        records.clear()
+def aws(aws: AwsProxy) -> AwsProxy:
+    data = ("--model-data", "s3://pets-bucket/model.tar.gz")
+    more = ("--autoscale", "1..4", "--target", "70", "--capture", "s3://pets-bucket/seen")
+    done(petbox(aws.env, "endpoint", "up", "pets", *UP, *data, *more, "--ttl", "2h"))
+    done(petbox(aws.env, "endpoint", "up", "light", *UP, "--serverless", "4096,5"))
+    return aws
 
 
 def status(aws: AwsProxy, name: str) -> dict[str, str]:

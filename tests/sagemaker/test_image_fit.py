@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 from support.aws import rejection
@@ -14,7 +13,6 @@ from support.endpoint_aws import (
     ROLE,
     UP,
     AwsProxy,
-    aws_proxy,
     describe_image,
     done,
     failed,
@@ -24,19 +22,8 @@ from support.endpoint_aws import (
 
 from petbox.aws.image import DOCKER, LISTS, OCI
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 GPU = "tensorflow/serving:2.20.0-gpu"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def forgotten(aws: AwsProxy) -> None:
-    for records in (aws.calls, aws.instead, aws.amended):
-        records.clear()
 
 
 def instance_type(aws: AwsProxy, *words: str) -> str:

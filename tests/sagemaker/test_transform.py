@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from support.endpoint_aws import (
     SOON,
     UP,
     AwsProxy,
-    aws_proxy,
     command,
     describe_image,
     done,
@@ -31,6 +29,7 @@ from petbox.cli.main import main
 from petbox.sagemaker.transform.options import TransformOptions
 from petbox.sagemaker.transform.request import plan
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 BUCKET = "pets-bucket"
 MODEL = ("--image", IMAGE, "--role", ROLE)
 OUT = f"s3://{BUCKET}/found"
@@ -38,30 +37,22 @@ LOG_GROUP = "/aws/sagemaker/TransformJobs"
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        s3 = server.client("s3")
-        s3.create_bucket(Bucket=BUCKET)
-        for key, size in {
-            "photos/": 0,  # as the console makes an empty folder
-            "photos/cat.jpg": 1000,
-            "photos/more/dog.PNG": 2000,
-            "lines/one.jsonl": 3000,
-            "mixed/cat.jpg": 1,
-            "mixed/one.jsonl": 1,
-            "notes/cat.jpg": 1,
-            "notes/readme.txt": 1,
-        }.items():
-            s3.put_object(Bucket=BUCKET, Key=key, Body=b"x" * size)
-        server.client("logs").create_log_group(logGroupName=LOG_GROUP)
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def forgotten(aws: AwsProxy) -> None:
-    """Calls and replaced responses of earlier tests are removed."""
-    for records in (aws.calls, aws.instead, aws.amended):
-        records.clear()
+def aws(aws: AwsProxy) -> AwsProxy:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    for key, size in {
+        "photos/": 0,  # as the console makes an empty folder
+        "photos/cat.jpg": 1000,
+        "photos/more/dog.PNG": 2000,
+        "lines/one.jsonl": 3000,
+        "mixed/cat.jpg": 1,
+        "mixed/one.jsonl": 1,
+        "notes/cat.jpg": 1,
+        "notes/readme.txt": 1,
+    }.items():
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"x" * size)
+    aws.client("logs").create_log_group(logGroupName=LOG_GROUP)
+    return aws
 
 
 def transform(aws: AwsProxy, *words: str) -> subprocess.CompletedProcess[str]:

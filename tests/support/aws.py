@@ -14,22 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from botocore.loaders import JSONFileLoader
+import botocore.session
 from support import permissions
 from support.peer import Request, Response, peer
 
 REGION = "us-east-1"
 
-read_description = JSONFileLoader().load_file
-
-
-@functools.cache
-def description(path: str) -> Any:
-    return read_description(path)
-
-
 # Each session of boto3 reads megabytes of JSON about SageMaker; those of a process share them.
-JSONFileLoader.load_file = lambda _, path: description(path)
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @dataclass(frozen=True)
