@@ -405,24 +405,49 @@ def tiny(*bias: float, name: str = "yes") -> bytes:
     return json.dumps(weights).encode()
 
 
-def test_the_softmax_holds_where_exp_would_not(aws: Aws, importable: list[Path]) -> None:
-    aws.client("s3").put_object(Bucket=BUCKET, Key="far.json", Body=tiny(1e4, 1e4, -1e4))
-    with function(aws.env, importable, ZOO_WEIGHTS=f"s3://{BUCKET}/far.json") as called:
-        assert called(v2("[0]"))[1]["rating"] == [0.5, 0.5, 0.0]
+class Refreshed:
+    """A function that reads its weights again at each call, and those weights."""
+
+    def __init__(self, called: Lambda, s3: Any) -> None:
+        self.called, self.s3 = called, s3
+
+    def put(self, weights: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key="refreshed.json", Body=weights)
+
+    def delete(self) -> None:
+        self.s3.delete_object(Bucket=BUCKET, Key="refreshed.json")
+
+    def __call__(self) -> tuple[int, dict[str, Any]]:
+        return self.called(v2("[0]"))
 
 
-def test_weights_come_go_and_change(aws: Aws, importable: list[Path]) -> None:
-    s3 = aws.client("s3")
-    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/new.json", "ZOO_REFRESH_SECONDS": "0"}
+@pytest.fixture(scope="module")
+def only_function(aws: Aws, importable: list[Path]) -> Iterator[Refreshed]:
+    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/refreshed.json", "ZOO_REFRESH_SECONDS": "0"}
     with function(aws.env, importable, **variables) as called:
-        status, response = called(v2("[0]"))
-        assert status == 503
-        assert response == {"error": "the model has no weights yet; train it with serverless/zoo"}
-        for name in ("first", "second"):
-            s3.put_object(Bucket=BUCKET, Key="new.json", Body=tiny(1, 0, name=name))
-            assert called(v2("[0]"))[1]["name"] == name
-        s3.delete_object(Bucket=BUCKET, Key="new.json")
-        assert called(v2("[0]"))[0] == 503
+        yield Refreshed(called, aws.client("s3"))
+
+
+@pytest.fixture
+def refreshed(only_function: Refreshed) -> Refreshed:
+    """Without weights, as it starts."""
+    only_function.delete()
+    without = {"error": "the model has no weights yet; train it with serverless/zoo"}
+    assert only_function() == (503, without)
+    return only_function
+
+
+def test_the_softmax_holds_where_exp_would_not(refreshed: Refreshed) -> None:
+    refreshed.put(tiny(1e4, 1e4, -1e4))
+    assert refreshed()[1]["rating"] == [0.5, 0.5, 0.0]
+
+
+def test_weights_come_go_and_change(refreshed: Refreshed) -> None:
+    for name in ("first", "second"):
+        refreshed.put(tiny(1, 0, name=name))
+        assert refreshed()[1]["name"] == name
+    refreshed.delete()
+    assert refreshed()[0] == 503
 
 
 @pytest.mark.parametrize(
@@ -441,18 +466,13 @@ def test_weights_come_go_and_change(aws: Aws, importable: list[Path]) -> None:
         tiny(1, 0).replace(b"[[0.0, 0.0]]", b"[[0.0, 0.0], [0.0, 0.0]]"),
     ],
 )
-def test_broken_weights_never_replace_good_ones(
-    aws: Aws, importable: list[Path], broken: bytes
-) -> None:
-    s3 = aws.client("s3")
-    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/broken.json", "ZOO_REFRESH_SECONDS": "0"}
-    s3.put_object(Bucket=BUCKET, Key="broken.json", Body=broken)
-    with function(aws.env, importable, **variables) as called:
-        assert called(v2("[0]"))[0] == 503
-        s3.put_object(Bucket=BUCKET, Key="broken.json", Body=tiny(1, 0))
-        assert called(v2("[0]"))[0] == 200
-        s3.put_object(Bucket=BUCKET, Key="broken.json", Body=broken)
-        assert called(v2("[0]"))[1]["name"] == "yes"
+def test_broken_weights_never_replace_good_ones(refreshed: Refreshed, broken: bytes) -> None:
+    refreshed.put(broken)
+    assert refreshed()[0] == 503
+    refreshed.put(tiny(1, 0))
+    assert refreshed()[0] == 200
+    refreshed.put(broken)
+    assert refreshed()[1]["name"] == "yes"
 
 
 def test_weights_are_sent_again_only_when_they_are_others(importable: list[Path]) -> None:
