@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import shlex
 import signal
@@ -127,13 +129,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: warm.__exit__(None, None, None))
 
 
+def import_share(config: pytest.Config) -> None:
+    """Imports every fourth test file, so that each is compiled by one of four workers.
+
+    All of them import all files then. In a fresh checkout each would compile them as well.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker or config.args != config.getini("testpaths"):
+        return
+    files = sorted((CHECKOUT / "tests").rglob("test_*.py"))
+    for path in files[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # reported by the collection
+            importlib.import_module(".".join(path.relative_to(CHECKOUT).with_suffix("").parts))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, Any, Any]:
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """Collects no garbage among thousands of tests and TensorFlow's modules, now or later.
 
     Nor often: a graph that is traced is thousands of new objects, and none of them is garbage.
     """
     gc.disable()
+    import_share(session.config)
     try:
         return (yield)
     finally:
