@@ -39,7 +39,8 @@ demo: .venv/ready ## train, export, serve and try a small detector (minutes; POR
 test: check ## check, then every test, the images' included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	    --ignore tests/test_layout.py # check has run it
 
 soak: .venv/ready ## the campaigns among the tests, at full length
 	@PETBOX_SOAK=1 $(BIN)/python -m pytest -m soak
