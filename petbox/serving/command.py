@@ -56,6 +56,10 @@ class ServeOptions:
     check: Annotated[bool, "find the model, print what would be served, and exit"] = False
     load: Annotated[bool, "with --check: also load the model, and print its signatures"] = False
 
+    def __post_init__(self) -> None:
+        if self.load and not self.check:
+            raise ValueError("argument --load: needs --check")
+
 
 def serve(options: ServeOptions, fragment: str = "") -> None:
     """Serves until Ctrl-C or SIGTERM; prints the address on stdout when the model is ready.

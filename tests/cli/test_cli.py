@@ -96,6 +96,7 @@ RUN = ("--run", "runs/toy", "--out", "model/toy")
         (("detect", IMAGE, "--nonsense"), "petbox detect: error: unrecognized arguments: --nons"),
         (("detect", IMAGE, "--jsno"), "unrecognized arguments: --jsno; did you mean --json?"),
         (("serve", "--lod"), "unrecognized arguments: --lod; did you mean --load?"),
+        (("serve", "model", "--load"), "argument --load: needs --check"),
         (("evaluate", "--recrods=data"), "--recrods=data; did you mean --records?"),
         (("detect", IMAGE, "--min-score", "much"), "argument --min-score: invalid float"),
         (("detect", IMAGE, "--min-score", "1.5"), "--min-score: 1.5 is not between 0 and 1"),
