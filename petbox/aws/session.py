@@ -75,6 +75,15 @@ class Account:
                 f"pass --region {region}, or push the image to {self.region} as well"
             )
 
+    def check_key_region(self, key: str) -> None:
+        """Rejects a KMS key in another region, which no service here can use."""
+        region = key.split(":")[3]
+        if self.region not in (None, region):
+            raise ServiceError(
+                f"{key}: the key is in {region}, but the region is {self.region}; "
+                f"pass --region {region}, or choose a key in {self.region}"
+            )
+
     def _new_client(self, service: str, region: str | None = None, *, quick: bool = False) -> Any:
         """A `quick` one gives up soon, for what a command can do without."""
         from botocore.config import Config
@@ -89,7 +98,9 @@ class Account:
             try:
                 return self._session.client(service, region_name=region, config=config)
             except ValueError as error:
-                raise CallFailed(f"AWS: {_one_line(error)}; check AWS_ENDPOINT_URL") from error
+                text = _one_line(error).rstrip(".")
+                variable = "AWS_REGION" if "region" in text else "AWS_ENDPOINT_URL"
+                raise CallFailed(f"AWS: {text}; check {variable}") from error
 
 
 @contextmanager

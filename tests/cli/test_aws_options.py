@@ -111,11 +111,14 @@ def test_what_is_no_region_or_profile_is_rejected(aws: Peer, folder: Path) -> No
     assert proxy == (
         "error: credentials: the response is not AWS's; check the proxy, and AWS_ENDPOINT_URL"
     )
+    unknown = failed(petbox({**env, "AWS_REGION": "my region"}, "endpoint", "list"))
+    assert "'my region'" in unknown and unknown.endswith("; check AWS_REGION")
     absent = petbox(env, "endpoint", "list", "--profile", "absent")
     assert absent.returncode == 1
     assert "profile (absent) could not be found" in absent.stderr
 
 
+KEY = f"arn:aws:kms:{FAR}:123456789012:key/1"
 LONG = "s3://bucket/" + "x" * 1005
 
 
@@ -125,6 +128,8 @@ LONG = "s3://bucket/" + "x" * 1005
         (("endpoint", "package", "model", LONG), "has more than 1024 characters or bytes"),
         (("upload", "cat.jpg", f"{LONG}xxxx/"), "has more than 1024 characters or bytes"),
         (("upload", "cat.jpg", "s3://10.0.0.1/in/"), "is not an S3 address"),
+        (("setup", "--kms-key", KEY), "the key is in us-west-2, but the region is us-east-1"),
+        (("endpoint", "up", "pets", "--kms-key", KEY), "the key is in us-west-2, but the region"),
         (("detect", "cat.jpg", "--endpoint", "my_pets"), "is not a valid SageMaker name"),
         (("detect", "cat.jpg", "--async-endpoint", "my_pets"), "is not a valid SageMaker name"),
         (("label", "cat.jpg", "--endpoint", "p" * 64, "--out", "x"), "the maximum is 63"),

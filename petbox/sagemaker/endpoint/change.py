@@ -67,6 +67,8 @@ def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Chan
     """Describes, compares and plans; changes nothing. An image that is not `pushed` is not read."""
     if wanted.image is not None:
         account.check_image_region(wanted.image)
+    if wanted.kms_key:
+        account.check_key_region(wanted.kms_key)
     name, clients = wanted.name, account.client
     actual = describe(clients, name)
     reject_foreign(name, actual)

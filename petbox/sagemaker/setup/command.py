@@ -65,6 +65,8 @@ class SetupOptions(Checked):
 def setup(options: SetupOptions) -> None:
     """Prints the bucket's address, the repository's, and the ARN of each role."""
     account = Account()
+    if options.kms_key:
+        account.check_key_region(options.kms_key)
     place = Place.of(account)
     wanted = Setup(
         place,
