@@ -30,7 +30,7 @@ def of_run(run: Run) -> Predict:
     config = training_config.load_config(run)
     model = checkpoints.restored(config, run)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     @as_written
     def detect(images: Any, info: Any) -> Any:
         found = model(images, image_shape=info[:, 1, :], training=False)
@@ -43,7 +43,10 @@ def _of_split(config: Any, detect: Any, folder: Path, split: str) -> Iterator[Ev
     data = config.task.validation_data
     data.input_path = [str(path) for path in records.files(folder, split)]
     try:
-        for images, labels in training_config.task(config).build_inputs(data):
+        batches = training_config.task(config).build_inputs(data)
+        images, labels = batches.element_spec  # of any number, so that one trace does for all
+        detect = detect.get_concrete_function(images, labels["image_info"])
+        for images, labels in batches:
             truth, info = labels["groundtruths"], labels["image_info"]
             batch = tf.nest.map_structure(lambda t: t.numpy(), (truth, info, detect(images, info)))
             for at in range(len(info)):
