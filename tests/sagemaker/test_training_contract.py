@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 from support.aws import Aws, moto
+from support.training_runs import SMALL
 from support.warm_python import PYTHON
 
 import petbox
@@ -422,7 +423,7 @@ def test_a_stopped_task_with_records_of_the_object_detection_api_resumes_elsewhe
     for key, file in {"train.record": written, "val.record": written, names.name: names}.items():
         s3.upload_file(str(file), BUCKET, f"in/{key}")
     flags = ("--training", f"s3://{BUCKET}/in", "--output", f"s3://{BUCKET}/out")
-    flags += ("--preset", "toy", "--steps", "12", "--report-every", "1", "--checkpoint-every", "1")
+    flags += ("--preset=toy", SMALL, "--steps=12", "--report-every=1", "--checkpoint-every=1")
     flags += ("--min-score=0", "--set=task.model.detection_generator.pre_nms_score_threshold=0")
     first = started(tmp_path / "first", *flags, env=env)
     while not any(key.endswith("/checkpoint") for key in keys(aws)):

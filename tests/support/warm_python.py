@@ -258,6 +258,8 @@ def become(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    import official.vision.utils.object_detection.visualization_utils  # noqa: F401
+
     import petbox.evaluation.predictions
     import petbox.export.exporter
     import petbox.training.task

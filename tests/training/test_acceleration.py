@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.training_runs import drawn_records, scalars
+from support.training_runs import SMALL, drawn_records, scalars
 
 pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
@@ -20,7 +20,7 @@ AUGMENTED = [
     f"--set=task.train_data.parser.aug_{name}"
     for name in ("rand_hflip=true", "scale_min=0.6", "scale_max=1.5")
 ]
-SHORT = ("--steps=3", "--report-every=1", "--seed=7", "--anchors=auto", *AUGMENTED)
+SHORT = (SMALL, "--steps=3", "--report-every=1", "--seed=7", "--anchors=auto", *AUGMENTED)
 
 
 @pytest.fixture

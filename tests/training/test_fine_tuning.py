@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.training_runs import drawn_records, scalars
+from support.training_runs import SMALL, drawn_records, scalars
 
 pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
@@ -20,7 +20,7 @@ from petbox.training import sheets as sheets_of
 from petbox.training.tfvision import tf
 
 SHEETS = (sheets_of.GROUND_TRUTH, sheets_of.AUGMENTED)
-SHORT = ("--preset=toy", "--report-every=1", "--checkpoint-every=2")
+SHORT = ("--preset=toy", SMALL, "--report-every=1", "--checkpoint-every=2")
 
 
 def label_map(folder: Path, *names: str) -> Path:
@@ -34,6 +34,7 @@ def detector(classes: int, ratios: list[float], preset: str = "toy", lowest: int
     config = training_config.experiment(preset)
     config.task.model.min_level = lowest
     config.task.model.num_classes = classes + 1
+    config.task.model.min_level = config.task.model.max_level  # less to build
     config.task.model.anchor.aspect_ratios = ratios
     return training_config.task(config).build_model()
 

@@ -557,13 +557,15 @@ def test_a_mapped_schedule_is_the_one_of_the_file(garden: Any, reference: Path) 
 
 
 def test_a_mapped_reference_is_a_model(garden: Any, reference: Path) -> None:
+    from petbox.tf import as_written
+
     config = applied(
         garden, reference / "tf_models_2020_picsell_copy/faster_rcnn_resnet50_pets.config"
     )
     config.task.model.input_size = [128, 128, 3]
     config.task.model.backbone.resnet.model_id = 10  # as deep as it need be here
     config.task.model.roi_generator.num_proposals = 10
-    model = garden.MaskRCNNTask(config.task).build_model()
+    model = as_written(garden.MaskRCNNTask(config.task).build_model)()
     (head,) = model.detection_head
     assert head.get_config()["num_classes"] == 38
     assert model.detection_generator.get_config()["max_num_detections"] == 300

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from support.soak import count
-from support.training_runs import drawn_records, scalars, scalars_of
+from support.training_runs import SMALL, drawn_records, scalars, scalars_of
 from support.warm_python import WarmProcess, WarmPython
 
 from petbox.training import log_lines
 
-STEPS = ("--preset", "toy", "--steps", "6", "--report-every", "1", "--checkpoint-every", "2")
+STEPS = ("--preset=toy", SMALL, "--steps=6", "--report-every=1", "--checkpoint-every=2")
 LONGER = ("--steps", "24", "--evaluate-every", "12")
 
 

@@ -20,6 +20,7 @@ CONFIG = "faster_rcnn_resnet101_pets.config"
 SMALL = {
     "task.model.backbone.resnet.model_id": "10",
     "task.model.backbone.resnet.depth_multiplier": "0.25",
+    "task.model.min_level": "5",
     "task.model.decoder.fpn.num_filters": "16",
     "task.model.rpn_head.num_filters": "16",
     "task.model.detection_head.fc_dims": "32",
