@@ -19,6 +19,7 @@ from support import locks
 from support.aws import moto
 from support.docker_engine import MINE, Engine
 from support.installed import HERE, PACKAGES, copied, linked, require_python
+from support.training_runs import SMALL
 
 Mounted = Callable[[Path, Path], list[str]]
 DOCKERFILE = CHECKOUT / "container/train.Dockerfile"
@@ -147,7 +148,9 @@ def hosts(
     jobs = {}
     # The second is started first, so that it waits for a host that nobody knows yet.
     for host in ("algo-2", "algo-1"):
-        ml = opt_ml(folder / host, steps=2, report_every=1, preset="toy", test_share=0.2)
+        small = SMALL.removeprefix("--set=")
+        words = {"steps": 2, "report_every": 1, "preset": "toy", "test_share": 0.2, "set": small}
+        ml = opt_ml(folder / host, **words)
         resources = {"current_host": host, "hosts": ["algo-1", "algo-2"]}
         resources |= {"network_interface_name": "eth0"}
         (ml / "input/config/resourceconfig.json").write_text(json.dumps(resources))
@@ -187,7 +190,7 @@ def test_a_plain_run_sends_its_results_to_s3(
         there = [f"--env={key}={value}" for key, value in aws.env.items() if key[:4] == "AWS_"]
         there += ["--network=host", "--tmpfs=/opt/ml:exec", f"--volume={photos}:/data:ro"]
         words = ("--training=/data", "--output=s3://results/job", "--preset=toy", "--steps=2")
-        words += ("--test-share=0.2", "--report-every=1")
+        words += ("--test-share=0.2", "--report-every=1", SMALL)
         done = engine("run", "--rm", "--tmpfs=/tmp:exec", *packages, *there, image, "train", *words)
         sent = {one["Key"] for one in s3.list_objects_v2(Bucket="results")["Contents"]}
     assert "continuing " in done.stderr
