@@ -119,7 +119,11 @@ class Container:
             return 0
 
     def ready(self) -> Container:
-        until(lambda: self.status() == 200 or self.over(), self.said, VERY_LONG, 0.2)
+        def decided() -> bool:
+            status = self.status()
+            return status == 200 or (status == 0 and self.over())
+
+        until(decided, self.said, VERY_LONG, 0.2)
         assert not self.over(), self.said()
         return self
 
