@@ -125,7 +125,8 @@ def _get(
             clock.left()  # a connection that was cut looks like one that is done
             return content
     except (OSError, http.client.HTTPException) as error:
-        raise DataError(f"{url}: cannot be fetched ({_why(error, clock)})") from error
+        why = _why(error, clock)
+        raise DataError(f"{url}: cannot be fetched ({why}); check the address") from error
 
 
 def _parts(url: str) -> SplitResult:

@@ -70,7 +70,8 @@ def read(path: Path, label_map: Path | None = None) -> ModelFolder:
     try:
         text = label_map.read_bytes()
     except OSError as error:
-        raise ModelError(f"{label_map}: cannot be read ({error.strerror})") from error
+        reason = (error.strerror or "").lower()
+        raise ModelError(f"{label_map}: cannot be read ({reason}); name a label map") from error
     signatures = _signatures((folder / FILE).read_bytes())
     if signatures is not None and SIGNATURE not in signatures:
         others = ", ".join(sorted(signatures)) or "none at all"

@@ -75,6 +75,8 @@ def list_images(arguments: Iterable[str]) -> list[str]:
 
 def _expand(argument: str) -> Iterator[str]:
     path = Path(argument)
+    if not argument:  # an unset variable of the shell, and not the current folder
+        raise DataError("'': an empty name; name an image or a folder")
     if argument == STDIN or ADDRESS.match(argument) or path.is_file():
         yield argument
     elif path.is_dir():
@@ -290,4 +292,5 @@ def _rgb(name: str, image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     """Pillow's reason; without the address of the buffer it was read from."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"Image size \((\d+) pixels\) exceeds .*", r"\1 pixels are too many", text)
     return re.sub(r"cannot identify image file .*", "not an image that Pillow knows", text)

@@ -222,6 +222,8 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
 def test_a_pattern_without_a_match_is_named() -> None:
     with pytest.raises(DataError, match=r"^nowhere/\*\.jpg: no file matches"):
         photos.list_images(["nowhere/*.jpg"])
+    with pytest.raises(DataError, match=r"^'': an empty name"):
+        photos.list_images([""])
 
 
 def test_a_missing_file_is_named() -> None:
