@@ -34,7 +34,6 @@ def detector(classes: int, ratios: list[float], preset: str = "toy", lowest: int
     config = training_config.experiment(preset)
     config.task.model.min_level = lowest
     config.task.model.num_classes = classes + 1
-    config.task.model.min_level = config.task.model.max_level  # less to build
     config.task.model.anchor.aspect_ratios = ratios
     return training_config.task(config).build_model()
 
