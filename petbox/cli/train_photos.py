@@ -1,13 +1,13 @@
 """Trains a detector on a folder of photos: from their boxes to an exported model.
 
 PHOTOS holds photos with boxes: in Pascal VOC's form, COCO's, YOLO's or
-Oxford-IIIT Pet's, or TFRecord files, recognized by its files. The stages are `petbox records`,
-`train`, `evaluate` and `export`; each command is printed as it is started.
-Preset, batch size and steps are chosen for the data and the machine unless you
-give them; photos need a choice of initial weights, --init. Results go to
-data/NAME-records, runs/NAME and model/NAME. Run again, the same command
-continues where it stopped; with more --steps the training goes on, and a
-finished one becomes the next version of the model.
+Oxford-IIIT Pet's, or TFRecord files, recognized by its files. The stages are
+`petbox records`, `train`, `evaluate` and `export`; each command is printed as
+it is started. Preset, batch size and steps are chosen for the data and the
+machine unless you give them; photos need a choice of initial weights, --init.
+Results go to data/NAME-records, runs/NAME and model/NAME. Run again, the same
+command continues where it stopped; with more --steps the training goes on, and
+a finished one becomes the next version of the model.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the
 run lies in OUT.unfinished with its checkpoints and TensorBoard logs

@@ -27,7 +27,7 @@ from petbox.data.problems import Problems
 from petbox.errors import DataError
 
 FOLDERS = ("annotations", "annotations/xmls", "xmls", "labels", ".")  # and with capitals
-IMAGES = ("JPEGImages", "images", "imgs", ".")
+IMAGES = ("JPEGImages", "images", "image", "imgs", "img", "photos", "pictures", ".")
 LISTS = (  # in ImageSets/Main; the first whose files all exist
     {"train": "train", "validation": "val", "test": "test"},
     {"train": "trainval", "test": "test"},

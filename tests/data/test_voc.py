@@ -110,7 +110,9 @@ def test_photos_become_records(voc: Path, tmp_path: Path, run: Any) -> None:
     assert example.encoded == image_of(voc).read_bytes()
 
 
-@pytest.mark.parametrize("folder", ["JPEGImages", "images", ".", "Annotations"])
+@pytest.mark.parametrize(
+    "folder", ["JPEGImages", "images", "Image", "img", "photos", ".", "Annotations"]
+)
 def test_images_may_lie_in_several_places(folder: str, voc: Path) -> None:
     (voc / folder).mkdir(exist_ok=True)
     for name in NAMES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -258,13 +259,13 @@ def become(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    import official.vision.utils.object_detection.visualization_utils  # noqa: F401
-
     import petbox.evaluation.predictions
     import petbox.export.exporter
     import petbox.training.task
     import petbox.training.trainer  # noqa: F401
 
+    # For evaluations. After petbox, which sets how TensorFlow is imported.
+    importlib.import_module("official.vision.utils.object_detection.visualization_utils")
     gc.freeze()  # or a collection in a fork would copy what is shared
     request = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     os.chdir(request["cwd"])
