@@ -8,13 +8,14 @@ cut from the training photos to train on.
 
 Needs the photos in the folder PETBOX_TEST_DATA, and about 25 minutes on two cores. It also writes
 the learning curve, the precision-recall plot and sheets of test images as bench/pets-….{png,jpg}.
-With --steps or --preset it is a trial that only writes under build/.
+With --steps, --preset or --split it is a trial that only writes under build/.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,7 @@ WIDTH, MOST_BYTES = 900, 190_000  # of a picture that the repository keeps
 class Options:
     steps: Annotated[int | None, "try the program itself, with so few updates"] = None
     preset: Annotated[str, "try another preset"] = PRESET
+    split: Annotated[int | None, "divide the 536 anew, by this seed", "SEED"] = None
 
 
 def main(options: Options) -> None:
@@ -55,7 +57,7 @@ def main(options: Options) -> None:
         sys.exit(f"{DATA}: not here; name the folder with the photos in PETBOX_TEST_DATA")
     shutil.rmtree(WORK, ignore_errors=True)
     trial, steps = options != Options(), options.steps or STEPS
-    seconds = trained(options.preset, steps)
+    seconds = trained(options.preset, steps, lists(options.split))
     found, alarms = evaluated("records", "evaluation"), evaluated("false-alarms", "backgrounds")
     curve = learning_curve(WORK / "run")
     keep_pictures(WORK if trial else report.RESULTS.parent, curve)
@@ -72,10 +74,25 @@ def main(options: Options) -> None:
         print(report.write_table("pets", "python bench/pets.py", head, [row, bars]))
 
 
-def trained(preset: str, steps: int) -> float:
+def lists(seed: int | None) -> list[Path]:
+    """Of the photos to train on, and to test on."""
+    given = [DATA / "pets" / "splits" / f"{split}_faces.txt" for split in ("train", "test")]
+    if seed is None:
+        return given
+    train, test = (path.read_text().splitlines(keepends=True) for path in given)
+    photos = train + test
+    random.Random(seed).shuffle(photos)
+    WORK.mkdir(parents=True)
+    made = [WORK / path.name for path in given]
+    made[0].write_text("".join(photos[: len(train)]))
+    made[1].write_text("".join(photos[len(train) :]))
+    return made
+
+
+def trained(preset: str, steps: int, photos: Sequence[Path]) -> float:
     """Trains under build/; returns the seconds of the training."""
     pets, records, run = DATA / "pets", WORK / "records", WORK / "run"
-    train, test = (pets / "splits" / f"{split}_faces.txt" for split in ("train", "test"))
+    train, test = photos
     cut = ("train/cut_backgrounds.py", f"--pets={pets}", "--classes=species")
     call(*cut, f"--out={WORK / 'false-alarms'}")
     call(*cut, f"--out={WORK / 'empty'}", "--images", f"--photos={train}")

@@ -13,20 +13,16 @@ from support.endpoint_aws import UP, AwsProxy, aws_proxy, done, petbox
 UNKNOWN = "unknown; pass --price-per-hour, or see https://aws.amazon.com/sagemaker/ai/pricing/"
 
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
+
 @pytest.fixture(scope="module")
-def account() -> Iterator[AwsProxy]:
+def aws() -> Iterator[AwsProxy]:
     with aws_proxy() as server:
         two = ("--instance-type", "ml.m5.xlarge", "--instance-count", "2")
         done(petbox(server.env, "endpoint", "up", "pets", *UP, *two))
         done(petbox(server.env, "endpoint", "up", "light", *UP, "--serverless", "4096,5"))
         yield server
-
-
-@pytest.fixture
-def aws(account: AwsProxy) -> AwsProxy:
-    account.calls.clear()
-    account.instead.clear()
-    return account
 
 
 def price(aws: AwsProxy, *words: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from support.aws import REGION, rejection
-from support.endpoint_aws import AwsProxy, aws_proxy, done, failed, petbox
+from support.endpoint_aws import AwsProxy, done, failed, petbox
 
 ACCOUNT = "123456789012"
 BUCKET = f"petbox-{ACCOUNT}-{REGION}"
@@ -25,17 +24,7 @@ ROLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[AwsProxy]:
-    with aws_proxy() as server:
-        yield server
-
-
-@pytest.fixture
-def aws(account: AwsProxy) -> AwsProxy:
-    account.calls.clear()
-    account.instead.clear()
-    return account
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 def policies(aws: AwsProxy, *words: str, **env: str) -> dict[str, dict[str, Any]]:

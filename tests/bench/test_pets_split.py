@@ -1,0 +1,33 @@
+"""The photos of bench/pets.py, divided anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from support.serving import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT / "bench"))
+import pets
+
+
+def test_a_seed_divides_the_photos_of_both_lists_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = tmp_path / "pets" / "splits"
+    splits.mkdir(parents=True)
+    names = [f"Bengal_{number} 6 1 1\n" for number in range(30)]
+    (splits / "train_faces.txt").write_text("".join(names[:20]))
+    (splits / "test_faces.txt").write_text("".join(names[20:]))
+    monkeypatch.setattr(pets, "DATA", tmp_path)
+
+    def divided(seed: int | None) -> list[list[str]]:
+        monkeypatch.setattr(pets, "WORK", tmp_path / f"work {seed}")
+        return [path.read_text().splitlines(keepends=True) for path in pets.lists(seed)]
+
+    assert divided(None) == [names[:20], names[20:]]
+    train, test = divided(1)
+    assert (len(train), sorted(train + test)) == (20, sorted(names))
+    assert set(test) != set(names[20:])
+    assert divided(2)[1] != test
