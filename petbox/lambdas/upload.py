@@ -1,7 +1,8 @@
 """Uploads images to the bucket that the S3 front watches, and waits for results.
 
 Prints one line per detection, as `petbox detect` does, as results arrive.
-Errors are printed to stderr. Exit code 1 if any image failed.
+Errors are printed to stderr. Exit code 1 if any image failed. It waits as long
+as the bucket's queue still has messages, so also for images that are retried.
 
 examples:
   petbox upload photos/ s3://bucket/in/
@@ -30,9 +31,10 @@ from petbox.cli.progress import progress
 from petbox.client.detections import Box, Detection, Detections
 from petbox.client.output import tabbed_lines
 from petbox.errors import DataError, ServiceError
+from petbox.lambdas.arrivals import Patience
 from petbox.lambdas.results import ETAG, result_key
 
-SECONDS_BETWEEN_POLLS = 2.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks for the results
 PREFIX = Value("S3", aws_names.check_s3)
 SECONDS = Value("S", between(0.01, 604_800))
 
@@ -45,7 +47,11 @@ class UploadOptions(Checked):
     ]
     results: Annotated[str, "prefix of the results' keys", "PREFIX"] = "results/"
     wait: Annotated[bool, "wait for the results"] = True
-    patience: Annotated[float, "seconds to wait for the next result", SECONDS] = 600.0
+    patience: Annotated[
+        float | None,
+        "seconds to wait for the next result (default: as long as the queue retries)",
+        SECONDS,
+    ] = None
     parallel: Annotated[int, "images uploaded at once", Value("N", between(1, 64))] = 8
     json: Annotated[bool, "print each result as a line of JSON"] = False
 
@@ -62,24 +68,24 @@ def upload(options: UploadOptions) -> None:
 
     to = aws_s3.folder_at(options.to)
     keys = _keys(photos.list_images(options.image), to)
-    s3 = Account().client("s3")
-    sent = _send(s3, keys, to, options.parallel)
+    account = Account()
+    sent = _send(account.client("s3"), keys, to, options.parallel)
     say(f"{len(sent)} images are in {to}")
     if options.wait:
-        _print_results(s3, sent, to, options)
+        _print_results(account, sent, to, options)
 
 
 def _keys(files: Sequence[str], to: S3Address) -> dict[str, str]:
     """The key of each file: its name under the prefix."""
-    keys: dict[str, str] = {}
+    files_by_key: dict[str, str] = {}
     for file in files:
         if file == "-":
             raise DataError("-: stdin has no name to upload it under; name a file")
         key = aws_s3.address_of(f"{to}{Path(file).name}").key
-        if key in keys.values():
+        if key in files_by_key:
             raise DataError(f"{file}: another image has the same name; upload them separately")
-        keys[file] = key
-    return keys
+        files_by_key[key] = file
+    return {file: key for key, file in files_by_key.items()}
 
 
 def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_Sent]:
@@ -103,10 +109,12 @@ def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_
 # Results
 
 
-def _print_results(s3: Any, sent: Sequence[_Sent], to: S3Address, options: UploadOptions) -> None:
+def _print_results(
+    account: Account, sent: Sequence[_Sent], to: S3Address, options: UploadOptions
+) -> None:
     failed = 0
     with progress("results", len(sent)) as advance:
-        for one, result in _results(s3, sent, to, options):
+        for one, result in _results(account, sent, to, options):
             if "error" in result:
                 failed += 1
                 say(f"error: {one.file}: {result['error']}")
@@ -118,40 +126,47 @@ def _print_results(s3: Any, sent: Sequence[_Sent], to: S3Address, options: Uploa
 
 
 def _results(
-    s3: Any, sent: Sequence[_Sent], to: S3Address, options: UploadOptions
+    account: Account, sent: Sequence[_Sent], to: S3Address, options: UploadOptions
 ) -> Iterator[tuple[_Sent, dict[str, Any]]]:
-    """Each image's result as it arrives; that of an older image at the same key is ignored."""
-    awaited = {result_key(options.results, one.key): one for one in sent}
-    seen: dict[str, str] = {}
-    until = time.monotonic() + options.patience
-    while awaited:
-        for address, item in aws_s3.objects(s3, S3Address(to.bucket, options.results + to.key)):
-            key = address.key
-            if key not in awaited or seen.get(key) == item["ETag"]:
-                continue
-            seen[key] = item["ETag"]
-            result = _read(s3, to.bucket, key, awaited[key].etag)
-            if result is not None:
-                yield awaited.pop(key), result
-                until = time.monotonic() + options.patience
-        if awaited and time.monotonic() > until:
+    """Each image's result as it arrives: by its key, however many others have results there."""
+    s3, patience = account.client("s3"), Patience(account, to, options.patience)
+    pause = SHORTEST_PAUSE
+
+    def read(one: _Sent) -> tuple[_Sent, dict[str, Any] | None]:
+        key = result_key(options.results, one.key)
+        return one, _read(s3, to.bucket, key, one.etag)
+
+    waiting = list(sent)
+    while waiting:
+        missing = []
+        for one, result in in_order(read, waiting, options.parallel, threading.Event()):
+            if result is None:
+                missing.append(one)
+            else:
+                patience.renew()
+                yield one, result
+        if len(missing) < len(waiting):
+            waiting, pause = missing, SHORTEST_PAUSE
+            continue
+        if why := patience.is_over():
             raise ServiceError(
-                f"{len(awaited)} of {len(sent)} images have no result after {options.patience:g} s "
-                f"(as {next(iter(awaited.values())).file}); check that the S3 front watches {to}, "
+                f"{len(waiting)} of {len(sent)} images have no result {why} "
+                f"(as {waiting[0].file}); check that the S3 front watches {to}, "
                 "its log, and its dead-letter queue"
             )
-        if awaited:
-            time.sleep(min(SECONDS_BETWEEN_POLLS, options.patience))
+        time.sleep(min(pause, options.patience or pause))
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _read(s3: Any, bucket: str, key: str, etag: str) -> dict[str, Any] | None:
-    with session.calling(f"s3://{bucket}/{key}"):
+    """The result at the key; None if there is none, or if it is of an older image."""
+    with session.calling(f"s3://{bucket}/{key}", "NoSuchKey"):
         response = s3.get_object(Bucket=bucket, Key=key)
         body = response["Body"].read()
-    if response["Metadata"].get(ETAG) != etag:
-        return None
-    result: dict[str, Any] = json.loads(body)
-    return result
+        if response["Metadata"].get(ETAG) == etag:
+            result: dict[str, Any] = json.loads(body)
+            return result
+    return None
 
 
 def _lines(one: _Sent, result: dict[str, Any]) -> str:

@@ -9,12 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.aws import Aws, moto
+from support.aws import REGION, Aws, moto
 from support.lambda_runtime import event, running
 from support.peer import GOLDEN, named_detector, peer
+
+from petbox.aws import session
+from petbox.aws.names import S3Address
+from petbox.lambdas import arrivals
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 
@@ -123,6 +128,98 @@ def test_a_result_that_never_comes_is_reported_and_one_of_an_older_image_is_none
     done = upload(aws, photos, "s3://never/in/", "--patience", "0.2")
     assert done.returncode == 1 and not done.stdout
     assert "2 of 2 images have no result" in done.stderr
+
+
+@pytest.fixture
+def watched(
+    aws: Aws, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[S3Address, str]:
+    """A prefix of a bucket that notifies a queue, and the queue's address."""
+    for name, value in aws.env.items():
+        monkeypatch.setenv(name, value)
+    name = f"watched-{abs(hash(request.node.name)) % 10**12}"
+    s3, sqs = bucket(aws, name), aws.client("sqs")
+    redrive = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:123456789012:{name}-dead"}
+    sqs.create_queue(QueueName=f"{name}-dead")
+    attributes = {
+        "VisibilityTimeout": "600",
+        "RedrivePolicy": json.dumps({**redrive, "maxReceiveCount": 3}),
+    }
+    url: str = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    arn = f"arn:aws:sqs:{REGION}:123456789012:{name}"
+    rules = [{"Name": "prefix", "Value": "in/"}]
+    s3.put_bucket_notification_configuration(
+        Bucket=name,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {
+                    "QueueArn": arn,
+                    "Events": ["s3:ObjectCreated:*"],
+                    "Filter": {"Key": {"FilterRules": rules}},
+                }
+            ]
+        },
+    )
+    sqs.purge_queue(QueueUrl=url)  # of S3's test event
+    return S3Address(name, "in/"), url
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock of patience, to be set."""
+    clock = [0.0]
+    monkeypatch.setattr(arrivals, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
+def test_patience_lasts_while_the_queue_has_messages(
+    aws: Aws, watched: tuple[S3Address, str], now: list[float]
+) -> None:
+    to, url = watched
+    patience = arrivals.Patience(session.Account(), to, None)
+    aws.client("s3").put_object(Bucket=to.bucket, Key="in/a.jpg", Body=JPEG)
+    now[0] = 301.0
+    assert not patience.is_over(), "it is in the queue"
+    (message,) = aws.client("sqs").receive_message(QueueUrl=url)["Messages"]
+    now[0] = 602.0
+    assert not patience.is_over(), "it is being processed"
+    now[0] = 1801.0
+    assert patience.is_over() == "after 1800 s", "three times 600 s: it cannot be there any longer"
+    patience.renew()
+    aws.client("sqs").delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    now[0] += 299.0
+    assert not patience.is_over(), "the next notification may be late"
+    now[0] += 2.0
+    assert patience.is_over() == "after 301 s, and the queue is empty"
+
+
+def test_patience_that_is_given_asks_no_queue(
+    watched: tuple[S3Address, str], now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, _ = watched
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    patience = arrivals.Patience(session.Account(), to, 5.0)
+    now[0] = 5.1
+    assert patience.is_over() == "after 5 s"
+
+
+@pytest.mark.parametrize("prefix", ["out/", "i"])
+def test_a_prefix_that_no_queue_is_notified_of_is_reported(
+    watched: tuple[S3Address, str], prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to, _ = watched
+    arrivals.Patience(session.Account(), S3Address(to.bucket, prefix), None)
+    assert "notifies no queue of new images" in capsys.readouterr().err
+
+
+def test_without_permission_to_see_the_queue_half_an_hour_is_waited(
+    aws: Aws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in aws.env.items():
+        monkeypatch.setenv(name, value)
+    arrivals.Patience(session.Account(), S3Address("nobodys-bucket", "in/"), None)
+    said = capsys.readouterr().err
+    assert "NoSuchBucket" in said and "waiting 1800 s for each result" in said
 
 
 def test_what_cannot_be_uploaded_is_reported(aws: Aws, photos: Path, tmp_path: Path) -> None:
