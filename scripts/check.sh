@@ -10,9 +10,11 @@ types=$!
 git ls-files -z -- '*.sh' container/serve bench/all .ci/run | xargs -0 shellcheck
 hadolint container/Dockerfile container/train.Dockerfile serverless/detector.Dockerfile \
   serverless/zoo/Dockerfile
-cfn-lint serverless/template.yaml
+cfn-lint serverless/*.yaml
 if command -v sam >/dev/null; then # it takes a gigabyte, so it is not in .venv
-  SAM_CLI_TELEMETRY=0 sam validate --lint --region us-east-1 --template serverless/template.yaml >/dev/null
+  for template in serverless/*.yaml; do
+    SAM_CLI_TELEMETRY=0 sam validate --lint --region us-east-1 --template "$template" >/dev/null
+  done
 fi
 # The file as it is; nginx writes under build/.
 mkdir -p build/nginx

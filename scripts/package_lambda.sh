@@ -3,7 +3,7 @@
 # usage: scripts/package_lambda.sh [option ...] [http_front|s3_front|detector|zoo ...]   (default: all)
 #   --model DIR           folder with model.tflite, added to detector.zip (default: none, it is in S3)
 #   --python VERSION      of Lambda's runtime (default: 3.12)
-#   --architecture ARCH   x86_64 (default) or arm64, as Architecture in serverless/template.yaml
+#   --architecture ARCH   x86_64 (default) or arm64, as Architecture in the templates of serverless/
 #   --out DIR             where NAME.zip goes (default: build/lambda)
 # PYTHON names a Python with pip (default: the checkout's .venv). boto3 is left out: Lambda has it.
 # If a Python of the runtime's version is installed, the code is compiled, and functions start faster.

@@ -13,7 +13,7 @@ YES, NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 def needed(name: str) -> str:
     value = text(name)
     if not value:
-        raise DataError(f"{name} is not set; serverless/template.yaml sets it")
+        raise DataError(f"{name} is not set; the templates of serverless/ set it")
     return value
 
 
