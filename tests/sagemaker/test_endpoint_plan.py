@@ -143,6 +143,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         "ttl": "1d12h",
     },
     "serverless": {"serverless": "4096,5"},
+    "serverless, kept ready": {"serverless": "4096,5", "provisioned_concurrency": 2},
     "several": {"instance_count": 2},
     "multi-model": {"multi_model": "s3://pets-bucket/models"},
     "with alarms": {"alarms": 2000, "alarm_topic": TOPIC},
@@ -421,6 +422,16 @@ def test_one_flag_changes_one_thing() -> None:
         ({"ami": "al2-gpu"}, "ami", "InferenceAmiVersion"),
         ({"health_timeout": 900}, "health_timeout", "ContainerStartup"),
         ({"metrics_every": 0}, "metrics_every", "'EnableDetailedObservability': False"),
+        (
+            {"serverless": "4096,5", "provisioned_concurrency": 2},
+            "provisioned_concurrency",
+            "'ProvisionedConcurrency': 2",
+        ),
+        (
+            {"serverless": "4096,5", "provisioned_concurrency": 2},
+            "serverless",
+            "'ProvisionedConcurrency': 2",
+        ),
         ({"download_timeout": 900}, "download_timeout", "ModelDataDownload"),
         ({"capture": "s3://pets-bucket/seen", "capture_percent": 5}, "capture", "DataCapture"),
         (
@@ -672,6 +683,7 @@ def test_an_update_reaches_the_endpoint_as_its_deployment_says() -> None:
     [
         ({"async_errors": "s3://b12/x"}, "--async-errors requires --async"),
         ({"target": 4.0}, "--target requires --autoscale"),
+        ({"provisioned_concurrency": 2}, "--provisioned-concurrency requires --serverless"),
         ({"capture_percent": 4}, "--capture-percent requires --capture"),
         ({"alarm_topic": TOPIC}, "--alarm-topic requires --alarms"),
         ({"autoscale": "1..4"}, "--autoscale requires --target"),
@@ -702,6 +714,13 @@ def test_what_aws_would_reject_is_rejected_before_the_first_call(
     steps = plan(desired_with(**flags), Actual())
     with pytest.raises(ServiceError, match=expected):
         check_all(_client, steps)
+
+
+def test_no_more_concurrency_is_kept_ready_than_there_is() -> None:
+    actual = found(desired_with(serverless="4096,5"))
+    with pytest.raises(ServiceError, match="6 is more than the 5 concurrent calls"):
+        typed(actual, provisioned_concurrency=6)
+    assert typed(actual, provisioned_concurrency=6, serverless="4096,6")
 
 
 def test_what_goes_with_what_is_there_needs_no_repetition() -> None:

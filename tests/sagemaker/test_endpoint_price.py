@@ -32,7 +32,9 @@ def price(aws: AwsProxy, *words: str) -> str:
 
 def test_status_has_awss_price_or_that_of_the_user(aws: AwsProxy) -> None:
     assert price(aws, "pets") == "0.46 USD an hour (2 x 0.23, AWS Price List)"
-    assert price(aws, "light").startswith("by calls and their duration; see https://")
+    assert price(aws, "light").startswith(
+        "by calls, their duration and provisioned concurrency; see https://"
+    )
     aws.calls.clear()
     one = ("--price-per-hour", "ml.m5.xlarge=0.2", "--price-per-hour", "9")
     assert price(aws, "pets", *one) == "0.4 an hour (2 x 0.2, --price-per-hour)"

@@ -20,7 +20,8 @@ FILES = {
     'subnet = "subnet-0123456789abcdef0"\nsecurity_group = "sg-0123456789abcdef0"\n'
     f'network_isolation = true\nkms_key = "arn:aws:kms:{REGION}:123456789012:key/1234abcd"\n'
     'env = { PETBOX_METADATA = true }\ntag = { team = "pets" }\nhealth_timeout = 900\n',
-    "serverless": 'serverless = "4096,5"\n',
+    "serverless": 'serverless = "4096,5"\nprovisioned_concurrency = 2\n',
+    "measured": 'instance_type = "ml.m5.xlarge"\nmetrics_every = 10\ntag = { team = "pets" }\n',
     "asynchronous": 'instance_type = "ml.m5.xlarge"\nasync = "s3://pets-bucket/out"\n'
     f'async_errors = "s3://pets-bucket/errors"\nnotify_error = "{TOPIC}"\nasync_concurrency = 4\n'
     'scaling = "0..4"\ntarget = 2\n',
@@ -88,13 +89,33 @@ OF_CONFIG = {
     "production_variants",
     "tags",
 }
+OF_AWSCC_CONFIG = {
+    "endpoint_config_name",
+    "execution_role_arn",
+    "lifecycle",
+    "metrics_config",
+    "production_variants",
+    "tags",
+    "vpc_config",
+}
 
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_terraform_has_the_names_of_its_provider(tmp_path: Path, text: str) -> None:
     resource = exported(tmp_path, text, "--format", "terraform")["resource"]
-    config = resource["aws_sagemaker_endpoint_configuration"]["endpoint"]
-    assert config.keys() <= OF_CONFIG
+    if "metrics_every" in text:  # which the provider aws lacks
+        config = resource["awscc_sagemaker_endpoint_config"]["endpoint"]
+        assert config["metrics_config"] == {
+            "enable_detailed_observability": True,
+            "metric_publish_frequency_in_seconds": 10,
+        }
+        assert config.keys() <= OF_AWSCC_CONFIG
+        assert config["tags"] == [{"key": "team", "value": "pets"}]
+        of_endpoint = resource["aws_sagemaker_endpoint"]["endpoint"]["endpoint_config_name"]
+        assert of_endpoint == "${awscc_sagemaker_endpoint_config.endpoint.endpoint_config_name}"
+    else:
+        config = resource["aws_sagemaker_endpoint_configuration"]["endpoint"]
+        assert config.keys() <= OF_CONFIG
     (variant,) = config["production_variants"]
     assert variant.keys() <= OF_VARIANT
     container = resource["aws_sagemaker_model"]["endpoint"]["primary_container"]

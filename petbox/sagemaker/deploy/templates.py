@@ -86,23 +86,14 @@ def terraform(desired: Desired) -> Json:
         model["primary_container"]["environment"] = environment
     if "vpc_config" in model:
         model["vpc_config"]["subnets"] = desired.model["VpcConfig"]["Subnets"]
-    config = _snake(_content(desired.config, CONFIG))
-    config.pop("metrics_config", None)  # which the provider does not document
-    if "kms_key_id" in config:
-        config["kms_key_arn"] = config.pop("kms_key_id")
+    kind, config, name = _terraform_config(desired)
     config["production_variants"][0]["model_name"] = f"${{aws_sagemaker_model.{LOCAL}.name}}"
-    name = f"${{aws_sagemaker_endpoint_configuration.{LOCAL}.name}}"
     endpoint = {"name": desired.name, "endpoint_config_name": name, "tags": tags}
     if desired.deployment is not None:
         endpoint["deployment_config"] = _snake(desired.deployment)
     resources = {
         "aws_sagemaker_model": {"name": desired.model_name, **model, "tags": tags, **replaced},
-        "aws_sagemaker_endpoint_configuration": {
-            "name_prefix": f"{desired.name}-",
-            **config,
-            "tags": tags,
-            **replaced,
-        },
+        kind: {**config, **replaced},
         "aws_sagemaker_endpoint": endpoint,
     }
     if desired.scaling is not None and desired.policy is not None:
@@ -121,10 +112,32 @@ def terraform(desired: Desired) -> Json:
             alarm["AlarmName"]: _alarm(alarm) for alarm in desired.alarms
         }
         whole["aws_cloudwatch_log_metric_filter"] = {LOCAL: _pings(desired.name)}
+    providers = {kind.split("_")[0] for kind in whole}
     return {
-        "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws"}}},
+        "terraform": {
+            "required_providers": {one: {"source": f"hashicorp/{one}"} for one in sorted(providers)}
+        },
         "resource": whole,
     }
+
+
+def _terraform_config(desired: Desired) -> tuple[str, Json, str]:
+    """Kind, arguments and name of the endpoint configuration.
+
+    The provider awscc has what the provider aws lacks; it is made from CloudFormation's schema.
+    """
+    content = _content(desired.config, CONFIG)
+    if "MetricsConfig" in content:
+        kind, attribute = "awscc_sagemaker_endpoint_config", "endpoint_config_name"
+        config = _snake(content)
+        config[attribute] = names.with_fingerprint(desired.name, content)
+        config["tags"] = _snake(names.tag_list(_tags(desired)))
+    else:
+        kind, attribute = "aws_sagemaker_endpoint_configuration", "name"
+        config = {"name_prefix": f"{desired.name}-", **_snake(content), "tags": _tags(desired)}
+        if "kms_key_id" in config:
+            config["kms_key_arn"] = config.pop("kms_key_id")
+    return kind, config, f"${{{kind}.{LOCAL}.{attribute}}}"
 
 
 def _snake(value: Any) -> Any:

@@ -14,7 +14,7 @@ from petbox.sagemaker.endpoint.actual import Described
 
 PAGE = "https://aws.amazon.com/sagemaker/ai/pricing/"
 UNKNOWN = f"unknown; pass {FLAG}, or see {PAGE}"
-BY_USE = f"by calls and their duration; see {PAGE}"  # of a serverless endpoint
+BY_USE = f"by calls, their duration and provisioned concurrency; see {PAGE}"  # serverless
 PricePerHour = Annotated[
     tuple[str, ...],
     "price of an instance, as in 0.23 or ml.m5.xlarge=0.23 (default: AWS's Price List, if you may "

@@ -136,7 +136,11 @@ def _variant(spec: EndpointSpec, model: str) -> dict[str, Any]:
     }
     if spec.serverless:
         memory, concurrency = memory_and_concurrency(spec.serverless)
-        variant["ServerlessConfig"] = {"MemorySizeInMB": memory, "MaxConcurrency": concurrency}
+        variant["ServerlessConfig"] = names.present(
+            MemorySizeInMB=memory,
+            MaxConcurrency=concurrency,
+            ProvisionedConcurrency=spec.provisioned_concurrency,
+        )
         return variant
     variant["InstanceType"] = spec.instance_type
     if not spec.async_:

@@ -54,7 +54,10 @@ NOT_OF_USERS = ("aws:", names.RESERVED)
 
 def _instances(actual: Actual, variant: Described) -> dict[str, Any]:
     if serverless := variant.get("ServerlessConfig"):
-        return {"serverless": f"{serverless['MemorySizeInMB']},{serverless['MaxConcurrency']}"}
+        return {
+            "serverless": f"{serverless['MemorySizeInMB']},{serverless['MaxConcurrency']}",
+            "provisioned_concurrency": serverless.get("ProvisionedConcurrency"),
+        }
     bounds, target = scaling(actual)
     count = actual.running or variant.get("InitialInstanceCount")
     return {

@@ -87,6 +87,12 @@ class EndpointSpec:
         SERVERLESS,
         REMOVABLE,
     ] = None
+    provisioned_concurrency: Annotated[
+        Number,
+        "with --serverless: concurrent calls that are kept ready, which cost money without a call",
+        Value("N", between(1, MOST_CONCURRENCY)),
+        REMOVABLE,
+    ] = None
     async_: Annotated[
         Text,
         "asynchronous: requests from S3, responses to this s3://…",
@@ -187,6 +193,13 @@ class EndpointSpec:
             if _has(self, name) and not _has(self, needed):
                 raise ValueError(f"{flag(self, name)} requires {flag(self, needed)}")
         shared.check_vpc(self)
+        if self.serverless and self.provisioned_concurrency:
+            most = memory_and_concurrency(self.serverless)[1]
+            if self.provisioned_concurrency > most:
+                raise ValueError(
+                    f"--provisioned-concurrency: {self.provisioned_concurrency} is more than the "
+                    f"{most} concurrent calls of --serverless"
+                )
         if self.autoscale:
             if self.target is None:
                 raise ValueError("--autoscale requires --target")
@@ -197,6 +210,7 @@ class EndpointSpec:
 
 
 GOES_WITH = {
+    "provisioned_concurrency": "serverless",
     "async_errors": "async_",
     "async_concurrency": "async_",
     "notify_success": "async_",

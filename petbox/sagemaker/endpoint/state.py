@@ -71,6 +71,7 @@ def _variants(endpoint: Described, config: Described) -> Iterator[dict[str, Any]
             "desired_instances": None if serverless else variant.get("DesiredInstanceCount"),
             "memory_mb": serverless.get("MemorySizeInMB"),
             "concurrency": serverless.get("MaxConcurrency"),
+            "provisioned_concurrency": serverless.get("ProvisionedConcurrency"),
         }
 
 

@@ -101,9 +101,11 @@ def runs_on(endpoint: Described, config: Described | None) -> str:
     texts = []
     for variant in endpoint.get("ProductionVariants", ()):
         if serverless := variant.get("CurrentServerlessConfig"):
+            ready = serverless.get("ProvisionedConcurrency")
             texts.append(
                 f"serverless, {serverless['MemorySizeInMB']} MB, "
                 f"{serverless['MaxConcurrency']} calls at once"
+                + (f", {ready} kept ready" if ready else "")
             )
             continue
         now, then = variant.get("CurrentInstanceCount", 0), variant.get("DesiredInstanceCount", 0)

@@ -1,0 +1,58 @@
+"""Golden plans of `petbox deploy --dry-run`: what each key adds, changes and removes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.endpoint_aws import IMAGE, ROLE, SOON, AwsProxy, done, failed, petbox
+
+COMMON = f'name = "NAME"\nimage = "{IMAGE}"\nrole = "{ROLE}"\n'
+
+
+def plan(aws: AwsProxy, file: Path, name: str, text: str) -> str:
+    """The lines of the plan, without image and role."""
+    file.write_text((COMMON + text).replace("NAME", name))
+    found = done(petbox(aws.env, "deploy", file, "--dry-run")).stdout
+    return re.sub(r"  \+ (image|role): .*\n", "", found)
+
+
+def deploy(aws: AwsProxy, file: Path, name: str, text: str, *words: str) -> None:
+    file.write_text((COMMON + text).replace("NAME", name))
+    done(petbox(aws.env, "deploy", file, *SOON, *words))
+
+
+@pytest.fixture
+def file(tmp_path: Path, forgotten: None) -> Path:
+    return tmp_path / "pets.toml"
+
+
+BY_USE = (
+    "price: by calls, their duration and provisioned concurrency; "
+    "see https://aws.amazon.com/sagemaker/ai/pricing/\n"
+)
+
+
+def test_provisioned_concurrency_of_a_serverless_endpoint(aws: AwsProxy, file: Path) -> None:
+    first = 'serverless = "4096,5"\nprovisioned_concurrency = 2\n'
+    assert plan(aws, file, "light", first) == (
+        "endpoint light: 4 to add, 0 to change, 0 to remove\n"
+        "  + serverless: 4096,5\n"
+        "  + provisioned_concurrency: 2\n" + BY_USE
+    )
+    deploy(aws, file, "light", first)
+    nothing = "endpoint light: 0 to add, 0 to change, 0 to remove\n" + BY_USE
+    assert plan(aws, file, "light", "") == plan(aws, file, "light", first) == nothing
+    assert plan(aws, file, "light", "provisioned_concurrency = 3\n") == (
+        "endpoint light: 0 to add, 1 to change, 0 to remove\n"
+        "  ~ provisioned_concurrency: 2 -> 3\n" + BY_USE
+    )
+    assert plan(aws, file, "light", "provisioned_concurrency = false\n") == (
+        "endpoint light: 0 to add, 0 to change, 1 to remove\n"
+        "  - provisioned_concurrency: 2\n" + BY_USE
+    )
+    line = failed(petbox(aws.env, "deploy", file))
+    assert line == f"error: {file}: removes provisioned_concurrency; pass --yes to confirm"
+    status = done(petbox(aws.env, "endpoint", "status", "light")).stdout
+    assert "serverless, 4096 MB, 5 calls at once, 2 kept ready" in status
