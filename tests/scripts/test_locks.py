@@ -81,6 +81,15 @@ def test_a_group_is_locked_whole(name: str) -> None:
     assert stated(name) <= packages(name)
 
 
+def test_python_3_10_gets_what_reads_the_file_of_deploy() -> None:
+    """Later ones have tomllib."""
+    needed = map(Requirement, project()["project"]["optional-dependencies"]["aws"])
+    (toml,) = (one for one in needed if one.name == "tomli")
+    assert toml.marker is not None
+    assert [toml.marker.evaluate({"python_version": f"3.{x}"}) for x in (10, 11)] == [True, False]
+    assert any(package.startswith("tomli==") for package in entries("train"))
+
+
 def test_the_training_lock_holds_what_training_needs_and_nothing_else() -> None:
     assert packages("train") == closure("train", "aws")
 

@@ -78,7 +78,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _parser() -> Any:
-    return needs("tomllib") if sys.version_info >= (3, 11) else needs("tomli")
+    return needs("tomllib") if sys.version_info >= (3, 11) else needs("tomli", "aws")
 
 
 def _option(key: str, value: Any, hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
