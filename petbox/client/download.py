@@ -1,8 +1,10 @@
 """Downloads of images, bounded in size, time and type, and safe for untrusted URLs.
 
-HTTP and HTTPS only, and by default public hosts only: a name is resolved once, each of its
-addresses is checked, and the connection goes to a checked one, so that a second lookup cannot lead
-elsewhere. Redirects are checked in the same way. Sends no credentials and uses no proxy.
+HTTP and HTTPS only, and by default ports 80 and 443 of public hosts only: a name is resolved once,
+each of its addresses is checked, and the connection goes to a checked one, so that a second lookup
+cannot lead elsewhere. Redirects are checked in the same way. One deadline covers lookup,
+connection and content. A closed port and a filtered one give the same error, which is no help to
+scan a network. Sends no credentials and uses no proxy.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import contextlib
 import functools
 import http.client
 import ipaddress
+import queue
 import re
 import socket
 import ssl
@@ -52,6 +55,7 @@ class Limits:
     most: int = 20_000_000  # bytes of an image
     seconds: float = 10.0  # for everything, redirects included
     images_only: bool = True  # by the server's Content-Type
+    ports: tuple[int, ...] = (80, 443)  # () for any
 
 
 def is_public(address: Address) -> bool:
@@ -106,11 +110,11 @@ def _get(
     url: str, clock: _Clock, limits: Limits, may_reach: Callable[[Address], bool]
 ) -> bytes | str:
     """The image at `url`, or the address that it redirects to."""
-    parts = _parts(url)
+    parts = _parts(url, limits)
     try:
-        addresses = _addresses(url, parts, may_reach)
+        addresses = _addresses(url, parts, clock, may_reach)
         with (
-            _connected(addresses, clock) as bare,
+            _connected(url, addresses, clock) as bare,
             _ended_by(clock, bare),
             contextlib.closing(_secured(bare, parts)) as connection,
         ):
@@ -129,7 +133,7 @@ def _get(
         raise DataError(f"{url}: cannot be fetched ({why}); check the address") from error
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, limits: Limits) -> SplitResult:
     try:
         parts = urlsplit(url)
         good = bool(parts.hostname) and parts.port != 0
@@ -139,26 +143,47 @@ def _parts(url: str) -> SplitResult:
         raise DataError(f"{url[:200]!r}: not the address of an image on the web (https://…)")
     if parts.username is not None or parts.password is not None:
         raise DataError("an address with a name or password in it; give one without")
+    if limits.ports and (parts.port or PORTS[parts.scheme]) not in limits.ports:
+        allowed = " and ".join(map(str, limits.ports))
+        raise DataError(f"{url}: port {parts.port} is not fetched from, only {allowed} are")
     return parts
 
 
 def _addresses(
-    url: str, parts: SplitResult, may_reach: Callable[[Address], bool]
+    url: str, parts: SplitResult, clock: _Clock, may_reach: Callable[[Address], bool]
 ) -> list[tuple[str, int]]:
     """The host's addresses, once each has been checked."""
     port = parts.port or PORTS[parts.scheme]
-    try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"{url}: no host of this name; check the address") from error
-    hosts = list(dict.fromkeys(str(where[0]) for *_, where in found))
+    hosts = _looked_up(str(parts.hostname), port, clock)
+    if not hosts:
+        raise DataError(f"{url}: no host of this name; check the address")
     if not all(may_reach(ipaddress.ip_address(host)) for host in hosts):
         raise DataError(f"{url}: not on the public Internet; give a public address")
     return [(host, port) for host in hosts]
 
 
+def _looked_up(host: str, port: int, clock: _Clock) -> list[str]:
+    """In a thread that is left behind when time is up: the system's look-up takes no timeout."""
+    results: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        results.put(list(dict.fromkeys(str(where[0]) for *_, where in found)))
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        return results.get(timeout=clock.left())
+    except queue.Empty:
+        return []
+
+
 @contextlib.contextmanager
-def _connected(addresses: list[tuple[str, int]], clock: _Clock) -> Iterator[socket.socket]:
+def _connected(
+    url: str, addresses: list[tuple[str, int]], clock: _Clock
+) -> Iterator[socket.socket]:
     """A connection to the first address that accepts one."""
     failure: OSError | None = None
     for address in addresses:
@@ -170,7 +195,7 @@ def _connected(addresses: list[tuple[str, int]], clock: _Clock) -> Iterator[sock
         with bare:
             yield bare
         return
-    raise failure or OSError("no address")
+    raise DataError(f"{url}: no server responds there; check the address") from failure
 
 
 @contextlib.contextmanager

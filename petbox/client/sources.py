@@ -53,7 +53,7 @@ class Reader:
 
     def __init__(self, *, shrink: bool, seconds: float) -> None:
         self._shrink = shrink
-        self._limits = download.Limits(MOST_BYTES, seconds, images_only=False)
+        self._limits = download.Limits(MOST_BYTES, seconds, images_only=False, ports=())
         self._slots = threading.BoundedSemaphore(AT_ONCE)
 
     def read(self, source: Source, name: str = "") -> Photo:

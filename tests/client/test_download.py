@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -27,9 +28,14 @@ def here(address: Address) -> bool:
     return address == ipaddress.ip_address("127.0.0.1")
 
 
+def here_limits(**limits: float) -> Limits:
+    """The tests' servers have ports of their own."""
+    return Limits(**limits, ports=())  # type: ignore[arg-type]
+
+
 def got(answer: Callable[[Request], Response], path: str = "/cat.jpg", **limits: float) -> bytes:
     with peer(answer) as server:
-        return fetch(server.url + path, Limits(**limits), here)  # type: ignore[arg-type]
+        return fetch(server.url + path, here_limits(**limits), here)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ def test_only_what_the_whole_internet_reaches_is_public(address: str, public: bo
 
 def test_an_image_is_fetched_without_credentials() -> None:
     with peer(lambda _: IMAGE) as server:
-        assert fetch(f"{server.url}/a/cat.jpg?size=2", may_reach=here) == JPEG
+        assert fetch(f"{server.url}/a/cat.jpg?size=2", here_limits(), here) == JPEG
     (asked,) = server.requests
     assert asked.path == "/a/cat.jpg?size=2"
     assert asked.headers["Host"] == server.url.removeprefix("http://")
@@ -121,6 +127,46 @@ def test_only_addresses_of_the_web_are_taken(url: str) -> None:
         fetch(url)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:22/", "https://example.org:8443/cat.jpg"])
+def test_other_ports_than_those_of_the_web_are_not_connected_to(url: str) -> None:
+    with pytest.raises(DataError, match=r"port \d+ is not fetched from, only 80 and 443 are"):
+        fetch(url, may_reach=lambda _: pytest.fail("looked up"))
+
+
+def test_a_redirect_to_another_port_is_not_followed() -> None:
+    with peer(lambda _: Response(302, b"", {"Location": "http://127.0.0.1:22/"})) as server:
+        limits = Limits(ports=(server.port,))
+        with pytest.raises(DataError, match="port 22 is not fetched from"):
+            fetch(server.url, limits, here)
+
+
+def test_a_closed_port_and_a_filtered_one_give_the_same_error() -> None:
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        closed.bind(("127.0.0.1", 0))  # without listening, so that it refuses
+        with contextlib.ExitStack() as waiting:  # a queue that is full drops what comes next
+            for _ in range(4):
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            errors = []
+            for listening in (closed, full):
+                url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+                with pytest.raises(DataError) as failed:
+                    fetch(url, here_limits(seconds=0.5), here)
+                errors.append(str(failed.value).removeprefix(url))
+    assert errors == [": no server responds there; check the address"] * 2
+
+
+def test_the_look_up_of_a_name_is_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own has no timeout."""
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(30) and [])
+    with pytest.raises(DataError, match="no host of this name"):
+        fetch("http://example.org/cat.jpg", Limits(seconds=0.2))
+    assert not done.is_set()
+    done.set()
+
+
 def test_an_address_with_a_password_is_rejected_without_repeating_it() -> None:
     with pytest.raises(DataError, match="give one without") as rejected:
         fetch("https://me:secret@example.org/cat.jpg")
@@ -157,7 +203,7 @@ def test_the_connection_goes_to_the_address_that_was_checked() -> None:
         return address.is_loopback
 
     with peer(lambda _: IMAGE) as server:
-        assert fetch(f"http://localhost:{server.port}/", may_reach=note) == JPEG
+        assert fetch(f"http://localhost:{server.port}/", here_limits(), note) == JPEG
     assert judged and len(judged) == len(set(judged))
 
 
@@ -218,7 +264,7 @@ def test_a_length_that_is_not_reported_is_no_way_around_the_limit() -> None:
             pass  # it hung up
 
     with raw_server(endless) as url, pytest.raises(TooLarge):
-        fetch(url, Limits(most=1_000_000), here)
+        fetch(url, here_limits(most=1_000_000), here)
 
 
 @pytest.mark.parametrize("start", [b"", HEAD + b"X: ", HEAD + b"Content-Length: 99999\r\n\r\n"])
@@ -234,7 +280,7 @@ def test_a_server_that_drips_does_not_hold_longer_than_the_limit(start: bytes) -
 
     began = time.monotonic()
     with raw_server(drip) as url, pytest.raises(DataError, match=r"not within 0\.5 s"):
-        fetch(url, Limits(seconds=0.5), here)
+        fetch(url, here_limits(seconds=0.5), here)
     assert time.monotonic() - began < 5
 
 
@@ -243,7 +289,7 @@ def test_an_image_that_breaks_off_is_rejected() -> None:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + JPEG[:50])
 
     with raw_server(half) as url, pytest.raises(DataError, match="not valid HTTP"):
-        fetch(url, may_reach=here)
+        fetch(url, here_limits(), here)
 
 
 def test_a_certificate_nobody_vouches_for_is_rejected(tmp_path: Path) -> None:
@@ -263,5 +309,5 @@ def test_a_certificate_nobody_vouches_for_is_rejected(tmp_path: Path) -> None:
         thread.start()
         url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
         with pytest.raises(DataError, match="certificate is not trusted"):
-            fetch(url, may_reach=here)
+            fetch(url, here_limits(), here)
         thread.join()
