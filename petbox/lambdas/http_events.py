@@ -34,6 +34,7 @@ from petbox.lambdas import settings
 from petbox.lambdas.summary import summary
 
 PATH = "/detect"
+STAGE = "/v1"  # which is part of the path if the API has a domain name of its own
 FIELD = "img"
 MOST_RETURNED = 6 * MIB - 64 * 1024  # Lambda's own limit, less what goes around the body
 DOWNLOAD = download.Limits(seconds=8.0)
@@ -70,8 +71,11 @@ class HttpEvents:
         return app(event, context)
 
     def _app(self, resolver: Any, origins: Sequence[str]) -> Any:
-        cors = CORSConfig(origins[0], list(origins[1:]), max_age=600) if origins else None
-        app = resolver(cors=cors)
+        cors = None
+        if origins:
+            readable = ["Retry-After"]
+            cors = CORSConfig(origins[0], list(origins[1:]), expose_headers=readable, max_age=600)
+        app = resolver(cors=cors, strip_prefixes=[STAGE])
         app.post(PATH)(lambda: self._detect(app.current_event))
         app.not_found(lambda _error: self._not_found(app.current_event))
         app.exception_handler(PetboxError)(self._reject)
@@ -108,7 +112,7 @@ class HttpEvents:
 
     def _not_found(self, event: Any) -> Response[str | bytes]:
         self._count("Refused")
-        if event.path.rstrip("/") == PATH:
+        if event.path.removeprefix(STAGE).rstrip("/") == PATH:
             status, allow = HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"}
             return _json(status, {"error": f"{PATH} takes POST only"}, allow)
         return _json(HTTPStatus.NOT_FOUND, {"error": f"no such path; there is POST {PATH}"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -34,17 +35,115 @@ def test_the_function_responds_before_api_gateway_gives_up() -> None:
     assert int(function["Timeout"]) <= 29
 
 
-SCHEMES = [("api-key", [{"api_key": []}]), ("iam", [{"sigv4": []}]), ("none", [])]
+POOL = {"UserPoolArn": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_Ab1"}
+CERTIFICATE = {"CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1"}
+ACL = {"WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/pets/1"}
+SCHEMES = [
+    ({"Auth": "api-key"}, "api_key"),
+    ({"Auth": "iam"}, "sigv4"),
+    ({"Auth": "cognito", **POOL}, "cognito"),
+    ({"Auth": "none"}, None),
+]
 
 
-@pytest.mark.parametrize(("auth", "expected"), SCHEMES)
+def api(given: dict[str, str]) -> Stack:
+    """The stack of the API in one whose user sets these parameters."""
+    return Stack("front", given).nested("Api")
+
+
+@pytest.mark.parametrize(("given", "expected"), SCHEMES)
 def test_auth_decides_who_may_call(
-    document: dict[str, Any], auth: str, expected: list[Any]
+    document: dict[str, Any], given: dict[str, str], expected: str | None
 ) -> None:
-    stack = Stack("front", {"Auth": auth}).nested("Api")
-    methods = document["paths"]["/detect"]
-    chosen = [one for one in stack.resolved(methods["post"]["security"]) if "Ref" not in one]
-    assert chosen == expected
+    stack = api(given)
+    resolved = stack.resolved(document)
+    methods = resolved["paths"]["/detect"]
+    chosen = [one for one in methods["post"]["security"] if "Ref" not in one]
+    assert chosen == ([{expected: []}] if expected else [])
     assert "security" not in methods["options"], "a browser's preflight request has no key"
+    schemes = {k: v for k, v in resolved["components"]["securitySchemes"].items() if "Ref" not in v}
+    assert expected is None or expected in schemes
+    assert ("cognito" in schemes) == (expected == "cognito"), "it needs the pool"
     keys = {"ApiKey", "UsagePlan", "UsagePlanKey"}
-    assert stack.resources() & keys == (keys if auth == "api-key" else set())
+    assert stack.resources() & keys == (keys if expected == "api_key" else set())
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"), [({}, None), ({"CorsOrigins": "https://pets.example"}, "'*'")]
+)
+def test_a_browser_can_read_what_api_gateway_itself_responds(
+    document: dict[str, Any], given: dict[str, str], allowed: str | None
+) -> None:
+    responses = api(given).resolved(document)["x-amazon-apigateway-gateway-responses"]
+    assert responses.keys() == {"DEFAULT_4XX", "DEFAULT_5XX", "REQUEST_TOO_LARGE"}
+    header = "gatewayresponse.header.Access-Control-Allow-Origin"
+    for response in responses.values():
+        assert response["responseParameters"].get(header) == allowed
+
+
+def test_the_key_has_the_quota_that_is_given() -> None:
+    plan = of_kind("api", "AWS::ApiGateway::UsagePlan")["UsagePlan"]
+    given = {"QuotaRequests": "1000", "QuotaPeriod": "DAY"}
+    assert api(given).resolved(plan["Quota"]) == {
+        "Limit": {"Ref": "QuotaRequests"},
+        "Period": {"Ref": "QuotaPeriod"},
+    }
+    assert api({}).resolved(plan["Quota"]) == {"Ref": "AWS::NoValue"}
+
+
+OPTIONAL = {"WebAcl", "OwnWebAcl", "GivenWebAcl", "Domain", "DomainMapping", "DomainRecord"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, set()),
+        ({"RequestsPerAddress": "100"}, {"WebAcl", "OwnWebAcl"}),
+        (ACL, {"GivenWebAcl"}),
+        ({"DomainName": "a.example", **CERTIFICATE}, {"Domain", "DomainMapping"}),
+        (
+            {"DomainName": "a.example", **CERTIFICATE, "HostedZoneId": "Z1"},
+            {"Domain", "DomainMapping", "DomainRecord"},
+        ),
+    ],
+)
+def test_a_web_acl_and_a_domain_are_created_if_they_are_given(
+    given: dict[str, str], expected: set[str]
+) -> None:
+    stack = api(given)
+    assert stack.resources() & OPTIONAL == expected
+    assert not stack.dangling() and not stack.broken_rules()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"Auth": "cognito"}, "Auth=cognito needs UserPoolArn"),
+        ({"DomainName": "a.example"}, "DomainName needs CertificateArn"),
+        (
+            ACL | {"RequestsPerAddress": "100"},
+            "WebAclArn and RequestsPerAddress exclude each other",
+        ),
+    ],
+)
+def test_parameters_that_do_not_fit_are_rejected_with_the_reason(
+    given: dict[str, str], why: str
+) -> None:
+    (broken,) = api(given).broken_rules()
+    assert broken.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("origins", "valid"),
+    [
+        ("", True),
+        ("*", True),
+        ("https://pets.example,http://localhost:8000", True),
+        ("https://pets.example, https://b.example", False),
+        ("https://pets.example/", False),
+        ("pets.example", False),
+    ],
+)
+def test_only_origins_are_taken_as_origins(origins: str, valid: bool) -> None:
+    pattern = source("api")["Parameters"]["CorsOrigins"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, origins)) == valid

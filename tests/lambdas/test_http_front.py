@@ -131,6 +131,12 @@ def test_an_image_is_found_in_whichever_way_it_is_sent(
     }
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_domain_of_its_own_puts_the_stage_into_the_path(call: Function, version: str) -> None:
+    assert call(request(version, JPEG, path="/v1/detect"))["statusCode"] == 200
+    assert call(request(version, None, method="GET", path="/v1/detect"))["statusCode"] == 405
+
+
 def test_the_images_bytes_reach_the_endpoint_as_they_were_sent(
     call: Function, detector: Peer
 ) -> None:
@@ -309,6 +315,7 @@ def test_origins_that_are_allowed_get_cors_headers(
         before = call(request(version, None, None, method="OPTIONS", Origin="https://pets.example"))
         assert before["statusCode"] == 204
         assert "POST" in headers(before)["Access-Control-Allow-Methods"]
+        assert headers(before)["Access-Control-Expose-Headers"] == "Retry-After"
         assert name not in headers(call(request(version, JPEG, Origin="https://evil.example")))
 
 

@@ -73,6 +73,16 @@ class Stack:
         found = self._template["Resources"]
         return {name for name, one in found.items() if self.holds(one.get("Condition"))}
 
+    def broken_rules(self) -> list[str]:
+        broken = []
+        for rule in self._template.get("Rules", {}).values():
+            if "RuleCondition" not in rule or self._true(rule["RuleCondition"]):
+                claims = rule["Assertions"]
+                broken += [
+                    one["AssertDescription"] for one in claims if not self._true(one["Assert"])
+                ]
+        return broken
+
     def dangling(self) -> set[str]:
         """What a resource or an output refers to although it is not deployed."""
         there, known = self.resources(), self._template["Resources"]
@@ -111,8 +121,8 @@ class Stack:
         if function == "Condition":
             return self.holds(values)
         if function == "Fn::Equals":
-            one, other = (self._values[v["Ref"]] if isinstance(v, dict) else v for v in values)
-            return bool(one == other)
+            one, other = map(self._value, values)
+            return one == other
         truths = [self._true(value) for value in values]
         return {"Fn::Not": not truths[0], "Fn::And": all(truths), "Fn::Or": any(truths)}[function]
 
