@@ -7,6 +7,7 @@
     │   └── InvalidImage an image that the detector rejects
     ├── ServiceError     a server that is unreachable, rejects, or fails
     │   └── Busy         a server that is overloaded right now
+    │       └── NoCapacity  an inference component that is scaled to zero
     └── MissingExtra     a part of petbox that is not installed
 
 A message names the thing, what is wrong with it and what to do. `petbox.cli.program` prints these
@@ -49,6 +50,10 @@ class Busy(ServiceError):
     def __init__(self, message: str, after: float = 0.0) -> None:
         super().__init__(message)
         self.after = after
+
+
+class NoCapacity(Busy):
+    """An inference component without a copy; the call that it rejects makes it start one."""
 
 
 class MissingExtra(PetboxError):

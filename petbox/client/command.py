@@ -4,8 +4,9 @@ On a terminal it prints a table. In a pipe it prints one line per detection,
 separated by tabs: image, label, score, and the box as ymin, xmin, ymax, xmax
 in fractions of the upright image. A folder stands for the images directly in
 it. Several images are processed at once; results keep their order. Overloaded
-servers (429, 503) are retried with exponential backoff. Errors are printed to
-stderr; remaining images are still processed. Exit code 1 if any image failed.
+servers (429, 503) are retried with exponential backoff; the command waits for
+an inference component that is scaled to zero. Errors are printed to stderr;
+remaining images are still processed. Exit code 1 if any image failed.
 A video is processed frame by frame; a camera or a stream until Ctrl-C, with
 the newest frame each time.
 
@@ -32,6 +33,7 @@ from typing import Annotated
 from petbox.aws.names import check_name
 from petbox.cli.options import POSITIONAL, Value, between
 from petbox.cli.progress import progress
+from petbox.client import wake
 from petbox.client.detector import Detector, label_names
 from petbox.client.options import DetectorOptions
 from petbox.client.output import listing, show_each
@@ -39,7 +41,7 @@ from petbox.client.video import is_live, is_video
 from petbox.client.video_command import detect_in_videos
 from petbox.errors import DataError
 
-MINUTES = 30.0  # longer than an instance takes to start
+MINUTES = wake.SECONDS / 60
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class DetectOptions(DetectorOptions):
     ] = None
     wait: Annotated[
         float | None,
-        "with --async-endpoint: minutes without a response until the remaining images fail "
+        "with --async-endpoint: minutes without a response until the remaining images fail; with "
+        "--endpoint: minutes to wait for the first copy of an inference component at zero "
         f"(default: {MINUTES:g})",
         Value("MIN", between(0.001, 10_000)),
     ] = None
@@ -72,8 +75,8 @@ class DetectOptions(DetectorOptions):
             raise ValueError("--json and --csv exclude each other")
         if self.async_endpoint and (self.fit or self.limit is not None):
             raise ValueError("--fit and --limit are not for --async-endpoint, which takes 1 GB")
-        if self.wait is not None and not self.async_endpoint:
-            raise ValueError("--wait requires --async-endpoint")
+        if self.wait is not None and not (self.async_endpoint or self.endpoint):
+            raise ValueError("--wait requires --async-endpoint or --endpoint")
         super().__post_init__()
 
 
@@ -87,7 +90,7 @@ def detect(options: DetectOptions) -> None:
             raise DataError(f"{videos[0]}: is a video, which --async-endpoint does not take")
         _detect_asynchronously(inputs, options)
         return
-    with options.detector() as detector:
+    with options.detector((options.wait or MINUTES) * 60) as detector:
         if videos:
             detect_in_videos(videos, detector, options.draw, options.json, options.csv)
         else:

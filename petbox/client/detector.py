@@ -19,7 +19,7 @@ import petbox
 from petbox import wire
 from petbox.cli.parallel import in_order
 from petbox.cli.sizes import MIB
-from petbox.client import limits, retry, transport
+from petbox.client import limits, retry, transport, wake
 from petbox.client.detections import Detections
 from petbox.client.selection import selected
 from petbox.errors import DataError, WireError
@@ -50,6 +50,8 @@ class Detector:
     timeout      seconds to wait for a response
     parallel     how many images `detect_many` processes at once
     retry_for    seconds to keep retrying while the server is overloaded, for each image
+    component    with endpoint: one of its inference components (default: that of the same name)
+    wait_for     seconds to wait for the first copy of a component that is scaled to zero
     """
 
     def __init__(
@@ -66,10 +68,14 @@ class Detector:
         timeout: float = transport.SECONDS,
         parallel: int = 8,
         retry_for: float = retry.SECONDS,
+        component: str | None = None,
+        wait_for: float = wake.SECONDS,
     ) -> None:
         chosen = [choice for choice in (url, endpoint, model, engine) if choice is not None]
         if len(chosen) > 1 and chosen != [endpoint, model]:
             raise ValueError("url, endpoint, model and engine exclude each other; give one")
+        if component is not None and (endpoint is None or model is not None):
+            raise ValueError("component requires endpoint, and excludes model")
         if limit is not None and not 0 < limit < math.inf:
             raise ValueError(f"limit={limit}: not a number of megabytes")
         self._min_score, self._parallel = _checked_score(min_score), _checked_count(parallel)
@@ -79,14 +85,17 @@ class Detector:
         self._limit: limits.FindLimit | None = limits.fixed(limit) if limit else None
         if model is not None and endpoint is None:
             engine = petbox.open_model(Path(model))
-        self._engine = engine or self._remote(url or transport.URL, endpoint, model)
+        self._engine = engine or self._remote(url or transport.URL, endpoint, model, component)
         self._warned = threading.Lock()
+        self._wake = wake.Wake(wait_for)
 
-    def _remote(self, url: str, endpoint: str | None, model: str | Path | None) -> wire.Engine:
+    def _remote(
+        self, url: str, endpoint: str | None, model: str | Path | None, component: str | None
+    ) -> wire.Engine:
         channel: transport.Transport
         if endpoint is not None:
             name = None if model is None else str(model)
-            channel = transport.SageMaker(endpoint, self._seconds, name)
+            channel = transport.SageMaker(endpoint, self._seconds, name, component)
             self._limit = self._limit or limits.of_endpoint(endpoint)
         else:
             channel = transport.Http(url, self._seconds)
@@ -169,10 +178,15 @@ class Detector:
         encoded = self._within_limit(photo)
         try:
             found = retry.while_busy(
-                lambda: self._engine.detect(encoded), pause, self._warn, self._retry_for
+                lambda: self._engine.detect(encoded),
+                pause,
+                self._warn,
+                self._retry_for,
+                self._wake.waiting,
             )
         except WireError as error:
             raise type(error)(f"{photo.name}: {error}") from error
+        self._wake.over()
         return selected(photo, found, self._names, min_score)
 
     @functools.cached_property

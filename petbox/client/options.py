@@ -8,6 +8,7 @@ from typing import Annotated
 
 from petbox.aws.names import check_name
 from petbox.cli.options import SCORE, Checked, Value, between
+from petbox.client import wake
 from petbox.client.detector import Detector
 from petbox.client.transport import MOST_CONNECTIONS, URL
 
@@ -23,6 +24,11 @@ class DetectorOptions(Checked):
         "use this model instead, without a server: a SavedModel or LiteRT; with --endpoint, the "
         "name of a model of a multi-model endpoint",
         "MODEL",
+    ] = None
+    component: Annotated[
+        str | None,
+        "with --endpoint: one of its inference components (default: that of the same name)",
+        Value("NAME", check_name),
     ] = None
     parallel: Annotated[
         int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
@@ -48,9 +54,11 @@ class DetectorOptions(Checked):
         given = [f"--{name.replace('_', '-')}" for name in set_]
         if len(given) > 1 and given != ["--endpoint", "--model"]:
             raise ValueError(f"{' and '.join(given)} exclude each other")
+        if self.component is not None and set_ != ["endpoint"]:
+            raise ValueError("--component requires --endpoint, and excludes --model")
         super().__post_init__()
 
-    def detector(self) -> Detector:
+    def detector(self, wait_for: float = wake.SECONDS) -> Detector:
         return Detector(
             self.url,
             endpoint=self.endpoint,
@@ -60,4 +68,6 @@ class DetectorOptions(Checked):
             fit=self.fit,
             limit=self.limit,
             parallel=self.parallel,
+            component=self.component,
+            wait_for=wait_for,
         )

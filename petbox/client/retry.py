@@ -1,4 +1,4 @@
-"""Retries with exponential backoff, for overloaded servers only.
+"""Retries with exponential backoff, for overloaded servers and those that are scaled to zero.
 
 Each pause is random, so that clients rejected together do not return together. A rejected image is
 never sent again, and neither is anything to a server that failed.
@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from petbox.errors import Busy
+from petbox.errors import Busy, NoCapacity
 
 Result = TypeVar("Result")
 
@@ -25,15 +25,21 @@ def while_busy(
     pause: Callable[[float], object],
     warn: Callable[[str], object] = lambda _: None,
     seconds: float = SECONDS,
+    at_zero: Callable[[NoCapacity], object] = lambda _: None,
 ) -> Result:
     """The result of `call`, which is called again while the server is busy.
 
     `pause` waits so many seconds and returns whether to give up; `warn` is called before the first.
+    `at_zero` is called while there is no capacity; it raises once that has taken too long.
     """
     waited = 0.0
     for turn in itertools.count():
         try:
             return call()
+        except NoCapacity as error:
+            at_zero(error)
+            if pause(random.uniform(0, min(LONGEST, FIRST * 2**turn))):
+                raise
         except Busy as busy:
             delay = busy.after + random.uniform(0, min(LONGEST, FIRST * 2**turn))
             if not seconds:

@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 from petbox import __version__, wire
 from petbox.aws import names
 from petbox.aws import session as aws_session
-from petbox.errors import Busy, InvalidImage, PetboxError, ServiceError, WireError, needs
+from petbox.errors import (
+    Busy,
+    InvalidImage,
+    NoCapacity,
+    PetboxError,
+    ServiceError,
+    WireError,
+    needs,
+)
 
 URL = "http://localhost:8080"
 SECONDS = 65.0  # SageMaker's own limit is 60
@@ -32,6 +40,10 @@ BUSY = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
+# In AWS's messages, whose code ValidationError says nothing: for a call without the name of an
+# inference component, and for one to a component that has no copy.
+UNNAMED = "Inference Component Name header is required"
+AT_ZERO = "has no capacity to process this request"
 OVERSIZE = "oversize body"  # in AWS's message for a request over its limit
 MOST_CONNECTIONS = 256  # kept open to an endpoint; as many as the CLI allows in parallel
 
@@ -145,10 +157,17 @@ class Http:
 class SageMaker:
     """A SageMaker endpoint, with account and region from AWS's own settings.
 
-    `model` is one of a multi-model endpoint.
+    `model` is one of a multi-model endpoint. `component` is an inference component of the endpoint;
+    without it, one with the endpoint's own name is called if the endpoint has components.
     """
 
-    def __init__(self, name: str, seconds: float = SECONDS, model: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float = SECONDS,
+        model: str | None = None,
+        component: str | None = None,
+    ) -> None:
         boto3 = needs("boto3", "aws")
         from boto3.compat import filter_python_deprecation_warnings
         from botocore.config import Config
@@ -158,6 +177,8 @@ class SageMaker:
         if model is not None:
             self._target["TargetModel"] = names.archive(model)
             self._where += f", model {model}"
+        if component is not None:
+            self._call_component(component)
         config = Config(
             read_timeout=seconds,
             connect_timeout=10,
@@ -187,12 +208,18 @@ class SageMaker:
                 except ConnectionClosedError:
                     return self._invoke(body)  # an idle connection was closed meanwhile
             except ClientError as error:
+                if UNNAMED in str(error) and "InferenceComponentName" not in self._target:
+                    self._call_component(self._target["EndpointName"])
+                    return self.send(body)
                 if (ours := _aws_error(error.response, self._where)) is not None:
                     raise ours from error
                 raise
 
     def close(self) -> None:
         self._runtime.close()
+
+    def _call_component(self, name: str) -> None:
+        self._target = {**self._target, "InferenceComponentName": name}
 
     def _invoke(self, body: bytes) -> bytes:
         response = self._runtime.invoke_endpoint(
@@ -208,6 +235,8 @@ def _aws_error(response: Any, where: str) -> PetboxError | None:
         status = int(response.get("OriginalStatusCode", 500))
         body = str(response.get("OriginalMessage") or text).encode()
         return _error(status, body, where, after="0")  # AWS drops the container's headers
+    if AT_ZERO in text:
+        return NoCapacity(f"{where}: its inference component has no capacity")
     if code in BUSY:
         return Busy(f"{where}: {code}: {text}")
     if code == "413" or OVERSIZE in text:

@@ -17,4 +17,5 @@ def detector(timeout: float = transport.SECONDS, retry_for: float = 0.0) -> Dete
         fit=True,
         timeout=timeout,
         retry_for=retry_for,
+        wait_for=retry_for,
     )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.aws import REGION, no_credentials, rejection, settings
 from support.endpoint_aws import IMAGE, UP, AwsProxy, done, failed, petbox
-from support.peer import Response, classic_detector, golden, peer
+from support.peer import Request, Response, classic_detector, golden, peer
 from support.serving import front
 
 from petbox.cli.main import main
@@ -302,6 +302,25 @@ def test_a_model_of_a_multi_model_endpoint_is_named(tmp_path: Path) -> None:
         done(petbox(settings(server.url), *words))
     headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
     assert headers["x-amzn-sagemaker-target-model"] == "beagle.tar.gz"
+
+
+def test_an_inference_component_is_named(tmp_path: Path) -> None:
+    image = tmp_path / "cat.png"
+    image.write_bytes(b"an image")
+
+    def respond(asked: Request) -> Response:
+        if "inference-component" in str(asked.headers).lower():
+            return Response(200, b"{}")
+        text = json.dumps({"Message": "Inference Component Name header is required for"}).encode()
+        return Response(400, text, {"x-amzn-ErrorType": "ValidationError"})
+
+    with peer(respond) as server:
+        env = settings(server.url)
+        done(petbox(env, "endpoint", "invoke", "pets", image))
+        done(petbox(env, "endpoint", "invoke", "pets", image, "--component", "cats"))
+    header = "x-amzn-sagemaker-inference-component"
+    named = [{k.lower(): v for k, v in one.headers.items()}.get(header) for one in server.requests]
+    assert named == [None, "pets", "cats"]
 
 
 def test_a_file_in_s3_is_for_later(aws: AwsProxy) -> None:

@@ -21,8 +21,9 @@ from petbox import wire
 from petbox.aws import names as aws_names
 from petbox.aws import session
 from petbox.aws.session import Account
-from petbox.cli.options import POSITIONAL, check
+from petbox.cli.options import POSITIONAL, Value, check
 from petbox.cli.sizes import MIB, megabytes
+from petbox.client.transport import UNNAMED
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
 from petbox.outputs import product
 from petbox.sagemaker.shared_options import EndpointName
@@ -49,6 +50,11 @@ class InvokeOptions:
     ] = None
     accept: Annotated[str | None, "content type of the response, as in image/jpeg", "TYPE"] = None
     model: Annotated[str | None, "of a multi-model endpoint: its model", "NAME"] = None
+    component: Annotated[
+        str | None,
+        "inference component of the endpoint (default: that of the same name)",
+        Value("NAME", aws_names.check_name),
+    ] = None
     out: Annotated[Path | None, "write the response here (default: stdout)", "FILE"] = None
 
     def __post_init__(self) -> None:
@@ -61,6 +67,8 @@ class InvokeOptions:
                 raise ValueError(
                     "--model requires a local file: no multi-model endpoint is --async"
                 )
+            if self.component is not None:
+                raise ValueError("--component requires a local file: no component is --async")
 
 
 def invoke(options: InvokeOptions) -> None:
@@ -71,6 +79,8 @@ def invoke(options: InvokeOptions) -> None:
         return
     if options.model:
         headers["TargetModel"] = aws_names.archive(options.model)
+    if options.component:
+        headers["InferenceComponentName"] = options.component
     body = _read(options.file)
     response, response_type = _synchronous(options.name, body, headers)
     _write(response, response_type, options.out)
@@ -112,6 +122,10 @@ def _synchronous(name: str, body: bytes, headers: dict[str, str]) -> tuple[bytes
             status = int(details.get("OriginalStatusCode", 500))
             text = details.get("OriginalMessage") or details["Error"].get("Message", "")
             raise _error(f"endpoint {name}", status, text.encode()) from error
+        except runtime.exceptions.ClientError as error:
+            if UNNAMED not in str(error) or "InferenceComponentName" in headers:
+                raise
+            return _synchronous(name, body, {**headers, "InferenceComponentName": name})
         return bytes(response["Body"].read()), str(response.get("ContentType", ""))
 
 
