@@ -4,7 +4,7 @@
 
 The handler runs as in its zip: in a process that can import the standard library and boto3 alone.
 S3 is moto's server on this machine, which is faster than AWS, and the file has the shape of an
-export of serverless/zoo/train_zoo.py, with other numbers.
+export of `petbox zoo train`, with other numbers.
 """
 
 from __future__ import annotations

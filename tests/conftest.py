@@ -26,6 +26,7 @@ pytest_plugins = tuple(
         "lambda_detectors",
         "photos_chain",
         "serving_image",
+        "zoo",
     )
 )
 

@@ -363,7 +363,7 @@ def program_of(found: list[str]) -> tuple[str, ...]:
     """What to ask for its --help; () where it is not ours."""
     first = found[0].removeprefix(".venv/bin/") if found else ""
     if first == "petbox" and found[1:] and re.fullmatch("[a-z-]+", found[1]):
-        more = found[1:3] if found[1] == "endpoint" else found[1:2]
+        more = found[1:3] if found[1] in ("endpoint", "zoo") else found[1:2]
         return ("-m", "petbox", *(word for word in more if re.fullmatch("[a-z]+[a-z-]*", word)))
     if first == "python" and found[1:] and re.match(r"(train|export)/\w+\.py$", found[1]):
         return (found[1],)

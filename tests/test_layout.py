@@ -38,6 +38,7 @@ ROOMS: dict[str, frozenset[str]] = {
         "lambdas": "serving litert export client aws data images",
         "sagemaker": "training evaluation export client aws data",
         "serving": "litert export client data images",
+        "zoo": "aws",
         "litert": "export training data images",
         "evaluation": "export training data images",
         "export": "training data images",
@@ -106,6 +107,9 @@ HEAVY = {
     "petbox.serving.model_server": "a program of its own",
     "petbox.serving.reduced_gateway": "a program of its own",
     "petbox.serving.saved_detector": "runs a SavedModel",
+    "petbox.zoo.folds": "computes with numpy",
+    "petbox.zoo.table": "computes with numpy",
+    "petbox.zoo.training": "computes with numpy",
 }
 
 

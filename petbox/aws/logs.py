@@ -5,9 +5,11 @@ Never waits: the caller decides when to read again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from petbox.aws import session
+from petbox.cli.program import say
 
 MOST_STREAMS = 10  # an instance has one or two
 OVERLAP = 60_000  # milliseconds in which a late line may still come
@@ -68,6 +70,27 @@ class LogTail:
             self._read_to[stream] = page["nextForwardToken"]
             if page["nextForwardToken"] == here:  # an empty page alone does not mean the end
                 return
+
+
+class PrintedLog:
+    """Prints a job's new log lines, with the writer's name if there are several."""
+
+    def __init__(self, tail: LogTail, writer: Callable[[Line], str]) -> None:
+        self._tail, self._writer = tail, writer
+        self.readable = True
+
+    def print_new(self) -> None:
+        if not self.readable:
+            return
+        try:
+            lines = self._tail.new()
+        except session.Rejected as error:  # permission to start jobs may come without logs
+            say(f"{error}; continuing without the log")
+            self.readable = False
+            return
+        several = len(self._tail.streams) > 1
+        for line in lines:
+            say(f"{self._writer(line)} | {line.text}" if several else line.text)
 
 
 def last_lines(logs: Any, group: str, count: int, since: int = 0) -> list[Line]:

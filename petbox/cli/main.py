@@ -80,6 +80,7 @@ SECTIONS = {
             "sagemaker.train_job.command:TrainJobOptions:train_job",
         ),
         "upload": ("send images to the S3 front", "lambdas.upload:UploadOptions:upload"),
+        "zoo": ("train the smallest model", ""),
     },
     "shell": {
         "completion": ("print a completion script", "cli.completion:Options:main"),
@@ -111,6 +112,15 @@ ENDPOINT = {
     "export": ("print it as a template", "sagemaker.deploy.export:ExportOptions:export"),
     "list": ("list all that petbox made", "sagemaker.endpoint.list:ListOptions:list_all"),
 }
+ZOO_ABOUT = """\
+Trains the smallest model, which a Lambda function serves without TensorFlow.
+
+examples:
+  petbox zoo train --data zoo.csv --out s3://bucket/zoo
+  petbox zoo train --data iris.csv --label species --out s3://bucket/iris
+"""
+ZOO = {"train": ("train it here, or as a task on ECS", "zoo.command:TrainOptions:train")}
+GROUPS = {"endpoint": (ENDPOINT_ABOUT, ENDPOINT), "zoo": (ZOO_ABOUT, ZOO)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,14 +203,15 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"petbox {__version__}")
     _add(top, {name: entry for section in SECTIONS.values() for name, entry in section.items()})
-    group = top.commands["endpoint"]
-    group.usage = "petbox endpoint [-h] COMMAND ..."
-    group.description = ENDPOINT_ABOUT + "\n".join(_listing({"commands": ENDPOINT}))
-    _add(group, ENDPOINT)
     for command in (*SECTIONS["AWS"], *OTHERS_ON_AWS):
         top.commands[command].on_aws = True
-    for parser in group.commands.values():
-        parser.on_aws = True
+    for name, (about, commands) in GROUPS.items():
+        group = top.commands[name]
+        group.usage = f"petbox {name} [-h] COMMAND ..."
+        group.description = about + "\n".join(_listing({"commands": commands}))
+        _add(group, commands)
+        for parser in group.commands.values():
+            parser.on_aws = True
     return top
 
 

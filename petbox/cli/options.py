@@ -58,6 +58,14 @@ def at_least(least: int) -> Callable[[int], None]:
     return check_bound
 
 
+def each(check_one: Callable[[str], None]) -> Callable[[tuple[str, ...]], None]:
+    def check_all(texts: tuple[str, ...]) -> None:
+        for text in texts:
+            check_one(text)
+
+    return check_all
+
+
 SCORE = Value("S", between(0, 1))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from petbox.aws import session
-from petbox.aws.logs import Line, LogTail
+from petbox.aws.logs import Line, LogTail, PrintedLog
 from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
@@ -63,7 +63,7 @@ class Kind:
 
         `show` is called with each description, and whether the log can be read.
         """
-        log = _Log(LogTail(clients("logs"), self.log_group, f"{name}/"), self.instance)
+        log = PrintedLog(LogTail(clients("logs"), self.log_group, f"{name}/"), self.instance)
 
         def poll() -> Described:
             job = self.get(clients, name)
@@ -110,24 +110,3 @@ class Kind:
 
 def named_by_time() -> str:
     return f"petbox-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-
-
-class _Log:
-    """Prints a job's new log lines, with the instance's name if there are several."""
-
-    def __init__(self, tail: LogTail, instance: Callable[[Line], str]) -> None:
-        self._tail, self._instance = tail, instance
-        self.readable = True
-
-    def print_new(self) -> None:
-        if not self.readable:
-            return
-        try:
-            lines = self._tail.new()
-        except session.Rejected as error:  # permission to start jobs may come without logs
-            say(f"{error}; continuing without the log")
-            self.readable = False
-            return
-        several = len(self._tail.streams) > 1
-        for line in lines:
-            say(f"{self._instance(line)} | {line.text}" if several else line.text)

@@ -6,12 +6,12 @@ Each check returns nothing, or raises a ValueError that says what is wrong and w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
 from petbox.aws import names as aws_names
-from petbox.cli.options import POSITIONAL, Value, at_least, between, flag
+from petbox.cli.options import POSITIONAL, Value, at_least, between, each, flag
 from petbox.sagemaker.endpoint import names as endpoint_names
 
 INTERVALS = (0, 10, 30, 60, 120, 180, 240, 300)  # seconds, of MetricsConfig
@@ -41,14 +41,6 @@ def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[st
                 f"{flag(options, chosen)} and {flag(options, field.name)} exclude each other"
             )
     return True
-
-
-def each(check_one: Callable[[str], None]) -> Callable[[tuple[str, ...]], None]:
-    def all_of(texts: tuple[str, ...]) -> None:
-        for text in texts:
-            check_one(text)
-
-    return all_of
 
 
 def check_model_data(text: str) -> None:

@@ -35,6 +35,8 @@ TYPED = {
     "endpoint models": "pets list",
     "endpoint export": "--endpoint pets",
     "endpoint list": "",
+    "zoo train": f"--data s3://bucket/zoo.csv --out s3://bucket/zoo --on ecs --image {IMAGE_FAR} "
+    f"--role {ROLE} --subnet subnet-1",
 }
 
 

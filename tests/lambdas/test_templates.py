@@ -193,6 +193,13 @@ def test_sam_deploy_requires_no_repository_without_an_image() -> None:
     assert "Image" not in [function.get("PackageType") for function in functions]
 
 
+def test_both_paths_of_the_zoo_reach_its_function() -> None:
+    (api,) = of_kind("zoo", "AWS::ApiGatewayV2::Api").values()
+    paths = api["Body"]["paths"]
+    assert paths.keys() == {"/zoo", "/"}
+    assert paths["/zoo"] == paths["/"]
+
+
 # What the functions read
 
 

@@ -13,41 +13,25 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT
-from support.aws import Aws, moto, settings
+from support.aws import Aws, moto
 from support.docker_engine import MINE, Engine
+from support.endpoint_aws import failed, petbox
 from support.installed import HERE, PACKAGES, copied, require_python
-from support.lambda_runtime import build
 from support.locks import packages
-from support.peer import Request, Response, peer
 from support.warm_python import PYTHON
+from support.zoo import BUCKET, Lambda, function, v1, v2
 
 ZOO = CHECKOUT / "serverless/zoo"
-PROGRAM = ZOO / "train_zoo.py"
-BUCKET = "zoo"
-BOTO3 = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py")
 SNAKE = [0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0]
 LEGS = 12
-
-# As Lambda calls it: an event in, a response out. Words of the handler's own go to stderr.
-RUNTIME = """
-import json, sys
-sys.path[:0] = sys.argv[1:]
-out, sys.stdout = sys.stdout, sys.stderr
-import zoo_front
-for line in sys.stdin:
-    print(json.dumps(zoo_front.handler(json.loads(line), None)), file=out, flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +108,7 @@ def trained(aws: Aws, table: Path) -> Trained:
 
 def start(aws: Aws, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [PYTHON, PROGRAM, *words],
+        [PYTHON, "-m", "petbox", "zoo", "train", *words],
         env={**os.environ, **aws.env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -159,11 +143,11 @@ def test_old_checkpoints_are_removed_from_s3(trained: Trained) -> None:
 
 
 def test_unseen_rows_are_classified_correctly(trained: Trained) -> None:
-    assert trained.evaluation["rows"] == 101 and trained.evaluation["animals"] == 59
+    assert trained.evaluation["rows"] == 101 and trained.evaluation["distinct"] == 59
     accuracy = trained.evaluation["accuracy"]
     assert accuracy["rows"]["mean"] >= 0.95
     # Harder: no row's twin has been seen either.
-    assert 0.9 <= accuracy["animals"]["mean"] <= accuracy["rows"]["mean"]
+    assert 0.9 <= accuracy["distinct"]["mean"] <= accuracy["rows"]["mean"]
 
 
 def test_what_is_reported_is_the_accuracy_of_models_that_did_not_see_the_rows(
@@ -215,104 +199,23 @@ def best(rating: list[float]) -> int:
         (f"# zoo\n{'1,' * 16}9\n", "line 2: legs is '1', not one of 0, 2, 4, 5, 6, 8"),
         (f"{'0,' * 16}7\n", "line 1: type is '7', not one of 0, 1, 2, 3, 4, 5, 6"),
         ("# zoo\n\n", "contains no animals"),
-        (f"{'0,' * 16}6\n", "1 animals are too few for 10 folds"),
+        (f"{'0,' * 16}6\n", "1 distinct rows are too few for 10 folds; lower --folds"),
     ],
 )
-def test_data_of_another_form_is_rejected(
-    aws: Aws, tmp_path: Path, text: str, why: str, run: Callable[..., Any]
-) -> None:
+def test_data_of_another_form_is_rejected(aws: Aws, tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "zoo.csv").write_text(text)
-    out = f"s3://{BUCKET}/rejected"
-    env = {**os.environ, **aws.env}
-    done = run(PROGRAM, "--data", tmp_path / "zoo.csv", "--out", out, env=env)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1 and why in done.stderr
+    words = ("--data", tmp_path / "zoo.csv", "--out", f"s3://{BUCKET}/rejected")
+    done = petbox(aws.env, "zoo", "train", *words)
+    assert why in failed(done) and not done.stdout
 
 
 # The Lambda function
-
-
-class Lambda:
-    """The handler's zip in a process that can import nothing else but boto3."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def __call__(self, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        assert self.process.stdin and self.process.stdout
-        print(json.dumps(event), file=self.process.stdin, flush=True)
-        line = self.process.stdout.readline()
-        assert line, "the function died"
-        response = json.loads(line)
-        assert response.keys() == {"statusCode", "headers", "body"}
-        assert response["headers"] == {"Content-Type": "application/json"}
-        return response["statusCode"], json.loads(response["body"])
-
-
-@pytest.fixture(scope="module")
-def importable(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("lambda")
-    boto3 = folder / "boto3"
-    boto3.mkdir()
-    for name in BOTO3:
-        (boto3 / name).symlink_to(Path(sysconfig.get_path("purelib"), name))
-    return [build(folder, "zoo")["zoo"], boto3]
-
-
-@contextmanager
-def function(env: dict[str, str], paths: list[Path], **variables: str) -> Iterator[Lambda]:
-    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/trained/weights.json", **variables}
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", RUNTIME, *map(str, paths)],
-        env={**env, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        yield Lambda(process)
-        assert process.stdin
-        process.stdin.close()
-        assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
 def zoo(aws: Aws, importable: list[Path], trained: Trained) -> Iterator[Lambda]:
     with function(aws.env, importable) as called:
         yield called
-
-
-def v1(*texts: str) -> dict[str, Any]:
-    """As a REST API sends it."""
-    return {
-        "version": "1.0",
-        "resource": "/zoo",
-        "path": "/zoo",
-        "httpMethod": "GET",
-        "headers": {"Accept": "*/*"},
-        "multiValueHeaders": {"Accept": ["*/*"]},
-        "queryStringParameters": {"X": texts[-1]} if texts else None,
-        "multiValueQueryStringParameters": {"X": list(texts)} if texts else None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {"httpMethod": "GET", "path": "/Prod/zoo", "stage": "Prod"},
-        "body": None,
-        "isBase64Encoded": False,
-    }
-
-
-def v2(*texts: str) -> dict[str, Any]:
-    """As an HTTP API or a function URL sends it."""
-    event = {
-        "version": "2.0",
-        "routeKey": "GET /zoo",
-        "rawPath": "/zoo",
-        "rawQueryString": "&".join(f"X={text}" for text in texts),
-        "headers": {"accept": "*/*"},
-        "requestContext": {"http": {"method": "GET", "path": "/zoo"}, "stage": "$default"},
-        "isBase64Encoded": False,
-    }
-    return event | ({"queryStringParameters": {"X": ",".join(texts)}} if texts else {})
 
 
 @pytest.mark.parametrize("event", [v1, v2])
@@ -356,12 +259,12 @@ def with_(at: int, value: str) -> str:
         ("[0,0", "X is not JSON"),
         ("0,0,1", "X is not JSON: Extra data"),
         ("[" * 100_000, "X is not JSON"),
-        ("3", "X is 3, not a list of 16 numbers"),
-        ('{"hair": 0}', 'X is {"hair": 0}, not a list of 16 numbers'),
+        ("3", "X is 3, not a list of 16 values"),
+        ('{"hair": 0}', 'X is {"hair": 0}, not a list of 16 values'),
         ('"' + "a" * 5000 + '"', "..., not a list"),
-        ("[]", "X has 0 numbers, not 16: hair, feathers, eggs, milk"),
-        (json.dumps(SNAKE[:-1]), "X has 15 numbers, not 16"),
-        (json.dumps([*SNAKE, 0]), "X has 17 numbers, not 16"),
+        ("[]", "X has 0 values, not 16: hair, feathers, eggs, milk"),
+        (json.dumps(SNAKE[:-1]), "X has 15 values, not 16"),
+        (json.dumps([*SNAKE, 0]), "X has 17 values, not 16"),
         (with_(3, "NaN"), "X is not JSON: NaN is not a number"),
         (with_(3, "-Infinity"), "X is not JSON: -Infinity is not a number"),
         (with_(3, "1e999"), "X[3] (milk) is Infinity; it must be 0 or 1"),
@@ -394,143 +297,7 @@ def test_a_whole_number_may_have_a_point(zoo: Lambda) -> None:
     assert zoo(v2(with_(LEGS, "4.0"))) == zoo(v2(with_(LEGS, "4")))
 
 
-# Its weights
-
-
-def tiny(*bias: float, name: str = "yes") -> bytes:
-    """Weights that give the bias for any X."""
-    inputs = [{"name": "any", "values": [0, 1]}]
-    names = [name, *(f"no{i}" for i in range(1, len(bias)))]
-    weights = {"inputs": inputs, "names": names, "weights": [[0.0] * len(bias)], "bias": [*bias]}
-    return json.dumps(weights).encode()
-
-
-class Refreshed:
-    """A function that reads its weights again at each call, and those weights."""
-
-    def __init__(self, called: Lambda, s3: Any) -> None:
-        self.called, self.s3 = called, s3
-
-    def put(self, weights: bytes) -> None:
-        self.s3.put_object(Bucket=BUCKET, Key="refreshed.json", Body=weights)
-
-    def delete(self) -> None:
-        self.s3.delete_object(Bucket=BUCKET, Key="refreshed.json")
-
-    def __call__(self) -> tuple[int, dict[str, Any]]:
-        return self.called(v2("[0]"))
-
-
-@pytest.fixture(scope="module")
-def only_function(aws: Aws, importable: list[Path]) -> Iterator[Refreshed]:
-    variables = {"ZOO_WEIGHTS": f"s3://{BUCKET}/refreshed.json", "ZOO_REFRESH_SECONDS": "0"}
-    with function(aws.env, importable, **variables) as called:
-        yield Refreshed(called, aws.client("s3"))
-
-
-@pytest.fixture
-def refreshed(only_function: Refreshed) -> Refreshed:
-    """Without weights, as it starts."""
-    only_function.delete()
-    without = {"error": "the model has no weights yet; train it with serverless/zoo"}
-    assert only_function() == (503, without)
-    return only_function
-
-
-def test_the_softmax_holds_where_exp_would_not(refreshed: Refreshed) -> None:
-    refreshed.put(tiny(1e4, 1e4, -1e4))
-    assert refreshed()[1]["rating"] == [0.5, 0.5, 0.0]
-
-
-def test_weights_come_go_and_change(refreshed: Refreshed) -> None:
-    for name in ("first", "second"):
-        refreshed.put(tiny(1, 0, name=name))
-        assert refreshed()[1]["name"] == name
-    refreshed.delete()
-    assert refreshed()[0] == 503
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        b"{",
-        b"[]",
-        b"\xff",
-        b"[" * 100_000,
-        b" " * 2_000_000 + tiny(1, 0),
-        tiny(1, 0).replace(b"[1, 0]", b"[1, 1" + b"0" * 400 + b"]"),
-        tiny(1, 0).replace(b"[1, 0]", b"[1]"),
-        tiny(1, 0).replace(b"[1, 0]", b"[1, NaN]"),
-        tiny(1, 0).replace(b"[1, 0]", b'[1, "0"]'),
-        tiny(1, 0).replace(b"[[0.0, 0.0]]", b"[]"),
-        tiny(1, 0).replace(b"[[0.0, 0.0]]", b"[[0.0, 0.0], [0.0, 0.0]]"),
-    ],
-)
-def test_broken_weights_never_replace_good_ones(refreshed: Refreshed, broken: bytes) -> None:
-    refreshed.put(broken)
-    assert refreshed()[0] == 503
-    refreshed.put(tiny(1, 0))
-    assert refreshed()[0] == 200
-    refreshed.put(broken)
-    assert refreshed()[1]["name"] == "yes"
-
-
-def test_weights_are_sent_again_only_when_they_are_others(importable: list[Path]) -> None:
-    def respond(asked: Request) -> Response:
-        if asked.headers.get("If-None-Match") == '"1"':
-            return Response(304, b"", {"ETag": '"1"'})
-        return Response(200, tiny(1, 0), {"ETag": '"1"'})
-
-    with peer(respond) as s3:
-        with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called:
-            assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
-        asked = [one.headers.get("If-None-Match") for one in s3.requests]
-    assert asked == [None, '"1"', '"1"']
-
-
-def test_s3_is_not_asked_at_every_call(importable: list[Path]) -> None:
-    with peer(lambda _: Response(200, tiny(1, 0), {"ETag": '"1"'})) as s3:
-        with function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="3600") as called:
-            assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
-        assert len(s3.requests) == 1
-
-
-def test_weights_go_on_while_s3_fails(importable: list[Path]) -> None:
-    responses = [Response(200, tiny(1, 0), {"ETag": '"1"'})]
-    with (
-        peer(lambda _: responses.pop() if responses else Response(500, b"")) as s3,
-        function(settings(s3.url), importable, ZOO_REFRESH_SECONDS="0") as called,
-    ):
-        assert [called(v2("[0]"))[0] for _ in range(3)] == [200] * 3
-
-
-@pytest.mark.parametrize("address", ["", "weights.json", "s3://zoo", "s3://zoo/"])
-def test_an_invalid_address_stops_the_function_naming_it(
-    importable: list[Path], address: str
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", RUNTIME, *map(str, importable)],
-        env={**settings("http://127.0.0.1:9"), "ZOO_WEIGHTS": address},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert f"ZOO_WEIGHTS is {address!r}; write it like s3://" in done.stderr
-
-
-# Around it
-
-
-def test_the_task_definition_is_one_that_ecs_takes(aws: Aws, run: Callable[..., Any]) -> None:
-    task = json.loads((ZOO / "task-definition.json").read_text())
-    made = aws.client("ecs").register_task_definition(**task)["taskDefinition"]
-    assert made["family"] == "petbox-zoo"
-    (container,) = task["containerDefinitions"]
-    flags = [word for word in container["command"] if word.startswith("--")]
-    known = run(PROGRAM, "--help").stdout
-    assert flags and all(flag in known for flag in flags)
-    assert int(task["memory"]) >= 2048, "TensorFlow needs it"
+# The image
 
 
 @pytest.fixture(scope="module")
