@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks style, types, shell scripts, Dockerfiles, templates and nginx.conf. usage: scripts/check.sh
+# Checks style, types, shell scripts, Dockerfiles, templates, workflows and nginx.conf. usage: scripts/check.sh
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,8 @@ types=$!
 git ls-files -z -- '*.sh' container/serve bench/all .ci/run | xargs -0 shellcheck
 hadolint container/Dockerfile container/train.Dockerfile serverless/detector.Dockerfile \
   serverless/zoo/Dockerfile
-cfn-lint serverless/*.yaml
+cfn-lint serverless/*.yaml docs/workflows/roles.yaml
+actionlint docs/workflows/*.yml
 if command -v sam >/dev/null; then # it takes a gigabyte, so it is not in .venv
   for template in serverless/*.yaml; do
     SAM_CLI_TELEMETRY=0 sam validate --lint --region us-east-1 --template "$template" >/dev/null
