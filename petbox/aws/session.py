@@ -66,6 +66,17 @@ class Account:
     def region(self) -> str | None:
         return self._session.region_name  # type: ignore[no-any-return]
 
+    @property
+    def credentials(self) -> Any:
+        """botocore's, which renew themselves."""
+        from botocore.exceptions import NoCredentialsError
+
+        with calling("AWS"):
+            found = self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+        return found
+
     def check_image_region(self, image: str) -> None:
         """Rejects an image in another region, which SageMaker cannot pull."""
         region = names.image_parts(image)["region"]

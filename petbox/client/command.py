@@ -17,6 +17,7 @@ examples:
   petbox detect 'photos/**/*.jpg' --csv > found.csv
   petbox detect photos/ --endpoint pets --fit --json > found.jsonl
   petbox detect photos/ --endpoint zoo --model cats
+  petbox detect cat.jpg --url https://…/v1/detect --header 'x-api-key: KEY'
   petbox detect s3://bucket/photos/ --async-endpoint pets --csv > found.csv
   petbox detect - --endpoint pets < cat.jpg
   petbox detect clip.mp4 -o found.mp4

@@ -37,7 +37,8 @@ class Detector:
     Give one of the first four, or a multi-model endpoint and its model; without any, the server is
     http://localhost:8080.
 
-    url          a server: petbox's container, `petbox serve`, or TensorFlow Serving
+    url          a server: petbox's container, `petbox serve`, petbox's HTTP API in AWS
+                 (https://…/v1/detect), or TensorFlow Serving
     endpoint     the name of a SageMaker endpoint
     model        the folder of a SavedModel or a LiteRT model, which is loaded into this process;
                  with endpoint, the name of its model
@@ -47,6 +48,8 @@ class Detector:
     names        class names by id: a mapping, a label map (.pbtxt), or a model's folder
     fit          send smaller copies of images that are over the limit, instead of raising
     limit        the largest request in MB (default: 25, or 4 for a serverless endpoint)
+    headers      sent to url with each request, such as {"x-api-key": "…"}
+    sign         sign requests to url with AWS's credentials (SigV4), as API Gateway's IAM asks for
     timeout      seconds to wait for a response
     parallel     how many images `detect_many` processes at once
     retry_for    seconds to keep retrying while the server is overloaded, for each image
@@ -65,6 +68,8 @@ class Detector:
         names: Mapping[int, str] | str | Path | None = None,
         fit: bool = False,
         limit: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        sign: bool = False,
         timeout: float = transport.SECONDS,
         parallel: int = 8,
         retry_for: float = retry.SECONDS,
@@ -76,6 +81,8 @@ class Detector:
             raise ValueError("url, endpoint, model and engine exclude each other; give one")
         if component is not None and (endpoint is None or model is not None):
             raise ValueError("component requires endpoint, and excludes model")
+        if (headers or sign) and chosen != ([] if url is None else [url]):
+            raise ValueError("headers and sign are for a url")
         if limit is not None and not 0 < limit < math.inf:
             raise ValueError(f"limit={limit}: not a number of megabytes")
         self._min_score, self._parallel = _checked_score(min_score), _checked_count(parallel)
@@ -85,21 +92,28 @@ class Detector:
         self._limit: limits.FindLimit | None = limits.fixed(limit) if limit else None
         if model is not None and endpoint is None:
             engine = petbox.open_model(Path(model))
-        self._engine = engine or self._remote(url or transport.URL, endpoint, model, component)
+        if engine is None and endpoint is None:
+            engine = self._at_url(url or transport.URL, headers, sign)
+        self._engine = engine or self._at_endpoint(str(endpoint), model, component)
         self._warned = threading.Lock()
         self._wake = wake.Wake(wait_for)
 
-    def _remote(
-        self, url: str, endpoint: str | None, model: str | Path | None, component: str | None
+    def _at_url(self, url: str, headers: Mapping[str, str] | None, sign: bool) -> wire.Engine:
+        from petbox.client.api import Api
+        from petbox.client.http_transport import Http
+
+        server = Http(url, self._seconds, headers, sign, self._min_score)
+        self._limit = self._limit or limits.of_server(url, in_lambda=server.is_api)
+        return Api(server) if server.is_api else self._remote(server)
+
+    def _at_endpoint(
+        self, name: str, model: str | Path | None, component: str | None
     ) -> wire.Engine:
-        channel: transport.Transport
-        if endpoint is not None:
-            name = None if model is None else str(model)
-            channel = transport.SageMaker(endpoint, self._seconds, name, component)
-            self._limit = self._limit or limits.of_endpoint(endpoint)
-        else:
-            channel = transport.Http(url, self._seconds)
-            self._limit = self._limit or limits.of_server(url)
+        self._limit = self._limit or limits.of_endpoint(name)
+        target = None if model is None else str(model)
+        return self._remote(transport.SageMaker(name, self._seconds, target, component))
+
+    def _remote(self, channel: transport.Transport) -> wire.Engine:
         # Names come with the signature that leaves out low scores. A caller with names of their own
         # gets everything.
         return transport.Remote(channel, all_detections=bool(self._names))

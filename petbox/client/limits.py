@@ -1,8 +1,9 @@
 """How large a request a detector accepts, known before one is sent.
 
-SageMaker passes 25 MB to an endpoint and 4 MB to a serverless one, counted after base64, which adds
-a third to an image. Which of the two an endpoint is, is looked up once, and only when a request is
-over the smaller limit: few are, and not everyone who may invoke an endpoint may describe it.
+SageMaker passes 25 MB to an endpoint and 4 MB to a serverless one, API Gateway 6 MB to a Lambda
+function, counted after base64, which adds a third to an image. Which of the first two an endpoint
+is, is looked up once, and only when a request is over the smaller limit: few are, and not everyone
+who may invoke an endpoint may describe it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from petbox.cli.sizes import MIB
 
 REAL_TIME = 25 * MIB
 SERVERLESS = 4 * MIB
+LAMBDA = int(5.9 * MIB)  # of its 6 MB the event around the image takes some
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ def fixed(megabytes: float) -> FindLimit:
     return lambda _size: limit
 
 
-def of_server(url: str) -> FindLimit:
-    limit = Limit(REAL_TIME, url)
+def of_server(url: str, *, in_lambda: bool) -> FindLimit:
+    limit = Limit(LAMBDA if in_lambda else REAL_TIME, url)
     return lambda _size: limit
 
 

@@ -10,6 +10,7 @@ from petbox.aws.names import check_name
 from petbox.cli.options import SCORE, Checked, Value, between
 from petbox.client import wake
 from petbox.client.detector import Detector
+from petbox.client.http_transport import checked
 from petbox.client.transport import MOST_CONNECTIONS, URL
 
 
@@ -30,6 +31,14 @@ class DetectorOptions(Checked):
         "with --endpoint: one of its inference components (default: that of the same name)",
         Value("NAME", check_name),
     ] = None
+    header: Annotated[
+        tuple[str, ...],
+        "send this header with each request to the server, such as 'x-api-key: KEY'",
+        "'NAME: VALUE'",
+    ] = ()
+    sign: Annotated[
+        bool, "sign requests to the server with AWS's credentials, as API Gateway's IAM asks for"
+    ] = False
     parallel: Annotated[
         int, "images processed at once", Value("N", between(1, MOST_CONNECTIONS))
     ] = 8
@@ -56,7 +65,18 @@ class DetectorOptions(Checked):
             raise ValueError(f"{' and '.join(given)} exclude each other")
         if self.component is not None and set_ != ["endpoint"]:
             raise ValueError("--component requires --endpoint, and excludes --model")
+        for flag, is_given in (("--header", self.header), ("--sign", self.sign)):
+            if is_given and given not in ([], ["--url"]):
+                raise ValueError(f"{flag} is for a server (--url), not for {given[0]}")
+        self._headers()
         super().__post_init__()
+
+    def _headers(self) -> dict[str, str]:
+        named = [one.partition(":") for one in self.header]
+        try:
+            return checked({name.strip(): value.strip() for name, _, value in named})
+        except ValueError as error:
+            raise ValueError(f"argument --header: {error}") from error
 
     def detector(self, wait_for: float = wake.SECONDS) -> Detector:
         return Detector(
@@ -67,6 +87,8 @@ class DetectorOptions(Checked):
             names=self.labels,
             fit=self.fit,
             limit=self.limit,
+            headers=self._headers(),
+            sign=self.sign,
             parallel=self.parallel,
             component=self.component,
             wait_for=wait_for,

@@ -1,18 +1,15 @@
-"""Requests to a served detector: over HTTP to a URL, or through boto3 to a SageMaker endpoint.
+"""Requests to a served detector, here through boto3 to a SageMaker endpoint.
 
 A transport takes a request body and returns the response body; `Remote` is the engine on top of it.
+petbox.client.http_transport has the one that sends to a URL.
 An image that the server rejects raises InvalidImage, an overloaded server raises Busy, any other
 failure of the server raises ServiceError. All of it is thread-safe. Nothing is retried here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
-from collections import deque
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from petbox import __version__, wire
 from petbox.aws import names
@@ -32,6 +29,7 @@ SECONDS = 65.0  # SageMaker's own limit is 60
 DETECT = "detect"  # the signature whose response has names; third-party models lack it
 NO_DETECT = f'signature name: "{DETECT}" not found'  # in TensorFlow Serving's response
 CAUSED_BY_THE_IMAGE = (400, 413, 415, 422, 500)  # any other status would hit the next image too
+UNAUTHORIZED = (401, 403)
 # AWS's codes for a request that may succeed later: throttling, a serverless endpoint at its
 # concurrency limit, a model that is still loading.
 BUSY = (
@@ -83,75 +81,6 @@ class Remote:
 
     def close(self) -> None:
         self._transport.close()
-
-
-class Http:
-    """A server at a URL. Keeps as many connections as there are concurrent requests."""
-
-    def __init__(self, url: str = URL, seconds: float = SECONDS) -> None:
-        try:
-            parts = urlsplit(url)
-            host, self._port = parts.hostname, parts.port
-        except ValueError:
-            parts, host = urlsplit(""), None
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        if parts.scheme not in kinds or not host or not url.isascii() or " " in url:
-            raise ServiceError(f"{url}: not the URL of a server; write it like {URL}")
-        path = parts.path.rstrip("/")
-        if not path.endswith(("/invocations", ":predict")):  # the latter is TensorFlow Serving
-            path += "/invocations"
-        self._url, self._host, self._path, self._seconds = url, host, path, seconds
-        self._kind: type[http.client.HTTPConnection] = kinds[parts.scheme]
-        self._headers = {"Content-Type": "application/json", "User-Agent": f"petbox/{__version__}"}
-        self._idle: deque[http.client.HTTPConnection] = deque()
-        self._process = os.getpid()
-
-    def send(self, body: bytes) -> bytes:
-        if self._process != os.getpid():  # a fork must not use its parent's connections
-            self._idle, self._process = deque(), os.getpid()
-        try:
-            connection, reused = self._idle.pop(), True
-        except IndexError:
-            connection, reused = self._connection(), False
-        try:
-            with contextlib.suppress(BrokenPipeError):  # a server may reject before it has read all
-                connection.request("POST", self._path, body, self._headers)
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            if not (reused and isinstance(error, ConnectionError)):
-                raise self._no_response(error) from error
-        else:
-            self._idle.append(connection)
-            if response.status != 200:
-                after = response.getheader("Retry-After")
-                raise _error(response.status, content, self._url, after)
-            return content
-        return self.send(body)  # the server had closed the idle connection, as it may at any time
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        return self._kind(self._host, self._port, timeout=self._seconds)
-
-    def _no_response(self, error: Exception) -> ServiceError:
-        if isinstance(error, TimeoutError):
-            return ServiceError(
-                f"{self._url}: no response within {self._seconds:g} s; is the server overloaded?"
-            )
-        if not isinstance(error, OSError):
-            return ServiceError(
-                f"{self._url}: not a valid HTTP response ({error!r}); is it the right port, "
-                "and is the server still running?"
-            )
-        why = getattr(error, "strerror", None) or "it closed the connection"
-        return ServiceError(
-            f"{self._url}: no server responds there ({why}); start one with `petbox serve MODEL`, "
-            "or give another URL"
-        )
 
 
 class SageMaker:
@@ -234,7 +163,7 @@ def _aws_error(response: Any, where: str) -> PetboxError | None:
     if code == "ModelError":
         status = int(response.get("OriginalStatusCode", 500))
         body = str(response.get("OriginalMessage") or text).encode()
-        return _error(status, body, where, after="0")  # AWS drops the container's headers
+        return response_error(status, body, where, after="0")  # AWS drops the container's headers
     if AT_ZERO in text:
         return NoCapacity(f"{where}: its inference component has no capacity")
     if code in BUSY:
@@ -249,10 +178,10 @@ def _raise_direct_error(http_response: Any, parsed: Any, **_: Any) -> None:
     status = http_response.status_code
     if parsed.get("Error", {}).get("Code") == str(status):  # so it is not one of AWS's
         after = http_response.headers.get("Retry-After")
-        raise _error(status, http_response.content, http_response.url, after)
+        raise response_error(status, http_response.content, http_response.url, after)
 
 
-def _error(status: int, body: bytes, where: str, after: str | None) -> PetboxError:
+def response_error(status: int, body: bytes, where: str, after: str | None) -> PetboxError:
     """A response with another status than 200; `after` is its Retry-After."""
     text = wire.error(body)
     shown = text or _one_line(body[:80].decode("utf-8", "replace")) or "(empty)"
@@ -267,6 +196,11 @@ def _error(status: int, body: bytes, where: str, after: str | None) -> PetboxErr
         )
     if status in CAUSED_BY_THE_IMAGE:
         return InvalidImage(f"the server rejected it ({status}): {text}")
+    if status in UNAUTHORIZED:
+        return ServiceError(
+            f"{where}: responded {status}: {text}; pass what it asks for with --header "
+            "'x-api-key: KEY' (in Python headers=…), or --sign (sign=True)"
+        )
     return ServiceError(f"{where}: responded {status}: {text}")
 
 

@@ -13,9 +13,7 @@ def summary(found: Detections) -> dict[str, Any]:
     return {
         "class": best.name if best else None,
         "confidence": best.score if best else None,
-        "detections": [
-            {"label": one.name, "score": one.score, "box": list(one.box)} for one in found
-        ],
+        "detections": found.to_dict()["detections"],
         "width": found.width,
         "height": found.height,
     }

@@ -12,7 +12,8 @@ import pytest
 from support.peer import Request, Response, classic_detector, golden, named_detector, peer
 
 from petbox.client.detector import Detector
-from petbox.client.transport import Http, Remote, SageMaker
+from petbox.client.http_transport import Http
+from petbox.client.transport import Remote, SageMaker
 from petbox.errors import ServiceError, WireError
 
 JPEG = golden("picture.jpg")

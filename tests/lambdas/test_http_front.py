@@ -123,8 +123,8 @@ def test_an_image_is_found_in_whichever_way_it_is_sent(
         "class": "Abyssinian",
         "confidence": 0.987654328,
         "detections": [
-            {"label": "Abyssinian", "score": 0.987654328, "box": [0.1, 0.2, 0.6, 0.7]},
-            {"label": "yorkshire_terrier", "score": 0.5, "box": [0.0, 0.0, 1.0, 1.0]},
+            {"label": "Abyssinian", "id": 1, "score": 0.987654328, "box": [0.1, 0.2, 0.6, 0.7]},
+            {"label": "yorkshire_terrier", "id": 37, "score": 0.5, "box": [0.0, 0.0, 1.0, 1.0]},
         ],
         "width": width,
         "height": height,
