@@ -41,7 +41,7 @@ take_setting() { # NAME=VALUE
     fi
 }
 
-describe_machine() { # as petbox tune does
+describe_machine() { # petbox tune reads it from the plan that serve prints
     local model
     model=$(sed -n '/^model name[[:space:]]*: /{s///p;q}' /proc/cpuinfo)
     echo "${model:-$(uname -m)}, $cpus CPUs, ${#gpus[@]} GPUs"

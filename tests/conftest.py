@@ -49,6 +49,7 @@ TOGETHER = (
         "test_image_faults",
         "test_local",
         "test_push_ecr",
+        "test_tune_image",
     ),
     ("test_lambda_detector", "test_train_image", "test_zoo"),
     ("test_wheel", "test_chain"),

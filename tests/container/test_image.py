@@ -205,7 +205,7 @@ def test_the_model_server_alone_has_tcmalloc(plain: Container) -> None:
 
 def test_a_share_of_the_cpus_is_seen_as_one(engine: Engine, image: str) -> None:
     done = engine("run", "--rm", "--network=none", "--cpus=0.5", image, "check")
-    assert "; 1 CPUs, " in done.stdout
+    assert ", 1 CPUs, " in done.stdout
 
 
 def test_a_check_loads_the_model_and_shows_requests_for_it(engine: Engine, image: str) -> None:

@@ -7,17 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.peer import Request, Response, peer
 from support.saved_models import adder
 from support.serving import CHECKOUT, LONG, empty_model, stand_in_engine, started
 from support.warm_python import warm_python
 
+from petbox.cli.signals import StopRequest
 from petbox.errors import ModelError
+from petbox.serving.http_client import Address
 from petbox.serving.tune import choice, example, machine
 from petbox.serving.tune.choice import Curve, Setting
 from petbox.serving.tune.load import Level, Sample
+from petbox.serving.tune.measure import measure
 
 TUNE = [sys.executable, "-m", "petbox", "tune"]
 SHORT = "--seconds=0.1"  # one request on each connection
@@ -50,7 +56,7 @@ def tune(engine: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 def test_what_is_written_is_what_was_chosen(tmp_path: Path, model: Path, body: Path) -> None:
     engine = stand_in_engine(tmp_path / "engine")
     (engine / "hold").touch()
-    png = tmp_path / "curve.png"
+    png = tmp_path / "new folder" / "curve.png"
     done = tune(engine, model.parent, "--request", body, SHORT, "--write", "--json", "-o", png)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -76,6 +82,7 @@ def test_a_model_is_sent_an_example_of_its_own(tmp_path: Path) -> None:
     program.chmod(0o755)
     done = tune(program.parent, tmp_path / "adder", SHORT, "--p99=0.1")
     assert done.returncode == 1, "the limit is not kept"
+    assert done.stderr.startswith(f"starting the model in {tmp_path / 'adder' / '1'} ...\n")
     assert "an example for the signature serving_default" in done.stderr
     assert "no setting keeps p99 within 0.1 ms" in done.stderr
     lines = done.stdout.splitlines()
@@ -111,7 +118,11 @@ def test_ctrl_c_ends_it_with_what_was_measured(tmp_path: Path, model: Path, body
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("some-image", "--write"), 1, "some-image: an image cannot be written to; leave out"),
+        (("some-image", "--write"), 1, "some-image: an image cannot be written to; pass its"),
+        (("some-image", "--write", "--model=none"), 1, "none: no such folder; expected: saved"),
+        ((".", "--model=model"), 1, ".: is not an image; leave out --model and --docker"),
+        ((".", "--docker=--gpus all"), 1, ".: is not an image; leave out --model and --docker"),
+        (("some-image", "--docker='"), 2, "argument --docker: ': no closing quotation"),
         (("./nowhere",), 1, "nowhere: no such folder"),
         (("model/tpyo",), 1, "model/tpyo: no such folder, and no image: "),
         ((".", "--image=x.jpg"), 1, "x.jpg: no such file; check the path"),
@@ -142,6 +153,48 @@ def test_a_model_that_is_not_served_is_not_measured(tmp_path: Path, model: Path)
     assert (done.returncode, done.stdout) == (1, "")
     said = f"error: {model}: was not served: model server 1 of 1 died: exit code 255: "
     assert said in done.stderr
+
+
+def test_a_read_only_model_is_rejected_before_it_is_measured(tmp_path: Path, model: Path) -> None:
+    as_root = ["unshare", "--map-root-user", "--mount", "sh", "-euc"]
+    script = 'mount --bind "$0" "$0"; mount -o remount,ro,bind "$0"; exec "$@"'
+    words = [*as_root, script, model.parent, *TUNE, model.parent, "--write"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=False)
+    if "mount" in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    said = f"error: {model}: not writable; leave out --write, or copy the model\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+class Servers:
+    """They answer at once, and keep the order in which they are called."""
+
+    title = content = "servers"
+
+    def __init__(self) -> None:
+        self.called: list[Mapping[str, str]] = []  # the variables of each
+
+    def plan(self) -> str:
+        return "model from / with 1 x tensorflow_model_server; A Processor, 2 CPUs, 0 GPUs"
+
+    @contextmanager
+    def started(self, variables: Mapping[str, str], _: object) -> Iterator[Address]:
+        def respond(_: Request) -> Response:
+            self.called.append(variables)
+            return Response(200, b"{}")
+
+        with peer(respond) as server:
+            yield Address("127.0.0.1", server.port)
+
+
+def test_batches_are_measured_beside_the_best_without(body: Path) -> None:
+    servers = Servers()
+    measured = measure(servers, None, body, None, 0.01, StopRequest())
+    assert measured.complete
+    (best,) = (curve for curve in measured.curves[:2] if not curve.beaten)
+    called, batching = servers.called, measured.curves[2].setting.variables
+    last = len(called) - called[::-1].index(batching)
+    assert best.setting.variables in called[called.index(batching) : last]
 
 
 # The choice

@@ -64,9 +64,15 @@ def pings(at: Address, start: float, period: float, timeout: float = TIMEOUT) ->
 
 
 def wait_until_healthy(
-    container: Container, start: float, limit: float, report: Callable[[Ping], object]
+    container: Container,
+    start: float,
+    limit: float,
+    report: Callable[[Ping], object],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Ping]:
-    """All attempts until one is healthy, the container exits, or `limit` seconds have passed.
+    """All attempts until one is healthy, `stopped` is true, the container exits, or it is too late.
+
+    It is too late after `limit` seconds.
 
     `report` gets the latest attempt every 15 seconds.
     """
@@ -76,7 +82,7 @@ def wait_until_healthy(
         return attempts
     for attempt in pings(container.at, start, START_PERIOD, LONG_TIMEOUT):
         attempts.append(attempt)
-        if attempt.healthy or attempt.at > limit:
+        if attempt.healthy or attempt.at > limit or stopped():
             return attempts
         if attempt.status is None and not container.state().running:
             return attempts

@@ -26,6 +26,7 @@ class Setting:
 class Curve:
     setting: Setting
     levels: list[Level] = field(default_factory=list)
+    beaten: bool = False  # by one measured beside it, which may be measured again
 
 
 def threads(cpus: int) -> list[Setting]:

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-import platform
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from petbox import outputs
+from petbox.errors import DataError
 
 FILE = Path("assets.extra", "tuning.ini")
 HEAD = "# Written by petbox tune; container/serve takes the section of its machine (docs/tune.md)\n"
 
 
-def describe(cpus: str) -> str:
-    """The processor's model, and the `cpus` that container/serve counts, as in `2 CPUs, 0 GPUs`."""
-    named = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{named[1] if named else platform.machine()}, {cpus}"
+def check_writable(model: Path) -> None:
+    """Before minutes of measuring, since a mounted model is often read-only."""
+    for folder in (model / FILE.parent, model):
+        if folder.exists() and not os.access(folder, os.W_OK):
+            raise DataError(f"{folder}: not writable; leave out --write, or copy the model")
 
 
 def write(model: Path, machine: str, variables: Mapping[str, str]) -> Path:
@@ -28,10 +31,8 @@ def write(model: Path, machine: str, variables: Mapping[str, str]) -> Path:
     text = HEAD
     for name, pairs in sections.items():
         text += f"\n[{name}]\n" + "".join(f"{key}={value}\n" for key, value in pairs.items())
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with outputs.product(path, replace=True) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

@@ -34,7 +34,7 @@ class Measured:
 
     @property
     def best(self) -> Curve:
-        return choice.best(self.curves, self.limit)
+        return choice.best([curve for curve in self.curves if not curve.beaten], self.limit)
 
     @property
     def chosen(self) -> Setting:
@@ -74,7 +74,7 @@ class _Course:
     def run(self, seconds: float) -> None:
         result = self._result
         settings = choice.threads(result.plan.cpus)
-        say("starting the model ...")
+        say(f"starting {self._subject.content} ...")
         for setting in settings:
             self._start(setting)
         batches = self._server_batches()
@@ -83,13 +83,14 @@ class _Course:
         with progress("measuring", steps * TURNS) as self._advance:
             self._measure(settings)
             best = result.best.setting
-            for setting in settings:
-                if setting != best:
-                    self._running[setting.name][1].close()
+            for curve in result.curves:
+                if curve.setting != best:
+                    self._running[curve.setting.name][1].close()
+                    curve.beaten = True
             if batches:
                 batching = choice.batching(best, SERVER_BATCH)
                 self._start(batching)
-                self._measure([batching])
+                self._measure([best, batching])
             self._choose_slots(result.best)
         result.complete = True
 
@@ -114,18 +115,27 @@ class _Course:
         return False
 
     def _measure(self, settings: Sequence[Setting]) -> None:
-        curves = [Curve(setting) for setting in settings]
-        self._result.curves += curves
+        curves = [self._curve(setting) for setting in settings]
+        measured: list[list[Level]] = [[] for _ in settings]
         for at, connections in enumerate(CONNECTIONS):
             levels = self._side_by_side(settings, connections)
-            for curve, level in zip(curves, levels, strict=True):
-                curve.levels.append(level)
+            for curve, new, level in zip(curves, measured, levels, strict=True):
+                new.append(level)
+                curve.levels = new
             if self._stopped():
                 raise Stopped
             if max(level.p50 for level in levels) > 1000 * LONGEST * self._share:
                 left = len(CONNECTIONS) - at - 1
                 self._advance(left * len(settings) * TURNS, "")
                 return
+
+    def _curve(self, setting: Setting) -> Curve:
+        """A new one, or that of a setting that is measured again, beside another one."""
+        for curve in self._result.curves:
+            if curve.setting == setting:
+                return curve
+        self._result.curves.append(Curve(setting))
+        return self._result.curves[-1]
 
     def _side_by_side(self, settings: Sequence[Setting], connections: int) -> list[Level]:
         """The level of each setting; Stopped if one has no response yet."""

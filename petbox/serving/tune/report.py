@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from petbox import outputs
 from petbox.errors import needs
 from petbox.serving.tune.choice import Curve
 from petbox.serving.tune.load import Level
@@ -64,6 +65,11 @@ def plain(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     ]
 
 
+def check_drawing() -> None:
+    """Before minutes of measuring."""
+    needs("matplotlib.figure", "train")
+
+
 def plot(curves: Sequence[Curve], path: Path, title: str, limit: float | None) -> None:
     """Throughput, and p50 and p99, by connections."""
     figure = needs("matplotlib.figure", "train").Figure((9, 3.6), dpi=110, layout="constrained")
@@ -92,4 +98,5 @@ def plot(curves: Sequence[Curve], path: Path, title: str, limit: float | None) -
         axes.minorticks_off()
         axes.grid(color="0.93")
     figure.suptitle(title, fontsize=9)
-    canvas.print_png(str(path))
+    with outputs.product(path) as partial:
+        canvas.print_png(str(partial))

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +20,10 @@ from petbox.serving.conform.ping import wait_until_healthy
 from petbox.serving.http_client import Address, NoResponse, request
 
 # What container/serve prints of a check.
-PLAN = re.compile(r" with 1 x (?P<server>.*?); (?P<machine>(?P<cpus>\d+) CPUs, \d+ GPUs)")
+PLAN = re.compile(r" with 1 x (?P<server>.*?); (?P<machine>[^;]+?, (?P<cpus>\d+) CPUs, \d+ GPUs)")
 REAL = "tensorflow_model_server"
-START_SECONDS = 480.0
+ONE = ("SAGEMAKER_TFS_INSTANCE_COUNT=1",)
+CHECK_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 
@@ -32,6 +33,7 @@ class Stopped(Exception):
 
 class Subject(Protocol):
     title: str
+    content: str  # what is started
 
     def plan(self) -> str:
         """What `serve check` prints."""
@@ -45,7 +47,7 @@ class Subject(Protocol):
 @dataclass(frozen=True)
 class Plan:
     real: bool  # whether the model server is TensorFlow Serving
-    machine: str  # its CPUs and GPUs
+    machine: str  # its processor, CPUs and GPUs
     cpus: int
 
 
@@ -54,8 +56,8 @@ def plan(subject: Subject) -> Plan:
     found = PLAN.search(text)
     if not found:
         raise ServiceError(
-            f"{subject.title}: cannot be measured ({text.strip() or 'it prints no plan'}); tune "
-            "needs one model server of petbox's: unset SAGEMAKER_TFS_INSTANCE_COUNT"
+            f"{subject.title}: cannot be measured ({text.strip() or 'it prints no plan'}); name "
+            "an image that this version of container/Dockerfile has built"
         )
     return Plan(REAL in found["server"], found["machine"], int(found["cpus"]))
 
@@ -67,8 +69,9 @@ class Folder:
         self.title = str(model)
         requirements.check_platform()
         requirements.find_nginx()
-        self.version = in_process.find_model(model)
-        self._env_of_serve = command.environment(command.ServeOptions(model), self.version, 0)
+        version = in_process.find_model(model)
+        self.content = f"the model in {version}"
+        self._env_of_serve = command.environment(command.ServeOptions(model), version, 0)
 
     def plan(self) -> str:
         done = subprocess.run(
@@ -115,46 +118,35 @@ class Folder:
 class Image:
     """A Docker image, run as SageMaker does."""
 
-    def __init__(self, name: str) -> None:
-        self.title = name
-        self._image = docker.find_image(name)
+    def __init__(self, spec: docker.ContainerSpec) -> None:
+        docker.find_image(spec.image)
+        self.title, self.content, self._spec = spec.image, f"containers of {spec.image}", spec
 
     def plan(self) -> str:
-        done = docker.docker("run", "--rm", self.title, "check", check=False)
-        if done.returncode:
-            raise ServiceError(f"{self.title}: {_last(done.stderr.splitlines())}")
-        return done.stdout
+        with docker.running(replace(self._spec, env=ONE, arguments=("check",))) as container:
+            if container.start_error:
+                raise ServiceError(f"{self.title}: cannot be started: {container.start_error}")
+            code, lines = container.wait(CHECK_SECONDS), container.log()
+        if code:
+            raise ServiceError(f"{self.title}: {_last(lines)}")
+        return "\n".join(lines) if code == 0 else ""
 
     @contextlib.contextmanager
     def started(
         self, variables: Mapping[str, str], stopped: Callable[[], bool]
     ) -> Iterator[Address]:
-        pairs = {"SAGEMAKER_TFS_INSTANCE_COUNT": "1", "PETBOX_METADATA": "true"} | dict(variables)
-        env = tuple(f"{name}={value}" for name, value in pairs.items())
-        with docker.running(docker.ContainerSpec(self.title, env=env)) as container:
+        pairs = (f"{name}={value}" for name, value in variables.items())
+        env = (*ONE, "PETBOX_METADATA=true", *pairs)
+        with docker.running(replace(self._spec, env=env)) as container:
             attempts = wait_until_healthy(
-                container, time.monotonic(), START_SECONDS, lambda _: None
+                container, time.monotonic(), docker.START_LIMIT, lambda _: None, stopped
             )
+            if stopped():
+                raise Stopped
             if not (attempts and attempts[-1].healthy):
                 why = container.start_error or _last(container.log(5))
                 raise ServiceError(f"{self.title}: did not become healthy: {why}")
-            if stopped():
-                raise Stopped
             yield container.at
-
-
-def subject(name: str) -> Folder | Image:
-    """The folder of this name, or else the image."""
-    if is_folder(name):
-        return Folder(Path(name))
-    try:
-        return Image(name)
-    except ServiceError as error:
-        raise ServiceError(f"{name}: no such folder, and no image: {error}") from error
-
-
-def is_folder(name: str) -> bool:
-    return Path(name).exists() or name.startswith((".", "/"))
 
 
 def _is_ready(at: Address) -> bool:
