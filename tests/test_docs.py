@@ -86,7 +86,7 @@ RUNNABLE = re.compile(
     r"|AWS_ENDPOINT_URL=http://localhost:8080 ",
     re.DOTALL,
 )
-OURS = ("train", "export", "container")  # what a reader types of
+OURS = ("train", "export", "container", "docs/workflows")  # what a reader types of
 HOSTS = re.compile(r"\b(localhost|127\.0\.0\.1):8080\b")
 
 

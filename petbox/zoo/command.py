@@ -1,21 +1,21 @@
 """Trains a softmax classifier of a CSV, and writes its weights to S3 as JSON.
 
 Without --label the CSV is the UCI zoo data: sixteen traits of an animal, and
-its kind. With --label it is any CSV with a header. Writes to --out weights.json,
-which serverless/zoo/zoo_front.py loads, evaluation.json, and checkpoints/, from
-which the same command resumes after an interruption. Checkpoints are kept apart
-by data and options, so they never mix.
+its kind. With --label it is any CSV with a header. Writes weights.json, which
+serverless/zoo/zoo_front.py loads, evaluation.json, and checkpoints/, from which
+the same command resumes after an interruption. Checkpoints are kept apart by
+data and options, so they never mix.
 
 With --on ecs the same command runs as a task on ECS (Fargate), in the image of
-serverless/zoo/Dockerfile; --image, --role and --subnet are required then. The
-task's log is printed until it has ended. Ctrl-C leaves it running.
+serverless/zoo/Dockerfile, with --image, --role and --subnet. The task's log is
+printed until it has ended. Ctrl-C leaves it running.
 
 examples:
   petbox zoo train --data zoo.csv --out s3://bucket/zoo
   petbox zoo train --data iris.csv --label species --out s3://bucket/iris
   petbox zoo train --data s3://bucket/zoo.csv --out s3://bucket/zoo --on ecs \\
       --image 123456789012.dkr.ecr.us-east-1.amazonaws.com/petbox-zoo:1 \\
-      --role arn:aws:iam::123456789012:role/petbox-zoo --subnet subnet-0123456789abcdef0
+      --role arn:aws:iam::123456789012:role/petbox-zoo --subnet subnet-0123abcd
 """
 
 from __future__ import annotations
