@@ -859,6 +859,15 @@ def test_stopping_leaves_nothing(tmp_path: Path, baked: Path, how: signal.Signal
         assert not [pid for pid in engines if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.parametrize("name", ["TERM", "INT"])
+def test_a_signal_just_before_a_substitution_is_kept(name: str) -> None:
+    """Bash 5.2 parses a trap wrongly then: one in a thousand starts missed the signal to stop."""
+    traps = SERVE.read_text().split("if ((BASH_VERSINFO")[0]
+    before = f': "$(kill -{name} $$)$(:)"; kill -{name} $$; echo "${{signals[@]}}"'
+    done = subprocess.run(["bash", "-c", traps + before], capture_output=True, text=True)
+    assert done.stdout == f"{name} {name}\n", done.stderr
+
+
 def test_after_ctrl_c_the_port_closes_at_once(tmp_path: Path, holding: None) -> None:
     with serving(tmp_path) as serve:
         serve.ready()
