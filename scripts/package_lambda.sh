@@ -2,7 +2,7 @@
 # Builds the zips of the Lambda functions. Each contains what the function imports and nothing else.
 # usage: scripts/package_lambda.sh [option ...] [http_front|s3_front|detector|zoo ...]   (default: all)
 #   --model DIR           folder with model.tflite, added to detector.zip (default: none, it is in S3)
-#   --python VERSION      of Lambda's runtime (default: 3.12)
+#   --python VERSION      of another runtime than the templates' (needs --out)
 #   --architecture ARCH   x86_64 (default) or arm64, as Architecture in the templates of serverless/
 #   --out DIR             where NAME.zip goes (default: build/lambda)
 # PYTHON names a Python with pip (default: the checkout's .venv). boto3 is left out: Lambda has it.
@@ -21,7 +21,12 @@ usage() {
   exit 2
 }
 
-model='' python=3.12 architecture=x86_64 out=$here/build/lambda
+# The runtime that the templates deploy the zips with.
+runtime=$(sed -nE 's/^ *Runtime: python([0-9.]+)$/\1/p' "$here"/serverless/*.yaml | sort --unique)
+[[ $runtime =~ ^[0-9.]+$ ]] ||
+  fail "serverless/*.yaml: name several runtimes (${runtime//$'\n'/, }); the zips fit one"
+
+model='' python=$runtime architecture=x86_64 out=$here/build/lambda
 while [[ $# -gt 0 ]]; do
   case $1 in
     --model | --python | --architecture | --out)
@@ -39,6 +44,8 @@ case $architecture in
   arm64) platform=aarch64 ;;
   *) usage "--architecture $architecture: must be x86_64 or arm64" ;;
 esac
+[[ $python == "$runtime" || $out != "$here/build/lambda" ]] ||
+  usage "--python $python: serverless/*.yaml deploy build/lambda with Python $runtime; pass --out as well"
 [[ -z $model || -f $model/model.tflite ]] ||
   fail "$model: contains no model.tflite; create one with petbox convert"
 
@@ -155,6 +162,6 @@ PYTHON
   ((unpacked <= most)) ||
     fail "$name: $((unpacked / 1000000)) MB unpacked, and Lambda's limit is 262 MB; leave the model in S3, or use the image"
   mv "$work/$name.zip" "$out/$name.zip"
-  echo >&2 "package_lambda: $name.zip has $(($(stat --format=%s "$out/$name.zip") / 1000)) kB, $((unpacked / 1000)) kB unpacked"
+  echo >&2 "package_lambda: $name.zip for Python $python on $architecture has $(($(stat --format=%s "$out/$name.zip") / 1000)) kB, $((unpacked / 1000)) kB unpacked"
   echo "$out/$name.zip"
 done

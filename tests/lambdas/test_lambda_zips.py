@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.lambda_runtime import CHECKOUT, build, running
+from support.templates import of_kind
 
 SCRIPT = CHECKOUT / "scripts" / "package_lambda.sh"
 NOWHERE = {
@@ -126,7 +128,8 @@ def test_a_folder_without_a_litert_model_is_rejected(tmp_path: Path) -> None:
 def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
     done = packed("--out", tmp_path, "zoo")
     assert done.stdout == f"{tmp_path}/zoo.zip\n"
-    assert "zoo.zip has" in done.stderr and "kB unpacked" in done.stderr
+    assert f"zoo.zip for Python {runtime()} on x86_64 has" in done.stderr
+    assert "kB unpacked" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,7 @@ def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
         (["--architecture", "riscv"], "must be x86_64 or arm64"),
         (["no_front"], "no such function"),
         (["--python"], "needs a value"),
+        (["--python", "3.9"], "deploy build/lambda with Python"),
         (["--fast"], "unknown option"),
     ],
 )
@@ -142,6 +146,52 @@ def test_a_usage_error_prints_the_usage(words: list[str], why: str) -> None:
     done = packed(*words)
     assert done.returncode == 2
     assert why in done.stderr and "--architecture ARCH" in done.stderr and not done.stdout
+
+
+# The runtime, which the templates alone state
+
+
+def runtime() -> str:
+    """Of every function in every template."""
+    functions = [of_kind(name, "AWS::Lambda::Function") for name in ("front", "detector", "zoo")]
+    stated = [one.get("Runtime") for several in functions for one in several.values()]
+    (only,) = set(stated) - {None}  # an image has its own
+    return str(only).removeprefix("python")
+
+
+def test_the_image_has_the_same_python() -> None:
+    dockerfile = (CHECKOUT / "serverless/detector.Dockerfile").read_text()
+    assert f"\nARG BASE=public.ecr.aws/lambda/python:{runtime()}\n" in dockerfile
+
+
+ARM64 = 183  # e_machine of ELF
+
+
+def test_an_arm64_zip_fits_the_runtime_of_the_template(tmp_path: Path) -> None:
+    done = packed("--architecture", "arm64", "--out", tmp_path, "detector")
+    assert done.returncode == 0, done.stderr
+    libraries, versions = 0, set()
+    with zipfile.ZipFile(tmp_path / "detector.zip") as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                head = file.read(20)
+            if head.startswith(b"\x7fELF"):
+                libraries += 1
+                assert int.from_bytes(head[18:20], "little") == ARM64, entry.filename
+            versions |= set(re.findall(r"\.cpython-(\d+)", entry.filename))
+    assert libraries > 10  # numpy's, Pillow's, pybase64's and LiteRT's
+    assert versions == {runtime().replace(".", "")}
+
+
+@pytest.mark.parametrize("lock", ["detector_image", "zoo"])
+def test_every_package_of_an_image_exists_for_arm64(lock: str, tmp_path: Path) -> None:
+    """Found in the index by its hash, and not downloaded."""
+    command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--target", tmp_path]
+    command += ["--python-platform", "aarch64-manylinux_2_28", "--python-version", runtime()]
+    command += ["--only-binary=:all:", "--no-deps", "--require-hashes"]
+    command += ["--requirement", CHECKOUT / f"locks/{lock}.txt"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_runtime_of_the_tests_sees_nothing_else(
