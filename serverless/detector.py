@@ -14,6 +14,7 @@ import time
 STARTED = time.monotonic()
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,18 @@ def loaded() -> Engine:
 
 
 class LoadingEngine:
-    """The model, which may still be loading when the first image comes."""
+    """The model, which may still be loading when the first image comes.
+
+    It takes one image at a time: all processors work on it, and memory holds the tensors of one.
+    """
 
     def __init__(self) -> None:
         self.model = Eager(load)
+        self._one_at_a_time = threading.Lock()
 
     def detect(self, image: bytes) -> list[Detection]:
-        return self.model.result().detect(image)
+        with self._one_at_a_time:
+            return self.model.result().detect(image)
 
 
 engine = LoadingEngine()

@@ -25,6 +25,7 @@ pytest_plugins = tuple(
         "lambda_runtime",
         "lambda_detectors",
         "photos_chain",
+        "s3_shop",
         "serving_image",
         "zoo",
     )
@@ -53,6 +54,7 @@ TOGETHER = (
     ),
     ("test_lambda_detector", "test_train_image", "test_zoo"),
     ("test_wheel", "test_chain"),
+    ("test_s3_front", "test_s3_retries", "test_arrivals"),
 )
 # These start first, so that the last minutes do not wait for one worker.
 LONGEST = (
@@ -72,7 +74,7 @@ LONGEST = (
     "test_docs",
     "test_exporter",
     "test_keras_mobilenet",
-    "test_s3_front",
+    *TOGETHER[3],
     "test_conform",
     "test_serve",
     "test_litert",

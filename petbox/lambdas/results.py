@@ -2,7 +2,8 @@
 
 A result states which arrival of its key it belongs to, and S3 accepts it only if nothing else was
 written since it was last read. So two functions write one result for the same image, and an older
-arrival never replaces the result of a newer one.
+arrival never replaces the result of a newer one. A failure is a result as well: only a newer
+arrival, or an event that was moved back from the dead-letter queue, replaces it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Arrival:
     key: str
     etag: str
     sequencer: str = ""  # later ones are larger
+    size: int = 0
+    moved_back: bool = False  # from the dead-letter queue, so a failure is not final
 
     @staticmethod
-    def of(record: Mapping[str, Any]) -> Arrival:
+    def of(record: Mapping[str, Any], moved_back: bool = False) -> Arrival:
         try:
             thing = record["s3"]["object"]
             return Arrival(
@@ -42,8 +45,10 @@ class Arrival:
                 key=unquote_plus(thing["key"]),  # S3 writes a space as + and non-ASCII as %C3
                 etag=thing.get("eTag", ""),
                 sequencer=thing.get("sequencer", "").rjust(LENGTH, "0"),
+                size=int(thing.get("size", 0)),
+                moved_back=moved_back,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"not a record from S3 about an object ({error!r})") from error
 
     def __str__(self) -> str:
@@ -92,7 +97,7 @@ class Results:
         return self._put(arrival, {"picture": str(arrival), **result}, {})
 
     def write_failure(self, arrival: Arrival, reason: str) -> None:
-        """Writes the reason as the result; a later attempt may replace it."""
+        """Writes the reason as the result."""
         self._put(arrival, {"picture": str(arrival), "error": reason}, {FAILED: "true"})
 
     def _put(self, arrival: Arrival, result: Mapping[str, Any], more: Mapping[str, str]) -> bool:
@@ -128,7 +133,10 @@ class Results:
 
 def _settles(metadata: Mapping[str, str], arrival: Arrival) -> bool:
     """Whether a result with this metadata is final for the arrival."""
-    if metadata.get(SEQUENCER, "") > arrival.sequencer:
+    sequencer = metadata.get(SEQUENCER, "")
+    if sequencer > arrival.sequencer:
         return True
-    of_it = metadata.get(ETAG) == arrival.etag
-    return of_it and FAILED not in metadata
+    if metadata.get(ETAG) != arrival.etag:
+        return False
+    failed = FAILED in metadata
+    return not failed or (sequencer == arrival.sequencer and not arrival.moved_back)

@@ -16,7 +16,11 @@ QUEUED = {"front": "S3Front", "detector": "DetectorByZip"}  # the functions befo
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 XRAY = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+VPC = {"ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"}
+VPC |= {"ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"}
+EVERYWHERE = {"Traced": XRAY, "InVpc": VPC}  # which know no narrower resource, by condition
 QUEUE = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"}
+QUEUE |= {"sqs:ChangeMessageVisibility"}
 BUCKET = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
 
 
@@ -48,8 +52,8 @@ def test_no_permission_is_given_on_everything() -> None:
         for condition, statement in statements(role):
             actions = listed(statement["Action"])
             assert "*" not in json.dumps(actions)
-            if condition == "Traced":  # X-Ray knows no narrower resource
-                assert set(actions) == XRAY
+            if condition in EVERYWHERE:
+                assert set(actions) == EVERYWHERE[condition]
                 continue
             for resource in listed(statement["Resource"]):
                 assert resource != "*" and json.dumps(resource).count(":*") == 0
@@ -58,7 +62,7 @@ def test_no_permission_is_given_on_everything() -> None:
         "HttpFrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
         "S3FrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
         "DetectorRole": {*LOGS, "s3:GetObject", "s3:ListBucket", "kms:Decrypt"},
-        "ArrivalsPermissions": {*BUCKET, *QUEUE},
+        "ArrivalsPermissions": {*BUCKET, *QUEUE, "kms:Decrypt", "kms:GenerateDataKey"},
         "ZooRole": {*LOGS, "s3:GetObject"},
     }
 

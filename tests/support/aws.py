@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,33 @@ def no_credentials(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def moto() -> Iterator[Aws]:
-    """Moto's server on a free port; what is in it goes with the process, not with the server."""
+def moto(around: Callable[[Any], Any] = lambda app: app) -> Iterator[Aws]:
+    """Moto's server on a free port; what is in it goes with the process, not with the server.
+
+    `around` makes of its WSGI application the one that responds.
+    """
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    server._server.app = around(one_put_at_a_time(server._server.app))  # type: ignore[union-attr]
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     try:
         yield Aws(url, settings(url))
     finally:
         server.stop()
+
+
+def one_put_at_a_time(app: Any) -> Any:
+    """S3 checks a condition and writes in one step; moto in two."""
+    lock = threading.Lock()
+
+    def respond(environ: dict[str, Any], start: Any) -> Any:
+        with lock if environ["REQUEST_METHOD"] == "PUT" else nullcontext():
+            return app(environ, start)
+
+    return respond
 
 
 # What moto does not simulate

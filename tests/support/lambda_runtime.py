@@ -92,6 +92,10 @@ def event(name: str) -> dict[str, Any]:
 # Lambda's side
 
 
+class ContainerDied(Exception):
+    """A function's process ended while it had an event."""
+
+
 class Invocations:
     """The Runtime API for one container: hands out events, takes responses."""
 
@@ -99,7 +103,7 @@ class Invocations:
         self.came = threading.Event()  # to get its first event
         self.failed_to_start = ""
         self._events: queue.SimpleQueue[tuple[str, Mapping[str, Any]] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[str, str, Any] | None] = queue.SimpleQueue()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -164,6 +168,10 @@ class Invocations:
         self._thread.join()
         self._server.server_close()
 
+    def end(self) -> None:
+        """Nothing responds any more."""
+        self._answers.put(None)
+
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self._server.server_port}"
@@ -172,7 +180,10 @@ class Invocations:
         """What the function makes of an event; of an error its type and text."""
         expected = str(uuid.uuid4())
         self._events.put((expected, event))
-        name, kind, body = self._answers.get(timeout=LONG)
+        answer = self._answers.get(timeout=LONG)
+        if answer is None:
+            raise ContainerDied("the function was ended while it processed an event")
+        name, kind, body = answer
         assert name == expected
         return (
             {key: body[key] for key in ("errorType", "errorMessage")} if kind == "error" else body
@@ -197,6 +208,12 @@ class Function:
         """What it had imported when it was ready for its first event."""
         found: list[str] = json.loads((self._folder / "modules").read_text())
         return found
+
+    def kill(self) -> None:
+        """As Lambda does with one that uses too much memory; the event in progress is lost."""
+        self._process.kill()
+        self._process.wait()
+        self._api.end()
 
     @property
     def pid(self) -> int:

@@ -113,6 +113,7 @@ class Stack:
     def _value(self, value: Any) -> str:
         """A parameter's value, or some text for what only AWS knows."""
         if isinstance(value, dict):
+            _, value = value.get("Fn::Join", ("", value))  # of a list, here a text with commas
             return self._values.get(value.get("Ref", ""), json.dumps(value))
         return str(value)
 
