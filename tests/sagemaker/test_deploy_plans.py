@@ -56,3 +56,37 @@ def test_provisioned_concurrency_of_a_serverless_endpoint(aws: AwsProxy, file: P
     assert line == f"error: {file}: removes provisioned_concurrency; pass --yes to confirm"
     status = done(petbox(aws.env, "endpoint", "status", "light")).stdout
     assert "serverless, 4096 MB, 5 calls at once, 2 kept ready" in status
+
+
+PRICE = "price: 0.23 USD an hour (1 x 0.23, AWS Price List), scaled 0 to 0.92\n"
+
+
+def test_an_inference_component(aws: AwsProxy, file: Path) -> None:
+    first = 'component = "2048,2"\nscaling = "0..4"\ntarget = 5\nmetrics_every = 10\n'
+    assert plan(aws, file, "idle", first) == (
+        "endpoint idle: 7 to add, 0 to change, 0 to remove\n"
+        "  + instance_type: ml.m5.xlarge\n"
+        "  + component: 2048,2\n"
+        "  + autoscale: 0..4\n"
+        "  + target: 5.0\n"
+        "  + metrics_every: 10\n" + PRICE
+    )
+    deploy(aws, file, "idle", first)
+    nothing = "endpoint idle: 0 to add, 0 to change, 0 to remove\n" + PRICE
+    assert plan(aws, file, "idle", "") == plan(aws, file, "idle", first) == nothing
+    text = 'component = "4096,2"\nscaling = "1..2"\nhealth_timeout = 900\nmetrics_every = false\n'
+    assert plan(aws, file, "idle", text) == (
+        "endpoint idle: 1 to add, 2 to change, 1 to remove\n"
+        "  ~ component: 2048,2 -> 4096,2\n"
+        "  ~ autoscale: 0..4 -> 1..2\n"
+        "  + health_timeout: 900\n"
+        "  - metrics_every: 10\n"
+        "price: 0.23 USD an hour (1 x 0.23, AWS Price List), scaled 0.23 to 0.46\n"
+    )
+    for text, expected in (
+        ("component = false\n", "component: False is not a text"),
+        ("scaling = false\n", "endpoint idle: --component requires --autoscale"),
+    ):
+        file.write_text('name = "idle"\n' + text)
+        assert expected in failed(petbox(aws.env, "deploy", file, "--dry-run"))
+    done(petbox(aws.env, "endpoint", "down", "idle", "--yes", *SOON))

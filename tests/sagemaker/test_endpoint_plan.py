@@ -8,14 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
-from functools import cache
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from botocore.stub import Stubber
 from support.aws import REGION
 from support.endpoint_aws import IMAGE, REPOSITORY, ROLE
+from support.endpoint_plans import (
+    ARN,
+    NOW,
+    TOPIC,
+    client_of,
+    desired_with,
+    found,
+    operations,
+    requests,
+    steps_of,
+    typed,
+    validate,
+    variant,
+)
 
 from petbox.aws.names import image_parts
 from petbox.errors import ServiceError
@@ -23,104 +36,11 @@ from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.deployment import request as deployment_request
-from petbox.sagemaker.endpoint.desired import Desired, desired
+from petbox.sagemaker.endpoint.desired import desired
 from petbox.sagemaker.endpoint.expiry import duration
-from petbox.sagemaker.endpoint.kept import kept
-from petbox.sagemaker.endpoint.plan import ENDED, plan, removal
-from petbox.sagemaker.endpoint.spec import EndpointSpec, merged, with_instance_type
-from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait
-
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
-ARN = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/pets"
-TOPIC = f"arn:aws:sns:{REGION}:123456789012:pets"
-
-
-def desired_with(**flags: Any) -> Desired:
-    """Of an endpoint that does not exist yet."""
-    return typed(Actual(), image=IMAGE, role=ROLE, **flags)
-
-
-def typed(actual: Actual, deployment: Any = None, **flags: Any) -> Desired:
-    """What `petbox endpoint up pets` with these flags makes of what is there."""
-    wanted = EndpointSpec("pets", **flags)
-    whole = merged(wanted, kept("pets", actual), recreated=actual.status in ENDED)
-    whole = with_instance_type(whole, "ml.m5.xlarge")
-    return desired(whole, NOW, wanted, actual, deployment)
-
-
-def steps_of(actual: Actual, deployment: Any = None, **flags: Any) -> list[Step]:
-    steps = plan(typed(actual, deployment, **flags), actual)
-    validate(steps)
-    return steps
-
-
-def variant(state: Desired) -> dict[str, Any]:
-    (one,) = state.config["ProductionVariants"]
-    return dict(one)
-
-
-def found(
-    state: Desired, status: str = "InService", running: int | None = None, **more: Any
-) -> Actual:
-    """All of `state`, as AWS describes it."""
-    endpoint = {
-        "EndpointName": "pets",
-        "EndpointArn": ARN,
-        "EndpointStatus": status,
-        "EndpointConfigName": state.config_name,
-        "ProductionVariants": [
-            {"VariantName": "AllTraffic", "DesiredInstanceCount": running}
-            if (running := running or state.count)
-            else {"VariantName": "AllTraffic"}
-        ],
-    }
-    state = Actual(
-        endpoint=endpoint,
-        tags=state.tags,
-        config=state.config,
-        last=state.config,
-        last_model=state.model,
-        alarms={one["AlarmName"]: one for one in state.alarms},
-        configs=(state.config_name,),
-        models=(state.model_name,),
-        scaling=state.scaling,
-        policies=tuple([state.policy] if state.policy else []) + WAKE[0] * state.wake,
-        wake=WAKE[1] if state.wake else None,
-        schedule=state.schedule,
-    )
-    return replace(state, **more)
-
-
-WAKE = (
-    ({**names.scaled("pets"), "PolicyName": names.WAKE, "PolicyARN": "arn:policy"},),
-    {"AlarmName": "petbox-pets-wake", "AlarmActions": ["arn:policy"]},
-)
-
-
-def operations(steps: list[Step]) -> list[str]:
-    return [step.operation if isinstance(step, Call) else step.until for step in steps]
-
-
-def validate(steps: list[Step]) -> None:
-    from botocore.validate import ParamValidator
-
-    check_all(_client, steps)
-    for step in steps:
-        if isinstance(step, Call):
-            client = _client(step.service)
-            operation = client.meta.method_to_api_mapping[step.operation]
-            shape = client.meta.service_model.operation_model(operation).input_shape
-            report = ParamValidator().validate(step.request, shape)
-            assert not report.has_errors(), f"{operation}: {report.generate_report()}"
-
-
-@cache
-def _client(service: str) -> Any:
-    import boto3
-
-    fake = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
-    return boto3.client(service, region_name=REGION, **fake)
-
+from petbox.sagemaker.endpoint.plan import plan, removal
+from petbox.sagemaker.endpoint.spec import EndpointSpec
+from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Wait
 
 # The desired state
 
@@ -148,6 +68,22 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "multi-model": {"multi_model": "s3://pets-bucket/models"},
     "with alarms": {"alarms": 2000, "alarm_topic": TOPIC},
     "scaled": {"autoscale": "1..4", "target": 70.0},
+    "component": {
+        "component": "2048,2,1",
+        "autoscale": "0..4",
+        "target": 5.0,
+        "instance_type": "ml.g5.xlarge",
+        "health_timeout": 900,
+        "download_timeout": 600,
+        "ami": "al2-ami-sagemaker-inference-gpu-3-1",
+        "subnet": ("subnet-1",),
+        "security_group": ("sg-1",),
+        "network_isolation": True,
+        "alarms": 2000,
+        "env": tuple(f"V{number}=x" for number in range(16)),
+        "metrics_every": 10,
+        "tag": ("team=pets",),
+    },
     "asynchronous": {
         "async_": "s3://pets-bucket/answers",
         "async_errors": "s3://pets-bucket/failures",
@@ -164,7 +100,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 def test_every_request_is_as_aws_wants_it(flags: dict[str, Any]) -> None:
     this = desired_with(**flags)
     validate(plan(this, Actual()))
-    if "serverless" not in flags:  # which no instances become
+    if not {"serverless", "component"} & flags.keys():  # which no instances become
         steps_of(found(desired_with(env=("OLD=1",))), **flags)
         if "instance_count" not in flags:
             steps_of(found(desired_with(autoscale="2..3", target=1.0), running=2), **flags)
@@ -395,12 +331,6 @@ def test_serverless_becomes_instances_if_that_is_written() -> None:
 # What was not named stays, and removals go last
 
 SCALED = {"autoscale": "1..4", "target": 70.0}
-
-
-def requests(steps: list[Step], operation: str) -> list[dict[str, Any]]:
-    return [
-        dict(one.request) for one in steps if isinstance(one, Call) and one.operation == operation
-    ]
 
 
 def test_one_flag_changes_one_thing() -> None:
@@ -687,7 +617,7 @@ def test_an_update_reaches_the_endpoint_as_its_deployment_says() -> None:
         ({"capture_percent": 4}, "--capture-percent requires --capture"),
         ({"alarm_topic": TOPIC}, "--alarm-topic requires --alarms"),
         ({"autoscale": "1..4"}, "--autoscale requires --target"),
-        ({"autoscale": "0..4", "target": 1.0}, "only an endpoint with --async may go down to 0"),
+        ({"autoscale": "0..4", "target": 1.0}, "only an endpoint with --async or"),
         ({"subnet": ("subnet-1",)}, "require each other"),
     ],
 )
@@ -713,7 +643,7 @@ def test_what_aws_would_reject_is_rejected_before_the_first_call(
         flags = {**flags, "security_group": ("sg-1",)}
     steps = plan(desired_with(**flags), Actual())
     with pytest.raises(ServiceError, match=expected):
-        check_all(_client, steps)
+        check_all(client_of, steps)
 
 
 def test_no_more_concurrency_is_kept_ready_than_there_is() -> None:
@@ -760,7 +690,7 @@ def test_an_update_to_a_newer_instance_is_made_call_by_call() -> None:
     old, new = desired_with(), desired_with(instance_type="ml.g6.xlarge")
     name = {"EndpointName": "pets"}
     config_arn = f"arn:aws:sagemaker:{REGION}:123456789012:endpoint-config/{new.config_name}"
-    sagemaker = _client("sagemaker")
+    sagemaker = client_of("sagemaker")
     with Stubber(sagemaker) as stubber:
         stubber.add_response(
             "create_endpoint_config", {"EndpointConfigArn": config_arn}, dict(new.config)
@@ -828,7 +758,7 @@ def test_scaling_is_put_back_if_the_update_does_not_end(fails: str) -> None:
 
 def test_an_outage_while_waiting_is_retried() -> None:
     this = desired_with()
-    sagemaker = _client("sagemaker")
+    sagemaker = client_of("sagemaker")
     with Stubber(sagemaker) as stubber:
         stubber.add_client_error("describe_endpoint", "ThrottlingException", "Rate exceeded", 400)
         stubber.add_response("describe_endpoint", described(this.config_name, "InService"))
@@ -839,7 +769,7 @@ def test_an_outage_while_waiting_is_retried() -> None:
 
 def test_a_change_that_is_not_yet_visible_is_awaited() -> None:
     old, new = desired_with(), desired_with(env=("A=b",))
-    sagemaker = _client("sagemaker")
+    sagemaker = client_of("sagemaker")
     with Stubber(sagemaker) as stubber:
         absent = ("ValidationException", f'Could not find endpoint "{ARN}".', 400)
         stubber.add_client_error("describe_endpoint", *absent)
@@ -855,7 +785,7 @@ def test_a_change_that_is_not_yet_visible_is_awaited() -> None:
 
 
 def test_a_failed_deletion_is_reported() -> None:
-    sagemaker = _client("sagemaker")
+    sagemaker = client_of("sagemaker")
     with Stubber(sagemaker) as stubber:
         stubber.add_response("describe_endpoint", described("pets-1", "Deleting"))
         failed = described("pets-1", "Failed", FailureReason="a KMS grant is gone.")
@@ -866,7 +796,7 @@ def test_a_failed_deletion_is_reported() -> None:
 
 
 def test_an_endpoint_deleted_meanwhile_is_reported() -> None:
-    sagemaker = _client("sagemaker")
+    sagemaker = client_of("sagemaker")
     with Stubber(sagemaker) as stubber:
         absent = ("ValidationException", f'Could not find endpoint "{ARN}".', 400)
         stubber.add_response("describe_endpoint", described("pets-1", "Creating"))

@@ -16,7 +16,7 @@ from support.soak import count
 
 from petbox.aws.session import Account
 from petbox.errors import PetboxError
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import names, sizes
 from petbox.sagemaker.endpoint.actual import describe
 from petbox.sagemaker.endpoint.apply import Apply
 from petbox.sagemaker.endpoint.change import carry_out, prepare
@@ -24,16 +24,15 @@ from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import removal
 
 COMMANDS = 8
-RESOURCE = names.scaled("pets")["ResourceId"]
 THEIRS = {
     "PolicyName": "theirs",
     "PolicyARN": "arn:policy/theirs",
     "PolicyType": "TargetTrackingScaling",
     "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 9.0},
     "CreationTime": NOW,
-    **names.scaled("pets"),
 }
-MORNINGS = {"ScheduledActionName": "mornings", "CreationTime": NOW, **names.scaled("pets")}
+MORNINGS = {"ScheduledActionName": "mornings", "CreationTime": NOW}
+KINDS = ("real-time", "asynchronous", "component", "serverless")
 FLAGS: dict[str, tuple[Any, ...]] = {
     "ttl": ("2h", False),
     "autoscale": ("1..4", "2..6", False),
@@ -41,7 +40,9 @@ FLAGS: dict[str, tuple[Any, ...]] = {
     "env": (("A=1",), ("A=2",)),
     "capture": ("s3://pets-bucket/seen", False),
     "alarms": (900, 2000, False),
+    "metrics_every": (10, 0, False),
 }
+NOT_SERVERLESS = ("autoscale", "instance_type", "capture", "metrics_every")
 
 
 class Simulated(Account):
@@ -59,7 +60,7 @@ class Sequence:
     random: random.Random
     simulator: Simulator = field(default_factory=Simulator)
     said: dict[str, Any] = field(default_factory=dict)
-    asynchronous: bool = False
+    kind: str = "real-time"
     with_third_parties: bool = True  # a killed process cannot restore their scaling
 
     def up(self) -> None:
@@ -68,10 +69,17 @@ class Sequence:
             for name, values in FLAGS.items()
             if self.random.random() < 0.35
         }
-        if self.asynchronous:
+        if self.kind == "asynchronous":
             flags["async_"] = "s3://pets-bucket/answers"
-            if flags.get("autoscale") and self.random.random() < 0.5:
-                flags["autoscale"] = "0..4"
+        elif self.kind == "component":
+            self._choose_component(flags)
+        elif self.kind == "serverless":
+            flags = {key: one for key, one in flags.items() if key not in NOT_SERVERLESS}
+            flags["serverless"] = "4096,5"
+            if self.random.random() < 0.5:
+                flags["provisioned_concurrency"] = self.random.choice((2, 3, False))
+        if flags.get("autoscale") and self.kind != "real-time" and self.random.random() < 0.5:
+            flags["autoscale"] = "0..4"
         if flags.get("autoscale"):
             flags["target"] = 70.0
         before = self._facts()
@@ -85,6 +93,19 @@ class Sequence:
         self._check_said()
         if stood and not flags.get("autoscale"):
             assert self._facts()["running"] == before["running"]
+
+    def _choose_component(self, flags: dict[str, Any]) -> None:
+        """It has scaling at all times."""
+        if flags.get("autoscale") is False:
+            del flags["autoscale"]
+        if "component" not in self.said:
+            flags["autoscale"] = flags.get("autoscale", "0..4")
+        if "component" not in self.said or self.random.random() < 0.3:
+            flags["component"] = self.random.choice(("2048,1", "4096,2,1"))
+
+    @property
+    def _scaled(self) -> dict[str, str]:
+        return names.scaled("pets", component=self.kind == "component")
 
     def _try_up(self, flags: Mapping[str, Any]) -> bool:
         options = UpOptions("pets", image=IMAGE, role=ROLE, **flags)
@@ -132,18 +153,23 @@ class Sequence:
         for kept in (simulator.endpoints, simulator.targets, simulator.policies):
             assert not kept
         assert not (simulator.schedules or simulator.alarms or simulator.filters)
+        assert not simulator.components.by_name
         assert set(simulator.configs) == set(simulator.models) == {"theirs"}
         self.said.clear()
 
     def load(self) -> None:
         """Scaling follows the load, and somebody adds a policy of their own."""
-        if (target := self.simulator.targets.get(RESOURCE)) is None or not self._stands():
+        resource = self._scaled["ResourceId"]
+        if (target := self.simulator.targets.get(resource)) is None or not self._stands():
             return
         least, most = max(1, target["MinCapacity"]), target["MaxCapacity"]
         self.simulator.endpoints["pets"].running = self.random.randint(least, most)
+        if self.kind == "component":
+            copies = self.random.randint(target["MinCapacity"], most)
+            self.simulator.components.by_name["pets"].copies = copies
         if self.with_third_parties:
-            self.simulator.policies[RESOURCE, "theirs"] = THEIRS
-            self.simulator.actions[RESOURCE, "mornings"] = MORNINGS
+            self.simulator.policies[resource, "theirs"] = {**THEIRS, **self._scaled}
+            self.simulator.actions[resource, "mornings"] = {**MORNINGS, **self._scaled}
 
     def _stands(self) -> bool:
         one = self.simulator.endpoints.get("pets")
@@ -151,16 +177,21 @@ class Sequence:
 
     def _facts(self) -> dict[str, Any]:
         simulator = self.simulator
-        target = simulator.targets.get(RESOURCE)
+        resource = self._scaled["ResourceId"]
+        target = simulator.targets.get(resource)
         endpoint = simulator.endpoints.get("pets")
+        component = simulator.components.by_name.get("pets")
         return {
             "schedule": simulator.schedules.get("petbox-pets"),
             "bounds": target and f"{target['MinCapacity']}..{target['MaxCapacity']}",
-            "policies": {name for where, name in simulator.policies if where == RESOURCE},
-            "actions": {name for where, name in simulator.actions if where == RESOURCE},
+            "policies": {name for where, name in simulator.policies if where == resource},
+            "actions": {name for where, name in simulator.actions if where == resource},
             "alarms": {alarm for alarm in simulator.alarms if not alarm.endswith("-wake")},
             "wakes": simulator.alarms.get("petbox-pets-wake", {}).get("AlarmActions"),
             "running": endpoint and endpoint.running,
+            "copies": component and component.copies,
+            "of_copy": component
+            and component.request["Specification"]["ComputeResourceRequirements"],
         }
 
     def _check_unnamed(
@@ -173,8 +204,10 @@ class Sequence:
         if "alarms" not in flags:
             assert now["alarms"] == before["alarms"]
         if stood and self._stands() and not killed and "autoscale" not in flags:
-            for what in ("bounds", "policies", "actions", "running"):
+            for what in ("bounds", "policies", "actions", "running", "copies"):
                 assert now[what] == before[what], what
+        if stood and "component" not in flags:
+            assert now["of_copy"] == before["of_copy"]
         assert "theirs" in self.simulator.configs and "theirs" in self.simulator.models
 
     def _check_said(self) -> None:
@@ -183,24 +216,43 @@ class Sequence:
         assert (now["schedule"] is not None) == bool(said.get("ttl"))
         assert now["bounds"] == (said.get("autoscale") or None)
         assert ("petbox" in now["policies"]) == bool(said.get("autoscale"))
-        wake = self.simulator.policies.get((RESOURCE, names.WAKE))
+        wake = self.simulator.policies.get((self._scaled["ResourceId"], names.WAKE))
         assert (wake is not None) == (now["wakes"] is not None) == (now["bounds"] == "0..4")
         assert wake is None or now["wakes"] == [wake["PolicyARN"]]
         assert len(now["alarms"]) == (3 if said.get("alarms") else 0)
         assert len(self.simulator.filters) == (1 if said.get("alarms") else 0)
         simulator = self.simulator
         config = simulator.configs[simulator.endpoints["pets"].config]
-        model = simulator.models[config["ProductionVariants"][0]["ModelName"]]
+        variant = config["ProductionVariants"][0]
+        model = simulator.models[variant.get("ModelName") or self._check_component()]
         environment = model["PrimaryContainer"].get("Environment", {})
         assert environment == {"A": said["env"][0][2:]} if "env" in said else not environment
         assert config.get("DataCaptureConfig", {}).get("DestinationS3Uri") == (
             said.get("capture") or None
         )
-        variant = config["ProductionVariants"][0]
-        assert variant["InstanceType"] == said.get("instance_type", "ml.m5.xlarge")
+        metrics = config.get("MetricsConfig", {})
+        every, scraped = said.get("metrics_every"), metrics.get("EnableDetailedObservability", True)
+        assert metrics.get("MetricPublishFrequencyInSeconds") == (every or None)
+        assert scraped == (every is False or every != 0)
+        if self.kind == "serverless":
+            ready = variant["ServerlessConfig"].get("ProvisionedConcurrency")
+            assert ready == (said.get("provisioned_concurrency") or None)
+        else:
+            assert variant["InstanceType"] == said.get("instance_type", "ml.m5.xlarge")
         assert len(simulator.configs) == len(simulator.models) == 2  # this one and theirs
         (tags,) = (t for arn, t in simulator.tags.items() if arn.endswith("endpoint/pets"))
         assert set(tags) == {names.OWNER}
+
+    def _check_component(self) -> str:
+        """The name of its model."""
+        (one,) = self.simulator.components.by_name.values()
+        specification: dict[str, Any] = one.request["Specification"]
+        resources = sizes.of_copy(self.said["component"])
+        assert (one.status, specification["ComputeResourceRequirements"]) == (
+            "InService",
+            resources,
+        )
+        return str(specification["ModelName"])
 
 
 @pytest.mark.soak
@@ -208,7 +260,7 @@ def test_nothing_unnamed_is_removed_and_nothing_is_left() -> None:
     for seed in range(count(short=8, whole=200)):
         print(f"seed {seed}")
         sequence = Sequence(random.Random(seed), with_third_parties=bool(seed % 3))
-        sequence.asynchronous = bool(seed % 2)
+        sequence.kind = KINDS[seed % len(KINDS)]
         sequence.simulator.create_model({"ModelName": "theirs"})
         sequence.simulator.create_endpoint_config({"EndpointConfigName": "theirs"})
         for _ in range(COMMANDS):

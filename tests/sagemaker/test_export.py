@@ -22,6 +22,10 @@ FILES = {
     'env = { PETBOX_METADATA = true }\ntag = { team = "pets" }\nhealth_timeout = 900\n',
     "serverless": 'serverless = "4096,5"\nprovisioned_concurrency = 2\n',
     "measured": 'instance_type = "ml.m5.xlarge"\nmetrics_every = 10\ntag = { team = "pets" }\n',
+    "component": 'instance_type = "ml.g5.xlarge"\ncomponent = "2048,2,1"\nscaling = "0..2"\n'
+    'target = 5\nrolling = "20%"\nalarms = 900\nhealth_timeout = 900\n'
+    'subnet = "subnet-0123456789abcdef0"\nsecurity_group = "sg-0123456789abcdef0"\n'
+    'tag = { team = "pets" }\n',
     "asynchronous": 'instance_type = "ml.m5.xlarge"\nasync = "s3://pets-bucket/out"\n'
     f'async_errors = "s3://pets-bucket/errors"\nnotify_error = "{TOPIC}"\nasync_concurrency = 4\n'
     'scaling = "0..4"\ntarget = 2\n',
@@ -75,6 +79,7 @@ OF_VARIANT = {
     "initial_instance_count",
     "initial_variant_weight",
     "instance_type",
+    "managed_instance_scaling",
     "model_name",
     "routing_config",
     "serverless_config",
@@ -103,12 +108,8 @@ OF_AWSCC_CONFIG = {
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_terraform_has_the_names_of_its_provider(tmp_path: Path, text: str) -> None:
     resource = exported(tmp_path, text, "--format", "terraform")["resource"]
-    if "metrics_every" in text:  # which the provider aws lacks
+    if "metrics_every" in text or "component" in text:  # which the provider aws lacks
         config = resource["awscc_sagemaker_endpoint_config"]["endpoint"]
-        assert config["metrics_config"] == {
-            "enable_detailed_observability": True,
-            "metric_publish_frequency_in_seconds": 10,
-        }
         assert config.keys() <= OF_AWSCC_CONFIG
         assert config["tags"] == [{"key": "team", "value": "pets"}]
         of_endpoint = resource["aws_sagemaker_endpoint"]["endpoint"]["endpoint_config_name"]
@@ -120,7 +121,14 @@ def test_terraform_has_the_names_of_its_provider(tmp_path: Path, text: str) -> N
     assert variant.keys() <= OF_VARIANT
     container = resource["aws_sagemaker_model"]["endpoint"]["primary_container"]
     assert container.keys() <= {"environment", "image", "model_data_url"}
-    if "subnet" in text:
+    if "metrics_every" in text:
+        assert config["metrics_config"] == {
+            "enable_detailed_observability": True,
+            "metric_publish_frequency_in_seconds": 10,
+        }
+    if "component" in text:
+        check_component(resource)
+    elif "subnet" in text:
         assert container["environment"] == {"PETBOX_METADATA": "true"}
         vpc = resource["aws_sagemaker_model"]["endpoint"]["vpc_config"]
         assert vpc.keys() == {"subnets", "security_group_ids"}
@@ -132,6 +140,52 @@ def test_terraform_has_the_names_of_its_provider(tmp_path: Path, text: str) -> N
             "s3_failure_path": "s3://pets-bucket/errors",
             "notification_config": {"error_topic": TOPIC},
         }
+
+
+def check_component(resource: dict[str, Any]) -> None:
+    component = resource["awscc_sagemaker_inference_component"]["endpoint"]
+    assert component.keys() <= {
+        "deployment_config",
+        "endpoint_name",
+        "inference_component_name",
+        "runtime_config",
+        "specification",
+        "tags",
+        "variant_name",
+    }
+    assert component["endpoint_name"] == "${aws_sagemaker_endpoint.endpoint.name}"
+    assert component["specification"] == {
+        "model_name": "${aws_sagemaker_model.endpoint.name}",
+        "startup_parameters": {"container_startup_health_check_timeout_in_seconds": 900},
+        "compute_resource_requirements": {
+            "min_memory_required_in_mb": 2048,
+            "number_of_cpu_cores_required": 2.0,
+            "number_of_accelerator_devices_required": 1.0,
+        },
+    }
+    assert "rolling_update_policy" in component["deployment_config"]
+    assert "deployment_config" not in resource["aws_sagemaker_endpoint"]["endpoint"]
+    assert "vpc_config" not in resource["aws_sagemaker_model"]["endpoint"]
+    wakes = resource["aws_cloudwatch_metric_alarm"]["petbox-pets-wake"]
+    assert wakes["dimensions"] == {"InferenceComponentName": "pets"}
+    assert wakes["alarm_actions"] == ["${aws_appautoscaling_policy.wake.arn}"]
+    step = resource["aws_appautoscaling_policy"]["wake"]["step_scaling_policy_configuration"]
+    assert step["step_adjustment"] == [
+        {"metric_interval_lower_bound": 0.0, "scaling_adjustment": 1}
+    ]
+
+
+def test_a_template_from_zero_starts_the_first_one(tmp_path: Path) -> None:
+    for name in ("component", "asynchronous"):
+        resources = exported(tmp_path, FILES[name])["Resources"]
+        assert resources["AlarmWake"]["Properties"]["AlarmActions"] == [{"Ref": "WakePolicy"}]
+        assert resources["WakePolicy"]["Properties"]["PolicyType"] == "StepScaling"
+    resources = exported(tmp_path, FILES["component"])["Resources"]
+    specification = resources["InferenceComponent"]["Properties"]["Specification"]
+    assert specification["ModelName"] == {"Fn::GetAtt": ["Model", "ModelName"]}
+    assert resources["ScalableTarget"]["DependsOn"] == "InferenceComponent"
+    (variant,) = resources["EndpointConfig"]["Properties"]["ProductionVariants"]
+    assert variant["ManagedInstanceScaling"]["MinInstanceCount"] == 0
 
 
 def test_an_endpoint_that_exists_is_exported_as_it_is(tmp_path: Path) -> None:

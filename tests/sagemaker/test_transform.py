@@ -154,14 +154,26 @@ def test_an_endpoints_model_is_used_and_kept(aws: AwsProxy) -> None:
     assert job["TransformResources"]["InstanceType"] == "ml.m5.large"
     assert "endpoint none: not found" in failed(photos(aws, "--endpoint", "none"))
 
-    def of_components(config: dict[str, Any]) -> dict[str, Any]:
-        for variant in config["ProductionVariants"]:
-            del variant["ModelName"]
-        return config
 
-    aws.amended["DescribeEndpointConfig"] = of_components
-    line = failed(photos(aws, "--endpoint", "pets"))
-    assert "endpoint pets: has inference components instead of a model" in line
+def test_the_model_of_an_inference_component_is_used(aws: AwsProxy) -> None:
+    words = ("--component", "2048,2", "--autoscale", "0..4", "--target", "5")
+    done(petbox(aws.env, "endpoint", "up", "idle", *UP, *words))
+    (model,) = (one["ModelName"] for one in aws.requests("CreateModel"))
+    done(photos(aws, "--endpoint", "idle", "--name", "of-a-component"))
+    (job,) = aws.requests("CreateTransformJob")
+    assert job["ModelName"] == model
+    assert job["TransformResources"]["InstanceType"] == "ml.m5.xlarge"
+
+    component = aws.components.by_name["idle"]
+    specification = component.request["Specification"]
+    del specification["ModelName"]
+    line = failed(photos(aws, "--endpoint", "idle"))
+    assert line.startswith("error: inference component idle: has an image instead of a model")
+    aws.components.by_name["other"] = component
+    line = failed(photos(aws, "--endpoint", "idle"))
+    assert "endpoint idle: has 2 inference components (idle, other), and a transform job" in line
+    aws.components.by_name.clear()
+    assert "has 0 inference components (none)" in failed(photos(aws, "--endpoint", "idle"))
 
 
 def test_every_request_is_as_aws_wants_it() -> None:

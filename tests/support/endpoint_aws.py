@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from support import permissions
 from support.aws import REGION, Aws, moto, settings
+from support.inference_components import Components, with_copies, without_copies
 from support.peer import Response
 
 from petbox.aws.image import DOCKER
@@ -53,6 +54,7 @@ class AwsProxy(Aws):
     calls: list[tuple[str, Request]] = field(default_factory=list)
     instead: dict[str, Instead] = field(default_factory=dict)
     amended: dict[str, Amended] = field(default_factory=dict)
+    components: Components = field(default_factory=Components)
 
     def names(self, *prefixes: str) -> list[str]:
         """The operations called, or those that begin with one of the prefixes."""
@@ -113,9 +115,12 @@ def aws_proxy() -> Iterator[AwsProxy]:
 
             def _pass_on(self, name: str, body: bytes) -> None:
                 connection = http.client.HTTPConnection(to, timeout=60)
-                connection.request(self.command, self.path, body, dict(self.headers))
+                body, headers = without_copies(body), dict(self.headers)
+                if "Content-Length" in headers:
+                    headers["Content-Length"] = str(len(body))
+                connection.request(self.command, self.path, body, headers)
                 response = connection.getresponse()
-                content = response.read()
+                content = with_copies(response.read())
                 if response.status == 200 and name in amended:
                     content = json.dumps(amended[name](json.loads(content))).encode()
                 kept = {k: v for k, v in response.getheaders() if k.lower() not in OURS}
@@ -150,8 +155,10 @@ def aws_proxy() -> Iterator[AwsProxy]:
         standard["GetDownloadUrlForLayer"] = lambda _: {"downloadUrl": f"{url}/config"}
         standard["GetProducts"] = price_list
         describe_image(standard)
+        components = Components()
+        standard |= components.responses(behind.client("sagemaker"))
         try:
-            yield AwsProxy(url, settings(url), calls, instead, amended)
+            yield AwsProxy(url, settings(url), calls, instead, amended, components)
             seen.check()
         finally:
             server.shutdown()

@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from support.aws import REGION
+from support.inference_components import Components
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 PREFIX = f"arn:aws:sagemaker:{REGION}:123456789012:"
@@ -46,6 +47,7 @@ class Simulator:
     schedules: dict[str, Request] = field(default_factory=dict)
     alarms: dict[str, Request] = field(default_factory=dict)
     filters: dict[str, Request] = field(default_factory=dict)
+    components: Components = field(default_factory=Components)
     next_fails: bool = False  # the next creation or update
     fault: Callable[[], None] | None = None  # raises before the change that it is in the way of
     changes_before_fault: int = 0
@@ -57,6 +59,13 @@ class Simulator:
 
     def instance_type(self, config: str) -> str | None:
         return self.configs[config]["ProductionVariants"][0].get("InstanceType")  # type: ignore[no-any-return]
+
+    def __post_init__(self) -> None:
+        self.components.fails = self._fails
+
+    def _fails(self) -> bool:
+        fails, self.next_fails = self.next_fails, False
+        return fails
 
     # SageMaker
 
@@ -89,7 +98,7 @@ class Simulator:
         scaled = any(f"/{name}/" in resource for resource in self.targets)
         if scaled and self.instance_type(config) != self.instance_type(one.config):
             raise rejected("The variant is registered as a scalable target")
-        count = self.configs[config]["ProductionVariants"][0]["InitialInstanceCount"]
+        count = self.configs[config]["ProductionVariants"][0].get("InitialInstanceCount", 1)
         kept = request.get("RetainAllVariantProperties")
         one.pending, one.pending_count = config, one.running if kept else count
         one.status, one.polls = "Updating", 2
@@ -107,11 +116,13 @@ class Simulator:
         return one
 
     def delete_endpoint(self, request: Request) -> Request:
-        one = self.endpoints.get(request["EndpointName"])
+        name = request["EndpointName"]
+        one = self.endpoints.get(name)
         if one is None:
             raise absent(request)
         if one.status in ("Creating", "Updating"):
             raise rejected("Cannot update in-progress endpoint")
+        assert name not in self.components.by_name, "the component outlives its endpoint"
         one.status, one.polls = "Deleting", 1
         return {}
 
@@ -122,6 +133,9 @@ class Simulator:
         return self._delete(self.configs, name, request)
 
     def delete_model(self, request: Request) -> Request:
+        for one in self.components.by_name.values():
+            used = one.request["Specification"]["ModelName"], (one.before or {}).get("ModelName")
+            assert request["ModelName"] not in used, "a component's model is deleted"
         return self._delete(self.models, request["ModelName"], request)
 
     def _delete(self, kept: dict[str, Request], name: str, request: Request) -> Request:
@@ -161,7 +175,7 @@ class Simulator:
             del self.endpoints[name]
             self.tags.pop(f"{PREFIX}endpoint/{name}")
         elif one.status in ("Creating", "Updating"):
-            fails, self.next_fails = self.next_fails, False
+            fails = self._fails()
             one.reason = "did not pass the ping health check" if fails else ""
             if one.pending and not fails:
                 one.config, one.running = one.pending, one.pending_count or 1
@@ -188,7 +202,23 @@ class Simulator:
     def _listed(self, kept: Mapping[str, Request], kind: str, arn: str) -> list[Request]:
         return [{f"{kind}Name": name, f"{kind}Arn": f"{PREFIX}{arn}/{name}"} for name in kept]
 
+    def create_inference_component(self, request: Request) -> Request:
+        self._settled(request["EndpointName"])
+        return self.components.create(request)
+
+    def update_inference_component(self, request: Request) -> Request:
+        return self.components.update(request)
+
+    def delete_inference_component(self, request: Request) -> Request:
+        return self.components.delete(request)
+
+    def describe_inference_component(self, request: Request) -> Request:
+        found = self.components.describe(request)
+        return {**found, "CreationTime": NOW, "LastModifiedTime": NOW}
+
     def list_tags(self, request: Request) -> Request:
+        if (of_component := self.components.tags(request["ResourceArn"])) is not None:
+            return {"Tags": of_component}
         tags = self.tags.get(request["ResourceArn"], {})
         return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 

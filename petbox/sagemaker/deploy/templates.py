@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from petbox.sagemaker.endpoint import alarms, names
+from petbox.sagemaker.endpoint import alarms, names, wake
 from petbox.sagemaker.endpoint.desired import Desired
 
 Json = dict[str, Any]
@@ -19,32 +19,49 @@ LOCAL = "endpoint"  # the name of each resource within Terraform
 def cloudformation(desired: Desired) -> Json:
     tags = names.tag_list(_tags(desired))
     model, config = _content(desired.model, "ModelName"), _content(desired.config, CONFIG)
-    (variant,) = config["ProductionVariants"]
-    config["ProductionVariants"] = [{**variant, "ModelName": _attribute("Model", "ModelName")}]
+    made_model = {"ModelName": _attribute("Model", "ModelName")}
+    if not desired.of_component:
+        (variant,) = config["ProductionVariants"]
+        config["ProductionVariants"] = [{**variant, **made_model}]
     endpoint = {
         "EndpointName": desired.name,
         CONFIG: _attribute("EndpointConfig", CONFIG),
         "Tags": tags,
-        "DeploymentConfig": desired.deployment,
+        "DeploymentConfig": None if desired.of_component else desired.deployment,
     }
     resources = {
         "Model": _resource("SageMaker::Model", {**model, "Tags": tags}),
         "EndpointConfig": _resource("SageMaker::EndpointConfig", {**config, "Tags": tags}),
         "Endpoint": _resource("SageMaker::Endpoint", endpoint),
     }
+    scaled = "Endpoint"
+    if desired.component is not None:
+        scaled = "InferenceComponent"
+        component: Json = {
+            **desired.component,
+            "EndpointName": _attribute("Endpoint", "EndpointName"),
+            "Specification": {**desired.component["Specification"], **made_model},
+            "DeploymentConfig": desired.deployment,
+            "Tags": tags,
+        }
+        resources[scaled] = _resource("SageMaker::InferenceComponent", component)
     if desired.scaling is not None and desired.policy is not None:
         scaling = "ApplicationAutoScaling::"
-        resources["ScalableTarget"] = _resource(
-            f"{scaling}ScalableTarget", desired.scaling, "Endpoint"
-        )
+        resources["ScalableTarget"] = _resource(f"{scaling}ScalableTarget", desired.scaling, scaled)
         resources["ScalingPolicy"] = _resource(
             f"{scaling}ScalingPolicy", desired.policy, "ScalableTarget"
         )
+    if desired.wake:
+        policy = wake.policy_request(desired.name, component=desired.of_component)
+        resources["WakePolicy"] = _resource(f"{scaling}ScalingPolicy", policy, "ScalableTarget")
+        wakes = wake.alarm_request(desired.name, component=desired.of_component)
+        wakes["AlarmActions"] = [{"Ref": "WakePolicy"}]
+        resources["AlarmWake"] = _resource("CloudWatch::Alarm", wakes)
     for kind, alarm in zip(alarms.KINDS, desired.alarms, strict=False):
         resources[f"Alarm{kind.title()}"] = _resource("CloudWatch::Alarm", alarm)
     if desired.alarms:
-        pings = _capitalized(alarms.ping_filter(desired.name))
-        resources["Pings"] = _resource("Logs::MetricFilter", pings, "Endpoint")
+        pings = _capitalized(alarms.ping_filter(desired.name, component=desired.of_component))
+        resources["Pings"] = _resource("Logs::MetricFilter", pings, scaled)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"SageMaker endpoint {desired.name}",
@@ -87,31 +104,43 @@ def terraform(desired: Desired) -> Json:
     if "vpc_config" in model:
         model["vpc_config"]["subnets"] = desired.model["VpcConfig"]["Subnets"]
     kind, config, name = _terraform_config(desired)
-    config["production_variants"][0]["model_name"] = f"${{aws_sagemaker_model.{LOCAL}.name}}"
+    made_model = {"model_name": f"${{aws_sagemaker_model.{LOCAL}.name}}"}
+    if not desired.of_component:
+        config["production_variants"][0] |= made_model
     endpoint = {"name": desired.name, "endpoint_config_name": name, "tags": tags}
-    if desired.deployment is not None:
+    if desired.deployment is not None and not desired.of_component:
         endpoint["deployment_config"] = _snake(desired.deployment)
     resources = {
         "aws_sagemaker_model": {"name": desired.model_name, **model, "tags": tags, **replaced},
         kind: {**config, **replaced},
         "aws_sagemaker_endpoint": endpoint,
     }
+    scaled = "aws_sagemaker_endpoint"
+    if desired.component is not None:
+        scaled = "awscc_sagemaker_inference_component"
+        component = _snake(names.present(**desired.component, DeploymentConfig=desired.deployment))
+        component["endpoint_name"] = f"${{aws_sagemaker_endpoint.{LOCAL}.name}}"
+        component["specification"] |= made_model
+        component["tags"] = _snake(names.tag_list(tags))
+        resources[scaled] = component
+    after = {"depends_on": [f"{scaled}.{LOCAL}"]}
+    policies, watched = {}, {alarm["AlarmName"]: _alarm(alarm) for alarm in desired.alarms}
     if desired.scaling is not None and desired.policy is not None:
-        policy = _snake(desired.policy)
-        after = {"depends_on": [f"aws_sagemaker_endpoint.{LOCAL}"]}
         resources["aws_appautoscaling_target"] = {**_snake(desired.scaling), **after}
-        target = {"depends_on": [f"aws_appautoscaling_target.{LOCAL}"]}
-        resources["aws_appautoscaling_policy"] = {
-            "name": policy.pop("policy_name"),
-            **policy,
-            **target,
-        }
+        policies[LOCAL] = _policy(desired.policy)
+    if desired.wake:
+        of_component = desired.of_component
+        policies["wake"] = _policy(wake.policy_request(desired.name, component=of_component))
+        alarm = _alarm(wake.alarm_request(desired.name, component=of_component))
+        alarm["alarm_actions"] = ["${aws_appautoscaling_policy.wake.arn}"]
+        watched[alarm["alarm_name"]] = alarm
     whole: Json = {kind: {LOCAL: body} for kind, body in resources.items()}
+    if policies:
+        whole["aws_appautoscaling_policy"] = policies
+    if watched:
+        whole["aws_cloudwatch_metric_alarm"] = watched
     if desired.alarms:
-        whole["aws_cloudwatch_metric_alarm"] = {
-            alarm["AlarmName"]: _alarm(alarm) for alarm in desired.alarms
-        }
-        whole["aws_cloudwatch_log_metric_filter"] = {LOCAL: _pings(desired.name)}
+        whole["aws_cloudwatch_log_metric_filter"] = {LOCAL: {**_pings(desired), **after}}
     providers = {kind.split("_")[0] for kind in whole}
     return {
         "terraform": {
@@ -127,7 +156,7 @@ def _terraform_config(desired: Desired) -> tuple[str, Json, str]:
     The provider awscc has what the provider aws lacks; it is made from CloudFormation's schema.
     """
     content = _content(desired.config, CONFIG)
-    if "MetricsConfig" in content:
+    if "MetricsConfig" in content or desired.of_component:
         kind, attribute = "awscc_sagemaker_endpoint_config", "endpoint_config_name"
         config = _snake(content)
         config[attribute] = names.with_fingerprint(desired.name, content)
@@ -149,6 +178,14 @@ def _snake(value: Any) -> Any:
     return [_snake(one) for one in value] if isinstance(value, list) else value
 
 
+def _policy(request: Mapping[str, Any]) -> Json:
+    policy: Json = _snake(request)
+    if step := policy.get("step_scaling_policy_configuration"):
+        step["step_adjustment"] = step.pop("step_adjustments")
+    after = {"depends_on": [f"aws_appautoscaling_target.{LOCAL}"]}
+    return {"name": policy.pop("policy_name"), **policy, **after}
+
+
 def _alarm(alarm: Mapping[str, Any]) -> Json:
     found: Json = _snake(names.present(**alarm))
     if "Dimensions" in alarm:
@@ -156,8 +193,8 @@ def _alarm(alarm: Mapping[str, Any]) -> Json:
     return found
 
 
-def _pings(name: str) -> Json:
-    request = alarms.ping_filter(name)
+def _pings(desired: Desired) -> Json:
+    request = alarms.ping_filter(desired.name, component=desired.of_component)
     (metric,) = request["metricTransformations"]
     return {
         "name": request["filterName"],
@@ -168,5 +205,4 @@ def _pings(name: str) -> Json:
             "namespace": metric["metricNamespace"],
             "value": metric["metricValue"],
         },
-        "depends_on": [f"aws_sagemaker_endpoint.{LOCAL}"],
     }

@@ -38,7 +38,8 @@ class Actual:
     endpoint: Described | None = None
     tags: Mapping[str, str] = field(default_factory=dict)  # of the endpoint
     config: Described | None = None  # the endpoint's
-    model: Described | None = None  # that of its first variant
+    model: Described | None = None  # that of its first variant, or of its component
+    component: Described | None = None  # that petbox made for it
     last: Described | None = None  # the configuration it is being updated to, or has
     last_model: Described | None = None
     configs: tuple[str, ...] = ()  # those made by petbox for it
@@ -62,6 +63,15 @@ class Actual:
             return None
         source = self.endpoint.get("PendingDeploymentSummary") or self.endpoint
         return source.get("EndpointConfigName")
+
+    @property
+    def of_component(self) -> bool:
+        """Whether it hosts an inference component instead of a model."""
+        if self.last is not None:
+            return hosts_components(self.last)
+        return self.component is not None or (
+            self.scaling is not None and self.scaling["ResourceId"].startswith("inference-comp")
+        )
 
     @property
     def running(self) -> int | None:
@@ -88,6 +98,14 @@ def describe(clients: Clients, name: str) -> Actual:
     if pending := endpoint.get("PendingDeploymentSummary"):
         last = describe_config(sagemaker, pending["EndpointConfigName"])
         last_model = _model(sagemaker, last) if last else None
+    owned = tuple(made_for(name, models(sagemaker, name)))
+    component: Described | None = None
+    # Without an endpoint one may be left, and then so is its model.
+    if hosts_components(last) if last else bool(owned):
+        with _if_allowed(unseen):
+            component = describe_component(sagemaker, name)
+    if component is not None:
+        model = last_model = _model_named(sagemaker, component["Specification"].get("ModelName"))
     return Actual(
         endpoint=endpoint or None,
         tags=tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {},
@@ -95,8 +113,9 @@ def describe(clients: Clients, name: str) -> Actual:
         model=model,
         last=last,
         last_model=last_model,
+        component=component,
         configs=tuple(made_for(name, configs(sagemaker, name))),
-        models=tuple(made_for(name, models(sagemaker, name))),
+        models=owned,
         **scaling,
         wake=alarms.pop(wake_alarm(name), None),
         alarms=alarms,
@@ -150,8 +169,24 @@ def describe_config(sagemaker: Any, name: str | None) -> Described | None:
     return describe_or_none(sagemaker.describe_endpoint_config, what, EndpointConfigName=name)
 
 
+def describe_component(sagemaker: Any, name: str) -> Described | None:
+    """The endpoint's component that petbox made, which has its name."""
+    call, what = sagemaker.describe_inference_component, f"inference component {name}"
+    found = describe_or_none(call, what, InferenceComponentName=name)
+    if found and tags_of(sagemaker, found["InferenceComponentArn"]).get(names.OWNER) != name:
+        return None
+    return found
+
+
+def hosts_components(config: Described) -> bool:
+    return "ModelName" not in config["ProductionVariants"][0]
+
+
 def _model(sagemaker: Any, config: Described) -> Described | None:
-    name = config["ProductionVariants"][0].get("ModelName")
+    return _model_named(sagemaker, config["ProductionVariants"][0].get("ModelName"))
+
+
+def _model_named(sagemaker: Any, name: str | None) -> Described | None:
     if name is None:  # an endpoint of inference components has none
         return None
     return describe_or_none(sagemaker.describe_model, f"model {name}", ModelName=name)
@@ -163,13 +198,14 @@ def find_schedule(scheduler: Any, name: str) -> Described | None:
 
 
 def _scaling(client: Any, name: str) -> dict[str, Any]:
-    of = names.scaled(name)
+    of, of_copies = names.scaled(name), names.scaled(name, component=True)
     with session.calling(f"scaling of endpoint {name}"):
         targets = client.describe_scalable_targets(
             ServiceNamespace=of["ServiceNamespace"],
-            ResourceIds=[of["ResourceId"]],
-            ScalableDimension=of["ScalableDimension"],
+            ResourceIds=[of["ResourceId"], of_copies["ResourceId"]],
         )["ScalableTargets"]
+        if targets and targets[0]["ResourceId"] == of_copies["ResourceId"]:
+            of = of_copies
         policies = client.describe_scaling_policies(**of)["ScalingPolicies"]
         actions = client.describe_scheduled_actions(**of)["ScheduledActions"] if targets else ()
     return {

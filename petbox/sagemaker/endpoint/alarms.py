@@ -25,14 +25,13 @@ def wake_alarm(name: str) -> str:
     return f"{names.SCHEDULE}{name}-wake"
 
 
-def requests(name: str, limit: int, topic: str | None) -> list[dict[str, Any]]:
+def requests(
+    name: str, limit: int, topic: str | None, *, component: bool = False
+) -> list[dict[str, Any]]:
     """PutMetricAlarm's, for a p99 latency over `limit` milliseconds."""
     of_endpoint = {
         "Namespace": "AWS/SageMaker",
-        "Dimensions": [
-            {"Name": "EndpointName", "Value": name},
-            {"Name": "VariantName", "Value": names.VARIANT},
-        ],
+        "Dimensions": names.dimensions(name, component=component),
     }
     over = "GreaterThanThreshold"
     watched: dict[str, dict[str, Any]] = {
@@ -78,10 +77,10 @@ def endpoint_of(alarm: Mapping[str, Any]) -> str | None:
     return text.removeprefix(MADE_FOR) if text.startswith(MADE_FOR) else None
 
 
-def ping_filter(name: str) -> dict[str, Any]:
+def ping_filter(name: str, *, component: bool = False) -> dict[str, Any]:
     """PutMetricFilter's."""
     return {
-        **_filter(name),
+        **filter_identity(name, component=component),
         "filterPattern": '{ ($.path = "/ping") && ($.status != 200) }',
         "metricTransformations": [
             {"metricName": name, "metricNamespace": PINGS, "metricValue": "1"}
@@ -89,17 +88,14 @@ def ping_filter(name: str) -> dict[str, Any]:
     }
 
 
-def _filter(name: str) -> dict[str, str]:
-    return {"logGroupName": names.log_group(name), "filterName": f"{names.SCHEDULE}{name}-ping"}
+def filter_identity(name: str, *, component: bool = False) -> dict[str, str]:
+    """DeleteMetricFilter's request."""
+    group = names.log_group(name, component=component)
+    return {"logGroupName": group, "filterName": f"{names.SCHEDULE}{name}-ping"}
 
 
 def ping_alarm(name: str) -> str:
     return f"{names.SCHEDULE}{name}-ping"
-
-
-def filter_identity(name: str) -> dict[str, str]:
-    """DeleteMetricFilter's request."""
-    return _filter(name)
 
 
 def limit_of(alarms: Mapping[str, Mapping[str, Any]], name: str) -> int | None:

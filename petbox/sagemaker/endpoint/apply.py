@@ -11,10 +11,25 @@ from contextlib import nullcontext
 from typing import Any
 
 from petbox.aws import request_check, session
+from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint.actual import Clients, unless_absent
-from petbox.sagemaker.endpoint.steps import GONE, POLICY_ARN, Call, Step, Wait
-from petbox.sagemaker.endpoint.wait import gone, in_service, settled
+from petbox.sagemaker.endpoint.steps import (
+    COMPONENT_GONE,
+    COMPONENT_IN_SERVICE,
+    GONE,
+    POLICY_ARN,
+    Call,
+    Step,
+    Wait,
+)
+from petbox.sagemaker.endpoint.wait import (
+    component_gone,
+    component_in_service,
+    gone,
+    in_service,
+    settled,
+)
 
 DOES = {
     "add": "tagging",
@@ -74,7 +89,11 @@ class Apply:
         self._begun, self.done = begun, done
 
     def _await(self, step: Wait) -> None:
-        if step.until == GONE:
+        if step.until == COMPONENT_IN_SERVICE:
+            component_in_service(self._clients, self._name, step.component, self._wait)
+        elif step.until == COMPONENT_GONE:
+            component_gone(self._clients("sagemaker"), self._name, self._wait)
+        elif step.until == GONE:
             gone(self._clients("sagemaker"), self._name, self._wait)
         else:
             in_service(self._clients, self._name, step.config, self._wait)
@@ -86,6 +105,8 @@ class Apply:
         with unless_absent() if undoes else nullcontext():  # it may be gone already
             if call.operation == "delete_endpoint":
                 self._delete_endpoint(call)
+            elif call.operation == "delete_inference_component":
+                self._delete_component(call)
             else:
                 self._make(call)
         self._begun = []
@@ -117,6 +138,25 @@ class Apply:
             say(f"{error}; waiting until SageMaker allows it")
             settled(self._clients("sagemaker"), self._name, self._wait)
             self._make(call)
+
+    def _delete_component(self, call: Call) -> None:
+        """SageMaker rejects that while copies start or stop, as scaling may have them do."""
+        reported = False
+
+        def deleted() -> bool:
+            nonlocal reported
+            try:
+                self._make(call)
+            except session.Rejected as error:
+                if "IN_PROGRESS" not in str(error):
+                    raise
+                if not reported:
+                    say(f"{error}; waiting until SageMaker allows it")
+                reported = True
+                return False
+            return True
+
+        until(bool, deleted, self._wait)
 
     def so_far(self) -> str:
         """What the calls created and removed; an interrupted call may have, too."""

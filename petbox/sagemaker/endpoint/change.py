@@ -14,8 +14,8 @@ from petbox.aws import image
 from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.errors import PetboxError
-from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, spec
+from petbox.errors import PetboxError, ServiceError
+from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, sizes, spec
 from petbox.sagemaker.endpoint.actual import Actual, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
@@ -59,7 +59,9 @@ class Change:
         return replace(self, desired=state, steps=plan(state, self.actual))
 
     def cost(self, prices: Prices) -> Cost | None:
-        bounds = spec.bounds(self.spec.autoscale) if self.spec.autoscale else None
+        bounds = sizes.bounds(self.spec.autoscale) if self.spec.autoscale else None
+        if bounds and self.spec.component:  # of copies; several may share an instance
+            bounds = min(1, bounds[0]), bounds[1]
         return cost(prices, self.instances, bounds, self.schedule)
 
 
@@ -94,6 +96,11 @@ def _state(
 
 
 def deployment_of(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | None:
+    if whole.component and not how.rolling and (how.canary or how.linear or how.alarm):
+        raise ServiceError(
+            f"endpoint {whole.name}: an inference component is updated copy by copy; pass "
+            "--rolling instead of --canary or --linear, and with --alarm"
+        )
     rolling_back = list(how.alarm)
     if whole.alarms and (how.canary or how.linear or how.rolling or how.alarm):
         rolling_back += alarms.rolling_back(whole.name)

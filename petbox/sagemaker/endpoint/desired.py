@@ -6,15 +6,16 @@ Calls nothing. The names of the model and the configuration contain a digest of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from petbox.sagemaker.endpoint import alarms, expiry, names, provenance
 from petbox.sagemaker.endpoint.actual import Actual
-from petbox.sagemaker.endpoint.spec import EndpointSpec, bounds, memory_and_concurrency
+from petbox.sagemaker.endpoint.sizes import bounds, memory_and_concurrency, of_copy
+from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.model_request import model_request
-from petbox.sagemaker.shared_options import METRICS_EVERY
+from petbox.sagemaker.shared_options import METRICS_EVERY, vpc_config
 
 Request = Mapping[str, Any]
 
@@ -33,8 +34,9 @@ class Desired:
     scaling: Request | None  # RegisterScalableTarget's
     policy: Request | None  # PutScalingPolicy's
     schedule: Request | None  # CreateSchedule's
+    component: Request | None = None  # CreateInferenceComponent's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm's
-    deployment: Request | None = None  # UpdateEndpoint's DeploymentConfig
+    deployment: Request | None = None  # DeploymentConfig of the update
     wake: bool = False  # scaling from no instances
     drop_scaling: bool = False
     drop_schedule: bool = False
@@ -48,6 +50,10 @@ class Desired:
     @property
     def config_name(self) -> str:
         return str(self.config["EndpointConfigName"])
+
+    @property
+    def of_component(self) -> bool:
+        return self.component is not None
 
 
 def desired(
@@ -64,7 +70,10 @@ def desired(
     """
     wanted, actual, origin = wanted or spec, actual or Actual(), made_from or {}
     tags = {**names.tags(spec.name, spec.tag), **origin}
-    model = {**model_request(spec.name, spec), "Tags": names.tag_list(tags)}
+    # Of a component's model the endpoint's configuration has the network.
+    alone = replace(spec, subnet=(), security_group=(), network_isolation=None)
+    model = model_request(spec.name, alone if spec.component else spec)
+    model["Tags"] = names.tag_list(tags)
     schedule = None
     if spec.ttl:
         target = (actual.schedule or {}).get("Target", {})
@@ -76,11 +85,19 @@ def desired(
         tags=tags,
         model=model,
         config={**config, "Tags": names.tag_list(tags)},
+        component=_component(spec, model["ModelName"], tags) if spec.component else None,
         count=spec.instance_count or (None if spec.autoscale else actual.running),
         scaling=_scaling(spec) if spec.autoscale else None,
         policy=_policy(spec) if spec.autoscale else None,
         schedule=schedule,
-        alarms=tuple(alarms.requests(spec.name, spec.alarms, spec.alarm_topic or None))
+        alarms=tuple(
+            alarms.requests(
+                spec.name,
+                spec.alarms,
+                spec.alarm_topic or None,
+                component=bool(spec.component),
+            )
+        )
         if spec.alarms
         else (),
         deployment=deployment,
@@ -98,6 +115,12 @@ def _config(spec: EndpointSpec, model: str, running: int | None) -> dict[str, An
         "ProductionVariants": [variant],
         **names.present(KmsKeyId=spec.kms_key),
     }
+    if spec.component:
+        content |= names.present(
+            ExecutionRoleArn=spec.role,
+            VpcConfig=vpc_config(spec),
+            EnableNetworkIsolation=spec.network_isolation,
+        )
     if spec.capture:
         content["DataCaptureConfig"] = {
             "EnableCapture": True,
@@ -125,6 +148,8 @@ def _initial_count(spec: EndpointSpec, running: int | None) -> int:
     if not spec.autoscale:
         return spec.instance_count or running or 1
     least, most = bounds(spec.autoscale)
+    if spec.component:  # the bounds are of its copies
+        least = 1
     return max(1, least, min(running or 1, most))
 
 
@@ -146,11 +171,41 @@ def _variant(spec: EndpointSpec, model: str) -> dict[str, Any]:
     if not spec.async_:
         # Images differ in cost; at random, one instance queues while another is idle.
         variant["RoutingConfig"] = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+    if spec.component:
+        return _of_components(spec, variant)
     return variant | names.present(
         InferenceAmiVersion=spec.ami,
         ContainerStartupHealthCheckTimeoutInSeconds=spec.health_timeout,
         ModelDataDownloadTimeoutInSeconds=spec.download_timeout,
     )
+
+
+def _of_components(spec: EndpointSpec, variant: dict[str, Any]) -> dict[str, Any]:
+    """SageMaker adds instances for the copies of components, and removes those without one."""
+    least, most = bounds(str(spec.autoscale))
+    del variant["ModelName"], variant["InitialVariantWeight"]
+    counts = {"MinInstanceCount": min(1, least), "MaxInstanceCount": most}
+    variant["ManagedInstanceScaling"] = {"Status": "ENABLED", **counts}
+    return variant | names.present(InferenceAmiVersion=spec.ami)
+
+
+def _component(spec: EndpointSpec, model: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    startup = names.present(
+        ContainerStartupHealthCheckTimeoutInSeconds=spec.health_timeout,
+        ModelDataDownloadTimeoutInSeconds=spec.download_timeout,
+    )
+    return {
+        "InferenceComponentName": spec.name,
+        "EndpointName": spec.name,
+        "VariantName": names.VARIANT,
+        "Specification": names.present(
+            ModelName=model,
+            StartupParameters=startup,
+            ComputeResourceRequirements=of_copy(str(spec.component)),
+        ),
+        "RuntimeConfig": {"CopyCount": max(1, bounds(str(spec.autoscale))[0])},
+        "Tags": names.tag_list(tags),
+    }
 
 
 def _async(spec: EndpointSpec) -> dict[str, Any]:
@@ -169,11 +224,20 @@ def _async(spec: EndpointSpec) -> dict[str, Any]:
 
 def _scaling(spec: EndpointSpec) -> dict[str, Any]:
     least, most = bounds(str(spec.autoscale))
-    return {**names.scaled(spec.name), "MinCapacity": least, "MaxCapacity": most}
+    return {**_scaled(spec), "MinCapacity": least, "MaxCapacity": most}
+
+
+def _scaled(spec: EndpointSpec) -> dict[str, str]:
+    return names.scaled(spec.name, component=bool(spec.component))
 
 
 def _policy(spec: EndpointSpec) -> dict[str, Any]:
-    invocations = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    of = (
+        "InferenceComponentInvocationsPerCopy"
+        if spec.component
+        else "VariantInvocationsPerInstance"
+    )
+    invocations = {"PredefinedMetricType": f"SageMaker{of}"}
     metric: dict[str, Any] = {"PredefinedMetricSpecification": invocations}
     if spec.async_:  # counts of completed calls do not show a queue
         backlog = {
@@ -184,7 +248,7 @@ def _policy(spec: EndpointSpec) -> dict[str, Any]:
         }
         metric = {"CustomizedMetricSpecification": backlog}
     return {
-        **names.scaled(spec.name),
+        **_scaled(spec),
         "PolicyName": names.POLICY,
         "PolicyType": "TargetTrackingScaling",
         "TargetTrackingScalingPolicyConfiguration": {"TargetValue": spec.target, **metric},

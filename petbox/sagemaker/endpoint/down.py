@@ -64,7 +64,7 @@ def down(options: DownOptions) -> None:
 def _remaining(clients: Clients, name: str, actual: Actual) -> list[str]:
     """What is not deleted: data, and what could not be described."""
     lines = [f"{why}; so there may be some left" for why in actual.unseen]
-    group = names.log_group(name)
+    group = names.log_group(name, component=actual.of_component)
     if _has_log(clients, group):
         lines.append(f"kept: its log; aws logs delete-log-group --log-group-name {group}")
     kept = dict.fromkeys(_kept(actual))

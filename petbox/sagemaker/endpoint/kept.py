@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, names
+from petbox.sagemaker.endpoint import alarms, component, names
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.shared_options import METRICS_EVERY
@@ -27,7 +27,8 @@ def kept(name: str, actual: Actual) -> EndpointSpec | None:
 def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
     model = actual.last_model or {}
     container = model.get("PrimaryContainer", {})
-    vpc = model.get("VpcConfig", {})
+    isolated = config if actual.of_component else model
+    vpc = isolated.get("VpcConfig", {})
     variant = config["ProductionVariants"][0]
     data = "multi_model" if container.get("Mode") == "MultiModel" else "model_data"
     tags = actual.tags.items()
@@ -39,7 +40,7 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
         subnet=tuple(vpc.get("Subnets", ())),
         security_group=tuple(vpc.get("SecurityGroupIds", ())),
-        network_isolation=model.get("EnableNetworkIsolation") or None,
+        network_isolation=isolated.get("EnableNetworkIsolation") or None,
         kms_key=config.get("KmsKeyId"),
         tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
         alarms=alarms.limit_of(actual.alarms, name),
@@ -59,6 +60,16 @@ def _instances(actual: Actual, variant: Described) -> dict[str, Any]:
             "provisioned_concurrency": serverless.get("ProvisionedConcurrency"),
         }
     bounds, target = scaling(actual)
+    if actual.component is not None:
+        of_copy = component.stated(actual.component)
+        del of_copy["model"]
+        return {
+            "instance_type": variant.get("InstanceType"),
+            "ami": variant.get("InferenceAmiVersion"),
+            "autoscale": bounds,
+            "target": target,
+            **of_copy,
+        }
     count = actual.running or variant.get("InitialInstanceCount")
     return {
         "instance_type": variant.get("InstanceType"),

@@ -70,6 +70,8 @@ def _rows(clients: Clients, prices: Prices) -> dict[str, dict[str, Any]]:
     for kind, found in (("configuration", configs(sagemaker)), ("model", models(sagemaker))):
         for part, owner in found.items():
             rows[owner]["parts"].append(f"{kind} {part}")
+    for name in _components(sagemaker):
+        rows[name]["parts"].append("inference component")
     for name, end in _schedules(clients).items():
         rows[name]["parts"].append(f"schedule {names.schedule(name)}")
         rows[name]["deleted"] = end
@@ -91,6 +93,15 @@ def _endpoint(sagemaker: Any, name: str, prices: Prices) -> dict[str, Any]:
         "runs_on": runs_on(endpoint, config),
         "price": found and found.facts(),
     }
+
+
+def _components(sagemaker: Any) -> list[str]:
+    """The endpoints, existing or not, that petbox made components for."""
+    found = _if_allowed(
+        sagemaker, "list_inference_components", "InferenceComponents", "inference components"
+    )
+    owned = [(one["EndpointName"], one["InferenceComponentArn"]) for one in found]
+    return [name for name, arn in owned if tags_of(sagemaker, arn).get(names.OWNER) == name]
 
 
 def _schedules(clients: Clients) -> dict[str, str]:

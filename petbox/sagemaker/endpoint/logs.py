@@ -34,9 +34,8 @@ class LogsOptions(Checked):
 
 def logs(options: LogsOptions) -> None:
     clients = Account().client
-    group = names.log_group(options.name)
     began = int(time.time() * 1000)
-    lines = last_lines(clients("logs"), group, options.lines) if options.lines else []
+    group, lines = _last_lines(clients, options.name, options.lines)
     if not lines and describe_endpoint(clients("sagemaker"), options.name) is None:
         raise ServiceError(
             f"endpoint {options.name}: not found in this account and region, and neither is "
@@ -55,6 +54,15 @@ def logs(options: LogsOptions) -> None:
         say(f"{options.name} is gone")
     elif not lines:
         say(f"the container of {options.name} has logged nothing yet")
+
+
+def _last_lines(clients: Clients, name: str, count: int) -> tuple[str, list[Line]]:
+    """Of the endpoint's log group, or of its inference component's."""
+    group, of_component = names.log_group(name), names.log_group(name, component=True)
+    for one in (group, of_component):
+        if lines := last_lines(clients("logs"), one, max(1, count)):
+            return one, lines[-count:] if count else []
+    return group, []
 
 
 def follow(

@@ -46,6 +46,7 @@ class Metric:
     statistic: str
     namespace: str = "AWS/SageMaker"
     of_variant: bool = True  # or of the endpoint as a whole
+    of_instances: bool = False  # also where a component has the calls
 
 
 def read(
@@ -55,10 +56,10 @@ def read(
     start: datetime,
     end: datetime,
     minutes: int,
+    *,
+    component: bool = False,
 ) -> dict[str, dict[datetime, float]]:
     """The values of each metric by the time at which their so many minutes begin."""
-    of_endpoint = [{"Name": "EndpointName", "Value": endpoint}]
-    of_variant = [*of_endpoint, {"Name": "VariantName", "Value": names.VARIANT}]
     queries = [
         {
             "Id": key,
@@ -66,7 +67,7 @@ def read(
                 "Metric": {
                     "Namespace": metric.namespace,
                     "MetricName": metric.name,
-                    "Dimensions": of_variant if metric.of_variant else of_endpoint,
+                    "Dimensions": dimensions(metric, endpoint, component=component),
                 },
                 "Period": minutes * 60,
                 "Stat": metric.statistic,
@@ -88,9 +89,16 @@ def read(
     return values
 
 
-def use(cloudwatch: Any, name: str, now: datetime) -> Use:
+def dimensions(metric: Metric, endpoint: str, *, component: bool) -> list[dict[str, str]]:
+    if not metric.of_variant:
+        return [{"Name": "EndpointName", "Value": endpoint}]
+    return names.dimensions(endpoint, component=component and not metric.of_instances)
+
+
+def use(cloudwatch: Any, name: str, now: datetime, *, component: bool = False) -> Use:
     metrics = {key: Metric(metric, "Sum") for key, metric in NAMES.items()}
-    counts = read(cloudwatch, name, metrics, now - timedelta(hours=HOURS), now, MINUTES)
+    start = now - timedelta(hours=HOURS)
+    counts = read(cloudwatch, name, metrics, start, now, MINUTES, component=component)
     calls = [at + timedelta(minutes=MINUTES) for at, n in counts["invocations"].items() if n > 0]
     sums = {key: round(sum(values.values())) for key, values in counts.items()}
     return Use(last=max(calls, default=None), **sums)

@@ -45,17 +45,30 @@ def schedule(name: str) -> str:
     return SCHEDULE + name
 
 
-def log_group(name: str) -> str:
-    return f"/aws/sagemaker/Endpoints/{name}"
+def log_group(name: str, *, component: bool = False) -> str:
+    return f"/aws/sagemaker/{'InferenceComponents' if component else 'Endpoints'}/{name}"
 
 
-def scaled(name: str) -> dict[str, str]:
-    """The endpoint's number of instances, as Application Auto Scaling names it."""
+def scaled(name: str, *, component: bool = False) -> dict[str, str]:
+    """The number of instances, or of a component's copies, as Application Auto Scaling names it."""
+    if component:
+        return {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": f"inference-component/{name}",
+            "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
+        }
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
+
+
+def dimensions(name: str, *, component: bool = False) -> list[dict[str, str]]:
+    """Of CloudWatch's metrics of the calls."""
+    of_component = {"InferenceComponentName": name}
+    pairs = of_component if component else {"EndpointName": name, "VariantName": VARIANT}
+    return [{"Name": key, "Value": value} for key, value in pairs.items()]
 
 
 def tags(owner: str, given: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, kept, names, scaling, wake
+from petbox.sagemaker.endpoint import alarms, component, kept, names, scaling, wake
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired, Request
 from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
@@ -23,12 +23,13 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
     """The steps to `desired`, and to delete what petbox created for it before."""
     reject_foreign(desired.name, actual)
     _reject_failed_rollback(desired.name, actual)
+    _reject_other_kind(desired, actual)
     steps: list[Step] = []
     now, released = actual, scaling.stands_in_the_way(desired, actual)
     if actual.endpoint is None or actual.status in ENDED:
         steps += _delete_endpoint(desired.name, actual)
         steps += _outdated_config(desired, actual)
-        now = replace(actual, endpoint=None, tags={}, config=None, last=None)
+        now = replace(actual, endpoint=None, tags={}, config=None, last=None, component=None)
         if actual.endpoint is None:  # what its scaling was is forgotten with it
             now = replace(now, scaling=None, policies=(), actions=())
         released = now.scaling is not None
@@ -48,6 +49,7 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         *before_update,
         *_endpoint(desired, now),
         *_count(desired, now),
+        *component.steps(desired, now),
         *scaled,
         *_tags(desired, now),
         *_ping_alarm(desired, now),
@@ -70,6 +72,7 @@ def removal(name: str, actual: Actual) -> list[Step]:
 
 def _delete_endpoint(name: str, actual: Actual) -> Iterator[Step]:
     yield from scaling.remove(name, actual)
+    yield from component.remove(name, actual)
     if actual.endpoint is None:
         return
     if actual.status != "Deleting":
@@ -92,6 +95,15 @@ def _reject_failed_rollback(name: str, actual: Actual) -> None:
             f"endpoint {name}: an update and its rollback failed; "
             f"delete it (petbox endpoint down {name}), or fix it as SageMaker's guide says "
             "under Rolling deployments"
+        )
+
+
+def _reject_other_kind(desired: Desired, actual: Actual) -> None:
+    if actual.endpoint is not None and desired.of_component != actual.of_component:
+        has = "an inference component" if actual.of_component else "a model without --component"
+        raise ServiceError(
+            f"endpoint {desired.name}: has {has}, and that cannot be changed; choose another "
+            f"name, or first: petbox endpoint down {desired.name}"
         )
 
 
@@ -133,7 +145,7 @@ def _endpoint(desired: Desired, actual: Actual) -> Iterator[Step]:
             request["ExcludeRetainedVariantProperties"] = [
                 {"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")
             ]
-        if desired.deployment is not None:
+        if desired.deployment is not None and not desired.of_component:
             request["DeploymentConfig"] = desired.deployment
         yield Call("sagemaker", "update_endpoint", request, f"endpoint {desired.name}")
     elif actual.status not in BUSY:
@@ -215,7 +227,7 @@ def _ping_alarm(desired: Desired, actual: Actual) -> Iterator[Call]:
     for alarm in desired.alarms:
         if alarm["AlarmName"] == alarms.ping_alarm(desired.name):
             if alarm["AlarmName"] not in actual.alarms:
-                request = alarms.ping_filter(desired.name)
+                request = alarms.ping_filter(desired.name, component=desired.of_component)
                 what = f"filter {request['filterName']} of the log"
                 yield Call("logs", "put_metric_filter", request, what)
             yield from _alarm(alarm, actual)
@@ -229,7 +241,7 @@ def _alarm(alarm: Request, actual: Actual) -> Iterator[Call]:
 
 def _delete_alarms(name: str, actual: Actual) -> Iterator[Call]:
     if actual.alarms:
-        identity = alarms.filter_identity(name)
+        identity = alarms.filter_identity(name, component=actual.of_component)
         what = f"filter {identity['filterName']} of the log"
         yield Call("logs", "delete_metric_filter", identity, what)
         request = {"AlarmNames": list(actual.alarms)}

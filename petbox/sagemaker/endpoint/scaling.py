@@ -21,6 +21,8 @@ OF_AWS = ("Alarms", "CreationTime", "PolicyARN", "ScheduledActionARN")
 
 
 def stands_in_the_way(desired: Desired, actual: Actual) -> bool:
+    if desired.of_component:  # the instances are not a scalable target
+        return False
     if actual.scaling is None or actual.target_config == desired.config_name:
         return False
     return instance_type(desired.config) != instance_type(actual.last or {})
@@ -49,7 +51,7 @@ def forget(name: str, actual: Actual) -> Iterator[Call]:
 
 
 def remove(name: str, actual: Actual) -> Iterator[Call]:
-    of, what = names.scaled(name), _what(name)
+    of, what = names.scaled(name, component=actual.of_component), _what(name)
     for policy in actual.policies:
         request = {**of, "PolicyName": policy["PolicyName"]}
         yield Call(SERVICE, "delete_scaling_policy", request, f"policy of {what}")
@@ -59,7 +61,7 @@ def remove(name: str, actual: Actual) -> Iterator[Call]:
 
 def restore(name: str, actual: Actual, *, without: tuple[str, ...] = ()) -> Iterator[Call]:
     """All that `remove` removed, but the policies `without`."""
-    of, what = names.scaled(name), _what(name)
+    of, what = names.scaled(name, component=actual.of_component), _what(name)
     if actual.scaling is not None:
         copied = ("MinCapacity", "MaxCapacity", "SuspendedState")
         request = {**of, **{key: actual.scaling[key] for key in copied if key in actual.scaling}}
@@ -68,7 +70,7 @@ def restore(name: str, actual: Actual, *, without: tuple[str, ...] = ()) -> Iter
         if policy["PolicyName"] in without:
             continue
         if policy["PolicyName"] == names.WAKE:
-            yield from wake.both(name)
+            yield from wake.both(name, component=actual.of_component)
         else:
             yield Call(SERVICE, "put_scaling_policy", _asked(policy), f"policy of {what}")
     for action in actual.actions:

@@ -5,7 +5,6 @@ None keeps what the endpoint has; False removes it. `merged` fills it from what 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
@@ -15,40 +14,19 @@ from petbox.aws.names import matches
 from petbox.cli.options import REMOVABLE, Value, at_least, between, check, flag, no_flag
 from petbox.errors import ServiceError
 from petbox.sagemaker import shared_options as shared
-from petbox.sagemaker.endpoint import expiry, fit
-
-MEMORIES = (1024, 2048, 3072, 4096, 5120, 6144)
-MOST_CONCURRENCY = 200
-
-
-def memory_and_concurrency(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
-    if not match:
-        raise ValueError(f"{text!r} is not of the form MEMORY,CONCURRENCY; write it like 4096,5")
-    memory, concurrency = int(match[1]), int(match[2])
-    if memory not in MEMORIES:
-        raise ValueError(f"{memory} is not a size of memory; take one of {MEMORIES}")
-    if not 1 <= concurrency <= MOST_CONCURRENCY:
-        raise ValueError(f"a concurrency of {concurrency} is not between 1 and {MOST_CONCURRENCY}")
-    return memory, concurrency
-
-
-def bounds(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text)
-    if not match or int(match[2]) < max(1, int(match[1])):
-        raise ValueError(f"{text!r} is not of the form MIN..MAX; write it like 1..4")
-    return int(match[1]), int(match[2])
-
+from petbox.sagemaker.endpoint import expiry, fit, sizes
 
 AMI = Value(
     "NAME",
     matches("[a-z0-9]+(-[a-z0-9]+)*", "a host image", "al2-ami-sagemaker-inference-gpu-3-1"),
 )
-BOUNDS = Value("MIN..MAX", bounds)
-SERVERLESS = Value("MEMORY,CONCURRENCY", memory_and_concurrency)
+BOUNDS = Value("MIN..MAX", sizes.bounds)
+COPY = Value("MEMORY,CPUS[,GPUS]", sizes.of_copy)
+SERVERLESS = Value("MEMORY,CONCURRENCY", sizes.memory_and_concurrency)
 TIME = Value("TIME", expiry.duration)
 TIMEOUT = Value("S", between(60, 3600))
 
+MOST_OF_COMPONENT = 16  # environment variables
 Text = str | Literal[False] | None
 Number = int | Literal[False] | None
 
@@ -90,8 +68,14 @@ class EndpointSpec:
     provisioned_concurrency: Annotated[
         Number,
         "with --serverless: concurrent calls that are kept ready, which cost money without a call",
-        Value("N", between(1, MOST_CONCURRENCY)),
+        Value("N", between(1, sizes.MOST_CONCURRENCY)),
         REMOVABLE,
+    ] = None
+    component: Annotated[
+        str | None,
+        "real-time down to zero, with --autoscale 0..N of copies: memory in MB, CPU cores and GPUs "
+        "of each, as in 2048,2 or 2048,2,1",
+        COPY,
     ] = None
     async_: Annotated[
         Text,
@@ -114,7 +98,7 @@ class EndpointSpec:
     )
     autoscale: Annotated[
         Text,
-        "bounds of the number of instances, as in 1..4 (--async: from 0)",
+        "bounds of the number of instances, as in 1..4 (--async, --component: from 0)",
         BOUNDS,
         REMOVABLE,
     ] = None
@@ -194,18 +178,27 @@ class EndpointSpec:
                 raise ValueError(f"{flag(self, name)} requires {flag(self, needed)}")
         shared.check_vpc(self)
         if self.serverless and self.provisioned_concurrency:
-            most = memory_and_concurrency(self.serverless)[1]
+            most = sizes.memory_and_concurrency(self.serverless)[1]
             if self.provisioned_concurrency > most:
                 raise ValueError(
                     f"--provisioned-concurrency: {self.provisioned_concurrency} is more than the "
                     f"{most} concurrent calls of --serverless"
                 )
+        if self.component:
+            if not self.autoscale:
+                raise ValueError("--component requires --autoscale")
+            if len(self.env) > MOST_OF_COMPONENT:
+                raise ValueError(
+                    f"--env: {len(self.env)} variables; an inference component takes "
+                    f"{MOST_OF_COMPONENT}"
+                )
         if self.autoscale:
             if self.target is None:
                 raise ValueError("--autoscale requires --target")
-            if bounds(self.autoscale)[0] == 0 and not self.async_:
+            if sizes.bounds(self.autoscale)[0] == 0 and not (self.async_ or self.component):
                 raise ValueError(
-                    "argument --autoscale: only an endpoint with --async may go down to 0"
+                    "argument --autoscale: only an endpoint with --async or --component may go "
+                    "down to 0"
                 )
 
 
@@ -225,6 +218,7 @@ EXCLUDES = {
         "instance_type",
         "instance_count",
         "ami",
+        "component",
         "async_",
         "autoscale",
         "capture",
@@ -234,6 +228,7 @@ EXCLUDES = {
         "subnet",
         "multi_model",
     ),
+    "component": ("async_", "instance_count", "multi_model"),
     "autoscale": ("instance_count",),
     "multi_model": ("model_data",),
 }

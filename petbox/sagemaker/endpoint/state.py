@@ -9,10 +9,11 @@ from typing import Any
 
 from petbox.sagemaker.endpoint import expiry, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Described, reason
+from petbox.sagemaker.endpoint.component import copies
 from petbox.sagemaker.endpoint.cost import Cost
 from petbox.sagemaker.endpoint.kept import scaling
 from petbox.sagemaker.endpoint.metrics import Use
-from petbox.sagemaker.endpoint.spec import bounds
+from petbox.sagemaker.endpoint.sizes import bounds
 
 
 def state(
@@ -35,6 +36,7 @@ def state(
         "configuration": endpoint.get("EndpointConfigName"),
         "pending_configuration": None if pending == endpoint.get("EndpointConfigName") else pending,
         "variants": list(_variants(endpoint, config)),
+        "component": actual.component and _component(actual.component),
         "image": image,
         "model_data": container.get("ModelDataUrl"),
         "provenance": provenance.facts(actual.tags, image),
@@ -73,6 +75,21 @@ def _variants(endpoint: Described, config: Described) -> Iterator[dict[str, Any]
             "concurrency": serverless.get("MaxConcurrency"),
             "provisioned_concurrency": serverless.get("ProvisionedConcurrency"),
         }
+
+
+def _component(component: Described) -> dict[str, Any]:
+    now, then = copies(component)
+    resources = component["Specification"].get("ComputeResourceRequirements", {})
+    return {
+        "name": component["InferenceComponentName"],
+        "status": component["InferenceComponentStatus"],
+        "failure": reason(component) if "FailureReason" in component else None,
+        "copies": now,
+        "desired_copies": then,
+        "memory_mb": resources.get("MinMemoryRequiredInMb"),
+        "cpus": resources.get("NumberOfCpuCoresRequired"),
+        "gpus": resources.get("NumberOfAcceleratorDevicesRequired"),
+    }
 
 
 def _scaling(actual: Actual) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from petbox.cli.options import Checked
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import cost, expiry, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
+from petbox.sagemaker.endpoint.component import copies, stated
 from petbox.sagemaker.endpoint.cost import PricePerHour
 from petbox.sagemaker.endpoint.metrics import Use, use
 from petbox.sagemaker.endpoint.state import images, state
@@ -40,7 +41,7 @@ def status(options: StatusOptions) -> None:
     actual = describe(clients, name)
     if actual.endpoint is None:
         raise absent(name, actual)
-    found, why = _use(clients, name)
+    found, why = _use(clients, name, component=actual.of_component)
     instances = cost.running(actual.endpoint, actual.config)
     price = cost.cost(
         Prices(account, options.price_per_hour), instances, _bounds(actual), actual.schedule
@@ -75,6 +76,8 @@ def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
         "runs on": runs_on(endpoint, actual.config),
         "configuration": str(endpoint.get("EndpointConfigName", "none")),
     }
+    if actual.of_component:
+        facts["component"] = _component(actual.component)
     if "FailureReason" in endpoint:
         facts["reason"] = reason(endpoint)
     if actual.target_config != endpoint.get("EndpointConfigName"):
@@ -93,6 +96,15 @@ def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
     schedule = actual.schedule
     facts["ends"] = expiry.end_of(schedule) if schedule else "no expiry"
     return facts
+
+
+def _component(component: Described | None) -> str:
+    if component is None:
+        return "missing; petbox endpoint up with all flags makes it again"
+    now, then = copies(component)
+    text = f"{component['InferenceComponentStatus']}, {now} of {then} copies"
+    text += f", each of {stated(component)['component']} (MB, CPU cores, GPUs)"
+    return text + (f": {reason(component)}" if "FailureReason" in component else "")
 
 
 def runs_on(endpoint: Described, config: Described | None) -> str:
@@ -127,23 +139,26 @@ def _of_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _scaling(actual: Actual) -> str:
     assert actual.scaling is not None
     text = f"{actual.scaling['MinCapacity']}..{actual.scaling['MaxCapacity']}"
+    unit = "copy" if actual.of_component else "instance"
     for policy in actual.policies:
         tracked = policy.get("TargetTrackingScalingPolicyConfiguration", {})
         metric = "queued calls" if "CustomizedMetricSpecification" in tracked else "calls a minute"
         if "TargetValue" in tracked:
-            text += f", to {tracked['TargetValue']:g} {metric} for each instance"
+            text += f", to {tracked['TargetValue']:g} {metric} for each {unit}"
     return text
 
 
 def _bounds(actual: Actual) -> tuple[int, int] | None:
     if actual.scaling is None:
         return None
-    return actual.scaling["MinCapacity"], actual.scaling["MaxCapacity"]
+    least, most = actual.scaling["MinCapacity"], actual.scaling["MaxCapacity"]
+    return (min(1, least) if actual.of_component else least), most
 
 
-def _use(clients: Clients, name: str) -> tuple[Use | None, str]:
+def _use(clients: Clients, name: str, *, component: bool) -> tuple[Use | None, str]:
     """Counts of calls, or why they are unknown."""
     try:
-        return use(clients("cloudwatch"), name, datetime.now(timezone.utc)), ""
+        now = datetime.now(timezone.utc)
+        return use(clients("cloudwatch"), name, now, component=component), ""
     except session.Rejected as error:
         return None, str(error)

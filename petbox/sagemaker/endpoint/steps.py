@@ -25,11 +25,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
-    """Until the endpoint is in service with `config`, or is gone."""
+    """Until the endpoint is in service with `config`, or its `component`; or one is gone."""
 
-    until: str  # IN_SERVICE or GONE
+    until: str  # one of the texts below
     config: str | None = None
     commits: bool = False
+    component: Mapping[str, Any] | None = None  # CreateInferenceComponent's request
 
     def shown(self) -> dict[str, Any]:
         return {"wait": self.until}
@@ -39,6 +40,8 @@ class Wait:
 POLICY_ARN = "(the policy's ARN)"
 
 IN_SERVICE, GONE = "until the endpoint is in service", "until the endpoint is gone"
+COMPONENT_IN_SERVICE = "until the inference component is in service"
+COMPONENT_GONE = "until the inference component is gone"
 
 Step = Call | Wait
 

@@ -16,7 +16,15 @@ from petbox.aws.wait import until
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.actual import BUSY, Clients, Described, describe_endpoint, reason
+from petbox.sagemaker.endpoint.actual import (
+    BUSY,
+    Clients,
+    Described,
+    describe_component,
+    describe_endpoint,
+    reason,
+)
+from petbox.sagemaker.endpoint.component import stated
 
 BROKEN = ("Failed", "OutOfService", "UpdateRollbackFailed")
 FIRST_POLLS = 3
@@ -61,13 +69,57 @@ def gone(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
         raise ServiceError(f"endpoint {name}: could not be deleted: {reason(endpoint)}")
 
 
+def component_in_service(
+    clients: Clients, name: str, wanted: Described | None, wait: Callable[[], object]
+) -> None:
+    """Returns when the endpoint's component is in service, as `wanted` states if given."""
+    seen = _Poller(clients("sagemaker"), name, describe_component)
+
+    def as_desired(component: Described | None) -> bool:
+        if component is None or _status(component) != "InService":
+            return False
+        return wanted is None or stated(component) == stated(wanted)
+
+    def settled(component: Described | None) -> bool:
+        if _status(component) in BUSY:
+            return False
+        early = not seen.busy and seen.polls < FIRST_POLLS and _status(component) != "Failed"
+        return not early or as_desired(component)
+
+    component = until(settled, seen.poll, wait)
+    if component is None or _status(component) == "Deleting":
+        raise ServiceError(
+            f"inference component {name}: was deleted meanwhile; run the same command again"
+        )
+    if not as_desired(component):
+        _show_last_lines(clients, name, component["LastModifiedTime"], component=True)
+        serves = "; it still serves as before" if _status(component) == "InService" else ""
+        raise ServiceError(
+            f"inference component {name}: failed: {reason(component)}{serves}; fix that and run "
+            f"the same command again, or delete it: petbox endpoint down {name}"
+        )
+
+
+def component_gone(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
+    seen = _Poller(sagemaker, name, describe_component)
+
+    def over(component: Described | None) -> bool:
+        return component is None or (seen.deleting and _status(component) == "Failed")
+
+    if (component := until(over, seen.poll, wait)) is not None:
+        raise ServiceError(f"inference component {name}: could not be deleted: {reason(component)}")
+
+
 def settled(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
     """Returns when SageMaker has finished changing the endpoint, with success or not."""
     until(lambda seen: _status(seen) not in BUSY, _Poller(sagemaker, name).poll, wait)
 
 
 def _status(endpoint: Described | None) -> str | None:
-    return None if endpoint is None else str(endpoint["EndpointStatus"])
+    """Also a component's."""
+    if endpoint is None:
+        return None
+    return str(endpoint.get("EndpointStatus") or endpoint["InferenceComponentStatus"])
 
 
 def _failed(clients: Clients, endpoint: Described, since: datetime) -> ServiceError:
@@ -84,11 +136,14 @@ def _failed(clients: Clients, endpoint: Described, since: datetime) -> ServiceEr
     )
 
 
-def _show_last_lines(clients: Clients, name: str, since: datetime) -> None:
+def _show_last_lines(
+    clients: Clients, name: str, since: datetime, *, component: bool = False
+) -> None:
     """Of the containers started since then, not of those that still serve."""
     began = int(since.timestamp() * 1000)
     try:
-        lines = last_lines(clients("logs"), names.log_group(name), LAST_LINES, began)
+        group = names.log_group(name, component=component)
+        lines = last_lines(clients("logs"), group, LAST_LINES, began)
     except session.CallFailed as error:  # permission to deploy may come without logs
         say(f"{error}; its container's last lines are not shown")
         return
@@ -101,10 +156,15 @@ def _show_last_lines(clients: Clients, name: str, since: datetime) -> None:
 
 
 class _Poller:
-    """Describes the endpoint; prints its status when it changes, and at times when not."""
+    """Describes the endpoint or its component; prints the status when it changes, and at times."""
 
-    def __init__(self, sagemaker: Any, name: str) -> None:
-        self._sagemaker = sagemaker
+    def __init__(
+        self,
+        sagemaker: Any,
+        name: str,
+        describe: Callable[[Any, str], Described | None] = describe_endpoint,
+    ) -> None:
+        self._sagemaker, self._describe = sagemaker, describe
         self._name = name
         self._status = ""
         self._began = self._said = time.monotonic()
@@ -113,7 +173,7 @@ class _Poller:
         self.update_began: datetime | None = None
 
     def poll(self) -> Described | None:
-        endpoint = describe_endpoint(self._sagemaker, self._name)
+        endpoint = self._describe(self._sagemaker, self._name)
         status = _status(endpoint)
         self._show(status or "gone")
         self.polls += 1
@@ -128,5 +188,6 @@ class _Poller:
         if status != self._status or now - self._said >= SECONDS_BETWEEN_LINES:
             seconds = now - self._began
             since = f", {seconds:.0f} s" if self._status else ""
-            say(f"[{status}] {self._name}{since}")
+            what = "" if self._describe is describe_endpoint else "inference component "
+            say(f"[{status}] {what}{self._name}{since}")
             self._status, self._said = status, now

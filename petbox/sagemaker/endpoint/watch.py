@@ -48,6 +48,10 @@ class Number(NamedTuple):
     unit: float = 1
 
 
+def _of_instances(name: str) -> Metric:
+    return Metric(name, "Average", HOST, of_instances=True)
+
+
 NUMBERS = {
     "calls": Number(Metric("Invocations", "Sum"), "{:.0f} calls/min"),
     "client_errors": Number(Metric("Invocation4XXErrors", "Sum"), "{:.0f} 4xx"),
@@ -55,9 +59,9 @@ NUMBERS = {
     "average": Number(Metric("ModelLatency", "Average"), "model {:.0f} ms", MICROSECONDS),
     "slowest": Number(Metric("ModelLatency", "Maximum"), "slowest {:.0f} ms", MICROSECONDS),
     "overhead": Number(Metric("OverheadLatency", "Average"), "overhead {:.0f} ms", MICROSECONDS),
-    "cpu": Number(Metric("CPUUtilization", "Average", HOST), "CPU {:.0f} %"),
-    "memory": Number(Metric("MemoryUtilization", "Average", HOST), "memory {:.0f} %"),
-    "gpu": Number(Metric("GPUUtilization", "Average", HOST), "GPU {:.0f} %"),
+    "cpu": Number(_of_instances("CPUUtilization"), "CPU {:.0f} %"),
+    "memory": Number(_of_instances("MemoryUtilization"), "memory {:.0f} %"),
+    "gpu": Number(_of_instances("GPUUtilization"), "GPU {:.0f} %"),
     "queued": Number(
         Metric("ApproximateBacklogSize", "Maximum", of_variant=False), "{:.0f} queued"
     ),
@@ -78,13 +82,13 @@ def watch(options: WatchOptions) -> None:
     actual = describe(clients, name)
     if actual.endpoint is None:
         raise absent(name, actual)
-    group = names.log_group(name)
+    group = names.log_group(name, component=actual.of_component)
     tail = NewLines(clients("logs"), group, int(time.time() * 1000))
     old = last_lines(clients("logs"), group, options.lines) if options.lines else []
     printer = Printer()
     printer.print(old)
     with _status_line() as show:
-        numbers = _Numbers(clients, name, show)
+        numbers = _Numbers(clients, name, show, component=actual.of_component)
         try:
             follow(clients, name, options.every, tail, printer, old, numbers.update)
         except session.CallFailed as error:
@@ -95,8 +99,11 @@ def watch(options: WatchOptions) -> None:
 class _Numbers:
     """Shows the state at each change of it, and the numbers once a minute."""
 
-    def __init__(self, clients: Clients, name: str, show: Callable[[str], None]) -> None:
+    def __init__(
+        self, clients: Clients, name: str, show: Callable[[str], None], *, component: bool
+    ) -> None:
         self._clients, self._name, self._show = clients, name, show
+        self._of_component = component
         self._config: Described | None = None
         self._state, self._metrics, self._read_at = "", "", -SECONDS
 
@@ -121,7 +128,15 @@ class _Numbers:
         metrics = {key: number.metric for key, number in NUMBERS.items()}
         try:
             cloudwatch = self._clients("cloudwatch")
-            values = read(cloudwatch, self._name, metrics, now - BACK, now, minutes=1)
+            values = read(
+                cloudwatch,
+                self._name,
+                metrics,
+                now - BACK,
+                now,
+                minutes=1,
+                component=self._of_component,
+            )
         except session.Rejected as error:
             return f"no metrics ({error})"
         newest = {key: found[max(found)] for key, found in values.items() if found}

@@ -12,7 +12,8 @@ from petbox.aws.place import Place
 from petbox.errors import PetboxError, ServiceError
 from petbox.sagemaker.endpoint import fit
 from petbox.sagemaker.endpoint.actual import DENIED
-from petbox.sagemaker.endpoint.spec import EndpointSpec, bounds
+from petbox.sagemaker.endpoint.sizes import bounds
+from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.setup.policies import by_sid
 
 OK, WRONG, UNKNOWN = "ok", "wrong", "?"

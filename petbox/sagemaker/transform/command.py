@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
-from petbox.aws import image
+from petbox.aws import image, session
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError, ServiceError
@@ -26,6 +27,7 @@ from petbox.sagemaker.endpoint.actual import (
     Described,
     describe_config,
     describe_endpoint,
+    every,
     made_for,
     models,
 )
@@ -99,13 +101,36 @@ def _model_of(clients: Clients, name: str) -> tuple[str, str | None]:
             f"endpoint {name}: not found in this account and region; see: petbox endpoint list"
         )
     variant = config["ProductionVariants"][0]
-    model = variant.get("ModelName")
+    return variant.get("ModelName") or _of_component(sagemaker, name), variant.get("InstanceType")
+
+
+def _of_component(sagemaker: Any, name: str) -> str:
+    """The model of an endpoint's only inference component."""
+    found = [
+        *every(
+            sagemaker,
+            "list_inference_components",
+            "InferenceComponents",
+            f"inference components of endpoint {name}",
+            EndpointNameEquals=name,
+        )
+    ]
+    if len(found) != 1:
+        each = ", ".join(one["InferenceComponentName"] for one in found) or "none"
+        raise ServiceError(
+            f"endpoint {name}: has {len(found)} inference components ({each}), and a transform "
+            "job takes one model; give it: --image, --role and --model-data"
+        )
+    component = found[0]["InferenceComponentName"]
+    with session.calling(f"inference component {component}"):
+        described = sagemaker.describe_inference_component(InferenceComponentName=component)
+    model = described.get("Specification", {}).get("ModelName")
     if model is None:
         raise ServiceError(
-            f"endpoint {name}: has inference components instead of a model, which a transform job "
-            "cannot use; give the model: --image, --role and --model-data"
+            f"inference component {component}: has an image instead of a model, which a transform "
+            "job cannot use; give the model: --image, --role and --model-data"
         )
-    return str(model), variant.get("InstanceType")
+    return str(model)
 
 
 def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
