@@ -90,3 +90,23 @@ def test_an_inference_component(aws: AwsProxy, file: Path) -> None:
         file.write_text('name = "idle"\n' + text)
         assert expected in failed(petbox(aws.env, "deploy", file, "--dry-run"))
     done(petbox(aws.env, "endpoint", "down", "idle", "--yes", *SOON))
+
+
+def test_a_dashboard(aws: AwsProxy, file: Path) -> None:
+    assert plan(aws, file, "seen", "dashboard = true\n") == (
+        "endpoint seen: 4 to add, 0 to change, 0 to remove\n"
+        "  + instance_type: ml.m5.xlarge\n"
+        "  + dashboard: True\n"
+        "price: 0.23 USD an hour (1 x 0.23, AWS Price List)\n"
+    )
+    deploy(aws, file, "seen", "dashboard = true\n")
+    assert "0 to add, 0 to change, 0 to remove" in plan(aws, file, "seen", "")
+    assert plan(aws, file, "seen", "dashboard = false\n") == (
+        "endpoint seen: 0 to add, 0 to change, 1 to remove\n"
+        "  - dashboard: True\n"
+        "price: 0.23 USD an hour (1 x 0.23, AWS Price List)\n"
+    )
+    aws.calls.clear()
+    deploy(aws, file, "seen", "dashboard = false\n", "--yes")
+    assert aws.changes() == ["DeleteDashboards"]
+    done(petbox(aws.env, "endpoint", "down", "seen", "--yes", *SOON))

@@ -41,6 +41,7 @@ FLAGS: dict[str, tuple[Any, ...]] = {
     "capture": ("s3://pets-bucket/seen", False),
     "alarms": (900, 2000, False),
     "metrics_every": (10, 0, False),
+    "dashboard": (True, False),
 }
 NOT_SERVERLESS = ("autoscale", "instance_type", "capture", "metrics_every")
 
@@ -153,7 +154,7 @@ class Sequence:
         for kept in (simulator.endpoints, simulator.targets, simulator.policies):
             assert not kept
         assert not (simulator.schedules or simulator.alarms or simulator.filters)
-        assert not simulator.components.by_name
+        assert not (simulator.components.by_name or simulator.dashboards)
         assert set(simulator.configs) == set(simulator.models) == {"theirs"}
         self.said.clear()
 
@@ -186,6 +187,7 @@ class Sequence:
             "bounds": target and f"{target['MinCapacity']}..{target['MaxCapacity']}",
             "policies": {name for where, name in simulator.policies if where == resource},
             "actions": {name for where, name in simulator.actions if where == resource},
+            "dashboard": set(simulator.dashboards),
             "alarms": {alarm for alarm in simulator.alarms if not alarm.endswith("-wake")},
             "wakes": simulator.alarms.get("petbox-pets-wake", {}).get("AlarmActions"),
             "running": endpoint and endpoint.running,
@@ -201,6 +203,8 @@ class Sequence:
         now = self._facts()
         if "ttl" not in flags:
             assert now["schedule"] == before["schedule"]
+        if "dashboard" not in flags:
+            assert now["dashboard"] == before["dashboard"]
         if "alarms" not in flags:
             assert now["alarms"] == before["alarms"]
         if stood and self._stands() and not killed and "autoscale" not in flags:
@@ -220,6 +224,7 @@ class Sequence:
         assert (wake is not None) == (now["wakes"] is not None) == (now["bounds"] == "0..4")
         assert wake is None or now["wakes"] == [wake["PolicyARN"]]
         assert len(now["alarms"]) == (3 if said.get("alarms") else 0)
+        assert len(now["dashboard"]) == (1 if said.get("dashboard") else 0)
         assert len(self.simulator.filters) == (1 if said.get("alarms") else 0)
         simulator = self.simulator
         config = simulator.configs[simulator.endpoints["pets"].config]

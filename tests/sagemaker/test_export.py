@@ -16,6 +16,7 @@ TOPIC = f"arn:aws:sns:{REGION}:123456789012:pets"
 COMMON = f'name = "pets"\nimage = "{IMAGE}"\nrole = "{ROLE}"\n'
 FILES = {
     "scaled": 'instance_type = "ml.g5.xlarge"\nscaling = "1..4"\ntarget = 100\nalarms = 2000\n'
+    "dashboard = true\n"
     f'alarm_topic = "{TOPIC}"\ncanary = "10%"\ncapture = "s3://pets-bucket/seen"\nttl = "8h"\n'
     'subnet = "subnet-0123456789abcdef0"\nsecurity_group = "sg-0123456789abcdef0"\n'
     f'network_isolation = true\nkms_key = "arn:aws:kms:{REGION}:123456789012:key/1234abcd"\n'
@@ -66,7 +67,10 @@ def test_cloudformation_has_what_the_file_says(tmp_path: Path) -> None:
         "AlarmLatency",
         "AlarmPing",
         "Pings",
+        "Dashboard",
     ]
+    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+    assert {one["properties"].get("region", REGION) for one in body["widgets"]} == {REGION}
     (variant,) = resources["EndpointConfig"]["Properties"]["ProductionVariants"]
     assert variant["ModelName"] == {"Fn::GetAtt": ["Model", "ModelName"]}
     assert variant["InstanceType"] == "ml.g5.xlarge"
@@ -134,6 +138,8 @@ def test_terraform_has_the_names_of_its_provider(tmp_path: Path, text: str) -> N
         assert vpc.keys() == {"subnets", "security_group_ids"}
         (fails, *_) = resource["aws_cloudwatch_metric_alarm"].values()
         assert fails["dimensions"]["EndpointName"] == "pets"
+        dashboard = resource["aws_cloudwatch_dashboard"]["endpoint"]
+        assert dashboard.keys() == {"dashboard_name", "dashboard_body"}
     if "async" in text:
         assert config["async_inference_config"]["output_config"] == {
             "s3_output_path": "s3://pets-bucket/out",

@@ -70,6 +70,7 @@ def found(
         last=state.config,
         last_model=state.model,
         alarms={one["AlarmName"]: one for one in state.alarms},
+        dashboard=state.dashboard,
         configs=(state.config_name,),
         models=(state.model_name,),
         component=state.component and {**state.component, "InferenceComponentStatus": "InService"},

@@ -47,6 +47,7 @@ class Simulator:
     schedules: dict[str, Request] = field(default_factory=dict)
     alarms: dict[str, Request] = field(default_factory=dict)
     filters: dict[str, Request] = field(default_factory=dict)
+    dashboards: dict[str, Request] = field(default_factory=dict)
     components: Components = field(default_factory=Components)
     next_fails: bool = False  # the next creation or update
     fault: Callable[[], None] | None = None  # raises before the change that it is in the way of
@@ -301,6 +302,17 @@ class Simulator:
         for name in request["AlarmNames"]:
             self.alarms.pop(name)
         return {}
+
+    def put_dashboard(self, request: Request) -> Request:
+        self.dashboards[request["DashboardName"]] = request
+        return {}
+
+    def get_dashboard(self, request: Request) -> Request:
+        return self._described(self.dashboards, request["DashboardName"], request)
+
+    def delete_dashboards(self, request: Request) -> Request:
+        (name,) = request["DashboardNames"]
+        return self._delete(self.dashboards, name, request)
 
     def put_metric_filter(self, request: Request) -> Request:
         self.filters[request["filterName"]] = request

@@ -62,6 +62,8 @@ def cloudformation(desired: Desired) -> Json:
     if desired.alarms:
         pings = _capitalized(alarms.ping_filter(desired.name, component=desired.of_component))
         resources["Pings"] = _resource("Logs::MetricFilter", pings, scaled)
+    if desired.dashboard is not None:
+        resources["Dashboard"] = _resource("CloudWatch::Dashboard", desired.dashboard)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"SageMaker endpoint {desired.name}",
@@ -141,6 +143,8 @@ def terraform(desired: Desired) -> Json:
         whole["aws_cloudwatch_metric_alarm"] = watched
     if desired.alarms:
         whole["aws_cloudwatch_log_metric_filter"] = {LOCAL: {**_pings(desired), **after}}
+    if desired.dashboard is not None:
+        whole["aws_cloudwatch_dashboard"] = {LOCAL: _snake(desired.dashboard)}
     providers = {kind.split("_")[0] for kind in whole}
     return {
         "terraform": {

@@ -48,6 +48,7 @@ class Actual:
     policies: tuple[Described, ...] = ()
     actions: tuple[Described, ...] = ()  # of scaling, at certain times
     alarms: Mapping[str, Described] = field(default_factory=dict)  # of --alarms, by name
+    dashboard: Described | None = None  # of its name
     wake: Described | None = None  # the alarm that starts the first instance
     schedule: Described | None = None
     unseen: tuple[str, ...] = ()
@@ -93,6 +94,9 @@ def describe(clients: Clients, name: str) -> Actual:
         schedule = find_schedule(clients("scheduler"), name)
     with _if_allowed(unseen):
         alarms = _alarms(clients("cloudwatch"), name)
+    dashboard: Described | None = None
+    with _if_allowed(unseen):
+        dashboard = find_dashboard(clients("cloudwatch"), name)
     config = last = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
     model = last_model = _model(sagemaker, config) if config else None
     if pending := endpoint.get("PendingDeploymentSummary"):
@@ -119,6 +123,7 @@ def describe(clients: Clients, name: str) -> Actual:
         **scaling,
         wake=alarms.pop(wake_alarm(name), None),
         alarms=alarms,
+        dashboard=dashboard,
         schedule=schedule,
         unseen=tuple(unseen),
     )
@@ -195,6 +200,12 @@ def _model_named(sagemaker: Any, name: str | None) -> Described | None:
 def find_schedule(scheduler: Any, name: str) -> Described | None:
     schedule = names.schedule(name)
     return describe_or_none(scheduler.get_schedule, f"schedule {schedule}", Name=schedule)
+
+
+def find_dashboard(cloudwatch: Any, name: str) -> Described | None:
+    dashboard = names.dashboard(name)
+    what = f"dashboard {dashboard}"
+    return describe_or_none(cloudwatch.get_dashboard, what, DashboardName=dashboard)
 
 
 def _scaling(client: Any, name: str) -> dict[str, Any]:

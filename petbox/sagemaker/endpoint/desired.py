@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from petbox.sagemaker.endpoint import alarms, expiry, names, provenance
+from petbox.aws.names import image_parts
+from petbox.sagemaker.endpoint import alarms, dashboard, expiry, names, provenance
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.sizes import bounds, memory_and_concurrency, of_copy
 from petbox.sagemaker.endpoint.spec import EndpointSpec
@@ -36,11 +37,13 @@ class Desired:
     schedule: Request | None  # CreateSchedule's
     component: Request | None = None  # CreateInferenceComponent's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm's
+    dashboard: Request | None = None  # PutDashboard's
     deployment: Request | None = None  # DeploymentConfig of the update
     wake: bool = False  # scaling from no instances
     drop_scaling: bool = False
     drop_schedule: bool = False
     drop_alarms: bool = False
+    drop_dashboard: bool = False
     drop_tags: tuple[str, ...] = ()
 
     @property
@@ -100,11 +103,13 @@ def desired(
         )
         if spec.alarms
         else (),
+        dashboard=_dashboard(spec) if spec.dashboard else None,
         deployment=deployment,
         wake=bool(spec.autoscale and bounds(spec.autoscale)[0] == 0),
         drop_scaling=wanted.autoscale is False,
         drop_schedule=wanted.ttl is False,
         drop_alarms=wanted.alarms is False,
+        drop_dashboard=wanted.dashboard is False,
         drop_tags=(*wanted.no_tag, *(key for key in provenance.KEYS if key not in origin)),
     )
 
@@ -206,6 +211,12 @@ def _component(spec: EndpointSpec, model: str, tags: Mapping[str, str]) -> dict[
         "RuntimeConfig": {"CopyCount": max(1, bounds(str(spec.autoscale))[0])},
         "Tags": names.tag_list(tags),
     }
+
+
+def _dashboard(spec: EndpointSpec) -> dict[str, str]:
+    region = str(image_parts(str(spec.image))["region"])  # which is the endpoint's
+    of_component, asynchronous = bool(spec.component), bool(spec.async_)
+    return dashboard.request(spec.name, region, component=of_component, asynchronous=asynchronous)
 
 
 def _async(spec: EndpointSpec) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Deletes an endpoint and everything that petbox made for it.
 
-Deletes its scaling, the endpoint, its alarms, its configurations, its models
-and its schedule. Lists them and asks first, unless --yes is given. Reports what
-it keeps: data in S3, the log, the image.
+Deletes its scaling, the endpoint, its alarms, its dashboard, its
+configurations, its models and its schedule. Lists them and asks first, unless
+--yes is given. Reports what it keeps: data in S3, the log, the image.
 
 examples:
   petbox endpoint down pets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, component, names
+from petbox.sagemaker.endpoint import alarms, component, dashboard, names
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.shared_options import METRICS_EVERY
@@ -45,6 +45,7 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
         alarms=alarms.limit_of(actual.alarms, name),
         alarm_topic=alarms.topic_of(actual.alarms),
+        dashboard=dashboard.is_ours(actual.dashboard, name) or None,
         **_instances(actual, variant),
         **_config(config),
     )

@@ -21,7 +21,7 @@ from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import Checked
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint import alarms, expiry, names
+from petbox.sagemaker.endpoint import alarms, dashboard, expiry, names
 from petbox.sagemaker.endpoint.actual import (
     Clients,
     Described,
@@ -29,6 +29,7 @@ from petbox.sagemaker.endpoint.actual import (
     describe_config,
     describe_endpoint,
     every,
+    find_dashboard,
     find_schedule,
     models,
     tags_of,
@@ -79,6 +80,8 @@ def _rows(clients: Clients, prices: Prices) -> dict[str, dict[str, Any]]:
         rows[name]["parts"].append("scaling")
     for name in _watched(clients):
         rows[name]["parts"].append("alarms")
+    for name in _dashboards(clients):
+        rows[name]["parts"].append("dashboard")
     return rows
 
 
@@ -130,6 +133,14 @@ def _watched(clients: Clients) -> list[str]:
     found = _if_allowed(client, "describe_alarms", "MetricAlarms", "alarms", **query)
     owners = (alarms.endpoint_of(one) for one in found)
     return list(dict.fromkeys(owner for owner in owners if owner is not None))
+
+
+def _dashboards(clients: Clients) -> list[str]:
+    """The endpoints, existing or not, that petbox made a dashboard for."""
+    client, query = clients("cloudwatch"), {"DashboardNamePrefix": names.dashboard("")}
+    found = _if_allowed(client, "list_dashboards", "DashboardEntries", "dashboards", **query)
+    owners = [one["DashboardName"].removeprefix(names.dashboard("")) for one in found]
+    return [name for name in owners if dashboard.is_ours(find_dashboard(client, name), name)]
 
 
 def _if_allowed(client: Any, operation: str, key: str, what: str, **query: str) -> list[Described]:

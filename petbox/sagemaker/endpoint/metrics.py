@@ -49,6 +49,10 @@ class Metric:
     of_instances: bool = False  # also where a component has the calls
 
 
+def of_instances(name: str) -> Metric:
+    return Metric(name, "Average", "/aws/sagemaker/Endpoints", of_instances=True)
+
+
 def read(
     cloudwatch: Any,
     endpoint: str,

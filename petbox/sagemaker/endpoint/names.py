@@ -45,6 +45,10 @@ def schedule(name: str) -> str:
     return SCHEDULE + name
 
 
+def dashboard(name: str) -> str:
+    return SCHEDULE + name
+
+
 def log_group(name: str, *, component: bool = False) -> str:
     return f"/aws/sagemaker/{'InferenceComponents' if component else 'Endpoints'}/{name}"
 

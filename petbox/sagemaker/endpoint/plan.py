@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, component, kept, names, scaling, wake
+from petbox.sagemaker.endpoint import alarms, component, dashboard, kept, names, scaling, wake
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired, Request
 from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
@@ -53,6 +53,7 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         *scaled,
         *_tags(desired, now),
         *_ping_alarm(desired, now),
+        *_dashboard(desired, now),
         *_removed(desired, now, released=released),
         *_replaced(desired, now),
     ]
@@ -65,6 +66,7 @@ def removal(name: str, actual: Actual) -> list[Step]:
         *_delete_endpoint(name, actual),
         *_delete_alarms(name, actual),
         *wake.delete_alarm(name, actual),
+        *_delete_dashboard(name, actual),
         *_delete_parts(actual.configs, actual.models),
         *_delete_schedule(name, actual),
     ]
@@ -187,6 +189,8 @@ def _removed(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Ca
     yield from wake.remove(desired, actual, released=released)
     if desired.drop_alarms:
         yield from _delete_alarms(desired.name, actual)
+    if desired.drop_dashboard:
+        yield from _delete_dashboard(desired.name, actual)
     if desired.drop_schedule:
         yield from _delete_schedule(desired.name, actual)
     if names.SCALING in actual.tags or (released and kept.scaling(actual)[0]):
@@ -212,7 +216,7 @@ def _delete_parts(configs: Iterable[str], models: Iterable[str]) -> Iterator[Cal
         yield Call("sagemaker", "delete_model", {"ModelName": name}, f"model {name}")
 
 
-# Alarms and the schedule
+# Alarms, the dashboard and the schedule
 
 
 def _alarms(desired: Desired, actual: Actual) -> Iterator[Call]:
@@ -246,6 +250,25 @@ def _delete_alarms(name: str, actual: Actual) -> Iterator[Call]:
         yield Call("logs", "delete_metric_filter", identity, what)
         request = {"AlarmNames": list(actual.alarms)}
         yield Call("cloudwatch", "delete_alarms", request, f"alarms {', '.join(actual.alarms)}")
+
+
+def _dashboard(desired: Desired, actual: Actual) -> Iterator[Call]:
+    """One that exists is left as it is: people arrange theirs."""
+    if desired.dashboard is None or dashboard.is_ours(actual.dashboard, desired.name):
+        return
+    what = f"dashboard {names.dashboard(desired.name)}"
+    if actual.dashboard is not None:
+        raise ServiceError(
+            f"{what}: exists, and petbox did not make it; rename it, or leave --dashboard out"
+        )
+    yield Call("cloudwatch", "put_dashboard", desired.dashboard, what)
+
+
+def _delete_dashboard(name: str, actual: Actual) -> Iterator[Call]:
+    if dashboard.is_ours(actual.dashboard, name):
+        called = names.dashboard(name)
+        request = {"DashboardNames": [called]}
+        yield Call("cloudwatch", "delete_dashboards", request, f"dashboard {called}")
 
 
 def _schedule(desired: Desired, actual: Actual) -> Iterator[Call]:

@@ -149,6 +149,9 @@ class EndpointSpec:
     alarm_topic: Annotated[
         Text, "with --alarms: SNS topic that they notify", shared.TOPIC, REMOVABLE
     ] = None
+    dashboard: Annotated[
+        bool | None, "a CloudWatch dashboard of calls, errors, latency and load", REMOVABLE
+    ] = None
     tag: shared.Tags = ()
     no_tag: Annotated[tuple[str, ...], "remove this tag", "KEY"] = ()
     ttl: Annotated[

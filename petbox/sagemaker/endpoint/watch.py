@@ -34,11 +34,10 @@ from petbox.sagemaker.endpoint.actual import (
     describe_config,
 )
 from petbox.sagemaker.endpoint.logs import Printer, follow
-from petbox.sagemaker.endpoint.metrics import Metric, read
+from petbox.sagemaker.endpoint.metrics import Metric, of_instances, read
 from petbox.sagemaker.endpoint.status import absent, runs_on
 from petbox.sagemaker.shared_options import EndpointName, Every
 
-HOST = "/aws/sagemaker/Endpoints"
 MICROSECONDS = 1000  # in a millisecond
 
 
@@ -48,10 +47,6 @@ class Number(NamedTuple):
     unit: float = 1
 
 
-def _of_instances(name: str) -> Metric:
-    return Metric(name, "Average", HOST, of_instances=True)
-
-
 NUMBERS = {
     "calls": Number(Metric("Invocations", "Sum"), "{:.0f} calls/min"),
     "client_errors": Number(Metric("Invocation4XXErrors", "Sum"), "{:.0f} 4xx"),
@@ -59,9 +54,9 @@ NUMBERS = {
     "average": Number(Metric("ModelLatency", "Average"), "model {:.0f} ms", MICROSECONDS),
     "slowest": Number(Metric("ModelLatency", "Maximum"), "slowest {:.0f} ms", MICROSECONDS),
     "overhead": Number(Metric("OverheadLatency", "Average"), "overhead {:.0f} ms", MICROSECONDS),
-    "cpu": Number(_of_instances("CPUUtilization"), "CPU {:.0f} %"),
-    "memory": Number(_of_instances("MemoryUtilization"), "memory {:.0f} %"),
-    "gpu": Number(_of_instances("GPUUtilization"), "GPU {:.0f} %"),
+    "cpu": Number(of_instances("CPUUtilization"), "CPU {:.0f} %"),
+    "memory": Number(of_instances("MemoryUtilization"), "memory {:.0f} %"),
+    "gpu": Number(of_instances("GPUUtilization"), "GPU {:.0f} %"),
     "queued": Number(
         Metric("ApproximateBacklogSize", "Maximum", of_variant=False), "{:.0f} queued"
     ),
