@@ -43,8 +43,8 @@ def read(data: Any, header: Any) -> Any:
         "PNG": lambda: _of_png(data),
         "WebP": lambda: _of_webp(data, header),
     }
-    by_kind = [readers.get(name, _upright) for name in (*headers.SIGNATURES, "")]
-    return tf.switch_case(headers.kind(header), by_kind)
+    by_kind = [readers.get(name, _no_blocks) for name in (*headers.SIGNATURES, "")]
+    return _in_only_block(data, *tf.switch_case(headers.kind(header), by_kind))
 
 
 def turned(pixels: Any, orientation: Any) -> Any:
@@ -61,30 +61,38 @@ def turned(pixels: Any, orientation: Any) -> Any:
     return tf.ensure_shape(upright, [None, None, 3])
 
 
-def _of_jpeg(data: Any) -> Any:
+# The EXIF blocks of a file: where each starts and ends, and whether it is a known one.
+Blocks = Any  # three tensors
+
+
+def _no_blocks() -> Blocks:
+    return tf.zeros([0], tf.int64), tf.zeros([0], tf.int64), tf.zeros([0], tf.bool)
+
+
+def _of_jpeg(data: Any) -> Blocks:
     there = has_more(tf.strings.substr(data, 0, HEAD), IN_JPEG, 0)
-    return tf.cond(there, lambda: _in_only_block(data, *_in_segments(data)), _upright)
+    return tf.cond(there, lambda: _in_segments(data), _no_blocks)
 
 
-def _of_png(data: Any) -> Any:
+def _of_png(data: Any) -> Blocks:
     """By the chunk eXIf, which may come after the pixels."""
 
-    def read() -> Any:
+    def read() -> Blocks:
         start, before, after = _chunks(data, b"eXIf")
         long = tf.strings.length(before)
         length = _number(_bytes(before, tf.maximum(long - 4, 0), 4), little=False)
         length = tf.where(long >= 4, length, tf.cast(tf.strings.length(data), tf.int64))
-        return _in_only_block(data, start, start + length, _is_known(_bytes(after, 0, 4)))
+        return start, start + length, _is_known(_bytes(after, 0, 4))
 
-    return tf.cond(has_more(data, b"eXIf", 0), read, _upright)
+    return tf.cond(has_more(data, b"eXIf", 0), read, _no_blocks)
 
 
-def _of_webp(data: Any, header: Any) -> Any:
+def _of_webp(data: Any, header: Any) -> Blocks:
     """By the chunk EXIF, which comes after the pixels."""
     extended = tf.reduce_all(header[12:16] == tuple(b"VP8X"))
     flagged = extended & (header[FLAGS] // HAS_EXIF % 2 == 1)
 
-    def read() -> Any:
+    def read() -> Blocks:
         name_end, _, after = _chunks(data, b"EXIF")
         head = _bytes(after, 0, AFTER_NAME)
         end = name_end + 4 + _number(head[:, :4], little=True)
@@ -92,9 +100,9 @@ def _of_webp(data: Any, header: Any) -> Any:
         twice = tf.reduce_all(head[:, 4:10] == tuple(IN_JPEG), axis=1)
         start = name_end + 4 + 6 * tf.cast(twice, tf.int64)
         known = _is_known(tf.where(twice[:, None], head[:, 10:14], head[:, 4:8]))
-        return _in_only_block(data, start, end, known)
+        return start, end, known
 
-    return tf.cond(flagged, read, _upright)
+    return tf.cond(flagged, read, _no_blocks)
 
 
 def is_sideways(orientation: Any) -> Any:
@@ -106,12 +114,8 @@ def _is_one_of(orientation: Any, some: Iterable[int]) -> Any:
     return tf.reduce_any(tf.equal(orientation, tuple(some)))
 
 
-def _upright() -> Any:
-    return tf.constant(UPRIGHT)
-
-
-def _in_segments(data: Any) -> tuple[Any, Any, Any]:
-    """Where the last EXIF block of a JPEG starts and ends, and whether it is the only one."""
+def _in_segments(data: Any) -> Blocks:
+    """The last EXIF block of a JPEG, known if it is the only one."""
     size = tf.strings.length(data)
 
     def step(at: Any, start: Any, end: Any, found: Any) -> tuple[Any, Any, Any, Any]:
@@ -155,7 +159,7 @@ def _in_only_block(data: Any, start: Any, end: Any, known: Any) -> Any:
     def read() -> Any:
         return _in_block(tf.strings.substr(data, start, length))
 
-    return tf.cond(only & (length >= 8), read, _upright)
+    return tf.cond(only & (length >= 8), read, lambda: tf.constant(UPRIGHT))
 
 
 def _in_block(block: Any) -> Any:
