@@ -762,6 +762,22 @@ def test_a_version_is_warmed_up(tmp_path: Path) -> None:
         warm_up(model, folder)
 
 
+def test_only_a_model_that_comes_later_yields_to_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petbox.serving.model_server import __main__ as program
+    from petbox.serving.model_server import background
+    from petbox.serving.model_server.flags import Flags
+
+    folder = adder(tmp_path / "1", 1.0, warmup=[np.ones(2, np.float32)])
+    yielded: list[bool] = []
+    monkeypatch.setattr(background, "run", lambda _works, _at_once, yields: yielded.append(yields))
+    load = program._loader(Flags(), is_asked=lambda: bool(yielded))
+    load("first", 1, folder)
+    load("later", 1, folder)
+    assert yielded == [False, True]
+
+
 def _field(number: int, content: bytes) -> bytes:
     """A field of a message, by protobuf's own rules."""
     size, length = len(content), b""

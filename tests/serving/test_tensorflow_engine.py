@@ -263,14 +263,19 @@ def test_a_background_thread_runs_a_graph_itself_with_a_lower_priority(tmp_path:
 
     spent()  # the first run builds the graph
     usual, usual_nice = spent()
-    itself, nice = background.run(spent)
+    [(itself, nice)] = background.run([spent], at_once=1)
     assert (spent()[1], nice) == (usual_nice, min(usual_nice + background.STEP, 19))
     assert itself > 10 * usual
 
 
 def test_an_error_in_the_background_is_raised(tmp_path: Path) -> None:
     with pytest.raises(StatusError, match="NOT_FOUND"):
-        background.run(lambda: TensorFlow().load(tmp_path))
+        background.run([int, lambda: TensorFlow().load(tmp_path), lambda: 1 / 0], at_once=1)
+
+
+def test_some_run_at_once_in_the_background() -> None:
+    met = threading.Barrier(2, timeout=60)
+    assert sorted(background.run([met.wait] * 4, at_once=2)) == [0, 0, 1, 1]
 
 
 def test_damaged_records_are_reported_with_their_place(tmp_path: Path) -> None:

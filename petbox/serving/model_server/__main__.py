@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import NoReturn
@@ -73,7 +73,8 @@ def serve(flags: Flags) -> int:
     configs = _configs(flags)
     server = _server(flags)
     stop = threading.Event()
-    models = ServedModels(_loader(flags), _load_options(flags))
+    load = _loader(flags, is_asked=lambda: bool(models.loaded()))
+    models = ServedModels(load, _load_options(flags))
 
     def shut_down(_signal: signal.Signals) -> None:
         models.stop()
@@ -149,11 +150,11 @@ def _port_error(port: int, error: OSError) -> StatusError:
     return StatusError(f"port {port}: {error.strerror}; give another", "UNAVAILABLE")
 
 
-def _loader(flags: Flags) -> Load:
+def _loader(flags: Flags, is_asked: Callable[[], bool]) -> Load:
     """Each engine is imported for the first of its models: TensorFlow takes a second."""
     from petbox.serving.model_server.model import load as load_model
 
-    saved_models = cache(partial(_saved_models, flags))
+    saved_models = cache(partial(_saved_models, flags, is_asked))
 
     def load(name: str, version: int, folder: Path) -> Model:
         if (folder / "saved_model.pb").exists() or not bundle.is_there(folder):
@@ -177,8 +178,7 @@ def _engine_options(flags: Flags) -> EngineOptions:
     )
 
 
-def _saved_models(flags: Flags) -> Load:
-    from petbox.serving.model_server import background
+def _saved_models(flags: Flags, is_asked: Callable[[], bool]) -> Load:
     from petbox.serving.model_server.model import load as load_model
     from petbox.serving.model_server.tensorflow_engine import TensorFlow
     from petbox.serving.model_server.warmup import warm_up
@@ -188,7 +188,7 @@ def _saved_models(flags: Flags) -> Load:
     def load(name: str, version: int, folder: Path) -> Model:
         model = load_model(name, version, folder, engine)
         times = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
-        warmed = background.run(partial(warm_up, model, folder, times))
+        warmed = warm_up(model, folder, times, yields=is_asked())
         say(f"version {version} of {name} is ready on {model.engine} ({warmed} warm-up requests)")
         return model
 

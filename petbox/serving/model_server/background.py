@@ -1,11 +1,12 @@
-"""Work that requests to other models pass: in a thread of its own, with a lower priority."""
+"""Work that requests to other models pass: in threads of its own, with a lower priority."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -16,21 +17,29 @@ STEP = 15  # a thread that competes with one of the usual priority gets a thirti
 _this_thread = threading.local()
 
 
-def run(work: Callable[[], Result]) -> Result:
-    """Returns when it has ended. Nobody waits for it when the process stops."""
-    done: Future[Result] = Future()
+def run(works: Iterable[Callable[[], Result]], at_once: int, yields: bool = True) -> list[Result]:
+    """Their results, or the first error in their order.
+
+    They yield to requests, if asked to. Nobody waits for them when the process stops.
+    """
+    waiting = [(work, Future[Result]()) for work in works]
+    ends = [done for _, done in waiting]
 
     def body() -> None:
-        _this_thread.is_background = True
-        if sys.platform == "linux":  # elsewhere it is the priority of the whole process
+        _this_thread.is_background = yields
+        if yields and sys.platform == "linux":  # elsewhere it is the priority of the whole process
             os.nice(STEP)
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
+        with contextlib.suppress(IndexError):
+            while True:
+                work, done = waiting.pop(0)
+                try:
+                    done.set_result(work())
+                except BaseException as error:
+                    done.set_exception(error)
 
-    threading.Thread(target=body, name="background", daemon=True).start()
-    return done.result()
+    for _ in range(at_once):
+        threading.Thread(target=body, name="background", daemon=True).start()
+    return [done.result() for done in ends]
 
 
 def is_this_thread() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # a separate package
 
 from petbox.export.warmup import FILE, MESSAGES, PredictionLog
-from petbox.serving.model_server import inference
+from petbox.serving.model_server import background, inference
 from petbox.serving.model_server.model import Model
 from petbox.serving.model_server.records import CorruptRecord, records
 from petbox.serving.model_server.signature import DEFAULT, Signature
@@ -17,30 +17,41 @@ from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.tensor_proto import from_proto
 
 MAX_RECORDS = 1000  # TensorFlow Serving's own limit
+AT_ONCE = 2  # signatures, whose first run takes one core
 
 
-def warm_up(model: Model, folder: Path, times: int = 1) -> int:
-    """Runs the requests in `folder`, if any; returns how many. One that fails fails the load."""
+def warm_up(model: Model, folder: Path, times: int = 1, yields: bool = False) -> int:
+    """Runs the requests in `folder`, if any; returns how many. One that fails fails the load.
+
+    It yields to the requests of clients, if asked to.
+    """
     path = folder / FILE
     if not times or not path.exists():
         return 0
-    count = 0
+    logs: list[Any] = []
     try:
         for record in records(path):
-            if count == MAX_RECORDS:
+            if len(logs) == MAX_RECORDS:
                 raise StatusError(f"Number of warmup records exceeds the maximum ({MAX_RECORDS})")
-            for _ in range(times):
-                _run(model, PredictionLog.FromString(record))
-            count += 1
+            logs.append(PredictionLog.FromString(record))
     except CorruptRecord as error:
         raise StatusError(
             f"{error}. Please verify your warmup data is in TFRecord format.", "DATA_LOSS"
         ) from error
     except DecodeError as error:
-        raise StatusError(f"Failed to parse warmup record: {path}: record {count}") from error
-    except StatusError as error:
-        raise StatusError(f"{error.message} (warm-up request {count})", error.code) from error
-    return count
+        message = f"Failed to parse warmup record: {path}: record {len(logs)}"
+        raise StatusError(message) from error
+
+    def run(number: int) -> None:
+        try:
+            for _ in range(times):
+                _run(model, logs[number])
+        except StatusError as error:
+            message = f"{error.message} (warm-up request {number})"
+            raise StatusError(message, error.code) from error
+
+    background.run([partial(run, number) for number in range(len(logs))], AT_ONCE, yields)
+    return len(logs)
 
 
 def _run(model: Model, log: Any) -> None:
