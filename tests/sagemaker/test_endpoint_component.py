@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -330,12 +331,31 @@ def test_what_outlived_its_endpoint_is_listed_and_deleted(aws: AwsProxy) -> None
     assert not aws.components.by_name
 
 
-def test_a_third_party_component_is_left_alone(aws: AwsProxy) -> None:
+def test_third_party_components_are_left_alone(aws: AwsProxy) -> None:
     done(up(aws, "shared", *WORDS))
-    aws.components.by_name["shared"].request["Tags"] = []
-    aws.calls.clear()
-    done(petbox(aws.env, "endpoint", "down", "shared", "--yes", *SOON))
+    component = aws.components.by_name["shared"]
+    aws.components.by_name["theirs"] = replace(component)
+    done(up(aws, "shared"))
+    line = failed(petbox(aws.env, "endpoint", "down", "shared", "--yes", *SOON))
+    assert "also hosts inference components that petbox did not make: theirs; delete" in line
+    assert "DeleteScalingPolicy" not in aws.names()
+    del aws.components.by_name["theirs"]
+    component.request["Tags"] = []  # so this one is not petbox's either
+    failed(petbox(aws.env, "endpoint", "down", "shared", "--yes", *SOON))
     assert "DeleteInferenceComponent" not in aws.names()
+
+
+def test_the_use_is_that_of_the_component(aws: AwsProxy) -> None:
+    done(up(aws, "used", *WORDS))
+    data = {
+        "MetricName": "Invocations",
+        "Dimensions": [{"Name": "InferenceComponentName", "Value": "used"}],
+        "Timestamp": datetime.now(timezone.utc) - timedelta(minutes=9),
+        "Value": 7,
+    }
+    aws.client("cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=[data])
+    text = done(petbox(aws.env, "endpoint", "status", "used")).stdout
+    assert "7 calls in 24 hours" in text
 
 
 def test_scaled_names_are_those_of_application_auto_scaling() -> None:

@@ -165,10 +165,20 @@ def test_the_model_of_an_inference_component_is_used(aws: AwsProxy) -> None:
     assert job["TransformResources"]["InstanceType"] == "ml.m5.xlarge"
 
     component = aws.components.by_name["idle"]
-    specification = component.request["Specification"]
-    del specification["ModelName"]
-    line = failed(photos(aws, "--endpoint", "idle"))
-    assert line.startswith("error: inference component idle: has an image instead of a model")
+    image = {"SpecifiedImage": IMAGE}
+    data, environment = f"s3://{BUCKET}/model.tar.gz", {"A": "b"}
+    container = {"DeployedImage": image, "ArtifactUrl": data, "Environment": environment}
+    component.request["Specification"] = {"Container": container}
+    aws.calls.clear()
+    done(photos(aws, "--endpoint", "idle", "--name", "of-an-image"))
+    (made,) = aws.requests("CreateModel")
+    assert made["PrimaryContainer"] == {
+        "Image": IMAGE,
+        "ModelDataUrl": data,
+        "Environment": environment,
+    }
+    assert made["ExecutionRoleArn"] == ROLE
+    assert aws.changes()[-1] == "DeleteModel"
     aws.components.by_name["other"] = component
     line = failed(photos(aws, "--endpoint", "idle"))
     assert "endpoint idle: has 2 inference components (idle, other), and a transform job" in line

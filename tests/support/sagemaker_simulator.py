@@ -217,6 +217,9 @@ class Simulator:
         found = self.components.describe(request)
         return {**found, "CreationTime": NOW, "LastModifiedTime": NOW}
 
+    def list_inference_components(self, request: Request) -> Request:
+        return self.components.list(request)
+
     def list_tags(self, request: Request) -> Request:
         if (of_component := self.components.tags(request["ResourceArn"])) is not None:
             return {"Tags": of_component}

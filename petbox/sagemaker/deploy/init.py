@@ -22,7 +22,7 @@ TEMPLATE = """\
 # For petbox deploy. A key that is not here stays as it is at AWS; false removes it.
 {keys}
 # More keys are the flags of petbox endpoint up: instance_type, autoscale, target, serverless,
-# async, alarms, capture, env = {{KEY = "value"}}, tag = {{team = "pets"}}, canary, ...
+# async, component, alarms, dashboard, capture, env = {{KEY = "value"}}, tag = {{team = "pets"}}
 """
 
 

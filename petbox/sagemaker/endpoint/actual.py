@@ -40,6 +40,7 @@ class Actual:
     config: Described | None = None  # the endpoint's
     model: Described | None = None  # that of its first variant, or of its component
     component: Described | None = None  # that petbox made for it
+    other_components: tuple[str, ...] = ()
     last: Described | None = None  # the configuration it is being updated to, or has
     last_model: Described | None = None
     configs: tuple[str, ...] = ()  # those made by petbox for it
@@ -104,10 +105,13 @@ def describe(clients: Clients, name: str) -> Actual:
         last_model = _model(sagemaker, last) if last else None
     owned = tuple(made_for(name, models(sagemaker, name)))
     component: Described | None = None
+    others: list[str] = []
     # Without an endpoint one may be left, and then so is its model.
     if hosts_components(last) if last else bool(owned):
         with _if_allowed(unseen):
             component = describe_component(sagemaker, name)
+            ours = component and component["InferenceComponentName"]
+            others = [one for one in components_of(sagemaker, name) if one != ours]
     if component is not None:
         model = last_model = _model_named(sagemaker, component["Specification"].get("ModelName"))
     return Actual(
@@ -118,6 +122,7 @@ def describe(clients: Clients, name: str) -> Actual:
         last=last,
         last_model=last_model,
         component=component,
+        other_components=tuple(others),
         configs=tuple(made_for(name, configs(sagemaker, name))),
         models=owned,
         **scaling,
@@ -181,6 +186,13 @@ def describe_component(sagemaker: Any, name: str) -> Described | None:
     if found and tags_of(sagemaker, found["InferenceComponentArn"]).get(names.OWNER) != name:
         return None
     return found
+
+
+def components_of(sagemaker: Any, endpoint: str) -> list[str]:
+    """The names of an endpoint's inference components."""
+    what, key = f"inference components of endpoint {endpoint}", "InferenceComponents"
+    found = every(sagemaker, "list_inference_components", key, what, EndpointNameEquals=endpoint)
+    return [str(one["InferenceComponentName"]) for one in found]
 
 
 def hosts_components(config: Described) -> bool:

@@ -62,6 +62,12 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
 def removal(name: str, actual: Actual) -> list[Step]:
     """The steps that delete all that petbox created."""
     reject_foreign(name, actual)
+    if actual.other_components:
+        others = ", ".join(actual.other_components)
+        raise ServiceError(
+            f"endpoint {name}: also hosts inference components that petbox did not make: {others}; "
+            "delete them first"
+        )
     return [
         *_delete_endpoint(name, actual),
         *_delete_alarms(name, actual),

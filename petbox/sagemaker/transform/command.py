@@ -15,19 +15,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
-from petbox.aws import image, session
+from petbox.aws import image
 from petbox.aws.session import Account
 from petbox.cli.program import say
-from petbox.errors import PetboxError, ServiceError
+from petbox.errors import PetboxError
 from petbox.sagemaker.endpoint import fit
 from petbox.sagemaker.endpoint.actual import (
     Clients,
     Described,
-    describe_config,
-    describe_endpoint,
-    every,
     made_for,
     models,
 )
@@ -35,6 +31,7 @@ from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.endpoint.up import show
 from petbox.sagemaker.jobs import Kind, named_by_time
+from petbox.sagemaker.transform.endpoint_model import use_endpoint
 from petbox.sagemaker.transform.input import count, describe
 from petbox.sagemaker.transform.options import TransformOptions
 from petbox.sagemaker.transform.request import owner, plan
@@ -67,10 +64,10 @@ def _start(clients: Clients, options: TransformOptions) -> None:
         raise JOBS.exists(name, JOBS.status(job))
     model = instance_type = None
     if options.endpoint is not None:
-        model, instance_type = _model_of(clients, options.endpoint)
+        options, model, instance_type = use_endpoint(clients("sagemaker"), options)
     if options.image is not None:
         found = image.read(clients("ecr"), options.image)
-        instance_type = fit.default_instance(found)
+        instance_type = instance_type or fit.default_instance(found)
         fit.check(options.image, found, options.instance_type or instance_type)
     options = replace(options, instance_type=options.instance_type or instance_type)
     given = describe(clients("s3"), str(options.source))
@@ -89,48 +86,6 @@ def _start(clients: Clients, options: TransformOptions) -> None:
         raise
     with JOBS.left_running(name):
         _follow(clients, name, options)
-
-
-def _model_of(clients: Clients, name: str) -> tuple[str, str | None]:
-    """The endpoint's model, and the type of its instances if it has any."""
-    sagemaker = clients("sagemaker")
-    endpoint = describe_endpoint(sagemaker, name)
-    config = describe_config(sagemaker, endpoint.get("EndpointConfigName")) if endpoint else None
-    if config is None:
-        raise ServiceError(
-            f"endpoint {name}: not found in this account and region; see: petbox endpoint list"
-        )
-    variant = config["ProductionVariants"][0]
-    return variant.get("ModelName") or _of_component(sagemaker, name), variant.get("InstanceType")
-
-
-def _of_component(sagemaker: Any, name: str) -> str:
-    """The model of an endpoint's only inference component."""
-    found = [
-        *every(
-            sagemaker,
-            "list_inference_components",
-            "InferenceComponents",
-            f"inference components of endpoint {name}",
-            EndpointNameEquals=name,
-        )
-    ]
-    if len(found) != 1:
-        each = ", ".join(one["InferenceComponentName"] for one in found) or "none"
-        raise ServiceError(
-            f"endpoint {name}: has {len(found)} inference components ({each}), and a transform "
-            "job takes one model; give it: --image, --role and --model-data"
-        )
-    component = found[0]["InferenceComponentName"]
-    with session.calling(f"inference component {component}"):
-        described = sagemaker.describe_inference_component(InferenceComponentName=component)
-    model = described.get("Specification", {}).get("ModelName")
-    if model is None:
-        raise ServiceError(
-            f"inference component {component}: has an image instead of a model, which a transform "
-            "job cannot use; give the model: --image, --role and --model-data"
-        )
-    return str(model)
 
 
 def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
