@@ -1,5 +1,6 @@
 /* Holds the state of the page and connects its modules, which keep no images themselves. */
 
+import {API, show_api_parts} from './api.js';
 import {api_call_panel} from './api_call.js';
 import {draw_boxes} from './boxes.js';
 import {camera} from './camera.js';
@@ -19,7 +20,7 @@ import {show_thumbnails} from './thumbnails.js';
 
 const by_id = (id) => document.getElementById(id);
 const images = []; // in the order they were added
-const class_names = load_class_names();
+const class_names = API ? Promise.resolve(new Map()) : load_class_names();
 const show_api_call = api_call_panel(by_id('api-call'));
 let current = -1;
 let is_processing = false;
@@ -286,4 +287,7 @@ document.addEventListener('keydown', on_key);
 if (location.hash === '#samples') { // as `petbox demo` opens it
     add_samples(sample_buttons.map((button) => button.dataset.sample));
 }
-choose_view();
+show_api_parts();
+if (!API) {
+    choose_view();
+}

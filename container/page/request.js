@@ -1,10 +1,10 @@
-/* Requests to the server: images to /invocations, and the samples. */
+/* Requests to the server: images to /invocations or to the HTTP API, and the samples. */
 
+import {API, URL_OF_ROUTE, key_headers} from './api.js';
 import {PageError} from './errors.js';
 
-export const ROUTE = '/invocations';
 const MAX_ATTEMPTS = 5;
-const RETRYABLE = [429, 500, 502, 503, 504];
+const RETRYABLE = [...(API ? [401, 403] : []), 429, 500, 502, 503, 504]; // The key may be wrong.
 const IMAGE_ERROR = /(?:^|\[)(?:image|picture) \d+ of the request ([^\]\n]*)/;
 const GRAPH_NODE = /\s*\[\[\{\{.*$/s; // TensorFlow appends where in its graph an error occurred.
 const MAX_MESSAGE = 400; // characters
@@ -13,9 +13,10 @@ const MAX_MESSAGE = 400; // characters
 export async function predict(image, signal, report, more_headers = {}) {
     for (let attempt = 1; ; attempt++) {
         const start = performance.now();
-        const {response, body} = await send(ROUTE, {
+        const {response, body} = await send(URL_OF_ROUTE, {
             method: 'POST',
-            headers: {'Content-Type': image.type, 'Accept': 'application/json', ...more_headers},
+            headers: {'Content-Type': image.type, 'Accept': 'application/json', ...key_headers(),
+                ...more_headers},
             body: image,
             signal,
         });

@@ -1,13 +1,13 @@
 /* The request as a shell command and as a Python program. */
 
-import {ROUTE} from './request.js';
+import {API, ROUTE, key_headers} from './api.js';
 
 /* The body is `json`, or is read from `url`, or else from `file`. */
 export function curl({type, file, url, json, model}) {
     const data = json ? `--data ${shell_quote(json)}` :
         `--data-binary @${url ? '-' : shell_quote(file)}`;
     const post = `curl ${data} \\
-  --header 'Content-Type: ${type}' \\${model_line(model, (name) => `
+  --header 'Content-Type: ${type}' \\${key_line()}${model_line(model, (name) => `
   --header 'X-Amzn-SageMaker-Custom-Attributes: ${name}' \\`)}
   ${shell_quote(location.origin + ROUTE)}`;
     return url ? `curl --silent ${shell_quote(url)} | \\\n${post}` : post;
@@ -33,6 +33,12 @@ response = runtime.invoke_endpoint(
 )
 print(response["Body"].read().decode())
 `;
+}
+
+/* The key itself stays on the page. */
+function key_line() {
+    return API && Object.keys(key_headers()).length ? `
+  --header "X-Api-Key: $KEY" \\` : '';
 }
 
 /* Model names need no quoting. */

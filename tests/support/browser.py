@@ -183,8 +183,9 @@ class Tab:
         attached = browser.send("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session: str = attached["sessionId"]
         self._ignored = 0  # events of a load that was repeated
-        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
+        for domain in ("Page", "Runtime", "Log", "DOM"):
             self.send(f"{domain}.enable")
+        self.send("Network.enable", maxPostDataSize=1024)  # bodies would fill the pipe
         self.send("Page.addScriptToEvaluateOnNewDocument", source=INIT_SCRIPT)
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)
         self.resize(1200, 900)
