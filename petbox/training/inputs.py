@@ -176,8 +176,9 @@ def shown(
 ) -> tuple[Any, Any, Any]:
     """What a network learns from one image: its pixels on the canvas, boxes in them, classes."""
     pixels, boxes = augment.changed(augmented, pixels, boxes)
-    pixels, boxes = _randomly_flipped(pixels, boxes, parser.aug_rand_hflip)
     pixels, boxes = _window(pixels, boxes, canvas, parser)
+    # On the canvas, because a photo has several times its pixels.
+    pixels, boxes = _randomly_flipped(pixels, boxes, parser.aug_rand_hflip)
     visible = box_ops.get_non_empty_box_indices(boxes)  # the window may exclude some
     return pixels, tf.gather(boxes, visible), tf.gather(classes, visible)
 
@@ -200,8 +201,10 @@ def _window(pixels: Any, boxes: Any, canvas: Any, parser: Any) -> tuple[Any, Any
 
 def _randomly_flipped(pixels: Any, boxes: Any, enabled: bool) -> tuple[Any, Any]:
     def flipped() -> tuple[Any, Any]:
+        width = tf.cast(tf.shape(pixels)[1], tf.float32)
         ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
-        return tf.reverse(pixels, [1]), tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
+        mirrored = tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)
+        return tf.reverse(pixels, [1]), mirrored
 
     flip = tf.random.uniform([]) < (0.5 if enabled else 0.0)
     return tf.cond(flip, flipped, lambda: (pixels, boxes))

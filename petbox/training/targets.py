@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from petbox.training import families
-from petbox.training.tfvision import anchor, maskrcnn_input, retinanet_input, tf
+from petbox.training import families, proposal_targets
+from petbox.training.tfvision import anchor, maskrcnn_input, retinanet_input
 
 Labels = dict[str, Any]
 Labeler = Callable[[Any, Any], Labels]  # of an image's boxes [n,4] and classes [n,1]
@@ -15,22 +15,6 @@ Labeler = Callable[[Any, Any], Labels]  # of an image's boxes [n,4] and classes 
 def labeler(model: Any, parser: Any, anchors: Any) -> Labeler:
     """Labels the `anchors`, boxes by level, for the family of the configured `model`."""
     return LABELERS[families.of(model)](model, parser, anchors)
-
-
-def _proposals(_model: Any, parser: Any, anchors: Any) -> Labeler:
-    """Whether some of the anchors have an object, of whatever class, and where."""
-    assign = anchor.RpnAnchorLabeler(
-        parser.rpn_match_threshold,
-        parser.rpn_unmatched_threshold,
-        parser.rpn_batch_size_per_im,
-        parser.rpn_fg_fraction,
-    ).label_anchors
-
-    def labels(boxes: Any, classes: Any) -> Labels:
-        scores, offsets = assign(anchors, boxes, tf.cast(classes, tf.float32))
-        return {"anchor_boxes": anchors, "rpn_score_targets": scores, "rpn_box_targets": offsets}
-
-    return labels
 
 
 def _classes(model: Any, parser: Any, anchors: Any) -> Labeler:
@@ -49,7 +33,7 @@ def _classes(model: Any, parser: Any, anchors: Any) -> Labeler:
     return labels
 
 
-LABELERS = {families.FASTER_RCNN: _proposals, families.RETINANET: _classes}
+LABELERS = {families.FASTER_RCNN: proposal_targets.labeler, families.RETINANET: _classes}
 
 
 def evaluation_parser(model: Any, data: Any) -> Any:
