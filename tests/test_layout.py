@@ -68,6 +68,7 @@ HEAVY = {
     "petbox.training.config": "a model of the Model Garden",
     "petbox.training.inputs": "a piece of a TensorFlow graph",
     "petbox.training.keras_mobilenet": "fills a model of the Model Garden",
+    "petbox.training.proposal_targets": "a piece of a TensorFlow graph",
     "petbox.training.resize": "a piece of a TensorFlow graph",
     "petbox.training.sheets": "runs a piece of a TensorFlow graph",
     "petbox.training.targets": "a piece of a TensorFlow graph",

@@ -28,7 +28,7 @@ Predict = Callable[[Path, str], Iterator[EvaluatedImage]]  # of a split of the r
 def of_run(run: Run) -> Predict:
     """Gives each image of one split, in no set order."""
     config = training_config.load_config(run)
-    model = checkpoints.restored(config, run)
+    task, model = training_config.task(config), checkpoints.restored(config, run)
 
     @tf.function
     @as_written
@@ -36,14 +36,14 @@ def of_run(run: Run) -> Predict:
         found = model(images, image_shape=info[:, 1, :], training=False)
         return {name: found[name] for name in OUTPUTS}
 
-    return partial(_of_split, config, detect)
+    return partial(_of_split, task, detect)
 
 
-def _of_split(config: Any, detect: Any, folder: Path, split: str) -> Iterator[EvaluatedImage]:
-    data = config.task.validation_data
+def _of_split(task: Any, detect: Any, folder: Path, split: str) -> Iterator[EvaluatedImage]:
+    data = task.task_config.validation_data
     data.input_path = [str(path) for path in records.files(folder, split)]
     try:
-        batches = training_config.task(config).build_inputs(data)
+        batches = task.build_inputs(data)
         images, labels = batches.element_spec  # of any number, so that one trace does for all
         detect = detect.get_concrete_function(images, labels["image_info"])
         for images, labels in batches:

@@ -20,7 +20,7 @@ MOST = 50  # images, because each takes two detections
 
 
 def measured(
-    config: Any, call: Any, files: Sequence[str], canvases: Sequence[Canvas]
+    task: Any, call: Any, files: Sequence[str], canvases: Sequence[Canvas]
 ) -> dict[str, Any] | None:
     """The mAP of both; None if there is nothing to choose, or no object to measure it on."""
     if len(canvases) == 1 or not files:
@@ -29,7 +29,7 @@ def measured(
         coco_evaluator.COCOEvaluator(annotation_file=None, include_mask=False) for _ in range(2)
     )
     for evaluator, allowed in ((chosen, canvases), (whole, canvases[-1:])):
-        found = verify.detected(config, call, files, allowed)
+        found = verify.detected(task, call, files, allowed)
         images = 0
         for labels, detections in itertools.islice(found, MOST):
             images += 1

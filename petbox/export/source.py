@@ -60,7 +60,7 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
     _check_names(run, config)
     if pipeline_config:
         _check_pipeline_config(pipeline_config, run, config)
-    model = checkpoints.restored(config, run)
+    task, model = training_config.task(config), checkpoints.restored(config, run)
     text = pipeline_config.text if pipeline_config else run.pipeline_config
     own = verify.own_records(config)
     images, call = verify.images(records, VERIFIED, own), verify.caller(model)
@@ -77,8 +77,8 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         },
         images=images,
         build=partial(TrainedNetwork, config, model),
-        expected=lambda network: verify.evaluated(config, call, images.examples, network.canvases),
-        canvas_choice=lambda network: canvas_choice.measured(config, call, files, network.canvases),
+        expected=lambda network: verify.evaluated(task, call, images.examples, network.canvases),
+        canvas_choice=lambda network: canvas_choice.measured(task, call, files, network.canvases),
     )
 
 

@@ -27,7 +27,6 @@ from petbox.export.inputs import KEY, example, request
 from petbox.export.model_folder import SIGNATURE
 from petbox.images import exif
 from petbox.tf import as_written
-from petbox.training import config as training_config
 from petbox.training.tfvision import tf
 
 TOLERANCE = 1e-3  # of boxes in fractions of the image, and of scores
@@ -198,19 +197,19 @@ def caller(model: Any) -> Any:
 
 
 def detected(
-    config: Any, call: Any, files: Sequence[str], canvases: Sequence[Canvas]
+    task: Any, call: Any, files: Sequence[str], canvases: Sequence[Canvas]
 ) -> Iterator[tuple[Any, Any]]:
     """The labels of each image and its detections, on the first canvas that fits it."""
-    data = copy.deepcopy(config.task.validation_data)
+    data = copy.deepcopy(task.task_config.validation_data)
     data.global_batch_size, data.input_path = 1, list(files)
-    for images, labels in training_config.task(config).build_inputs(data):
+    for images, labels in task.build_inputs(data):
         info = labels["image_info"]
         canvas = canvases[int(first_fitting(canvases, info[:, 0] * info[:, 2])[0])]
         yield labels, call(images[:, : canvas.height, : canvas.width], info[:, 1, :])
 
 
 def evaluated(
-    config: Any, call: Any, examples: list[bytes], canvases: Sequence[Canvas]
+    task: Any, call: Any, examples: list[bytes], canvases: Sequence[Canvas]
 ) -> Iterator[Found]:
     """The detections of the evaluation in each image, on the first canvas that fits it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -218,7 +217,7 @@ def evaluated(
         with tf.io.TFRecordWriter(path) as file:
             for serialized in examples:
                 file.write(serialized)
-        for labels, actual in detected(config, call, [path], canvases):
+        for labels, actual in detected(task, call, [path], canvases):
             info = labels["image_info"]
             # Pixels of the canvas to fractions of the image, as its metrics do.
             scaled = tf.tile(info[:, 0] * info[:, 2], [1, 2])[:, None]

@@ -90,8 +90,8 @@ def first_images(data: Any, count: int) -> Iterator[tuple[Any, Any, Any]]:
         yield _decoded(record, data.parser.skip_crowd_during_training)[1:]
 
 
-def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
-    """The batches (images, labels) of the Model Garden, once; `source_id` counts from 0."""
+def evaluation_image(model: Any, data: Any) -> Any:
+    """What the Model Garden makes of a record: one graph, for any number of splits."""
     decoder = tf_example_decoder.TfExampleDecoder(regenerate_source_id=True)  # so it needs none
     parse = targets.evaluation_parser(model, data)
 
@@ -117,9 +117,14 @@ def evaluation_batches(model: Any, data: Any, context: Any) -> Any:
         )
         return pixels, labels
 
-    images = _records(data).enumerate()
+    number, record = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
     with resize.in_model_garden():
-        images = images.map(as_written(image), num_parallel_calls=tf.data.AUTOTUNE)
+        return tf.function(as_written(image)).get_concrete_function(number, record)
+
+
+def evaluation_batches(image: Any, data: Any, context: Any) -> Any:
+    """The batches of what `evaluation_image` gives, once; `source_id` counts from 0."""
+    images = _records(data).enumerate().map(image, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return images.batch(batch or data.global_batch_size).prefetch(2)
 

@@ -42,6 +42,7 @@ class Task(base_task.Task):
     family: Family
     build: Any  # the Model Garden's function that builds the model
     augmented: str | None = None  # a level of petbox/training/augment.py
+    _image: Any = None  # the traced preparation of evaluation images
 
     def build_model(self) -> Any:
         model = as_written(self._built)()
@@ -104,7 +105,9 @@ class Task(base_task.Task):
             return training_inputs.training_batches(model, params, input_context, self.augmented)
         if input_context and input_context.num_input_pipelines > 1:
             input_context = None  # every host evaluates on all validation images
-        return training_inputs.evaluation_batches(self.task_config.model, params, input_context)
+        if self._image is None:
+            self._image = training_inputs.evaluation_image(self.task_config.model, params)
+        return training_inputs.evaluation_batches(self._image, params, input_context)
 
 
 class FasterRCNN(Task, MaskRCNNTask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.serving import CHECKOUT
 
 from petbox.data import labels, records
 from petbox.data.annotations import Animal, Dataset, Photo
@@ -353,6 +355,21 @@ def test_the_metrics_are_those_of_the_model_garden(
     assert expected[0] > 0, "some detections match by chance, or the test compares zeros"
     result = json.loads((untrained / "evaluation.json").read_text(encoding="utf-8"))
     assert [result[name] for name in names] == pytest.approx(expected, abs=1e-3)
+
+
+def test_no_graph_is_traced_for_one_split_and_again_for_another(
+    untrained: Path, folder: Path
+) -> None:
+    from petbox.evaluation import predictions
+
+    sys.path.insert(0, str(CHECKOUT / "bench"))
+    import traces
+
+    with traces.counted() as graphs:
+        predict = predictions.of_run(runs.read(untrained))
+        counts = [len([*predict(folder / "records", split)]) for split in ("validation", "test")]
+    assert counts == [1, 11]
+    assert [*graphs.values()] == [1, 1], "the preparation of images, and the network"
 
 
 def test_the_evaluation_is_kept_for_programs(evaluated: Any, untrained: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from support.serving import CHECKOUT
 
 pytest.importorskip("petbox.training.tfvision", exc_type=Exception)  # the extra `train`
 
@@ -16,6 +18,9 @@ from petbox.export import canvas_choice, verify
 from petbox.export.canvases import Canvas, whole
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf
+
+sys.path.insert(0, str(CHECKOUT / "bench"))
+import traces
 
 SIZE = (128, 64)  # as on the canvas
 LOW, WHOLE = Canvas(96, 128, (80, 128)), whole(128, 128)
@@ -47,25 +52,28 @@ def records(folder: Path, animals: tuple[Animal, ...]) -> Path:
 def test_both_are_measured_on_some_validation_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = training_config.experiment("toy")
+    task = training_config.task(training_config.experiment("toy"))
     lower_half = Animal((0.5, 0.0, 1.0, 1.0), "cat", 1)
     files = verify.validation_files(records(tmp_path, (lower_half,)), [])
     both = [LOW, WHOLE]
-    assert canvas_choice.measured(config, only_on_low_canvases, files, both) == {
+    with traces.counted() as graphs:
+        measured = canvas_choice.measured(task, only_on_low_canvases, files, both)
+    assert [*graphs.values()] == [1], "the preparation of images, for both"
+    assert measured == {
         "images": 3,
         "mAP": pytest.approx(1.0),
         "mAP on the whole canvas": 0.0,
         "difference": pytest.approx(1.0),
     }
     monkeypatch.setattr(canvas_choice, "MOST", 2)
-    few = canvas_choice.measured(config, only_on_low_canvases, files, both)
+    few = canvas_choice.measured(task, only_on_low_canvases, files, both)
     assert few and few["images"] == 2
     assert capsys.readouterr().out == "", "stdout is for the result"
-    assert canvas_choice.measured(config, only_on_low_canvases, files, [WHOLE]) is None
-    assert canvas_choice.measured(config, only_on_low_canvases, [], both) is None
+    assert canvas_choice.measured(task, only_on_low_canvases, files, [WHOLE]) is None
+    assert canvas_choice.measured(task, only_on_low_canvases, [], both) is None
 
 
 def test_without_an_object_there_is_no_map(tmp_path: Path) -> None:
-    config = training_config.experiment("toy")
+    task = training_config.task(training_config.experiment("toy"))
     files = verify.validation_files(records(tmp_path, ()), [])
-    assert canvas_choice.measured(config, only_on_low_canvases, files, [LOW, WHOLE]) is None
+    assert canvas_choice.measured(task, only_on_low_canvases, files, [LOW, WHOLE]) is None

@@ -437,7 +437,8 @@ def test_a_model_that_differs_from_its_checkpoint_is_rejected(
         variable.assign(variable * 1.1)
     images = verify.images(None, 2)
     whole = canvases.whole(*config.task.model.input_size[:2])
-    answers = verify.evaluated(config, verify.caller(other), images.examples, [whole])
+    task, call = training_config.task(config), verify.caller(other)
+    answers = verify.evaluated(task, call, images.examples, [whole])
     with pytest.raises(PetboxError, match=r"differs from its checkpoint on scene_0.jpg of drawn"):
         verify.check(plain.folder, STRINGS, images, answers, "its checkpoint")
 

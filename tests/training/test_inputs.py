@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
 from petbox.training.config import experiment, on_records  # with the extra `train`, as the above
-from petbox.training.inputs import evaluation_batches, training_batches
+from petbox.training.inputs import evaluation_batches, evaluation_image, training_batches
 from petbox.training.tfvision import MaskRCNNTask, RetinaNetTask, preprocess_ops, tf
 
 RED = (250, 5, 5)
@@ -132,8 +132,9 @@ def test_a_large_image_is_averaged_in_training_and_evaluation(config: Any, tmp_p
     model.input_size = [256, 250, 3]
     averaged = pixels.reshape(256, 4, 250, 4, 3).mean((1, 3))
     expected = (averaged - preprocess_ops.MEAN_RGB) / preprocess_ops.STDDEV_RGB
-    for batches in (training_batches, evaluation_batches):
-        (image, labels) = next(iter(batches(model, data, None)))
+    evaluated = evaluation_batches(evaluation_image(model, data), data, None)
+    for batches in (training_batches(model, data, None), evaluated):
+        (image, labels) = next(iter(batches))
         np.testing.assert_allclose(image[0, :256, :250], expected, atol=1e-4)
     info = [[1024, 1000], [256, 250], [0.25, 0.25], [0, 0]]
     np.testing.assert_array_equal(labels["image_info"][0], info)
