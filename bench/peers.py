@@ -1,104 +1,105 @@
 """petbox compared with other servers for a TensorFlow detector, alternating on one machine.
 
-    python bench/peers.py                                    both models, a quarter of an hour
+    python bench/peers.py                                    both models, an hour
     python bench/peers.py --models toy --pictures 40         a first look
 
 Each peer is installed from its public package into its own environment under build/peers, and set
 up as documented (bench/peer_servers); all use the same installation of TensorFlow with its default
 number of threads. All run at once and are called in turns by `hey` (Debian's package) with the same
-image. The responses contain all of `serving_default`.
+image. The responses contain all of `serving_default`. Each turn is kept: an interrupted run at the
+same commit continues with the next.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import csv
-import http.client
 import json
-import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import sysconfig
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import export_speed
 import report
-from model_server import TOY, free_port, jpeg
+from model_server import TOY, jpeg
+from peer_process import OUT, PEERS, Running, cpu_seconds, install, megabytes, running
 
-from petbox.serving import requirements
+from petbox import outputs
 
-OUT = report.CHECKOUT / "build" / "peers"
-SERVERS = report.CHECKOUT / "bench" / "peer_servers"
-LARGER = report.CHECKOUT / "build" / "bench-export-speed" / "r50-640"
+LARGER = export_speed.OUT / export_speed.BARRED
 CONNECTIONS = (1, 4, 16)
-MEGABYTE = 2**20
-
-
-@dataclass(frozen=True)
-class Peer:
-    """How one is installed, started and asked."""
-
-    name: str
-    packages: tuple[str, ...]
-    command: str  # of its environment; {port} and the like are filled in
-    ready: str = "/ping"
-    ask: str = "/invocations"
-    kind: str = "image/jpeg"
-
-
-PEERS = (
-    Peer("petbox", (), "python -m petbox serve {model} --port {port}"),
-    Peer(
-        "flask + gunicorn + nginx",
-        ("flask==3.1.3", "gunicorn==27.0.1"),
-        "python flask_serve.py {port} {nginx}",
-    ),
-    Peer(
-        "FastAPI + uvicorn",
-        ("fastapi==0.165.0", "uvicorn==0.54.0"),
-        "uvicorn fastapi_server:app --port {port} --log-level warning",
-    ),
-    Peer(
-        "MLServer",
-        ("mlserver==1.7.1", "uvloop==0.21.0"),  # it does not start with a later uvloop
-        "mlserver start {folder}",
-        "/v2/health/ready",
-        "/v2/models/detector/infer",
-        "application/json",
-    ),
-    Peer(
-        "BentoML",
-        ("bentoml==1.4.39",),
-        "bentoml serve bentoml_service:Detector --port {port}",
-        "/readyz",
-    ),
-)
+OURS = "petbox"
+THROUGHPUT, P99 = 0.98, 1.05  # times the best peer's
+HEAD = ["server", "connections", "images/s", "p50, ms", "p99, ms", "CPU, ms an image", "errors"]
+HEAD += ["memory, MB", "first response, s"]
+BARS = ["connections", "", OURS, "best of the others", "ratio", "bar"]
 
 
 @dataclass
 class Load:
     """What `hey` saw in all turns, at one number of connections."""
 
-    rates: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)  # of each turn, as `cpu` is
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # seconds an image
     errors: int = 0
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    def milliseconds(self, percent: int) -> float:
+        if not self.seconds:
+            return float("inf")
+        at = min(len(self.seconds) * percent // 100, len(self.seconds) - 1)
+        return 1000 * sorted(self.seconds)[at]
 
 
 @dataclass
-class Running:
-    peer: Peer
-    port: int
-    process: subprocess.Popen[bytes]
-    started: float  # seconds to its first answer
-    body: Path
-    loads: dict[int, Load]
+class Measured:
+    """All of one server."""
+
+    loads: dict[int, Load] = field(default_factory=lambda: {at: Load() for at in CONNECTIONS})
+    started: float = 0.0  # seconds to the first response
+    idle: int = 0  # megabytes
+    after: int = 0
+
+
+class Kept:
+    """The turns that have been measured, kept in a file."""
+
+    def __init__(self, name: str, model: Path, pictures: int) -> None:
+        self._path = OUT / f"{name}.json"
+        size = (model / "1" / "saved_model.pb").stat().st_mtime_ns
+        self._of = [report.commit(), report.machine(), pictures, size]
+        self.turns = 0
+        self.servers = {peer.name: Measured() for peer in PEERS}
+        if self._path.exists() and (kept := json.loads(self._path.read_text()))["of"] == self._of:
+            self.turns = kept["turns"]
+            for peer, values in kept["servers"].items():
+                loads = {int(at): Load(**load) for at, load in values.pop("loads").items()}
+                self.servers[peer] = Measured(loads, **values)
+
+    def add(self, turn: dict[str, Measured]) -> None:
+        for peer, new in turn.items():
+            for at, load in self.servers[peer].loads.items():
+                load.rates += new.loads[at].rates
+                load.seconds += new.loads[at].seconds
+                load.cpu += new.loads[at].cpu
+                load.errors += new.loads[at].errors
+                new.loads[at] = load
+            self.servers[peer] = new
+        self.turns += 1
+        servers = {peer: asdict(one) for peer, one in self.servers.items()}
+        with outputs.product(self._path, replace=True) as partial:
+            partial.write_text(
+                json.dumps({"of": self._of, "turns": self.turns, "servers": servers})
+            )
 
 
 def main() -> None:
@@ -108,233 +109,118 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     models = {"toy": TOY, "larger": LARGER}
-    for name in options.models:
-        if not models[name].is_dir():
-            make = "make demo" if name == "toy" else "python bench/export_speed.py --only r50-640"
-            raise SystemExit(f"{models[name]}: not here; type: {make}")
+    if not TOY.is_dir() and "toy" in options.models:
+        raise SystemExit(f"{TOY}: not here; type: make demo")
     if not shutil.which("hey"):
         raise SystemExit("hey: not here; apt-get install hey")
+    if not LARGER.is_dir() and "larger" in options.models:
+        export_speed.made_models(export_speed.BARRED, again=True)
     for peer in PEERS:
         install(peer)
-    picture = jpeg(100_000)
-    head = ["server", "connections", "images/s", "p50, ms", "p99, ms", "errors"]
-    head += ["memory, MB", "first response, s"]
     for name in options.models:
-        pictures = options.pictures if name == "toy" else max(options.pictures // 20, 4)
-        done = measured(models[name], picture, pictures, options.turns)
-        plot(name, {one.peer.name: one.loads for one, _memory in done})
+        pictures = options.pictures if name == "toy" else max(options.pictures // 5, 4)
+        kept = Kept(name, models[name], pictures)
+        if kept.turns < options.turns:
+            measure(models[name], pictures, options.turns, kept)
+        plot(name, {peer: one.loads for peer, one in kept.servers.items()})
         typed = f"python bench/peers.py --models {name} --pictures {options.pictures}"
-        typed += f" --turns {options.turns}"
-        print(report.write_table(f"peers-{name}", typed, head, [row(*one) for one in done]))
+        typed += f" --turns {kept.turns}"
+        rows = [row(peer, one) for peer, one in kept.servers.items()]
+        print(report.write_table(f"peers-{name}", typed, HEAD, rows))
+        print(report.write_table(f"peers-{name}-bars", typed, BARS, bars(kept.servers)))
 
 
-def install(peer: Peer) -> None:
-    """An environment with the peer's packages, which sees the TensorFlow that is here already."""
-    folder = OUT / slug(peer)
-    if not peer.packages or (folder / "ready").exists():
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    print(f"installing {peer.name}", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
-    subprocess.run([*pip, *peer.packages], check=True)
-    where = sysconfig.get_path("purelib", vars={"base": str(folder)})
-    # Last on the path: what the peer brings itself comes first.
-    (Path(where) / "zz-tensorflow.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (folder / "ready").touch()
-
-
-def slug(peer: Peer) -> str:
-    return peer.name.split()[0].lower()
-
-
-def measured(
-    model: Path, picture: bytes, pictures: int, turns: int
-) -> list[tuple[Running, list[int]]]:
-    """Every peer under every load, in turns; and the megabytes of each: idle, after the load."""
+def measure(model: Path, pictures: int, turns: int, kept: Kept) -> None:
+    """Every peer under every load, in turns."""
     with ExitStack() as stack:
         up = []
         for peer in PEERS:
             print(f"{model.name}: starting {peer.name}", file=sys.stderr)
-            up.append(stack.enter_context(running(peer, model, picture)))
+            up.append(stack.enter_context(running(peer, model, jpeg(100_000))))
         idle = [megabytes(one.process.pid) for one in up]
         for one in up:  # the first of each worker, and of many at once, sets things up
             hey(one, 4, 8)
-            one.loads[4] = Load()
-        for turn in range(turns):
+        while (turn := kept.turns) < turns:
+            new = {
+                one.peer.name: Measured(started=one.started, idle=before)
+                for one, before in zip(up, idle, strict=True)
+            }
             for connections in CONNECTIONS:
                 # The order changes: what follows a heavy one finds the machine hot.
-                for one in up[turn % len(up) :] + up[: turn % len(up)]:
-                    told = hey(one, connections, max(pictures, connections))
-                    print(f"{one.peer.name}, {connections}: {told:.1f}/s", file=sys.stderr)
-        after = [megabytes(one.process.pid) for one in up]
-        return [(one, [a, b]) for one, a, b in zip(up, idle, after, strict=True)]
+                at = turn % len(up)
+                for one in up[at:] + up[:at]:
+                    load = hey(one, connections, max(pictures, connections))
+                    new[one.peer.name].loads[connections] = load
+                    print(f"{one.peer.name}, {connections}: {load.rate:.1f}/s", file=sys.stderr)
+            for one in up:
+                new[one.peer.name].after = megabytes(one.process.pid)
+            kept.add(new)
 
 
-@contextmanager
-def running(peer: Peer, model: Path, picture: bytes) -> Iterator[Running]:
-    port = free_port()
-    folder = OUT / "run" / slug(peer)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    body = folder / "body"
-    body.write_bytes(picture)
-    if peer.name == "MLServer":
-        _mlserver_folder(folder, port)
-        data = base64.b64encode(picture).decode()
-        about = {"name": "picture", "shape": [1], "datatype": "BYTES", "data": [data]}
-        body.write_text(
-            json.dumps({"inputs": [{**about, "parameters": {"content_type": "base64"}}]})
-        )
-    version = model / "1"  # other things may lie beside it
-    words = peer.command.format(
-        port=port, model=version, folder=folder, nginx=requirements.find_nginx()
-    ).split()
-    python = OUT / slug(peer) / "bin" / "python" if peer.packages else Path(sys.executable)
-    environment = {
-        **os.environ,
-        "PEER_MODEL": str(version),
-        "PYTHONPATH": str(SERVERS if peer.packages else report.CHECKOUT),
-        "PATH": f"{python.parent}:{os.environ['PATH']}:/usr/sbin",
-        "BENTOML_DO_NOT_TRACK": "True",
-    }
-    begin = time.perf_counter()
-    with (folder / "log").open("wb") as log:
-        where = SERVERS if peer.packages else report.CHECKOUT
-        process = subprocess.Popen(
-            [python.parent / words[0], *words[1:]],
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=where,
-        )
-    try:
-        asked = _answers(peer, port, body.read_bytes(), process, folder / "log")
-        yield Running(peer, port, process, asked - begin, body, {at: Load() for at in CONNECTIONS})
-    finally:
-        family = tree(process.pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            for pid in family:
-                end(pid)
-
-
-def end(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _mlserver_folder(folder: Path, port: int) -> None:
-    settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
-    (folder / "settings.json").write_text(json.dumps(settings))
-    model = {"name": "detector", "implementation": "mlserver_runtime.Detector"}
-    (folder / "model-settings.json").write_text(json.dumps(model))
-
-
-def _answers(
-    peer: Peer, port: int, body: bytes, process: subprocess.Popen[bytes], log: Path
-) -> float:
-    """The moment of its first answer to the picture."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise SystemExit(f"{peer.name} ended: {log.read_text()[-2000:]}")
-        try:
-            if _status(port, "GET", peer.ready, None, peer.kind) == 200:
-                status = _status(port, "POST", peer.ask, body, peer.kind)
-                if status == 200:
-                    return time.perf_counter()
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.05)
-    raise SystemExit(f"{peer.name} does not answer: {log.read_text()[-2000:]}")
-
-
-def _status(port: int, method: str, path: str, body: bytes | None, kind: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request(method, path, body, {"Content-Type": kind})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    finally:
-        connection.close()
-
-
-def hey(one: Running, connections: int, requests: int) -> float:
-    """Asks so often; keeps what it saw, and gives the rate."""
+def hey(one: Running, connections: int, requests: int) -> Load:
+    """What it sees of so many requests."""
     each = requests // connections
     words = f"hey -n {each * connections} -c {connections} -t 120 -m POST -T {one.peer.kind}"
     url = f"http://127.0.0.1:{one.port}{one.peer.ask}"
+    begin = cpu_seconds(one.process.pid)
     done = subprocess.run(
         [*words.split(), "-D", one.body, "-o", "csv", url],
         capture_output=True,
         text=True,
         check=True,
     )
+    used = cpu_seconds(one.process.pid) - begin
     seen = list(csv.DictReader(done.stdout.splitlines()))
-    load = one.loads[connections]
     good = [line for line in seen if line["status-code"] == "200"]
-    load.errors += each * connections - len(good)
-    load.seconds += [float(line["response-time"]) for line in good]
     end = max((float(line["offset"]) + float(line["response-time"]) for line in good), default=1.0)
-    load.rates.append(len(good) / end)
-    return load.rates[-1]
+    return Load(
+        rates=[len(good) / end],
+        seconds=[float(line["response-time"]) for line in good],
+        cpu=[used / max(len(good), 1)],
+        errors=each * connections - len(good),
+    )
 
 
-def tree(pid: int) -> list[int]:
-    """The process and all that it has started."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(after_name[1]), []).append(int(stat.parent.name))
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found
+def row(name: str, one: Measured) -> list[str]:
+    loads = [one.loads[at] for at in CONNECTIONS]
 
-
-def megabytes(pid: int) -> int:
-    """Of the whole tree; what processes share is counted once."""
-    total = 0
-    for one in tree(pid):
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return round(total / MEGABYTE)
-
-
-def row(one: Running, memory: Sequence[int]) -> list[str]:
-    def each(of: str) -> str:
-        return " / ".join(of for of in [_of(one.loads[at], of) for at in CONNECTIONS])
+    def each(values: Sequence[float], form: str) -> str:
+        return " / ".join(format(value, form) for value in values)
 
     return [
-        one.peer.name,
-        " / ".join(map(str, CONNECTIONS)),
-        each("rate"),
-        each("p50"),
-        each("p99"),
-        str(sum(load.errors for load in one.loads.values())),
-        f"{memory[0]}, after the load {memory[1]}",
+        name,
+        each(CONNECTIONS, "d"),
+        each([load.rate for load in loads], ".1f"),
+        each([load.milliseconds(50) for load in loads], ".0f"),
+        each([load.milliseconds(99) for load in loads], ".0f"),
+        each([1000 * statistics.median(load.cpu) for load in loads], ".1f"),
+        str(sum(load.errors for load in loads)),
+        f"{one.idle}, after the load {one.after}",
         f"{one.started:.1f}",
     ]
 
 
-def _of(load: Load, what: str) -> str:
-    if what == "rate":
-        return f"{statistics.median(load.rates):.1f}"
-    return f"{1000 * quantile(load.seconds, int(what[1:])):.0f}"
+def bars(servers: dict[str, Measured]) -> list[list[str]]:
+    """petbox beside the best of the others, at each number of connections."""
+    rows = []
+    for at in CONNECTIONS:
+        loads = {name: one.loads[at] for name, one in servers.items()}
+        ours = loads.pop(OURS)
+        best = max(loads, key=lambda name: loads[name].rate)
+        ratio, values = ours.rate / loads[best].rate, (ours.rate, loads[best].rate)
+        bar = report.at_least(ratio, THROUGHPUT)
+        rows.append(_bar(at, "images/s", ".1f", best, values, ratio, bar))
+        best = min(loads, key=lambda name: loads[name].milliseconds(99))
+        values = ours.milliseconds(99), loads[best].milliseconds(99)
+        ratio = values[0] / values[1]
+        rows.append(_bar(at, "p99, ms", ".0f", best, values, ratio, report.at_most(ratio, P99)))
+    return rows
 
 
-def quantile(values: Sequence[float], percent: int) -> float:
-    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)] if values else 0.0
+def _bar(at: int, what: str, form: str, best: str, values: tuple[float, float], ratio: float,
+         bar: str) -> list[str]:  # fmt: skip
+    ours, other = (format(value, form) for value in values)
+    return [str(at), what, ours, f"{other}, {best}", f"{ratio:.2f}", bar]
 
 
 def plot(model: str, peers: dict[str, dict[int, Load]]) -> None:
@@ -346,9 +232,9 @@ def plot(model: str, peers: dict[str, dict[int, Load]]) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9.4, 3.6), layout="constrained")
     for name, loads in peers.items():
-        style = {"linewidth": 2.6, "zorder": 3} if name == "petbox" else {"linewidth": 1.3}
-        rates = [statistics.median(loads[at].rates) for at in CONNECTIONS]
-        slowest = [1000 * quantile(loads[at].seconds, 99) for at in CONNECTIONS]
+        style = {"linewidth": 2.6, "zorder": 3} if name == OURS else {"linewidth": 1.3}
+        rates = [loads[at].rate for at in CONNECTIONS]
+        slowest = [loads[at].milliseconds(99) for at in CONNECTIONS]
         for values, axis in zip((rates, slowest), axes, strict=True):
             axis.plot(CONNECTIONS, values, marker="o", label=name, **style)
     for title, axis in zip(("pictures a second", "p99, ms"), axes, strict=True):
