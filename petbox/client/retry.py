@@ -7,14 +7,16 @@ never sent again, and neither is anything to a server that failed.
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable
+from random import SystemRandom
 from typing import TypeVar
 
 from petbox.errors import Busy, NoCapacity
 
 Result = TypeVar("Result")
 
+# Not random's own numbers, which containers restored from one snapshot (SnapStart) would share.
+CHANCE = SystemRandom()
 FIRST = 0.5  # seconds: the longest first pause; the limit doubles each time
 LONGEST = 10.0
 SECONDS = 120.0  # of pauses for one request: twice the longest response time
@@ -38,10 +40,10 @@ def while_busy(
             return call()
         except NoCapacity as error:
             at_zero(error)
-            if pause(random.uniform(0, min(LONGEST, FIRST * 2**turn))):
+            if pause(CHANCE.uniform(0, min(LONGEST, FIRST * 2**turn))):
                 raise
         except Busy as busy:
-            delay = busy.after + random.uniform(0, min(LONGEST, FIRST * 2**turn))
+            delay = busy.after + CHANCE.uniform(0, min(LONGEST, FIRST * 2**turn))
             if not seconds:
                 raise
             if waited + delay > seconds:
