@@ -95,6 +95,26 @@ def test_a_gateway_whose_workers_crash_never_becomes_an_image(make: Make, checko
     assert 'request "GET /execution-parameters"' in done.stderr.splitlines()[-2]
 
 
+@pytest.mark.parametrize("words", [["--build-arg=MODEL=model/adder"], []])
+def test_buildkit_needs_no_code_and_no_model(
+    engine: Engine, debian: str, checkout: Path, words: list[str]
+) -> None:
+    """Docker's builder of today, of which Debian's client needs no plugin."""
+    words = [f"--build-arg=BASE={debian}", *words, "--target=python", "--network=none"]
+    for docker in ("docker", "/usr/bin/docker"):
+        done = subprocess.run(
+            [docker, "build", *words, "--file=container/Dockerfile", "."],
+            cwd=checkout,
+            env={**engine.env, "DOCKER_BUILDKIT": "1"},
+            capture_output=True,
+            text=True,
+        )
+        if "buildx component is missing" not in done.stderr:
+            assert done.returncode == 0 and "COPY container/hooks" in done.stderr, done.stderr
+            return
+    pytest.skip("no docker client here has BuildKit; scripts/install_system.sh docker")
+
+
 def test_a_clone_without_a_model_says_what_to_do(checkout: Path) -> None:
     done = make_image(checkout, os.environ)
     assert done.returncode == 2
