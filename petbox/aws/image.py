@@ -40,14 +40,15 @@ class Image:
 def read(ecr: Any, uri: str) -> Image | None:
     """None, with one line on stderr, if there is no permission to read it."""
     try:
-        media_type, manifest = _manifest(ecr, uri)
-        return _described(media_type, _config(ecr, uri, manifest["config"]["digest"]))
+        media_type, found = manifest(ecr, uri)
+        return _described(media_type, _config(ecr, uri, found["config"]["digest"]))
     except (session.Rejected, session.Unavailable) as error:
         say(f"{error}; so whether the image needs a GPU is unknown")
         return None
 
 
-def _manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mapping[str, Any]]:
+def manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mapping[str, Any]]:
+    """The media type of what is at the address, and the manifest of one image there."""
     parts = names.image_parts(uri)
     identity: dict[str, str | None] = {"imageTag": parts["tag"] or "latest"}
     if digest := digest or parts["digest"]:
@@ -69,7 +70,7 @@ def _manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mappi
     found = json.loads(answer["images"][0]["imageManifest"])
     if "manifests" in found:  # of several architectures
         one = _for_sagemaker(found["manifests"])
-        return found.get("mediaType", LISTS[1]), _manifest(ecr, uri, one)[1]
+        return found.get("mediaType", LISTS[1]), manifest(ecr, uri, one)[1]
     return found.get("mediaType", OCI), found
 
 

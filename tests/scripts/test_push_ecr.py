@@ -6,81 +6,52 @@ this machine, with the password that moto hands out.
 
 from __future__ import annotations
 
-import base64
 import json
+import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 from conftest import CHECKOUT
-from support.aws import Aws, moto, no_credentials
+from support import ecr, macos
+from support.aws import no_credentials
 from support.docker_engine import MINE, REGISTRY_ADDRESS, REGISTRY_HOST, Engine
+from support.endpoint_aws import AwsProxy, aws_proxy
 from support.saved_models import adder
 from support.serving_image import MOUNTS, Container
 
-REGISTRY = """
-version: 0.1
-log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {folder}/images}}}}
-http: {{addr: {address}:80}}
-auth: {{htpasswd: {{realm: ECR, path: {folder}/htpasswd}}}}
-"""
+from petbox.aws.image import DOCKER, LISTS
+
 ADDRESS = re.escape(f"{REGISTRY_HOST}/petbox@sha256:") + "[0-9a-f]{64}"
 OPTIONS = ("--model", "model/adder", "--cpu")
 Push = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto() as server:
+def aws() -> Iterator[AwsProxy]:
+    with aws_proxy() as server:
+        server.instead["BatchGetImage"] = lambda _: {"images": []}
         yield server
 
 
 @pytest.fixture(scope="module")
 def registry(
-    aws: Aws, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+    aws: AwsProxy, engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[requests.Session]:
-    """The registry; asks it as ECR's user."""
     if not engine.own:
         pytest.skip("the engine that answers would look for ECR on the internet; stop it")
-    if not shutil.which("docker-registry"):
-        pytest.skip("docker-registry is not installed; scripts/install_system.sh registry")
-    folder = tmp_path_factory.mktemp("registry")
-    token = aws.client("ecr").get_authorization_token()["authorizationData"][0]
-    user, password = base64.b64decode(token["authorizationToken"]).decode().split(":", 1)
-    (folder / "htpasswd").write_text(f"{user}:{hashed(password)}\n")
-    (folder / "config.yml").write_text(REGISTRY.format(folder=folder, address=REGISTRY_ADDRESS))
-    server = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"])
-    session = requests.Session()
-    session.auth = (user, password)
-    try:
-        while not is_open():
-            assert server.poll() is None, "docker-registry does not start"
+    with ecr.registry(aws, tmp_path_factory.mktemp("registry")) as session:
         yield session
-    finally:
-        server.terminate()
-        server.wait()
 
 
-def hashed(password: str) -> str:
-    """By bcrypt, which is all that the registry takes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import crypt
-
-    return crypt.crypt(password, "$2b$04$" + "petboxpetboxpetboxpetb")
-
-
-def is_open() -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((REGISTRY_ADDRESS, 80)) == 0
+@pytest.fixture(scope="session")
+def tools(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return macos.path_of_tools(tmp_path_factory.mktemp("macos") / "bin")
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +79,11 @@ def told_by_exporter(version: Path, tensorflow: str) -> None:
 
 
 @pytest.fixture
-def push(checkout: Path, aws: Aws, engine: Engine) -> Push:
+def push(checkout: Path, aws: AwsProxy, engine: Engine, tools: str) -> Push:
     def push(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """In an environment without what is empty in `env`."""
-        whole = {**engine.env, **aws.env, "PYTHON": sys.executable, **env}
+        found = {"PATH": tools, "PYTHON": sys.executable, "PYTHONPATH": str(CHECKOUT)}
+        whole = {**engine.env, **aws.env, **found, **env}
         return subprocess.run(
             [checkout / "scripts" / "push_ecr.sh", *words],
             env={name: value for name, value in whole.items() if value},
@@ -123,21 +95,16 @@ def push(checkout: Path, aws: Aws, engine: Engine) -> Push:
     return push
 
 
-def test_a_dry_run_changes_nothing(push: Push, aws: Aws, registry: requests.Session) -> None:
+def test_a_dry_run_changes_nothing(push: Push, aws: AwsProxy, registry: requests.Session) -> None:
     done = push(*OPTIONS, "--keep", "5", "--dry-run")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    for what in (
-        "would make the repository petbox",
-        "newest 5 images",
-        "the CPU base",
-        "would log",
-    ):
+    for what in ("would make the repository petbox", "the CPU base", "would log"):
         assert what in done.stderr
     assert aws.client("ecr").describe_repositories()["repositories"] == []
-    assert registry.get(f"http://{REGISTRY_ADDRESS}/v2/_catalog").json() == {"repositories": []}
+    assert registry.get(f"{ecr.URL}/_catalog").json() == {"repositories": []}
 
 
-def test_another_base_has_another_tag(push: Push, aws: Aws) -> None:
+def test_another_base_has_another_tag(push: Push, aws: AwsProxy) -> None:
     bases = ((), ("--base", "serving:1"))
     runs = [push("--model", "model/adder", *words, "--dry-run").stderr for words in bases]
     first, second = (re.findall(r"-adder-7-[0-9a-f]{8}$", said, re.MULTILINE) for said in runs)
@@ -163,7 +130,7 @@ def test_an_image_with_code_has_another_tag_whenever_the_code_changes(
 
 def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     push: Push,
-    aws: Aws,
+    aws: AwsProxy,
     registry: requests.Session,
     engine: Engine,
     publishing: str,
@@ -174,13 +141,10 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     assert done.returncode == 0, done.stderr
     (uri,) = done.stdout.splitlines()
     assert re.fullmatch(ADDRESS, uri)
-    ecr = aws.client("ecr")
-    (made,) = ecr.describe_repositories()["repositories"]
+    (made,) = aws.client("ecr").describe_repositories()["repositories"]
     assert made["imageTagMutability"] == "IMMUTABLE"
     assert made["imageScanningConfiguration"] == {"scanOnPush": True}
-    policy = json.loads(ecr.get_lifecycle_policy(repositoryName="petbox")["lifecyclePolicyText"])
-    assert policy["rules"][0]["selection"]["countNumber"] == 5
-    (tag,) = registry.get(f"http://{REGISTRY_ADDRESS}/v2/petbox/tags/list").json()["tags"]
+    (tag,) = registry.get(f"{ecr.URL}/petbox/tags/list").json()["tags"]
     commit = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=checkout, capture_output=True, text=True
     )
@@ -199,18 +163,9 @@ def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     finally:
         engine("rm", "--force", "--volumes", name)
 
-    # Moto does not see what the registry gets; ECR does.
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = registry.get(
-        f"http://{REGISTRY_ADDRESS}/v2/petbox/manifests/{tag}", headers={"Accept": kind}
-    )
-    ecr.put_image(repositoryName="petbox", imageManifest=manifest.text, imageTag=tag)
     again = push(*OPTIONS, "--", "--network=host")
-    assert again.returncode == 0, again.stderr
+    assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
     assert "already pushed" in again.stderr and "Step" not in again.stderr
-    assert re.fullmatch(
-        re.escape(f"{REGISTRY_HOST}/petbox@sha256:") + "[0-9a-f]{64}\n", again.stdout
-    )
 
 
 def test_an_image_that_exists_is_pushed_as_it_is(
@@ -220,8 +175,64 @@ def test_an_image_that_exists_is_pushed_as_it_is(
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(ADDRESS.replace("petbox", "ready") + "\n", done.stdout)
     content = engine("inspect", "--format={{.Id}}", image).stdout.removeprefix("sha256:")
-    tags = registry.get(f"http://{REGISTRY_ADDRESS}/v2/ready/tags/list").json()["tags"]
+    tags = registry.get(f"{ecr.URL}/ready/tags/list").json()["tags"]
     assert tags == [f"image-{content[:12]}"]
+
+
+def test_what_docker_29_pushes_becomes_what_sagemaker_takes(
+    push: Push, image: str, engine: Engine, registry: requests.Session
+) -> None:
+    """An index of OCI, with a manifest and an attestation."""
+    words = ("--image", image, "--repository", "newer")
+    push(*words)
+    tag = registry.get(f"{ecr.URL}/newer/tags/list").json()["tags"][0]
+    before = ecr.manifest(registry, "newer", tag).json()
+    ecr.make_oci(registry, "newer", tag)
+    assert ecr.manifest(registry, "newer", tag).headers["Content-Type"] == LISTS[1]
+
+    again = push(*words)
+    assert again.returncode == 0, again.stderr
+    assert f"{tag}: was pushed as {LISTS[1]}; replacing it" in again.stderr
+    found = ecr.manifest(registry, "newer", tag)
+    assert found.headers["Content-Type"] == DOCKER
+    assert again.stdout.strip().endswith(f"@{found.headers['Docker-Content-Digest']}")
+    layers = [one["mediaType"] for one in found.json()["layers"]]
+    assert layers == [one["mediaType"] for one in before["layers"]]
+    engine("pull", again.stdout.strip())
+
+
+def test_the_training_image_is_pushed_too(
+    push: Push, checkout: Path, image: str, registry: requests.Session
+) -> None:
+    """From a short file in its place: what is in the real one, other tests build."""
+    path = checkout / "container/train.Dockerfile"
+    before = path.read_text()
+    assert re.search("^ARG BASE=.*-gpu$", before, re.MULTILINE)
+    path.write_text(f"ARG BASE={image}-gpu\nFROM ${{BASE}}\n")
+    try:
+        done = push("--train", "--cpu", "--allow-dirty")
+    finally:
+        path.write_text(before)
+    assert re.fullmatch(ADDRESS.replace("petbox", "petbox-train") + "\n", done.stdout), done.stderr
+
+
+def test_the_images_of_lambda_and_ecs_are_pushed_too(push: Push, checkout: Path) -> None:
+    for kind, dockerfile, model in (
+        ("detector", "serverless/detector.Dockerfile", "model/adder"),
+        ("zoo", "serverless/zoo/Dockerfile", ""),
+    ):
+        assert (CHECKOUT / dockerfile).exists()
+        done = push(f"--{kind}", *(["--model", model] if model else []), "--dry-run")
+        assert f"would make the repository petbox-{kind}\n" in done.stderr
+        with_model = f" with {model}" if model else ""
+        assert f"would build {dockerfile} for linux/amd64{with_model}\n" in done.stderr
+
+
+def test_the_script_is_one_for_bash_3_2() -> None:
+    script = (CHECKOUT / "scripts/push_ecr.sh").read_text()
+    assert list(macos.newer_bash(script)) == []
+    newer = '"${all[@]}" ${x^^} declare -A y; mapfile z; echo ${w: -1}'
+    assert len(list(macos.newer_bash(newer))) == 5
 
 
 def test_an_image_that_does_not_fit_is_not_pushed(
@@ -241,7 +252,7 @@ def test_an_image_that_does_not_fit_is_not_pushed(
         done = push(*words, "--repository", "other")
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         assert what in done.stderr.splitlines()[-1]
-    assert "other" not in registry.get(f"http://{REGISTRY_ADDRESS}/v2/_catalog").text
+    assert "other" not in registry.get(f"{ecr.URL}/_catalog").text
 
 
 def test_a_model_of_another_tensorflow_is_not_pushed(
@@ -290,8 +301,49 @@ def test_what_is_missing_is_said_in_a_line(push: Push, tmp_path: Path) -> None:
         (("--architecture", "mips"), {}, 2, "--architecture mips: must be amd64"),
         (("--push",), {}, 2, "--push: unknown option"),
         (("--model",), {}, 2, "--model needs a value"),
+        (("--train", "--zoo"), {}, 2, "--train and --zoo exclude each other"),
+        (("--zoo", "--cpu"), {}, 2, "--cpu: has no effect with --zoo"),
+        (("--train", "--model", "x"), {}, 2, "--model: has no effect with --train"),
+        (("--detector", "--hooks"), {}, 2, "--hooks: has no effect with --detector"),
+        (("--detector", "--keep", "3"), {}, 2, "--keep: does not know what Lambda and ECS use"),
     ):
         done = push(*words, **env)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert what in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_podman_pushes_what_docker_pushes(
+    push: Push, checkout: Path, registry: requests.Session, tmp_path: Path
+) -> None:
+    """With a storage of its own, and an image that needs no container to be built."""
+    if not (podman := shutil.which("podman")):
+        pytest.skip("podman is not installed; apt-get install podman")
+    folders = f'runroot = "{tmp_path}/run"\ngraphroot = "{tmp_path}/root"'
+    (tmp_path / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\n{folders}\n')
+    plain = f'[[registry]]\nlocation = "{REGISTRY_HOST}"\ninsecure = true\n'
+    (tmp_path / "registries.conf").write_text(plain)
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{REGISTRY_ADDRESS} {REGISTRY_HOST}\n")
+    client = tmp_path / "podman"
+    mounts = f'mount --bind {hosts} /etc/hosts; exec {podman} "$@"'
+    client.write_text(f"#!/bin/sh\nexec unshare --mount sh -euc '{mounts}' - \"$@\"\n")
+    client.chmod(0o755)
+    path = checkout / "serverless/zoo/Dockerfile"
+    path.parent.mkdir(parents=True)
+    path.write_text("FROM scratch\nCOPY container/train /train\n")
+    env = {
+        "DOCKER": str(client),
+        "PATH": os.environ["PATH"] + ":/usr/sbin",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        "CONTAINERS_STORAGE_CONF": str(tmp_path / "storage.conf"),
+        "CONTAINERS_REGISTRIES_CONF": str(tmp_path / "registries.conf"),
+    }
+    try:
+        done = push("--zoo", "--allow-dirty", **env)
+    finally:
+        shutil.rmtree(path.parent.parent)
+    assert re.fullmatch(ADDRESS.replace("petbox", "petbox-zoo") + "\n", done.stdout), done.stderr
+    (tag,) = registry.get(f"{ecr.URL}/petbox-zoo/tags/list").json()["tags"]
+    assert ecr.manifest(registry, "petbox-zoo", tag).headers["Content-Type"] == DOCKER
+    assert "was pushed as" not in done.stderr
