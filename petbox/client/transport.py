@@ -130,15 +130,16 @@ class SageMaker:
     def send(self, body: bytes) -> bytes:
         from botocore.exceptions import ClientError, ConnectionClosedError
 
+        target = self._target
         with aws_session.calling(self._where):
             try:
                 try:
-                    return self._invoke(body)
+                    return self._invoke(target, body)
                 except ConnectionClosedError:
-                    return self._invoke(body)  # an idle connection was closed meanwhile
+                    return self._invoke(target, body)  # an idle connection was closed meanwhile
             except ClientError as error:
-                if UNNAMED in str(error) and "InferenceComponentName" not in self._target:
-                    self._call_component(self._target["EndpointName"])
+                if UNNAMED in str(error) and "InferenceComponentName" not in target:
+                    self._call_component(target["EndpointName"])
                     return self.send(body)
                 if (ours := _aws_error(error.response, self._where)) is not None:
                     raise ours from error
@@ -148,11 +149,13 @@ class SageMaker:
         self._runtime.close()
 
     def _call_component(self, name: str) -> None:
-        self._target = {**self._target, "InferenceComponentName": name}
+        endpoint = self._target["EndpointName"]
+        self._target = {"EndpointName": endpoint, "InferenceComponentName": name}
+        self._where = f"endpoint {endpoint}, component {name}"
 
-    def _invoke(self, body: bytes) -> bytes:
+    def _invoke(self, target: dict[str, str], body: bytes) -> bytes:
         response = self._runtime.invoke_endpoint(
-            **self._target, ContentType="application/json", Body=body
+            **target, ContentType="application/json", Body=body
         )
         return bytes(response["Body"].read())
 
@@ -165,7 +168,7 @@ def _aws_error(response: Any, where: str) -> PetboxError | None:
         body = str(response.get("OriginalMessage") or text).encode()
         return response_error(status, body, where, after="0")  # AWS drops the container's headers
     if AT_ZERO in text:
-        return NoCapacity(f"{where}: its inference component has no capacity")
+        return NoCapacity(f"{where}: has no capacity")
     if code in BUSY:
         return Busy(f"{where}: {code}: {text}")
     if code == "413" or OVERSIZE in text:

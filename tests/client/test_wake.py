@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_the_command_waits_and_says_so() -> None:
     assert done.stdout.count(b"\n") == 2
     (line,) = done.stderr.decode().splitlines()
     assert line == (
-        "endpoint pets: its inference component has no capacity; this call starts a copy if its "
+        "endpoint pets, component pets: has no capacity; this call starts a copy if its "
         "scaling allows that, which takes minutes; waiting up to 30 minutes"
     )
     assert [named(asked) for asked in server.requests] == [None, *["pets"] * 3]
@@ -79,7 +80,7 @@ def test_the_wait_has_a_limit() -> None:
         done = petbox("detect", *words, IMAGE, env=settings(server.url))
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1] == (
-        "error: endpoint pets: its inference component has no capacity, still so after 0 minutes; "
+        "error: endpoint pets, component cats: has no capacity, still so after 0 minutes; "
         "wait longer with --wait (in Python wait_for), or check its scaling: petbox endpoint status"
     )
     assert {named(asked) for asked in server.requests} == {"cats"}
@@ -93,6 +94,24 @@ def test_all_images_wait_for_the_same_copy(
         with Detector(endpoint="pets", component="pets", parallel=3) as detector:
             assert [len(found) for _, found in detector.detect_many([JPEG] * 6)] == [2] * 6
     assert len(caplog.records) == 1
+
+
+def test_several_may_learn_at_the_same_time_that_there_are_components(
+    at: Callable[[str], None],
+) -> None:
+    together = threading.Barrier(3)
+
+    def respond(asked: Request) -> Response:
+        if named(asked) is None:
+            together.wait(30)
+        return has_a_copy(asked)
+
+    has_a_copy = component(0)
+    with peer(respond) as server:
+        at(server.url)
+        with Detector(endpoint="pets", parallel=3) as detector:
+            assert [len(found) for _, found in detector.detect_many([JPEG] * 6)] == [2] * 6
+    assert [named(asked) for asked in server.requests].count(None) == 3
 
 
 def test_progress_is_reported(
@@ -115,6 +134,19 @@ def test_without_a_wait_the_call_that_starts_a_copy_fails(at: Callable[[str], No
             detector.detect(JPEG)
         assert len(server.requests) == 1
         assert len(detector.detect(JPEG)) == 2
+
+
+def test_a_component_that_is_not_there_is_named(at: Callable[[str], None]) -> None:
+    def respond(asked: Request) -> Response:
+        text = UNNAMED if named(asked) is None else "Inference Component pets not found."
+        body = json.dumps({"Message": text}).encode()
+        return Response(400, body, {"x-amzn-ErrorType": "ValidationError"})
+
+    with peer(respond) as server:
+        at(server.url)
+        with pytest.raises(errors.ServiceError, match=r"pets, component pets: Valid.* not"):
+            Detector(endpoint="pets").detect(JPEG)
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
