@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 from support.aws import rejection
-from support.endpoint_aws import IMAGE, ROLE, SOON, UP, AwsProxy, Done, done, failed, petbox
+from support.endpoint_aws import (
+    IMAGE,
+    ROLE,
+    SOON,
+    UP,
+    AwsProxy,
+    Done,
+    describe_image,
+    done,
+    failed,
+    petbox,
+)
 from support.endpoint_plans import (
     desired_with,
     found,
@@ -24,6 +35,7 @@ from support.endpoint_plans import (
     typed,
     variant,
 )
+from support.inference_components import PINGS
 
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import names
@@ -44,6 +56,7 @@ def no_components(aws: AwsProxy) -> Iterator[None]:
     aws.components.fails = lambda: False
     yield
     aws.components.by_name.clear()
+    aws.components.reason = PINGS
 
 
 # Plans
@@ -220,6 +233,26 @@ def test_an_update_without_rolling_is_rejected() -> None:
     assert deployment_of(whole, UpOptions("pets", rolling="20%", alarm=("theirs",)))
 
 
+def test_an_image_for_gpus_needs_one_of_its_copy(aws: AwsProxy) -> None:
+    def dry_run(component: str, *words: str) -> Done:
+        scaled = ("--component", component, "--autoscale", "0..4", "--target", "5")
+        return up(aws, "fit", "--dry-run", *scaled, *words)
+
+    line = failed(dry_run("2048,2,1"))
+    assert "--component 2048,2,1: states GPUs, and ml.m5.xlarge has none" in line
+    done(dry_run("2048,2,1", "--instance-type", "ml.inf1.xlarge"))
+    assert (
+        "GPU of ml.g5.xlarge stays idle"
+        in done(dry_run("2048,2", "--instance-type", "ml.g5.xlarge")).stderr
+    )
+    describe_image(aws.instead, base="", env=("CUDA_VERSION=12.4",))
+    text = "is made for a GPU, and its copies get none; state it: --component 2048,2,1"
+    assert text in done(dry_run("2048,2")).stderr
+    describe_image(aws.instead, base="tensorflow/serving:2.20.0-gpu")
+    assert text in failed(dry_run("2048,2"))
+    done(dry_run("2048,2,1"))
+
+
 def test_instances_and_components_do_not_become_each_other() -> None:
     component, instances = found(desired_with(**FLAGS)), found(desired_with())
     with pytest.raises(ServiceError, match="has a model without --component, and that cannot be"):
@@ -310,6 +343,9 @@ def test_a_component_that_does_not_start_is_reported_and_made_again(aws: AwsProx
         "error: inference component broken: failed: did not pass the ping health check; fix that "
         "and run the same command again, or delete it: petbox endpoint down broken"
     )
+    aws.components.reason = "There is not enough hardware resources on the instances"
+    line = failed(up(aws, "broken", *WORDS))
+    assert "a copy does not fit: state less in --component, or choose a larger instance" in line
     aws.components.fails = lambda: False
     aws.calls.clear()
     done(up(aws, "broken", *WORDS))

@@ -16,6 +16,7 @@ from support.aws import REGION, rejection
 
 PREFIX = f"arn:aws:sagemaker:{REGION}:123456789012:inference-component/"
 STAND_IN = "stand-in"
+PINGS = "did not pass the ping health check"
 COPIES = b"sagemaker:inference-component:DesiredCopyCount"
 INSTANCES = b"sagemaker:variant:DesiredInstanceCount"
 Request = dict[str, Any]
@@ -38,6 +39,7 @@ class Components:
     by_name: dict[str, Component] = field(default_factory=dict)
     fails: Callable[[], bool] = lambda: False
     polls: int = 1
+    reason: str = PINGS  # why a change fails
 
     def create(self, request: Request) -> Request:
         name = request["InferenceComponentName"]
@@ -106,7 +108,7 @@ class Components:
     def _settle(self, one: Component) -> None:
         failed, created = self.fails(), one.status == "Creating"
         one.status = "Failed" if failed and created else "InService"
-        one.reason = "did not pass the ping health check" if failed else ""
+        one.reason = self.reason if failed else ""
         if failed and one.before is not None:
             one.request = {**one.request, "Specification": one.before}
         one.before = None

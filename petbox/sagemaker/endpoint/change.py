@@ -81,6 +81,8 @@ def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Chan
     found = image.read(clients("ecr"), str(whole.image)) if pushed else None
     whole = spec.with_instance_type(whole, fit.default_instance(found))
     fit.check(str(whole.image), found, whole.instance_type)
+    if whole.component:
+        fit.check_copy(str(whole.image), found, str(whole.instance_type), whole.component)
     made_from = provenance.tags(clients, whole.model_data or None, actual)
     state = _state(whole, wanted, actual, made_from)
     steps = plan(state, actual)

@@ -7,11 +7,13 @@ import re
 from petbox.aws.image import DOCKER, Image
 from petbox.cli.program import say
 from petbox.errors import ServiceError
+from petbox.sagemaker.endpoint import sizes
 
 CPU = "ml.m5.xlarge"  # new accounts have quota for it
 GPU = "ml.g4dn.xlarge"
 ARM = "ml.m6g.xlarge"
 HAS_GPU = re.compile(r"ml\.(g|p)\d")
+ACCELERATED = re.compile(r"ml\.(g|p|inf|trn)\d")
 GRAVITON = re.compile(r"ml\.[a-z]+\d+g")  # m6g, c7gn, r8g, and g5g with a GPU
 
 
@@ -54,3 +56,19 @@ def check(uri: str, image: Image | None, instance_type: str | None) -> None:
             f"{uri}: has the media type {image.media_type}, which SageMaker may reject; build it "
             "with --provenance=false --output type=image,oci-mediatypes=false"
         )
+
+
+def check_copy(uri: str, image: Image | None, instance_type: str, component: str) -> None:
+    """The same for a copy of an inference component, which sees the GPUs that it states."""
+    gpus = "NumberOfAcceleratorDevicesRequired" in sizes.of_copy(component)
+    if gpus and not ACCELERATED.match(instance_type):
+        raise ServiceError(
+            f"--component {component}: states GPUs, and {instance_type} has none; leave the third "
+            f"number out, or choose --instance-type {GPU}"
+        )
+    if image is None or gpus or not HAS_GPU.match(instance_type) or not image.uses_gpu:
+        return
+    text = f"{uri}: is made for a GPU, and its copies get none; state it: --component {component},1"
+    if image.needs_gpu:
+        raise ServiceError(text)
+    say(text)

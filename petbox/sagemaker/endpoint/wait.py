@@ -27,6 +27,7 @@ from petbox.sagemaker.endpoint.actual import (
 from petbox.sagemaker.endpoint.component import stated
 
 BROKEN = ("Failed", "OutOfService", "UpdateRollbackFailed")
+TOO_LARGE = "not enough hardware resources"  # in SageMaker's reason, if a copy fits no instance
 FIRST_POLLS = 3
 SECONDS_BETWEEN_LINES = 60.0  # while the status stays the same
 LAST_LINES = 20
@@ -93,10 +94,14 @@ def component_in_service(
         )
     if not as_desired(component):
         _show_last_lines(clients, name, component["LastModifiedTime"], component=True)
-        serves = "; it still serves as before" if _status(component) == "InService" else ""
+        why = reason(component)
+        if TOO_LARGE in why:
+            why += "; a copy does not fit: state less in --component, or choose a larger instance"
+        if _status(component) == "InService":
+            why += "; it still serves as before"
         raise ServiceError(
-            f"inference component {name}: failed: {reason(component)}{serves}; fix that and run "
-            f"the same command again, or delete it: petbox endpoint down {name}"
+            f"inference component {name}: failed: {why}; fix that and run the same command again, "
+            f"or delete it: petbox endpoint down {name}"
         )
 
 
