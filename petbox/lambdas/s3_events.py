@@ -161,9 +161,10 @@ class S3Events:
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         self._give_up(json.dumps({"Records": [record], REASON: reason}), reason)
         try:
-            self._results.write_failure(Arrival.of(record, back), reason)
-        except PetboxError as failure:
-            self._logger.warning("the reason is in the dead-letter queue only: %s", failure)
+            arrival = Arrival.of(record, back)
+        except DataError:
+            return  # about no object, so that nobody waits for a result
+        self._results.write_failure(arrival, reason)
 
     def _give_up(self, body: str, reason: str) -> None:
         self._logger.error("given up: %s", reason)

@@ -139,6 +139,20 @@ def test_a_broken_image_that_comes_twice_has_one_result_until_it_is_moved_back(
     )
 
 
+def test_a_broken_image_stays_in_the_queue_until_its_result_is_written(shop: Shop) -> None:
+    body = of(shop.arrives("in/broken.jpg", b"no"))
+    with (
+        peer(lambda _: Response(503, b"")) as busy,
+        shop.front("throttled", AWS_ENDPOINT_URL_S3=busy.url) as front,
+    ):
+        assert kept(front(messages(body, count=8))) == ["message-0"]
+    ((reason, _),) = shop.given_up()
+    assert "503" in reason and not shop.keys()
+    with shop.front() as front:
+        assert kept(front(messages(body, count=9))) == []
+    assert "cannot be decoded" in shop.result("in/broken.jpg")["error"]
+
+
 def test_two_at_the_same_event_at_once_write_one_result(shop: Shop) -> None:
     """The endpoint responds once both have sent the image."""
     together = threading.Barrier(2)

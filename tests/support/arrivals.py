@@ -31,6 +31,7 @@ from petbox.lambdas.results import Arrival
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 BATCH = 5  # as in the template
 TRIES = 8
+AGAIN = "-again"  # of messages that SQS delivers twice at once
 NAMES = ("cat", "my cat", "cat+dog", "Käthe 100%", "a/b=c&d", "猫")
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 
@@ -152,24 +153,24 @@ class Arrivals:
         return sum(map(int, found["Attributes"].values()))
 
     def batch(self) -> dict[str, Any]:
-        """The next messages, as Lambda hands them over."""
+        """The next messages, as Lambda hands them over; some come again at once, and once more."""
         found = self.sqs.receive_message(
             QueueUrl=self.queue, MaxNumberOfMessages=BATCH, AttributeNames=["All"]
         )
         (one,) = event("sqs")["Records"]
         records = []
         for message in found.get("Messages", ()):
+            record = {
+                **copy.deepcopy(one),
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": self._in_order(message["Body"]),
+                "attributes": message["Attributes"],
+            }
+            records.append(record)
             if message["Attributes"]["ApproximateReceiveCount"] == "1" and self.happens("twice"):
+                records.append(record | {"messageId": message["MessageId"] + AGAIN})
                 self.sqs.send_message(QueueUrl=self.queue, MessageBody=message["Body"])
-            records.append(
-                copy.deepcopy(one)
-                | {
-                    "messageId": message["MessageId"],
-                    "receiptHandle": message["ReceiptHandle"],
-                    "body": self._in_order(message["Body"]),
-                    "attributes": message["Attributes"],
-                }
-            )
         return {"Records": records}
 
     def _in_order(self, body: str) -> str:
@@ -184,7 +185,8 @@ class Arrivals:
     def settle(self, batch: dict[str, Any], response: dict[str, Any]) -> None:
         """Deletes the messages that have been processed."""
         failed = {one["itemIdentifier"] for one in response["batchItemFailures"]}
-        done = [one for one in batch["Records"] if one["messageId"] not in failed]
+        sent = [one for one in batch["Records"] if not one["messageId"].endswith(AGAIN)]
+        done = [one for one in sent if one["messageId"] not in failed]
         with self._lock:
             self.happened["retried"] += len(failed)
         if done:
@@ -227,17 +229,23 @@ class Arrivals:
 
 @contextmanager
 def arrivals(name: str, trouble: Trouble, hidden: int) -> Iterator[Arrivals]:
-    """In a moto that throttles the function, but not the test."""
+    """In a moto that throttles the function, but not the test.
+
+    One request at a time: of a message that arrives while another is deleted moto keeps nothing.
+    """
     made: list[Arrivals] = []
+    lock = threading.Lock()
 
     def throttling(app: Any) -> Any:
         def respond(environ: dict[str, Any], start: Any) -> Any:
             of_petbox = "petbox/" in environ.get("HTTP_USER_AGENT", "")
             if not of_petbox or not made[0].happens("throttled_by_aws"):
-                return app(environ, start)
+                with lock:
+                    return app(environ, start)
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start("503 Slow Down", [("Content-Length", str(len(SLOW_DOWN)))])
-            return [SLOW_DOWN]
+            body = b"" if environ["REQUEST_METHOD"] == "HEAD" else SLOW_DOWN
+            start("503 Slow Down", [("Content-Length", str(len(body)))])
+            return [body]
 
         return respond
 
@@ -261,6 +269,7 @@ class Fleet:
 
     def work(self, count: int, processes: int) -> Report:
         """Uploads so many images, and processes them until the queue is empty."""
+        assert self.fronts["s3_front"], "is unpacked here, and not by each thread"
         started = threading.Barrier(processes + 1, timeout=LONG)
         with peer(self._endpoint) as endpoint, ThreadPoolExecutor(processes) as pool:
             containers = [
@@ -271,14 +280,16 @@ class Fleet:
                 started.wait()
                 begin = time.monotonic()
                 self.arrivals.upload(count)
-                while self.arrivals.left() and not any(one.done() for one in containers):
+                # Twice, because a message may become visible while moto counts.
+                while (self.arrivals.left() or self.arrivals.left()) and not any(
+                    one.done() for one in containers
+                ):
                     time.sleep(0.1)
                 seconds = time.monotonic() - begin
             finally:
                 self._over.set()
-                started.abort()
-            for one in containers:
-                one.result()
+                for one in containers:
+                    one.result()
         latencies = sorted(self.arrivals.latencies.values())
         return Report(count, seconds, latencies, self.arrivals.happened)
 
@@ -303,15 +314,16 @@ class Fleet:
             "MOST_TRIES": str(TRIES),
             "RETRY_SECONDS": "1",
         }
-        with running(self.fronts, "s3_front", self.folder / name, env) as function:
-            if not name.endswith("again"):
-                started.wait()
-            try:
+        try:
+            with running(self.fronts, "s3_front", self.folder / name, env) as function:
+                if not name.endswith(AGAIN):
+                    started.wait()
                 self._batches(function)
-                return
-            except ContainerDied:
-                pass
-        self._container(endpoint, f"{name}-again", started)
+        except ContainerDied:
+            self._container(endpoint, name + AGAIN, started)
+        except BaseException:
+            started.abort()
+            raise
 
     def _batches(self, function: Function) -> None:
         while not self._over.is_set():
