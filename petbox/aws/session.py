@@ -33,6 +33,9 @@ ADVICE = {
 }
 
 
+PRESIGNING = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
+
+
 class CallFailed(ServiceError):
     """A call to AWS that failed."""
 
@@ -95,8 +98,19 @@ class Account:
                 f"pass --region {region}, or choose a key in {self.region}"
             )
 
-    def _new_client(self, service: str, region: str | None = None, *, quick: bool = False) -> Any:
-        """A `quick` one gives up soon, for what a command can do without."""
+    def _new_client(
+        self,
+        service: str,
+        region: str | None = None,
+        *,
+        quick: bool = False,
+        presigns: bool = False,
+    ) -> Any:
+        """A `quick` one gives up soon, for what a command can do without.
+
+        One that `presigns` gives out addresses of buckets: in their region, where a browser is not
+        redirected, and with signatures that all regions accept.
+        """
         from botocore.config import Config
 
         config = Config(
@@ -104,6 +118,7 @@ class Account:
             read_timeout=5 if quick else 60,
             retries={"mode": "standard", **({"total_max_attempts": 1} if quick else {})},
             user_agent_extra=f"petbox/{__version__}",
+            **(PRESIGNING if presigns else {}),
         )
         with calling("AWS"):
             try:

@@ -103,8 +103,12 @@ class Detector:
         from petbox.client.http_transport import Http
 
         server = Http(url, self._seconds, headers, sign, self._min_score)
-        self._limit = self._limit or limits.of_server(url, in_lambda=server.is_api)
-        return Api(server) if server.is_api else self._remote(server)
+        if not server.is_api:
+            self._limit = self._limit or limits.of_server(url)
+            return self._remote(server)
+        most = limits.LAMBDA if self._fit else limits.UPLOADED
+        self._limit = self._limit or limits.of_server(url, most)
+        return Api(server, self._seconds)
 
     def _at_endpoint(
         self, name: str, model: str | Path | None, component: str | None

@@ -68,18 +68,22 @@ class Http:
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._process = os.getpid()
 
-    def send(self, body: bytes) -> bytes:
+    def send(self, body: bytes, kind: str = "", query: str = "") -> bytes:
+        """The response to the body, of another content type and with another query if given."""
         if self._process != os.getpid():  # a fork must not use its parent's connections
             self._idle, self._process = deque(), os.getpid()
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:
             connection, reused = self._connection(), False
-        headers, target = self._headers, self._path
+        headers = {**self._headers, "Content-Type": kind} if kind else self._headers
+        target, url = self._path, self._full_url
+        if query:
+            target, url = (one.partition("?")[0] + f"?{query}" for one in (target, url))
         if self._signer:
-            headers = self._signer.signed("POST", self._full_url, body, headers)
+            headers = self._signer.signed("POST", url, body, headers)
         if self._proxy and self._kind is http.client.HTTPConnection:
-            headers, target = {**headers, **self._proxy_headers}, self._full_url
+            headers, target = {**headers, **self._proxy_headers}, url
         try:
             with contextlib.suppress(BrokenPipeError):  # a server may reject before it has read all
                 connection.request("POST", target, body, headers)
@@ -95,7 +99,9 @@ class Http:
                 after = response.getheader("Retry-After")
                 raise response_error(response.status, content, self._url, after)
             return content
-        return self.send(body)  # the server had closed the idle connection, as it may at any time
+        return self.send(
+            body, kind, query
+        )  # the server had closed the idle connection, as it may at any time
 
     def close(self) -> None:
         while self._idle:

@@ -21,6 +21,7 @@ from petbox.cli.sizes import MIB
 REAL_TIME = 25 * MIB
 SERVERLESS = 4 * MIB
 LAMBDA = int(5.9 * MIB)  # of its 6 MB the event around the image takes some
+UPLOADED = 4 * 20_000_000 // 3  # of which Lambda reads an image from S3
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def fixed(megabytes: float) -> FindLimit:
     return lambda _size: limit
 
 
-def of_server(url: str, *, in_lambda: bool) -> FindLimit:
-    limit = Limit(LAMBDA if in_lambda else REAL_TIME, url)
+def of_server(url: str, most: int = REAL_TIME) -> FindLimit:
+    limit = Limit(most, url)
     return lambda _size: limit
 
 

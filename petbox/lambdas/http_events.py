@@ -1,8 +1,9 @@
 """API Gateway's events: an image comes in, its detections go out as JSON.
 
-`POST /detect` takes a form with the field `img`, a bare image, {"url": …} or {"b64": …}.
-`?min_score=0.3` sets the lowest score, `?draw=1` returns the image with its boxes. Accepts events
-of REST APIs, HTTP APIs and function URLs.
+`POST /detect` takes a form with the field `img`, a bare image, {"url": …}, {"b64": …} or
+{"upload": …}. `?min_score=0.3` sets the lowest score, `?draw=1` returns the image with its boxes,
+`?upload=1` returns a form to upload a larger image with. Accepts events of REST APIs, HTTP APIs and
+function URLs.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from petbox.client.detections import Detections
 from petbox.client.detector import Detector
 from petbox.errors import Busy, DataError, InvalidImage, PetboxError
 from petbox.lambdas import settings
+from petbox.lambdas.image_uploads import ImageUploads
 from petbox.lambdas.summary import summary
 
 PATH = "/detect"
@@ -38,7 +40,9 @@ STAGE = "/v1"  # which is part of the path if the API has a domain name of its o
 FIELD = "img"
 MOST_RETURNED = 6 * MIB - 64 * 1024  # Lambda's own limit, less what goes around the body
 DOWNLOAD = download.Limits(seconds=8.0)
-ACCEPTED = "send a form with the field img, a bare image (image/jpeg), or JSON with url or b64"
+ACCEPTED = (
+    "send a form with the field img, a bare image (image/jpeg), or JSON with url, b64 or upload"
+)
 
 
 class BadRequest(DataError):
@@ -55,6 +59,7 @@ class HttpEvents:
     def __init__(self, service: str, detector: Detector) -> None:
         self._detector = detector
         self._min_score = settings.optional_number("MIN_SCORE", 0, 1)
+        self._uploads = ImageUploads(settings.text("UPLOADS_BUCKET"), DOWNLOAD.most)
         self._logger = Logger(service=service)
         self._metrics = Metrics(namespace="petbox", service=service)
         origins = settings.listed("CORS_ORIGINS")
@@ -84,12 +89,49 @@ class HttpEvents:
 
     def _detect(self, event: Any) -> Response[str | bytes]:
         query = event.query_string_parameters or {}
+        if _switch(query, "upload"):
+            return _json(HTTPStatus.OK, self._uploads.form())
         min_score, draw = _score(query, self._min_score), _switch(query, "draw")
-        found = self._detector.detect(_image(event.raw_event), min_score=min_score)
+        found = self._detector.detect(self._image(event.raw_event), min_score=min_score)
         self._count("Pictures")
         if draw:
             return Response(HTTPStatus.OK, "image/jpeg", _within_lambdas_limit(found))
         return _json(HTTPStatus.OK, summary(found))
+
+    def _image(self, event: Mapping[str, Any]) -> bytes:
+        """The image's file, in whichever way it was sent."""
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        content_type = headers.get("content-type", "")
+        kind = content_type.split(";")[0].strip().lower()
+        if kind == "application/json":
+            return self._from_json(_body(event))
+        if kind == "multipart/form-data":
+            return _from_form(_bytes(event), content_type)
+        if kind.startswith("image/") or kind == "application/x-image":
+            return _bytes(event)
+        reason = f"Content-Type {kind or 'is missing'}: {ACCEPTED}"
+        raise BadRequest(reason, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+    def _from_json(self, body: bytes) -> bytes:
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the body is not JSON; {ACCEPTED}") from error
+        ways = ("url", "b64", "upload")
+        given = [key for key in ways if isinstance(fields, dict) and key in fields]
+        if len(given) != 1 or not isinstance(fields[given[0]], str):
+            raise BadRequest(
+                'the JSON must be {"url": "https://…"}, {"b64": "…"} or {"upload": "…"}'
+            )
+        (value,) = (fields[key] for key in given)
+        if given == ["url"]:
+            return download.fetch(value, DOWNLOAD)
+        if given == ["upload"]:
+            return self._uploads.read(value)
+        try:
+            return b64decode("".join(value.split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise BadRequest(f"b64: not base64 ({error})") from error
 
     def _reject(self, error: PetboxError) -> Response[str | bytes]:
         """The response to an invalid request, or when the detector fails."""
@@ -144,21 +186,6 @@ def _switch(query: Mapping[str, str], name: str) -> bool:
     return text in ("1", "true")
 
 
-def _image(event: Mapping[str, Any]) -> bytes:
-    """The image's file, in whichever way it was sent."""
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    content_type = headers.get("content-type", "")
-    kind = content_type.split(";")[0].strip().lower()
-    if kind == "application/json":
-        return _from_json(_body(event))
-    if kind == "multipart/form-data":
-        return _from_form(_bytes(event), content_type)
-    if kind.startswith("image/") or kind == "application/x-image":
-        return _bytes(event)
-    reason = f"Content-Type {kind or 'is missing'}: {ACCEPTED}"
-    raise BadRequest(reason, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-
-
 def _body(event: Mapping[str, Any]) -> bytes:
     body = event.get("body") or ""
     if not body:
@@ -200,22 +227,6 @@ def _from_form(body: bytes, content_type: str) -> bytes:
     if len(images) != 1:
         raise BadRequest(f"the form has {len(images)} fields {FIELD}; send one")
     return images[0]
-
-
-def _from_json(body: bytes) -> bytes:
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON; {ACCEPTED}") from error
-    given = [key for key in ("url", "b64") if isinstance(fields, dict) and key in fields]
-    if len(given) != 1 or not isinstance(fields[given[0]], str):
-        raise BadRequest('the JSON must be {"url": "https://…"} or {"b64": "…"}')
-    if given == ["url"]:
-        return download.fetch(fields["url"], DOWNLOAD)
-    try:
-        return b64decode("".join(fields["b64"].split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"b64: not base64 ({error})") from error
 
 
 # Responses

@@ -8,8 +8,9 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -94,17 +95,63 @@ def test_another_server_under_the_apis_path_is_named() -> None:
         library.Detector(f"{server.url}/detect").detect(JPEG)
 
 
-def test_an_image_over_lambdas_limit_is_not_sent_unless_made_to_fit(tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """An image of 5 MB."""
     path = tmp_path / "noise.png"
     content = random.Random(0).randbytes(1400 * 1200 * 3)
     Image.frombytes("RGB", (1400, 1200), content).save(path, compress_level=0)
-    with peer(api) as server:
-        words = ("--url", f"{server.url}/v1/detect", "--header", "x-api-key: k3y")
-        message = failed(petbox("detect", path, *words))
-        assert "takes 5.9 MB; use --fit" in message and not server.requests
-        assert petbox("detect", path, *words, "--fit").returncode == 0
-    (request,) = server.requests
-    assert len(request.body) < 6 * 2**20 * 3 / 4
+    return path
+
+
+def with_uploads(bucket: Peer) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        if request.path.endswith("?upload=1"):
+            form = {"url": bucket.url, "fields": {"key": "uploads/1"}, "upload": "uploads/1"}
+            return Response(200, json.dumps(form).encode())
+        return api(request)
+
+    return respond
+
+
+WORDS = ("--header", "x-api-key: k3y", "--sign")
+
+
+def test_an_image_over_lambdas_limit_is_uploaded(large: Path) -> None:
+    with peer(lambda _: Response(204, b"")) as bucket, peer(with_uploads(bucket)) as server:
+        done = petbox("detect", large, "--url", f"{server.url}/v1/detect", *WORDS)
+    assert done.returncode == 0, done.stderr
+    (upload,) = bucket.requests
+    message = message_from_bytes(
+        f"Content-Type: {upload.headers['Content-Type']}\r\n\r\n".encode() + upload.body
+    )
+    parts = {part.get_param("name", header="Content-Disposition"): part for part in message.walk()}
+    assert list(parts)[1:] == ["key", "file"], "S3 reads no field after the file"
+    assert large.read_bytes() in upload.body
+    assert not {"x-api-key", "Authorization"} & upload.headers.keys(), "the form is enough"
+    _, request = server.requests
+    assert json.loads(request.body) == {"upload": "uploads/1"}
+
+
+def test_an_api_without_uploads_gets_a_smaller_copy_on_request(large: Path) -> None:
+    def respond(request: Request) -> Response:
+        is_upload = request.path.endswith("?upload=1")
+        return (
+            Response(400, b'{"error": "this API takes no uploads"}') if is_upload else api(request)
+        )
+
+    with peer(respond) as server:
+        words = (large, "--url", f"{server.url}/v1/detect", "--header", "x-api-key: k3y")
+        message = failed(petbox("detect", *words))
+        assert "takes no uploads; --fit (in Python fit=True) sends a smaller copy" in message
+        assert petbox("detect", *words, "--fit").returncode == 0
+    assert len(server.requests[-1].body) < 6 * 2**20 * 3 / 4
+
+
+def test_an_upload_that_fails_is_an_error_of_the_service(large: Path) -> None:
+    with peer(lambda _: Response(403, b"<Error/>")) as bucket, peer(with_uploads(bucket)) as server:
+        message = failed(petbox("detect", large, "--url", f"{server.url}/v1/detect", *WORDS))
+    assert "the upload to S3 failed (HTTP Error 403: Forbidden); try again" in message
 
 
 # Headers

@@ -44,9 +44,11 @@ def listed(value: Any) -> list[Any]:
 
 def test_no_permission_is_given_on_everything() -> None:
     allowed: dict[str, set[str]] = {}
-    roles = {"ArrivalsPermissions": {"Policies": [arrivals()["ArrivalsPermissions"]["Properties"]]}}
+    roles: dict[str, Any] = {}
     for template in TEMPLATES:
         roles |= of_kind(template, "AWS::IAM::Role")
+        for name, policy in of_kind(template, "AWS::IAM::Policy").items():
+            roles[name] = {"Policies": [policy]}
     for name, role in roles.items():
         assert "ManagedPolicyArns" not in role
         for condition, statement in statements(role):
@@ -63,6 +65,7 @@ def test_no_permission_is_given_on_everything() -> None:
         "S3FrontRole": {*LOGS, "sagemaker:InvokeEndpoint"},
         "DetectorRole": {*LOGS, "s3:GetObject", "s3:ListBucket", "kms:Decrypt"},
         "ArrivalsPermissions": {*BUCKET, *QUEUE, "kms:Decrypt", "kms:GenerateDataKey"},
+        "UploadsPermissions": {"s3:GetObject", "s3:PutObject"},
         "ZooRole": {*LOGS, "s3:GetObject"},
     }
 
