@@ -4,6 +4,7 @@
 
 The functions run from their real zips, in processes that can import nothing else but boto3.
 Without --url the endpoint is a process that responds at once, so that only the function counts.
+The CPU time is the calling process's own, which other programs on the machine affect little.
 Called in turns, twenty calls each: through the function, by boto3 alone, and by plain HTTP.
 """
 
@@ -19,6 +20,7 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import report
@@ -29,6 +31,7 @@ EVENT = report.CHECKOUT / "tests/events/api_gateway_v1.json"
 ANSWER = report.CHECKOUT / "tests/golden/answer_detect.json"
 STARTS = 9
 KILOBYTES = 200
+Spent = tuple[float, float]  # time, and CPU time
 
 # Answers at once, with what a detector would say.
 ENDPOINT = """
@@ -51,7 +54,7 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 
-# What the process that stands for Lambda does; it prints seconds.
+# What the process that stands for Lambda does; it prints seconds, and those of its processor.
 ASKING = """
 import base64, http.client, json, os, sys, time
 paths, (calls, url, picture, event) = sys.argv[5:], sys.argv[1:5]
@@ -83,15 +86,16 @@ for _ in range(int(calls) // 20):
     for act in (front, alone, bare):
         act()  # what the others left in the processor's caches is not its own
         for _ in range(20):
-            begin = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.process_time()
             act()
-            took[act.__name__].append(time.perf_counter() - begin)
+            spent = time.perf_counter() - begin, time.process_time() - cpu
+            took[act.__name__].append(spent)
 print(json.dumps(took), file=out)
 """
 
 STARTING = """
 import sys, time
-begin = time.perf_counter()
+begin, cpu = time.perf_counter(), time.process_time()
 what, sys.path[:0] = sys.argv[1], sys.argv[2:]
 if what in ("http_front", "s3_front"):
     __import__(what)
@@ -100,7 +104,7 @@ else:
     session = boto3.Session()
     for service in what.split(","):
         session.client(service)
-print(time.perf_counter() - begin)
+print(time.perf_counter() - begin, time.process_time() - cpu)
 """
 CLIENTS = {"http_front": "sagemaker-runtime", "s3_front": "s3,sqs,sagemaker-runtime"}
 
@@ -124,21 +128,37 @@ def main() -> None:
             endpoint.kill()
             endpoint.wait()
         imports = {front: imported(trees, front) for front in FRONTS}
-    added = took["front"] - took["bare"]
+    front, alone, bare = took["front"], took["alone"], took["bare"]
     rows = [
-        ["the endpoint by bare HTTP, p50, ms", f"{took['bare']:.2f}", ""],
-        ["the endpoint by boto3, p50, ms", f"{took['alone']:.2f}", ""],
-        ["through the front, p50, ms", f"{took['front']:.2f}", ""],
-        ["the front adds to bare HTTP, p50, ms", f"{added:.2f}", report.at_most(added, 5)],
-        ["the front adds to boto3, p50, ms", f"{took['front'] - took['alone']:.2f}", ""],
+        ["the endpoint by bare HTTP, p50, ms", *shown(bare), ""],
+        ["the endpoint by boto3, p50, ms", *shown(alone), ""],
+        ["through the front, p50, ms", *shown(front), ""],
+        ["the front adds to bare HTTP, p50, ms", *within(minus(front, bare), 5)],
+        ["the front adds to boto3, p50, ms", *shown(minus(front, alone)), ""],
     ]
-    for front, (boto3, whole) in imports.items():
-        rows.append([f"cold import of {front}, s", f"{whole:.2f}", ""])
-        bar = report.at_most(whole - boto3, 0.35)
-        rows.append(["… beyond boto3 and its clients, s", f"{whole - boto3:.2f}", bar])
-    head = [f"picture of {KILOBYTES} KB in a form", "measured", "bar"]
+    for name, (boto3, whole) in imports.items():
+        rows.append([f"cold import of {name}, s", *shown(whole), ""])
+        rows.append(["… beyond boto3 and its clients, s", *within(minus(whole, boto3), 0.35)])
+    head = [f"image of {KILOBYTES} KB in a form", "time", "CPU time", "bar"]
     command = f"python bench/http_front.py --calls {options.calls}"
     print(report.write_table("http-front", command, head, rows))
+
+
+def minus(one: Spent, other: Spent) -> Spent:
+    return one[0] - other[0], one[1] - other[1]
+
+
+def shown(spent: Spent) -> list[str]:
+    return [f"{number:.2f}" for number in spent]
+
+
+def within(spent: Spent, bar: float) -> list[str]:
+    return [*shown(spent), report.at_most(spent[0], bar)]
+
+
+def medians(spent: Iterable[Sequence[float]], factor: float = 1) -> Spent:
+    time, cpu = (factor * statistics.median(column) for column in zip(*spent, strict=True))
+    return time, cpu
 
 
 def unpacked(folder: Path) -> dict[str, Path]:
@@ -173,7 +193,7 @@ def settings(url: str) -> dict[str, str]:
     }
 
 
-def asked(trees: dict[str, Path], folder: Path, url: str, calls: int) -> dict[str, float]:
+def asked(trees: dict[str, Path], folder: Path, url: str, calls: int) -> dict[str, Spent]:
     """Milliseconds at the median, of each way to ask."""
     path = folder / "picture.jpg"
     path.write_bytes(picture())
@@ -181,7 +201,7 @@ def asked(trees: dict[str, Path], folder: Path, url: str, calls: int) -> dict[st
     command += [str(trees["http_front"]), str(trees["boto3"])]
     done = subprocess.run(command, env=settings(url), check=True, stdout=subprocess.PIPE)
     took = json.loads(done.stdout)
-    return {way: 1000 * statistics.median(seconds) for way, seconds in took.items()}
+    return {way: medians(seconds, 1000) for way, seconds in took.items()}
 
 
 def picture() -> bytes:
@@ -194,17 +214,17 @@ def picture() -> bytes:
     return content
 
 
-def imported(trees: dict[str, Path], front: str) -> tuple[float, float]:
+def imported(trees: dict[str, Path], front: str) -> tuple[Spent, Spent]:
     """Seconds of boto3 alone and of the front, each at its median, in turns."""
-    took: dict[str, list[float]] = {CLIENTS[front]: [], front: []}
+    took: dict[str, list[list[float]]] = {CLIENTS[front]: [], front: []}
     for _ in range(STARTS):
         for what, seconds in took.items():
             command = [sys.executable, "-I", "-S", "-c", STARTING, what]
             command += [str(trees[front]), str(trees["boto3"])]
             env = settings("http://127.0.0.1:9")
             done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE)
-            seconds.append(float(done.stdout))
-    boto3, whole = (statistics.median(seconds) for seconds in took.values())
+            seconds.append([float(one) for one in done.stdout.split()])
+    boto3, whole = (medians(seconds) for seconds in took.values())
     return boto3, whole
 
 
