@@ -115,6 +115,14 @@ def test_a_web_acl_and_a_domain_are_created_if_they_are_given(
     assert not stack.dangling() and not stack.broken_rules()
 
 
+def test_a_blocked_address_may_still_ask_whether_it_may_call() -> None:
+    """Without a preflight request a browser could not read the 403."""
+    (acl,) = of_kind("api", "AWS::WAFv2::WebACL").values()
+    (rule,) = acl["Rules"]
+    counted = rule["Statement"]["RateBasedStatement"]["ScopeDownStatement"]["ByteMatchStatement"]
+    assert counted["SearchString"] == "POST" and counted["FieldToMatch"] == {"Method": {}}
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
