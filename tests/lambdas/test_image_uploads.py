@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from PIL import Image
+from support.api_gateway import api_gateway
 from support.aws import Aws, moto, settings
+from support.command_line import IMAGE, petbox
 from support.lambda_runtime import Function, event, running
 from support.peer import GOLDEN, named_detector, peer
 from support.templates import Stack, of_kind
@@ -58,6 +62,25 @@ def test_what_is_uploaded_with_the_form_is_detected_in(call: Function) -> None:
     assert done.status_code == 204, done.text
     status, found = posted(call, {"upload": form["upload"]})
     assert status == 200 and found["class"] == "Abyssinian"
+
+
+def test_petbox_detect_calls_the_api_and_uploads_what_is_large(
+    call: Function, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    noise = random.Random(0).randbytes(1400 * 1200 * 3)  # 5 MB, which no format makes small
+    Image.frombytes("RGB", (1400, 1200), noise).save(large, compress_level=0)
+    with api_gateway(call, "k3y") as gateway:
+        words = ("--url", gateway.url, "--header", "x-api-key: k3y", "--csv")
+        done = petbox("detect", IMAGE, large, *words)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(",")[:5] for line in done.stdout.decode().splitlines()[1:]]
+    assert [[*row[:3], row[4]] for row in rows] == [
+        [IMAGE, "24", "16", "1"],
+        [IMAGE, "24", "16", "37"],
+        [str(large), "1400", "1200", "1"],
+        [str(large), "1400", "1200", "37"],
+    ]
 
 
 def test_the_form_is_for_one_object_of_a_limited_size(call: Function) -> None:
