@@ -8,6 +8,7 @@ This file is also its program.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -29,6 +30,15 @@ from typing import IO, Any
 
 VARIABLE = "WARM_PYTHON_SOCKET"  # the address of its socket
 PYTHON = Path(__file__).with_suffix("")  # runs in a fork of it what it is given, as a `python`
+IMPORTS = "WARM_PYTHON_IMPORTS"  # what it imports, instead of `TENSORFLOW`
+TENSORFLOW = (
+    "petbox.evaluation.predictions",
+    "petbox.export.exporter",
+    "petbox.training.task",
+    "petbox.training.trainer",
+    # For evaluations. After petbox, which sets how TensorFlow is imported.
+    "official.vision.utils.object_detection.visualization_utils",
+)
 WORKER = "--worker"  # before the arguments with which xdist starts a worker
 RARELY = 50_000, 20, 20  # how often garbage is collected, for gc.set_threshold
 
@@ -258,18 +268,39 @@ def become(command: list[str]) -> None:
         runpy.run_path(command[0], run_name="__main__")
 
 
-if __name__ == "__main__":
-    import petbox.evaluation.predictions
-    import petbox.export.exporter
-    import petbox.training.task
-    import petbox.training.trainer  # noqa: F401
+def exit_code(command: list[str]) -> int:
+    """Runs it to its end. Leaves out what Python does then: it would write to all that is shared.
 
-    # For evaluations. After petbox, which sets how TensorFlow is imported.
-    importlib.import_module("official.vision.utils.object_detection.visualization_utils")
+    To take TensorFlow's modules apart costs more than most programs do.
+    """
+    code: Any = 0
+    try:
+        become(command)
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as end:
+        code = end.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            stream.flush()
+    return code
+
+
+if __name__ == "__main__":
+    for module in os.environ.get(IMPORTS, " ".join(TENSORFLOW)).split():
+        importlib.import_module(module)
     gc.freeze()  # or a collection in a fork would copy what is shared
     request = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None  # an import has found it out already, and TMPDIR may be another one
-    become(request["command"])
+    os._exit(exit_code(request["command"]))
