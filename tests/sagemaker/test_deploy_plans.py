@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def test_an_inference_component(aws: AwsProxy, file: Path) -> None:
     deploy(aws, file, "idle", first)
     nothing = "endpoint idle: 0 to add, 0 to change, 0 to remove\n" + PRICE
     assert plan(aws, file, "idle", "") == plan(aws, file, "idle", first) == nothing
+    of_file, of_endpoint = (
+        json.loads(done(petbox(aws.env, "endpoint", "export", *words)).stdout)
+        for words in ((file,), ("--endpoint", "idle"))
+    )
+    assert of_file == of_endpoint and "InferenceComponent" in of_file["Resources"]
     text = 'component = "4096,2"\nscaling = "1..2"\nhealth_timeout = 900\nmetrics_every = false\n'
     assert plan(aws, file, "idle", text) == (
         "endpoint idle: 1 to add, 2 to change, 1 to remove\n"

@@ -386,12 +386,18 @@ def test_the_use_is_that_of_the_component(aws: AwsProxy) -> None:
     data = {
         "MetricName": "Invocations",
         "Dimensions": [{"Name": "InferenceComponentName", "Value": "used"}],
-        "Timestamp": datetime.now(timezone.utc) - timedelta(minutes=9),
+        "Timestamp": datetime.now(timezone.utc) - timedelta(minutes=1),
         "Value": 7,
     }
     aws.client("cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=[data])
     text = done(petbox(aws.env, "endpoint", "status", "used")).stdout
     assert "7 calls in 24 hours" in text
+
+    polls = iter([None, None])  # then it is gone
+    gone = rejection("ValidationException", 'Could not find endpoint "arn".')
+    aws.instead["DescribeEndpoint"] = lambda _: next(polls, gone)
+    watched = done(petbox(aws.env, "endpoint", "watch", "used", "--every", "0.1")).stdout
+    assert "| InService, 1 of ml.m5.xlarge | 7 calls/min" in watched
 
 
 def test_scaled_names_are_those_of_application_auto_scaling() -> None:
