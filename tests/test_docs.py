@@ -74,6 +74,8 @@ ELSEWHERE = {
     "PETBOX_SAGEMAKER_SDK=": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
 }
 PYTHON_ELSEWHERE = {
+    "cdk-terraform.md": "tests/lambdas/test_cdk_terraform.py::test_the_cdk_example_deploys"
+    "_the_function_of_the_template",
     "README.md": "tests/test_chain.py::test_the_readmes_python_is_run_as_it_is_written",
     "litert.md": "tests/litert/test_litert.py::test_neither_tensorflow_nor_boto3_is_imported",
     "sagemaker-sdk.md": "tests/sagemaker/test_sagemaker_sdk.py::test_version_3_trains",
