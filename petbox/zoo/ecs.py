@@ -120,9 +120,11 @@ def train(options: TrainOptions) -> None:
 def _follow(ecs: Any, log: PrintedLog, arn: str, options: TrainOptions) -> None:
     def poll() -> dict[str, Any]:
         with session.calling(f"task {arn}"):
-            (task,) = ecs.describe_tasks(cluster=options.cluster, tasks=[arn])["tasks"]
+            tasks = ecs.describe_tasks(cluster=options.cluster, tasks=[arn])["tasks"]
+        if not tasks:  # for a moment after its start
+            raise session.Unavailable(f"task {arn}: not found in cluster {options.cluster}")
         log.print_new()
-        return dict(task)
+        return dict(tasks[0])
 
     task = until(
         lambda task: bool(task["lastStatus"] == "STOPPED"), poll, lambda: time.sleep(options.every)

@@ -7,6 +7,7 @@ to predict. A column of numbers is one input, standardized; of texts, one input 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def labeled(text: str, source: str, label: str, drop: Collection[str]) -> Table:
 
 
 def _lines(text: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
 
 

@@ -101,8 +101,9 @@ def calls(*states: dict[str, Any], **others: Any) -> dict[str, Any]:
 
 def test_a_task_is_followed_until_it_has_ended() -> None:
     exists = rejection("ResourceAlreadyExistsException", "it exists")
-    done_states = (state("PENDING"), state("RUNNING"), state("STOPPED", 0))
-    with recorded(**calls(*done_states, CreateLogGroup=lambda _: exists)) as server:
+    unknown = {"tasks": [], "failures": [{"arn": TASK, "reason": "MISSING"}]}
+    states = (unknown, state("PENDING"), state("RUNNING"), state("STOPPED", 0))
+    with recorded(**calls(*states, CreateLogGroup=lambda _: exists)) as server:
         done = petbox(server.env, "zoo", "train", *DATA, *ECS, *SOON)
     assert (done.returncode, done.stdout) == (0, "s3://zoo/trained/weights.json\n")
     assert "accuracy 0.958\n" in done.stderr

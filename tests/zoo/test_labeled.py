@@ -125,6 +125,11 @@ def test_a_csv_that_cannot_be_used_is_rejected(text: str, drop: tuple[str, ...],
     assert str(raised.value).startswith("x.csv: ") and why in str(raised.value)
 
 
+def test_a_text_keeps_its_line_breaks() -> None:
+    found = table.labeled('a,y\n"1\u2028\n2",no\n3,yes\n', "x.csv", "y", ())
+    assert found.inputs == (table.Choice("a", ("1\u2028\n2", "3")),)
+
+
 def test_a_column_of_one_number_changes_nothing() -> None:
     found = table.labeled("a,b,y\n5,1,no\n5,2,yes\n", "x.csv", "y", ())
     assert found.x.tolist() == [[0, -1], [0, 1]]
