@@ -110,6 +110,11 @@ check_topic = matches(
     "the ARN of a topic",
     "arn:aws:sns:us-east-1:123456789012:pets",
 )
+check_queue = matches(  # EventBridge Scheduler takes no FIFO queue
+    r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_-]{1,80}",
+    "the ARN of a standard queue",
+    "arn:aws:sqs:us-east-1:123456789012:pets",
+)
 check_kms_key = matches(
     r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+",
     "the ARN of a KMS key",

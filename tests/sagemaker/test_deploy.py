@@ -126,7 +126,7 @@ def test_a_file_becomes_an_endpoint_and_removals_are_confirmed(aws: AwsProxy, fo
 
     file.write_text('name = "pets"\nttl = false\n')
     done(petbox(aws.env, "deploy", file, "--yes", *SOON))
-    assert aws.changes() == ["DeleteSchedule"]
+    assert aws.changes() == ["DeleteSchedule", "DeleteTags"]
 
 
 def test_an_image_to_be_built_is_in_the_plan(aws: AwsProxy, folder: Path) -> None:

@@ -339,7 +339,8 @@ def test_one_flag_changes_one_thing() -> None:
     after = typed(found(before), env=("A=c",), no_env=("C",), tag=("more=1",), no_tag=("team",))
     assert after.model["PrimaryContainer"]["Environment"] == {"A": "c"}
     assert variant(after) == {**variant(before), "ModelName": after.model_name}
-    assert dict(after.tags) == {"more": "1", names.OWNER: "pets"}
+    expires = {names.EXPIRES: before.tags[names.EXPIRES]}
+    assert dict(after.tags) == {"more": "1", names.OWNER: "pets"} | expires
     steps = plan(after, found(before))
     assert requests(steps, "delete_tags") == [{"ResourceArn": ARN, "TagKeys": ["team"]}]
     assert operations(steps).index("delete_tags") > operations(steps).index(IN_SERVICE)

@@ -542,14 +542,14 @@ def test_an_expiry_is_set_before_costs_begin_moved_and_removed(aws: AwsProxy) ->
     aws.calls.clear()
     other = "arn:aws:iam::123456789012:role/Ender"
     done(up(aws, "end", "--ttl", "1d", "--ttl-role", other))
-    assert aws.changes() == ["UpdateSchedule"]
+    assert aws.changes() == ["UpdateSchedule", "AddTags"]
     assert scheduler.get_schedule(Name="petbox-end")["Target"]["RoleArn"] == other
 
     aws.calls.clear()
     kept = done(up(aws, "end"))
     assert aws.changes() == [] and "end expires at" in kept.stderr
     done(up(aws, "end", "--no-ttl"))
-    assert aws.changes() == ["DeleteSchedule"]
+    assert aws.changes() == ["DeleteSchedule", "DeleteTags"]
 
 
 def test_a_role_that_the_scheduler_cannot_assume_is_rejected_first(aws: AwsProxy) -> None:

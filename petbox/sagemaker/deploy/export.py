@@ -64,7 +64,7 @@ def _of_file(path: Path) -> Desired:
         say(f"upload the model as well: petbox endpoint package {model} {bucket}")
     if wanted.ttl:
         say("the expiry is not part of the template")
-    whole = merged(replace(wanted, ttl=None, ttl_role=None), None)
+    whole = merged(replace(wanted, ttl=None, ttl_role=None, ttl_dead_letters=None), None)
     if not whole.serverless and whole.instance_type is None:
         found = image.read(Account().client("ecr"), str(whole.image))
         whole = with_instance_type(whole, fit.default_instance(found))

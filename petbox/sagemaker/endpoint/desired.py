@@ -78,14 +78,20 @@ def desired(
     model = model_request(spec.name, alone if spec.component else spec)
     model["Tags"] = names.tag_list(tags)
     schedule = None
+    expires = {key: end for key, end in actual.tags.items() if key == names.EXPIRES}
     if spec.ttl:
-        target = (actual.schedule or {}).get("Target", {})
-        role = spec.ttl_role or target.get("RoleArn") or spec.role
-        schedule = expiry.schedule(spec.name, now + expiry.duration(spec.ttl), str(role))
+        end, target = now + expiry.duration(spec.ttl), (actual.schedule or {}).get("Target", {})
+        role = spec.ttl_role or target.get("RoleArn") or expiry.role_beside(str(spec.role))
+        queue = spec.ttl_dead_letters
+        if queue is None:
+            queue = target.get("DeadLetterConfig", {}).get("Arn")
+        schedule, expires = expiry.schedule(spec.name, end, role, queue or None), expiry.tag(end)
+    elif wanted.ttl is False:
+        expires = {}
     config = _config(spec, model["ModelName"], actual.running)
     return Desired(
         name=spec.name,
-        tags=tags,
+        tags=tags | expires,
         model=model,
         config={**config, "Tags": names.tag_list(tags)},
         component=_component(spec, model["ModelName"], tags) if spec.component else None,
@@ -110,7 +116,11 @@ def desired(
         drop_schedule=wanted.ttl is False,
         drop_alarms=wanted.alarms is False,
         drop_dashboard=wanted.dashboard is False,
-        drop_tags=(*wanted.no_tag, *(key for key in provenance.KEYS if key not in origin)),
+        drop_tags=(
+            *wanted.no_tag,
+            *(key for key in provenance.KEYS if key not in origin),
+            *((names.EXPIRES,) if not expires else ()),
+        ),
     )
 
 

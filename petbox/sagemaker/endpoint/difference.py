@@ -41,7 +41,8 @@ def differences(
         there["expires"] = expiry.end_of(actual.schedule)
         if not desired.drop_schedule:
             wanted["expires"] = there["expires"]
-    wanted.pop("ttl", None), wanted.pop("ttl_role", None)
+    for name in ("ttl", "ttl_role", "ttl_dead_letters"):
+        wanted.pop(name, None)
     if desired.schedule is not None:
         wanted["expires"] = expiry.end_of(desired.schedule)
     return list(_between(there, wanted))

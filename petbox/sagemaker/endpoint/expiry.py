@@ -1,6 +1,7 @@
 """An endpoint's expiry: an EventBridge schedule that deletes the endpoint, and then itself.
 
-It runs at AWS, so this machine may be off by then.
+It runs at AWS, so this machine may be off by then. A tag of the endpoint says when it was to be
+gone: the schedule deletes itself even if the endpoint could not be deleted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from petbox.sagemaker.endpoint import names
 
 SHORTEST, LONGEST = timedelta(minutes=10), timedelta(days=365)  # an endpoint takes minutes to start
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+RETRIES = {"MaximumEventAgeInSeconds": 24 * 3600, "MaximumRetryAttempts": 185}  # the most there are
+GRACE = timedelta(minutes=2)  # Scheduler is punctual to the minute; deleting takes another
+TAGGED = "%Y-%m-%dT%H:%MZ"
+OF_SETUP = re.compile(r"(arn:.*:role/[^/]+)-endpoint-([a-z0-9-]+)")  # the endpoint's role
 
 
 def duration(text: str) -> timedelta:
@@ -28,8 +33,18 @@ def duration(text: str) -> timedelta:
     return chosen
 
 
-def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
-    """CreateSchedule's and UpdateSchedule's request: `role` deletes the endpoint at `end`."""
+def role_beside(role: str) -> str:
+    """The role of expiry that `petbox setup` creates with an endpoint's role, or else this one."""
+    return OF_SETUP.sub(r"\1-scheduler-\2", role)
+
+
+def schedule(
+    name: str, end: datetime, role: str, dead_letters: str | None = None
+) -> dict[str, Any]:
+    """CreateSchedule's and UpdateSchedule's request: `role` deletes the endpoint at `end`.
+
+    The queue `dead_letters` gets the call if all retries fail.
+    """
     partition = role.split(":")[1]
     return {
         "Name": names.schedule(name),
@@ -42,8 +57,23 @@ def schedule(name: str, end: datetime, role: str) -> dict[str, Any]:
             "Arn": f"arn:{partition}:scheduler:::aws-sdk:sagemaker:deleteEndpoint",
             "RoleArn": role,
             "Input": json.dumps({"EndpointName": name}),
+            "RetryPolicy": RETRIES,
+            **({"DeadLetterConfig": {"Arn": dead_letters}} if dead_letters else {}),
         },
     }
+
+
+def tag(end: datetime) -> dict[str, str]:
+    return {names.EXPIRES: end.astimezone(timezone.utc).strftime(TAGGED)}
+
+
+def overdue(tags: Mapping[str, str], now: datetime) -> str | None:
+    """When an endpoint was to be deleted that still exists."""
+    try:
+        end = datetime.strptime(tags[names.EXPIRES], TAGGED).replace(tzinfo=timezone.utc)
+    except (KeyError, ValueError):  # it has none, or somebody changed it
+        return None
+    return f"{end:%Y-%m-%d %H:%M} UTC" if end < now - GRACE else None
 
 
 def time_of(schedule: Mapping[str, Any]) -> datetime | None:

@@ -1,7 +1,8 @@
 """Lists everything that petbox made on SageMaker and that still exists.
 
 One line per endpoint: name, status, instances, expiry, and what it costs if the
-price is known. Parts of an endpoint that is gone are listed as well.
+price is known. Parts of an endpoint that is gone are listed as well. Warns of
+endpoints that should have been deleted by their expiry and still exist.
 
 examples:
   petbox endpoint list
@@ -14,6 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Annotated, Any
 
 from petbox.aws import session
@@ -55,6 +57,12 @@ def list_all(options: ListOptions) -> None:
             print("\t".join([name, *(str(value) for value in _shown(row))]))
     running = sum(row["status"] is not None for row in rows.values())
     say(f"{running} endpoint{'s' * (running != 1)} made by petbox in {account.region}")
+    for name, row in rows.items():
+        if row["overdue"]:
+            say(
+                f"{name}: should have been deleted at {row['overdue']}, and still exists; delete "
+                f"it: petbox endpoint down {name}; --ttl-dead-letters names a queue that says why"
+            )
     if left := [name for name, row in rows.items() if row["status"] is None]:
         say(f"parts of {', '.join(left)} remain; delete them: petbox endpoint down {left[0]}")
 
@@ -62,12 +70,15 @@ def list_all(options: ListOptions) -> None:
 def _rows(clients: Clients, prices: Prices) -> dict[str, dict[str, Any]]:
     sagemaker = clients("sagemaker")
     rows: dict[str, dict[str, Any]] = defaultdict(
-        lambda: {"status": None, "runs_on": None, "deleted": None, "price": None, "parts": []}
+        lambda: dict.fromkeys(("status", "runs_on", "deleted", "overdue", "price")) | {"parts": []}
     )
     for summary in every(sagemaker, "list_endpoints", "Endpoints"):
         name = summary["EndpointName"]
-        if tags_of(sagemaker, summary["EndpointArn"]).get(names.OWNER) == name:
+        tags = tags_of(sagemaker, summary["EndpointArn"])
+        if tags.get(names.OWNER) == name:
             rows[name].update(_endpoint(sagemaker, name, prices))
+            if rows[name]["status"] not in (None, "Deleting"):
+                rows[name]["overdue"] = expiry.overdue(tags, datetime.now(timezone.utc))
     for kind, found in (("configuration", configs(sagemaker)), ("model", models(sagemaker))):
         for part, owner in found.items():
             rows[owner]["parts"].append(f"{kind} {part}")

@@ -16,6 +16,7 @@ from petbox.aws import names as aws_names
 
 OWNER = "petbox:made-for"  # a tag; its value is the endpoint's name
 SCALING = "petbox:scaling"  # a tag: bounds and target, while an update has scaling removed
+EXPIRES = "petbox:expires"  # a tag of the endpoint: when it is deleted
 RESERVED = "petbox:"
 DIGITS = 10  # of a fingerprint
 LONGEST = 63 - 1 - DIGITS

@@ -158,7 +158,12 @@ class EndpointSpec:
         Text, "delete the endpoint after this time, as in 2h, 90m or 1d", TIME, REMOVABLE
     ] = None
     ttl_role: Annotated[
-        str | None, "role of the schedule that deletes the endpoint (default: --role)", shared.ROLE
+        str | None,
+        "role that deletes the endpoint (default: that of `petbox setup`, or else --role)",
+        shared.ROLE,
+    ] = None
+    ttl_dead_letters: Annotated[
+        Text, "SQS queue that is told if the endpoint cannot be deleted", shared.QUEUE, REMOVABLE
     ] = None
 
     def __post_init__(self) -> None:
@@ -171,8 +176,9 @@ class EndpointSpec:
                     )
         if self.no_vpc and (self.subnet or self.security_group):
             raise ValueError("--no-vpc and --subnet or --security-group exclude each other")
-        if self.ttl_role is not None and not self.ttl:
-            raise ValueError("--ttl-role requires --ttl")
+        for name in ("ttl_role", "ttl_dead_letters"):
+            if getattr(self, name) is not None and not self.ttl:
+                raise ValueError(f"{flag(self, name)} requires --ttl")
 
     def check_complete(self) -> None:
         """Checks what must go together, once it is known what the endpoint has."""
@@ -265,7 +271,8 @@ def merged(
     if _has(wanted, "autoscale"):
         values["instance_count"] = None
     # Not kept: the schedule stays as it is, and needs no removal to be written.
-    values |= {"no_env": (), "no_tag": (), "no_vpc": False, "ttl_role": wanted.ttl_role}
+    values |= {"no_env": (), "no_tag": (), "no_vpc": False}
+    values |= {"ttl_role": wanted.ttl_role, "ttl_dead_letters": wanted.ttl_dead_letters}
     try:
         whole = EndpointSpec(**values)
         whole.check_complete()

@@ -5,8 +5,8 @@ Run it again with the flags that change; what no flag names stays as it is, and
 ones; then petbox deletes what was replaced or removed. With the same options it
 changes nothing. After Ctrl-C or a failure, the same command continues. An
 endpoint costs money until `petbox endpoint down`, or until the expiry set by
---ttl: an EventBridge schedule, whose role (--ttl-role, or else --role) must
-trust scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint.
+--ttl: an EventBridge schedule, whose role (--ttl-role) must trust
+scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint.
 
 examples:
   petbox endpoint up pets --ttl 2h \\

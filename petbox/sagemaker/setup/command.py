@@ -57,6 +57,9 @@ class SetupOptions(Checked):
     ] = None
     vpc: Annotated[bool, "containers may be attached to the subnets of a VPC"] = False
     topic: Annotated[tuple[str, ...], "SNS topic that async calls notify", shared.TOPICS] = ()
+    dead_letters: Annotated[
+        str | None, "SQS queue that the expiry may write to (--ttl-dead-letters)", shared.QUEUE
+    ] = None
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
     yes: Annotated[bool, "change what exists without asking"] = False
     json: Json = False
@@ -76,6 +79,7 @@ def setup(options: SetupOptions) -> None:
         options.kms_key,
         options.vpc,
         options.topic,
+        options.dead_letters,
     )
     planned = plan(wanted, account.client, guess=options.dry_run)
     calls = [call for one in planned for call in one.calls]
@@ -105,7 +109,7 @@ def _report(made: Setup, *, as_json: bool) -> None:
     address, repository = f"s3://{made.bucket}", f"{place.registry}/{made.prefix}"
     say(
         f"next: petbox deploy --init --bucket {address}/models --role {roles['endpoint']}; "
-        f"with --ttl also --ttl-role {roles['scheduler']}"
+        f"--ttl takes {roles['scheduler']}"
     )
     if as_json:
         print(json.dumps({"bucket": address, "repository": repository, "roles": roles}))

@@ -27,7 +27,7 @@ from petbox.cli.options import POSITIONAL, Checked, Json
 from petbox.errors import PetboxError, ServiceError
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file
-from petbox.sagemaker.endpoint import fit
+from petbox.sagemaker.endpoint import expiry, fit
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.setup import checks
 from petbox.sagemaker.setup.checks import OK, WRONG, Finding
@@ -77,7 +77,8 @@ def _wanted(options: DoctorOptions) -> _Wanted:
         spec, bucket = described.options, bucket or described.bucket
     given = {name: getattr(options, name) for name in ("role", "image", "instance_type")}
     spec = replace(spec, **{name: text for name, text in given.items() if text})
-    expires = (spec.ttl_role or spec.role) if spec.ttl else None
+    beside = expiry.role_beside(spec.role) if spec.role else None
+    expires = (spec.ttl_role or beside) if spec.ttl else None
     return _Wanted(spec, bucket, options.ttl_role or expires)
 
 

@@ -25,6 +25,7 @@ class Setup:
     kms_key: str | None = None
     vpc: bool = False
     topics: tuple[str, ...] = ()
+    dead_letters: str | None = None
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -153,7 +154,10 @@ def _vpc(place: Place) -> list[Statement]:
 def _expiry(setup: Setup) -> list[Statement]:
     """Only endpoints that petbox made."""
     endpoints = setup.place.arn("sagemaker", "endpoint/*")
-    return [_allow("Expiry", "sagemaker: DeleteEndpoint", endpoints, Null=_UNTAGGED)]
+    may = [_allow("Expiry", "sagemaker: DeleteEndpoint", endpoints, Null=_UNTAGGED)]
+    if setup.dead_letters:
+        may.append(_allow("DeadLetters", "sqs: SendMessage", setup.dead_letters))
+    return may
 
 
 _UNTAGGED = {f"aws:ResourceTag/{names.OWNER}": "false"}
@@ -183,7 +187,7 @@ def _data(setup: Setup) -> list[Statement]:
 
 
 # Statements that an option adds. Without the option, those that a role has are kept.
-BY_OPTION = ("Kms", "KmsGrants", "Topics", "Vpc", "VpcInterfaces", "VpcReads")
+BY_OPTION = ("DeadLetters", "Kms", "KmsGrants", "Topics", "Vpc", "VpcInterfaces", "VpcReads")
 
 
 def kept(wanted: Document, actual: Document) -> Document:
