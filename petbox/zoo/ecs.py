@@ -107,9 +107,9 @@ def train(options: TrainOptions) -> None:
         say(f"started; its log: aws logs tail {LOG_GROUP} --follow")
         print(arn)
         return
-    say(f"running {arn}")
     tail = LogTail(logs, LOG_GROUP, f"{STREAMS}/{CONTAINER}/{arn.rpartition('/')[2]}")
     try:
+        say(f"running {arn}")
         _follow(ecs, PrintedLog(tail, lambda line: line.stream), arn, options)
     except KeyboardInterrupt:
         stop = f"aws ecs stop-task --cluster {options.cluster} --task {arn}"

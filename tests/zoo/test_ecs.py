@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.aws import REGION, Aws, in_turn, moto, no_credentials, recorded, rejection
-from support.endpoint_aws import SOON, failed, petbox
+from support.endpoint_aws import SOON, command, failed, petbox
 
 from petbox.aws import request_check
 
@@ -109,6 +111,24 @@ def test_a_task_is_followed_until_it_has_ended() -> None:
     assert "accuracy 0.958\n" in done.stderr
     (run,) = (request for name, request in server.calls if name == "RunTask")
     assert run["taskDefinition"].endswith("task-definition/a:7")  # not whichever is the newest
+
+
+def test_ctrl_c_leaves_the_task_running_and_says_how_to_stop_it() -> None:
+    with recorded(**calls(state("RUNNING"))) as server:
+        running = subprocess.Popen(
+            **command(server.env, "zoo", "train", *DATA, *ECS, *SOON),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with running:
+            assert running.stderr is not None
+            assert running.stderr.readline() == f"running {TASK}\n"
+            running.send_signal(signal.SIGINT)
+            output, errors = running.communicate(timeout=60)
+    assert (running.returncode, output) == (130, "")
+    stop = f"aws ecs stop-task --cluster default --task {TASK}"
+    assert errors.endswith(f"interrupted here; the task continues; stop it: {stop}\n")
+    assert "StopTask" not in server.names()
 
 
 def test_a_detached_task_is_not_followed() -> None:
