@@ -55,5 +55,6 @@ class ImageUploads:
         return self._bucket
 
     @functools.cached_property
-    def _s3(self) -> Any:  # made for the first upload: it takes longer than all other imports
-        return session.Account().client("s3", presigns=True)
+    def _s3(self) -> Any:
+        """Made for the first upload, and `quick`, because API Gateway gives up after 29 s."""
+        return session.Account().client("s3", quick=True, presigns=True)
