@@ -251,7 +251,7 @@ class Sequence:
             assert variant["InstanceType"] == said.get("instance_type", "ml.m5.xlarge")
         assert len(simulator.configs) == len(simulator.models) == 2  # this one and theirs
         (tags,) = (t for arn, t in simulator.tags.items() if arn.endswith("endpoint/pets"))
-        assert set(tags) == {names.OWNER}
+        assert set(tags) == {names.OWNER, *([names.EXPIRES] if said.get("ttl") else [])}
 
     def _check_component(self) -> str:
         """The name of its model."""

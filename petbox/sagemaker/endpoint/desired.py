@@ -78,7 +78,7 @@ def desired(
     model = model_request(spec.name, alone if spec.component else spec)
     model["Tags"] = names.tag_list(tags)
     schedule = None
-    expires = {key: end for key, end in actual.tags.items() if key == names.EXPIRES}
+    expires = expiry.kept_tag(actual.tags, actual.schedule)
     if spec.ttl:
         end, target = now + expiry.duration(spec.ttl), (actual.schedule or {}).get("Target", {})
         role = spec.ttl_role or target.get("RoleArn") or expiry.role_beside(str(spec.role))

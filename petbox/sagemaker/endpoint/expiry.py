@@ -67,6 +67,13 @@ def tag(end: datetime) -> dict[str, str]:
     return {names.EXPIRES: end.astimezone(timezone.utc).strftime(TAGGED)}
 
 
+def kept_tag(tags: Mapping[str, str], schedule: Mapping[str, Any] | None) -> dict[str, str]:
+    """That of the schedule; without one, it has ended, and the endpoint's says when."""
+    if schedule and (end := time_of(schedule)):
+        return tag(end)
+    return {key: text for key, text in tags.items() if key == names.EXPIRES}
+
+
 def overdue(tags: Mapping[str, str], now: datetime) -> str | None:
     """When an endpoint was to be deleted that still exists."""
     try:
