@@ -15,8 +15,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from petbox.lambdas.results import Arrival
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 BATCH = 5  # as in the template
 TRIES = 8
+AHEAD = 200  # messages that wait in the queue: moto searches all of them each time
 AGAIN = "-again"  # of messages that SQS delivers twice at once
 NAMES = ("cat", "my cat", "cat+dog", "Käthe 100%", "a/b=c&d", "猫")
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
@@ -120,12 +121,12 @@ class Arrivals:
 
     # Images
 
-    def upload(self, count: int) -> None:
+    def upload(self, numbers: range) -> None:
         """Puts so many images, and a console's marker of a folder."""
         self.s3.put_object(Bucket=self.name, Key="in/folder/", Body=b"")
         with ThreadPoolExecutor(4) as pool:
-            for done in [pool.submit(self._put, number) for number in range(count)]:
-                done.result()
+            for _ in pool.map(self._put, numbers):
+                pass
 
     def _put(self, number: int) -> None:
         key = f"in/{number:05} {NAMES[number % len(NAMES)]}.jpg"
@@ -279,12 +280,10 @@ class Fleet:
             try:
                 started.wait()
                 begin = time.monotonic()
-                self.arrivals.upload(count)
-                # Twice, because a message may become visible while moto counts.
-                while (self.arrivals.left() or self.arrivals.left()) and not any(
-                    one.done() for one in containers
-                ):
-                    time.sleep(0.1)
+                for first in range(0, count, AHEAD):
+                    self.arrivals.upload(range(first, min(first + AHEAD, count)))
+                    self._wait_until(AHEAD, containers)
+                self._wait_until(0, containers)
                 seconds = time.monotonic() - begin
             finally:
                 self._over.set()
@@ -292,6 +291,14 @@ class Fleet:
                     one.result()
         latencies = sorted(self.arrivals.latencies.values())
         return Report(count, seconds, latencies, self.arrivals.happened)
+
+    def _wait_until(self, left: int, containers: Sequence[Future[None]]) -> None:
+        """Until the queue has no more messages than these, or a container has failed."""
+        # Counted twice, because a message may become visible while moto counts.
+        while self.arrivals.left() > left or self.arrivals.left() > left:
+            if any(one.done() for one in containers):
+                return
+            time.sleep(0.2)
 
     def _endpoint(self, request: Request) -> Response:
         if not self.arrivals.happened["killed"] and self.arrivals.happens("killed"):
