@@ -101,8 +101,8 @@ class Results:
         self._put(arrival, {"picture": str(arrival), "error": reason}, {FAILED: "true"})
 
     def _put(self, arrival: Arrival, result: Mapping[str, Any], more: Mapping[str, str]) -> bool:
-        for _ in range(ATTEMPTS):
-            current = self._current(arrival)
+        for attempt in range(ATTEMPTS):
+            current = self._current(arrival) if attempt else None  # most have none
             if current is not None and _settles(current["Metadata"], arrival):
                 return False
             unless = {"IfMatch": current["ETag"]} if current else {"IfNoneMatch": "*"}
