@@ -1,9 +1,9 @@
 """Images that arrive in S3 by the thousand: moto's S3 and SQS, and the S3 front in processes.
 
-`Arrivals` has the bucket, its queues and Lambda's side of them: each container takes batches from
-the queue, and Lambda deletes the messages that it does not report as failed. On the way things go
-wrong as they do on AWS: S3, SQS and the endpoint throttle, the endpoint fails, messages come twice,
-images are broken or replaced, and a container is killed with a batch in its hands.
+`Arrivals` has the bucket, its queues and Lambda's side of them, which deletes the messages that a
+container does not report as failed. Things go wrong as they do on AWS: S3, SQS and the endpoint
+throttle, the endpoint fails, messages come twice, images are broken or replaced, and a container is
+killed with a batch in its hands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import hashlib
 import itertools
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -51,6 +52,9 @@ class Trouble:
     killed: int = 20  # containers: once, at this request to the endpoint
 
 
+NONE = Trouble(0, 0, 0, 0, 0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Report:
     images: int
@@ -58,12 +62,14 @@ class Report:
     latencies: list[float]  # from an image's upload to the end of the last batch it was in, sorted
     happened: Counter[str]
 
+    def quantile(self, part: float) -> float:
+        return self.latencies[int(len(self.latencies) * part)]
+
     def __str__(self) -> str:
-        p50, p99 = (self.latencies[int(len(self.latencies) * part)] for part in (0.5, 0.99))
         happened = ", ".join(f"{count} {name}" for name, count in sorted(self.happened.items()))
         return (
             f"{self.images} images in {self.seconds:.1f} s, {self.images / self.seconds:.1f} per "
-            f"second, p50 {p50:.2f} s, p99 {p99:.2f} s; {happened}"
+            f"second, p50 {self.quantile(0.5):.2f} s, p99 {self.quantile(0.99):.2f} s; {happened}"
         )
 
 
@@ -90,11 +96,11 @@ class Arrivals:
         self.s3.put_bucket_versioning(
             Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
         )
-        self.dead_letters = self._queue("dead")
+        self.dead_letters = self._queue(f"{self.name}-dead")
         arn = f"arn:aws:sqs:{REGION}:123456789012:{self.name}"
         redrive = {"deadLetterTargetArn": f"{arn}-dead", "maxReceiveCount": TRIES + 2}
         self.queue = self._queue(
-            "", VisibilityTimeout=str(self.hidden), RedrivePolicy=json.dumps(redrive)
+            self.name, VisibilityTimeout=str(self.hidden), RedrivePolicy=json.dumps(redrive)
         )
         notification = {
             "QueueArn": arn,
@@ -105,8 +111,7 @@ class Arrivals:
             Bucket=self.name, NotificationConfiguration={"QueueConfigurations": [notification]}
         )
 
-    def _queue(self, suffix: str, **attributes: str) -> str:
-        name = f"{self.name}-{suffix}".rstrip("-")
+    def _queue(self, name: str, **attributes: str) -> str:
         url: str = self.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
         return url
 
@@ -146,12 +151,9 @@ class Arrivals:
 
     def left(self) -> int:
         """The messages that the queue still has, visible or not."""
-        names = ("", "NotVisible", "Delayed")
-        found = self.sqs.get_queue_attributes(
-            QueueUrl=self.queue,
-            AttributeNames=[f"ApproximateNumberOfMessages{name}" for name in names],
-        )
-        return sum(map(int, found["Attributes"].values()))
+        found = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["All"])
+        kinds = ("", "NotVisible", "Delayed")
+        return sum(int(found["Attributes"][f"ApproximateNumberOfMessages{kind}"]) for kind in kinds)
 
     def batch(self) -> dict[str, Any]:
         """The next messages, as Lambda hands them over; some come again at once, and once more."""
@@ -236,6 +238,7 @@ def arrivals(name: str, trouble: Trouble, hidden: int) -> Iterator[Arrivals]:
     """
     made: list[Arrivals] = []
     lock = threading.Lock()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # of a line for each request
 
     def throttling(app: Any) -> Any:
         def respond(environ: dict[str, Any], start: Any) -> Any:

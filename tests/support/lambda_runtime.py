@@ -307,8 +307,11 @@ def zips(
 
 @pytest.fixture(scope="session")
 def fronts(zips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return unpacked(zips, tmp_path_factory.mktemp("lambda"))
+
+
+def unpacked(zips: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     """The zips unpacked, and `boto3` for what Lambda has itself."""
-    folder = tmp_path_factory.mktemp("lambda")
     beside = folder / "boto3"
     beside.mkdir()
     for name in BESIDE:
@@ -317,9 +320,9 @@ def fronts(zips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
         origin = Path(found.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (beside / source.name).symlink_to(source)
-    unpacked = Unpacked(zips, folder)
-    unpacked["boto3"] = beside
-    return unpacked
+    fronts = Unpacked(zips, folder)
+    fronts["boto3"] = beside
+    return fronts
 
 
 @contextmanager
