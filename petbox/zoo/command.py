@@ -81,6 +81,8 @@ def _read(source: str, scratch: Path) -> str:
         if s3.fetch(s3.folder_at(source), scratch) != 1:
             raise DataError(f"{source}: must be one file in S3; give its full key")
         (path,) = (found for found in scratch.rglob("*") if found.is_file())
+    if path.is_dir():
+        raise DataError(f"{source}: is a folder; give the CSV in it")
     if not path.is_file():
         raise DataError(f"{source}: no such file; check the path")
     try:

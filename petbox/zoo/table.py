@@ -152,6 +152,8 @@ def _lines(text: str) -> list[tuple[int, list[str]]]:
 
 
 def _check_header(header: list[str], source: str, label: str, drop: Collection[str]) -> None:
+    if len(header) == 1:
+        raise DataError(f"{source}: has one column, {header[0]}; separate the cells by commas")
     for at, name in enumerate(header, 1):
         if not name:
             raise DataError(f"{source}: column {at} has no name; name it in the first line")
@@ -165,7 +167,7 @@ def _check_header(header: list[str], source: str, label: str, drop: Collection[s
     if label in drop:
         raise DataError(f"{source}: {label} is the label; do not --drop it")
     if not set(header) - {label, *drop}:
-        raise DataError(f"{source}: has no column beside {label}; separate the cells by commas")
+        raise DataError(f"{source}: has no column beside {label}; --drop fewer")
 
 
 def _input(name: str, cells: Sequence[str], source: str) -> Choice | Number:

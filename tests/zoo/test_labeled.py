@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.aws import Aws, moto
-from support.endpoint_aws import petbox
+from support.endpoint_aws import failed, petbox
 from support.zoo import BUCKET, Lambda, function, v2
 
 from petbox.errors import DataError
@@ -100,8 +100,9 @@ def test_a_value_of_another_kind_is_rejected(served: Lambda, x: str, why: str) -
     ("text", "drop", "why"),
     [
         ("", (), "is empty; give a CSV with a header"),
-        ("a;y\n1;2\n", (), "has no column y; --label must be one of a;y"),
-        ("y\n1\n2\n", (), "has no column beside y; separate the cells by commas"),
+        ("a;y\n1;2\n", (), "has one column, a;y; separate the cells by commas"),
+        ("a,z\n1,2\n", (), "has no column y; --label must be one of a, z"),
+        ("a,y\n1,2\n1,3\n", ("a",), "has no column beside y; --drop fewer"),
         ("a,y\n1,2\n1,3\n", ("b",), "has no column b; --drop must be one of a, y"),
         ("a,y\n1,2\n1,3\n", ("y",), "y is the label; do not --drop it"),
         ("a,a,y\n1,1,2\n", (), "two columns are called a; rename one"),
@@ -123,6 +124,11 @@ def test_a_csv_that_cannot_be_used_is_rejected(text: str, drop: tuple[str, ...],
     with pytest.raises(DataError) as raised:
         table.labeled(text, "x.csv", "y", drop)
     assert str(raised.value).startswith("x.csv: ") and why in str(raised.value)
+
+
+def test_a_folder_is_no_csv(aws: Aws, tmp_path: Path) -> None:
+    words = ("--data", tmp_path, "--label=y", "--out", f"s3://{BUCKET}/folder")
+    assert "is a folder; give the CSV in it" in failed(petbox(aws.env, "zoo", "train", *words))
 
 
 def test_a_text_keeps_its_line_breaks() -> None:
