@@ -167,7 +167,8 @@ def _failed(what: str, error: Exception) -> CallFailed:
 
     if isinstance(error, (of.ConnectionError, of.HTTPClientError)):  # while connecting or later
         why = _one_line(error).rstrip(".")
-        return Unavailable(f"{what}: {why}; check the network and the region")
+        fips = ", and whether AWS has FIPS endpoints there" if "-fips." in why else ""
+        return Unavailable(f"{what}: {why}; check the network and the region{fips}")
     if isinstance(error, of.NoCredentialsError):
         return CallFailed(
             f"{what}: no AWS credentials; log in (aws login, aws sso login, aws configure), "

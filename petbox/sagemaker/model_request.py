@@ -23,7 +23,7 @@ def model_request(owner: str, options: EndpointSpec | TransformOptions) -> dict[
         ),
         ExecutionRoleArn=options.role,
         VpcConfig=vpc_config(options),
-        EnableNetworkIsolation=getattr(options, "network_isolation", None),
+        EnableNetworkIsolation=options.network_isolation or None,
     )
     tags = names.tag_list(names.tags(owner, options.tag))
     return {"ModelName": names.with_fingerprint(owner, content), **content, "Tags": tags}

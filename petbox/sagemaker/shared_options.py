@@ -15,6 +15,8 @@ from petbox.cli.options import POSITIONAL, Value, at_least, between, each, flag
 from petbox.sagemaker.endpoint import names as endpoint_names
 
 INTERVALS = (0, 10, 30, 60, 120, 180, 240, 300)  # seconds, of MetricsConfig
+# By EC2's convention a `d` says so; AWS's documents name g5 besides.
+LOCAL_DISKS = re.compile(r"ml\.(\w+\d\w*d\w*|g5)\.")
 METRICS_EVERY = 60  # unless the configuration of an endpoint says another
 MOST_VARIABLES, LONGEST_VARIABLE, LARGEST_ENVIRONMENT = 100, 1024, 32 * 1024
 
@@ -28,6 +30,11 @@ def vpc_config(options: Any) -> dict[str, Any]:
     return endpoint_names.present(
         Subnets=list(options.subnet), SecurityGroupIds=list(options.security_group)
     )
+
+
+def volume_key(key: str | None, instance_type: str) -> str | None:
+    """The key of a job's disks: SageMaker rejects one where their own hardware encrypts them."""
+    return None if LOCAL_DISKS.match(instance_type) else key
 
 
 def check_other_action(options: Any, actions: Sequence[str], shared: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from support.aws import rejection
 from support.endpoint_aws import REPOSITORY, ROLE, AwsProxy, aws_proxy
 
 from petbox.aws import ecr
-from petbox.aws.image import DOCKER
+from petbox.aws.image import DOCKER, OCI
 
 NO_COMPONENTS = {"InferenceComponents": []}
 
@@ -107,3 +107,25 @@ def test_nothing_is_deleted_without_a_look_at_what_is_used(
     assert ecr.main(["finish", "petbox", "b", "--keep", "1"]) == 1
     assert "list models: AccessDeniedException: no" in capsys.readouterr().err
     assert tags(aws) == ["a", "b"]
+
+
+def test_docker_logs_in_to_the_fips_host_if_aws_settings_ask_for_it(
+    aws: AwsProxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = REPOSITORY.partition("/")[0]
+    for fips, reached_at in (("false", host), ("true", host.replace("ecr.", "ecr-fips."))):
+        monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
+        assert ecr.main(["find", "petbox", "a"]) == 0
+        assert capsys.readouterr().out.splitlines() == [host, reached_at, ""]
+
+
+def test_a_layer_that_dockers_manifest_cannot_have_is_named(
+    aws: AwsProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "size": 1, "digest": "x"}
+    manifest = {"mediaType": OCI, "config": layer, "layers": [layer]}
+    found = {"imageManifest": json.dumps(manifest)}
+    aws.instead["BatchGetImage"] = lambda _: {"images": [found]}
+    assert ecr.main(["finish", "petbox", "a"]) == 1
+    assert "has a layer of application/vnd.oci.image.layer.v1.tar+zstd" in capsys.readouterr().err
+    assert "PutImage" not in aws.names()

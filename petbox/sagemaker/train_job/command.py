@@ -57,6 +57,8 @@ def _start(options: TrainJobOptions) -> None:
     clients = account.client
     sagemaker = clients("sagemaker")  # fails if there is no region
     account.check_image_region(str(options.image))
+    if options.kms_key:
+        account.check_key_region(options.kms_key)
     if job := JOBS.find(clients, name):
         raise JOBS.exists(name, JOBS.status(job))
     request, uploads = _planned(options, name)  # reads all data, so only once the checks passed

@@ -97,6 +97,8 @@ class TrainJobOptions:
     tag: Annotated[tuple[str, ...], "tag of the job", Value("KEY=VALUE", aws_names.check_tags)] = ()
     subnet: shared.Subnets = ()
     security_group: shared.SecurityGroups = ()
+    network_isolation: Annotated[bool, "the container can connect to nothing"] = False
+    kms_key: Annotated[str | None, "KMS key that encrypts disks and output", shared.KMS_KEY] = None
     every: shared.Every = 5.0
     detach: Annotated[bool, "start the job, print its name, and exit"] = False
     json: Json = False
@@ -146,16 +148,18 @@ def plan(options: TrainJobOptions, name: str, data: str, init: str | None = None
         },
         HyperParameters=aws_names.pairs(options.hyperparameter),
         InputDataConfig=channels,
-        OutputDataConfig={"S3OutputPath": output},
-        ResourceConfig={
-            "InstanceType": options.instance_type,
-            "InstanceCount": options.instance_count,
-            "VolumeSizeInGB": options.volume_gb,
-        },
+        OutputDataConfig=present(S3OutputPath=output, KmsKeyId=options.kms_key),
+        ResourceConfig=present(
+            InstanceType=options.instance_type,
+            InstanceCount=options.instance_count,
+            VolumeSizeInGB=options.volume_gb,
+            VolumeKmsKeyId=shared.volume_key(options.kms_key, options.instance_type),
+        ),
         StoppingCondition=_stopping(options),
         EnableManagedSpotTraining=options.spot,
         CheckpointConfig=checkpoints and {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS},
         VpcConfig=shared.vpc_config(options),
+        EnableNetworkIsolation=options.network_isolation or None,
         Tags=tag_list(aws_names.pairs(options.tag)),
     )
 

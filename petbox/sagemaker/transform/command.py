@@ -55,6 +55,8 @@ def transform(options: TransformOptions) -> None:
     else:
         if options.image is not None:
             account.check_image_region(options.image)
+        if options.kms_key is not None:
+            account.check_key_region(options.kms_key)
         _start(clients, options)
 
 

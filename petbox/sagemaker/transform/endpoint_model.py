@@ -68,4 +68,5 @@ def _with_container(
         env=tuple(f"{key}={text}" for key, text in environment.items()),
         subnet=tuple(network.get("Subnets", ())),
         security_group=tuple(network.get("SecurityGroupIds", ())),
+        network_isolation=config.get("EnableNetworkIsolation", False),
     )

@@ -13,7 +13,7 @@ from petbox.sagemaker.endpoint.fit import CPU, GPU
 
 LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
 NEEDED = ("image", "role")
-OF_A_MODEL = ("image", "role", "model_data", "env", "subnet", "security_group")
+OF_A_MODEL = ("image", "role", "model_data", "env", "subnet", "security_group", "network_isolation")
 OTHER_ACTIONS = ("follow", "stop")
 SHARED = ("every", "json")
 
@@ -44,6 +44,10 @@ class TransformOptions:
     env: shared.Environment = ()
     subnet: shared.Subnets = ()
     security_group: shared.SecurityGroups = ()
+    network_isolation: Annotated[bool, "the container can connect to nothing"] = False
+    kms_key: Annotated[str | None, "KMS key that encrypts disks and responses", shared.KMS_KEY] = (
+        None
+    )
     name: Annotated[
         str | None, "name of the job (default: petbox- and the time)", Value("NAME", _check_name)
     ] = None
@@ -75,7 +79,7 @@ class TransformOptions:
                 raise ValueError(f"give --endpoint, or the model: {', '.join(missing)}")
         else:
             for name in OF_A_MODEL:
-                if getattr(self, name) not in (None, ()):
+                if getattr(self, name) not in (None, (), False):
                     raise ValueError(f"--endpoint and {flag(self, name)} exclude each other")
         check(self)
         shared.check_vpc(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from petbox.aws import names as aws_names
+from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import fit, names
 from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.model_request import model_request
@@ -36,18 +37,21 @@ def _job(options: TransformOptions, job: str, kind: str, model: str) -> dict[str
         S3OutputPath=str(options.destination).rstrip("/"),
         AssembleWith="Line" if lines else "None",
         Accept=options.accept or (LINES if lines else None),
+        KmsKeyId=options.kms_key,
     )
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": options.source}}
     split = "Line" if lines else "None"
+    instance_type = options.instance_type or fit.CPU
     return names.present(
         TransformJobName=job,
         ModelName=model,
         TransformInput={"DataSource": source, "ContentType": kind, "SplitType": split},
         TransformOutput=output,
-        TransformResources={
-            "InstanceType": options.instance_type or fit.CPU,
-            "InstanceCount": options.instance_count,
-        },
+        TransformResources=names.present(
+            InstanceType=instance_type,
+            InstanceCount=options.instance_count,
+            VolumeKmsKeyId=shared.volume_key(options.kms_key, instance_type),
+        ),
         MaxConcurrentTransforms=options.concurrency,
         Tags=names.tag_list(aws_names.pairs(options.tag)),
     )
