@@ -446,48 +446,63 @@ def setting(serve: Serve, name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("env", "name", "value"),
+    ("env", "settings"),
     [
-        ({}, "client_max_body_size", "25m"),
-        ({}, "concurrent_transforms", "4"),
-        ({}, "records_in_flight", "8"),
-        ({}, "slots", "32"),
-        ({}, "models", '{"model",}'),
-        ({}, "batching", "false"),
-        ({}, "page", "false"),
-        ({}, "metrics_namespace", '""'),
-        ({"SAGEMAKER_BATCH": "true"}, "client_max_body_size", "100m"),
-        ({"SAGEMAKER_BATCH": "true"}, "client_body_buffer_size", "126m"),
-        ({"SAGEMAKER_BATCH": "true"}, "body_megabytes", "100"),
-        ({"SAGEMAKER_BATCH": "true"}, "payload_megabytes", "25"),
-        ({"SAGEMAKER_BATCH": "true"}, "batch", "true"),
-        ({"SAGEMAKER_BATCH": "true"}, "concurrent_transforms", "4"),
-        ({"SAGEMAKER_BATCH": "true"}, "records_in_flight", "32"),
-        ({"PETBOX_PAYLOAD_MEGABYTES": "30"}, "concurrent_transforms", "3"),
-        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "concurrent_transforms", "1"),
-        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "client_max_body_size", "1024m"),
-        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "payload_megabytes", "100"),
-        ({"PETBOX_PAYLOAD_MEGABYTES": "1024"}, "body_megabytes", "1024"),
-        ({"SAGEMAKER_TFS_INSTANCE_COUNT": "2"}, "slots", "64"),
-        ({"PETBOX_WAIT_SECONDS": "3"}, "wait_seconds", "3"),
-        ({}, "engine_seconds", "60"),
-        ({"PETBOX_ENGINE_SECONDS": "3600"}, "engine_seconds", "3600"),
-        ({"SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS": "90"}, "engine_seconds", "90"),
-        ({}, "strings", '"auto"'),
-        ({"PETBOX_STRINGS": "text"}, "strings", '"text"'),
-        ({"PETBOX_MAX_IN_FLIGHT": "3"}, "records_in_flight", "3"),
-        ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, "metrics_namespace", '"Team/pets#1"'),
-        ({"PETBOX_PAGE": "true"}, "page", "true"),
-        ({"SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, "batching", "true"),
+        (
+            {},
+            {
+                "client_max_body_size": "25m",
+                "concurrent_transforms": "4",
+                "records_in_flight": "8",
+                "slots": "32",
+                "models": '{"model",}',
+                "batching": "false",
+                "page": "false",
+                "metrics_namespace": '""',
+                "engine_seconds": "60",
+                "strings": '"auto"',
+            },
+        ),
+        (
+            {"SAGEMAKER_BATCH": "true"},
+            {
+                "client_max_body_size": "100m",
+                "client_body_buffer_size": "126m",
+                "body_megabytes": "100",
+                "payload_megabytes": "25",
+                "batch": "true",
+                "concurrent_transforms": "4",
+                "records_in_flight": "32",
+            },
+        ),
+        ({"PETBOX_PAYLOAD_MEGABYTES": "30"}, {"concurrent_transforms": "3"}),
+        (
+            {"PETBOX_PAYLOAD_MEGABYTES": "1024"},
+            {
+                "concurrent_transforms": "1",
+                "client_max_body_size": "1024m",
+                "payload_megabytes": "100",
+                "body_megabytes": "1024",
+            },
+        ),
+        ({"SAGEMAKER_TFS_INSTANCE_COUNT": "2"}, {"slots": "64"}),
+        ({"PETBOX_WAIT_SECONDS": "3"}, {"wait_seconds": "3"}),
+        ({"PETBOX_ENGINE_SECONDS": "3600"}, {"engine_seconds": "3600"}),
+        ({"SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS": "90"}, {"engine_seconds": "90"}),
+        ({"PETBOX_STRINGS": "text"}, {"strings": '"text"'}),
+        ({"PETBOX_MAX_IN_FLIGHT": "3"}, {"records_in_flight": "3"}),
+        ({"PETBOX_METRICS_NAMESPACE": "Team/pets#1"}, {"metrics_namespace": '"Team/pets#1"'}),
+        ({"PETBOX_PAGE": "true"}, {"page": "true"}),
+        ({"SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, {"batching": "true"}),
     ],
 )
 def test_what_the_environment_says_reaches_nginx(
-    tmp_path: Path, baked: Path, env: dict[str, str], name: str, value: str
+    tmp_path: Path, baked: Path, env: dict[str, str], settings: dict[str, str]
 ) -> None:
     os.mkfifo(stand_in_engine(tmp_path / "engine") / "load")
     with serving(tmp_path, **env) as serve:
         until(lambda: is_open(serve.port))
-        assert setting(serve, name) == value
+        assert {name: setting(serve, name) for name in settings} == settings
 
 
 def test_the_engine_is_told_what_sagemaker_needs(tmp_path: Path, baked: Path) -> None:

@@ -37,7 +37,7 @@ def breaking(rule: str, folder: Path, **more: str) -> Iterator[str]:
 def broken_server(rule: str, folder: Path, **more: str) -> Iterator[tuple[int, Program]]:
     """A server that keeps the contract but for this rule, and its port."""
     port = free_port()
-    command = [sys.executable, str(CHECKOUT / "tests/support/contract_server.py")]
+    command = [sys.executable, "-IS", str(CHECKOUT / "tests/support/contract_server.py")]
     env = {"BREAK": rule, "SAGEMAKER_BIND_TO_PORT": str(port), "LOADING": "0", **more}
     with started(command, folder / "server", **env) as server:
         await_port(port)

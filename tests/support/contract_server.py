@@ -258,7 +258,7 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         Front.port = probe.getsockname()[1]
-    engine = subprocess.Popen([sys.executable, __file__, "engine", str(Front.port)])
+    engine = subprocess.Popen([sys.executable, "-IS", __file__, "engine", str(Front.port)])
     port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
     if BREAK == "ignores the port it is told":
         port = 8080

@@ -18,12 +18,13 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 from support.soak import count
+from support.training_runs import SMALL
 from support.warm_python import PYTHON
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Done = subprocess.CompletedProcess[str]
 LONG = 600.0
-QUICK = ("--steps=2", "--batch-size=4", "--checkpoint-every=1", "--report-every=1")
+QUICK = (SMALL, "--steps=2", "--batch-size=4", "--checkpoint-every=1", "--report-every=1")
 TRAIN = ("train", "photos", "--name", "pets", *QUICK)
 
 

@@ -43,7 +43,7 @@ SERVE = [sys.executable, "-m", "petbox", "serve"]
 # Files beside the stand-in steer it: while the pipe `load` is there it waits for a word from it
 # before it opens its port, a request with `hold` in it waits for the pipe `hold`, `state` is what
 # it says of its models, it logs what is in `log`, and with `broken` it leaves.
-STAND_IN = """#!{python}
+STAND_IN = """#!{python} -IS
 import json, os, pathlib, re, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
