@@ -1,9 +1,10 @@
 """The documents: what they say to type is typed, what they quote is looked up, links are followed.
 
 A command in a console block of README.md or docs/ is run as it stands, in a scratch copy of the
-checkout; or another test runs it (`ELSEWHERE`); or its block is marked with `<!-- needs AWS -->` or
-`<!-- needs Docker -->`. A command of no kind fails by file and line. Of what is not run here, the
-options are looked up: ours in `--help`, those of `aws` in botocore's description of its services.
+checkout; or another test runs it (`ELSEWHERE`); or its block is marked with `<!-- needs AWS -->`,
+`<!-- needs Docker -->` or `<!-- needs PyPI -->`. A command of no kind fails by file and line. Of
+what is not run here, the options are looked up: ours in `--help`, those of `aws` in botocore's
+description of its services.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from support.warm_python import programs
 
 from petbox.serving.demo.command import MODEL
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+AT_THE_TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*AT_THE_TOP, *sorted((CHECKOUT / "docs").glob("*.md"))]
 INDEX = CHECKOUT / "docs" / "README.md"
 
 SERVED = "tests/serving/test_serve.py::test_a_model_is_found"
@@ -44,7 +46,9 @@ SERVED = "tests/serving/test_serve.py::test_a_model_is_found"
 # Commands that are too dear to be run once more, and who runs them: a test, or a file.
 ELSEWHERE = {
     "make demo": "Makefile",
+    "make lock": "Makefile",
     "make test": ".ci/run",
+    "sed -i": "tests/scripts/test_upgrade.py::test_its_commands_raise_every_stated_version",
     "petbox train photos/": "tests/cli/test_train_photos.py",
     "petbox serve model/mine": f"{SERVED}_however_it_is_named",
     "petbox serve model/zoo": f"{SERVED}_however_it_is_named",
@@ -150,7 +154,7 @@ def kind(command: Command, block: Block) -> str:
     if command.text.endswith("--help"):
         return "help"
     if block.needs:
-        return "needs" if block.needs in ("AWS", "Docker") else ""
+        return "needs" if block.needs in ("AWS", "Docker", "PyPI") else ""
     if elsewhere(command):
         return "elsewhere"
     return "run" if RUNNABLE.match(command.text) else ""
@@ -394,7 +398,10 @@ def test_aws_has_the_calls_and_options_that_are_named(page: Path) -> None:
 
 # Of the aws program itself: botocore knows nothing of them.
 OF_THE_CLI = {"--output", "--query", "--region", "--profile", "--cli-input-json", "--no-cli-pager"}
-RENAMED = {"--endpoint": "--notification-endpoint"}  # sns subscribe's
+RENAMED = {
+    "--endpoint": "--notification-endpoint",  # sns subscribe's
+    "--invalidation-batch": "--paths",  # cloudfront create-invalidation's
+}
 S3 = {
     "cp": {"--recursive", "--checksum-algorithm"},
     "rm": {"--recursive"},
@@ -425,7 +432,9 @@ def rotten(typed: list[str]) -> str:
         if flag not in members and flag not in OF_THE_CLI:
             return f"{rest[0]} has no {flag}"
     given = {**dict.fromkeys(flags(rest))}
-    needed = [f"--{xform_name(member, '-')}" for member in shape.required_members]
+    needed = [
+        RENAMED.get(at := f"--{xform_name(member, '-')}", at) for member in shape.required_members
+    ]
     if "--cli-input-json" not in given and (absent := [one for one in needed if one not in given]):
         return f"{rest[0]} needs {absent}"
     for flag, value in pairwise(rest):
@@ -522,6 +531,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert there.exists(), f"{page.relative_to(CHECKOUT)}: {target}"
         if anchor:
             assert anchor in anchors(there), f"{page.relative_to(CHECKOUT)}: {target}"
+
+
+@each_page
+def test_our_files_that_are_named_exist(page: Path) -> None:
+    for text in spans(page):
+        if re.fullmatch(r"(bench|locks|petbox|scripts|tests)/[\w./-]+", text):
+            assert (CHECKOUT / text).exists(), f"{page.relative_to(CHECKOUT)}: {text}"
 
 
 def anchors(page: Path) -> set[str]:

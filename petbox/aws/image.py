@@ -105,7 +105,8 @@ def _described(media_type: str, config: Mapping[str, Any]) -> Image:
     base = (inside.get("Labels") or {}).get(BASE, "")
     variables = {text.partition("=")[0] for text in inside.get("Env") or ()}
     cuda = bool(variables & {"CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"})
-    needs_gpu = base.endswith("-gpu")  # TensorFlow Serving's own, linked against libcuda
+    # TensorFlow Serving's own, linked against libcuda; the tag may have a digest behind it.
+    needs_gpu = base.partition("@")[0].endswith("-gpu")
     return Image(
         architecture=str(config.get("architecture", "amd64")),
         needs_gpu=needs_gpu,

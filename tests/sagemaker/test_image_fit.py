@@ -37,8 +37,9 @@ def test_the_default_instance_follows_the_image(aws: AwsProxy) -> None:
     (asked,) = aws.requests("BatchGetImage")
     assert asked["registryId"] == "123456789012" and asked["repositoryName"] == "petbox"
     assert asked["imageIds"] == [{"imageDigest": IMAGE.split("@")[1]}]
-    describe_image(aws.instead, base=GPU)
-    assert instance_type(aws) == "ml.g4dn.xlarge"
+    for base in (GPU, f"{GPU}@{IMAGE.split('@')[1]}"):
+        describe_image(aws.instead, base=base)
+        assert instance_type(aws) == "ml.g4dn.xlarge"
     assert instance_type(aws, "--instance-type", "ml.g5.xlarge") == "ml.g5.xlarge"
     describe_image(aws.instead, base="tensorflow/serving:2.20.0", architecture="arm64")
     assert instance_type(aws) == "ml.m6g.xlarge"
