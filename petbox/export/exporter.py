@@ -120,7 +120,7 @@ def _write(servable: Servable, source: Source, folder: Path, settings: Settings)
     extra.mkdir()
     for name, content in source.files.items():
         (extra / name).write_bytes(content)
-    warmup.write(folder, _warmup(settings, servable.network))
+    warmup.write(folder, _warmup(settings))
     if names:
         (extra / NODE_NAMES).write_text("\n".join(names) + "\n")
 
@@ -159,24 +159,15 @@ def versions(*packages: str) -> dict[str, str]:
     return {"petbox": petbox.__version__, **{name: metadata.version(name) for name in packages}}
 
 
-def _warmup(settings: Settings, network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A request for each signature, one for each canvas, and one whose images share a batch.
+def _warmup(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A request for each signature, whose graph TensorFlow sets up at its first run.
 
-    A full batch would take a large network as long as all the others together.
+    Another canvas or a batch sets up nothing more: its first request takes no longer than later
+    ones, but of a large network as long as a signature's set-up.
     """
-
-    def drawn(count: int = 1, size: tuple[int, int] = (300, 300)) -> dict[str, Any]:
-        scale = min(1.0, math.sqrt(settings.most_pixels / math.prod(size)))
-        height, width = (max(1, int(side * scale)) for side in size)
-        return {KEY: verify.drawn_request(settings.input_type, count, (height, width))}
-
-    for signature in SIGNATURES:
-        yield signature, drawn()
-    if len(network.canvases) > 1:
-        for canvas in network.canvases:
-            yield SIGNATURES[0], drawn(size=canvas.most)
-    if settings.batches and settings.most_pictures > 1:
-        yield SIGNATURES[0], drawn(2)
+    edge = max(1, min(300, math.isqrt(settings.most_pixels)))
+    request = {KEY: verify.drawn_request(settings.input_type, edge)}
+    return ((signature, request) for signature in SIGNATURES)
 
 
 @contextmanager

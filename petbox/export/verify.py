@@ -271,8 +271,8 @@ def _drawn(number: int) -> bytes:
     )
 
 
-def drawn_request(input_type: str, count: int, size: tuple[int, int] = (300, 300)) -> Any:
-    """An input of `count` images of a height and width, as a client may send."""
-    pixels = tf.image.resize(tf.io.decode_jpeg(file(_drawn(0))), size)
+def drawn_request(input_type: str, edge: int) -> Any:
+    """An input of one square image, as a client may send."""
+    pixels = tf.image.resize(tf.io.decode_jpeg(file(_drawn(0))), (edge, edge))
     jpeg = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8)).numpy()
-    return tf.repeat(request(input_type, jpeg), count, axis=0).numpy()
+    return request(input_type, jpeg).numpy()

@@ -54,14 +54,14 @@ def boxes_in_float32(model: Any, heads: Iterable[str]) -> None:
     if tf_keras.mixed_precision.global_policy().name == "float32":
         return
     for head in heads:
-        for one in _each(getattr(model, head)):
+        for one in each(getattr(model, head)):
             object.__setattr__(one, "call", _float32_of(one.call))
     for layer in ("roi_generator", "roi_sampler"):  # of a Faster R-CNN
-        for one in _each(getattr(model, layer, ())):
+        for one in each(getattr(model, layer, ())):
             one._set_dtype_policy("float32")
 
 
-def _each(found: Any) -> Any:
+def each(found: Any) -> Any:
     return found if isinstance(found, (list, tuple)) else [found]
 
 

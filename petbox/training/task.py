@@ -66,9 +66,12 @@ class Task(base_task.Task):
         if config.freeze_backbone:
             model.backbone.trainable = False
         acceleration.boxes_in_float32(model, self.family.heads)
-        images, shape = tf_keras.Input(config.model.input_size), tf_keras.Input([2])
-        model(images, image_shape=shape, training=False)  # creates the heads
+        self.create_heads(model)
+        model.built = True
         return model
+
+    def create_heads(self, model: Any) -> None:
+        """Creates what the Model Garden does at the first call, which takes a second to trace."""
 
     def initialize(self, model: Any) -> None:
         """Loads initial weights; called for a run without a checkpoint."""
@@ -113,6 +116,12 @@ class Task(base_task.Task):
 class FasterRCNN(Task, MaskRCNNTask):
     family = families.FASTER_RCNN
     build = staticmethod(factory.build_maskrcnn)
+
+    def create_heads(self, model: Any) -> None:
+        edge = self.task_config.model.roi_aligner.crop_size
+        *_, channels = next(iter(model.decoder.output_specs.values()))
+        for head in acceleration.each(model.detection_head):
+            head(tf_keras.Input([1, edge, edge, channels]))
 
 
 class RetinaNet(Task, RetinaNetTask):
