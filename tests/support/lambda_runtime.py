@@ -333,6 +333,7 @@ def running(
     path = [str(fronts[front]), str(fronts["boto3"])]
     code = f"import sys; sys.path[:0] = {path!r}\n{RUNTIME}"
     command = [sys.executable, "-I", "-S", "-c", code]
-    env = {"AWS_REGION": "us-east-1", "_HANDLER": f"{front}.handler", **env}
+    where = {"AWS_REGION": "us-east-1", "LAMBDA_TASK_ROOT": str(fronts[front])}
+    env = {**where, "_HANDLER": f"{front}.handler", **env}
     with started(command, folder, env) as function:
         yield function
