@@ -38,12 +38,11 @@ ROOMS: dict[str, frozenset[str]] = {
         "lambdas": "serving litert export client aws data images",
         "sagemaker": "training evaluation export client aws data",
         "serving": "litert export client data images",
-        "zoo": "aws",
         "litert": "export training data images",
         "evaluation": "export training data images",
         "export": "training data images",
         "client": "aws data images",
-        "training": "data",
+        "training": "aws data",
         "aws": "",
         "data": "images",
         "images": "",
@@ -108,9 +107,9 @@ HEAVY = {
     "petbox.serving.model_server": "a program of its own",
     "petbox.serving.reduced_gateway": "a program of its own",
     "petbox.serving.saved_detector": "runs a SavedModel",
-    "petbox.zoo.folds": "computes with numpy",
-    "petbox.zoo.table": "computes with numpy",
-    "petbox.zoo.training": "computes with numpy",
+    "petbox.training.zoo.folds": "computes with numpy",
+    "petbox.training.zoo.table": "computes with numpy",
+    "petbox.training.zoo.training": "computes with numpy",
 }
 
 

@@ -119,7 +119,7 @@ examples:
   petbox zoo train --data zoo.csv --out s3://bucket/zoo
   petbox zoo train --data iris.csv --label species --out s3://bucket/iris
 """
-ZOO = {"train": ("train it here, or as a task on ECS", "zoo.command:TrainOptions:train")}
+ZOO = {"train": ("train it here, or as a task on ECS", "training.zoo.command:TrainOptions:train")}
 GROUPS = {"endpoint": (ENDPOINT_ABOUT, ENDPOINT), "zoo": (ZOO_ABOUT, ZOO)}
 
 

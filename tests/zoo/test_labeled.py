@@ -16,7 +16,7 @@ from support.endpoint_aws import failed, petbox
 from support.zoo import BUCKET, Lambda, function, v2
 
 from petbox.errors import DataError
-from petbox.zoo import table, training
+from petbox.training.zoo import table, training
 
 QUICK = ("--folds=2", "--repeats=1", "--steps=200")
 

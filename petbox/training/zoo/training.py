@@ -17,9 +17,9 @@ from petbox.aws.names import S3Address
 from petbox.cli import program
 from petbox.cli.signals import StopRequest
 from petbox.errors import DataError, ModelError
-from petbox.zoo.folds import Masks
-from petbox.zoo.options import TrainOptions
-from petbox.zoo.table import Floats, Table
+from petbox.training.zoo.folds import Masks
+from petbox.training.zoo.options import TrainOptions
+from petbox.training.zoo.table import Floats, Table
 
 MOMENTUM = 0.9
 MOST_LOGITS = 50_000_000  # of all rows, models and classes: 400 MB, several times

@@ -16,7 +16,7 @@ from petbox.aws.wait import until
 from petbox.cli import options as typed
 from petbox.cli.program import say
 from petbox.errors import ServiceError
-from petbox.zoo.options import ON_ECS, TrainOptions
+from petbox.training.zoo.options import ON_ECS, TrainOptions
 
 NAME = "petbox-zoo"
 CONTAINER = "train"

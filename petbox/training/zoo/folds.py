@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from petbox.cli import program
 from petbox.errors import DataError
-from petbox.zoo.options import TrainOptions
-from petbox.zoo.table import Ints, Table
+from petbox.training.zoo.options import TrainOptions
+from petbox.training.zoo.table import Ints, Table
 
 Masks = NDArray[np.bool_]  # [models, rows]
 

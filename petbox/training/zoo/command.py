@@ -30,7 +30,7 @@ from petbox.aws import s3, session
 from petbox.aws.names import S3Address, is_s3
 from petbox.cli import program
 from petbox.errors import DataError
-from petbox.zoo.options import TrainOptions
+from petbox.training.zoo.options import TrainOptions
 
 # The options that change what is trained, and so what a checkpoint holds.
 SHAPING = ("label", "drop", "steps", "learning_rate", "decay", "folds", "repeats", "seed")
@@ -39,7 +39,7 @@ __all__ = ["TrainOptions", "train"]
 
 def train(options: TrainOptions) -> None:
     if options.on == "ecs":
-        from petbox.zoo import ecs
+        from petbox.training.zoo import ecs
 
         ecs.train(options)
     else:
@@ -51,7 +51,7 @@ def train(options: TrainOptions) -> None:
 def _train_here(options: TrainOptions) -> None:
     import numpy as np
 
-    from petbox.zoo import folds, training
+    from petbox.training.zoo import folds, training
 
     out = s3.folder_at(options.out)
     with tempfile.TemporaryDirectory(prefix="petbox-zoo-") as scratch:
@@ -92,7 +92,7 @@ def _read(source: str, scratch: Path) -> str:
 
 
 def _table(text: str, options: TrainOptions) -> Any:
-    from petbox.zoo import table
+    from petbox.training.zoo import table
 
     if options.label is None:
         return table.zoo(text, options.data)
