@@ -536,7 +536,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @each_page
 def test_our_files_that_are_named_exist(page: Path) -> None:
     for text in spans(page):
-        if re.fullmatch(r"(bench|locks|petbox|scripts|tests)/[\w./-]+", text):
+        if re.fullmatch(r"(bench|container|docs|locks|petbox|scripts|tests)/[\w./-]+", text):
             assert (CHECKOUT / text).exists(), f"{page.relative_to(CHECKOUT)}: {text}"
 
 

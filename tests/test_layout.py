@@ -158,6 +158,13 @@ def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
             yield ast.literal_eval(node.args[0])
 
 
+def test_contributing_has_the_table_of_rooms() -> None:
+    page = (CHECKOUT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", page, re.MULTILINE)
+    bare = {name: re.sub(r"\(.*?\)", "", imports) for name, imports in rows}
+    assert {name: frozenset(re.findall(r"[a-z]+", text)) for name, text in bare.items()} == ROOMS
+
+
 def tops(names: frozenset[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
