@@ -148,11 +148,10 @@ def running(peer: Peer, model: Path, picture: bytes) -> Iterator[Running]:
     finally:
         family = tree(process.pid)
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            for pid in family:
-                end(pid)
+        for pid in family:  # LitServe leaves its workers behind
+            end(pid)
 
 
 def end(pid: int) -> None:

@@ -19,6 +19,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -35,8 +36,8 @@ LARGER = export_speed.OUT / export_speed.BARRED
 CONNECTIONS = (1, 4, 16)
 OURS = "petbox"
 THROUGHPUT, P99 = 0.98, 1.05  # times the best peer's
-HEAD = ["server", "connections", "images/s", "p50, ms", "p99, ms", "CPU, ms an image", "errors"]
-HEAD += ["memory, MB", "first response, s"]
+HEAD = ["server", "connections", "images/s", "p50, ms", "p99, ms", "CPU, ms an image"]
+HEAD += ["others meanwhile, p99", "errors", "memory, MB", "first response, s"]
 BARS = ["connections", "", OURS, "best of the others", "ratio", "bar"]
 
 
@@ -47,6 +48,7 @@ class Load:
     rates: list[float] = field(default_factory=list)  # of each turn, as `cpu` is
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)  # seconds an image
+    others: list[int] = field(default_factory=list)  # that had a response while a request waited
     errors: int = 0
 
     @property
@@ -54,10 +56,7 @@ class Load:
         return statistics.median(self.rates)
 
     def milliseconds(self, percent: int) -> float:
-        if not self.seconds:
-            return float("inf")
-        at = min(len(self.seconds) * percent // 100, len(self.seconds) - 1)
-        return 1000 * sorted(self.seconds)[at]
+        return 1000 * quantile(self.seconds, percent)
 
 
 @dataclass
@@ -91,6 +90,7 @@ class Kept:
                 load.rates += new.loads[at].rates
                 load.seconds += new.loads[at].seconds
                 load.cpu += new.loads[at].cpu
+                load.others += new.loads[at].others
                 load.errors += new.loads[at].errors
                 new.loads[at] = load
             self.servers[peer] = new
@@ -162,23 +162,42 @@ def hey(one: Running, connections: int, requests: int) -> Load:
     each = requests // connections
     words = f"hey -n {each * connections} -c {connections} -t 120 -m POST -T {one.peer.kind}"
     url = f"http://127.0.0.1:{one.port}{one.peer.ask}"
-    begin = cpu_seconds(one.process.pid)
+    before = cpu_seconds(one.process.pid)
     done = subprocess.run(
         [*words.split(), "-D", one.body, "-o", "csv", url],
         capture_output=True,
         text=True,
         check=True,
     )
-    used = cpu_seconds(one.process.pid) - begin
+    used = cpu_seconds(one.process.pid) - before
     seen = list(csv.DictReader(done.stdout.splitlines()))
     good = [line for line in seen if line["status-code"] == "200"]
-    end = max((float(line["offset"]) + float(line["response-time"]) for line in good), default=1.0)
+    begins = [float(line["offset"]) for line in good]
+    seconds = [float(line["response-time"]) for line in good]
+    ends = [begin + taken for begin, taken in zip(begins, seconds, strict=True)]
     return Load(
-        rates=[len(good) / end],
-        seconds=[float(line["response-time"]) for line in good],
+        rates=[len(good) / max(ends, default=1.0)],
+        seconds=seconds,
         cpu=[used / max(len(good), 1)],
+        others=others_meanwhile(begins, ends),
         errors=each * connections - len(good),
     )
+
+
+def others_meanwhile(begins: Sequence[float], ends: Sequence[float]) -> list[int]:
+    """How many responses others had while each request waited.
+
+    In order it is one less than the connections, however busy the machine is. The last requests,
+    with fewer beside them, are left out.
+    """
+    done, last = sorted(ends), max(begins, default=0.0)
+    pairs = zip(begins, ends, strict=True)
+    return [bisect_left(done, b) - bisect_right(done, a) for a, b in pairs if b <= last]
+
+
+def quantile(values: Sequence[float], percent: int) -> float:
+    at = min(len(values) * percent // 100, len(values) - 1)
+    return sorted(values)[at] if values else float("inf")
 
 
 def row(name: str, one: Measured) -> list[str]:
@@ -194,6 +213,7 @@ def row(name: str, one: Measured) -> list[str]:
         each([load.milliseconds(50) for load in loads], ".0f"),
         each([load.milliseconds(99) for load in loads], ".0f"),
         each([1000 * statistics.median(load.cpu) for load in loads], ".1f"),
+        each([quantile(load.others, 99) for load in loads], ".0f"),
         str(sum(load.errors for load in loads)),
         f"{one.idle}, after the load {one.after}",
         f"{one.started:.1f}",

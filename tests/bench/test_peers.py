@@ -28,7 +28,7 @@ def turn(rate: float, p99: float) -> dict[str, peers.Measured]:
         mine = name == peers.OURS
         for at in peers.CONNECTIONS:
             seconds = [p99 / 1000 if mine else 0.1]
-            one.loads[at] = peers.Load([rate if mine else 100.0], seconds, [0.01], 0)
+            one.loads[at] = peers.Load([rate if mine else 100.0], seconds, [0.01])
     return found
 
 
@@ -44,6 +44,12 @@ def test_an_interrupted_run_continues_at_the_same_commit(
     assert peers.Kept("toy", model, 41).turns == 0
     monkeypatch.setattr(peers.report, "commit", lambda: "second")
     assert peers.Kept("toy", model, 40).turns == 0
+
+
+def test_a_request_that_others_pass_is_seen() -> None:
+    # Two connections; on the second one a request waits for three of the first.
+    begins, ends = [0.0, 1.0, 2.0, 0.5, 4.0, 4.5], [1.0, 2.0, 3.0, 3.5, 5.0, 6.0]
+    assert peers.others_meanwhile(begins, ends) == [0, 0, 0, 3]
 
 
 def test_each_number_of_connections_has_two_bars() -> None:
