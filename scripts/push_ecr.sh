@@ -36,7 +36,7 @@ usage() {
   exit 2
 }
 ecr() { "$python" -m petbox.aws.ecr ${account[@]+"${account[@]}"} "$@"; }
-finish() { ecr finish "$repository" "$built" ${keep:+--keep "$keep"}; }
+finish() { ecr finish "$repository" "$built" --architecture "$architecture" ${keep:+--keep "$keep"}; }
 digest() { git hash-object --stdin | cut -c 1-8; }
 
 account=()

@@ -2,7 +2,7 @@
 
     python -m petbox.aws.ecr find NAME TAG [--keep N] [--dry-run]
     python -m petbox.aws.ecr prepare NAME
-    python -m petbox.aws.ecr finish NAME TAG [--keep N]
+    python -m petbox.aws.ecr finish NAME TAG [--keep N] [--architecture ARCH]
 
 `find` prints the registry's host, the host to log in to, and the digest of an image that is there
 already. `prepare` creates a missing repository and prints the registry's password. `finish` prints
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("tag", nargs="?", default="latest")
     parser.add_argument("--keep", type=int)
+    parser.add_argument("--architecture", default="amd64")
     parser.add_argument("--dry-run", action="store_true")
     aws_options.add_arguments(parser)
     chosen = parser.parse_args(argv)
@@ -60,7 +61,7 @@ def _act(chosen: argparse.Namespace) -> None:
     host, keep = registry(ecr), chosen.keep
     uri = f"{host}/{name}:{chosen.tag}"
     if chosen.action == "finish":
-        print(ecr_images.for_sagemaker(ecr, uri))
+        print(ecr_images.for_sagemaker(ecr, uri, chosen.architecture))
     else:
         digest = ecr_images.digest(ecr, uri)
         print(host, _reached_at(ecr, host), digest or "", sep="\n")

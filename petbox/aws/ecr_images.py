@@ -51,13 +51,13 @@ def digest(ecr: Any, uri: str) -> str | None:
 # The manifest
 
 
-def for_sagemaker(ecr: Any, uri: str) -> str:
+def for_sagemaker(ecr: Any, uri: str, architecture: str) -> str:
     """The digest of a tag, once its manifest is Docker's.
 
     Docker's newer stores push a manifest of OCI or an index, which SageMaker and Lambda may reject.
     The same layers then get a manifest of Docker's, which takes over the tag.
     """
-    media_type, manifest = image.manifest(ecr, uri)
+    media_type, manifest = image.manifest(ecr, uri, architecture)
     if media_type == image.DOCKER:
         return str(digest(ecr, uri))
     converted = json.dumps(_converted(uri, manifest))

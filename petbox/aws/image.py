@@ -47,8 +47,13 @@ def read(ecr: Any, uri: str) -> Image | None:
         return None
 
 
-def manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mapping[str, Any]]:
-    """The media type of what is at the address, and the manifest of one image there."""
+def manifest(
+    ecr: Any, uri: str, architecture: str = "amd64", digest: str | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """The media type of what is at the address, and the manifest of one image there.
+
+    Of several images it is that for `architecture`, or else the first.
+    """
     parts = names.image_parts(uri)
     identity: dict[str, str | None] = {"imageTag": parts["tag"] or "latest"}
     if digest := digest or parts["digest"]:
@@ -69,15 +74,17 @@ def manifest(ecr: Any, uri: str, digest: str | None = None) -> tuple[str, Mappin
         raise _absent(uri)
     found = json.loads(answer["images"][0]["imageManifest"])
     if "manifests" in found:  # of several architectures
-        one = _for_sagemaker(found["manifests"])
-        return found.get("mediaType", LISTS[1]), manifest(ecr, uri, one)[1]
+        one = _digest_for(architecture, found["manifests"])
+        return found.get("mediaType", LISTS[1]), manifest(ecr, uri, architecture, one)[1]
     return found.get("mediaType", OCI), found
 
 
-def _for_sagemaker(manifests: list[Mapping[str, Any]]) -> str:
+def _digest_for(architecture: str, manifests: list[Mapping[str, Any]]) -> str:
     def rank(one: Mapping[str, Any]) -> int:
         platform = one.get("platform", {}).get("architecture", "unknown")
-        return {"amd64": 0, "unknown": 2}.get(platform, 1)  # provenance has an unknown platform
+        return {architecture: 0, "unknown": 2}.get(
+            platform, 1
+        )  # provenance has an unknown platform
 
     return str(min(manifests, key=rank)["digest"])
 

@@ -12,7 +12,7 @@ from support.aws import rejection
 from support.endpoint_aws import REPOSITORY, ROLE, AwsProxy, aws_proxy
 
 from petbox.aws import ecr
-from petbox.aws.image import DOCKER, OCI
+from petbox.aws.image import DOCKER, LISTS, OCI
 
 NO_COMPONENTS = {"InferenceComponents": []}
 
@@ -129,3 +129,28 @@ def test_a_layer_that_dockers_manifest_cannot_have_is_named(
     assert ecr.main(["finish", "petbox", "a"]) == 1
     assert "has a layer of application/vnd.oci.image.layer.v1.tar+zstd" in capsys.readouterr().err
     assert "PutImage" not in aws.names()
+
+
+def test_of_an_index_the_image_of_the_architecture_is_taken(aws: AwsProxy) -> None:
+    blobs = {name: {"mediaType": OCI, "digest": name, "size": 1} for name in ("amd64", "arm64")}
+    index = {
+        "mediaType": LISTS[1],
+        "manifests": [
+            {"digest": name, "platform": {"architecture": name}} for name in ("amd64", "arm64")
+        ],
+    }
+    stored: list[str] = []
+
+    def get(request: dict[str, Any]) -> Any:
+        name = request["imageIds"][0].get("imageDigest")
+        found = index if name is None else {"config": blobs[name], "layers": []}
+        return {"images": [{"imageManifest": json.dumps(found), "imageId": {"imageDigest": "x"}}]}
+
+    def put(request: dict[str, Any]) -> Any:
+        stored.append(json.loads(request["imageManifest"])["config"]["digest"])
+        return {}
+
+    aws.instead.update(BatchGetImage=get, PutImage=put, BatchDeleteImage=lambda _: {})
+    for words in ([], ["--architecture", "arm64"]):
+        assert ecr.main(["finish", "petbox", "a", *words]) == 0
+    assert stored == ["amd64", "amd64", "arm64", "arm64"]

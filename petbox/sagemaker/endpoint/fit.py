@@ -53,8 +53,8 @@ def check(uri: str, image: Image | None, instance_type: str | None) -> None:
         )
     if image.media_type != DOCKER:
         say(
-            f"{uri}: has the media type {image.media_type}, which SageMaker may reject; build it "
-            "with --provenance=false --output type=image,oci-mediatypes=false"
+            f"{uri}: has the media type {image.media_type}, which SageMaker may reject; push it "
+            "with scripts/push_ecr.sh, which stores one of Docker's"
         )
 
 
