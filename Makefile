@@ -38,6 +38,7 @@ demo: .venv/ready ## train, export, serve and try a small detector (minutes; POR
 
 test: check ## check, then every test, the images' included
 	@scripts/install_system.sh docker registry || echo >&2 "make test: without a Docker engine the tests of the images are skipped"
+	@scripts/install_system.sh podman || echo >&2 "make test: without podman the test of its pushes is skipped"
 	@scripts/install_system.sh chromium || echo >&2 "make test: without Chromium the tests of the page are skipped"
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	    --ignore tests/test_layout.py # check has run it

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages of the named commands, if they are missing.
-# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|chromium|hey ...
+# usage: scripts/install_system.sh nginx|shellcheck|python|docker|registry|podman|chromium|hey ...
 set -Eeuo pipefail
 
 missing=()
@@ -29,11 +29,11 @@ for thing in "$@"; do
     registry)
       command -v docker-registry >/dev/null || missing+=(docker-registry)
       ;;
-    chromium | hey)
+    podman | chromium | hey)
       command -v "$thing" >/dev/null || missing+=("$thing")
       ;;
     *)
-      echo >&2 "install_system: $thing: unknown; choose from nginx, shellcheck, python, docker, registry, chromium, hey"
+      echo >&2 "install_system: $thing: unknown; choose from nginx, shellcheck, python, docker, registry, podman, chromium, hey"
       exit 2
       ;;
   esac

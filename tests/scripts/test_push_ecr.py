@@ -318,7 +318,7 @@ def test_podman_pushes_what_docker_pushes(
 ) -> None:
     """With a storage of its own, and an image that needs no container to be built."""
     if not (podman := shutil.which("podman")):
-        pytest.skip("podman is not installed; apt-get install podman")
+        pytest.skip("podman is not installed; scripts/install_system.sh podman")
     folders = f'runroot = "{tmp_path}/run"\ngraphroot = "{tmp_path}/root"'
     (tmp_path / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\n{folders}\n')
     plain = f'[[registry]]\nlocation = "{REGISTRY_HOST}"\ninsecure = true\n'
