@@ -84,9 +84,11 @@ reject_models() { # REASON: prints it with the actual and the expected files, an
     exit 1
 }
 
-# Writes what nginx and the model servers read.
+# Writes what nginx and the model servers read, and sets `tcmalloc`: bash may lose a SIGINT that comes
+# while it waits for a command, so few run once the port is open.
 write_configuration() {
     local directive file name
+    tcmalloc=$(ldconfig -p 2>/dev/null | sed -n '/libtcmalloc_minimal\.so\.4 /{s/.* => //p;q}' || true)
     config=$run/models.config
     ((!multi_model)) || config=$run/multi/models.config # where the gateway can rewrite it
     # Not where Lua is built into nginx, as in OpenResty.
@@ -176,8 +178,6 @@ nginx_command() {
 # Sets `command`, which starts a model server. With tcmalloc, if it is installed, its memory stays flat
 # while models come and go, and it is a little faster; docs/multi-model.md has the figures.
 model_server_command() { # INDEX
-    local tcmalloc
-    tcmalloc=$(ldconfig -p 2>/dev/null | sed -n '/libtcmalloc_minimal\.so\.4 /{s/.* => //p;q}' || true)
     command=(env)
     [[ -z $tcmalloc ]] || command+=("LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$tcmalloc")
     ((!${#gpus[@]})) || command+=("CUDA_VISIBLE_DEVICES=${gpus[$1 % ${#gpus[@]}]}")
