@@ -3,8 +3,9 @@
     python bench/multi_model.py [--models 50]
 
 The demo's detector (model/toy) is loaded, asked and unloaded again and again, while a client asks
-another copy of it, which stays, some 15 times a second. The model server is tensorflow_model_server
-if it is on PATH, else the embedded one. Client, gateway and model server share the machine.
+another copy of it, which stays, some 15 times a second, but for the moment in which the loaded one
+is asked. The model server is tensorflow_model_server if it is on PATH, else the embedded one.
+Client, gateway and model server share the machine.
 """
 
 from __future__ import annotations
@@ -92,15 +93,17 @@ class Asker:
     def __init__(self, at: Address, body: bytes) -> None:
         self.taken: list[float] = []
         self._stop = threading.Event()
+        self.turn = threading.Lock()  # held by whoever asks
         self._at, self._body = at, body
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(PAUSE):
-            begin = time.perf_counter()
-            ask(self._at, "POST", "/models/stays/invoke", self._body)
-            self.taken.append(time.perf_counter() - begin)
+            with self.turn:
+                begin = time.perf_counter()
+                ask(self._at, "POST", "/models/stays/invoke", self._body)
+                self.taken.append(time.perf_counter() - begin)
 
     def stop(self) -> list[float]:
         self._stop.set()
@@ -135,7 +138,8 @@ def main() -> None:
         asker = Asker(at, body)
         for number in range(options.models):
             loads.append(load(at, f"model-{number}"))
-            ask(at, "POST", f"/models/model-{number}/invoke", body)
+            with asker.turn:
+                ask(at, "POST", f"/models/model-{number}/invoke", body)
             resident.append(_resident(engine))
             begin = time.perf_counter()
             ask(at, "DELETE", f"/models/model-{number}")

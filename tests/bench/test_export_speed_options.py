@@ -251,18 +251,6 @@ def test_a_canvas_that_is_not_a_whole_number_of_strides(small: Any) -> None:
     np.testing.assert_allclose(found[2], wanted["detection_scores"], atol=1e-4)
 
 
-def test_every_canvas_is_warmed_up_by_the_model_server(fitted: Exported) -> None:
-    from petbox.serving.model_server import model, tensorflow_engine, warmup
-    from petbox.training.tfvision import tf
-
-    loaded = model.load("pets", 1, fitted.folder, tensorflow_engine.TensorFlow())
-    assert warmup.warm_up(loaded, fitted.folder) == 3 + 3 + 1, "signatures, canvases, a batch"
-    records = tf.data.TFRecordDataset([str(fitted.folder / warmup.FILE)]).as_numpy_iterator()
-    jpegs = [record[record.index(b"\xff\xd8") :] for record in records]
-    sizes = [tuple(int(side) for side in tf.io.decode_jpeg(one).shape[:2]) for one in jpegs[3:6]]
-    assert sizes == [(208, 256), (256, 208), (256, 256)]
-
-
 @pytest.mark.parametrize("at", [2, 4])
 def test_a_picture_that_needs_the_whole_canvas_gets_the_same_answer(
     at: int, fitted: Exported, square: Exported

@@ -12,7 +12,7 @@ from conftest import CHECKOUT
 from support import wheels
 from support.docker_engine import MINE, Engine
 from support.hooks import HANDLERS
-from support.serving_image import Container
+from support.serving_image import Container, until
 
 CODE = """import petbox_test_tiny
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_errors_name_the_line_and_the_traceback_is_in_the_log(container: Contain
     answer = container.post(b"one", "text/csv")
     wanted = "ValueError: could not convert string to float: 'one' (pairs.py, line 11)"
     assert (answer.status_code, answer.json()) == (500, {"error": wanted})
-    assert "in input_handler\n" in container.said()
+    until(lambda: "in input_handler\n" in container.said())
 
 
 def test_the_images_own_python_runs_it(container: Container) -> None:

@@ -24,7 +24,7 @@ def test_containers_take_what_was_measured_in_others(
     body = tmp_path / "body.json"
     body.write_text('{"instances": [1]}')
     program = tmp_path / "engine"
-    program.write_text(STAND_IN.format(python="/usr/bin/env python3"))
+    program.write_text(STAND_IN.format(python="/usr/bin/env -S python3"))
     program.chmod(0o755)
     flags = ("--cpus=1", f"--volume={program}:/usr/bin/tensorflow_model_server:ro")
 
