@@ -138,12 +138,20 @@ def test_an_image_to_be_built_is_in_the_plan(aws: AwsProxy, folder: Path) -> Non
     assert "BatchGetImage" not in aws.names()
 
 
+def test_the_image_has_the_model_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = image_build.command(Path("model/toy"), UpOptions("new", role=ROLE))
+    assert words[1:3] == ["--model", str(tmp_path.resolve() / "model/toy")]
+
+
 def test_the_image_is_built_for_the_instance(tmp_path: Path) -> None:
     def words(**flags: str) -> list[str]:
         return image_build.command(tmp_path, UpOptions("new", role=ROLE, **flags))
 
     assert Path(words()[0]).is_file()
-    assert words()[1:] == ["--model", str(tmp_path), "--cpu"]
+    assert words()[1:] == ["--model", str(tmp_path.resolve()), "--cpu"]
     assert "--cpu" in words(serverless="4096,5") and "--cpu" in words(instance_type="ml.m5.large")
     assert "--cpu" not in words(instance_type="ml.g5.xlarge")
 

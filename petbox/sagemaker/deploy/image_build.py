@@ -15,9 +15,12 @@ SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "push_ecr.sh"
 
 
 def command(model: Path, options: UpOptions) -> list[str]:
-    """Without an instance type that has a GPU, the image is for CPUs."""
+    """Without an instance type that has a GPU, the image is for CPUs.
+
+    The script looks for a relative path in the checkout first.
+    """
     has_gpu = bool(options.instance_type and HAS_GPU.match(options.instance_type))
-    return [str(SCRIPT), "--model", str(model), *([] if has_gpu else ["--cpu"])]
+    return [str(SCRIPT), "--model", str(model.resolve()), *([] if has_gpu else ["--cpu"])]
 
 
 def push(model: Path, options: UpOptions) -> str:
