@@ -11,7 +11,7 @@
 #   --base IMAGE          another base image than the one in the Dockerfile
 #   --image IMAGE         push this image instead of building one
 #   --architecture ARCH   of what runs it: amd64 (default) or arm64
-#   --keep N              delete all but the newest N images, and those that an endpoint or model uses
+#   --keep N              delete all but the newest N images, this one, and those that an endpoint or model uses
 #   --allow-dirty         build from a checkout with uncommitted changes
 #   --profile NAME        of ~/.aws/config (default: AWS_PROFILE)
 #   --region NAME         of AWS (default: AWS_REGION, or the profile's)

@@ -73,7 +73,8 @@ def _act(chosen: argparse.Namespace) -> None:
         if keep is not None and digest is None:
             keep -= 1  # the image that will be pushed is one of them
     if keep is not None:
-        ecr_images.keep(account.client, f"{host}/{name}", keep, act=not chosen.dry_run)
+        act = not chosen.dry_run
+        ecr_images.keep(account.client, f"{host}/{name}", keep, chosen.tag, act=act)
 
 
 def registry(ecr: Any) -> str:

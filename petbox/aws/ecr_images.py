@@ -105,10 +105,13 @@ def _replace(ecr: Any, uri: str, manifest: str) -> None:
 # What is kept
 
 
-def keep(clients: Callable[[str], Any], repository: str, count: int, *, act: bool) -> None:
-    """Deletes all but the newest images with a tag, and those that run somewhere."""
+def keep(
+    clients: Callable[[str], Any], repository: str, count: int, tag: str, *, act: bool
+) -> None:
+    """Deletes all but the newest images with a tag, `tag`, and those that run somewhere."""
     ecr, name = clients("ecr"), repository.partition("/")[2]
-    old = _older(list(_described(ecr, name)), count)
+    older = _older(list(_described(ecr, name)), count)
+    old = [one for one in older if tag not in one.get("imageTags", ())]
     used = _used(clients("sagemaker"), repository) if old else set()
     gone = [one for one in old if not used & _addresses(one)]
     for one in old:

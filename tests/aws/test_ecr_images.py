@@ -98,6 +98,17 @@ def test_what_endpoint_model_or_component_uses_stays(
     assert capsys.readouterr().out.startswith("sha256:")
 
 
+def test_the_image_that_was_asked_for_stays(
+    aws: AwsProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tag in ("a", "b", "c", "d"):
+        pushed(aws, tag)
+    assert ecr.main(["find", "petbox", "b", "--keep", "1", "--dry-run"]) == 0
+    assert "petbox:b" not in capsys.readouterr().err
+    assert ecr.main(["finish", "petbox", "b", "--keep", "1"]) == 0
+    assert tags(aws) == ["b", "d"]
+
+
 def test_nothing_is_deleted_without_a_look_at_what_is_used(
     aws: AwsProxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
