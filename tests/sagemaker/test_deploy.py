@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from support.aws import no_credentials
+from support.aws import no_credentials, rejection
 from support.endpoint_aws import (
     IMAGE,
     REPOSITORY,
     ROLE,
     SOON,
+    UP,
     AwsProxy,
     done,
     failed,
@@ -163,7 +164,30 @@ def test_an_image_that_cannot_be_built_changes_nothing(aws: AwsProxy, folder: Pa
     assert failed(petbox(env, "deploy", file)) == (
         "error: image: was not pushed; see the lines above"
     )
-    assert aws.calls == []
+    assert aws.changes() == []
+
+
+def test_no_image_is_built_before_the_plan_is_confirmed(
+    aws: AwsProxy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, script, builds = folder / "pets.toml", folder / "push.sh", folder / "builds"
+    script.write_text(f'#!/bin/sh\necho "$2" >>"{builds}"\necho {REPOSITORY}:built\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(image_build, "SCRIPT", script)
+    done(petbox(aws.env, "endpoint", "up", "built", *UP, "--dashboard"))
+    aws.calls.clear()
+    file.write_text(
+        f'name = "built"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n'
+        "dashboard = false\n"
+    )
+    line = failed(petbox(aws.env, "deploy", file))
+    assert line == f"error: {file}: removes dashboard; pass --yes to confirm"
+    assert not builds.exists() and aws.changes() == []
+    aws.instead["UpdateEndpoint"] = lambda _: rejection("ValidationException", "no")
+    failed(petbox(aws.env, "deploy", file, "--yes", *SOON))
+    assert builds.read_text() == f"{(folder / 'model/toy').resolve()}\n"
+    (model,) = aws.requests("CreateModel")
+    assert model["PrimaryContainer"]["Image"] == f"{REPOSITORY}:built"
 
 
 def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None:

@@ -32,7 +32,7 @@ from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
 from petbox.sagemaker.endpoint.difference import REMOVED, as_text
 from petbox.sagemaker.endpoint.up import report
 
-# A dry run builds no image; this one has its place.
+# Until the plan is confirmed no image is built; this one has its place.
 NOT_BUILT = "000000000000.dkr.ecr.{}.amazonaws.com/petbox:not-built"
 NOT_BUILT_YET = re.compile(NOT_BUILT.format("[a-z0-9-]+"))
 
@@ -72,25 +72,26 @@ def deploy(options: DeployOptions) -> None:
     wanted, model, address = stated.options, stated.model, ""
     account = Account()
     account.client("sagemaker")  # fails if there is no region
-    if stated.build and model is not None:
-        image = NOT_BUILT.format(account.region) if options.dry_run else push(model, wanted)
-        wanted = replace(wanted, image=image, model_data=False)
+    if stated.build:
+        wanted = replace(wanted, image=NOT_BUILT.format(account.region), model_data=False)
     elif model is not None and stated.bucket is not None:
         address = package.address_of(model, stated.bucket)
         wanted = replace(wanted, model_data=address)
-    pushed = not (stated.build and options.dry_run)
-    change = prepare(account, wanted, pushed=pushed)
+    change = prepare(account, wanted, pushed=not stated.build)
     found = change.cost(Prices(account, options.price_per_hour or wanted.price_per_hour))
     if options.dry_run and options.json:
         print(json.dumps(_facts(change, found), indent=2, default=str))
         return
     text = as_text(change.name, change.differences)
     text += f"\nprice: {described(found, change.instances)}"
+    text = NOT_BUILT_YET.sub(f"(to be built with {model})", text)
     if options.dry_run:
-        print(NOT_BUILT_YET.sub(f"(to be built with {model})", text))
+        print(text)
         return
     say(text)
     _confirm(options.file, change, yes=options.yes)
+    if stated.build and model is not None:
+        change = prepare(account, replace(wanted, image=push(model, wanted)))
     if address and model is not None:
         published = package.publish(model, address, account.client("s3"))
         change = change.with_archive(published["sha256"])
