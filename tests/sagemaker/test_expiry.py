@@ -43,6 +43,8 @@ def test_the_role_of_setup_that_deletes_is_the_default(aws: AwsProxy) -> None:
     for role, expected in ((PLACE.role(roles["endpoint"]), beside), (PLACE.role("mine"),) * 2):
         assert target(aws, "--role", role, *TTL, name="new")["RoleArn"] == expected
     assert expiry.role_beside(ROLE) == ROLE
+    for name in ("prod-endpoint-exec", "my-endpoint-of-us-east-1", "pets-endpoint-us-east-1b"):
+        assert expiry.role_beside(PLACE.role(name)) == PLACE.role(name), name
 
 
 PLACE = Place("aws-us-gov", "us-gov-west-1", "123456789012")

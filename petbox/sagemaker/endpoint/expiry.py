@@ -19,7 +19,8 @@ UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 RETRIES = {"MaximumEventAgeInSeconds": 24 * 3600, "MaximumRetryAttempts": 185}  # the most there are
 GRACE = timedelta(minutes=2)  # Scheduler is punctual to the minute; deleting takes another
 TAGGED = "%Y-%m-%dT%H:%MZ"
-OF_SETUP = re.compile(r"(arn:.*:role/[^/]+)-endpoint-([a-z0-9-]+)")  # the endpoint's role
+REGION = r"(?:[a-z]{2}(?:-gov|-iso[a-z]?)?|eusc-de)-[a-z]+-\d+"
+OF_SETUP = re.compile(rf"(arn:.*:role/[^/]+)-endpoint-({REGION})")  # the endpoint's role
 
 
 def duration(text: str) -> timedelta:
@@ -35,7 +36,8 @@ def duration(text: str) -> timedelta:
 
 def role_beside(role: str) -> str:
     """The role of expiry that `petbox setup` creates with an endpoint's role, or else this one."""
-    return OF_SETUP.sub(r"\1-scheduler-\2", role)
+    of_setup = OF_SETUP.fullmatch(role)
+    return of_setup.expand(r"\1-scheduler-\2") if of_setup else role
 
 
 def schedule(
