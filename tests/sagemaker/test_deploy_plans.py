@@ -98,6 +98,19 @@ def test_an_inference_component(aws: AwsProxy, file: Path) -> None:
     done(petbox(aws.env, "endpoint", "down", "idle", "--yes", *SOON))
 
 
+def test_a_queue_of_the_expiry(aws: AwsProxy, file: Path) -> None:
+    queue = "arn:aws:sqs:us-east-1:123456789012:not-deleted"
+    first = f'ttl = "8h"\nttl_dead_letters = "{queue}"\n'
+    assert f"  + ttl_dead_letters: {queue}\n" in plan(aws, file, "ends", first)
+    deploy(aws, file, "ends", first)
+    assert "ttl_dead_letters" not in plan(aws, file, "ends", 'ttl = "8h"\n')
+    without = 'ttl = "8h"\nttl_dead_letters = false\n'
+    assert f"  - ttl_dead_letters: {queue}\n" in plan(aws, file, "ends", without)
+    line = failed(petbox(aws.env, "deploy", file))
+    assert line == f"error: {file}: removes ttl_dead_letters; pass --yes to confirm"
+    done(petbox(aws.env, "endpoint", "down", "ends", "--yes", *SOON))
+
+
 def test_a_dashboard(aws: AwsProxy, file: Path) -> None:
     assert plan(aws, file, "seen", "dashboard = true\n") == (
         "endpoint seen: 4 to add, 0 to change, 0 to remove\n"

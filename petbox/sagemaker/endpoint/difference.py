@@ -37,14 +37,11 @@ def differences(
     before: EndpointSpec | None, after: EndpointSpec, desired: Desired, actual: Actual
 ) -> list[Difference]:
     there, wanted = dict(facts(before)), dict(facts(after))
-    if actual.schedule is not None:
-        there["expires"] = expiry.end_of(actual.schedule)
-        if not desired.drop_schedule:
-            wanted["expires"] = there["expires"]
     for name in ("ttl", "ttl_role", "ttl_dead_letters"):
         wanted.pop(name, None)
-    if desired.schedule is not None:
-        wanted["expires"] = expiry.end_of(desired.schedule)
+    there |= expiry.facts(actual.schedule)
+    kept = None if desired.drop_schedule else actual.schedule
+    wanted |= expiry.facts(desired.schedule or kept)
     return list(_between(there, wanted))
 
 

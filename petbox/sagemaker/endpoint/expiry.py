@@ -65,6 +65,14 @@ def schedule(
     }
 
 
+def facts(schedule: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a schedule does, for a comparison."""
+    if schedule is None:
+        return {}
+    queue = schedule.get("Target", {}).get("DeadLetterConfig", {}).get("Arn")
+    return {"expires": end_of(schedule), **({"ttl_dead_letters": queue} if queue else {})}
+
+
 def tag(end: datetime) -> dict[str, str]:
     return {names.EXPIRES: end.astimezone(timezone.utc).strftime(TAGGED)}
 
