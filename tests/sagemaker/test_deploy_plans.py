@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.endpoint_aws import IMAGE, ROLE, SOON, AwsProxy, done, failed, petbox
 
+from petbox.sagemaker.endpoint import names
+
 COMMON = f'name = "NAME"\nimage = "{IMAGE}"\nrole = "{ROLE}"\n'
 
 
@@ -109,6 +111,30 @@ def test_a_queue_of_the_expiry(aws: AwsProxy, file: Path) -> None:
     line = failed(petbox(aws.env, "deploy", file))
     assert line == f"error: {file}: removes ttl_dead_letters; pass --yes to confirm"
     done(petbox(aws.env, "endpoint", "down", "ends", "--yes", *SOON))
+
+
+def test_third_party_scaling_that_goes_is_named(aws: AwsProxy, file: Path) -> None:
+    deploy(aws, file, "busy", "")
+    of, client = names.scaled("busy"), aws.client("application-autoscaling")
+    client.register_scalable_target(**of, MinCapacity=1, MaxCapacity=3)
+    client.put_scaling_policy(
+        **of,
+        PolicyName="theirs",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={"TargetValue": 9.0},
+    )
+    client.put_scheduled_action(**of, ScheduledActionName="mornings", Schedule="cron(0 7 * * ? *)")
+    assert "0 to remove" in plan(aws, file, "busy", "")
+    found = plan(aws, file, "busy", "scaling = false\n")
+    assert found.startswith(
+        "endpoint busy: 0 to add, 0 to change, 3 to remove\n"
+        "  - autoscale: 1..3\n"
+        "  - scaling policy theirs: TargetTrackingScaling\n"
+        "  - scheduled action mornings: cron(0 7 * * ? *)\n"
+    )
+    line = failed(petbox(aws.env, "deploy", file))
+    assert "removes autoscale, scaling policy theirs, scheduled action mornings; pass" in line
+    done(petbox(aws.env, "endpoint", "down", "busy", "--yes", *SOON))
 
 
 def test_a_dashboard(aws: AwsProxy, file: Path) -> None:

@@ -32,7 +32,11 @@ THEIRS = {
     "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 9.0},
     "CreationTime": NOW,
 }
-MORNINGS = {"ScheduledActionName": "mornings", "CreationTime": NOW}
+MORNINGS = {
+    "ScheduledActionName": "mornings",
+    "Schedule": "cron(0 7 * * ? *)",
+    "CreationTime": NOW,
+}
 KINDS = ("real-time", "asynchronous", "component", "serverless")
 FLAGS: dict[str, tuple[Any, ...]] = {
     "ttl": ("2h", False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from petbox.sagemaker.endpoint import expiry
+from petbox.sagemaker.endpoint import expiry, names
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.desired import Desired
 from petbox.sagemaker.endpoint.spec import EndpointSpec, facts
@@ -42,7 +42,22 @@ def differences(
     there |= expiry.facts(actual.schedule)
     kept = None if desired.drop_schedule else actual.schedule
     wanted |= expiry.facts(desired.schedule or kept)
+    if desired.drop_scaling:
+        there |= _all_scaling(actual)
     return list(_between(there, wanted))
+
+
+def _all_scaling(actual: Actual) -> dict[str, str]:
+    """With what petbox did not make: AWS deletes it with the target."""
+    found: dict[str, str] = {}
+    if actual.scaling is not None:
+        found["autoscale"] = f"{actual.scaling['MinCapacity']}..{actual.scaling['MaxCapacity']}"
+    for policy in actual.policies:
+        if policy["PolicyName"] not in (names.POLICY, names.WAKE):
+            found[f"scaling policy {policy['PolicyName']}"] = policy["PolicyType"]
+    for action in actual.actions:
+        found[f"scheduled action {action['ScheduledActionName']}"] = action["Schedule"]
+    return found
 
 
 def _between(there: Mapping[str, str], wanted: Mapping[str, str]) -> Sequence[Difference]:
