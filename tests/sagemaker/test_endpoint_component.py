@@ -313,7 +313,7 @@ def test_a_component_is_made_shown_and_deleted(aws: AwsProxy) -> None:
 
     aws.calls.clear()
     component = aws.components.by_name["idle"]
-    component.status, component.polls = "Updating", 2  # its scaling starts a copy
+    component.status, component.polls = "Updating", 3  # its scaling starts a copy
     gone = done(petbox(aws.env, "endpoint", "down", "idle", "--yes", *SOON))
     assert aws.changes()[:6] == [
         "DeleteScalingPolicy",
@@ -379,6 +379,24 @@ def test_third_party_components_are_left_alone(aws: AwsProxy) -> None:
     component.request["Tags"] = []  # so this one is not petbox's either
     failed(petbox(aws.env, "endpoint", "down", "shared", "--yes", *SOON))
     assert "DeleteInferenceComponent" not in aws.names()
+
+
+def test_scaling_of_a_third_party_component_is_left_alone(aws: AwsProxy) -> None:
+    aws.client("sagemaker").create_inference_component(
+        InferenceComponentName="plain",
+        EndpointName="theirs",
+        Specification={"ModelName": "theirs"},
+        RuntimeConfig={"CopyCount": 1},
+    )
+    of, client = names.scaled("plain", component=True), aws.client("application-autoscaling")
+    client.register_scalable_target(**of, MinCapacity=1, MaxCapacity=2)
+    done(up(aws, "plain"))
+    done(petbox(aws.env, "endpoint", "down", "plain", "--yes", *SOON))
+    found = client.describe_scalable_targets(
+        ServiceNamespace=of["ServiceNamespace"], ResourceIds=[of["ResourceId"]]
+    )
+    assert [one["MaxCapacity"] for one in found["ScalableTargets"]] == [2]
+    client.deregister_scalable_target(**of)
 
 
 def test_the_use_is_that_of_the_component(aws: AwsProxy) -> None:

@@ -90,7 +90,7 @@ def describe(clients: Clients, name: str) -> Actual:
     alarms: dict[str, Described] = {}
     schedule: Described | None = None
     with _if_allowed(unseen):
-        scaling = _scaling(clients("application-autoscaling"), name)
+        scaling = _scaling(clients("application-autoscaling"), sagemaker, name)
     with _if_allowed(unseen):
         schedule = find_schedule(clients("scheduler"), name)
     with _if_allowed(unseen):
@@ -181,11 +181,23 @@ def describe_config(sagemaker: Any, name: str | None) -> Described | None:
 
 def describe_component(sagemaker: Any, name: str) -> Described | None:
     """The endpoint's component that petbox made, which has its name."""
+    found = _component_named(sagemaker, name)
+    return found if found and _owner_of(sagemaker, found) == name else None
+
+
+def _is_third_party(sagemaker: Any, name: str) -> bool:
+    """Whether there is a component of this name that petbox did not make."""
+    found = _component_named(sagemaker, name)
+    return found is not None and _owner_of(sagemaker, found) != name
+
+
+def _component_named(sagemaker: Any, name: str) -> Described | None:
     call, what = sagemaker.describe_inference_component, f"inference component {name}"
-    found = describe_or_none(call, what, InferenceComponentName=name)
-    if found and tags_of(sagemaker, found["InferenceComponentArn"]).get(names.OWNER) != name:
-        return None
-    return found
+    return describe_or_none(call, what, InferenceComponentName=name)
+
+
+def _owner_of(sagemaker: Any, component: Described) -> str | None:
+    return tags_of(sagemaker, component["InferenceComponentArn"]).get(names.OWNER)
 
 
 def components_of(sagemaker: Any, endpoint: str) -> list[str]:
@@ -220,13 +232,19 @@ def find_dashboard(cloudwatch: Any, name: str) -> Described | None:
     return describe_or_none(cloudwatch.get_dashboard, what, DashboardName=dashboard)
 
 
-def _scaling(client: Any, name: str) -> dict[str, Any]:
+def _scaling(client: Any, sagemaker: Any, name: str) -> dict[str, Any]:
+    """Of the instances, or of the copies unless the component of this name is a third party's."""
     of, of_copies = names.scaled(name), names.scaled(name, component=True)
     with session.calling(f"scaling of endpoint {name}"):
-        targets = client.describe_scalable_targets(
+        found = client.describe_scalable_targets(
             ServiceNamespace=of["ServiceNamespace"],
             ResourceIds=[of["ResourceId"], of_copies["ResourceId"]],
         )["ScalableTargets"]
+        targets = [
+            one
+            for one in found
+            if one["ResourceId"] == of["ResourceId"] or not _is_third_party(sagemaker, name)
+        ]
         if targets and targets[0]["ResourceId"] == of_copies["ResourceId"]:
             of = of_copies
         policies = client.describe_scaling_policies(**of)["ScalingPolicies"]
