@@ -190,6 +190,14 @@ def test_no_image_is_built_before_the_plan_is_confirmed(
     assert model["PrimaryContainer"]["Image"] == f"{REPOSITORY}:built"
 
 
+def test_a_litert_model_is_rejected(aws: AwsProxy, folder: Path) -> None:
+    model = folder / "model" / "toy"
+    (model / "model.tflite").write_bytes(b"lite")
+    line = failed(petbox(aws.env, "deploy", folder / "pets.toml", "--dry-run"))
+    assert f"{model}: is a LiteRT model" in line and "petbox export --run" in line
+    assert aws.calls == []
+
+
 def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None:
     file = folder / "new.toml"
     words = ("--name", "first", "--model", "model/toy", "--image", IMAGE, "--role", ROLE)

@@ -43,6 +43,13 @@ def test_models_are_added_listed_and_removed(aws: AwsProxy, tmp_path: Path) -> N
     assert "no such model" in failed(petbox(aws.env, *words, "remove", "beagle"))
 
 
+def test_a_litert_model_is_rejected(aws: AwsProxy, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"lite")
+    line = failed(petbox(aws.env, "endpoint", "models", "zoo", "add", tmp_path, "--as", "lite"))
+    assert f"{tmp_path}: is a LiteRT model" in line and "petbox export --run" in line
+    assert "lite" not in done(petbox(aws.env, "endpoint", "models", "zoo")).stdout
+
+
 def test_other_endpoints_have_no_models(aws: AwsProxy) -> None:
     line = failed(petbox(aws.env, "endpoint", "models", "single"))
     assert "endpoint single: has one model; for several: petbox endpoint up single" in line

@@ -70,6 +70,8 @@ def deploy(options: DeployOptions) -> None:
         return
     stated = file.read(options.file)
     wanted, model, address = stated.options, stated.model, ""
+    if model is not None:
+        package.check_served(model)
     account = Account()
     account.client("sagemaker")  # fails if there is no region
     if stated.build:

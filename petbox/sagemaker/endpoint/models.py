@@ -26,7 +26,7 @@ from petbox.cli.options import POSITIONAL, Json, Value, check
 from petbox.cli.program import say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint.actual import describe
-from petbox.sagemaker.endpoint.package import publish
+from petbox.sagemaker.endpoint.package import check_served, publish
 from petbox.sagemaker.endpoint.status import absent
 from petbox.sagemaker.shared_options import EndpointName
 
@@ -79,6 +79,7 @@ def _prefix(account: Account, name: str) -> S3Address:
 
 
 def _add(s3: Any, under: S3Address, folder: Path, name: str | None) -> dict[str, Any]:
+    check_served(folder)
     resolved = folder.resolve()
     called = name or (resolved.parent if resolved.name.isdecimal() else resolved).name
     at = S3Address(under.bucket, f"{under.key}{archive(called)}")

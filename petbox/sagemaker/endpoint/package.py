@@ -130,6 +130,15 @@ def files(model: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def check_served(model: Path) -> None:
+    """Rejects what an endpoint's container cannot run."""
+    if (model / LITERT).is_file():
+        raise ModelError(
+            f"{model}: is a LiteRT model, and TensorFlow Serving in an endpoint's container cannot "
+            "run it; give the SavedModel: petbox export --run RUN --out model/NAME/1"
+        )
+
+
 def pack(members: dict[str, Path], archive: Path) -> str:
     """Writes the archive; its SHA-256. Times, owners and modes of the files are not in it."""
     total = sum(path.stat().st_size for path in members.values())
