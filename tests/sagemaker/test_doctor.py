@@ -97,6 +97,13 @@ def test_without_a_file_only_flags_count(aws: AwsProxy) -> None:
     assert "other.toml: no such file" in petbox(aws.env, "doctor", "other.toml").stderr
 
 
+def test_the_bucket_of_async_errors_is_checked(aws: AwsProxy) -> None:
+    errors = f'async = "s3://{BUCKET}/out"\nasync_errors = "s3://absent/errors"\n'
+    Path("pets.toml").write_text(FILE + errors)
+    result = petbox(aws.env, "doctor")
+    assert "wrong bucket       bucket absent: no such bucket" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "check", "text", "fix"),
     [

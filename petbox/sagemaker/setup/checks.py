@@ -133,6 +133,7 @@ def _quotas(client: Any, listing: str) -> Iterator[Mapping[str, Any]]:
 
 def buckets_of(spec: EndpointSpec, given: str | None) -> list[str]:
     """Of all S3 addresses, each once."""
-    addresses = (given, spec.model_data, spec.multi_model, spec.capture, spec.async_)
+    answers = (spec.capture, spec.async_, spec.async_errors)
+    addresses = (given, spec.model_data, spec.multi_model, *answers)
     found = [aws_names.S3Address.parse(one).bucket for one in addresses if one]
     return list(dict.fromkeys(found))
