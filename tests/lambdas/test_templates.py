@@ -207,6 +207,14 @@ def test_both_paths_of_the_zoo_reach_its_function() -> None:
     assert paths["/zoo"] == paths["/"]
 
 
+@pytest.mark.parametrize("name", ["front", "detector"])
+def test_only_scores_that_the_functions_take_are_taken(name: str) -> None:
+    pattern = source(name)["Parameters"]["MinScore"]["AllowedPattern"]
+    taken = ["", "0", "0.", "0.05", ".5", "1", "1.", "1.00"]
+    rejected = ["1.5", "1.01", "01", "2", "10", "-0.1", ".", "1e-3", "half"]
+    assert [text for text in taken + rejected if re.fullmatch(pattern, text)] == taken
+
+
 # What the functions read
 
 
