@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from petbox.client.detections import Box, Detection, Detections
 from petbox.client.output import tabbed_lines
 from petbox.errors import DataError, ServiceError
 from petbox.lambdas.arrivals import Patience
-from petbox.lambdas.results import ETAG, result_key
+from petbox.lambdas.results import ETAG, FAILED, result_key
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks for the results
 PREFIX = Value("S3", aws_names.check_s3)
@@ -134,7 +135,7 @@ def _results(
 
     def read(one: _Sent) -> tuple[_Sent, dict[str, Any] | None]:
         key = result_key(options.results, one.key)
-        return one, _read(s3, to.bucket, key, one.etag)
+        return one, _read(s3, to.bucket, key, one)
 
     waiting = list(sent)
     while waiting:
@@ -158,15 +159,30 @@ def _results(
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _read(s3: Any, bucket: str, key: str, etag: str) -> dict[str, Any] | None:
-    """The result at the key; None if there is none, or if it is of an older image."""
+def _read(s3: Any, bucket: str, key: str, sent: _Sent) -> dict[str, Any] | None:
+    """The result at the key; None if there is none, or if it is of an older upload.
+
+    An older success stands: the front does not process the same image again.
+    """
     with session.calling(f"s3://{bucket}/{key}", "NoSuchKey"):
         response = s3.get_object(Bucket=bucket, Key=key)
         body = response["Body"].read()
-        if response["Metadata"].get(ETAG) == etag:
-            result: dict[str, Any] = json.loads(body)
-            return result
+        metadata, written = response["Metadata"], response["LastModified"]
+        if metadata.get(ETAG) != sent.etag:
+            return None
+        if FAILED in metadata and _arrived_after(s3, bucket, sent, written):
+            return None
+        result: dict[str, Any] = json.loads(body)
+        return result
     return None
+
+
+def _arrived_after(s3: Any, bucket: str, sent: _Sent, moment: datetime) -> bool:
+    """Whether the image is newer, by S3's own clock; False if that may not be read."""
+    with session.calling(f"s3://{bucket}/{sent.key}", "403", "404"):
+        arrived: datetime = s3.head_object(Bucket=bucket, Key=sent.key)["LastModified"]
+        return arrived > moment
+    return False
 
 
 def _lines(one: _Sent, result: dict[str, Any]) -> str:

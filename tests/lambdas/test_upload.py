@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from petbox.aws.names import S3Address
 from petbox.lambdas import arrivals
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
+MD5 = hashlib.md5(JPEG).hexdigest()  # the ETag of an object that S3 encrypts with its own key
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +121,23 @@ def test_a_result_that_never_comes_is_reported_and_one_of_an_older_image_is_none
     aws: Aws, photos: Path
 ) -> None:
     s3 = bucket(aws, "never")
-    s3.put_object(
-        Bucket="never",
-        Key="results/in/b.jpg.json",
-        Body=b"{}",
-        Metadata={"arrival-etag": "another"},
-    )
-    done = upload(aws, photos, "s3://never/in/", "--patience", "0.2")
-    assert done.returncode == 1 and not done.stdout
-    assert "2 of 2 images have no result" in done.stderr
+    (photos / "done.jpg").write_bytes(JPEG)
+
+    def result(name: str, **metadata: str) -> Any:
+        key, metadata = f"results/in/{name}.json", {f"arrival-{k}": metadata[k] for k in metadata}
+        put = s3.put_object(Bucket="never", Key=key, Body=b"{}", Metadata=metadata)
+        return put["ResponseMetadata"]["HTTPHeaders"]["date"]
+
+    result("b.jpg", etag="another")
+    result("done.jpg", etag=MD5)
+    failed = result("a cat.jpg", etag=MD5, failed="true")
+    while s3.list_buckets()["ResponseMetadata"]["HTTPHeaders"]["date"] == failed:
+        pass  # S3's clock has seconds only
+    done = upload(aws, photos, "s3://never/in/", "--patience", "0.2", "--json")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert Path(json.loads(line)["file"]).name == "done.jpg"
+    assert "2 of 3 images have no result" in done.stderr
 
 
 @pytest.fixture
