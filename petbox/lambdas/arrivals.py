@@ -10,7 +10,9 @@ from petbox.aws import session
 from petbox.aws.names import S3Address
 from petbox.cli.program import say
 
-WITHOUT_QUEUE = 1800.0  # seconds: longer than any pause between two attempts at an image
+# Seconds: longer than any pause between two attempts at an image (1800 s after a crash) and the
+# attempt itself (at most 300 s).
+WITHOUT_QUEUE = 2400.0
 EMPTY = 300.0  # seconds without a message: S3's notifications may be minutes late, counts one
 COUNTS = tuple(f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed"))
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support.templates import NESTED, SERVERLESS, Stack, of_kind, source, translated
 
+from petbox.lambdas.arrivals import WITHOUT_QUEUE
+
 CHECKOUT = SERVERLESS.parent
 TEMPLATES = sorted(path.stem for path in SERVERLESS.glob("*.yaml"))
 QUEUED = {"front": "S3Front", "detector": "DetectorByZip"}  # the functions before arrivals.yaml
@@ -137,6 +139,8 @@ def test_the_function_gives_up_before_the_queue_does(name: str) -> None:
     tries = int(function["Environment"]["Variables"]["MOST_TRIES"])
     assert tries < int(queue["RedrivePolicy"]["maxReceiveCount"])
     assert int(queue["VisibilityTimeout"]) >= 6 * int(function["Timeout"])
+    after_a_crash = int(queue["VisibilityTimeout"]) + int(function["Timeout"])
+    assert after_a_crash < WITHOUT_QUEUE, "petbox upload gives up before the retry has its result"
     (mapping,) = of_kind(name, "AWS::Lambda::EventSourceMapping").values()
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 

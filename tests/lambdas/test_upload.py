@@ -222,14 +222,14 @@ def test_a_prefix_that_no_queue_is_notified_of_is_reported(
     assert "notifies no queue of new images" in capsys.readouterr().err
 
 
-def test_without_permission_to_see_the_queue_half_an_hour_is_waited(
+def test_without_permission_to_see_the_queue_forty_minutes_are_waited(
     aws: Aws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in aws.env.items():
         monkeypatch.setenv(name, value)
     arrivals.Patience(session.Account(), S3Address("nobodys-bucket", "in/"), None)
     said = capsys.readouterr().err
-    assert "NoSuchBucket" in said and "waiting 1800 s for each result" in said
+    assert "NoSuchBucket" in said and "waiting 2400 s for each result" in said
 
 
 def test_what_cannot_be_uploaded_is_reported(aws: Aws, photos: Path, tmp_path: Path) -> None:
