@@ -143,6 +143,7 @@ else
   fi
   built+=${cpu:+-cpu}${hooks:+-hooks}
 fi
+[[ $architecture == amd64 || $built == *-$architecture ]] || built+=-$architecture
 
 found=$(ecr find "$repository" "$built" ${keep:+--keep "$keep"} ${dry_run:+--dry-run})
 { read -r host && read -r reached_at && read -r there; } <<<"$found" || true

@@ -104,11 +104,12 @@ def test_a_dry_run_changes_nothing(push: Push, aws: AwsProxy, registry: requests
     assert registry.get(f"{ecr.URL}/_catalog").json() == {"repositories": []}
 
 
-def test_another_base_has_another_tag(push: Push, aws: AwsProxy) -> None:
-    bases = ((), ("--base", "serving:1"))
-    runs = [push("--model", "model/adder", *words, "--dry-run").stderr for words in bases]
-    first, second = (re.findall(r"-adder-7-[0-9a-f]{8}$", said, re.MULTILINE) for said in runs)
-    assert first and second and first != second, runs
+def test_another_base_or_architecture_has_another_tag(push: Push, aws: AwsProxy) -> None:
+    options = ((), ("--base", "serving:1"), ("--architecture", "arm64"))
+    runs = [push("--model", "model/adder", *words, "--dry-run").stderr for words in options]
+    first, based, arm64 = (re.findall(r"-adder-7-(\S+)$", said, re.MULTILINE)[0] for said in runs)
+    assert re.fullmatch("[0-9a-f]{8}", first) and re.fullmatch("[0-9a-f]{8}", based), runs
+    assert based != first and arm64 == f"{first}-arm64", runs
 
 
 def test_an_image_with_code_has_another_tag_whenever_the_code_changes(
