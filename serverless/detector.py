@@ -23,11 +23,10 @@ from aws_lambda_powertools import Logger
 from petbox.client.detector import Detector
 from petbox.errors import DataError, MissingExtra, ModelError, PetboxError
 from petbox.lambdas import settings
-from petbox.lambdas.eager import Eager
+from petbox.lambdas.eager import Eager, seconds_to_start
 from petbox.lambdas.http_events import HttpEvents
 from petbox.wire import Detection, Engine
 
-SECONDS = 8.0  # of the ten that Lambda allows a start, from STARTED on
 SERVICE = "detector"
 logger = Logger(service=SERVICE)
 MODEL = settings.text("MODEL", str(Path(__file__).with_name("model")))
@@ -84,7 +83,7 @@ if settings.text("DEAD_LETTER_URL"):
     from petbox.lambdas.s3_events import S3Events
 
     s3 = S3Events(SERVICE, detector)
-engine.model.wait(max(0.0, STARTED + SECONDS - time.monotonic()))
+engine.model.wait(max(0.0, STARTED + seconds_to_start() - time.monotonic()))
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

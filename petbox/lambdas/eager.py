@@ -1,7 +1,8 @@
 """Slow work that starts with the Lambda function and may finish after it.
 
 Lambda restarts a function that is not ready within ten seconds, and what it has done by then is
-lost. What takes longer continues in a thread, and the first request waits for it.
+lost. What takes longer continues in a thread, and the first request waits for it. Before a snapshot
+or a provisioned container is ready, Lambda allows at least 130 s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
+from petbox.lambdas import settings
+
 T = TypeVar("T")
+
+
+def seconds_to_start() -> float:
+    """How long a function may take until its handler is ready."""
+    kind = settings.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    return 120.0 if kind in ("provisioned-concurrency", "snap-start") else 8.0
 
 
 class Eager(Generic[T]):

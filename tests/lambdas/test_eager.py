@@ -6,7 +6,19 @@ import threading
 
 import pytest
 
-from petbox.lambdas.eager import Eager
+from petbox.lambdas.eager import Eager, seconds_to_start
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [("", 8), ("on-demand", 8), ("provisioned-concurrency", 120), ("snap-start", 120)],
+)
+def test_a_snapshot_is_taken_of_the_whole_model(
+    monkeypatch: pytest.MonkeyPatch, kind: str, seconds: float
+) -> None:
+    """Lambda's limit of ten seconds is for containers that start on demand."""
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    assert seconds_to_start() == seconds
 
 
 def test_quick_work_is_done_at_once() -> None:
