@@ -78,8 +78,13 @@ class HttpEvents:
     def _app(self, resolver: Any, origins: Sequence[str]) -> Any:
         cors = None
         if origins:
-            readable = ["Retry-After"]
-            cors = CORSConfig(origins[0], list(origins[1:]), expose_headers=readable, max_age=600)
+            cors = CORSConfig(
+                origins[0],
+                list(origins[1:]),
+                allow_headers=["X-Amz-Content-Sha256"],  # AWS's signer for JavaScript sends it
+                expose_headers=["Retry-After"],
+                max_age=600,
+            )
         app = resolver(cors=cors, strip_prefixes=[STAGE])
         app.post(PATH)(lambda: self._detect(app.current_event))
         app.not_found(lambda _error: self._not_found(app.current_event))

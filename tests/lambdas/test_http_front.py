@@ -314,6 +314,7 @@ def test_origins_that_are_allowed_get_cors_headers(
         before = call(request(version, None, None, method="OPTIONS", Origin="https://pets.example"))
         assert before["statusCode"] == 204
         assert "POST" in headers(before)["Access-Control-Allow-Methods"]
+        assert "X-Amz-Content-Sha256" in headers(before)["Access-Control-Allow-Headers"]
         assert headers(before)["Access-Control-Expose-Headers"] == "Retry-After"
         assert name not in headers(call(request(version, JPEG, Origin="https://evil.example")))
 
