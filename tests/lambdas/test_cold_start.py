@@ -64,6 +64,17 @@ def test_an_image_has_provisioned_containers_only() -> None:
     assert why == "SnapStart takes zips only; set ColdStart=provisioned for an image"
 
 
+def test_without_the_http_api_nothing_is_kept_that_nobody_calls() -> None:
+    only_s3 = {"Ways": "s3", "StorageMegabytes": "512"}
+    kept = Stack("detector", only_s3 | {"ColdStart": "provisioned"})
+    properties = alias(kept, "detector", "DetectorByZipAliaslive")
+    assert properties["ProvisionedConcurrencyConfig"] == {"Ref": "AWS::NoValue"}
+    image = Stack("detector", only_s3 | IMAGE | {"ColdStart": "provisioned"})
+    assert not image.resources() & {"ImageVersion", "ImageAlias"} and not image.dangling()
+    snapped = Stack("detector", only_s3 | {"ColdStart": "snapstart"})
+    assert snapshots(snapped, "detector", "DetectorByZip") == "None"
+
+
 def test_snapstart_is_rejected_with_more_storage_than_it_takes() -> None:
     (why,) = Stack("detector", {"ColdStart": "snapstart"}).broken_rules()
     assert why == "SnapStart takes no more than 512 MB of /tmp; set StorageMegabytes=512"
