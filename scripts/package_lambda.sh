@@ -3,7 +3,7 @@
 # usage: scripts/package_lambda.sh [option ...] [http_front|s3_front|detector|zoo ...]   (default: all)
 #   --model DIR           folder with model.tflite, added to detector.zip (default: none, it is in S3)
 #   --python VERSION      of another runtime than the templates' (needs --out)
-#   --architecture ARCH   x86_64 (default) or arm64, as Architecture in the templates of serverless/
+#   --architecture ARCH   x86_64 or arm64 (default: the templates' Architecture; another needs --out)
 #   --out DIR             where NAME.zip goes (default: build/lambda)
 # PYTHON names a Python with pip (default: the checkout's .venv). boto3 is left out: Lambda has it.
 # If a Python of the runtime's version is installed, the code is compiled, and functions start faster.
@@ -25,8 +25,11 @@ usage() {
 runtime=$(sed -nE 's/^ *Runtime: python([0-9.]+)$/\1/p' "$here"/serverless/*.yaml | sort --unique)
 [[ $runtime =~ ^[0-9.]+$ ]] ||
   fail "serverless/*.yaml: name several runtimes (${runtime//$'\n'/, }); the zips fit one"
+default=$(sed -nE '/^  Architecture:$/,/^    Default:/s/^    Default: (.*)/\1/p' "$here"/serverless/*.yaml | sort --unique)
+[[ $default =~ ^[a-z0-9_]+$ ]] ||
+  fail "serverless/*.yaml: name several architectures (${default//$'\n'/, }); the zips fit one"
 
-model='' python=$runtime architecture=x86_64 out=$here/build/lambda
+model='' python=$runtime architecture=$default out=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --model | --python | --architecture | --out)
@@ -44,8 +47,11 @@ case $architecture in
   arm64) platform=aarch64 ;;
   *) usage "--architecture $architecture: must be x86_64 or arm64" ;;
 esac
-[[ $python == "$runtime" || $out != "$here/build/lambda" ]] ||
+[[ $python == "$runtime" || -n $out ]] ||
   usage "--python $python: serverless/*.yaml deploy build/lambda with Python $runtime; pass --out as well"
+[[ $architecture == "$default" || -n $out ]] ||
+  usage "--architecture $architecture: serverless/*.yaml deploy build/lambda on $default, unless with Architecture=$architecture; pass --out as well"
+out=${out:-$here/build/lambda}
 [[ -z $model || -f $model/model.tflite ]] ||
   fail "$model: contains no model.tflite; create one with petbox convert"
 

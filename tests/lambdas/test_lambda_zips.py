@@ -139,6 +139,7 @@ def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:
         (["no_front"], "no such function"),
         (["--python"], "needs a value"),
         (["--python", "3.9"], "deploy build/lambda with Python"),
+        (["--architecture", "arm64"], "deploy build/lambda on x86_64, unless with Architecture="),
         (["--fast"], "unknown option"),
     ],
 )
