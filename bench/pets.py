@@ -6,7 +6,7 @@ The 536 are divided at random. A tenth of the 447 chooses the checkpoint and the
 alarms are counted at these thresholds on 100 squares without any pet, cut from photos that are not
 among the 536; as many are cut from the training photos to train on.
 
-Needs the photos in the folder PETBOX_TEST_DATA, and about 25 minutes on two cores. It also writes
+Needs the photos in the folder PETBOX_TEST_DATA, and about 20 minutes on two cores. It also writes
 the learning curve, the precision-recall plot and sheets of test images as bench/pets-….{png,jpg}.
 With --steps, --preset or --split it is a trial that only writes under build/.
 """
