@@ -71,7 +71,10 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("serves no metrics when it is busy", "metrics-under-load", IMAGE, "503 busy"),
         ("rejects who would queue", "queue-answered", IMAGE, "failed: 503 no slot"),
         ("lets newcomers in first", "queue-fair", IMAGE, " clients got "),
-        ("computes for clients that left", "leavers-not-computed", IMAGE, "as many that left"),
+        pytest.param(
+            *("computes for clients that left", "leavers-not-computed", IMAGE, "as many that left"),
+            marks=pytest.mark.skipif(not os.environ.get("PETBOX_SOAK"), reason="compares seconds"),
+        ),
         ("loses the slots of clients that left", "leavers-free-slots", IMAGE, "503 no slot"),
         ("cuts long calls off", "long-call", IMAGE, "rows: the connection was closed"),
         ("takes every string for an image", "json-lines-text", TEXT, '"what a movie" as a line'),
