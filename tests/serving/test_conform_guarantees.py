@@ -61,6 +61,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+SOAKING = pytest.mark.skipif(not os.environ.get("PETBOX_SOAK"), reason="compares seconds")
+
+
 @pytest.mark.parametrize(
     ("rule", "line", "payload", "seen"),
     [
@@ -73,7 +76,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("lets newcomers in first", "queue-fair", IMAGE, " clients got "),
         pytest.param(
             *("computes for clients that left", "leavers-not-computed", IMAGE, "as many that left"),
-            marks=pytest.mark.skipif(not os.environ.get("PETBOX_SOAK"), reason="compares seconds"),
+            marks=[pytest.mark.soak, SOAKING],
         ),
         ("loses the slots of clients that left", "leavers-free-slots", IMAGE, "503 no slot"),
         ("cuts long calls off", "long-call", IMAGE, "rows: the connection was closed"),
