@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from conftest import CHECKOUT
 from support.conforming import CONFORM, breaking, failing, outcomes
 from support.serving import free_port, served_detector
 
-from petbox.serving.conform.contract import CONTRACT
+from petbox.serving.conform import report
+from petbox.serving.conform.contract import CONTRACT, Result
 from petbox.serving.conform.diagnosis import ListeningPort, parse_tcp_table
 from petbox.serving.conform.failures import Process, model_server
 from petbox.serving.conform.payload import drawn
@@ -139,8 +141,100 @@ def test_without_docker_an_image_is_rejected(run: Run, tmp_path: Path) -> None:
 
 def test_every_line_of_the_contract_is_documented() -> None:
     page = (CHECKOUT / "docs/conform.md").read_text()
-    rows: list[Any] = re.findall(r"^\| `([\w-]+)` \| (.*) \| [^|]+ \|$", page, re.MULTILINE)
-    assert rows == [(line.name, line.says) for line in CONTRACT]
+    rows: list[Any] = re.findall(r"^\| `([\w-]+)` \| (.*) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert [row[:2] for row in rows] == [(line.name, line.says) for line in CONTRACT]
+    addresses = dict(re.findall(r"^(\[[\w-]+\]): (https:\S+)$", page, re.MULTILINE))
+    linked = [addresses.get(row[2]) or "docs/" + row[2].split("(")[1][:-1] for row in rows]
+    assert linked == [line.reference for line in CONTRACT]
+
+
+# What is written for CI
+
+
+def test_junit_and_a_badge_say_what_was_found(run: Run, tmp_path: Path) -> None:
+    junit, badge = tmp_path / "größe 1.xml", tmp_path / "badge.json"
+    badge.write_text("of an earlier run")
+    with breaking("answers nothing to the model's request", tmp_path) as url:
+        words = ("--json", "--sagemaker-only", "--junit", junit, "--badge", badge)
+        done = run(*CONFORM, url, *words)
+    root = ElementTree.parse(junit).getroot()
+    follows_schema(root)
+    assert root.get("name") == url
+    (suite,) = root
+    assert suite.get("name") == "SageMaker's requirements"
+    found = outcomes(done)
+    kinds = {"failure": "fails", "skipped": "not tried", "system-out": "holds"}
+    assert {case.get("name"): kinds[case[0].tag] for case in suite} == found
+    (failure,) = suite.iter("failure")
+    assert "500 shapes differ" in (failure.get("message") or "")
+    line = next(line for line in CONTRACT if line.name == "invocations")
+    assert line.reference in (failure.text or "")
+    shown = json.loads(badge.read_text())
+    assert shown.keys() == {"schemaVersion", "label", "message", "color"}
+    assert (shown["schemaVersion"], shown["message"]) == (1, "1 of 16 fail")
+    assert shown["color"] == "red"
+
+
+def test_a_badge_is_green_only_if_everything_was_tried() -> None:
+    required = [one.name for one in CONTRACT if one.level == "sagemaker" and not one.multi_model]
+    results = dict.fromkeys(required, Result("holds", "")) | {"npy": Result("fails", "")}
+    assert json.loads(report.as_badge(results))["message"] == "16 of 16 hold"
+    assert json.loads(report.as_badge(results))["color"] == "brightgreen"
+    results["port"] = Result("not tried", "")
+    assert json.loads(report.as_badge(results))["color"] == "yellow"
+    assert json.loads(report.as_badge(results))["message"] == "15 of 16 hold, the others not tried"
+
+
+def test_what_xml_cannot_hold_is_replaced() -> None:
+    seen = 'its log: \x1b[31m<error> "a" & \0 \ud800 \ufffe € 🐈\x85'
+    results = {"serve": Result("fails", seen), "npy": Result("holds", seen)}
+    root = ElementTree.fromstring(report.as_junit("a\x08b", results))
+    follows_schema(root)
+    assert root.get("name") == "a\N{REPLACEMENT CHARACTER}b"
+    (failure,) = root.iter("failure")
+    assert '<error> "a" &' in (failure.get("message") or "")
+    assert "€ 🐈" in (failure.get("message") or "")
+
+
+@pytest.mark.parametrize("option", ["--junit", "--badge"])
+def test_a_file_that_cannot_be_written_is_reported_before_the_checks(
+    option: str, run: Run, tmp_path: Path
+) -> None:
+    done = run(*CONFORM, f"http://127.0.0.1:{free_port()}", option, tmp_path / "no" / "file")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/no/file: cannot be written (no such file")
+
+
+@pytest.mark.parametrize("option", ["--junit", "--badge"])
+def test_no_older_result_outlives_a_run_that_fails(option: str, run: Run, tmp_path: Path) -> None:
+    (older := tmp_path / "file").write_text("of an earlier run")
+    done = run(*CONFORM, f"http://127.0.0.1:{free_port()}", option, older)
+    assert "cannot connect" in done.stderr
+    assert not older.exists()
+
+
+# The elements and attributes that CI systems read of JUnit's format: which may be where, and which
+# attributes an element must have.
+SCHEMA: dict[str, tuple[set[str], set[str]]] = {
+    "testsuites": ({"testsuite"}, {"name"}),
+    "testsuite": ({"testcase"}, {"name", "tests", "failures", "errors", "skipped"}),
+    "testcase": ({"failure", "skipped", "system-out"}, {"name", "classname"}),
+    "failure": (set(), {"message", "type"}),
+    "skipped": (set(), {"message"}),
+    "system-out": (set(), set()),
+}
+
+
+def follows_schema(element: ElementTree.Element) -> None:
+    children, attributes = SCHEMA[element.tag]
+    assert element.attrib.keys() == attributes
+    assert {child.tag for child in element} <= children
+    if element.tag == "testsuite":
+        counts = {"tests": "testcase", "failures": "failure", "skipped": "skipped"}
+        found = {name: len(list(element.iter(tag))) for name, tag in counts.items()}
+        assert {name: int(element.get(name, "")) for name in found} == found
+    for child in element:
+        follows_schema(child)
 
 
 # What it is made of

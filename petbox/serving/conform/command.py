@@ -15,6 +15,7 @@ examples:
   petbox conform my-image --model model/toy --sagemaker-only
   petbox conform my-image --request rows.csv --content-type text/csv
   petbox conform http://localhost:8080 --json
+  petbox conform my-image --sagemaker-only --junit conform.xml --badge badge.json
   petbox conform my-image --multi-model models/
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Annotated
 
 from petbox.cli.options import POSITIONAL
-from petbox.errors import ModelError, ServiceError
+from petbox.errors import ModelError, PetboxError, ServiceError
 from petbox.serving import docker
 from petbox.serving.conform import report
 from petbox.serving.conform.address import TESTABLE, check_address, check_models
@@ -48,6 +49,10 @@ class ConformOptions(docker.ContainerOptions):
     ] = None
     sagemaker_only: Annotated[bool, "check SageMaker's requirements only"] = False
     json: Annotated[bool, "print JSON"] = False
+    junit: Annotated[Path | None, "write the results as JUnit XML, for CI", "FILE"] = None
+    badge: Annotated[
+        Path | None, "write SageMaker's requirements as JSON for a badge of shields.io", "FILE"
+    ] = None
 
     @property
     def is_address(self) -> bool:
@@ -64,6 +69,9 @@ class ConformOptions(docker.ContainerOptions):
 
 def conform(options: ConformOptions) -> None:
     """Prints the result of every line; fails if one of SageMaker's requirements does."""
+    for file in (options.junit, options.badge):
+        if file:
+            _prepare(file)
     with options.library(None if options.is_address else MOUNT) as models:
         sent = payload(options.request, options.content_type)
         results = dict(_check(options, sent, models))
@@ -73,10 +81,25 @@ def conform(options: ConformOptions) -> None:
         if (line.name in results or line.multi_model == bool(models))
         and (line.level == "sagemaker" or not options.sagemaker_only)
     }
+    if options.junit:
+        options.junit.write_bytes(report.as_junit(options.target, shown))
+    if options.badge:
+        options.badge.write_text(report.as_badge(shown))
     text = report.as_json(options.target, shown) if options.json else report.table(shown)
     print(text, flush=True)
     if bad := [line.name for line in report.failed("sagemaker", shown)]:
         raise ServiceError(f"{options.target}: breaks SageMaker's contract: {', '.join(bad)}")
+
+
+def _prepare(file: Path) -> None:
+    """Fails before the checks, which take minutes; and no older result outlives a failed run."""
+    try:
+        file.write_bytes(b"")
+        if file.is_file() and not file.is_symlink():  # as /dev/stdout is
+            file.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise PetboxError(f"{file}: cannot be written ({reason}); name another file") from error
 
 
 def _check(options: ConformOptions, sent: Payload, library: Library | None) -> Results:

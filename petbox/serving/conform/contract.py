@@ -21,8 +21,23 @@ TITLES: dict[Level, str] = {
     "petbox": "petbox's guarantees beyond them",
 }
 
-# SageMaker's developer guide: "Custom Inference Code with Hosting Services", "Use your own
-# inference code with batch transform", "Run inference in network isolation"; the API's limits.
+GUIDE = "https://docs.aws.amazon.com/sagemaker/latest/dg"
+HOSTING = f"{GUIDE}/your-algorithms-inference-code.html"
+# Pages of SageMaker's developer guide for what the page about hosting does not state.
+_OTHER_PAGES = {
+    "architecture": f"{GUIDE}/realtime-endpoints-graviton.html",
+    "bind-to-port": f"{GUIDE}/inference-pipeline-real-time.html",
+    "no-network": f"{GUIDE}/mkt-algo-model-internet-free.html",
+}
+MULTI_MODEL = f"{GUIDE}/mms-container-apis.html"
+# Sections of petbox's own contract.
+ROUTES = "docs/contract.md#routes"
+HEADERS = "docs/contract.md#headers-of-a-request"
+STATUSES = "docs/contract.md#statuses"
+LIMITS = "docs/contract.md#limits"
+START = "docs/contract.md#start-and-stop"
+MODELS = "docs/contract.md#multi-model-endpoints"
+
 _SAGEMAKER = {
     "architecture": "the image is for linux/amd64, or linux/arm64 for Graviton",
     "serve": "`docker run IMAGE serve` starts a server that keeps running",
@@ -43,66 +58,83 @@ _SAGEMAKER = {
 }
 
 _PETBOX = {
-    "ping-empty": "a healthy /ping has an empty body",
-    "ping-head": "HEAD /ping returns 200",
-    "ping-under-load": "each /ping takes at most 0.5 s while the model is busy",
-    "many-connections": "/ping works beside 300 idle connections",
-    "unknown-path": "an unknown path returns 404 as JSON",
-    "wrong-method": "a wrong method returns 405 as JSON, with Allow",
-    "head": "HEAD keeps the connection usable",
-    "unknown-type": "an unknown content type returns 415 as JSON",
-    "no-body": "a request without a body returns 400 as JSON",
-    "broken-json": "invalid JSON returns 400 as JSON",
-    "empty-batch": "a request with zero rows gets a response within 5 s",
-    "too-large": "a Content-Length of 1 GB returns 413 as JSON before the body is sent",
-    "long-header": "a header of 64 kB returns 431 as JSON",
-    "long-address": "a URL of 64 kB returns 414 as JSON",
-    "malformed": "malformed HTTP returns 400 as JSON",
-    "no-banner": "no response contains the server's version",
-    "large-body": "a body of 25 MB is accepted",
-    "chunked": "a chunked body works, also with chunk extensions",
-    "gzip": "Content-Encoding: gzip works for JSON",
-    "query-string": "a query string is ignored",
-    "conditional": "If-Match and similar headers do not crash a worker",
-    "type-spelling": "the content type may have parameters and any case",
-    "no-type": "a request without a content type is read as JSON",
-    "endpoint-route": "POST /endpoints/NAME/invocations works like /invocations",
-    "picture": "a bare image gets the same response as its JSON",
-    "picture-drawn": "with Accept: image/jpeg the response is the image with its boxes drawn",
-    "built-in-form": "application/x-image returns the format of SageMaker's built-in detector",
-    "json-lines": "JSON Lines are answered in order, one line per record",
-    "json-lines-bad": "a bad record fails only its own line",
-    "json-lines-type": "application/jsons is JSON Lines as well",
-    "json-lines-text": "a string in JSON Lines reaches a text model as it is",
-    "csv": "rows as CSV get the same response as the rows as JSON",
-    "csv-malformed": "a malformed cell of CSV returns 400 and names its line",
-    "npy": "an array as application/x-npy gets the same response as JSON, or an array",
-    "bare-json": "one instance as JSON, without `instances`, gets the same response",
-    "accept-rows": "with Accept: application/jsonlines or text/csv each row has a line",
-    "attributes": "tfs-method in Custom-Attributes works in any case, with spaces",
-    "bad-attributes": "an unknown version or method, or a path as version, is rejected",
-    "execution-parameters": "GET /execution-parameters has Batch Transform's three keys",
-    "metrics": "GET /metrics, if there is one, is Prometheus text without an error",
-    "metrics-under-load": "GET /metrics is answered while many clients wait for the model",
-    "queue-answered": "up to 96 clients at once get a response to every request, and no 503",
-    "queue-fair": "no client gets more than 4 times as many responses as another",
-    "leavers-not-computed": "a request whose client leaves the queue is not computed",
-    "leavers-free-slots": "clients that leave take no slot with them",
-    "long-call": "a long call is answered, or rejected with 504 as JSON, never cut off",
-    "no-argument": "`docker run IMAGE` works like `docker run IMAGE serve`",
-    "unknown-argument": "an unknown argument prints the usage and exits with 2",
-    "listens-at-once": "/ping responds within 5 s of the start, ready or not",
-    "any-user": "it runs as any user",
-    "read-only-root": "it runs on a read-only file system, except for /tmp",
-    "no-capabilities": "it runs without any Linux capability",
-    "term-under-load": "of 200 requests in flight at SIGTERM none is lost",
-    "term-serves-on": "requests that begin after SIGTERM are answered, while /ping returns 503",
-    "term-exits-0": "it exits with 0 on SIGTERM",
-    "death-ends-it": "when the model server dies, it exits non-zero within 2 s and reports why",
+    "ping-empty": ("a healthy /ping has an empty body", ROUTES),
+    "ping-head": ("HEAD /ping returns 200", ROUTES),
+    "ping-under-load": ("each /ping takes at most 0.5 s while the model is busy", LIMITS),
+    "many-connections": ("/ping works beside 300 idle connections", LIMITS),
+    "unknown-path": ("an unknown path returns 404 as JSON", ROUTES),
+    "wrong-method": ("a wrong method returns 405 as JSON, with Allow", STATUSES),
+    "head": ("HEAD keeps the connection usable", STATUSES),
+    "unknown-type": ("an unknown content type returns 415 as JSON", HEADERS),
+    "no-body": ("a request without a body returns 400 as JSON", STATUSES),
+    "broken-json": ("invalid JSON returns 400 as JSON", STATUSES),
+    "empty-batch": ("a request with zero rows gets a response within 5 s", LIMITS),
+    "too-large": ("a Content-Length of 1 GB returns 413 as JSON before the body is sent", STATUSES),
+    "long-header": ("a header of 64 kB returns 431 as JSON", STATUSES),
+    "long-address": ("a URL of 64 kB returns 414 as JSON", STATUSES),
+    "malformed": ("malformed HTTP returns 400 as JSON", STATUSES),
+    "no-banner": ("no response contains the server's version", STATUSES),
+    "large-body": ("a body of 25 MB is accepted", LIMITS),
+    "chunked": ("a chunked body works, also with chunk extensions", ROUTES),
+    "gzip": ("Content-Encoding: gzip works for JSON", HEADERS),
+    "query-string": ("a query string is ignored", ROUTES),
+    "conditional": ("If-Match and similar headers do not crash a worker", HEADERS),
+    "type-spelling": ("the content type may have parameters and any case", HEADERS),
+    "no-type": ("a request without a content type is read as JSON", ROUTES),
+    "endpoint-route": ("POST /endpoints/NAME/invocations works like /invocations", ROUTES),
+    "picture": ("a bare image gets the same response as its JSON", ROUTES),
+    "picture-drawn": (
+        "with Accept: image/jpeg the response is the image with its boxes drawn",
+        ROUTES,
+    ),
+    "built-in-form": (
+        "application/x-image returns the format of SageMaker's built-in detector",
+        ROUTES,
+    ),
+    "json-lines": ("JSON Lines are answered in order, one line per record", ROUTES),
+    "json-lines-bad": ("a bad record fails only its own line", ROUTES),
+    "json-lines-type": ("application/jsons is JSON Lines as well", ROUTES),
+    "json-lines-text": ("a string in JSON Lines reaches a text model as it is", ROUTES),
+    "csv": ("rows as CSV get the same response as the rows as JSON", ROUTES),
+    "csv-malformed": ("a malformed cell of CSV returns 400 and names its line", ROUTES),
+    "npy": ("an array as application/x-npy gets the same response as JSON, or an array", ROUTES),
+    "bare-json": ("one instance as JSON, without `instances`, gets the same response", ROUTES),
+    "accept-rows": ("with Accept: application/jsonlines or text/csv each row has a line", ROUTES),
+    "attributes": ("tfs-method in Custom-Attributes works in any case, with spaces", HEADERS),
+    "bad-attributes": ("an unknown version or method, or a path as version, is rejected", HEADERS),
+    "execution-parameters": ("GET /execution-parameters has Batch Transform's three keys", ROUTES),
+    "metrics": ("GET /metrics, if there is one, is Prometheus text without an error", ROUTES),
+    "metrics-under-load": (
+        "GET /metrics is answered while many clients wait for the model",
+        ROUTES,
+    ),
+    "queue-answered": (
+        "up to 96 clients at once get a response to every request, and no 503",
+        LIMITS,
+    ),
+    "queue-fair": ("no client gets more than 4 times as many responses as another", LIMITS),
+    "leavers-not-computed": ("a request whose client leaves the queue is not computed", LIMITS),
+    "leavers-free-slots": ("clients that leave take no slot with them", LIMITS),
+    "long-call": ("a long call is answered, or rejected with 504 as JSON, never cut off", STATUSES),
+    "no-argument": ("`docker run IMAGE` works like `docker run IMAGE serve`", START),
+    "unknown-argument": ("an unknown argument prints the usage and exits with 2", START),
+    "listens-at-once": ("/ping responds within 5 s of the start, ready or not", START),
+    "any-user": ("it runs as any user", START),
+    "read-only-root": ("it runs on a read-only file system, except for /tmp", START),
+    "no-capabilities": ("it runs without any Linux capability", START),
+    "term-under-load": ("of 200 requests in flight at SIGTERM none is lost", START),
+    "term-serves-on": (
+        "requests that begin after SIGTERM are answered, while /ping returns 503",
+        START,
+    ),
+    "term-exits-0": ("it exits with 0 on SIGTERM", START),
+    "death-ends-it": (
+        "when the model server dies, it exits non-zero within 2 s and reports why",
+        START,
+    ),
 }
 
-# With --multi-model. SageMaker's developer guide: "Build Your Own Container for SageMaker AI
-# Multi-Model Endpoints".
+# With --multi-model.
 _MULTI_MODEL = {
     "models-label": "the image has the label multi-models",
     "models-load": "POST /models loads a model and returns 200",
@@ -120,13 +152,19 @@ _MULTI_MODEL = {
 }
 
 _PETBOX_MULTI_MODEL = {
-    "models-errors": "errors of these routes are JSON",
-    "models-broken-gone": "a load that failed leaves nothing behind",
-    "models-repaired": "a model whose load failed can be loaded once its files are valid",
-    "models-load-together": "of simultaneous loads of one model, one returns 200, the others 409",
-    "models-others": "requests to a model are answered while others come and go",
-    "models-unload-waits": "requests in flight are answered before their model is unloaded",
-    "models-memory": "memory does not grow as models come and go",
+    "models-errors": ("errors of these routes are JSON", STATUSES),
+    "models-broken-gone": ("a load that failed leaves nothing behind", MODELS),
+    "models-repaired": ("a model whose load failed can be loaded once its files are valid", MODELS),
+    "models-load-together": (
+        "of simultaneous loads of one model, one returns 200, the others 409",
+        MODELS,
+    ),
+    "models-others": ("requests to a model are answered while others come and go", MODELS),
+    "models-unload-waits": (
+        "requests in flight are answered before their model is unloaded",
+        MODELS,
+    ),
+    "models-memory": ("memory does not grow as models come and go", MODELS),
 }
 
 
@@ -135,14 +173,15 @@ class Line:
     level: Level
     name: str
     says: str
+    reference: str  # an address of AWS's documentation, or a section of ours
     multi_model: bool = False
 
 
 CONTRACT = (
-    *(Line("sagemaker", name, says) for name, says in _SAGEMAKER.items()),
-    *(Line("petbox", name, says) for name, says in _PETBOX.items()),
-    *(Line("sagemaker", name, says, multi_model=True) for name, says in _MULTI_MODEL.items()),
-    *(Line("petbox", name, says, multi_model=True) for name, says in _PETBOX_MULTI_MODEL.items()),
+    *(Line("sagemaker", n, says, _OTHER_PAGES.get(n, HOSTING)) for n, says in _SAGEMAKER.items()),
+    *(Line("petbox", name, *stated) for name, stated in _PETBOX.items()),
+    *(Line("sagemaker", name, says, MULTI_MODEL, True) for name, says in _MULTI_MODEL.items()),
+    *(Line("petbox", name, *stated, True) for name, stated in _PETBOX_MULTI_MODEL.items()),
 )
 
 

@@ -1,13 +1,15 @@
-"""The results of all lines, as a table for people or as JSON."""
+"""The results of all lines: a table for people, JSON, JUnit XML, and a badge."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 
 from petbox.serving.conform.contract import CONTRACT, TITLES, Level, Line, Outcome, Result
@@ -15,6 +17,8 @@ from petbox.serving.conform.contract import CONTRACT, TITLES, Level, Line, Outco
 COLORS: dict[Outcome, str] = {"holds": "32", "fails": "1;31", "not tried": "33"}
 MIN_WIDTH = 80
 NAME_WIDTH = max(len(line.name) for line in CONTRACT)
+LABEL = "SageMaker's contract"
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 INDENT = len("not tried  ") + NAME_WIDTH + 2
 
 Results = Mapping[str, Result]  # by the name of the line
@@ -40,12 +44,61 @@ def as_json(target: str, results: Results) -> str:
             "says": line.says,
             "outcome": results[line.name].outcome,
             "seen": results[line.name].detail,
+            "reference": line.reference,
         }
         for line in CONTRACT
         if line.name in results
     ]
     good = not failed("sagemaker", results)
     return json.dumps({"target": target, "conforms": good, "lines": rows}, indent=2)
+
+
+def as_junit(target: str, results: Results) -> bytes:
+    """A suite for each level, a case for each line, skipped if it was not tried."""
+    root = ElementTree.Element("testsuites", name=_text(target))
+    for level, title in TITLES.items():
+        if lines := _of(level, results):
+            outcomes = [results[line.name].outcome for line in lines]
+            counts = {"tests": len(lines), "failures": outcomes.count("fails"), "errors": 0}
+            counts["skipped"] = outcomes.count("not tried")
+            suite = ElementTree.SubElement(root, "testsuite", name=title)
+            suite.attrib.update({name: str(number) for name, number in counts.items()})
+            suite.extend(_case(level, line, results[line.name]) for line in lines)
+    ElementTree.indent(root)
+    return bytes(ElementTree.tostring(root, "utf-8", xml_declaration=True)) + b"\n"
+
+
+def _case(level: Level, line: Line, result: Result) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", classname=f"conform.{level}", name=line.name)
+    kind = {"fails": "failure", "not tried": "skipped"}.get(result.outcome)
+    if kind:
+        found = ElementTree.SubElement(case, kind, message=_text(f"{line.says}: {result.detail}"))
+        if kind == "failure":
+            found.set("type", "fails")
+            found.text = f"see {line.reference}"
+    said = f"{line.says}: {result.detail}\nsee {line.reference}"
+    ElementTree.SubElement(case, "system-out").text = _text(said)
+    return case
+
+
+def _text(text: str) -> str:
+    """Without what XML cannot hold: a container's log may have control characters."""
+    return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def as_badge(results: Results) -> str:
+    """What shields.io draws a badge from; green only if every requirement was tried and holds."""
+    bad = failed("sagemaker", results)
+    lines = _of("sagemaker", results)
+    held = sum(results[line.name].outcome == "holds" for line in lines)
+    if bad:
+        message, color = f"{len(bad)} of {len(lines)} fail", "red"
+    elif held < len(lines):
+        message, color = f"{held} of {len(lines)} hold, the others not tried", "yellow"
+    else:
+        message, color = f"{held} of {held} hold", "brightgreen"
+    badge = {"schemaVersion": 1, "label": LABEL, "message": message, "color": color}
+    return json.dumps(badge, indent=2) + "\n"
 
 
 def failed(level: Level, results: Results) -> list[Line]:
