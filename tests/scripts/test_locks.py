@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import sys
 from importlib.metadata import requires
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +51,27 @@ def closure(*extras: str) -> set[str]:
 
     add(Requirement(f"petbox[{','.join(extras)}]"))
     return {name for name, _ in found} - {"petbox"}
+
+
+def test_the_licenses_of_all_are_listed(tmp_path: Path) -> None:
+    locks = [f"locks/{name}.txt" for name in NAMES]
+    for path in ("scripts/licenses.py", "docs/licenses.md", *locks):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(CHECKOUT / path, tmp_path / path)
+    script = [sys.executable, str(tmp_path / "scripts/licenses.py")]
+    page = (tmp_path / "docs/licenses.md").read_text()
+    assert subprocess.run(script, timeout=60).returncode == 0
+    assert (tmp_path / "docs/licenses.md").read_text() == page
+    rows = dict(re.findall(r"^\| ([\w.-]+) \| ([^|]+) \|", page, re.M))
+    del rows["package"]
+    assert set(rows) == {entry.partition("==")[0] for name in NAMES for entry in entries(name)}
+    needs_a_look = {name for name, text in rows.items() if re.search(r"GPL|not stated", text)}
+    assert [name for name in needs_a_look if f"`{name}`" not in page] == []
+    with (tmp_path / "locks/dev.txt").open("a") as lock:
+        lock.write("nosuch==1\n")
+    failed = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: nosuch: not installed here, and without a row")
 
 
 def test_each_dependency_group_has_a_lock() -> None:
