@@ -41,7 +41,7 @@ ZSH = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashc
 
 @dataclass(frozen=True)
 class Options:
-    shell: Annotated[Literal["bash", "zsh", "fish"], "the shell to complete in", POSITIONAL]
+    shell: Annotated[Literal["bash", "zsh", "fish"], "bash, zsh or fish", POSITIONAL]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ SECTIONS = {
             "sagemaker.setup.doctor:DoctorOptions:doctor",
         ),
         "deploy": (
-            "make an endpoint as pets.toml says",
+            "create or update pets.toml's endpoint",
             "sagemaker.deploy.command:DeployOptions:deploy",
         ),
         "endpoint": ("create, change and delete endpoints", ""),
@@ -79,7 +79,7 @@ SECTIONS = {
             "train on SageMaker",
             "sagemaker.train_job.command:TrainJobOptions:train_job",
         ),
-        "upload": ("send images to the S3 front", "lambdas.upload:UploadOptions:upload"),
+        "upload": ("upload images, wait for their results", "lambdas.upload:UploadOptions:upload"),
         "zoo": ("train the smallest model", ""),
     },
     "shell": {
@@ -91,7 +91,7 @@ ENDPOINT_ABOUT = """\
 Deploys a model to a SageMaker endpoint, manages it, and deletes it.
 
 Account and region come from --profile and --region, or from AWS's own settings
-(AWS_PROFILE, AWS_REGION). Commands that change something have --dry-run.
+(AWS_PROFILE, AWS_REGION). package, up and down have --dry-run.
 
 examples:
   petbox endpoint package model/pets s3://bucket/models
@@ -108,7 +108,7 @@ ENDPOINT = {
     "watch": ("show its log and its metrics", "sagemaker.endpoint.watch:WatchOptions:watch"),
     "invoke": ("send it one file", "sagemaker.endpoint.invoke:InvokeOptions:invoke"),
     "down": ("delete an endpoint", "sagemaker.endpoint.down:DownOptions:down"),
-    "models": ("of a multi-model endpoint", "sagemaker.endpoint.models:ModelsOptions:models"),
+    "models": ("list, add or remove its models", "sagemaker.endpoint.models:ModelsOptions:models"),
     "export": ("print it as a template", "sagemaker.deploy.export:ExportOptions:export"),
     "list": ("list all that petbox made", "sagemaker.endpoint.list:ListOptions:list_all"),
 }

@@ -74,7 +74,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         default = action.default
-        if default in (None, (), []) or isinstance(default, bool):  # "default: None" says nothing
+        if default in (None, (), [], "") or isinstance(default, bool):  # says nothing
             return action.help
         if isinstance(default, list):
             return f"{action.help} (default: {', '.join(map(str, default))})"

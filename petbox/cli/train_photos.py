@@ -10,7 +10,7 @@ command continues where it stopped; with more --steps the training goes on, and
 a finished one becomes the next version of the model.
 
 With --records and --out instead of PHOTOS, only the training stage is run: the
-run lies in OUT.unfinished with its checkpoints and TensorBoard logs
+run is in OUT.unfinished with its checkpoints and TensorBoard logs
 (tensorboard --logdir runs) and becomes OUT after the last step.
 
 examples:

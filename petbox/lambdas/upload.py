@@ -1,4 +1,4 @@
-"""Uploads images to the bucket that the S3 front watches, and waits for results.
+"""Uploads images to the bucket of the S3 function, and waits for their results.
 
 Prints one line per detection, as `petbox detect` does, as results arrive.
 Errors are printed to stderr. Exit code 1 if any image failed. It waits as long
@@ -44,7 +44,7 @@ SECONDS = Value("S", between(0.01, 604_800))
 class UploadOptions(Checked):
     image: Annotated[tuple[str, ...], "an image, a folder of them, or a quoted pattern", POSITIONAL]
     to: Annotated[
-        str, "the prefix that the S3 front watches, as s3://bucket/in/", POSITIONAL, PREFIX
+        str, "the prefix that invokes the S3 function, as s3://bucket/in/", POSITIONAL, PREFIX
     ]
     results: Annotated[str, "prefix of the results' keys", "PREFIX"] = "results/"
     wait: Annotated[bool, "wait for the results"] = True
@@ -152,7 +152,7 @@ def _results(
         if why := patience.is_over():
             raise ServiceError(
                 f"{len(waiting)} of {len(sent)} images have no result {why} "
-                f"(as {waiting[0].file}); check that the S3 front watches {to}, "
+                f"(as {waiting[0].file}); check that {to} invokes the S3 function, "
                 "its log, and its dead-letter queue"
             )
         time.sleep(min(pause, options.patience or pause))
@@ -162,7 +162,7 @@ def _results(
 def _read(s3: Any, bucket: str, key: str, sent: _Sent) -> dict[str, Any] | None:
     """The result at the key; None if there is none, or if it is of an older upload.
 
-    An older success stands: the front does not process the same image again.
+    An older success stands: the function does not process the same image again.
     """
     with session.calling(f"s3://{bucket}/{key}", "NoSuchKey"):
         response = s3.get_object(Bucket=bucket, Key=key)

@@ -1,6 +1,6 @@
 """Trains a detector on records.
 
-While it trains, the run lies in OUT.unfinished with its checkpoints and
+While it trains, the run is in OUT.unfinished with its checkpoints and
 TensorBoard logs (tensorboard --logdir runs); it becomes OUT after the last
 step. If it is interrupted, the same command continues from the last checkpoint.
 

@@ -1,4 +1,4 @@
-"""Makes an endpoint as a file states it: pushes, packages, creates or updates.
+"""Deploys the endpoint that a file describes: image, model and endpoint.
 
 Prints what is added (+), changed (~) and removed (-), as --dry-run does, and
 makes it so. A key that is not in the file stays as it is at AWS; `false`
@@ -39,7 +39,7 @@ NOT_BUILT_YET = re.compile(NOT_BUILT.format("[a-z0-9-]+"))
 
 @dataclass(frozen=True)
 class DeployOptions:
-    file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = Path("pets.toml")
+    file: Annotated[Path, "the endpoint's description", POSITIONAL] = Path("pets.toml")
     dry_run: Annotated[bool, "print what would be changed, and change nothing"] = False
     yes: Annotated[bool, "remove what the file removes without asking"] = False
     price_per_hour: PricePerHour = ()

@@ -37,7 +37,7 @@ from petbox.sagemaker.endpoint.status import absent
 
 @dataclass(frozen=True)
 class ExportOptions(Checked):
-    file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = Path("pets.toml")
+    file: Annotated[Path, "the endpoint's description", POSITIONAL] = Path("pets.toml")
     format: Annotated[Literal["cloudformation", "terraform"], "of the template"] = "cloudformation"
     endpoint: Annotated[
         str | None, "what this endpoint has, instead of a file", Value("NAME", names.check)

@@ -34,7 +34,7 @@ from petbox.sagemaker.shared_options import EndpointName
 @dataclass(frozen=True)
 class ModelsOptions:
     name: EndpointName
-    action: Annotated[Literal["list", "add", "remove"], "what to do", POSITIONAL] = "list"
+    action: Annotated[Literal["list", "add", "remove"], "list, add or remove", POSITIONAL] = "list"
     model: Annotated[str | None, "folder to add, or name to remove", POSITIONAL] = None
     as_: Annotated[
         str | None, "with add: its name (default: the folder's)", Value("NAME", check_name)

@@ -54,7 +54,7 @@ class EndpointSpec:
     no_env: Annotated[tuple[str, ...], "remove this variable", "KEY"] = ()
     instance_type: Annotated[
         str | None,
-        f"instance type (default: {fit.CPU}, or {fit.GPU} for an image for GPUs)",
+        f"instance type (default: {fit.CPU}; {fit.GPU} for GPUs, {fit.ARM} for arm64)",
         shared.INSTANCE_TYPE,
     ] = None
     instance_count: Annotated[int | None, "number of instances (default: 1)", shared.COUNT] = None
@@ -163,7 +163,7 @@ class EndpointSpec:
         shared.ROLE,
     ] = None
     ttl_dead_letters: Annotated[
-        Text, "SQS queue that is told if the endpoint cannot be deleted", shared.QUEUE, REMOVABLE
+        Text, "SQS queue for calls that could not delete the endpoint", shared.QUEUE, REMOVABLE
     ] = None
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Shows an endpoint's log and its numbers in one view, until it is gone or Ctrl-C.
+"""Shows an endpoint's log and metrics until it is deleted, or until Ctrl-C.
 
 Log lines are printed as they arrive. Below them on a terminal, or between them
-every minute in a pipe, are the state and CloudWatch's newest numbers:
+every minute in a pipe, are the state and CloudWatch's newest metrics:
 instances, calls, errors, latencies, utilization, and the queue of an
 asynchronous endpoint.
 

@@ -37,7 +37,7 @@ FILE = Path("pets.toml")
 
 @dataclass(frozen=True)
 class DoctorOptions(Checked):
-    file: Annotated[Path, "what the endpoint is to be", POSITIONAL] = FILE
+    file: Annotated[Path, "the endpoint's description", POSITIONAL] = FILE
     role: Annotated[str | None, "role of the container", shared.ROLE] = None
     ttl_role: Annotated[str | None, "role of the schedule that deletes", shared.ROLE] = None
     image: Annotated[str | None, "image in ECR", shared.IMAGE] = None

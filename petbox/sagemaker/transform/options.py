@@ -9,7 +9,6 @@ from petbox.aws import names as aws_names
 from petbox.cli.options import POSITIONAL, Json, Value, check, flag
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.fit import CPU, GPU
 
 LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
 NEEDED = ("image", "role")
@@ -54,7 +53,7 @@ class TransformOptions:
     accept: Annotated[str | None, "content type of the responses, as in image/jpeg", "TYPE"] = None
     instance_type: Annotated[
         str | None,
-        f"instance type (default: the endpoint's, or {CPU}, or {GPU} for an image for GPUs)",
+        "instance type (default: the endpoint's, or as `petbox endpoint up` chooses it)",
         shared.INSTANCE_TYPE,
     ] = None
     instance_count: Annotated[int, "number of instances; they divide the files", shared.COUNT] = 1
