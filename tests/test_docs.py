@@ -17,9 +17,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -30,6 +30,8 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 from conftest import CHECKOUT
+from PIL import Image
+from support.hooks import HANDLERS
 from support.serving import LONG, free_port, tiny_detector
 from support.serving_image import VERY_LONG
 from support.videos import write_clip
@@ -39,6 +41,8 @@ from petbox.serving.demo.command import MODEL
 
 AT_THE_TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*AT_THE_TOP, *sorted((CHECKOUT / "docs").glob("*.md"))]
+BESIDE = ("CHANGELOG.md", "bench/RESULTS.md", "docs/petbox.ipynb")
+LINKING = [*PAGES, *(CHECKOUT / name for name in BESIDE)]
 INDEX = CHECKOUT / "docs" / "README.md"
 
 SERVED = "tests/serving/test_serve.py::test_a_model_is_found"
@@ -48,6 +52,8 @@ ELSEWHERE = {
     "make demo": "Makefile",
     "make lock": "Makefile",
     "make test": ".ci/run",
+    "python scripts/licenses.py": "tests/scripts/test_locks.py::test_the_licenses_of_all"
+    "_are_listed",
     "sed -i": "tests/scripts/test_upgrade.py::test_its_commands_raise_every_stated_version",
     "petbox train photos/": "tests/cli/test_train_photos.py",
     "petbox serve model/mine": f"{SERVED}_however_it_is_named",
@@ -66,6 +72,7 @@ ELSEWHERE = {
     "_exporter.py::test_an_invalid_image_in_a_batch_fails_only_its_own_request",
     "petbox export --from-saved-model": "tests/export/test_wrapped.py::test_its_signatures"
     "_are_ours",
+    "python3 -m venv .venv": "scripts/install_python.sh",
     "pip install './[serve]'": "tests/serving/test_demo.py::test_tensorflow_is_not_needed",
     "petbox demo": "tests/serving/test_demo.py::test_boxes_appear_on_all_samples",
     "petbox convert": "tests/litert/test_litert.py::test_the_folder_says_what_it_is",
@@ -87,7 +94,7 @@ PYTHON_ELSEWHERE = {
 # What may be run here: nothing that could reach an account, or more than the scratch copy.
 RUNNABLE = re.compile(
     r"([A-Z_]+=\S+ )*(\.venv/bin/)?"
-    r"(petbox (serve|detect|endpoint package .*--dry-run)|python (train|export)/"
+    r"(petbox (serve|detect|records|endpoint package .*--dry-run)|python (train|export)/"
     r"|container/serve\b|curl .*localhost:8080|(cp|mkdir|tar) )"
     r"|AWS_ENDPOINT_URL=http://localhost:8080 ",
     re.DOTALL,
@@ -185,9 +192,9 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 class Reader:
     """Somebody who types what a page says, in a checkout with a small model in it."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stack = stack
+        self._servers: list[subprocess.Popen[str]] = []
         self._ports: dict[str, int] = {}  # of the servers that run, by what was typed
         self.printed: dict[str, str] = {}  # by each server when it had started
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PETBOX_"))}
@@ -237,14 +244,19 @@ class Reader:
                 stderr=log,
                 text=True,
             )
-        self._stack.callback(server.wait, LONG)
-        self._stack.callback(server.terminate)
+        self._servers.append(server)
         assert server.stdout
         if "petbox serve" in typed:
             self.printed[typed] = server.stdout.readline()
             assert self.printed[typed], Path(log.name).read_text()
         threading.Thread(target=server.stdout.read, daemon=True).start()  # the log of requests
         return port
+
+    def stop(self) -> None:
+        for server in self._servers:  # all at once: each waits for requests that may still come
+            server.terminate()
+        for server in self._servers:
+            server.wait(LONG)
 
 
 @pytest.fixture(scope="module")
@@ -262,8 +274,33 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     shutil.copy(picture, photo)
     tiny_detector(folder / "model" / "toy" / "1", named=True)
     shutil.copytree(MODEL, folder / "model" / "toy-litert")
-    with ExitStack() as stack:
-        yield Reader(folder, stack)
+    old_models_and_data(folder)
+    typing = Reader(folder)
+    yield typing
+    typing.stop()
+
+
+def old_models_and_data(folder: Path) -> None:
+    """What docs/migrate.md starts from: AWS's archive, the data of Object Detection - MXNet."""
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as archive:
+        archive.add(folder / "model" / "toy" / "1", "1")
+        archive.add(HANDLERS / "bare_image.py", "code/inference.py")
+    with Image.open(folder / "cat.jpg") as image:
+        width, height = image.size
+    annotation = {"class_id": 0, "left": 2, "top": 3, "width": width - 4, "height": height - 4}
+    for split, count in ("train", 3), ("validation", 2):
+        photos, annotations = (folder / "shop" / f"{split}{end}" for end in ("", "_annotation"))
+        photos.mkdir(parents=True)
+        annotations.mkdir()
+        for name in (f"{split}_{number}" for number in range(count)):
+            shutil.copy(folder / "cat.jpg", photos / f"{name}.jpg")
+            described = {
+                "file": f"{split}/{name}.jpg",
+                "image_size": [{"width": width, "height": height, "depth": 3}],
+                "annotations": [annotation],
+                "categories": [{"class_id": 0, "name": "cat"}],
+            }
+            (annotations / f"{name}.json").write_text(json.dumps(described))
 
 
 @each_page
@@ -521,7 +558,7 @@ def test_json_can_be_read(page: Path) -> None:
 # Links
 
 
-@each_page
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text())):
         if re.match(r"[a-z]+:", target):

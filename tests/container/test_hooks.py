@@ -8,12 +8,14 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,9 @@ from PIL import Image
 from support.hooks import HANDLERS, MODEL_SERVER, Served, serving
 from support.serving import CONTAINER, LONG, empty_model, started
 from support.serving_image import until
+from support.snippets import snippets
+
+from petbox.serving.demo.command import MODEL
 
 JSON = "application/json"
 NUMBERS = '{"instances": [1, 2]}'
@@ -106,6 +111,23 @@ def test_images_are_decoded_with_pillow_and_numpy(tmp_path: Path) -> None:
         assert answer.headers["Content-Type"] == "text/csv"
         assert np.fromstring(answer.text, sep=",").tolist() == 4 * [11.0, 21.0, 31.0]
         assert served.post(file.getvalue(), "application/x-image").json() == {"sums": [252.0]}
+
+
+def test_rows_of_the_built_in_algorithm_are_those_of_either_guide(tmp_path: Path) -> None:
+    """docs/migrate.md: the function of a client, and the handler for clients that do not change."""
+    client, handler, _ = snippets("docs/migrate.md", "Object Detection - MXNet")
+    function: dict[str, Any] = {}
+    exec(client.partition("runtime =")[0], function)
+    shutil.copytree(MODEL, tmp_path / "model" / "1")
+    image = (CONTAINER / "page" / "samples" / "Midnight_121.jpg").read_bytes()
+    litert = {"PETBOX_MODEL_SERVER": f"{sys.executable} -m petbox.serving.model_server"}
+    with ready(tmp_path, handler, **litert) as served:
+        rows = served.post(image, "image/jpeg").json()
+        assert served.post(b"no image", "image/jpeg").status_code == 500
+    with ready(tmp_path, handler, PETBOX_HOOKS="false", **litert) as served:
+        answer = served.post(image, "application/x-image").json()
+    assert rows == function["prediction"](answer)
+    assert len(rows["prediction"]) > 1 and {len(row) for row in rows["prediction"]} == {6}
 
 
 def test_a_handler_of_all_calls_the_model_itself(tmp_path: Path) -> None:
