@@ -15,7 +15,7 @@ examples:
   petbox conform my-image --model model/toy --sagemaker-only
   petbox conform my-image --request rows.csv --content-type text/csv
   petbox conform http://localhost:8080 --json
-  petbox conform my-image --sagemaker-only --junit conform.xml --badge badge.json
+  petbox conform my-image --junit conform.xml --badge badge.json
   petbox conform my-image --multi-model models/
 """
 
