@@ -5,6 +5,7 @@ const MIN_SCORE = 0; // All detections, so that the slider decides.
 
 export const ROUTE = API || '/invocations';
 export const URL_OF_ROUTE = API ? `${API}?min_score=${MIN_SCORE}` : ROUTE;
+export const UPLOAD_FORM = `${API}?upload=1`;
 
 const key_input = document.getElementById('key');
 

@@ -2,6 +2,7 @@
 
 import {copy} from './clipboard.js';
 import {boto3, curl} from './snippets.js';
+import {needs_upload} from './upload.js';
 
 const MAX_SHOWN = 20000; // characters; Copy copies all of them
 const FEEDBACK_MS = 2000;
@@ -23,7 +24,8 @@ export function api_call_panel(panel) {
         }
         const format = panel.querySelector('input:checked').value;
         const url = changes.length ? '' : image.url;
-        const request = {type: sent.type, file: name, url, json, model};
+        const uploads = needs_upload(sent);
+        const request = {type: sent.type, file: name, url, json, model, uploads};
         text = format === 'json' ? image.result.text : {curl, boto3}[format](request);
         code.textContent = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
         const in_file = image.has_file && !changes.length;

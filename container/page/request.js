@@ -1,7 +1,8 @@
 /* Requests to the server: images to /invocations or to the HTTP API, and the samples. */
 
-import {API, URL_OF_ROUTE, key_headers} from './api.js';
+import {API, UPLOAD_FORM, URL_OF_ROUTE, key_headers} from './api.js';
 import {PageError} from './errors.js';
+import {needs_upload, upload} from './upload.js';
 
 const MAX_ATTEMPTS = 5;
 const RETRYABLE = [...(API ? [401, 403] : []), 429, 500, 502, 503, 504]; // The key may be wrong.
@@ -9,15 +10,29 @@ const IMAGE_ERROR = /(?:^|\[)(?:image|picture) \d+ of the request ([^\]\n]*)/;
 const GRAPH_NODE = /\s*\[\[\{\{.*$/s; // TensorFlow appends where in its graph an error occurred.
 const MAX_MESSAGE = 400; // characters
 
-/* Returns the response's text and the time it took. Retries as long as the server says when. */
+/* Returns the response's text and the time it took. */
 export async function predict(image, signal, report, more_headers = {}) {
+    const json = {type: 'application/json'};
+    if (needs_upload(image)) {
+        const {text} = await post(UPLOAD_FORM, new Blob([], json), signal, report);
+        report('Uploading the image…');
+        const upload_name = await upload(image, JSON.parse(text),
+            (url, options) => send(url, {...options, signal}));
+        report('Waiting for the response…');
+        image = new Blob([JSON.stringify({upload: upload_name})], json);
+    }
+    return post(URL_OF_ROUTE, image, signal, report, more_headers);
+}
+
+/* Retries as long as the server says when. */
+async function post(url, content, signal, report, more_headers = {}) {
     for (let attempt = 1; ; attempt++) {
         const start = performance.now();
-        const {response, body} = await send(URL_OF_ROUTE, {
+        const {response, body} = await send(url, {
             method: 'POST',
-            headers: {'Content-Type': image.type, 'Accept': 'application/json', ...key_headers(),
+            headers: {'Content-Type': content.type, 'Accept': 'application/json', ...key_headers(),
                 ...more_headers},
-            body: image,
+            body: content,
             signal,
         });
         const text = await body.text();

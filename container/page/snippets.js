@@ -3,7 +3,12 @@
 import {API, ROUTE, key_headers} from './api.js';
 
 /* The body is `json`, or is read from `url`, or else from `file`. */
-export function curl({type, file, url, json, model}) {
+export function curl({type, file, url, json, model, uploads}) {
+    if (uploads) {
+        return `# Over Lambda's limit: petbox uploads the image first, in two more requests.
+petbox detect ${shell_quote(file)} \\${key_line()}
+  --url ${shell_quote(location.origin + ROUTE)}`;
+    }
     const data = json ? `--data ${shell_quote(json)}` :
         `--data-binary @${url ? '-' : shell_quote(file)}`;
     const post = `curl ${data} \\

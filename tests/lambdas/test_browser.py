@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import random
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,15 +14,18 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from PIL import Image
 from support.api_gateway import ApiGateway, api_gateway
-from support.aws import settings
+from support.aws import Aws, moto, settings
 from support.browser import Chromium, Tab, chromium
 from support.lambda_runtime import running
 from support.peer import GOLDEN, Peer, Request, Response, named_detector, peer
 from support.serving import CHECKOUT
-from support.templates import of_kind
+from support.templates import Stack, of_kind
 
 KEY = "k3y"
+BUCKET = "uploads-of-pets"
+DOMAIN = f"{BUCKET}.s3.us-east-1.amazonaws.com"
 BOXES = "document.querySelectorAll('.box:not([hidden])').length"
 ERROR = "document.querySelector('#error-message').textContent"
 
@@ -43,21 +47,24 @@ def origin() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with moto() as aws:
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        yield aws
+
+
+@pytest.fixture(scope="module")
 def gateway(
-    fronts: dict[str, Path], origin: Peer, tmp_path_factory: pytest.TempPathFactory
+    fronts: dict[str, Path], origin: Peer, aws: Aws, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiGateway]:
     """API Gateway before the function from its zip, which calls an endpoint."""
     folder = tmp_path_factory.mktemp("http_front")
-    allowed = {"CORS_ORIGINS": at(origin)}
+    env = {"ENDPOINT_NAME": "pets", "CORS_ORIGINS": at(origin)}
+    env |= {"UPLOADS_BUCKET": BUCKET, "AWS_ENDPOINT_URL_S3": aws.url}
     with (
         peer(named_detector) as endpoint,
-        running(
-            fronts,
-            "http_front",
-            folder,
-            {**settings(endpoint.url), "ENDPOINT_NAME": "pets", **allowed},
-        ) as call,
-        api_gateway(call, KEY, CorsOrigins=at(origin)) as gateway,
+        running(fronts, "http_front", folder, {**settings(endpoint.url), **env}) as call,
+        api_gateway(call, KEY, CorsOrigins=at(origin), LargeImages="true") as gateway,
     ):
         yield gateway
 
@@ -103,8 +110,9 @@ def test_a_page_of_an_allowed_origin_reads_every_response(
         status, found = called(tab, gateway.url)
         assert status == 200 and found["class"] == "Abyssinian"  # type: ignore[index]
         assert called(tab, gateway.url, key="other") == [403, {"error": "Forbidden"}]
-        status, error = called(tab, gateway.url, megabytes=10.1)
+        status, error = called(tab, gateway.url, megabytes=4.6)
         assert status == 413 and "6 MB" in error["error"]  # type: ignore[index]
+        assert called(tab, gateway.url, megabytes=4.4)[0] == 400, "no image, but within the limit"
         gateway.throttled = True
         try:
             assert called(tab, gateway.url) == [429, {"error": "Too Many Requests"}]
@@ -136,9 +144,36 @@ def test_without_origins_a_browser_reads_nothing(
 # The page before the API
 
 
+def test_s3_gets_the_form_of_an_upload_at_its_root(browser: Chromium, origin: Peer) -> None:
+    (function,) = of_kind("page", "AWS::CloudFront::Function").values()
+    request = "handler({request: {uri: '/uploads', method: 'POST'}})"
+    with opened(browser, at(origin)) as tab:
+        changed = tab.run(f"(() => {{ {function['FunctionCode']}; return {request}; }})()")
+    assert changed == {"uri": "/", "method": "POST"}
+
+
+@pytest.mark.parametrize("uploads", [{}, {"UploadsDomain": DOMAIN}])
+def test_the_page_takes_uploads_if_it_is_deployed_before_their_bucket(
+    uploads: dict[str, str],
+) -> None:
+    stack = Stack("page", {"ApiUrl": "https://a.example/v1/detect", **uploads})
+    assert not stack.dangling()
+    assert ("UploadsAtRoot" in stack.resources()) == bool(uploads)
+    (page,) = of_kind("page", "AWS::CloudFront::Distribution").values()
+    config = stack.resolved(page["DistributionConfig"])
+    origins = {one["Id"]: one["DomainName"] for one in config["Origins"] if "Id" in one}
+    behaviors = [one for one in config["CacheBehaviors"] if "TargetOriginId" in one]
+    assert all("POST" in one["AllowedMethods"] for one in behaviors)
+    paths = {one["PathPattern"]: one["TargetOriginId"] for one in behaviors}
+    to_uploads = {"/uploads": "uploads"} if uploads else {}
+    assert paths == {"/v1/*": "api", **to_uploads}
+    assert origins.keys() == {"files", "api", *to_uploads.values()}
+    assert origins.get("uploads") in ({"Ref": "UploadsDomain"}, None)
+
+
 @pytest.fixture(scope="module")
-def page(gateway: ApiGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    """What serverless/page.yaml deploys: the files with its headers, and the API at /v1."""
+def page(gateway: ApiGateway, aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    """What serverless/page.yaml deploys: the files with its headers, the API, and the uploads."""
     folder = tmp_path_factory.mktemp("page") / "out"
     script = CHECKOUT / "scripts/package_page.sh"
     subprocess.run([script, folder], check=True, capture_output=True, timeout=60)
@@ -151,6 +186,12 @@ def page(gateway: ApiGateway, tmp_path_factory: pytest.TempPathFactory) -> Itera
             api = urlsplit(gateway.url)._replace(path=parts.path, query=parts.query).geturl()
             done = requests.post(api, request.body, headers=sent, timeout=60)
             return Response(done.status_code, done.content, {"Content-Type": "application/json"})
+        if parts.path == "/uploads":
+            if b"refused" in request.body:
+                return Response(400, b"<Error><Message>Too large</Message></Error>")
+            sent = {"Host": DOMAIN, "Content-Type": request.headers["Content-Type"]}
+            done = requests.post(aws.url, request.body, headers=sent, timeout=60)
+            return Response(done.status_code, done.content, {"Content-Type": "application/xml"})
         file = folder / (parts.path.lstrip("/") or "index.html")
         if not file.is_file():
             return Response(403, b"<Error/>", {"Content-Type": "application/xml"})
@@ -200,3 +241,27 @@ def test_the_page_asks_the_api_with_the_key_that_is_typed(browser: Chromium, pag
     asked = [urlsplit(request.path).path for request in page.requests]
     assert {"/v1/detect"} == {path for path in asked if not path.startswith("/page/")} - {"/"}
     assert "/page/label_map.pbtxt" not in asked and "/metadata" not in asked
+
+
+def test_the_page_uploads_what_is_over_lambdas_limit(
+    browser: Chromium, page: Peer, tmp_path: Path
+) -> None:
+    large, refused = tmp_path / "großes Foto.png", tmp_path / "refused.png"
+    noise = random.Random(0).randbytes(1400 * 1200 * 3)  # 5 MB, which no format makes small
+    Image.frombytes("RGB", (1400, 1200), noise).save(large, compress_level=0)
+    refused.write_bytes(large.read_bytes() + b"refused")
+    del page.requests[:]
+    with opened(browser, at(page)) as tab:
+        tab.run(f"document.getElementById('key').value = {json.dumps(KEY)}")
+        tab.choose("#files", large)
+        tab.until(f"{BOXES} === 2")
+        tab.click("[for=format-curl]")
+        shown = tab.run("document.querySelector('#code').textContent")
+        assert f"petbox detect '{large.name}'" in shown and f"--url '{at(page)}/v1/detect'" in shown
+        assert tab.problems() == [], "the policy forbids nothing that the page does"
+        tab.choose("#files", refused)
+        assert tab.until(f"{ERROR}.startsWith('The upload failed with 400: Too large.')")
+    there = [request for request in page.requests if request.path.startswith(("/v1", "/uploads"))]
+    form, image, detect = "/v1/detect?upload=1", "/uploads", "/v1/detect?min_score=0"
+    assert [request.path for request in there] == [form, image, detect, form, image]
+    assert "X-Api-Key" not in there[1].headers

@@ -19,7 +19,7 @@ from support.lambda_runtime import event
 from support.templates import Stack, of_kind
 
 STAGE = "/v1"
-MOST = 10 * 1024 * 1024  # API Gateway's limit of a request
+MOST = 6 * 1024 * 1024  # Lambda's limit of an event, which is lower than API Gateway's of a request
 HEADER = "gatewayresponse.header."
 TYPES = {403: "DEFAULT_4XX", 413: "REQUEST_TOO_LARGE", 429: "DEFAULT_4XX", 502: "DEFAULT_5XX"}
 
@@ -48,9 +48,9 @@ class ApiGateway:
             return self._gateway(403, "Forbidden")
         if self.throttled and method != "OPTIONS":
             return self._gateway(429, "Too Many Requests")
-        if len(body) > MOST:
-            return self._gateway(413, "Request Too Long")
         sent = self._event(method, parts.path, parts.query, headers, body)
+        if len(json.dumps(sent)) > MOST:
+            return self._gateway(413, "Request Too Long")
         with self._lock:
             answer = self._invoke(sent)
         if "statusCode" not in answer:
