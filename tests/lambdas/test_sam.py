@@ -23,6 +23,7 @@ else:
 
 CONFIG = tomllib.loads((SERVERLESS / "samconfig.toml").read_text())
 DEPLOYED = [name for name in CONFIG if name != "version"]
+ROOT = SERVERLESS.parent
 
 
 @pytest.mark.parametrize("name", DEPLOYED)
@@ -35,9 +36,38 @@ def test_samconfig_answers_what_sam_asks(name: str) -> None:
     nested = bool(of_kind(name, NESTED))
     expected = ["CAPABILITY_IAM"] * roles + ["CAPABILITY_AUTO_EXPAND"] * nested
     assert deploy.get("capabilities", []) == expected
+    assert not deploy["fail_on_empty_changeset"], (
+        "a second deployment of the same is none that fails"
+    )
+    assert CONFIG[name]["validate"]["parameters"]["lint"]
+
+
+def _unanswered(name: str, given: set[str]) -> set[str]:
     known = source(name)["Parameters"]
-    given = [one.split("=")[0] for one in deploy.get("parameter_overrides", [])]
-    assert set(given) <= known.keys()
+    assert given <= known.keys(), f"{name}.yaml has no such parameters"
+    return {key for key, one in known.items() if "Default" not in one} - given
+
+
+TYPED = re.compile(
+    r"sam deploy (?:--config-env |--template serverless/)(\w+)(.*?)(?=`|\n\$|\n +- name)", re.S
+)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_every_parameter_has_an_answer_wherever_it_is_deployed(name: str) -> None:
+    """In the file, or typed: what is typed replaces the file's list."""
+    answers = CONFIG[name]["deploy"]["parameters"].get("parameter_overrides", [])
+    there = {one.partition("=")[0] for one in answers}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").rglob("*.yml")]
+    commands = [
+        found for page in pages for found in TYPED.findall(page.read_text()) if found[0] == name
+    ]
+    assert commands, "no page says how to deploy it"
+    for _, words in commands:
+        overrides = (
+            set(re.findall(r"\s(\w+)=", words)) if "--parameter-overrides" in words else there
+        )
+        assert not _unanswered(name, overrides), words
 
 
 def _kinds(name: str) -> list[str]:
@@ -84,7 +114,7 @@ def sam(checkout: Path, *words: Any, **env: str) -> str:
 @pytest.mark.parametrize("name", DEPLOYED)
 def test_sam_accepts_and_builds_each_template(checkout: Path, tmp_path: Path, name: str) -> None:
     words = ("--config-env", name)
-    assert "valid SAM" in sam(checkout, "validate", "--lint", "--region", "us-east-1", *words)
+    assert "valid SAM" in sam(checkout, "validate", "--region", "us-east-1", *words)
     sam(checkout, "build", *words, "--build-dir", tmp_path / "built")
     built = (tmp_path / "built/template.yaml").read_text()
     assert built.count("TemplateURL") == len(of_kind(name, NESTED))

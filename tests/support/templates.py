@@ -12,6 +12,7 @@ import pytest
 
 SERVERLESS = Path(__file__).resolve().parents[2] / "serverless"
 NESTED = "AWS::CloudFormation::Stack"
+NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
 def source(name: str) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def source(name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def translated(name: str) -> dict[str, Any]:
+def translated(name: str, canary: str = "none") -> dict[str, Any]:
+    """SAM reads the one parameter itself, and leaves the others to CloudFormation."""
     from samtranslator.translator.transform import transform
 
     template = source(name)
@@ -34,7 +36,7 @@ def translated(name: str) -> dict[str, Any]:
             resource["Properties"]["CodeUri"] = "s3://bucket/front.zip"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        plain: dict[str, Any] = transform(template, {}, NoPolicies())
+        plain: dict[str, Any] = transform(template, {"Canary": canary}, NoPolicies())
     return plain
 
 
@@ -58,7 +60,7 @@ class Stack:
     """As much of CloudFormation as decides what a template comes to."""
 
     def __init__(self, name: str, given: dict[str, str]) -> None:
-        self._template = translated(name)
+        self._template = translated(name, given.get("Canary", "none"))
         defaults = {
             name: str(p["Default"])
             for name, p in self._template["Parameters"].items()
