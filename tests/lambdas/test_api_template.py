@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from support.templates import Stack, of_kind, source
+from support.api_gateway import ApiGateway
+from support.templates import NO_VALUE, Stack, of_kind, source
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def api(given: dict[str, str]) -> Stack:
 def test_auth_decides_who_may_call(
     document: dict[str, Any], given: dict[str, str], expected: str | None
 ) -> None:
-    stack = api(given)
+    stack = api({**given, "CorsOrigins": "*"})
     resolved = stack.resolved(document)
     methods = resolved["paths"]["/detect"]
     chosen = [one for one in methods["post"]["security"] if "Ref" not in one]
@@ -76,6 +77,16 @@ def test_a_browser_can_read_what_api_gateway_itself_responds(
     header = "gatewayresponse.header.Access-Control-Allow-Origin"
     for response in responses.values():
         assert response["responseParameters"].get(header) == allowed
+
+
+def test_without_origins_a_preflight_request_calls_no_function(document: dict[str, Any]) -> None:
+    """It needs no key, so anybody could call the function at the owner's cost."""
+    assert api({}).resolved(document)["paths"]["/detect"]["options"] == NO_VALUE
+    called: list[Any] = []
+    gateway = ApiGateway(called.append, "k3y", {})
+    status, headers, body = gateway.respond("OPTIONS", "/v1/detect", {}, b"")
+    assert status == 403 and "error" in json.loads(body) and not called
+    assert not {name for name in headers if name.startswith("Access-Control")}
 
 
 @pytest.mark.parametrize("uploads", ["true", "false"])

@@ -72,6 +72,40 @@ def test_no_permission_is_given_on_everything() -> None:
     }
 
 
+@pytest.mark.parametrize("role", ["HttpFrontRole", "S3FrontRole"])
+@pytest.mark.parametrize(
+    ("given", "component"), [({}, "EndpointName"), ({"ComponentName": "cats"}, "ComponentName")]
+)
+def test_a_front_may_call_one_endpoint_and_one_component(
+    role: str, given: dict[str, str], component: str
+) -> None:
+    may = statements(of_kind("front", "AWS::IAM::Role")[role])
+    (call,) = [one for _, one in may if one["Action"] == "sagemaker:InvokeEndpoint"]
+    endpoint, (text, values) = (one["Fn::Sub"] for one in call["Resource"])
+    assert endpoint.endswith(":endpoint/${EndpointName}")
+    assert text.endswith(":inference-component/${Component}")
+    stack = Stack("front", {"EndpointName": "pets", **given})
+    assert stack.resolved(values) == {"Component": {"Ref": component}}
+
+
+@pytest.mark.parametrize("name", ["EndpointName", "ComponentName"])
+def test_names_for_iam_are_in_lower_case(name: str) -> None:
+    """SageMaker's ARNs are, whatever the name is."""
+    pattern = source("front")["Parameters"][name]["AllowedPattern"]
+    taken = ["pets", "pets-2", "2"]
+    rejected = ["Pets", "petS", "pets-", "-pets", "p_ts", "pets " + 60 * "x"]
+    assert [text for text in taken + rejected if re.fullmatch(pattern, text)] == taken
+
+
+def test_an_endpoint_is_called_by_its_name_as_it_was_created() -> None:
+    for function in of_kind("front", "AWS::Lambda::Function").values():
+        name = function["Environment"]["Variables"]["ENDPOINT_NAME"]
+        given = {"EndpointName": "pets"}
+        assert Stack("front", given).resolved(name) == {"Ref": "EndpointName"}
+        given["EndpointNameAsCreated"] = "Pets"
+        assert Stack("front", given).resolved(name) == {"Ref": "EndpointNameAsCreated"}
+
+
 def arrivals() -> dict[str, Any]:
     found: dict[str, Any] = translated("arrivals")["Resources"]
     return found

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from support.lambda_runtime import event
-from support.templates import Stack, of_kind
+from support.templates import NO_VALUE, Stack, of_kind
 
 STAGE = "/v1"
 MOST = 6 * 1024 * 1024  # Lambda's limit of an event, which is lower than API Gateway's of a request
@@ -42,7 +42,7 @@ class ApiGateway:
     ) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(target)
         route = self._document["paths"].get(parts.path.removeprefix(STAGE), {}).get(method.lower())
-        if route is None or not parts.path.startswith(f"{STAGE}/"):
+        if route in (None, NO_VALUE) or not parts.path.startswith(f"{STAGE}/"):
             return self._gateway(403, "Missing Authentication Token")
         if {"api_key": []} in route.get("security", []) and _get(headers, "x-api-key") != self._key:
             return self._gateway(403, "Forbidden")
