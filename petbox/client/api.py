@@ -6,12 +6,15 @@ given. An image over Lambda's limit is uploaded to S3 with a form that the API s
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import re
 import secrets
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+from urllib.error import HTTPError
 
 from petbox import wire
 from petbox.client.http_transport import Http
@@ -19,6 +22,7 @@ from petbox.client.limits import LAMBDA
 from petbox.errors import InvalidImage, ServiceError, WireError
 
 JSON = "application/json"
+MESSAGE = re.compile(rb"<Message>([^<]{1,300})")  # of S3's errors
 
 
 class Api:
@@ -51,8 +55,10 @@ class Api:
         try:
             with urllib.request.urlopen(request, timeout=self._seconds):
                 return key
-        except OSError as error:
-            raise ServiceError(f"the upload to S3 failed ({error}); try again") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = MESSAGE.search(error.read()) if isinstance(error, HTTPError) else None
+            why = f"{error}: {reason[1].decode(errors='replace')}" if reason else str(error)
+            raise ServiceError(f"the upload to S3 failed ({why}); try again") from error
 
 
 def _form(fields: Mapping[str, str], image: bytes) -> tuple[bytes, str]:

@@ -16,6 +16,12 @@ def is_heic(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in BRANDS and b"avif" not in data[:64]
 
 
+def reject(name: str, data: bytes) -> None:
+    """For servers, whose clients cannot install what would read it."""
+    if is_heic(data):
+        raise DataError(f"{name}: {NOT_SUPPORTED}")
+
+
 def prepare(name: str, data: bytes) -> None:
     """Has Pillow read the image file `data`, if it is HEIC."""
     if not is_heic(data):

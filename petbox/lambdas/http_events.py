@@ -31,6 +31,7 @@ from petbox.client import download, sources  # noqa: F401  # Pillow loads now, n
 from petbox.client.detections import Detections
 from petbox.client.detector import Detector
 from petbox.errors import Busy, DataError, InvalidImage, PetboxError
+from petbox.images import heic
 from petbox.lambdas import settings
 from petbox.lambdas.image_uploads import ImageUploads
 from petbox.lambdas.summary import summary
@@ -97,7 +98,9 @@ class HttpEvents:
         if _switch(query, "upload"):
             return _json(HTTPStatus.OK, self._uploads.form())
         min_score, draw = _score(query, self._min_score), _switch(query, "draw")
-        found = self._detector.detect(self._image(event.raw_event), min_score=min_score)
+        image = self._image(event.raw_event)
+        heic.reject("the image", image)
+        found = self._detector.detect(image, min_score=min_score)
         self._count("Pictures")
         if draw:
             return Response(HTTPStatus.OK, "image/jpeg", _within_lambdas_limit(found))

@@ -22,6 +22,7 @@ ABSENT = ("404", "NoSuchKey", "NotFound")
 CHANGED = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 ETAG, SEQUENCER, FAILED = "arrival-etag", "arrival-sequencer", "arrival-failed"  # in its metadata
 LENGTH = 32  # of a sequencer: shorter ones are padded to compare (S3's documentation)
+MOST_BYTES_OF_KEY = 1024  # S3's limit
 ATTEMPTS = 10  # at a result that others write at the same time
 
 
@@ -59,6 +60,16 @@ def result_key(results: str, key: str) -> str:
     return f"{results}{key}.json"
 
 
+def check_length(results: str, key: str, name: str) -> None:
+    """Rejects a key whose result S3 would not take."""
+    length = len(result_key(results, key).encode())
+    if length > MOST_BYTES_OF_KEY:
+        raise DataError(
+            f"{name}: the key of its result would have {length} bytes, and S3 takes "
+            f"{MOST_BYTES_OF_KEY}; choose a shorter name or prefix"
+        )
+
+
 def image(s3: Any, arrival: Arrival, most: int) -> bytes | None:
     """The image that arrived; None if it was removed or replaced."""
     same = {"IfMatch": arrival.etag} if arrival.etag else {}
@@ -78,6 +89,10 @@ class Results:
 
     def __init__(self, s3: Any, prefix: str) -> None:
         self._s3, self._prefix = s3, prefix
+
+    def check(self, arrival: Arrival) -> None:
+        """Rejects an arrival that can have no result."""
+        check_length(self._prefix, arrival.key, str(arrival))
 
     def is_there(self, arrival: Arrival) -> bool:
         """Whether this arrival, or a later one of the same key, has its result."""

@@ -31,6 +31,7 @@ from petbox.cli.sizes import MIB
 from petbox.client import sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detector import Detector
 from petbox.errors import DataError, PetboxError, ServiceError, WireError
+from petbox.images import heic
 from petbox.lambdas import results as lambdas_results
 from petbox.lambdas import settings
 from petbox.lambdas.results import Arrival, Results
@@ -141,13 +142,17 @@ class S3Events:
         if not arrival.key.startswith(self._input) or arrival.key.startswith(self._output):
             self._logger.info("%s: not under %s; skipped", arrival, self._input)
             return
-        if arrival.key.endswith("/") or self._results.is_there(arrival):
-            return  # a console's marker for a folder, or a repeated event
+        if arrival.key.endswith("/"):
+            return  # a console's marker for a folder
+        self._results.check(arrival)
+        if self._results.is_there(arrival):
+            return  # a repeated event
         with self._alone if arrival.size > LARGE else nullcontext():
             encoded = lambdas_results.image(self._s3, arrival, MOST_BYTES)
             if encoded is None:
                 self._logger.info("%s: has been replaced or removed meanwhile", arrival)
                 return
+            heic.reject(str(arrival), encoded)
             found = self._detector.detect(encoded, name=str(arrival), min_score=self._min_score)
         jpeg = None
         if self._draw:
@@ -162,8 +167,9 @@ class S3Events:
         self._give_up(json.dumps({"Records": [record], REASON: reason}), reason)
         try:
             arrival = Arrival.of(record, back)
+            self._results.check(arrival)
         except DataError:
-            return  # about no object, so that nobody waits for a result
+            return  # about no object, or there can be no result: nobody waits for one
         self._results.write_failure(arrival, reason)
 
     def _give_up(self, body: str, reason: str) -> None:

@@ -33,7 +33,7 @@ from petbox.client.detections import Box, Detection, Detections
 from petbox.client.output import tabbed_lines
 from petbox.errors import DataError, ServiceError
 from petbox.lambdas.arrivals import Patience
-from petbox.lambdas.results import ETAG, FAILED, result_key
+from petbox.lambdas.results import ETAG, FAILED, check_length, result_key
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks for the results
 PREFIX = Value("S3", aws_names.check_s3)
@@ -68,7 +68,7 @@ def upload(options: UploadOptions) -> None:
     from petbox.images import photos  # not before: --help works without Pillow
 
     to = aws_s3.folder_at(options.to)
-    keys = _keys(photos.list_images(options.image), to)
+    keys = _keys(photos.list_images(options.image), to, options.results)
     account = Account()
     sent = _send(account.client("s3"), keys, to, options.parallel)
     say(f"{len(sent)} images are in {to}")
@@ -76,17 +76,28 @@ def upload(options: UploadOptions) -> None:
         _print_results(account, sent, to, options)
 
 
-def _keys(files: Sequence[str], to: S3Address) -> dict[str, str]:
+def _keys(files: Sequence[str], to: S3Address, results: str) -> dict[str, str]:
     """The key of each file: its name under the prefix."""
     files_by_key: dict[str, str] = {}
     for file in files:
         if file == "-":
             raise DataError("-: stdin has no name to upload it under; name a file")
         key = aws_s3.address_of(f"{to}{Path(file).name}").key
+        if not _is_utf8(key):
+            raise DataError(f"{file!r}: the name is not UTF-8, as S3 requires; rename the file")
         if key in files_by_key:
             raise DataError(f"{file}: another image has the same name; upload them separately")
+        check_length(results, key, file)
         files_by_key[key] = file
     return {file: key for key, file in files_by_key.items()}
+
+
+def _is_utf8(name: str) -> bool:
+    """Other bytes of a file's name are surrogates in Python."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_Sent]:

@@ -149,9 +149,17 @@ def test_an_api_without_uploads_gets_a_smaller_copy_on_request(large: Path) -> N
 
 
 def test_an_upload_that_fails_is_an_error_of_the_service(large: Path) -> None:
-    with peer(lambda _: Response(403, b"<Error/>")) as bucket, peer(with_uploads(bucket)) as server:
+    error = b"<Error><Message>Policy expired.</Message></Error>"
+    with peer(lambda _: Response(403, error)) as bucket, peer(with_uploads(bucket)) as server:
         message = failed(petbox("detect", large, "--url", f"{server.url}/v1/detect", *WORDS))
-    assert "the upload to S3 failed (HTTP Error 403: Forbidden); try again" in message
+        nowhere = bucket._replace(url="http://127.0.0.1:port/")
+        with (
+            peer(with_uploads(nowhere)) as other,
+            library.Detector(f"{other.url}/detect", headers={"x-api-key": "k3y"}) as detector,
+            pytest.raises(ServiceError, match=r"the upload to S3 failed \(nonnumeric port"),
+        ):
+            detector.detect(large)
+    assert "upload to S3 failed (HTTP Error 403: Forbidden: Policy expired.); try again" in message
 
 
 # Headers

@@ -19,6 +19,7 @@ from support.peer import GOLDEN, Peer, Response, golden, named_detector, peer
 from support.serving import embedded_engine, front, tiny_detector
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
 VERSIONS = ("v1", "v2")
 
 
@@ -209,6 +210,11 @@ def test_a_phones_photo_is_turned_upright(call: Function, detector: Peer) -> Non
         (400, "must be", {"body": '{"url": 1}', "kind": "application/json; charset=utf-8"}),
         (400, "not base64", {"body": '{"b64": "*"}', "kind": "application/json"}),
         (400, "is empty", {"body": '{"b64": ""}', "kind": "application/json"}),
+        (
+            400,
+            "the image: is a HEIC image, which is not supported; send it as JPEG",
+            {"body": HEIC},
+        ),
         (400, "min_score=2", {"body": JPEG, "query": "min_score=2"}),
         (400, "min_score=nan", {"body": JPEG, "query": "min_score=nan"}),
         (400, "draw=maybe", {"body": JPEG, "query": "draw=maybe"}),
@@ -280,23 +286,27 @@ def test_each_endpoint_error_becomes_the_right_status(
     assert response["statusCode"] == expected[0]
     assert expected[1] in content(response)["error"]
     assert ("Retry-After" in headers(response)) == (expected[0] == 503)
+    lines = [json.loads(line) for line in call.log().splitlines() if line.startswith("{")]
+    is_error = any(line.get("level") == "ERROR" for line in lines)
+    assert is_error == (expected[0] >= 500), "what serverless/canary.yaml counts"
 
 
-def test_an_endpoint_with_a_smaller_limit_gets_a_smaller_copy(
+def test_a_component_is_called_by_its_name_and_with_its_limit(
     fronts: dict[str, Path], tmp_path: Path
 ) -> None:
     file = io.BytesIO()
     Image.effect_noise((1000, 750), 90).save(file, "JPEG", quality=95)
     most = 256 * 1024
+    given = {"REQUEST_MB": str(most / 2**20), "COMPONENT_NAME": "cats"}
     with (
         peer(named_detector) as endpoint,
-        running(
-            fronts, "http_front", tmp_path, environment(endpoint.url, REQUEST_MB=str(most / 2**20))
-        ) as call,
+        running(fronts, "http_front", tmp_path, environment(endpoint.url, **given)) as call,
     ):
         response = call(request("v1", file.getvalue()))
     assert len(file.getvalue()) > most
-    assert len(endpoint.requests[-1].body) <= most
+    sent = endpoint.requests[-1]
+    assert len(sent.body) <= most and sent.path == "/endpoints/pets/invocations"
+    assert sent.headers["X-Amzn-SageMaker-Inference-Component"] == "cats"
     assert (content(response)["width"], content(response)["height"]) == (1000, 750)
 
 

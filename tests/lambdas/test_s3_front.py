@@ -79,7 +79,10 @@ def test_every_odd_image_has_a_result_at_the_first_attempt(
     shop: Shop, front: Function, data: Path
 ) -> None:
     files = {path.name: path.read_bytes() for path in sorted((data / "odd_images").iterdir())}
-    files["empty file.jpg"] = b""
+    files |= {
+        "empty file.jpg": b"",
+        "IMG_1.HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
+    }
     bodies = [of(shop.arrives(f"in/odd/{name}", content)) for name, content in files.items()]
     for start in range(0, len(bodies), 5):
         assert kept(front(messages(*bodies[start : start + 5]))) == []
@@ -87,8 +90,20 @@ def test_every_odd_image_has_a_result_at_the_first_attempt(
     assert results["hopper.gif"]["detections"] and results["Portrait_6.jpg"]["detections"]
     failed = {name: result["error"] for name, result in results.items() if "error" in result}
     assert "is empty" in failed["empty file.jpg"]
+    assert failed["IMG_1.HEIC"].endswith("is not supported; send it as JPEG")
     assert "cannot be decoded" in failed["expected.json"]
     assert sorted(reason for reason, _ in shop.given_up()) == sorted(failed.values())
+
+
+def test_the_longest_key_has_a_result_and_a_longer_one_a_dead_letter(
+    shop: Shop, front: Function
+) -> None:
+    longest = "in/" + "ü" * 504  # 1,011 bytes, of the result 1,024
+    records = [shop.arrives(longest), shop.arrives(longest + "x")]
+    assert kept(front(messages(*[of(record) for record in records]))) == []
+    assert shop.keys() == [f"results/{longest}.json"]
+    ((reason, _),) = shop.given_up()
+    assert "the key of its result would have 1025 bytes" in reason
 
 
 def test_results_and_what_lies_elsewhere_trigger_nothing(shop: Shop, front: Function) -> None:

@@ -238,5 +238,10 @@ def test_what_cannot_be_uploaded_is_reported(aws: Aws, photos: Path, tmp_path: P
     (other / "b.jpg").write_bytes(JPEG)
     assert "another image has the same name" in upload(aws, photos, other, "s3://folder/in/").stderr
     assert "NoSuchBucket" in upload(aws, photos, "s3://nobodys-bucket/in/").stderr
+    long = upload(aws, photos, f"s3://folder/{'ü' * 504}/")
+    assert "a cat.jpg: the key of its result would have 1031 bytes" in long.stderr
+    name = os.fsencode(tmp_path) + b"/\xff.jpg"
+    Path(os.fsdecode(name)).write_bytes(JPEG)
+    assert "\\udcff.jpg': the name is not UTF-8" in upload(aws, tmp_path, "s3://folder/in/").stderr
     misused = upload(aws, photos, "folder/in")
     assert misused.returncode != 0 and "not an S3 address" in misused.stderr
