@@ -152,12 +152,18 @@ def _compared(folder: Path, source: Source, network: TrainedNetwork) -> Agreemen
         detections += int((expected.scores >= CONFIDENT).sum())
         for box, score in _found_again(expected, actual):
             again, boxes, scores = again + 1, max(boxes, box), max(scores, score)
-    if again < LEAST * detections:
+    if not enough(again, detections):
+        advice = "train longer" if lite.about.form == "float32" else "try --form float32"
         raise ModelError(
             f"the converted detector reproduces {again} of {detections} confident detections of "
-            f"{source.title} in {images.source}; nothing was written; try --form float32"
+            f"{source.title} in {images.source}; nothing was written; {advice}"
         )
     return Agreement(len(images.examples), images.source, detections, again, boxes, scores)
+
+
+def enough(again: int, detections: int) -> bool:
+    """Rounded: of two overlapping ones with nearly the same score, suppression may keep another."""
+    return again >= round(LEAST * detections)
 
 
 def _found_again(expected: Found, found: list[Detection]) -> Iterator[tuple[float, float]]:

@@ -541,3 +541,11 @@ def test_a_wrong_command_is_answered_at_once(
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("detections", "least"), [(0, 0), (1, 1), (2, 2), (3, 2), (5, 4), (10, 8)])
+def test_of_few_detections_one_may_differ(detections: int, least: int) -> None:
+    from petbox.litert.convert import enough
+
+    assert enough(least, detections)
+    assert not least or not enough(least - 1, detections)

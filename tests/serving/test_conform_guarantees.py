@@ -16,6 +16,7 @@ from support.saved_models import hasher, weighted
 from support.serving import Program, empty_model, served_detector, served_model, stand_in_engine
 
 from petbox import wire
+from petbox.serving.conform import many_clients
 from petbox.serving.conform.address import ADDRESS_CHECKS, LOAD_CHECKS, REQUEST_CHECKS
 from petbox.serving.conform.contract import Result, result_of
 from petbox.serving.conform.many_clients import served_together
@@ -92,6 +93,16 @@ def test_a_broken_rule_is_named(
         broken = result(line, url, payload)
     assert broken.outcome == "fails", broken.detail
     assert seen in broken.detail
+
+
+def test_clients_that_a_busy_machine_stopped_get_another_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = [many_clients.Served([2, 9], [], []), many_clients.Served([5, 6], [], [])]
+    monkeypatch.setattr(many_clients, "clients_and_rounds", lambda *_: (2, 6))
+    monkeypatch.setattr(many_clients, "send_together", lambda *_: turns.pop(0))
+    seen = dict(served_together(Address("127.0.0.1", 1), IMAGE))["queue-fair"]
+    assert (seen.outcome, seen.detail) == ("holds", "each of 2 clients got 5 to 6 responses")
 
 
 @pytest.mark.parametrize("line", ["ping-head", "no-type", "json-lines-type", "metrics"])

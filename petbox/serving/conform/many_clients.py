@@ -34,6 +34,7 @@ FEWEST_CLIENTS = 8
 QUEUE_SECONDS = 5.0  # of the model's time that one request of each client may take
 FEWEST_ROUNDS, ROUNDS = 6, 24  # requests of each client, on average; more if they are fast
 FAIR = 4  # times as many responses as the least served client has
+FAIR_ATTEMPTS = 2  # a busy machine stops some clients; an unfair queue starves some each time
 SCRAPE_PAUSE = 0.1
 ATTEMPTS = 6
 SLOW_ENOUGH = 0.003  # seconds per request, so that sending it is cheap beside computing it
@@ -43,6 +44,10 @@ class Served(NamedTuple):
     counts: list[int]  # responses with 200, by client
     failed: list[Response | NoResponse]
     scrapes: list[Result]
+
+    @property
+    def fair(self) -> bool:
+        return max(self.counts) <= FAIR * min(self.counts)
 
 
 def clients_and_rounds(at: Address, payload: Payload) -> tuple[int, int]:
@@ -84,7 +89,11 @@ def send_together(at: Address, payload: Payload, clients: int, rounds: int = 1) 
 def served_together(at: Address, payload: Payload) -> Results:
     """What the same load shows of the queue and of /metrics."""
     try:
-        served = send_together(at, payload, *clients_and_rounds(at, payload))
+        clients, rounds = clients_and_rounds(at, payload)
+        for _ in range(FAIR_ATTEMPTS):
+            served = send_together(at, payload, clients, rounds)
+            if served.failed or served.fair:
+                break
     except NotTried as error:
         for name in ("queue-answered", "queue-fair", "metrics-under-load"):
             yield name, not_tried(str(error))
@@ -114,7 +123,7 @@ def _fair(served: Served) -> str:
         raise NotTried("requests failed; see queue-answered")
     least, most = min(served.counts), max(served.counts)
     detail = f"each of {len(served.counts)} clients got {least} to {most} responses"
-    return require(most <= FAIR * least, detail)
+    return require(served.fair, detail)
 
 
 def leavers_not_computed(at: Address, payload: Payload) -> str:
