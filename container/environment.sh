@@ -81,7 +81,8 @@ read_environment() {
     # shellcheck disable=SC2162  # without -r, a backslash keeps a space inside a path
     read -a model_roots <<<"$models" && read -a model_server <<<"$server"
     if [[ -z $server ]]; then
-        say "no model server: neither tensorflow_model_server nor petbox-model-server is on PATH"
+        say "no model server: neither tensorflow_model_server nor petbox-model-server is on PATH;" \
+            "build the image on tensorflow/serving, or set PETBOX_MODEL_SERVER"
         invalid=1
     fi
     switch hooks PETBOX_HOOKS 1

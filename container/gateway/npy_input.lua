@@ -13,6 +13,7 @@ local KINDS = {b = "bool", i = "int", u = "int", f = "float", S = "string", U = 
 local LIMITS = { -- of types whose numbers TensorFlow Serving wraps around
     DT_INT8 = {-128, 127}, DT_INT16 = {-32768, 32767}, DT_UINT8 = {0, 255},
 }
+local MALFORMED = "the .npy header is malformed; write it with numpy.save"
 local NAMES = {b = "bool", i = "int", u = "uint", f = "float", S = "|S", U = "<U"}
 
 local function fail(why) return responses.fail(400, "application/x-npy: " .. why) end
@@ -25,12 +26,12 @@ local function header_of(p, size)
     local long = p[6] > 1
     local first = long and 12 or 10
     local length = p[8] + 256 * p[9] + (long and 65536 * (p[10] + 256 * p[11]) or 0)
-    if p[6] < 1 or p[6] > 3 or first + length > size then return fail "the header is malformed" end
+    if p[6] < 1 or p[6] > 3 or first + length > size then return fail(MALFORMED) end
     local header = ffi.string(p + first, length)
     local order, kind, item = header:match "['\"]descr['\"]:%s*['\"]([<>|=]?)(%a)(%d+)['\"]"
     local fortran = header:match "['\"]fortran_order['\"]:%s*(%a+)"
     local dims = header:match "['\"]shape['\"]:%s*(%b())"
-    if not fortran or not dims then return fail "the header is malformed" end
+    if not fortran or not dims then return fail(MALFORMED) end
     local shape, items = {}, 1
     for number in dims:gmatch "%d+" do
         shape[#shape + 1] = tonumber(number)

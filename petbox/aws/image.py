@@ -103,7 +103,9 @@ def _config(ecr: Any, uri: str, digest: str) -> Mapping[str, Any]:
         with urllib.request.urlopen(address, timeout=SECONDS) as response:
             config: Mapping[str, Any] = json.loads(response.read(LARGEST))
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise session.Unavailable(f"{uri}: its configuration cannot be read: {error}") from error
+        raise session.Unavailable(
+            f"{uri}: its configuration cannot be read ({error}); check the network"
+        ) from error
     return config
 
 

@@ -160,7 +160,9 @@ class AsyncEndpoint:
     def _detections(self, photo: Photo, response: bytes) -> Detections:
         predictions = wire.detections(response)
         if len(predictions) != 1:
-            raise WireError(f"sent one image, got {len(predictions)} predictions")
+            raise WireError(
+                f"{photo.name}: got {len(predictions)} predictions for one image; is it a detector?"
+            )
         if photo.name in self._copies:
             photo = photo if photo.encoded else self._reader.read(photo.name)
         found = selected(photo, predictions[0], self._names, self._min_score)

@@ -149,7 +149,8 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"the header {name} has no value; write '{name}: VALUE'")
         if not value.isascii() or not value.isprintable():
             raise ValueError(
-                f"the header {name} has a value with characters other than printable ASCII"
+                f"the header {name} has a value with characters other than printable ASCII; "
+                "encode or remove them"
             )
     return dict(headers)
 

@@ -76,7 +76,7 @@ class Remote:
             return self.detect(image)
         predictions = wire.detections(response)
         if len(predictions) != 1:
-            raise WireError(f"sent one image, got {len(predictions)} predictions")
+            raise WireError(f"got {len(predictions)} predictions for one image; is it a detector?")
         return predictions[0]
 
     def close(self) -> None:

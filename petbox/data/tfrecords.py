@@ -93,13 +93,17 @@ def _parts(folders: Sequence[Path], found: Found) -> dict[str, list[Path]]:
         of_folder = files(folder)
         if not of_folder:
             raise DataError(
-                f"{folder}: no TFRecord file (*.record, *.tfrecord, *.record-00000-of-00010)"
+                f"{folder}: no TFRecord file (*.record, *.tfrecord, *.record-00000-of-00010); "
+                "name the folder that has them"
             )
         for path in of_folder:
             named = _split(path.name.lower()) if len(folders) == 1 else split
             parts.setdefault(named, []).append(path)
     if "train" not in parts:
-        raise DataError(f"{folders[0]}: all its TFRecord files are held out by their names")
+        raise DataError(
+            f"{folders[0]}: all its TFRecord files are held out by their names (test, val); "
+            "add files to train on, or name a folder for each split"
+        )
     return splits.with_test(parts, found, lambda paths: ", ".join(path.name for path in paths))
 
 

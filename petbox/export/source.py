@@ -137,7 +137,9 @@ def _detections(folder: Path, network: WrappedNetwork, serialized: bytes) -> Fou
         (pixels,) = request("image_tensor", verify.file(serialized))
         boxes, classes, scores, count = (one.numpy() for one in network.results(pixels))
     except tf.errors.OpError as error:
-        raise ModelError(f"{folder}: fails on an image ({error_summary(error)})") from error
+        raise ModelError(
+            f"{folder}: fails on an image ({error_summary(error)}); name another model"
+        ) from error
     return Found(boxes[: int(count)], classes[: int(count)], scores[: int(count)])
 
 

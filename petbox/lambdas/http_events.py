@@ -139,7 +139,7 @@ class HttpEvents:
         try:
             return b64decode("".join(value.split()), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise BadRequest(f"b64: not base64 ({error})") from error
+            raise BadRequest(f"b64: not base64 ({error}); encode the image file again") from error
 
     def _reject(self, error: PetboxError) -> Response[str | bytes]:
         """The response to an invalid request, or when the detector fails."""
@@ -213,7 +213,9 @@ def _bytes(event: Mapping[str, Any]) -> bytes:
 def _from_form(body: bytes, content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise BadRequest("the form's Content-Type has no boundary")
+        raise BadRequest(
+            "the form's Content-Type has no boundary; let the HTTP client set the header"
+        )
     images: list[bytes] = []
 
     def file(part: Any) -> None:
@@ -231,7 +233,7 @@ def _from_form(body: bytes, content_type: str) -> bytes:
         form.write(body)
         form.finalize()
     except FormParserError as error:
-        raise BadRequest(f"not a proper form: {error}") from error
+        raise BadRequest(f"not a valid multipart form ({error}); {ACCEPTED}") from error
     if len(images) != 1:
         raise BadRequest(f"the form has {len(images)} fields {FIELD}; send one")
     return images[0]

@@ -45,7 +45,9 @@ class ImageUploads:
         except session.Rejected as error:
             if error.code not in MISSING:
                 raise
-            raise DataError(f"{key}: nothing was uploaded, or it is a day old") from error
+            raise DataError(
+                f"{key}: nothing was uploaded, or a day ago; upload it again"
+            ) from error
         raise DataError(f"{key}: has more than {megabytes(self._most)}; upload a smaller image")
 
     @property

@@ -105,7 +105,7 @@ def _send(s3: Any, keys: dict[str, str], to: S3Address, parallel: int) -> list[_
         try:
             content = Path(file).read_bytes()
         except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{file}: cannot be read ({error.strerror}); check the path") from error
         with session.calling(f"s3://{to.bucket}/{keys[file]}"):
             put = s3.put_object(Bucket=to.bucket, Key=keys[file], Body=content)
         return _Sent(file, keys[file], put["ETag"].strip('"'))

@@ -150,5 +150,8 @@ def _stop(container: Container) -> None:
     container.signal("TERM")
     code = container.wait(STOP_LIMIT)
     if code is None:
-        raise ServiceError(f"{container.spec.image}: ignored SIGTERM for 30 s and was killed")
+        raise ServiceError(
+            f"{container.spec.image}: ignored SIGTERM for 30 s and was killed; PID 1 must handle "
+            "it: a script should end in exec, or trap it"
+        )
     say(f"local: exited after {time.monotonic() - start:.1f} s with code {code}")

@@ -36,7 +36,9 @@ class SavedDetector:
                 self._model: LoadedModel = TensorFlow(EngineOptions(timeout_ms=0)).load(folder)
         except StatusError as error:
             cause = _first_line(error.message)
-            raise ModelError(f"{folder}: cannot be loaded as a SavedModel ({cause})") from error
+            raise ModelError(
+                f"{folder}: cannot be loaded as a SavedModel ({cause}); export it again"
+            ) from error
         self._signature, self._input = _signature(folder, self._model)
 
     def detect(self, image: bytes) -> list[Detection]:

@@ -232,7 +232,7 @@ def test_an_error_page_is_distinguished_from_a_response() -> None:
 def test_a_response_about_another_number_of_images_is_rejected() -> None:
     with peer(lambda _: Response(200, golden("answer_two.json"))) as server:
         detector = Remote(Http(server.url))
-        with pytest.raises(WireError, match="sent one image, got 2 predictions"):
+        with pytest.raises(WireError, match="got 2 predictions for one image"):
             detector.detect(JPEG)
 
 

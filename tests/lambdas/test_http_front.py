@@ -203,7 +203,7 @@ def test_a_phones_photo_is_turned_upright(call: Function, detector: Peer) -> Non
         (400, "0 fields img", {"body": form(("image", JPEG, FILE)), "kind": FORM}),
         (400, "2 fields img", {"body": form(*[("img", JPEG, FILE)] * 2), "kind": FORM}),
         (400, "0 fields img", {"body": form(("img", JPEG, FILE))[:-40], "kind": FORM}),
-        (400, "not a proper form", {"body": b"nonsense", "kind": FORM}),
+        (400, "not a valid multipart form", {"body": b"nonsense", "kind": FORM}),
         (400, "is not JSON", {"body": "{", "kind": "application/json"}),
         (400, "must be", {"body": "[1]", "kind": "application/json"}),
         (400, "must be", {"body": '{"url": "a", "b64": "b"}', "kind": "application/json"}),

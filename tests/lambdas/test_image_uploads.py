@@ -108,7 +108,7 @@ def test_a_form_names_the_bucket_in_its_region(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("upload", "why"),
     [
-        ("uploads/" + "0" * 32, "nothing was uploaded, or it is a day old"),
+        ("uploads/" + "0" * 32, "nothing was uploaded, or a day ago"),
         ("results/secret.json", "not one of this API"),
         ("uploads/../secret", "not one of this API"),
         ("", "not one of this API"),

@@ -202,7 +202,10 @@ def _attempt(url: str, part: _Part, expected: Fingerprint, seconds: float) -> No
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             why = error.reason.verify_message
-            raise ServiceError(f"{url}: its certificate is not trusted ({why})") from error
+            raise ServiceError(
+                f"{url}: its certificate is not trusted ({why}); name another address, or set "
+                "SSL_CERT_FILE to the certificates to trust"
+            ) from error
         if isinstance(error.reason, str):  # a redirect to another protocol
             raise ServiceError(f"{url}: leads to an {error.reason}; name another") from error
         raise _Retryable(_why(error.reason, seconds)) from error
@@ -269,7 +272,9 @@ def _save(url: str, response: http.client.HTTPResponse, part: _Part, expected: F
         part.begin(url, response.headers)
         total = response.length
     else:
-        raise ServiceError(f"{url}: answers {response.status} {response.reason}, not with a file")
+        raise ServiceError(
+            f"{url}: responds {response.status} {response.reason} and no file; check the address"
+        )
     if expected.size is not None and total not in (None, expected.size):
         part.clear()
         raise _unexpected(url, f"it has {total} bytes, not {expected.size}", expected)

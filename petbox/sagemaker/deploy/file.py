@@ -72,9 +72,9 @@ def _toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; write one: petbox deploy --init {path}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path}: cannot be read ({error}); save it as text in UTF-8") from error
     except toml.TOMLDecodeError as error:
-        raise DataError(f"{path}: is not TOML: {error}") from error
+        raise DataError(f"{path}: is not TOML ({error}); correct that line") from error
 
 
 def _parser() -> Any:

@@ -67,7 +67,10 @@ def gone(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:
         return endpoint is None or (seen.deleting and _status(endpoint) in BROKEN)
 
     if (endpoint := until(over, seen.poll, wait)) is not None:
-        raise ServiceError(f"endpoint {name}: could not be deleted: {reason(endpoint)}")
+        raise ServiceError(
+            f"endpoint {name}: could not be deleted: {reason(endpoint)}; fix that, and run "
+            "the same command again"
+        )
 
 
 def component_in_service(
@@ -112,7 +115,10 @@ def component_gone(sagemaker: Any, name: str, wait: Callable[[], object]) -> Non
         return component is None or (seen.deleting and _status(component) == "Failed")
 
     if (component := until(over, seen.poll, wait)) is not None:
-        raise ServiceError(f"inference component {name}: could not be deleted: {reason(component)}")
+        raise ServiceError(
+            f"inference component {name}: could not be deleted: {reason(component)}; fix that, "
+            "and run the same command again"
+        )
 
 
 def settled(sagemaker: Any, name: str, wait: Callable[[], object]) -> None:

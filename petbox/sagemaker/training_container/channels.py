@@ -52,7 +52,9 @@ def photos(folder: Path, validation: Path | None, test: Path | None) -> list[str
 def _coco(folders: list[Path]) -> list[str]:
     for folder in folders:
         if not (folder / "annotations.json").is_file():
-            raise DataError(f"{folder}: has no annotations.json; found: {seen(folder)}")
+            raise DataError(
+                f"{folder}: has no annotations.json; found: {seen(folder)}; put it there"
+            )
     return [f"--coco={folder / 'annotations.json'}" for folder in folders]
 
 

@@ -44,7 +44,9 @@ def describe(s3: Any, source: str) -> Input:
                 "move it, or name a folder without it"
             )
         if item["Size"] > MOST_BYTES and kind != LINES:
-            raise DataError(f"{address}: has {megabytes(item['Size'])}, but the limit is 25 MB")
+            raise DataError(
+                f"{address}: has {megabytes(item['Size'])}, but the limit is 25 MB; make it smaller"
+            )
         kinds.setdefault("image" if kind.startswith("image/") else kind, address)
         files, size = files + 1, size + item["Size"]
         last = kind

@@ -55,7 +55,7 @@ class Library:
                 with contextlib.suppress(OSError):  # a name that is too long, for example
                     if path.is_dir() or path.is_file():
                         return path
-        raise UnknownModel(f"{self.folder}: has no model {name!r}")
+        raise UnknownModel(f"{self.folder}: has no model {name!r}; put its archive or folder there")
 
     def add(self, name: str, copy: str = "") -> str:
         """Unpacks a model and returns its id; another `copy` of it has another id."""

@@ -34,7 +34,7 @@ def of_model(at: Address, name: str) -> Example:
 
 def from_signatures(signatures: dict[str, Any], name: str) -> Example:
     if not signatures:
-        raise ModelError(f"{name}: has no signatures, so that no request works")
+        raise ModelError(f"{name}: has no signatures, so that no request works; save it with some")
     key = SIGNATURE if SIGNATURE in signatures else min(signatures)
     signature = signatures[key]
     inputs = signature["inputs"]
@@ -57,7 +57,7 @@ def check(at: Address, example: Example, name: str) -> None:
     try:
         response = request(at, "POST", "/invocations", example.body, example.headers, seconds=120)
     except NoResponse as error:
-        raise ServiceError(f"{name}: {example.title}: {error}") from error
+        raise ServiceError(f"{name}: {example.title}: {error}; see its log") from error
     if response.status != 200:
         raise ServiceError(
             f"{name}: rejects {example.title} ({response}); pass another with --image or --request"

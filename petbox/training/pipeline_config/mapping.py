@@ -93,7 +93,7 @@ def read(path: Path) -> PipelineConfig:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file, so no pipeline.config") from error
+        raise DataError(f"{path}: not a text file; name a pipeline.config") from error
 
 
 def parse(text: str, source: str) -> PipelineConfig:

@@ -58,7 +58,7 @@ def backbone(ledger: Ledger) -> int:
     """The number of layers of the ResNet; rejects other backbones and other detectors."""
     models = ledger.all("model")
     if len(models) != 1 or not models[0].message:
-        raise DataError(f"{ledger.source}: has no model {{ … }}, so it is no pipeline.config")
+        raise DataError(f"{ledger.source}: has no model {{ … }}; name a pipeline.config")
     network = models[0].message[0]
     named = ledger.all("feature_extractor.type", network)
     extractor = named[0].text if named else "no feature_extractor"

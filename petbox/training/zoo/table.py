@@ -129,7 +129,9 @@ def labeled(text: str, source: str, label: str, drop: Collection[str]) -> Table:
     _check_header(header, source, label, drop)
     for number, cells in lines:
         if len(cells) != len(header):
-            raise DataError(f"{source}: line {number} has {len(cells)} cells, not {len(header)}")
+            raise DataError(
+                f"{source}: line {number} has {len(cells)} cells, not {len(header)}; correct it"
+            )
         for name, cell in zip(header, cells, strict=True):
             if not cell and name not in drop:
                 raise DataError(
