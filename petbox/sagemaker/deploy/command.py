@@ -31,6 +31,7 @@ from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_wi
 from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
 from petbox.sagemaker.endpoint.difference import REMOVED, as_text
 from petbox.sagemaker.endpoint.up import report
+from petbox.sagemaker.setup import made
 
 # Until the plan is confirmed no image is built; this one has its place.
 NOT_BUILT = "000000000000.dkr.ecr.{}.amazonaws.com/petbox:not-built"
@@ -76,8 +77,9 @@ def deploy(options: DeployOptions) -> None:
     account.client("sagemaker")  # fails if there is no region
     if stated.build:
         wanted = replace(wanted, image=NOT_BUILT.format(account.region), model_data=False)
-    elif model is not None and stated.bucket is not None:
-        address = package.address_of(model, stated.bucket)
+    elif model is not None:
+        bucket = stated.bucket or made.models(account, wanted.role)
+        address = package.address_of(model, bucket)
         wanted = replace(wanted, model_data=address)
     change = prepare(account, wanted, pushed=not stated.build)
     found = change.cost(Prices(account, options.price_per_hour or wanted.price_per_hour))

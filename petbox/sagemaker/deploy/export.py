@@ -33,6 +33,7 @@ from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import reject_foreign
 from petbox.sagemaker.endpoint.spec import EndpointSpec, merged, with_instance_type
 from petbox.sagemaker.endpoint.status import absent
+from petbox.sagemaker.setup import made
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,11 @@ def _of_file(path: Path) -> Desired:
         raise DataError(
             f"{path}: image: push it first (scripts/push_ecr.sh), and write its address"
         )
-    if described.model is not None and described.bucket is not None:
-        address = package.address_of(described.model, described.bucket)
-        wanted = replace(wanted, model_data=address)
-        model, bucket = described.model, described.bucket
+    if wanted.role is None:
+        wanted = replace(wanted, role=made.role(Account()))
+    if (model := described.model) is not None:
+        bucket = described.bucket or made.models(Account(), wanted.role)
+        wanted = replace(wanted, model_data=package.address_of(model, bucket))
         say(f"upload the model as well: petbox endpoint package {model} {bucket}")
     if wanted.ttl:
         say("the expiry is not part of the template")

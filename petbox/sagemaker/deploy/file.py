@@ -32,7 +32,7 @@ NOUNS = {str: "a text", int: "a whole number", float: "a number", bool: "true or
 class DeployFile:
     options: UpOptions
     model: Path | None  # relative to the file
-    bucket: str | None  # where its archive goes
+    bucket: str | None  # where its archive goes, unless it is that of `petbox setup`
     build: bool  # an image with the model in it
 
 
@@ -47,10 +47,6 @@ def read(path: Path) -> DeployFile:
         if build:
             del options["image"]
         model, bucket = (_text(key, values.get(key)) for key in OWN)
-        if model is not None and not build and bucket is None:
-            raise ValueError(
-                'model: needs bucket = "s3://bucket/models" for its archive, or image = "build"'
-            )
         if build and model is None:
             raise ValueError('image: to build it needs a model, as in model = "model/toy"')
         for key in ("model_data", "multi_model"):

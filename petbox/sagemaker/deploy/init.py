@@ -14,12 +14,14 @@ QUESTIONS = {
     "name": ("name of the endpoint", "pets"),
     "model": ("folder of the model", "model/toy"),
     "image": (f"image in ECR, or {BUILD} to build one with the model in it", BUILD),
-    "bucket": ("s3://… for the model's archive", ""),
-    "role": ("ARN of the role that the container runs under (petbox setup prints it)", ""),
+    "bucket": ("s3://… for the model's archive, or empty for that of petbox setup", ""),
+    "role": ("role that the container runs under, or empty for that of petbox setup", ""),
     "ttl": ("delete it after this time (2h, 1d), or empty", "8h"),
 }
+OPTIONAL = ("bucket", "role", "ttl")
 TEMPLATE = """\
 # For petbox deploy. A key that is not here stays as it is at AWS; false removes it.
+# A new endpoint gets the role and bucket of petbox setup, unless role and bucket are here.
 {keys}
 # More keys are the flags of petbox endpoint up: instance_type, autoscale, target, serverless,
 # async, component, alarms, dashboard, capture, env = {{KEY = "value"}}, tag = {{team = "pets"}}
@@ -51,7 +53,7 @@ def _answer(key: str, given: dict[str, str | None]) -> str:
 def _ask(key: str) -> str:
     question, default = QUESTIONS[key]
     if not sys.stdin.isatty():
-        if key == "ttl":
+        if key in OPTIONAL:
             return ""
         raise DataError(f"--{key}: missing, and stdin is not a terminal; give it: {question}")
     print(f"{question} [{default}]: ", end="", file=sys.stderr, flush=True)

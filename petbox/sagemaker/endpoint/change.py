@@ -25,6 +25,7 @@ from petbox.sagemaker.endpoint.kept import kept
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
 from petbox.sagemaker.endpoint.steps import Step
+from petbox.sagemaker.setup import made
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Chan
     for why in actual.unseen:
         say(f"{why}; assuming that there is none")
     before = kept(name, actual)
+    if before is None and wanted.image is not None and wanted.role is None:
+        wanted = replace(wanted, role=made.role(account))
     whole = spec.merged(wanted, before, recreated=actual.status in ENDED)
     found = image.read(clients("ecr"), str(whole.image)) if pushed else None
     whole = spec.with_instance_type(whole, fit.default_instance(found))

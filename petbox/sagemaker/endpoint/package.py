@@ -9,6 +9,7 @@ its metadata. A LiteRT model's folder is for those functions only.
 evaluation.json. The same archive and image are registered once.
 
 examples:
+  petbox endpoint package model/pets
   petbox endpoint package model/pets s3://bucket/models
   petbox endpoint package model/pets s3://bucket/models --register pets \\
       --image URI --evaluation runs/pets/evaluation.json
@@ -33,6 +34,7 @@ from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
 from petbox.errors import ModelError
 from petbox.sagemaker.endpoint import registry
+from petbox.sagemaker.setup import made
 from petbox.sagemaker.shared_options import IMAGE, JOB, S3
 
 ARCHIVE = "model.tar.gz"
@@ -44,7 +46,12 @@ LEVEL = 1  # weights hardly compress
 @dataclass(frozen=True)
 class PackageOptions(Checked):
     model: Annotated[Path, "SavedModel, folder of its versions, or LiteRT model", POSITIONAL]
-    to: Annotated[str, "s3://… to upload it to", POSITIONAL, S3]
+    to: Annotated[
+        str | None,
+        "s3://… to upload it to (default: the bucket of `petbox setup`)",
+        POSITIONAL,
+        S3,
+    ] = None
     register: Annotated[
         str | None, "register it in this group of SageMaker's model registry", JOB
     ] = None
@@ -64,9 +71,10 @@ class PackageOptions(Checked):
 
 
 def package(options: PackageOptions) -> None:
-    address = address_of(options.model, options.to)
+    files(options.model)  # raises if it is no model
     if options.evaluation is not None:
         registry.read_metrics(options.evaluation)  # before anything is uploaded
+    address = address_of(options.model, options.to or made.models(Account(), None))
     if options.dry_run:
         facts = publish(options.model, address, None)
     else:

@@ -37,7 +37,11 @@ class EndpointSpec:
     image: Annotated[
         str | None, "serving image in ECR, best with its digest (@sha256:…)", shared.IMAGE
     ] = None
-    role: Annotated[str | None, "role that the container runs under", shared.ROLE] = None
+    role: Annotated[
+        str | None,
+        "role that the container runs under (default: that of `petbox setup`)",
+        shared.ROLE,
+    ] = None
     model_data: Annotated[
         Text,
         "s3://…/model.tar.gz of `petbox endpoint package` (default: the model in the image)",

@@ -31,7 +31,7 @@ from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.difference import CHANGED
 from petbox.sagemaker.setup.plan import plan
-from petbox.sagemaker.setup.policies import Setup
+from petbox.sagemaker.setup.policies import NAME, Setup
 
 BUCKET = Value("NAME", matches(aws_names.BUCKET, "the name of a bucket", "pets-models"))
 PREFIX = Value("NAME", matches("[a-z0-9](-?[a-z0-9]){1,29}", "a short name", "pets"))
@@ -47,7 +47,7 @@ POLICY = Value(
 
 @dataclass(frozen=True)
 class SetupOptions(Checked):
-    name: Annotated[str, "of the repository; all other names begin with it", PREFIX] = "petbox"
+    name: Annotated[str, "of the repository; all other names begin with it", PREFIX] = NAME
     bucket: Annotated[str | None, "name of the bucket (default: NAME-ACCOUNT-REGION)", BUCKET] = (
         None
     )
@@ -107,9 +107,10 @@ def _report(made: Setup, *, as_json: bool) -> None:
     place = made.place
     roles = {kind: place.role(role.name) for kind, role in made.roles.items()}
     address, repository = f"s3://{made.bucket}", f"{place.registry}/{made.prefix}"
+    other = f" --bucket {address}/models --role {roles['endpoint']}"
     say(
-        f"next: petbox deploy --init --bucket {address}/models --role {roles['endpoint']}; "
-        f"--ttl takes {roles['scheduler']}"
+        f"next: petbox deploy --init{'' if made.prefix == NAME else other}, which takes this role "
+        f"and bucket; --ttl takes {roles['scheduler']}"
     )
     if as_json:
         print(json.dumps({"bucket": address, "repository": repository, "roles": roles}))

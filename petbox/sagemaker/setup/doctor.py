@@ -29,7 +29,7 @@ from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file
 from petbox.sagemaker.endpoint import expiry, fit
 from petbox.sagemaker.endpoint.spec import EndpointSpec
-from petbox.sagemaker.setup import checks
+from petbox.sagemaker.setup import checks, made
 from petbox.sagemaker.setup.checks import OK, WRONG, Finding
 
 FILE = Path("pets.toml")
@@ -67,19 +67,33 @@ class _Wanted:
     spec: EndpointSpec
     bucket: str | None
     scheduler: str | None  # the role that deletes the endpoint
+    creates: bool = False  # a file says what the container is, so there must be a role
+    uploads: bool = False  # a file says which model, so there must be a bucket
 
 
 def _wanted(options: DoctorOptions) -> _Wanted:
     """What the file and the flags say."""
-    spec, bucket = EndpointSpec("pets"), options.bucket
+    spec, bucket, creates, uploads = EndpointSpec("pets"), options.bucket, False, False
     if options.file != FILE or FILE.exists():
         described = file.read(options.file)
         spec, bucket = described.options, bucket or described.bucket
+        creates = bool(described.build or spec.image)
+        uploads = described.model is not None and not described.build
     given = {name: getattr(options, name) for name in ("role", "image", "instance_type")}
     spec = replace(spec, **{name: text for name, text in given.items() if text})
+    return _Wanted(spec, bucket, options.ttl_role, creates, uploads)
+
+
+def _with_defaults(account: Account, wanted: _Wanted) -> _Wanted:
+    """With what `petbox deploy` takes from `petbox setup`."""
+    spec, bucket = wanted.spec, wanted.bucket
+    if spec.role is None and wanted.creates:
+        spec = replace(spec, role=made.role(account))
+    if bucket is None and wanted.uploads:
+        bucket = made.models(account, spec.role)
     beside = expiry.role_beside(spec.role) if spec.role else None
     expires = (spec.ttl_role or beside) if spec.ttl else None
-    return _Wanted(spec, bucket, options.ttl_role or expires)
+    return replace(wanted, spec=spec, bucket=bucket, scheduler=wanted.scheduler or expires)
 
 
 def _findings(wanted: _Wanted) -> Iterator[Finding]:
@@ -91,6 +105,10 @@ def _findings(wanted: _Wanted) -> Iterator[Finding]:
         return
     yield Finding("account", OK, f"{place.account}, partition {place.partition}")
     yield Finding("region", OK, place.region)
+    try:
+        wanted = _with_defaults(account, wanted)
+    except PetboxError as error:
+        yield Finding.of("setup", error)
     for name, check in _checks(account, place, wanted):
         try:
             yield Finding(name, OK, check())

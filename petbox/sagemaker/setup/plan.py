@@ -14,9 +14,17 @@ from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.endpoint.actual import DENIED, Clients, Described
 from petbox.sagemaker.endpoint.difference import ADDED, CHANGED
 from petbox.sagemaker.endpoint.steps import Call
-from petbox.sagemaker.setup.policies import Document, Role, Setup, by_sid, document, kept, only_tls
+from petbox.sagemaker.setup.policies import (
+    POLICY,
+    Document,
+    Role,
+    Setup,
+    by_sid,
+    document,
+    kept,
+    only_tls,
+)
 
-POLICY = "petbox"  # the inline policy of each role
 CLOSED = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 

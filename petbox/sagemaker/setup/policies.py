@@ -12,6 +12,8 @@ from petbox.sagemaker.endpoint import names
 Statement = dict[str, Any]
 Document = dict[str, Any]
 VERSION = "2012-10-17"
+NAME = "petbox"  # without --name
+POLICY = "petbox"  # the inline policy of each role
 
 
 @dataclass(frozen=True)
