@@ -5,6 +5,7 @@
 #   --model DIR           model to copy into the image, a folder of versions (default: model/toy)
 #   --cpu                 for instances without a GPU (default: with one)
 #   --hooks               with Python, for the model's code/inference.py
+#   --code DIR            with --hooks: the folder whose requirements.txt is installed (default: MODEL/code)
 #   --train               the training image (container/train.Dockerfile) instead
 #   --detector            the image for Lambda (serverless/detector.Dockerfile) instead
 #   --zoo                 the training image of serverless/zoo instead
@@ -40,10 +41,10 @@ finish() { ecr finish "$repository" "$built" --architecture "$architecture" ${ke
 digest() { git hash-object --stdin | cut -c 1-8; }
 
 account=()
-kind=serving repository='' model='' cpu='' hooks='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+kind=serving repository='' model='' cpu='' hooks='' code='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --repository | --model | --base | --image | --architecture | --keep)
+    --repository | --model | --code | --base | --image | --architecture | --keep)
       [[ $# -gt 1 ]] || usage "$1 needs a value"
       name=${1#--}
       printf -v "$name" %s "$2"
@@ -73,6 +74,7 @@ done
 [[ -z $cpu || -z $base$image ]] || usage "--cpu: has no effect with --base or --image"
 [[ -z $hooks$model || -z $image ]] || usage "--model, --hooks: have no effect with --image"
 [[ -z $hooks || $kind == serving ]] || usage "--hooks: has no effect with --$kind"
+[[ -z $code || -n $hooks ]] || usage "--code: has no effect without --hooks"
 [[ -z $cpu || $kind == serving || $kind == train ]] || usage "--cpu: has no effect with --$kind"
 [[ -z $model || $kind == serving || $kind == detector ]] || usage "--model: has no effect with --$kind"
 [[ -z $keep || $keep =~ ^[1-9][0-9]*$ ]] || usage "--keep $keep: must be a whole number from 1"
@@ -132,6 +134,17 @@ else
     model=${folder#"$here"/}
     parts=("$folder/$newest") listing=$base
     [[ -z $hooks || ! -d $folder/code ]] || parts+=("$folder/code")
+    if [[ -n $code ]]; then
+      packages=$here/$code
+      [[ -d $packages ]] || packages=$code
+      [[ -f $packages/requirements.txt ]] ||
+        fail "--code $code: contains no requirements.txt; write one with the packages of the model's code"
+      packages=$(cd "$packages" && pwd -P)
+      [[ $packages == "$here"/model/* ]] ||
+        fail "--code $code: is outside $here/model, which the build reads; copy it there"
+      code=${packages#"$here"/}
+      parts+=("$packages")
+    fi
     for one in "${parts[@]}"; do
       files=$(cd "$one" && find . -type f | LC_ALL=C sort)
       listing+=$files$(while IFS= read -r file; do echo "$one/$file"; done <<<"$files" |
@@ -156,7 +169,7 @@ if [[ -n $there ]]; then
   exit
 fi
 if [[ -n $dry_run ]]; then
-  [[ -n $image ]] || say "would build $dockerfile for linux/$architecture${model:+ with $model}${base:+ on $base}${cpu:+ on the CPU base}${hooks:+ with Python for its code}"
+  [[ -n $image ]] || say "would build $dockerfile for linux/$architecture${model:+ with $model}${base:+ on $base}${cpu:+ on the CPU base}${hooks:+ with Python for its code}${code:+ and the packages of $code}"
   say "would log in to $reached_at and push $uri:$built"
   exit
 fi
@@ -177,7 +190,7 @@ if [[ -z $image ]]; then
     with+=(--build-arg "MODEL=$model")
   fi
   if [[ -n $hooks ]]; then # pip's variables as they are here, if they are set
-    for name in HOOKS=1 PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_NO_INDEX; do
+    for name in HOOKS=1 ${code:+"CODE=$code"} PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_NO_INDEX; do
       with+=(--build-arg "$name")
     done
   fi

@@ -27,6 +27,10 @@ LARGEST = 4 * 1024 * 1024  # of a configuration
 SECONDS = 30.0
 
 
+class Absent(ServiceError):
+    """There is no such image."""
+
+
 @dataclass(frozen=True)
 class Image:
     """`needs_gpu`: its model server cannot start without one. `uses_gpu`: it has CUDA."""
@@ -89,8 +93,8 @@ def _digest_for(architecture: str, manifests: list[Mapping[str, Any]]) -> str:
     return str(min(manifests, key=rank)["digest"])
 
 
-def _absent(uri: str) -> ServiceError:
-    return ServiceError(f"{uri}: not in ECR; push it: scripts/push_ecr.sh prints its address")
+def _absent(uri: str) -> Absent:
+    return Absent(f"{uri}: not in ECR; push it: scripts/push_ecr.sh prints its address")
 
 
 def _config(ecr: Any, uri: str, digest: str) -> Mapping[str, Any]:
@@ -109,13 +113,17 @@ def _config(ecr: Any, uri: str, digest: str) -> Mapping[str, Any]:
     return config
 
 
+def is_for_gpu(base: str) -> bool:
+    """TensorFlow Serving's own are linked against libcuda; the tag may have a digest behind it."""
+    return base.partition("@")[0].endswith("-gpu")
+
+
 def _described(media_type: str, config: Mapping[str, Any]) -> Image:
     inside = config.get("config") or {}
     base = (inside.get("Labels") or {}).get(BASE, "")
     variables = {text.partition("=")[0] for text in inside.get("Env") or ()}
     cuda = bool(variables & {"CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"})
-    # TensorFlow Serving's own, linked against libcuda; the tag may have a digest behind it.
-    needs_gpu = base.partition("@")[0].endswith("-gpu")
+    needs_gpu = is_for_gpu(base)
     return Image(
         architecture=str(config.get("architecture", "amd64")),
         needs_gpu=needs_gpu,

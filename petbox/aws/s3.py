@@ -47,6 +47,18 @@ def objects(s3: Any, address: S3Address) -> Iterator[tuple[S3Address, Mapping[st
                 yield S3Address(address.bucket, item["Key"]), item
 
 
+def is_there(s3: Any, address: S3Address) -> bool:
+    """Whether there is such an object; without permission to see it, it counts as there."""
+    try:
+        with session.calling(str(address)):
+            s3.head_object(Bucket=address.bucket, Key=address.key)
+    except session.Rejected as error:
+        if error.code in ("404", "NoSuchBucket", "NoSuchKey"):
+            return False
+        say(f"{error}; so whether it is there is unknown")
+    return True
+
+
 def fetch(source: S3Address, folder: Path) -> int:
     """Fetches the files under `source`, or the one file at it; returns how many there are.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ from support.endpoint_aws import (
 from petbox.errors import DataError
 from petbox.sagemaker.deploy import image_build
 from petbox.sagemaker.deploy.file import read
-from petbox.sagemaker.endpoint.options import UpOptions
+from petbox.sagemaker.deploy.image_build import Build
+from petbox.sagemaker.endpoint.spec import EndpointSpec
 
+OF_SETUP = "arn:aws:iam::123456789012:role/dogs-endpoint-us-east-1"
+BUILD = 'name = "pets"\nmodel = "model/toy"\nimage = "build"\n'
 FILE = f"""\
 name = "pets"
 model = "model/toy"
@@ -134,8 +138,12 @@ def test_an_image_to_be_built_is_in_the_plan(aws: AwsProxy, folder: Path) -> Non
     file = folder / "pets.toml"
     file.write_text(f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n')
     text = plan(aws, folder)
-    assert f"+ image: (to be built with {folder / 'model/toy'})\n" in text
+    model = folder / "model/toy"
+    assert f"+ image: (to be built with {model})\n" in text
     assert "+ instance_type: ml.m5.xlarge" in text
+    command = [str(image_build.SCRIPT), "--model", str(model.resolve()), "--cpu"]
+    assert text.endswith(f"\nbuild: {shlex.join(command)}\n")
+    assert json.loads(plan(aws, folder, "--json"))["build"] == command
     assert "BatchGetImage" not in aws.names()
 
 
@@ -143,18 +151,112 @@ def test_the_image_has_the_model_beside_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = image_build.command(Path("model/toy"), UpOptions("new", role=ROLE))
+    words = Build(Path("model/toy")).command(EndpointSpec("new", role=ROLE))
     assert words[1:3] == ["--model", str(tmp_path.resolve() / "model/toy")]
 
 
 def test_the_image_is_built_for_the_instance(tmp_path: Path) -> None:
     def words(**flags: str) -> list[str]:
-        return image_build.command(tmp_path, UpOptions("new", role=ROLE, **flags))
+        return Build(tmp_path, base=base).command(EndpointSpec("new", role=ROLE, **flags))
 
+    base: str | None = None
     assert Path(words()[0]).is_file()
     assert words()[1:] == ["--model", str(tmp_path.resolve()), "--cpu"]
     assert "--cpu" in words(serverless="4096,5") and "--cpu" in words(instance_type="ml.m5.large")
     assert "--cpu" not in words(instance_type="ml.g5.xlarge")
+    base = "mine"
+    assert words(instance_type="ml.c7g.large")[3:] == ["--base", "mine", "--architecture", "arm64"]
+
+
+SCRIPTS_OPTIONS = {
+    "": ["--cpu"],
+    "hooks = true": ["--cpu", "--hooks"],
+    'hooks = true\ncode = "model/more"': ["--code", "{}/model/more", "--cpu", "--hooks"],
+    'base = "mine:1"': ["--base", "mine:1"],
+    'base = "mine:1"\narchitecture = "arm64"': ["--base", "mine:1", "--architecture", "arm64"],
+    'repository = "cats"': ["--repository", "cats", "--cpu"],
+    "allow_dirty = true": ["--cpu", "--allow-dirty"],
+    f'role = "{OF_SETUP}"': ["--repository", "dogs", "--cpu"],
+}
+
+
+@pytest.mark.parametrize("keys", SCRIPTS_OPTIONS)
+def test_each_key_of_the_build_is_an_option_of_the_script(folder: Path, keys: str) -> None:
+    file, top = folder / "pets.toml", folder.resolve()
+    file.write_text(f'name = "new"\nmodel = "model/toy"\nimage = "build"\n{keys}\n')
+    stated = read(file)
+    assert stated.build is not None
+    words = stated.build.command(stated.options)
+    expected = [word.format(top) for word in SCRIPTS_OPTIONS[keys]]
+    assert words[1:] == ["--model", f"{top}/model/toy", *expected]
+
+
+GPU = "tensorflow/serving:2.20.0-gpu@sha256:0"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (f'base = "{GPU}"\ninstance_type = "ml.m5.xlarge"', "needs a GPU, and ml.m5.xlarge has"),
+        (f'base = "{GPU}"\nserverless = "4096,5"', "needs a GPU, and a serverless endpoint has"),
+        ('architecture = "amd64"\ninstance_type = "ml.m6g.large"', "ml.m6g.large runs arm64"),
+        (
+            'base = "x"\narchitecture = "arm64"\ninstance_type = "ml.m5.large"',
+            'or architecture = "amd64"',
+        ),
+        ('instance_type = "ml.m6g.large"', 'no image for arm64; add base = "IMAGE", one for arm64'),
+    ],
+)
+def test_what_would_not_fit_is_rejected_before_the_build(
+    aws: AwsProxy, folder: Path, keys: str, expected: str
+) -> None:
+    file = folder / "pets.toml"
+    file.write_text(
+        f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n{keys}\n'
+    )
+    result = petbox({**aws.env, "PATH": "/nonexistent"}, "deploy", file)
+    line = failed(result)
+    assert line.startswith(f"error: {file}: image: ") and expected in line
+    assert "--" not in line and "push_ecr" not in result.stderr and aws.changes() == []
+
+
+def test_the_default_instance_is_that_of_the_image_to_be_built(
+    aws: AwsProxy, folder: Path
+) -> None:
+    file = folder / "pets.toml"
+    stated = f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\nbase = '
+    for keys, expected in ((f'"{GPU}"', "ml.g4dn"), ('"x"\narchitecture = "arm64"', "ml.m6g")):
+        file.write_text(stated + keys)
+        assert f"+ instance_type: {expected}.xlarge\n" in plan(aws, folder)
+    file.write_text(f'{stated}"x"\ninstance_type = "ml.g5.xlarge"')
+    warned = done(petbox(aws.env, "deploy", file, "--dry-run")).stderr
+    assert "image: is for CPUs, so the GPU of ml.g5.xlarge stays idle; choose a base" in warned
+
+
+def test_a_conflict_with_what_is_there_names_keys_and_the_file(
+    aws: AwsProxy, folder: Path
+) -> None:
+    done(petbox(aws.env, "endpoint", "up", "small", *UP, "--serverless", "4096,5"))
+    file = folder / "pets.toml"
+    for keys, expected in (
+        ("instance_count = 2", "serverless and instance_count exclude each other; the endpoint "),
+        ('scaling = "1..4"\ntarget = 5', "serverless and scaling exclude each other; the endpoi"),
+        ('scaling = "1..4"', "scaling requires target"),
+        ("provisioned_concurrency = 9", "provisioned_concurrency: 9 is more than the 5 concurre"),
+    ):
+        file.write_text(f'name = "small"\n{keys}\n')
+        line = failed(petbox(aws.env, "deploy", file))
+        assert line.startswith(f"error: {file}: endpoint small: ") and expected in line
+        assert "--" not in line
+    file.write_text('name = "small"\ninstance_count = 2\n')
+    line = failed(petbox(aws.env, "deploy", file))
+    assert line.endswith("; the endpoint has serverless: write serverless = false")
+    file.write_text('name = "none"\n')
+    line = failed(petbox(aws.env, "deploy", file))
+    assert line == f"error: {file}: endpoint none: does not exist yet; give image to create it"
+    elsewhere = {**aws.env, "AWS_REGION": "eu-west-1"}
+    file.write_text(f'name = "none"\nimage = "{IMAGE}"\n')
+    assert "pass --region us-east-1" in failed(petbox(elsewhere, "deploy", file)), "its own flag"
 
 
 def test_an_image_that_cannot_be_built_changes_nothing(aws: AwsProxy, folder: Path) -> None:
@@ -171,21 +273,21 @@ def test_no_image_is_built_before_the_plan_is_confirmed(
     aws: AwsProxy, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, script, builds = folder / "pets.toml", folder / "push.sh", folder / "builds"
-    script.write_text(f'#!/bin/sh\necho "$2" >>"{builds}"\necho {REPOSITORY}:built\n')
+    script.write_text(f'#!/bin/sh\necho "$*" >>"{builds}"\necho {REPOSITORY}:built\n')
     script.chmod(0o755)
     monkeypatch.setattr(image_build, "SCRIPT", script)
     done(petbox(aws.env, "endpoint", "up", "built", *UP, "--dashboard"))
     aws.calls.clear()
     file.write_text(
         f'name = "built"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\n'
-        "dashboard = false\n"
+        "dashboard = false\nhooks = true\n"
     )
     line = failed(petbox(aws.env, "deploy", file))
     assert line == f"error: {file}: removes dashboard; pass --yes to confirm"
     assert not builds.exists() and aws.changes() == []
     aws.instead["UpdateEndpoint"] = lambda _: rejection("ValidationException", "no")
     failed(petbox(aws.env, "deploy", file, "--yes", *SOON))
-    assert builds.read_text() == f"{(folder / 'model/toy').resolve()}\n"
+    assert builds.read_text() == f"--model {(folder / 'model/toy').resolve()} --cpu --hooks\n"
     (model,) = aws.requests("CreateModel")
     assert model["PrimaryContainer"]["Image"] == f"{REPOSITORY}:built"
 
@@ -229,6 +331,12 @@ def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None
         ('name = "pets"\nenv = "A=b"', "env: is not a table"),
         ('name = "pets"\nenv = { A = [1] }', "env.A: is neither a text, a number nor false"),
         ('name = "pets"\nimage = "build"', "to build it needs a model"),
+        ('name = "pets"\nhooks = true', 'hooks requires image = "build"'),
+        (f'{BUILD}hooks = "yes"', "hooks: 'yes' is not true or false"),
+        (f'{BUILD}code = "model/code"', "code requires hooks = true"),
+        (f'{BUILD}architecture = "x86"', "architecture: 'x86' is not amd64 or arm64"),
+        (f"{BUILD}base = 1", "base: 1 is not a text"),
+        (f'{BUILD}hook = "a"', "hook: no such key; did you mean hooks?"),
         (
             'name = "pets"\nmodel = "m"\nbucket = "s3://b12/m"\nmulti_model = "s3://b12/all"',
             "model and multi_model exclude each other",

@@ -13,6 +13,7 @@ from support.endpoint_aws import IMAGE, ROLE, UP, AwsProxy, aws_proxy, done, pet
 BUCKET = "pets-bucket"
 JOB = "petbox-20261130"
 OF_JOB = f"s3://{BUCKET}/jobs/{JOB}/output/model.tar.gz"
+COPIED = f"s3://{BUCKET}/copies/{JOB}/output/model.tar.gz"
 PACKED = f"s3://{BUCKET}/models/toy/model.tar.gz"
 SHA256 = "ab" * 32
 DIGEST = IMAGE.split("@")[1]
@@ -24,6 +25,8 @@ def aws() -> Iterator[AwsProxy]:
         s3 = server.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         s3.put_object(Bucket=BUCKET, Key=PACKED.split("/", 3)[3], Metadata={"sha256": SHA256})
+        for address in (OF_JOB, COPIED):
+            s3.put_object(Bucket=BUCKET, Key=address.split("/", 3)[3])
         server.client("sagemaker").create_training_job(
             TrainingJobName=JOB,
             AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
@@ -74,8 +77,7 @@ def test_another_model_has_another_origin(aws: AwsProxy) -> None:
 
 
 def test_an_origin_that_nobody_confirms_is_not_noted(aws: AwsProxy) -> None:
-    elsewhere = f"s3://{BUCKET}/copies/{JOB}/output/model.tar.gz"
-    steps = planned(aws, "other", *UP, "--model-data", elsewhere)
+    steps = planned(aws, "other", *UP, "--model-data", COPIED)
     assert of_petbox(steps["create_endpoint"]["Tags"]) == {}
     denied = rejection("AccessDeniedException", "no", 403)
     aws.instead["HEAD *"] = aws.instead["DescribeTrainingJob"] = lambda _: denied

@@ -121,7 +121,7 @@ class Sequence:
         options = UpOptions("pets", image=IMAGE, role=ROLE, **flags)
         account = Simulated(self.simulator)
         try:
-            carry_out(account, prepare(account, options, pushed=False), 0)
+            carry_out(account, prepare(account, options, built=lambda _: None), 0)
         except (PetboxError, SystemExit, Killed):
             return False
         return True

@@ -29,6 +29,9 @@ GONE = rejection("ValidationException", 'Could not find endpoint "arn".')
 
 @pytest.fixture(scope="module")
 def aws(aws: AwsProxy) -> AwsProxy:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="pets-bucket")
+    s3.put_object(Bucket="pets-bucket", Key="model.tar.gz", Body=b"")
     data = ("--model-data", "s3://pets-bucket/model.tar.gz")
     more = ("--autoscale", "1..4", "--target", "70", "--capture", "s3://pets-bucket/seen")
     done(petbox(aws.env, "endpoint", "up", "pets", *UP, *data, *more, "--ttl", "2h"))

@@ -11,6 +11,7 @@ from support.endpoint_aws import (
     CHECKOUT,
     IMAGE,
     ROLE,
+    SOON,
     UP,
     AwsProxy,
     describe_image,
@@ -19,6 +20,7 @@ from support.endpoint_aws import (
     petbox,
     shown,
 )
+from support.peer import Response
 
 from petbox.aws.image import DOCKER, LISTS, OCI
 
@@ -119,6 +121,40 @@ def test_an_image_that_is_not_there_is_refused_and_a_hidden_one_is_taken(aws: Aw
     assert f"{IMAGE}: not in ECR; push it" in line and aws.changes() == []
     aws.instead["BatchGetImage"] = lambda _: rejection("RepositoryNotFoundException", "no petbox")
     assert f"{IMAGE}: not in ECR; push it" in failed(petbox(aws.env, "endpoint", "up", "fit", *UP))
+    aws.instead.clear()
+    done(petbox(aws.env, "endpoint", "up", "gone", *UP))
+    aws.calls.clear()
+    aws.instead["BatchGetImage"] = lambda _: {"images": [], "failures": []}
+    update = ("endpoint", "up", "gone", *SOON, "--instance-type", "ml.m5.large")
+    assert f"{IMAGE}: not in ECR; push it" in failed(petbox(aws.env, *update))
+    assert aws.changes() == []
+    tagged = done(petbox(aws.env, "endpoint", "up", "gone", *SOON, "--tag", "team=pets"))
+    assert f"{IMAGE}: not in ECR; push it" in tagged.stderr, "no instance starts"
     aws.instead["BatchGetImage"] = lambda _: rejection("AccessDeniedException", "not allowed")
     result = done(petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run"))
     assert "whether the image needs a GPU is unknown" in result.stderr
+
+
+def test_an_archive_that_is_not_in_s3_is_refused_and_a_hidden_one_is_taken(aws: AwsProxy) -> None:
+    data = ("--model-data", "s3://pets-bucket/model.tar.gz")
+    up = ("endpoint", "up", "archived", *UP, *data)
+    missing = f"error: {data[1]}: not in S3; upload it: petbox endpoint package MODEL"
+    assert failed(petbox(aws.env, *up)).startswith(missing), "nor is there a bucket"
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="pets-bucket")
+    aws.calls.clear()
+    assert failed(petbox(aws.env, *up, "--dry-run")).startswith(missing)
+    assert aws.changes() == []
+    aws.instead["HEAD /pets-bucket/model.tar.gz"] = lambda _: Response(403, b"")
+    hidden = done(petbox(aws.env, *up, "--dry-run"))
+    assert "so whether it is there is unknown" in hidden.stderr
+    aws.instead.clear()
+    s3.put_object(Bucket="pets-bucket", Key="model.tar.gz", Body=b"")
+    done(petbox(aws.env, *up))
+
+    s3.delete_object(Bucket="pets-bucket", Key="model.tar.gz")
+    aws.calls.clear()
+    update = ("endpoint", "up", "archived", *SOON)
+    assert failed(petbox(aws.env, *update, "--instance-type", "ml.m5.large")).startswith(missing)
+    assert aws.changes() == []
+    done(petbox(aws.env, *update, "--tag", "team=pets"))

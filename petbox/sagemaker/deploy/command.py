@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from petbox.cli.options import POSITIONAL, Json, check, flag
 from petbox.cli.program import confirm, say
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file, init
-from petbox.sagemaker.deploy.image_build import push
+from petbox.sagemaker.deploy.image_build import Build
 from petbox.sagemaker.endpoint import package
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
 from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
@@ -70,32 +71,42 @@ def deploy(options: DeployOptions) -> None:
         init.write(options.file, {name: getattr(options, name) for name in init.QUESTIONS})
         return
     stated = file.read(options.file)
-    wanted, model, address = stated.options, stated.model, ""
+    with stated.named():
+        _deploy(options, stated)
+
+
+def _deploy(options: DeployOptions, stated: file.DeployFile) -> None:
+    wanted, model, build, address = stated.options, stated.model, stated.build, ""
     if model is not None:
         package.check_served(model)
     account = Account()
     account.client("sagemaker")  # fails if there is no region
-    if stated.build:
+    if build:
         wanted = replace(wanted, image=NOT_BUILT.format(account.region), model_data=False)
     elif model is not None:
         bucket = stated.bucket or made.models(account, wanted.role)
         address = package.address_of(model, bucket)
         wanted = replace(wanted, model_data=address)
-    change = prepare(account, wanted, pushed=not stated.build)
+    change = prepare(account, wanted, built=build and build.image, uploaded=not address)
     found = change.cost(Prices(account, options.price_per_hour or wanted.price_per_hour))
     if options.dry_run and options.json:
-        print(json.dumps(_facts(change, found), indent=2, default=str))
+        facts = _facts(change, found, build)
+        print(json.dumps(facts, indent=2, default=str))
         return
     text = as_text(change.name, change.differences)
     text += f"\nprice: {described(found, change.instances)}"
-    text = NOT_BUILT_YET.sub(f"(to be built with {model})", text)
+    if build:
+        text = NOT_BUILT_YET.sub(f"(to be built with {model})", text)
+        text += f"\nbuild: {shlex.join(build.command(change.spec))}"
     if options.dry_run:
         print(text)
         return
     say(text)
     _confirm(options.file, change, yes=options.yes)
-    if stated.build and model is not None:
-        change = prepare(account, replace(wanted, image=push(model, wanted)))
+    if build:
+        pushed = build.push(change.spec)
+        kind = change.spec.instance_type  # as it was confirmed
+        change = prepare(account, replace(change.wanted, image=pushed, instance_type=kind))
     if address and model is not None:
         published = package.publish(model, address, account.client("s3"))
         change = change.with_archive(published["sha256"])
@@ -103,8 +114,9 @@ def deploy(options: DeployOptions) -> None:
     report(change, carry_out(account, change, options.every), as_json=options.json)
 
 
-def _facts(change: Change, found: Cost | None) -> dict[str, Any]:
+def _facts(change: Change, found: Cost | None, build: Build | None) -> dict[str, Any]:
     return {
+        "build": build and build.command(change.spec),
         "changes": [one.shown() for one in change.differences],
         "price": found and found.facts(),
         "calls": [step.shown() for step in change.steps],

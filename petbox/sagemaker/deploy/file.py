@@ -10,14 +10,16 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from petbox.aws import names as aws_names
 from petbox.cli.options import REMOVABLE
-from petbox.errors import DataError, needs
+from petbox.errors import DataError, PetboxError, needs
+from petbox.sagemaker.deploy.image_build import Build
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.spec import KEYED
 
@@ -25,15 +27,29 @@ BUILD = "build"  # as an image
 COMMAND_LINE_ONLY = ("every", "json", "dry_run", *KEYED.values())
 ALIASES = {"scaling": "autoscale", "async": "async_"}
 OWN = ("model", "bucket")
+BUILT = tuple(one.name for one in fields(Build) if one.name != "model")
 NOUNS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
 class DeployFile:
+    path: Path
     options: UpOptions
     model: Path | None  # relative to the file
     bucket: str | None  # where its archive goes, unless it is that of `petbox setup`
-    build: bool  # an image with the model in it
+    build: Build | None  # an image with the model in it
+    aliases: Collection[str]  # of its keys
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Within it, errors have the keys of the file instead of flags."""
+        try:
+            yield
+        except PetboxError as error:
+            text = as_keys(str(error), self.aliases)
+            if text != str(error):
+                error.args = (f"{self.path}: {text}",)
+            raise
 
 
 def read(path: Path) -> DeployFile:
@@ -43,22 +59,35 @@ def read(path: Path) -> DeployFile:
         options = {key: text for one in values for key, text in _option(one, values[one], hints)}
         if "name" not in options:
             raise ValueError('name: missing; write it like name = "pets"')
-        build = options.get("image") == BUILD
+        model, bucket = (_text(key, values.get(key)) for key in OWN)
+        folder = path.parent / model if model else None
+        build = _build(values, path.parent, folder)
         if build:
             del options["image"]
-        model, bucket = (_text(key, values.get(key)) for key in OWN)
-        if build and model is None:
-            raise ValueError('image: to build it needs a model, as in model = "model/toy"')
         for key in ("model_data", "multi_model"):
             if model is not None and options.get(key):
                 raise ValueError(f"model and {key} exclude each other")
         if bucket is not None:
             aws_names.check_s3(bucket)
-        return DeployFile(
-            UpOptions(**options), path.parent / model if model else None, bucket, build
-        )
+        aliases = ALIASES.keys() & values.keys()
+        return DeployFile(path, UpOptions(**options), folder, bucket, build, aliases)
     except ValueError as error:
-        raise DataError(f"{path}: {_as_keys(str(error))}") from error
+        text = as_keys(str(error), ALIASES.keys() & values.keys())
+        raise DataError(f"{path}: {text}") from error
+
+
+def _build(values: Mapping[str, Any], beside: Path, model: Path | None) -> Build | None:
+    hints = typing.get_type_hints(Build) | {"code": str}
+    given = {key: _typed(key, values[key], hints[key]) for key in BUILT if key in values}
+    if "code" in given:
+        given["code"] = beside / given["code"]
+    if values.get("image") != BUILD:
+        for key in given:
+            raise ValueError(f'{key} requires image = "{BUILD}"')
+        return None
+    if model is None:
+        raise ValueError('image: to build it needs a model, as in model = "model/toy"')
+    return Build(model, **given)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -80,10 +109,10 @@ def _parser() -> Any:
 def _option(key: str, value: Any, hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The fields of UpOptions that a key sets."""
     name = ALIASES.get(key, key)
-    if key in OWN:
+    if key in (*OWN, *BUILT):
         return
     if name not in hints or name in COMMAND_LINE_ONLY:
-        known = [*(one.name for one in fields(UpOptions)), *ALIASES, *OWN]
+        known = [*(one.name for one in fields(UpOptions)), *ALIASES, *OWN, *BUILT]
         near = difflib.get_close_matches(key, known, 1)
         raise ValueError(f"{key}: no such key" + (f"; did you mean {near[0]}?" if near else ""))
     kind, *marks = typing.get_args(hints[name])
@@ -128,8 +157,19 @@ def _text(key: str, value: Any) -> str | None:
     return None if value is None else str(_typed(key, value, str))
 
 
-def _as_keys(text: str) -> str:
-    """The command line's errors, with keys instead of flags."""
-    return re.sub(
-        r"(?:argument )?--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), text
-    ).replace("argument NAME", "name")
+def as_keys(text: str, aliases: Collection[str] = ()) -> str:
+    """The command line's errors, with keys instead of flags; flags of other programs stay."""
+    known = {one.name: one.name.rstrip("_") for one in fields(UpOptions)}
+    known |= {ALIASES[alias]: alias for alias in aliases}
+    keys = {name.rstrip("_"): key for name, key in known.items() if name not in COMMAND_LINE_ONLY}
+
+    def key(flag: re.Match[str]) -> str:
+        name = flag["name"].replace("-", "_")
+        if name in keys:
+            return f"{flag['verb'] or ''}{keys[name]}"
+        if (removed := keys.get(name.removeprefix("no_"))) and name.startswith("no_"):
+            return f"write {removed} = false" if flag["verb"] else f"{removed} = false"
+        return flag[0]
+
+    flags = re.compile(r"(?:argument )?(?P<verb>pass )?--(?P<name>[a-z][a-z-]*)")
+    return flags.sub(key, text).replace("argument NAME", "name")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from petbox.aws import image
+from petbox.aws import image, s3
+from petbox.aws.names import S3Address
 from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.errors import PetboxError, ServiceError
 from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, sizes, spec
-from petbox.sagemaker.endpoint.actual import Actual, describe
+from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
 from petbox.sagemaker.endpoint.desired import Desired, desired
@@ -24,8 +25,17 @@ from petbox.sagemaker.endpoint.difference import Difference, differences
 from petbox.sagemaker.endpoint.kept import kept
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
-from petbox.sagemaker.endpoint.steps import Step
+from petbox.sagemaker.endpoint.steps import Call, Step
 from petbox.sagemaker.setup import made
+
+
+STARTS = (  # containers, which need the image and the archive
+    "create_endpoint",
+    "create_inference_component",
+    "update_endpoint",
+    "update_endpoint_weights_and_capacities",
+    "update_inference_component",
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,18 @@ class Change:
         return cost(prices, self.instances, bounds, self.schedule)
 
 
-def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Change:
-    """Describes, compares and plans; changes nothing. An image that is not `pushed` is not read."""
+def prepare(
+    account: Account,
+    wanted: UpOptions,
+    *,
+    built: Callable[[spec.EndpointSpec], image.Image | None] | None = None,
+    uploaded: bool = True,
+) -> Change:
+    """Describes, compares and plans; changes nothing.
+
+    `built` says what the image will be that is not in ECR yet; an archive that is not `uploaded`
+    yet is not looked for.
+    """
     if wanted.image is not None:
         account.check_image_region(wanted.image)
     if wanted.kms_key:
@@ -81,16 +101,35 @@ def prepare(account: Account, wanted: UpOptions, *, pushed: bool = True) -> Chan
     if before is None and wanted.image is not None and wanted.role is None:
         wanted = replace(wanted, role=made.role(account))
     whole = spec.merged(wanted, before, recreated=actual.status in ENDED)
-    found = image.read(clients("ecr"), str(whole.image)) if pushed else None
+    absent = None
+    try:
+        found = built(whole) if built else image.read(clients("ecr"), str(whole.image))
+    except image.Absent as error:
+        found, absent = None, error
     whole = spec.with_instance_type(whole, fit.default_instance(found))
-    fit.check(str(whole.image), found, whole.instance_type)
+    what = "image" if built else str(whole.image)
+    fit.check(what, found, whole.instance_type, built=built is not None)
     if whole.component:
-        fit.check_copy(str(whole.image), found, str(whole.instance_type), whole.component)
+        fit.check_copy(what, found, str(whole.instance_type), whole.component)
     made_from = provenance.tags(clients, whole.model_data or None, actual)
     state = _state(whole, wanted, actual, made_from)
     steps = plan(state, actual)
+    if any(isinstance(step, Call) and step.operation in STARTS for step in steps):
+        if absent:
+            raise absent
+        if whole.model_data and uploaded and not _in_s3(clients, whole.model_data):
+            raise ServiceError(
+                f"{whole.model_data}: not in S3; upload it: petbox endpoint package MODEL prints "
+                "its address"
+            )
+    elif absent:
+        say(f"{absent}; no instance can start from it")
     check_all(clients, steps)
     return Change(wanted, whole, state, actual, differences(before, whole, state, actual), steps)
+
+
+def _in_s3(clients: Clients, address: str) -> bool:
+    return s3.is_there(clients("s3"), S3Address.parse_object(address))
 
 
 def _state(

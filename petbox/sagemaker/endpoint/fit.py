@@ -23,8 +23,13 @@ def default_instance(image: Image | None) -> str:
     return ARM if image is not None and image.architecture == "arm64" else CPU
 
 
-def check(uri: str, image: Image | None, instance_type: str | None) -> None:
-    """Raises if the container could not start; `instance_type` is None for serverless."""
+def check(
+    uri: str, image: Image | None, instance_type: str | None, *, built: bool = False
+) -> None:
+    """Raises if the container could not start; `instance_type` is None for serverless.
+
+    An image to be `built` is as pets.toml says.
+    """
     if image is None:
         return
     where = instance_type or "a serverless endpoint"
@@ -34,22 +39,32 @@ def check(uri: str, image: Image | None, instance_type: str | None) -> None:
     if image.architecture != architecture:
         raise ServiceError(
             f"{uri}: is built for {image.architecture}, and {where} runs {architecture}; "
+            f"choose an --instance-type with {image.architecture}, or "
             + (
-                f"choose an --instance-type with {image.architecture}, or push an image: "
-                f"scripts/push_ecr.sh --architecture {architecture}"
+                f'architecture = "{architecture}"'
+                if built
+                else f"push an image: scripts/push_ecr.sh --architecture {architecture}"
             )
         )
     if image.needs_gpu and not has_gpu:
         raise ServiceError(
             f"{uri}: needs a GPU, and {where} has none; choose --instance-type {GPU}, "
-            "or push an image for CPUs: scripts/push_ecr.sh --cpu"
+            + (
+                "or a base for CPUs"
+                if built
+                else "or push an image for CPUs: scripts/push_ecr.sh --cpu"
+            )
         )
     if image.uses_gpu and not has_gpu:
         say(f"{uri}: is made for a GPU (it has CUDA), and {where} has none")
     if has_gpu and not image.uses_gpu:
         say(
             f"{uri}: is for CPUs, so the GPU of {where} stays idle; "
-            "push an image for GPUs: scripts/push_ecr.sh without --cpu"
+            + (
+                "choose a base for GPUs"
+                if built
+                else "push an image for GPUs: scripts/push_ecr.sh without --cpu"
+            )
         )
     if image.media_type != DOCKER:
         say(
