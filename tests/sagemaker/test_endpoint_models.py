@@ -38,7 +38,9 @@ def test_models_are_added_listed_and_removed(aws: AwsProxy, tmp_path: Path) -> N
     done(petbox(aws.env, *words, "add", beagle / "1", "--as", "beagle-2"))
     listed = json.loads(done(petbox(aws.env, *words, "--json")).stdout)
     assert listed == ["beagle-2.tar.gz", "beagle.tar.gz"]
-    done(petbox(aws.env, *words, "remove", "beagle.tar.gz"))
+    asked = failed(petbox(aws.env, *words, "remove", "beagle"))
+    assert f"{UNDER}/beagle.tar.gz: stdin is not a terminal; pass --yes to confirm" in asked
+    done(petbox(aws.env, *words, "remove", "beagle.tar.gz", "--yes"))
     assert done(petbox(aws.env, *words)).stdout == "beagle-2.tar.gz\n"
     assert "no such model" in failed(petbox(aws.env, *words, "remove", "beagle"))
 
@@ -62,6 +64,7 @@ def test_other_endpoints_have_no_models(aws: AwsProxy) -> None:
         (("list", "x"), "list: takes no MODEL"),
         (("add",), "add: needs a MODEL"),
         (("remove", "x", "--as", "y"), "--as requires add"),
+        (("add", "x", "--yes"), "--yes requires remove"),
         (("add", "x", "--as", "a_b"), "argument --as: 'a_b' is not a valid SageMaker name"),
     ],
 )

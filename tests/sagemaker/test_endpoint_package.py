@@ -128,6 +128,23 @@ def test_a_model_is_registered_once_with_its_metrics(aws: Aws, tmp_path: Path) -
         assert "petbox evaluate wrote" in failed(petbox(aws.env, *words, *more))
 
 
+def test_a_litert_model_is_registered_without_a_container(aws: Aws, tmp_path: Path) -> None:
+    lite = tmp_path / "Hündchen litert"
+    lite.mkdir()
+    (lite / "model.tflite").write_bytes(b"network")
+    words = ("endpoint", "package", lite, f"s3://{BUCKET}/r", "--register", "lite", "--json")
+    facts = json.loads(done(petbox(aws.env, *words)).stdout)
+    found = aws.client("sagemaker").describe_model_package(ModelPackageName=facts["model_package"])
+    specification = found["InferenceSpecification"]
+    assert specification["Containers"] == [{"ModelDataUrl": facts["address"]}]
+    assert not specification.get("SupportedContentTypes")
+    assert found["CustomerMetadataProperties"] == {"sha256": facts["sha256"]}
+    again = done(petbox(aws.env, *words))
+    assert json.loads(again.stdout) == facts and "already registered" in again.stderr
+    refused = petbox(aws.env, *words, "--image", IMAGE)
+    assert refused.returncode == 2 and "cannot run the LiteRT model" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

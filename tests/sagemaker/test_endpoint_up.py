@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -101,6 +102,29 @@ def test_an_endpoint_is_created_left_unchanged_and_deleted(aws: AwsProxy) -> Non
     aws.calls.clear()
     twice = done(down(aws, "life", "--yes"))
     assert (twice.stderr, aws.changes()) == ("life: nothing to delete\n", [])
+
+
+def test_what_no_flag_removes_is_confirmed(aws: AwsProxy) -> None:
+    words = ("--autoscale", "1..4", "--target", "70", "--ttl", "2h", "--env", "LIMIT=2")
+    done(up(aws, "asked", *words, "--dashboard"))
+    aws.calls.clear()
+    gone = ("--no-autoscale", "--no-ttl", "--no-env", "LIMIT", "--no-dashboard")
+    refused = petbox(aws.env, "endpoint", "up", "asked", *SOON, *gone)
+    removed = "dashboard, autoscale, target, env.LIMIT, expires"
+    line = failed(refused)
+    assert line.startswith("error: endpoint asked: removes ") and line.endswith(
+        "; pass --yes to confirm"
+    )
+    assert set(removed.split(", ")) == set(line.split("removes ")[1].split(";")[0].split(", "))
+    assert "  - autoscale: 1..4\n" in refused.stderr and aws.changes() == []
+    dry = petbox(aws.env, "endpoint", "up", "asked", *SOON, "--no-ttl", "--dry-run")
+    assert [call for call, _ in shown(dry)] == ["scheduler.delete_schedule", "sagemaker.delete_tags"]
+    done(petbox(aws.env, "endpoint", "up", "asked", *SOON, *gone[:2], "--yes"))
+    assert {"DeleteScalingPolicy", "DeleteSchedule"} <= set(aws.changes())
+
+    done(up(aws, "counted", "--instance-count", "2"))
+    scaled = ("--autoscale", "1..4", "--target", "70")
+    done(petbox(aws.env, "endpoint", "up", "counted", *SOON, *scaled))  # removes nothing by name
 
 
 def test_with_json_up_and_down_print_one_object(aws: AwsProxy) -> None:
@@ -494,6 +518,44 @@ def test_ctrl_c_leaves_it_to_sagemaker_and_reports_how_to_continue(aws: AwsProxy
     assert aws.changes() == []
 
 
+def interrupted(aws: AwsProxy, at: str, *words: str) -> str:
+    """The last line of a command that gets Ctrl-C during a call."""
+
+    def interrupt(_: object) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    aws.instead[at] = interrupt
+    result = petbox(aws.env, *words)
+    aws.instead.clear()
+    assert result.returncode == 130 and "Traceback" not in result.stderr
+    return result.stderr.splitlines()[-1]
+
+
+def test_ctrl_c_in_down_reports_what_is_gone_and_how_to_continue(aws: AwsProxy) -> None:
+    done(up(aws, "stopped"))
+    words = ("endpoint", "down", "stopped", "--yes", *SOON)
+    assert re.fullmatch(
+        "interrupted here; SageMaker continues; removed so far: endpoint stopped, (perhaps )?"
+        "endpoint configuration stopped-[0-9a-f]{10}; what is left may cost money; continue: the "
+        "same command, see: petbox endpoint status stopped",
+        interrupted(aws, "DeleteEndpointConfig", *words),
+    )
+    done(petbox(aws.env, *words))
+    assert aws.names("Delete")[-1] == "DeleteModel"
+
+
+def test_ctrl_c_in_setup_reports_what_there_is_and_how_to_continue(aws: AwsProxy) -> None:
+    words = ("setup", "--name", "stopped")
+    roles = [f"role stopped-{kind}-{REGION}" for kind in ("endpoint", "training")]
+    assert re.fullmatch(
+        f"interrupted here; created or changed so far: {roles[0]}, {roles[1]}, role stopped-.*, "
+        f"(perhaps )?bucket stopped-123456789012-{REGION}; continue: the same command",
+        interrupted(aws, "CreateBucket", *words),
+    )
+    done(petbox(aws.env, *words))
+    assert "nothing to create or change" in done(petbox(aws.env, *words)).stderr
+
+
 def test_permission_for_schedules_and_scaling_is_not_required(aws: AwsProxy) -> None:
     denied = rejection("AccessDeniedException", "User: pets is not authorized", status=403)
     aws.instead["GetSchedule"] = lambda _: denied
@@ -548,7 +610,7 @@ def test_an_expiry_is_set_before_costs_begin_moved_and_removed(aws: AwsProxy) ->
     aws.calls.clear()
     kept = done(up(aws, "end"))
     assert aws.changes() == [] and "end expires at" in kept.stderr
-    done(up(aws, "end", "--no-ttl"))
+    done(up(aws, "end", "--no-ttl", "--yes"))
     assert aws.changes() == ["DeleteSchedule", "DeleteTags"]
 
 

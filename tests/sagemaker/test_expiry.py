@@ -94,6 +94,6 @@ def test_list_warns_of_an_endpoint_past_its_time(aws: AwsProxy) -> None:
     aws.amended["DescribeEndpoint"] = lambda found: found | {"EndpointStatus": "Deleting"}
     assert "should have been deleted" not in done(petbox(aws.env, *listed)).stderr
     aws.amended.clear()
-    done(petbox(aws.env, "endpoint", "up", "late", "--no-ttl"))
+    done(petbox(aws.env, "endpoint", "up", "late", "--no-ttl", "--yes"))
     found = {one["Key"] for one in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
     assert EXPIRES not in found

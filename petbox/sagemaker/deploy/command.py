@@ -23,14 +23,14 @@ from typing import Annotated, Any
 from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json, check, flag
-from petbox.cli.program import confirm, say
+from petbox.cli.program import say
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file, init
 from petbox.sagemaker.deploy.image_build import Build
 from petbox.sagemaker.endpoint import package
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
 from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
-from petbox.sagemaker.endpoint.difference import REMOVED, as_text
+from petbox.sagemaker.endpoint.difference import as_text
 from petbox.sagemaker.endpoint.up import report
 from petbox.sagemaker.setup import made
 
@@ -102,7 +102,7 @@ def _deploy(options: DeployOptions, stated: file.DeployFile) -> None:
         print(text)
         return
     say(text)
-    _confirm(options.file, change, yes=options.yes)
+    change.confirm_removals(str(options.file), yes=options.yes)
     if build:
         pushed = build.push(change.spec)
         kind = change.spec.instance_type  # as it was confirmed
@@ -121,9 +121,3 @@ def _facts(change: Change, found: Cost | None, build: Build | None) -> dict[str,
         "price": found and found.facts(),
         "calls": [step.shown() for step in change.steps],
     }
-
-
-def _confirm(path: Path, change: Change, *, yes: bool) -> None:
-    removed = ", ".join(one.key for one in change.differences if one.sign == REMOVED)
-    if removed and not yes:
-        confirm(str(path), f"remove {removed}?", f"removes {removed}")

@@ -24,7 +24,7 @@ from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.spec import KEYED
 
 BUILD = "build"  # as an image
-COMMAND_LINE_ONLY = ("every", "json", "dry_run", *KEYED.values())
+COMMAND_LINE_ONLY = ("every", "json", "yes", "dry_run", *KEYED.values())
 ALIASES = {"scaling": "autoscale", "async": "async_"}
 OWN = ("model", "bucket")
 BUILT = tuple(one.name for one in fields(Build) if one.name != "model")

@@ -6,13 +6,15 @@ for an update that fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from petbox.aws import request_check, session
 from petbox.aws.wait import until
 from petbox.cli.program import say
+from petbox.errors import PetboxError
 from petbox.sagemaker.endpoint.actual import Clients, unless_absent
 from petbox.sagemaker.endpoint.steps import (
     COMPONENT_GONE,
@@ -75,6 +77,21 @@ class Apply:
         except BaseException:  # Ctrl-C as well
             self._restore()
             raise
+
+    @contextmanager
+    def reporting(self, meanwhile: str, then: str, made: str = "created") -> Iterator[None]:
+        """On an interruption or failure, reports what was changed, and how to continue."""
+        try:
+            yield
+        except PetboxError:
+            if so_far := self.so_far(made):
+                say(so_far)
+            raise
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            so_far = self.so_far(made) or f"{made} so far: nothing"
+            say("; ".join(part for part in ("interrupted here", meanwhile, so_far, then) if part))
+            code = 130 if isinstance(interruption, KeyboardInterrupt) else interruption.code
+            sys.exit(code)
 
     def _restore(self) -> None:
         undo, self._undo, begun, done = self._undo, (), self._begun, self.done
@@ -158,7 +175,7 @@ class Apply:
 
         until(bool, deleted, self._wait)
 
-    def so_far(self) -> str:
+    def so_far(self, makes: str = "created") -> str:
         """What the calls created and removed; an interrupted call may have, too."""
         made: dict[str, None] = {}  # in order
         removed: dict[str, None] = {}
@@ -172,10 +189,12 @@ class Apply:
                 removed.pop(call.what, None)
                 made[call.what] = None
         for call in self._begun:
-            (removed if call.operation.startswith(UNDOES) else made)[f"perhaps {call.what}"] = None
+            whats = removed if call.operation.startswith(UNDOES) else made
+            if call.what not in whats:
+                whats[f"perhaps {call.what}"] = None
         found = [
             f"{verb} so far: {', '.join(whats)}"
-            for verb, whats in (("created", made), ("removed", removed))
+            for verb, whats in ((makes, made), ("removed", removed))
             if whats
         ]
         return "; ".join(found)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -14,14 +12,14 @@ from petbox.aws import image, s3
 from petbox.aws.names import S3Address
 from petbox.aws.prices import Prices
 from petbox.aws.session import Account
-from petbox.cli.program import say
-from petbox.errors import PetboxError, ServiceError
+from petbox.cli.program import confirm, say
+from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, sizes, spec
 from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
 from petbox.sagemaker.endpoint.desired import Desired, desired
-from petbox.sagemaker.endpoint.difference import Difference, differences
+from petbox.sagemaker.endpoint.difference import ADDED, REMOVED, Difference, differences
 from petbox.sagemaker.endpoint.kept import kept
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
@@ -63,6 +61,22 @@ class Change:
         variant = self.desired.config["ProductionVariants"][0]
         count = self.desired.count or variant.get("InitialInstanceCount")
         return {variant["InstanceType"]: count} if count else {}
+
+    @property
+    def removed(self) -> list[str]:
+        """What goes away by name; scaling takes over a number of instances."""
+        signs = {one.key: one.sign for one in self.differences}
+        scaled = signs.get("autoscale") == ADDED
+        return [
+            key
+            for key, sign in signs.items()
+            if sign == REMOVED and not (scaled and key == "instance_count")
+        ]
+
+    def confirm_removals(self, subject: str, *, yes: bool) -> None:
+        if self.removed and not yes:
+            removed = ", ".join(self.removed)
+            confirm(subject, f"remove {removed}?", f"removes {removed}")
 
     def with_archive(self, sha256: str) -> Change:
         """The same, once the archive of its model is made."""
@@ -154,7 +168,12 @@ def deployment_of(whole: spec.EndpointSpec, how: UpOptions) -> dict[str, Any] | 
 def carry_out(account: Account, change: Change, seconds: float) -> bool:
     """Makes the changes, and waits; whether there were any."""
     apply = Apply(account.client, change.name, lambda: time.sleep(seconds))
-    with _reporting_progress(change.name, apply):
+    name = change.name
+    with apply.reporting(
+        "SageMaker continues",
+        "an endpoint costs money while it exists; continue: the same command, "
+        f"see: petbox endpoint status {name}, delete: petbox endpoint down {name}",
+    ):
         apply.all(change.steps)
     return bool(apply.done)
 
@@ -165,21 +184,3 @@ def warn_without_digest(uri: str) -> None:
             f"{uri}: no digest, so a newer image under the same tag is not noticed; "
             "scripts/push_ecr.sh prints the address with its digest"
         )
-
-
-@contextmanager
-def _reporting_progress(name: str, apply: Apply) -> Iterator[None]:
-    """On an interruption or failure, reports what was changed and how to continue."""
-    try:
-        yield
-    except PetboxError:
-        if so_far := apply.so_far():
-            say(so_far)
-        raise
-    except (KeyboardInterrupt, SystemExit) as interruption:
-        say(
-            f"interrupted here; SageMaker continues; {apply.so_far() or 'created so far: nothing'}"
-            "; an endpoint costs money while it exists; continue: the same command, "
-            f"see: petbox endpoint status {name}, delete: petbox endpoint down {name}"
-        )
-        sys.exit(130 if isinstance(interruption, KeyboardInterrupt) else interruption.code)

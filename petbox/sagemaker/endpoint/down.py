@@ -54,7 +54,13 @@ def down(options: DownOptions) -> None:
             say("\n".join(f"  {what}" for what in deleted))
             confirm(f"endpoint {name}", "delete all of these?")
         apply = Apply(clients, name, lambda: time.sleep(options.every))
-        apply.all(steps)
+        with apply.reporting(
+            "SageMaker continues",
+            "what is left may cost money; continue: the same command, "
+            f"see: petbox endpoint status {name}",
+            "removed",
+        ):
+            apply.all(steps)
     for line in _remaining(clients, name, actual):
         say(line)
     if options.json:

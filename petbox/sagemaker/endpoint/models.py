@@ -8,7 +8,7 @@ examples:
   petbox endpoint models zoo
   petbox endpoint models zoo add model/beagle
   petbox endpoint models zoo add model/beagle --as beagle-2
-  petbox endpoint models zoo remove beagle
+  petbox endpoint models zoo remove beagle --yes
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from petbox.aws.names import ARCHIVE, S3Address, archive, check_name
 from petbox.aws.s3 import objects
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Json, Value, check
-from petbox.cli.program import say
+from petbox.cli.program import confirm, say
 from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint.actual import describe
 from petbox.sagemaker.endpoint.package import check_served, publish
@@ -39,6 +39,7 @@ class ModelsOptions:
     as_: Annotated[
         str | None, "with add: its name (default: the folder's)", Value("NAME", check_name)
     ] = None
+    yes: Annotated[bool, "with remove: do not ask for confirmation"] = False
     json: Json = False
 
     def __post_init__(self) -> None:
@@ -47,6 +48,8 @@ class ModelsOptions:
             raise ValueError(f"{self.action}: {'takes no' if self.model else 'needs a'} MODEL")
         if self.as_ is not None and self.action != "add":
             raise ValueError("--as requires add")
+        if self.yes and self.action != "remove":
+            raise ValueError("--yes requires remove")
 
 
 def models(options: ModelsOptions) -> None:
@@ -61,7 +64,7 @@ def models(options: ModelsOptions) -> None:
         facts = _add(s3, under, Path(str(options.model)), options.as_)
         print(json.dumps(facts) if options.json else facts["address"])
     else:
-        address = _remove(s3, under, str(options.model))
+        address = _remove(s3, under, str(options.model), yes=options.yes)
         print(json.dumps({"address": address}) if options.json else address)
 
 
@@ -101,10 +104,12 @@ def _sha256(s3: Any, at: S3Address) -> str | None:
         return str(s3.head_object(Bucket=at.bucket, Key=at.key)["Metadata"].get("sha256", ""))
 
 
-def _remove(s3: Any, under: S3Address, name: str) -> str:
+def _remove(s3: Any, under: S3Address, name: str, *, yes: bool) -> str:
     at = S3Address(under.bucket, f"{under.key}{archive(name)}")
     if not any(one == at for one, _ in objects(s3, at)):
         raise ServiceError(f"{at}: no such model; see: petbox endpoint models")
+    if not yes:
+        confirm(str(at), f"delete {at}?")
     with session.calling(str(at)):
         s3.delete_object(Bucket=at.bucket, Key=at.key)
     say(f"{at}: removed; instances that have it loaded serve it until they need the memory")

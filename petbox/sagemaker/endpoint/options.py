@@ -40,6 +40,7 @@ class UpOptions(EndpointSpec):
     price_per_hour: PricePerHour = ()
     every: shared.Every = 10.0
     json: Json = False
+    yes: Annotated[bool, "remove what --no-FLAG removes without asking"] = False
     dry_run: Annotated[bool, "print the calls as JSON; change nothing"] = False
 
     def __post_init__(self) -> None:

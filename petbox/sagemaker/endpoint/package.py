@@ -6,7 +6,8 @@ keeps it as the object's checksum, which the Lambda functions compare, and in
 its metadata. A LiteRT model's folder is for those functions only.
 
 --register makes it a version in SageMaker's model registry, with the metrics of
-evaluation.json. The same archive and image are registered once.
+evaluation.json; a LiteRT model without --image, since no container serves it.
+The same archive and image are registered once.
 
 examples:
   petbox endpoint package model/pets
@@ -64,8 +65,14 @@ class PackageOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.register is not None and self.image is None:
+        lite = (self.model / LITERT).is_file()
+        if self.register is not None and self.image is None and not lite:
             raise ValueError("--register requires --image")
+        if self.image is not None and lite:
+            raise ValueError(
+                f"argument --image: TensorFlow Serving cannot run the LiteRT model {self.model}; "
+                "leave it out"
+            )
         if self.register is None and (self.image or self.evaluation):
             raise ValueError("--image and --evaluation require --register")
 
@@ -80,7 +87,7 @@ def package(options: PackageOptions) -> None:
     else:
         account = Account()
         facts = publish(options.model, address, account.client("s3"))
-        if options.register and options.image:
+        if options.register:
             facts["model_package"] = registry.register(
                 account, options.register, options.image, facts, options.evaluation
             )

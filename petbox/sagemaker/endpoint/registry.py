@@ -35,9 +35,16 @@ def read_metrics(path: Path) -> dict[str, float]:
 
 
 def register(
-    account: Account, group: str, image: str, archive: dict[str, Any], evaluation: Path | None
+    account: Account,
+    group: str,
+    image: str | None,
+    archive: dict[str, Any],
+    evaluation: Path | None,
 ) -> str:
-    """The version's ARN; an archive that is registered with this image already keeps its own."""
+    """The version's ARN; an archive that is registered with this image already keeps its own.
+
+    Without an image nothing answers requests, so the version has no types of them either.
+    """
     sagemaker, address = account.client("sagemaker"), archive["address"]
     properties = {"sha256": archive["sha256"]}
     beside = S3Address.parse(address.removesuffix("model.tar.gz") + EVALUATION)
@@ -48,11 +55,11 @@ def register(
         metrics = {"ModelQuality": {"Statistics": statistics}}
     request = present(
         ModelPackageGroupName=group,
-        InferenceSpecification={
-            "Containers": [{"Image": image, "ModelDataUrl": address}],
-            "SupportedContentTypes": list(CONTENT_TYPES),
-            "SupportedResponseMIMETypes": list(ACCEPTS),
-        },
+        InferenceSpecification=present(
+            Containers=[present(Image=image, ModelDataUrl=address)],
+            SupportedContentTypes=list(CONTENT_TYPES) if image else None,
+            SupportedResponseMIMETypes=list(ACCEPTS) if image else None,
+        ),
         ModelApprovalStatus="PendingManualApproval",
         ModelMetrics=metrics,
         CustomerMetadataProperties=properties,
@@ -70,7 +77,7 @@ def register(
     return arn
 
 
-def _registered(sagemaker: Any, group: str, image: str, address: str) -> str | None:
+def _registered(sagemaker: Any, group: str, image: str | None, address: str) -> str | None:
     """The version that has this archive; the group is created if there is none."""
     name = {"ModelPackageGroupName": group}
     what = f"model package group {group}"
@@ -85,6 +92,6 @@ def _registered(sagemaker: Any, group: str, image: str, address: str) -> str | N
                 ModelPackageName=summary["ModelPackageArn"]
             )
         (container, *_) = found["InferenceSpecification"]["Containers"]
-        if (container["Image"], container.get("ModelDataUrl")) == (image, address):
+        if (container.get("Image"), container.get("ModelDataUrl")) == (image, address):
             return str(summary["ModelPackageArn"])
     return None

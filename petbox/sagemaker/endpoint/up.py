@@ -1,7 +1,7 @@
 """Deploys a model to an endpoint, or updates it, and waits until it is in service.
 
 Run it again with the flags that change; what no flag names stays as it is, and
---no-FLAG removes it. SageMaker starts the new instances before it stops the old
+--no-FLAG removes it, after a question or with --yes. SageMaker starts the new instances before it stops the old
 ones; then petbox deletes what was replaced or removed. With the same options it
 changes nothing. After Ctrl-C or a failure, the same command continues. An
 endpoint costs money until `petbox endpoint down`, or until the expiry set by
@@ -14,7 +14,7 @@ examples:
       --role arn:aws:iam::123456789012:role/SageMaker
   petbox endpoint up pets --instance-type ml.g5.xlarge --canary 10% \\
       --alarms 2000
-  petbox endpoint up pets --no-ttl
+  petbox endpoint up pets --no-ttl --yes
   petbox endpoint up pets … --serverless 4096,5
   petbox endpoint up pets … --autoscale 1..4 --target 100
   petbox endpoint up pets … --async s3://bucket/answers \\
@@ -45,6 +45,9 @@ def up(options: UpOptions) -> None:
         say(f"price: {cost.described(found, change.instances)}")
         show(change.steps)
         return
+    if change.removed and not options.yes:
+        say(as_text(change.name, change.differences))
+    change.confirm_removals(f"endpoint {change.name}", yes=options.yes)
     warn_without_digest(str(change.spec.image))
     report(change, carry_out(account, change, options.every), as_json=options.json)
 

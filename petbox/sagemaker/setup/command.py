@@ -90,7 +90,9 @@ def setup(options: SetupOptions) -> None:
         return
     if not options.yes and any(one.sign == CHANGED for one in planned):
         confirm(options.name, "change (~) what exists?")
-    Apply(account.client, options.name, lambda: None).all(calls)
+    apply = Apply(account.client, options.name, lambda: None)
+    with apply.reporting("", "continue: the same command", "created or changed"):
+        apply.all(calls)
     _report(wanted, as_json=options.json)
 
 
