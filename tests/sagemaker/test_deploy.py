@@ -220,9 +220,7 @@ def test_what_would_not_fit_is_rejected_before_the_build(
     assert "--" not in line and "push_ecr" not in result.stderr and aws.changes() == []
 
 
-def test_the_default_instance_is_that_of_the_image_to_be_built(
-    aws: AwsProxy, folder: Path
-) -> None:
+def test_the_default_instance_is_that_of_the_image_to_be_built(aws: AwsProxy, folder: Path) -> None:
     file = folder / "pets.toml"
     stated = f'name = "new"\nmodel = "model/toy"\nimage = "build"\nrole = "{ROLE}"\nbase = '
     for keys, expected in ((f'"{GPU}"', "ml.g4dn"), ('"x"\narchitecture = "arm64"', "ml.m6g")):
@@ -233,15 +231,13 @@ def test_the_default_instance_is_that_of_the_image_to_be_built(
     assert "image: is for CPUs, so the GPU of ml.g5.xlarge stays idle; choose a base" in warned
 
 
-def test_a_conflict_with_what_is_there_names_keys_and_the_file(
-    aws: AwsProxy, folder: Path
-) -> None:
+def test_a_conflict_with_what_is_there_names_keys_and_the_file(aws: AwsProxy, folder: Path) -> None:
     done(petbox(aws.env, "endpoint", "up", "small", *UP, "--serverless", "4096,5"))
     file = folder / "pets.toml"
     for keys, expected in (
         ("instance_count = 2", "serverless and instance_count exclude each other; the endpoint "),
         ('scaling = "1..4"\ntarget = 5', "serverless and scaling exclude each other; the endpoi"),
-        ('scaling = "1..4"', "scaling requires target"),
+        ("capture_percent = 5", "capture_percent requires capture"),
         ("provisioned_concurrency = 9", "provisioned_concurrency: 9 is more than the 5 concurre"),
     ):
         file.write_text(f'name = "small"\n{keys}\n')

@@ -93,7 +93,7 @@ def test_an_inference_component(aws: AwsProxy, file: Path) -> None:
     )
     for text, expected in (
         ("component = false\n", "component: False is not a text"),
-        ("scaling = false\n", "endpoint idle: --component requires --autoscale"),
+        ("scaling = false\n", "endpoint idle: component requires scaling"),
     ):
         file.write_text('name = "idle"\n' + text)
         assert expected in failed(petbox(aws.env, "deploy", file, "--dry-run"))

@@ -118,7 +118,10 @@ def test_what_no_flag_removes_is_confirmed(aws: AwsProxy) -> None:
     assert set(removed.split(", ")) == set(line.split("removes ")[1].split(";")[0].split(", "))
     assert "  - autoscale: 1..4\n" in refused.stderr and aws.changes() == []
     dry = petbox(aws.env, "endpoint", "up", "asked", *SOON, "--no-ttl", "--dry-run")
-    assert [call for call, _ in shown(dry)] == ["scheduler.delete_schedule", "sagemaker.delete_tags"]
+    assert [call for call, _ in shown(dry)] == [
+        "scheduler.delete_schedule",
+        "sagemaker.delete_tags",
+    ]
     done(petbox(aws.env, "endpoint", "up", "asked", *SOON, *gone[:2], "--yes"))
     assert {"DeleteScalingPolicy", "DeleteSchedule"} <= set(aws.changes())
 

@@ -27,6 +27,11 @@ def model(tmp_path: Path) -> Path:
     return version.parent
 
 
+def over_http(aws: AwsProxy, bucket: str) -> None:
+    """Moto has no TLS, which the bucket's policy demands."""
+    aws.client("s3").delete_bucket_policy(Bucket=bucket)
+
+
 def planned_role(aws: AwsProxy) -> str:
     result = done(petbox(aws.env, *NEW, "--dry-run"))
     steps = {one.get("call"): one.get("request") for one in json.loads(result.stdout)}
@@ -48,6 +53,7 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
 
     done(petbox(aws.env, "setup", "--name", "cats", "--bucket", "cats-models"))
     assert planned_role(aws) == role("cats")
+    over_http(aws, "cats-models")
     packed = done(petbox(aws.env, "endpoint", "package", model))
     assert packed.stdout.startswith("s3://cats-models/models/toy-")
     assert "bucket: s3://cats-models/models, of petbox setup\n" in packed.stderr
@@ -61,7 +67,8 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
 
 
 def test_a_file_needs_neither_role_nor_bucket(aws: AwsProxy, model: Path) -> None:
-    done(petbox(aws.env, "setup"))
+    done(petbox(aws.env, "setup", "--yes"))
+    over_http(aws, f"petbox-{ACCOUNT}-{REGION}")
     file = model.parent / "pets.toml"
     words = ("--name", "new", "--model", model.name, "--image", IMAGE, "--ttl", "2h")
     written = done(petbox(aws.env, "deploy", file, "--init", *words)).stderr
@@ -86,7 +93,7 @@ def test_a_file_needs_neither_role_nor_bucket(aws: AwsProxy, model: Path) -> Non
 
 
 def test_what_the_file_and_the_flags_say_wins(aws: AwsProxy, model: Path) -> None:
-    done(petbox(aws.env, "setup"))
+    done(petbox(aws.env, "setup", "--yes"))
     aws.client("s3").create_bucket(Bucket="pets-bucket")
     aws.calls.clear()
     file = model.parent / "pets.toml"

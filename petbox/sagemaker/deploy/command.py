@@ -87,7 +87,7 @@ def _deploy(options: DeployOptions, stated: file.DeployFile) -> None:
         bucket = stated.bucket or made.models(account, wanted.role)
         address = package.address_of(model, bucket)
         wanted = replace(wanted, model_data=address)
-    change = prepare(account, wanted, built=build and build.image, uploaded=not address)
+    change = prepare(account, wanted, built=build.image if build else None, uploaded=not address)
     found = change.cost(Prices(account, options.price_per_hour or wanted.price_per_hour))
     if options.dry_run and options.json:
         facts = _facts(change, found, build)

@@ -26,7 +26,6 @@ from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
 from petbox.sagemaker.endpoint.steps import Call, Step
 from petbox.sagemaker.setup import made
 
-
 STARTS = (  # containers, which need the image and the archive
     "create_endpoint",
     "create_inference_component",

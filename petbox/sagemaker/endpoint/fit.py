@@ -23,9 +23,7 @@ def default_instance(image: Image | None) -> str:
     return ARM if image is not None and image.architecture == "arm64" else CPU
 
 
-def check(
-    uri: str, image: Image | None, instance_type: str | None, *, built: bool = False
-) -> None:
+def check(uri: str, image: Image | None, instance_type: str | None, *, built: bool = False) -> None:
     """Raises if the container could not start; `instance_type` is None for serverless.
 
     An image to be `built` is as pets.toml says.

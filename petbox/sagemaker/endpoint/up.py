@@ -1,12 +1,13 @@
 """Deploys a model to an endpoint, or updates it, and waits until it is in service.
 
 Run it again with the flags that change; what no flag names stays as it is, and
---no-FLAG removes it, after a question or with --yes. SageMaker starts the new instances before it stops the old
-ones; then petbox deletes what was replaced or removed. With the same options it
-changes nothing. After Ctrl-C or a failure, the same command continues. An
-endpoint costs money until `petbox endpoint down`, or until the expiry set by
---ttl: an EventBridge schedule, whose role (--ttl-role) must trust
-scheduler.amazonaws.com and allow sagemaker:DeleteEndpoint.
+--no-FLAG removes it, after a question or with --yes. SageMaker starts the new
+instances before it stops the old ones; then petbox deletes what was replaced or
+removed. With the same options it changes nothing. After Ctrl-C or a failure,
+the same command continues. An endpoint costs money until `petbox endpoint
+down`, or until the expiry set by --ttl: an EventBridge schedule, whose role
+(--ttl-role) must trust scheduler.amazonaws.com and allow
+sagemaker:DeleteEndpoint.
 
 examples:
   petbox endpoint up pets --ttl 2h \\

@@ -56,7 +56,7 @@ def _role(account: Account) -> str:
         return str(found[0]["Arn"])
     if not found:
         raise ServiceError(f"petbox setup has not run in {account.region}; run it")
-    among = ", ".join(one["RoleName"] for one in found)
+    among = ", ".join(sorted(one["RoleName"] for one in found))
     raise ServiceError(f"petbox setup has run more than once in {account.region} ({among})")
 
 
