@@ -552,10 +552,10 @@ def test_ctrl_c_in_setup_reports_what_there_is_and_how_to_continue(aws: AwsProxy
     roles = [f"role stopped-{kind}-{REGION}" for kind in ("endpoint", "training")]
     assert re.fullmatch(
         f"interrupted here; created or changed so far: {roles[0]}, {roles[1]}, role stopped-.*, "
-        f"(perhaps )?bucket stopped-123456789012-{REGION}; continue: the same command",
+        f"(perhaps )?bucket stopped-123456789012-{REGION}; continue: the same command with --yes",
         interrupted(aws, "CreateBucket", *words),
     )
-    done(petbox(aws.env, *words))
+    done(petbox(aws.env, *words, "--yes"))
     assert "nothing to create or change" in done(petbox(aws.env, *words)).stderr
 
 

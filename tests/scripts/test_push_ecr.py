@@ -142,7 +142,12 @@ def packages(checkout: Path) -> Iterator[Path]:
 
 
 def test_packages_of_another_folder_are_installed(
-    push: Push, checkout: Path, packages: Path, image: str, engine: Engine
+    push: Push,
+    checkout: Path,
+    packages: Path,
+    image: str,
+    engine: Engine,
+    registry: requests.Session,
 ) -> None:
     """By a short Dockerfile in its place: what is in the real one, other tests build."""
     words = ("--model", "model/adder", "--hooks", "--code", packages)

@@ -91,7 +91,7 @@ def setup(options: SetupOptions) -> None:
     if not options.yes and any(one.sign == CHANGED for one in planned):
         confirm(options.name, "change (~) what exists?")
     apply = Apply(account.client, options.name, lambda: None)
-    with apply.reporting("", "continue: the same command", "created or changed"):
+    with apply.reporting("", "continue: the same command with --yes", "created or changed"):
         apply.all(calls)
     _report(wanted, as_json=options.json)
 
