@@ -45,10 +45,10 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
 ) -> None:
     iam = aws.client("iam")
     iam.create_role(RoleName=f"theirs-endpoint-{REGION}", AssumeRolePolicyDocument="{}")
-    none = f"error: petbox setup has not run in {REGION}; run it, or name a "
-    assert failed(petbox(aws.env, *NEW)) == f"{none}role with --role"
+    none = f"error: petbox setup has not run in {REGION}; run it, or give "
+    assert failed(petbox(aws.env, *NEW)) == f"{none}--role"
     packed = petbox(aws.env, "endpoint", "package", model)
-    assert failed(packed) == f"{none}bucket, as in s3://bucket/models"
+    assert failed(packed) == f"{none}a bucket, as in s3://bucket/models"
     assert aws.changes() == ["CreateRole"]
 
     done(petbox(aws.env, "setup", "--name", "cats", "--bucket", "cats-models"))
@@ -58,7 +58,7 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
     assert packed.stdout.startswith("s3://cats-models/models/toy-")
     assert "bucket: s3://cats-models/models, of petbox setup\n" in packed.stderr
     done(petbox(aws.env, "setup", "--name", "dogs"))
-    several = f"once in {REGION} (cats-endpoint-{REGION}, dogs-endpoint-{REGION}); name a role"
+    several = f"once in {REGION} (cats-endpoint-{REGION}, dogs-endpoint-{REGION}); give --role"
     assert several in failed(petbox(aws.env, *NEW))
     done(petbox(aws.env, "setup"))
     assert planned_role(aws) == role("petbox")
@@ -116,4 +116,4 @@ def test_without_permission_to_look_the_role_must_be_named(aws: AwsProxy) -> Non
     aws.instead["GetRole"] = lambda _: denied
     line = failed(petbox(aws.env, *NEW[:2], "denied", *NEW[3:]))
     assert "roles of petbox setup: AccessDenied: no; " in line and aws.changes() == []
-    assert line.endswith(", or name a role with --role")
+    assert line.endswith(", or give --role")

@@ -131,72 +131,6 @@ def test_an_image_with_code_has_another_tag_whenever_the_code_changes(
     assert len(set(tags)) == 2, tags
 
 
-@pytest.fixture
-def packages(checkout: Path) -> Iterator[Path]:
-    """A folder with the packages of the model's code, apart from the model."""
-    folder = checkout / "model" / "more packages"
-    folder.mkdir()
-    (folder / "requirements.txt").write_text("numpy\n")
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_packages_of_another_folder_are_installed(
-    push: Push,
-    checkout: Path,
-    packages: Path,
-    image: str,
-    engine: Engine,
-    registry: requests.Session,
-) -> None:
-    """By a short Dockerfile in its place: what is in the real one, other tests build."""
-    words = ("--model", "model/adder", "--hooks", "--code", packages)
-    tags = []
-    for content in ("numpy\n", "pillow\n"):
-        (packages / "requirements.txt").write_text(content)
-        said = push(*map(str, words), "--dry-run").stderr
-        assert "with Python for its code and the packages of model/more packages\n" in said
-        tags += re.findall(r"-adder-7-[0-9a-f]{8}-hooks$", said, re.MULTILINE)
-    assert len(set(tags)) == 2, tags
-
-    path = checkout / "container/Dockerfile"
-    before = path.read_text()
-    assert "ARG CODE=" in before
-    path.write_text(f"FROM {image}\nARG CODE\nLABEL code=${{CODE}}\n")
-    try:
-        done = push(*map(str, words), "--allow-dirty", "--repository", "coded")
-    finally:
-        path.write_text(before)
-    assert done.returncode == 0, done.stderr
-    label = engine("inspect", '--format={{index .Config.Labels "code"}}', done.stdout.strip())
-    assert label.stdout.strip() == "model/more packages"
-
-
-def test_the_script_takes_what_deploy_passes(push: Push, checkout: Path, packages: Path) -> None:
-    build = Build(
-        checkout / "model" / "adder",
-        hooks=True,
-        code=packages,
-        base="mine:1",
-        architecture="arm64",
-        repository="cats",
-        allow_dirty=True,
-    )
-    path = checkout / "container" / "nginx.conf"
-    before = path.read_text()
-    path.write_text(before + "# changed\n")
-    try:
-        done = push(*build.command(EndpointSpec("pets"))[1:], "--dry-run")
-        alone = Build(build.model, allow_dirty=True).command(EndpointSpec("pets"))
-        other = push(*alone[1:], "--dry-run")
-    finally:
-        path.write_text(before)
-    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
-    assert re.search("/cats:.*-dirty-.*-hooks-arm64\n", done.stderr), done.stderr
-    assert "for linux/arm64 with model/adder on mine:1 with Python" in done.stderr
-    assert "for linux/amd64 with model/adder on the CPU base\n" in other.stderr
-
-
 def test_what_is_pushed_can_be_pulled_by_its_digest_and_answers(
     push: Push,
     aws: AwsProxy,
@@ -283,6 +217,72 @@ def test_the_training_image_is_pushed_too(
     finally:
         path.write_text(before)
     assert re.fullmatch(ADDRESS.replace("petbox", "petbox-train") + "\n", done.stdout), done.stderr
+
+
+@pytest.fixture
+def packages(checkout: Path) -> Iterator[Path]:
+    """A folder with the packages of the model's code, apart from the model."""
+    folder = checkout / "model" / "more packages"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("numpy\n")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_packages_of_another_folder_are_installed(
+    push: Push,
+    checkout: Path,
+    packages: Path,
+    image: str,
+    engine: Engine,
+    registry: requests.Session,
+) -> None:
+    """By a short Dockerfile in its place: what is in the real one, other tests build."""
+    words = ("--model", "model/adder", "--hooks", "--code", packages)
+    tags = []
+    for content in ("numpy\n", "pillow\n"):
+        (packages / "requirements.txt").write_text(content)
+        said = push(*map(str, words), "--dry-run").stderr
+        assert "with Python for its code and the packages of model/more packages\n" in said
+        tags += re.findall(r"-adder-7-[0-9a-f]{8}-hooks$", said, re.MULTILINE)
+    assert len(set(tags)) == 2, tags
+
+    path = checkout / "container/Dockerfile"
+    before = path.read_text()
+    assert "ARG CODE=" in before
+    path.write_text(f"FROM {image}\nARG CODE\nLABEL code=${{CODE}}\n")
+    try:
+        done = push(*map(str, words), "--allow-dirty", "--repository", "coded")
+    finally:
+        path.write_text(before)
+    assert done.returncode == 0, done.stderr
+    label = engine("inspect", '--format={{index .Config.Labels "code"}}', done.stdout.strip())
+    assert label.stdout.strip() == "model/more packages"
+
+
+def test_the_script_takes_what_deploy_passes(push: Push, checkout: Path, packages: Path) -> None:
+    build = Build(
+        checkout / "model" / "adder",
+        hooks=True,
+        code=packages,
+        base="mine:1",
+        architecture="arm64",
+        repository="cats",
+        allow_dirty=True,
+    )
+    path = checkout / "container" / "nginx.conf"
+    before = path.read_text()
+    path.write_text(before + "# changed\n")
+    try:
+        done = push(*build.command(EndpointSpec("pets"))[1:], "--dry-run")
+        alone = Build(build.model, allow_dirty=True).command(EndpointSpec("pets"))
+        other = push(*alone[1:], "--dry-run")
+    finally:
+        path.write_text(before)
+    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
+    assert re.search("/cats:.*-dirty-.*-hooks-arm64\n", done.stderr), done.stderr
+    assert "for linux/arm64 with model/adder on mine:1 with Python" in done.stderr
+    assert "for linux/amd64 with model/adder on the CPU base\n" in other.stderr
 
 
 def test_the_images_of_lambda_and_ecs_are_pushed_too(push: Push, checkout: Path) -> None:

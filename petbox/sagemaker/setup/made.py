@@ -19,7 +19,7 @@ WHAT = "roles of petbox setup"
 
 def role(account: Account) -> str:
     """The ARN of the role of endpoints; of several setups, that without --name."""
-    with _or("name a role with --role"):
+    with _or("give --role"):
         arn = _role(account)
     say(f"role: {arn}, of petbox setup")
     return arn
@@ -27,7 +27,7 @@ def role(account: Account) -> str:
 
 def models(account: Account, role: str | None) -> str:
     """Where archives of models go: in the bucket that the role may read."""
-    with _or("name a bucket, as in s3://bucket/models"):
+    with _or("give a bucket, as in s3://bucket/models"):
         arn = role if role and OF_SETUP.fullmatch(role) else _role(account)
         name = arn.rpartition("/")[2]
         with session.calling(f"policy of role {name}"):
