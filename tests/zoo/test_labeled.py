@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from support.aws import Aws, moto
 from support.endpoint_aws import failed, petbox
+from support.serving import LONG
 from support.zoo import BUCKET, Lambda, function, v2
 
 from petbox.errors import DataError
@@ -175,3 +178,12 @@ def test_more_rows_than_memory_are_rejected(
     done = petbox(aws.env, "zoo", "train", *words)
     assert done.returncode == 1
     assert "50 rows of 2 classes are too many for 5 models; lower --folds" in done.stderr
+
+
+def test_a_missing_extra_is_reported_with_the_pip_line() -> None:
+    words = ("zoo", "train", "--data=zoo.csv", "--out=s3://bucket/zoo")
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "petbox", *words], capture_output=True, text=True, timeout=LONG
+    )
+    line = "error: numpy is not installed; in the petbox checkout type: pip install './[tf]'\n"
+    assert (done.returncode, done.stderr) == (1, line)

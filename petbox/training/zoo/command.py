@@ -29,7 +29,7 @@ from typing import Any
 from petbox.aws import s3, session
 from petbox.aws.names import S3Address, is_s3
 from petbox.cli import program
-from petbox.errors import DataError
+from petbox.errors import DataError, needs
 from petbox.training.zoo.options import TrainOptions
 
 # The options that change what is trained, and so what a checkpoint holds.
@@ -49,8 +49,7 @@ def train(options: TrainOptions) -> None:
 
 
 def _train_here(options: TrainOptions) -> None:
-    import numpy as np
-
+    np = needs("numpy", "tf")
     from petbox.training.zoo import folds, training
 
     out = s3.folder_at(options.out)
