@@ -39,6 +39,12 @@ usage() {
 ecr() { "$python" -m petbox.aws.ecr ${account[@]+"${account[@]}"} "$@"; }
 finish() { ecr finish "$repository" "$built" --architecture "$architecture" ${keep:+--keep "$keep"}; }
 digest() { git hash-object --stdin | cut -c 1-8; }
+check_architecture() { # An image that the endpoint could not run is rejected here, not ten minutes later.
+  local for_what
+  for_what=$("$docker" image inspect --format '{{.Os}}/{{.Architecture}}' "$image")
+  [[ $for_what == "linux/$architecture" ]] ||
+    fail "$image: is for $for_what, not linux/$architecture; build it for linux/$architecture, or pass --architecture ${for_what#*/}"
+}
 
 account=()
 kind=serving repository='' model='' cpu='' hooks='' code='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
@@ -102,6 +108,7 @@ built='' # the tag: what the image contains
 if [[ -n $image ]]; then
   id=$("$docker" image inspect --format '{{.Id}}' "$image" 2>/dev/null) ||
     fail "--image $image: no such image; build or pull it first"
+  check_architecture
   revision=$("$docker" image inspect \
     --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
   id=${id#sha256:}
@@ -205,10 +212,7 @@ if [[ -z $image ]]; then
     --label "org.opencontainers.image.revision=${commit%%-*}" --tag "$image" "$@" "$here" >&2
 fi
 
-# An image that the endpoint could not run is rejected here, not ten minutes later.
-for_what=$("$docker" image inspect --format '{{.Os}}/{{.Architecture}}' "$image")
-[[ $for_what == "linux/$architecture" ]] ||
-  fail "$image: is for $for_what, not linux/$architecture; build it for linux/$architecture, or pass --architecture ${for_what#*/}"
+check_architecture
 if [[ $kind == serving ]]; then
   # From the label of TensorFlow Serving's own images: the GPU ones do not start without a GPU.
   serves=$("$docker" image inspect \

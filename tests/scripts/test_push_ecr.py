@@ -6,12 +6,15 @@ this machine, with the password that moto hands out.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -283,6 +286,62 @@ def test_the_script_takes_what_deploy_passes(push: Push, checkout: Path, package
     assert re.search("/cats:.*-dirty-.*-hooks-arm64\n", done.stderr), done.stderr
     assert "for linux/arm64 with model/adder on mine:1 with Python" in done.stderr
     assert "for linux/amd64 with model/adder on the CPU base\n" in other.stderr
+
+
+def saved(folder: Path, name: str, architecture: str) -> Path:
+    """An image as `docker save` writes it, of an empty layer: Docker 20.10 builds none from scratch
+    but for its own processor."""
+    layer = bytes(1024)  # a tar file of nothing
+    config = {"architecture": architecture, "os": "linux", "config": {"Env": [architecture]}}
+    layers = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
+    manifest = [{"Config": "config.json", "RepoTags": [f"{name}:latest"], "Layers": ["layer.tar"]}]
+    path = folder / f"{architecture}.tar"
+    with tarfile.open(path, "w") as archive:
+        for file, content in (
+            ("layer.tar", layer),
+            ("config.json", json.dumps({**config, "rootfs": layers}).encode()),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            entry = tarfile.TarInfo(file)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_an_image_for_arm64_is_pushed_beside_the_one_for_amd64(
+    push: Push, checkout: Path, registry: requests.Session, engine: Engine, tmp_path: Path
+) -> None:
+    """From files that run nothing: there is no other processor here."""
+    path = checkout / "container/train.Dockerfile"
+    before = path.read_text()
+    base = f"{MINE}-of-two"
+    path.write_text(f"FROM {base}\nCOPY container/nginx.conf /\n")
+
+    def pushed(architecture: str) -> subprocess.CompletedProcess[str]:
+        """From a base whose tag means another image on each architecture, as official ones do."""
+        engine("load", "--input", saved(tmp_path, base, architecture))
+        words = ("--train", "--allow-dirty", "--repository", "two")
+        return push(*words, "--architecture", architecture)
+
+    try:
+        amd64, arm64, again = map(pushed, ("amd64", "arm64", "amd64"))
+    finally:
+        path.write_text(before)
+    assert arm64.returncode == 0, arm64.stderr
+    assert amd64.stdout != arm64.stdout, "two images"
+    assert again.stdout == amd64.stdout and "already pushed" in again.stderr
+    tags = [re.findall(r"/two:(\S+)$", one.stderr, re.M)[0] for one in (amd64, arm64)]
+    assert tags[1] == f"{tags[0]}-arm64"
+    for tag, expected in zip(tags, ("amd64", "arm64"), strict=True):
+        config = ecr.manifest(registry, "two", tag).json()["config"]["digest"]
+        image = registry.get(f"{ecr.URL}/two/blobs/{config}").json()
+        assert (image["os"], image["architecture"]) == ("linux", expected)
+    # One that is there already is not returned for an image of the other architecture.
+    local = f"{REGISTRY_HOST}/two:{tags[0]}"
+    mixed = push("--train", "--image", local, "--repository", "two", "--architecture", "arm64")
+    assert (mixed.returncode, mixed.stdout) == (1, "")
+    assert "is for linux/amd64, not linux/arm64" in mixed.stderr.splitlines()[-1]
+    engine("rmi", "--force", base, *[f"{REGISTRY_HOST}/two:{tag}" for tag in tags])
 
 
 def test_the_images_of_lambda_and_ecs_are_pushed_too(push: Push, checkout: Path) -> None:
