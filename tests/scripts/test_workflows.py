@@ -70,8 +70,9 @@ def test_the_roles_may_do_what_the_commands_need() -> None:
     of_flags = allowed("--")
     of_keep = {"DescribeImages", "ListEndpoints", "DescribeEndpoint", "ListModels", "DescribeModel"}
     assert allowed("push_ecr.sh") - of_flags - of_keep <= may["BuildRole"]
-    # Not deletion, the archive of a model outside the image, or its training job.
-    without = {"DeleteEndpoint", "GetObject", "DescribeTrainingJob"}
+    # Not deletion, the archive of a model outside the image, its training job, or another role.
+    archive = {"GetObject", "ListBucket", "DescribeTrainingJob"}
+    without = {"DeleteEndpoint", "GetRole", "ListRoles", "GetRolePolicy"} | archive
     needed = allowed("up") - of_flags - without
     assert (
         needed | {"PutMetricAlarm", "PutMetricFilter", "InvokeEndpoint", "Invoke"}
