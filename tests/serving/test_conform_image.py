@@ -15,6 +15,12 @@ from conftest import CHECKOUT
 from support.conforming import CONFORM, failing, outcomes
 from support.docker_engine import MINE, Engine
 
+from petbox.serving.conform.command import ConformOptions
+from petbox.serving.conform.image import Target, later_run
+from petbox.serving.conform.invocations import invoke, succeeded
+from petbox.serving.conform.payload import payload
+from petbox.serving.docker import find_image
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Conform = Callable[..., subprocess.CompletedProcess[str]]
 Build = Callable[[str, str], str]
@@ -111,6 +117,24 @@ def test_a_broken_rule_is_named_and_no_other(
     assert list(bad) == lines
     assert seen in bad[lines[0]]
     assert done.returncode == 1
+
+
+def test_later_runs_wait_for_the_model_whatever_ping_says(
+    engine: Engine, good: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That /ping is 200 too early fails one line, and not all that are checked afterwards."""
+    for name in ("PATH", "DOCKER_HOST"):
+        if name in engine.env:
+            monkeypatch.setenv(name, engine.env[name])
+    rule = "BREAK=answers 200 before the model is loaded"
+    options = ConformOptions(target=good, env=(rule, "LOADING=2"))
+    drawn = payload(None, "application/json")
+    with options.spec(good) as spec:
+        target = Target(spec, find_image(good), drawn, limit=60)
+        with later_run(target, spec, "running it again") as later:
+            found = invoke(later.container.at, drawn)
+    assert later.attempts[-1].status == 200
+    assert succeeded(found), found
 
 
 def test_an_image_for_one_model_is_none_for_many(

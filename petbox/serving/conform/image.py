@@ -26,7 +26,7 @@ from petbox.serving.conform.contract import (
 )
 from petbox.serving.conform.diagnosis import diagnose
 from petbox.serving.conform.failures import on_death, on_hang
-from petbox.serving.conform.invocations import invoke, works_once_healthy
+from petbox.serving.conform.invocations import first_and_last, invoke, works_once_healthy
 from petbox.serving.conform.no_network import without_network
 from petbox.serving.conform.payload import Payload
 from petbox.serving.conform.ping import SERVERLESS_START_LIMIT, Ping, under_load, wait_until_healthy
@@ -132,6 +132,15 @@ def run(target: Target, spec: ContainerSpec, what: str) -> Iterator[Run]:
         yield Run(container, started, wait_until_healthy(container, started, target.limit, report))
 
 
+@contextlib.contextmanager
+def later_run(target: Target, spec: ContainerSpec, what: str) -> Iterator[Run]:
+    """Its /ping may be 200 too early, which the first run has reported: waits for the model."""
+    with run(target, spec, what) as later:
+        if later.healthy:
+            first_and_last(later.container.at, target.payload)
+        yield later
+
+
 # The first run, as SageMaker does it
 
 
@@ -184,7 +193,7 @@ def _second_run(target: Target, *, sagemaker_only: bool) -> Results:
         port = f"SAGEMAKER_BIND_TO_PORT={OTHER_PORT}"
         env = (*spec.env, port, f"SAGEMAKER_SAFE_PORT_RANGE={SAFE_RANGE}")
         elsewhere = replace(spec, env=env, port=OTHER_PORT)
-        with run(target, elsewhere, f"running it on port {OTHER_PORT}") as second:
+        with later_run(target, elsewhere, f"running it on port {OTHER_PORT}") as second:
             if second.healthy:
                 yield "bind-to-port", holds(f"it listens on {OTHER_PORT}")
                 yield from _until_death(target, second, sagemaker_only=sagemaker_only)
@@ -194,7 +203,7 @@ def _second_run(target: Target, *, sagemaker_only: bool) -> Results:
     else:
         label = f"no label {BIND_TO_PORT}=true: SageMaker sets no port, and pipelines reject it"
         yield "bind-to-port", not_tried(label)
-    with run(target, spec, "running it until its model server dies") as second:
+    with later_run(target, spec, "running it until its model server dies") as second:
         if second.healthy:
             yield from _until_death(target, second, sagemaker_only=sagemaker_only)
 
@@ -212,7 +221,7 @@ def _until_death(target: Target, second: Run, *, sagemaker_only: bool) -> Result
 
 def _arguments(target: Target) -> Results:
     without = replace(target.spec, arguments=())
-    with run(target, without, "running it without an argument") as bare:
+    with later_run(target, without, "running it without an argument") as bare:
         yield "no-argument", _healthy(target, bare)
         if bare.healthy:
             yield "term-under-load", _stop_under_load(target, bare)
@@ -250,7 +259,7 @@ def _restricted(target: Target) -> Results:
 
 def _run_with(target: Target, *flags: str) -> contextlib.AbstractContextManager[Run]:
     spec = replace(target.spec, flags=(*target.spec.flags, *flags))
-    return run(target, spec, f"running it with {' '.join(flags)}")
+    return later_run(target, spec, f"running it with {' '.join(flags)}")
 
 
 def _healthy(target: Target, started: Run) -> Result:

@@ -106,9 +106,10 @@ def long_call(at: Address, payload: Payload) -> str:
     return require(response.status == 200, f"{detail} after {response.seconds:.1f} s")
 
 
-def works_once_healthy(at: Address, payload: Payload, start: float) -> str:
-    """Whether /invocations works at the first healthy ping."""
-    healthy_at = time.monotonic() - start
+def first_and_last(
+    at: Address, payload: Payload
+) -> tuple[Response | NoResponse, Response | NoResponse]:
+    """What is returned at first, and once the model server works."""
     first = last = invoke(at, payload)
     give_up = time.monotonic() + RETRY_SECONDS
     while not succeeded(last) and time.monotonic() < give_up:
@@ -116,6 +117,13 @@ def works_once_healthy(at: Address, payload: Payload, start: float) -> str:
             break  # the model server works and rejects the request
         time.sleep(RETRY_PAUSE)
         last = invoke(at, payload)
+    return first, last
+
+
+def works_once_healthy(at: Address, payload: Payload, start: float) -> str:
+    """Whether /invocations works at the first healthy ping."""
+    healthy_at = time.monotonic() - start
+    first, last = first_and_last(at, payload)
     if succeeded(first):
         return f"healthy after {healthy_at:.1f} s, and the model responded at once"
     if succeeded(last):
