@@ -104,6 +104,18 @@ def test_the_bucket_of_async_errors_is_checked(aws: AwsProxy) -> None:
     assert "wrong bucket       bucket absent: no such bucket" in result.stdout
 
 
+def test_an_image_to_be_built_is_checked_as_well(aws: AwsProxy) -> None:
+    built = 'name = "pets"\nmodel = "model/toy"\nimage = "build"\n'
+    Path("pets.toml").write_text(f'{built}base = "tensorflow/serving:2.20.0-gpu"\n')
+    aws.instead["ListServiceQuotas"] = lambda _: quotas(("ml.g4dn.xlarge", 4))
+    found = findings(aws)
+    assert found["image"][1] == "image: is to be built, and runs on ml.g4dn.xlarge"
+    assert found["quota"][0] == "ok" and "bucket" not in found
+    assert found["role"][1].startswith(ROLE), "that of petbox setup"
+    state, text, _ = findings(aws, "--instance-type", "ml.m5.xlarge")["image"]
+    assert state == "wrong" and "needs a GPU" in text
+
+
 @pytest.mark.parametrize(
     ("words", "check", "text", "fix"),
     [

@@ -86,12 +86,14 @@ def bucket(s3: Any, name: str) -> str:
     return f"{name}: is in {region}"
 
 
-def image_runs(uri: str, found: image.Image | None, instance_type: str | None) -> str:
+def image_runs(
+    uri: str, found: image.Image | None, instance_type: str | None, *, built: bool = False
+) -> str:
     where = instance_type or "a serverless endpoint"
     if found is None:
         return f"{uri}: is in this region; whether it runs on {where} is unknown"
-    fit.check(uri, found, instance_type)
-    return f"{uri}: is in ECR, and runs on {where}"
+    fit.check(uri, found, instance_type, built=built)
+    return f"{uri}: {'is to be built' if built else 'is in ECR'}, and runs on {where}"
 
 
 def instances(spec: EndpointSpec) -> int:

@@ -27,6 +27,7 @@ from petbox.cli.options import POSITIONAL, Checked, Json
 from petbox.errors import PetboxError, ServiceError
 from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.deploy import file
+from petbox.sagemaker.deploy.image_build import Build
 from petbox.sagemaker.endpoint import expiry, fit
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.setup import checks, made
@@ -67,21 +68,24 @@ class _Wanted:
     spec: EndpointSpec
     bucket: str | None
     scheduler: str | None  # the role that deletes the endpoint
+    build: Build | None = None
     creates: bool = False  # a file says what the container is, so there must be a role
     uploads: bool = False  # a file says which model, so there must be a bucket
 
 
 def _wanted(options: DoctorOptions) -> _Wanted:
     """What the file and the flags say."""
-    spec, bucket, creates, uploads = EndpointSpec("pets"), options.bucket, False, False
+    spec, bucket, build = EndpointSpec("pets"), options.bucket, None
+    creates = uploads = False
     if options.file != FILE or FILE.exists():
         described = file.read(options.file)
         spec, bucket = described.options, bucket or described.bucket
-        creates = bool(described.build or spec.image)
-        uploads = described.model is not None and not described.build
+        build = None if options.image else described.build
+        creates = bool(build or spec.image or options.image)
+        uploads = described.model is not None and not build
     given = {name: getattr(options, name) for name in ("role", "image", "instance_type")}
     spec = replace(spec, **{name: text for name, text in given.items() if text})
-    return _Wanted(spec, bucket, options.ttl_role, creates, uploads)
+    return _Wanted(spec, bucket, options.ttl_role, build, creates, uploads)
 
 
 def _with_defaults(account: Account, wanted: _Wanted) -> _Wanted:
@@ -125,16 +129,20 @@ def _checks(account: Account, place: Place, wanted: _Wanted) -> Iterator[Check]:
         yield "bucket", partial(checks.bucket, clients("s3"), name)
     found = None
 
+    def runs_on() -> str | None:
+        return None if spec.serverless else spec.instance_type or fit.default_instance(found)
+
     def image_runs() -> str:
         nonlocal found
+        if wanted.build:
+            found = wanted.build.image(spec)
+            return checks.image_runs("image", found, runs_on(), built=True)
         account.check_image_region(str(spec.image))
         found = image.read(clients("ecr"), str(spec.image))
-        where = None if spec.serverless else spec.instance_type or fit.default_instance(found)
-        return checks.image_runs(str(spec.image), found, where)
+        return checks.image_runs(str(spec.image), found, runs_on())
 
-    if spec.image:
+    if spec.image or wanted.build:
         yield "image", image_runs
     if not spec.serverless:
-        instance_type = spec.instance_type or fit.default_instance(found)
         client = clients("service-quotas")
-        yield "quota", partial(checks.quota, client, instance_type, checks.instances(spec))
+        yield "quota", partial(checks.quota, client, str(runs_on()), checks.instances(spec))
