@@ -49,6 +49,7 @@ def aws(aws: AwsProxy) -> AwsProxy:
         "mixed/one.jsonl": 1,
         "notes/cat.jpg": 1,
         "notes/readme.txt": 1,
+        "model.tar.gz": 1,
     }.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x" * size)
     aws.client("logs").create_log_group(logGroupName=LOG_GROUP)
@@ -222,6 +223,19 @@ def test_input_that_would_fail_the_job_is_rejected_first(aws: AwsProxy) -> None:
     assert aws.changes() == []
 
 
+def test_the_role_is_that_of_setup_and_the_archive_is_looked_for(aws: AwsProxy) -> None:
+    assert "petbox setup has not run" in failed(photos(aws, "--image", IMAGE))
+    role = f"petbox-endpoint-{REGION}"
+    aws.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+    aws.calls.clear()
+    lost = ("--model-data", f"s3://{BUCKET}/lost/model.tar.gz")
+    line = failed(photos(aws, "--image", IMAGE, *lost))
+    assert f"error: {lost[1]}: not in S3; upload it: petbox endpoint package" in line
+    assert aws.changes() == []
+    calls = dict(shown(photos(aws, "--image", IMAGE, "--dry-run")))
+    assert calls["sagemaker.create_model"]["ExecutionRoleArn"].endswith(f":role/{role}")
+
+
 def test_a_job_that_cannot_be_created_leaves_no_model(aws: AwsProxy) -> None:
     aws.instead["CreateTransformJob"] = lambda _: rejection("ResourceLimitExceeded", "limit is 0")
     line = failed(photos(aws, *MODEL, "--name", "job-none"))
@@ -304,7 +318,7 @@ def test_a_running_job_is_stopped(aws: AwsProxy) -> None:
     ("words", "expected"),
     [
         ((), "the following arguments are required: SOURCE, DESTINATION"),
-        (("s3://b12/in", "s3://b12/out"), "give --endpoint, or the model: --image, --role"),
+        (("s3://b12/in", "s3://b12/out"), "give --endpoint, or the model by --image"),
         (("in", "s3://b12/out", *MODEL), "argument SOURCE: 'in' is not an S3 address"),
         (("s3://b12/in", "s3://b12/in/out", *MODEL), "DESTINATION is inside SOURCE"),
         (("s3://b12/in/", "s3://b12/in", *MODEL), "DESTINATION is inside SOURCE"),

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from petbox.aws import image, s3
-from petbox.aws.names import S3Address
+from petbox.aws import image
 from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.program import confirm, say
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, deployment, fit, provenance, sizes, spec
-from petbox.sagemaker.endpoint.actual import Actual, Clients, describe
+from petbox.sagemaker.endpoint import alarms, deployment, fit, package, provenance, sizes, spec
+from petbox.sagemaker.endpoint.actual import Actual, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
 from petbox.sagemaker.endpoint.desired import Desired, desired
@@ -130,19 +129,12 @@ def prepare(
     if any(isinstance(step, Call) and step.operation in STARTS for step in steps):
         if absent:
             raise absent
-        if whole.model_data and uploaded and not _in_s3(clients, whole.model_data):
-            raise ServiceError(
-                f"{whole.model_data}: not in S3; upload it: petbox endpoint package MODEL prints "
-                "its address"
-            )
+        if whole.model_data and uploaded:
+            package.check_uploaded(clients, whole.model_data)
     elif absent:
         say(f"{absent}; no instance can start from it")
     check_all(clients, steps)
     return Change(wanted, whole, state, actual, differences(before, whole, state, actual), steps)
-
-
-def _in_s3(clients: Clients, address: str) -> bool:
-    return s3.is_there(clients("s3"), S3Address.parse_object(address))
 
 
 def _state(

@@ -27,14 +27,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any, cast
 
+from petbox.aws.names import S3Address
+from petbox.aws.s3 import is_there
 from petbox.aws.s3_upload import Upload, send, upload, visible_files
 from petbox.aws.session import Account
 from petbox.cli.options import POSITIONAL, Checked, Json
 from petbox.cli.program import say
 from petbox.cli.progress import meter
 from petbox.cli.sizes import MB, megabytes
-from petbox.errors import ModelError
+from petbox.errors import ModelError, ServiceError
 from petbox.sagemaker.endpoint import registry
+from petbox.sagemaker.endpoint.actual import Clients
 from petbox.sagemaker.setup import made
 from petbox.sagemaker.shared_options import IMAGE, JOB, S3
 
@@ -151,6 +154,14 @@ def check_served(model: Path) -> None:
         raise ModelError(
             f"{model}: is a LiteRT model, and TensorFlow Serving in an endpoint's container cannot "
             "run it; give the SavedModel: petbox export --run RUN --out model/NAME/1"
+        )
+
+
+def check_uploaded(clients: Clients, address: str) -> None:
+    """Rejects an archive that a container would start with, and that is not there."""
+    if not is_there(clients("s3"), S3Address.parse_object(address)):
+        raise ServiceError(
+            f"{address}: not in S3; upload it: petbox endpoint package MODEL prints its address"
         )
 
 

@@ -3,11 +3,11 @@
 The folder holds images, JSON Lines or requests; the response to FILE is
 FILE.out. The job is followed until it ends, with its log on stderr; then the
 address of the responses is printed. Ctrl-C leaves the job running. The model is
-an endpoint's, or is made for the job from --image and --role.
+an endpoint's, or is made for the job from --image.
 
 examples:
   petbox transform s3://bucket/photos/ s3://bucket/found/ --endpoint pets
-  petbox transform s3://bucket/photos/ s3://bucket/found/ --image URI --role ARN
+  petbox transform s3://bucket/photos/ s3://bucket/found/ --image URI
   petbox transform --follow petbox-20261121-104500
 """
 
@@ -28,9 +28,11 @@ from petbox.sagemaker.endpoint.actual import (
     models,
 )
 from petbox.sagemaker.endpoint.apply import Apply, check_all
+from petbox.sagemaker.endpoint.package import check_uploaded
 from petbox.sagemaker.endpoint.steps import Call
 from petbox.sagemaker.endpoint.up import show
 from petbox.sagemaker.jobs import Kind, named_by_time
+from petbox.sagemaker.setup import made
 from petbox.sagemaker.transform.endpoint_model import use_endpoint
 from petbox.sagemaker.transform.input import count, describe
 from petbox.sagemaker.transform.options import TransformOptions
@@ -55,6 +57,8 @@ def transform(options: TransformOptions) -> None:
     else:
         if options.image is not None:
             account.check_image_region(options.image)
+            if options.role is None:
+                options = replace(options, role=made.role(account))
         if options.kms_key is not None:
             account.check_key_region(options.kms_key)
         _start(clients, options)
@@ -71,6 +75,8 @@ def _start(clients: Clients, options: TransformOptions) -> None:
         found = image.read(clients("ecr"), options.image)
         instance_type = instance_type or fit.default_instance(found)
         fit.check(options.image, found, options.instance_type or instance_type)
+    if options.model_data:
+        check_uploaded(clients, options.model_data)
     options = replace(options, instance_type=options.instance_type or instance_type)
     given = describe(clients("s3"), str(options.source))
     calls = plan(options, name, given.kind, model)
@@ -111,6 +117,6 @@ def _follow(clients: Clients, name: str, options: TransformOptions) -> None:
 
 def _delete_model(clients: Clients, job: str) -> None:
     sagemaker = clients("sagemaker")
-    made = made_for(owner(job), models(sagemaker, owner(job)))
-    calls = [Call("sagemaker", "delete_model", {"ModelName": one}, f"model {one}") for one in made]
+    found = made_for(owner(job), models(sagemaker, owner(job)))
+    calls = [Call("sagemaker", "delete_model", {"ModelName": one}, f"model {one}") for one in found]
     Apply(clients, job, lambda: None).all(calls)

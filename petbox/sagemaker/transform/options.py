@@ -11,7 +11,6 @@ from petbox.sagemaker import shared_options as shared
 from petbox.sagemaker.endpoint import names
 
 LONGEST_NAME = names.LONGEST - len("-transform")  # the suffix of its model's name
-NEEDED = ("image", "role")
 OF_A_MODEL = ("image", "role", "model_data", "env", "subnet", "security_group", "network_isolation")
 OTHER_ACTIONS = ("follow", "stop")
 SHARED = ("every", "json")
@@ -36,7 +35,9 @@ class TransformOptions:
         str | None, "use the model of this endpoint", Value("NAME", names.check)
     ] = None
     image: Annotated[str | None, "or else: serving image in ECR", shared.IMAGE] = None
-    role: Annotated[str | None, "role that the container runs under", shared.ROLE] = None
+    role: Annotated[
+        str | None, "with --image: role of the container (default: `petbox setup`'s)", shared.ROLE
+    ] = None
     model_data: Annotated[
         str | None, "s3://…/model.tar.gz of `petbox endpoint package`", shared.MODEL_DATA
     ] = None
@@ -73,9 +74,8 @@ class TransformOptions:
         elif self.source is None or self.destination is None:
             raise ValueError("the following arguments are required: SOURCE, DESTINATION")
         elif self.endpoint is None:
-            missing = [flag(self, name) for name in NEEDED if getattr(self, name) is None]
-            if missing:
-                raise ValueError(f"give --endpoint, or the model: {', '.join(missing)}")
+            if self.image is None:
+                raise ValueError("give --endpoint, or the model by --image")
         else:
             for name in OF_A_MODEL:
                 if getattr(self, name) not in (None, (), False):
