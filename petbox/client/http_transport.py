@@ -42,6 +42,11 @@ class Http:
             host, self._port = parts.hostname, parts.port
         except ValueError:
             parts, host = urlsplit(""), None
+        if parts.username is not None:
+            raise ServiceError(
+                f"the URL of {host} has a user name or a password, which are not sent; pass "
+                "--header 'Authorization: Basic …' (in Python headers=) instead"
+            )
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         if parts.scheme not in kinds or not host or not url.isascii() or " " in url:
             raise ServiceError(f"{url}: not the URL of a server; write it like {URL}")
@@ -129,7 +134,8 @@ class Http:
                 f"{where}: not a valid HTTP response ({error!r}); is it the right port, "
                 "and is the server still running?"
             )
-        why = getattr(error, "strerror", None) or "it closed the connection"
+        closed = "it closed the connection" if isinstance(error, ConnectionError) else str(error)
+        why = error.strerror or closed
         if self._proxy:
             return ServiceError(f"{where}: {why}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
         return ServiceError(
@@ -165,8 +171,8 @@ def _proxy(server: SplitResult) -> SplitResult | None:
         return None
     if proxy_bypass(f"{host}:{server.port}" if server.port else host):
         return None
-    proxy = urlsplit(address if "://" in address else f"http://{address}")
     try:
+        proxy = urlsplit(address if "://" in address else f"http://{address}")
         good = proxy.scheme == "http" and proxy.hostname and proxy.port != 0
     except ValueError:
         good = False

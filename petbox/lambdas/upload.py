@@ -33,7 +33,7 @@ from petbox.client.detections import Box, Detection, Detections
 from petbox.client.output import tabbed_lines
 from petbox.errors import DataError, ServiceError
 from petbox.lambdas.arrivals import Patience
-from petbox.lambdas.results import ETAG, FAILED, check_length, result_key
+from petbox.lambdas.results import ABSENT, ETAG, FAILED, check_length, result_key
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks for the results
 PREFIX = Value("S3", aws_names.check_s3)
@@ -175,7 +175,7 @@ def _read(s3: Any, bucket: str, key: str, sent: _Sent) -> dict[str, Any] | None:
 
     An older success stands: the function does not process the same image again.
     """
-    with session.calling(f"s3://{bucket}/{key}", "NoSuchKey"):
+    with session.calling(f"s3://{bucket}/{key}", *ABSENT):
         response = s3.get_object(Bucket=bucket, Key=key)
         body = response["Body"].read()
         metadata, written = response["Metadata"], response["LastModified"]

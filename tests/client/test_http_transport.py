@@ -365,7 +365,22 @@ def test_no_proxy_names_hosts_to_reach_directly(settings: pytest.MonkeyPatch) ->
         Http("http://pets.example").send(b"{}")
 
 
-@pytest.mark.parametrize("address", ["socks5://me:secret@host:1", "https://host", "http://"])
+def test_a_proxy_that_opens_no_tunnel_says_why(settings: pytest.MonkeyPatch) -> None:
+    with peer(named_detector) as proxy:  # which knows no CONNECT
+        settings.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(ServiceError, match=r"through the proxy .*: .*failed: 501 .*; check"):
+            Http("https://pets.example").send(b"{}")
+
+
+def test_a_password_in_the_url_is_neither_sent_nor_printed() -> None:
+    with pytest.raises(ServiceError, match="--header 'Authorization: Basic") as error:
+        Http("https://me:secret@pets.example/v1/detect")
+    assert "pets.example" in str(error.value) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["socks5://me:secret@host:1", "https://host", "http://", "http://secret@[::1"]
+)
 def test_a_proxy_that_cannot_be_used_is_named(settings: pytest.MonkeyPatch, address: str) -> None:
     settings.setenv("HTTPS_PROXY", address)
     with pytest.raises(ServiceError, match="HTTPS_PROXY: not the address of a proxy") as error:
