@@ -295,6 +295,9 @@ def exit_code(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # oneDNN compiles kernels for each shape in each process, which the tests' small networks do not
+    # live long enough to gain by. Read once, at the import; containers and cold programs use it.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     for module in os.environ.get(IMPORTS, " ".join(TENSORFLOW)).split():
         importlib.import_module(module)
     gc.freeze()  # or a collection in a fork would copy what is shared
