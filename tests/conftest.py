@@ -24,6 +24,7 @@ pytest_plugins = tuple(
         "docker_engine",
         "lambda_runtime",
         "lambda_detectors",
+        "permissions",
         "photos_chain",
         "s3_shop",
         "serving_image",

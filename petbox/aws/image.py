@@ -33,31 +33,56 @@ class Absent(ServiceError):
 
 @dataclass(frozen=True)
 class Image:
-    """`needs_gpu`: its model server cannot start without one. `uses_gpu`: it has CUDA."""
+    """`needs_gpu`: its model server cannot start without one. `uses_gpu`: it has CUDA.
+
+    `digest` is that of what is at the address, which may be a list of images.
+    """
 
     architecture: str  # amd64 or arm64
     needs_gpu: bool
     uses_gpu: bool
     media_type: str
+    digest: str | None = None  # of one in ECR
 
 
 def read(ecr: Any, uri: str) -> Image | None:
     """None, with one line on stderr, if there is no permission to read it."""
     try:
-        media_type, found = manifest(ecr, uri)
-        return _described(media_type, _config(ecr, uri, found["config"]["digest"]))
+        stored = _stored(ecr, uri)
+        media_type, found = _manifest(ecr, uri, stored, "amd64")
+        config = _config(ecr, uri, found["config"]["digest"])
+        return _described(stored["imageId"]["imageDigest"], media_type, config)
     except (session.Rejected, session.Unavailable) as error:
         say(f"{error}; so whether the image needs a GPU is unknown")
         return None
 
 
-def manifest(
-    ecr: Any, uri: str, architecture: str = "amd64", digest: str | None = None
-) -> tuple[str, Mapping[str, Any]]:
+def pinned(uri: str, digest: str) -> str:
+    """The same address by digest: a tag may be moved."""
+    tag = names.image_parts(uri)["tag"]
+    return f"{uri.partition('@')[0].removesuffix(f':{tag}')}@{digest}"
+
+
+def manifest(ecr: Any, uri: str, architecture: str) -> tuple[str, Mapping[str, Any]]:
     """The media type of what is at the address, and the manifest of one image there.
 
     Of several images it is that for `architecture`, or else the first.
     """
+    return _manifest(ecr, uri, _stored(ecr, uri), architecture)
+
+
+def _manifest(
+    ecr: Any, uri: str, stored: Mapping[str, Any], architecture: str
+) -> tuple[str, Mapping[str, Any]]:
+    found = json.loads(stored["imageManifest"])
+    if "manifests" in found:  # of several architectures
+        one = _stored(ecr, uri, _digest_for(architecture, found["manifests"]))
+        return found.get("mediaType", LISTS[1]), _manifest(ecr, uri, one, architecture)[1]
+    return found.get("mediaType", OCI), found
+
+
+def _stored(ecr: Any, uri: str, digest: str | None = None) -> Mapping[str, Any]:
+    """What ECR has at the address, or under another digest of the repository."""
     parts = names.image_parts(uri)
     identity: dict[str, str | None] = {"imageTag": parts["tag"] or "latest"}
     if digest := digest or parts["digest"]:
@@ -76,11 +101,8 @@ def manifest(
         raise _absent(uri) from error
     if not answer["images"]:
         raise _absent(uri)
-    found = json.loads(answer["images"][0]["imageManifest"])
-    if "manifests" in found:  # of several architectures
-        one = _digest_for(architecture, found["manifests"])
-        return found.get("mediaType", LISTS[1]), manifest(ecr, uri, architecture, one)[1]
-    return found.get("mediaType", OCI), found
+    found: Mapping[str, Any] = answer["images"][0]
+    return found
 
 
 def _digest_for(architecture: str, manifests: list[Mapping[str, Any]]) -> str:
@@ -118,13 +140,14 @@ def is_for_gpu(base: str) -> bool:
     return base.partition("@")[0].endswith("-gpu")
 
 
-def _described(media_type: str, config: Mapping[str, Any]) -> Image:
+def _described(digest: str, media_type: str, config: Mapping[str, Any]) -> Image:
     inside = config.get("config") or {}
     base = (inside.get("Labels") or {}).get(BASE, "")
     variables = {text.partition("=")[0] for text in inside.get("Env") or ()}
     cuda = bool(variables & {"CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"})
     needs_gpu = is_for_gpu(base)
     return Image(
+        digest=digest,
         architecture=str(config.get("architecture", "amd64")),
         needs_gpu=needs_gpu,
         uses_gpu=needs_gpu or cuda,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support import permissions
 from support.aws import rejection
 from support.endpoint_aws import REPOSITORY, ROLE, AwsProxy, aws_proxy
 
@@ -20,7 +21,8 @@ NO_COMPONENTS = {"InferenceComponents": []}
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
     with aws_proxy() as server:
-        for name, text in server.env.items():
+        run = permissions.begin(["push_ecr.sh", "--keep"], server.env)
+        for name, text in (server.env | run).items():
             monkeypatch.setenv(name, text)
         server.client("ecr").create_repository(repositoryName="petbox")
         server.instead["BatchGetImage"] = lambda _: None
@@ -128,6 +130,8 @@ def test_docker_logs_in_to_the_fips_host_if_aws_settings_ask_for_it(
         monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
         assert ecr.main(["find", "petbox", "a"]) == 0
         assert capsys.readouterr().out.splitlines() == [host, reached_at, ""]
+    assert ecr.main(["prepare", "new"]) == 0
+    assert "CreateRepository" in aws.names() and capsys.readouterr().out.strip()
 
 
 def test_a_layer_that_dockers_manifest_cannot_have_is_named(

@@ -61,6 +61,17 @@ def detect(aws: AwsProxy, *words: str | Path) -> Done:
     return petbox(aws.env, "detect", "--async-endpoint", "pets", "--parallel", "1", *words)
 
 
+@pytest.mark.parametrize("command", ["detect", "label"])
+def test_a_synchronous_endpoint_is_called(
+    aws: AwsProxy, album: Path, tmp_path: Path, command: str
+) -> None:
+    response = json.loads(golden("answer_detect.json"))
+    aws.instead["POST /endpoints/light/invocations"] = lambda _: response
+    to = ("-o", tmp_path / "found")
+    done(petbox(aws.env, command, album, "--endpoint", "light", *to))
+    assert len(list((tmp_path / "found").iterdir())) == 3
+
+
 def keys(aws: AwsProxy) -> list[str]:
     found = aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="answers/")
     return [one["Key"] for one in found.get("Contents", ())]

@@ -14,7 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support import permissions
 from support.aws import REGION, Aws, moto
+from support.endpoint_aws import petbox
 from support.lambda_runtime import event, running
 from support.peer import GOLDEN, named_detector, peer
 
@@ -43,9 +45,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 def upload(aws: Aws, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    typed = ["upload", *map(str, words)]
     return subprocess.run(
-        [sys.executable, "-m", "petbox", "upload", *map(str, words)],
-        env={**os.environ, **aws.env},
+        [sys.executable, "-m", "petbox", *typed],
+        env={**os.environ, **aws.env, **permissions.begin(typed, aws.env)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -221,6 +224,16 @@ def test_a_prefix_that_no_queue_is_notified_of_is_reported(
     to, _ = watched
     arrivals.Patience(session.Account(), S3Address(to.bucket, prefix), None)
     assert "notifies no queue of new images" in capsys.readouterr().err
+
+
+def test_an_upload_finds_the_queue_of_its_prefix(
+    aws: Aws, watched: tuple[S3Address, str], photos: Path
+) -> None:
+    to, _ = watched
+    result = {"Key": "results/in/b.jpg.json", "Metadata": {"arrival-etag": MD5}}
+    aws.client("s3").put_object(Bucket=to.bucket, Body=b"{}", **result)
+    sent = petbox(aws.env, "upload", photos / "b.jpg", str(to))
+    assert sent.returncode == 0 and "queue" not in sent.stderr, sent.stderr
 
 
 def test_without_permission_to_see_the_queue_forty_minutes_are_waited(

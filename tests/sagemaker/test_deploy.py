@@ -16,6 +16,7 @@ from support.endpoint_aws import (
     SOON,
     UP,
     AwsProxy,
+    by_digest,
     done,
     failed,
     petbox,
@@ -66,7 +67,7 @@ def plan(aws: AwsProxy, folder: Path, *words: str) -> str:
 
 
 CREATED = f"""\
-endpoint pets: 10 to add, 0 to change, 0 to remove
+endpoint pets: 11 to add, 0 to change, 0 to remove
   + image: {IMAGE}
   + role: {ROLE}
   + model_data: s3://pets-bucket/models/toy-DIGEST/model.tar.gz
@@ -77,11 +78,12 @@ endpoint pets: 10 to add, 0 to change, 0 to remove
   + target: 100.0
   + tag.team: pets
   + expires: TIME
+  + ttl_role: {ROLE}
 price: 0.23 USD an hour (1 x 0.23, AWS Price List), scaled 0.23 to 0.92; 1.84 until it expires
 """
 CHANGED = f"""\
-endpoint pets: 1 to add, 3 to change, 4 to remove
-  ~ image: {IMAGE} -> {REPOSITORY}:2
+endpoint pets: 1 to add, 3 to change, 5 to remove
+  ~ image: {IMAGE} -> {by_digest("2")}
   ~ env.LIMIT: 25 -> 50
   ~ instance_type: ml.m5.xlarge -> ml.g4dn.xlarge
   + alarms: 2000
@@ -89,6 +91,7 @@ endpoint pets: 1 to add, 3 to change, 4 to remove
   - autoscale: 1..4
   - target: 100.0
   - expires: TIME
+  - ttl_role: {ROLE}
 price: unknown; pass --price-per-hour, or see https://aws.amazon.com/sagemaker/ai/pricing/
 """
 
@@ -121,7 +124,7 @@ def test_a_file_becomes_an_endpoint_and_removals_are_confirmed(aws: AwsProxy, fo
     )
     assert plan(aws, folder) == CHANGED
     line = failed(petbox(aws.env, "deploy", file, *SOON))
-    removed = "env.PETBOX_METADATA, autoscale, target, expires"
+    removed = "env.PETBOX_METADATA, autoscale, target, expires, ttl_role"
     assert line == f"error: {file}: removes {removed}; pass --yes to confirm"
     assert aws.changes() == []
     shown = json.loads(plan(aws, folder, "--json"))
@@ -285,7 +288,7 @@ def test_no_image_is_built_before_the_plan_is_confirmed(
     failed(petbox(aws.env, "deploy", file, "--yes", *SOON))
     assert builds.read_text() == f"--model {(folder / 'model/toy').resolve()} --cpu --hooks\n"
     (model,) = aws.requests("CreateModel")
-    assert model["PrimaryContainer"]["Image"] == f"{REPOSITORY}:built"
+    assert model["PrimaryContainer"]["Image"] == by_digest("built")
 
 
 def test_a_litert_model_is_rejected(aws: AwsProxy, folder: Path) -> None:

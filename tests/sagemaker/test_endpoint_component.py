@@ -284,10 +284,12 @@ def test_a_component_is_made_shown_and_deleted(aws: AwsProxy) -> None:
     aws.calls.clear()
     assert "idle is unchanged" in done(up(aws, "idle")).stderr
     assert aws.changes() == []
+    done(up(aws, "idle", "--component", "4096,2"))
+    assert aws.changes() == ["UpdateInferenceComponent"]
 
     aws.components.by_name["idle"].copies = 0
     text = done(petbox(aws.env, "endpoint", "status", "idle")).stdout
-    assert "InService, 0 of 0 copies, each of 2048,2 (MB, CPU cores, GPUs)" in text
+    assert "InService, 0 of 0 copies, each of 4096,2 (MB, CPU cores, GPUs)" in text
     assert "0..4, to 5 calls a minute for each copy" in text
     facts = json.loads(done(petbox(aws.env, "endpoint", "status", "idle", "--json")).stdout)
     assert facts["component"] == {
@@ -296,7 +298,7 @@ def test_a_component_is_made_shown_and_deleted(aws: AwsProxy) -> None:
         "failure": None,
         "copies": 0,
         "desired_copies": 0,
-        "memory_mb": 2048,
+        "memory_mb": 4096,
         "cpus": 2.0,
         "gpus": None,
     }

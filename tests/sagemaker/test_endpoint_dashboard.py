@@ -17,7 +17,6 @@ from petbox.sagemaker.endpoint.plan import plan, removal
 from petbox.sagemaker.endpoint.steps import IN_SERVICE
 
 pytestmark = pytest.mark.usefixtures("forgotten")
-THEIRS = {"DashboardName": "petbox-pets", "DashboardBody": '{"widgets": []}'}
 
 
 def graphs(**flags: Any) -> dict[str, list[list[Any]]]:
@@ -70,7 +69,7 @@ def test_one_that_exists_stays_as_it_is_arranged() -> None:
 
 
 def test_a_third_party_dashboard_is_left_alone() -> None:
-    actual = found(desired_with(), dashboard=THEIRS)
+    actual = found(desired_with(), third_party=frozenset({"dashboard petbox-pets"}))
     assert steps_of(actual) == steps_of(actual, dashboard=False) == []
     assert "delete_dashboards" not in operations(removal("pets", actual))
     with pytest.raises(ServiceError, match="dashboard petbox-pets: exists, and petbox did not"):

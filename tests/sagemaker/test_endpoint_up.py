@@ -23,6 +23,7 @@ from support.endpoint_aws import (
     SOON,
     UP,
     AwsProxy,
+    by_digest,
     command,
     done,
     failed,
@@ -30,7 +31,9 @@ from support.endpoint_aws import (
     shown,
 )
 
+from petbox.aws.image import DOCKER
 from petbox.cli.main import main
+from petbox.sagemaker.endpoint import names
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 NOW = int(time.time() * 1000)
@@ -252,11 +255,32 @@ def test_another_image_replaces_the_model_and_the_configuration(aws: AwsProxy) -
         "DeleteModel",
     ]
     (model,) = aws.requests("CreateModel")
-    assert model["PrimaryContainer"] == {"Image": f"{REPOSITORY}:2", "Environment": {"A": "b=c"}}
+    assert model["PrimaryContainer"] == {"Image": by_digest("2"), "Environment": {"A": "b=c"}}
     assert aws.requests("DeleteModel") == [{"ModelName": old_model}]
     assert aws.requests("DeleteEndpointConfig") == [{"EndpointConfigName": old}]
     assert "[Updating] change" in result.stderr and "[InService] change" in result.stderr
-    assert f"{REPOSITORY}:2: no digest" in result.stderr
+
+
+def test_a_tag_that_moves_changes_nothing_until_it_is_named_again(aws: AwsProxy) -> None:
+    """SageMaker would pull it for an instance that starts later."""
+    done(up(aws, "moved", "--image", f"{REPOSITORY}:2"))
+    changing(aws, "moved")
+    moved = by_digest("3").partition("@")[2]
+    manifest = json.dumps({"mediaType": DOCKER, "config": {"digest": moved}})
+    image = {"imageId": {"imageDigest": moved}, "imageManifest": manifest}
+    aws.instead["BatchGetImage"] = lambda _: {"images": [image]}
+    done(petbox(aws.env, "endpoint", "up", "moved", "--env", "A=b", *SOON))
+    again = ("--image", f"{REPOSITORY}:2", "--dry-run")
+    plan = done(petbox(aws.env, "endpoint", "up", "moved", *again)).stderr
+    assert f"~ image: {by_digest('2')} -> {by_digest('3')}\n" in plan
+    made = [one["PrimaryContainer"]["Image"] for one in aws.requests("CreateModel")]
+    assert made == [by_digest("2")] * 2
+
+    aws.instead["BatchGetImage"] = lambda _: rejection("AccessDeniedException", "not allowed")
+    result = done(up(aws, "hidden", "--image", f"{REPOSITORY}:2"))
+    assert f"{REPOSITORY}:2: no digest, so an instance that starts later" in result.stderr
+    (*_, model) = aws.requests("CreateModel")
+    assert model["PrimaryContainer"]["Image"] == f"{REPOSITORY}:2"
 
 
 def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: AwsProxy) -> None:
@@ -274,6 +298,8 @@ def test_an_update_keeps_as_many_instances_as_the_load_has_called_for(aws: AwsPr
 
 def test_scaling_makes_way_for_another_instance_type_and_comes_back(aws: AwsProxy) -> None:
     done(up(aws, "type", "--autoscale", "1..4", "--target", "70"))
+    morning = {"ScheduledActionName": "mornings", "Schedule": "cron(0 7 * * ? *)"}
+    aws.client("application-autoscaling").put_scheduled_action(**names.scaled("type"), **morning)
     aws.calls.clear()
     changing(aws, "type")
     done(up(aws, "type", "--instance-type", "ml.g4dn.xlarge"))
@@ -284,6 +310,7 @@ def test_scaling_makes_way_for_another_instance_type_and_comes_back(aws: AwsProx
         "DeregisterScalableTarget",
         "UpdateEndpoint",
         "RegisterScalableTarget",
+        "PutScheduledAction",
         "PutScalingPolicy",
         "DeleteTags",
         "DeleteEndpointConfig",
@@ -348,6 +375,14 @@ def test_alarms_watch_a_canary_and_go_with_the_endpoint(aws: AwsProxy) -> None:
     done(down(aws, "watch", "--yes"))
     assert cloudwatch.describe_alarms(AlarmNamePrefix="petbox-watch")["MetricAlarms"] == []
     assert aws.client("logs").describe_metric_filters()["metricFilters"] == []
+
+
+def test_another_number_of_instances_needs_no_new_configuration(aws: AwsProxy) -> None:
+    done(up(aws, "count"))
+    aws.calls.clear()
+    done(petbox(aws.env, "endpoint", "up", "count", "--instance-count", "3", *SOON))
+    assert aws.changes() == ["UpdateEndpointWeightsAndCapacities"]
+    assert "3 of ml.m5.xlarge" in done(petbox(aws.env, "endpoint", "status", "count")).stdout
 
 
 def test_other_bounds_and_tags_need_no_new_configuration(aws: AwsProxy) -> None:

@@ -174,7 +174,7 @@ def test_list_shows_remaining_parts_of_a_deleted_endpoint(aws: AwsProxy) -> None
 
 def test_list_works_without_permission_for_schedules(aws: AwsProxy) -> None:
     denied = rejection("AccessDeniedException", "not yours", status=403)
-    aws.instead["GET /schedules"] = lambda _: denied
+    aws.instead["ListSchedules"] = lambda _: denied
     result = done(petbox(aws.env, "endpoint", "list"))
     assert "continuing without the schedules" in result.stderr
     assert len(result.stdout.splitlines()) == 2

@@ -107,7 +107,8 @@ def test_of_several_architectures_amd64_is_read(aws: AwsProxy) -> None:
 
     def image(request: dict[str, object]) -> dict[str, object]:
         inner = request["imageIds"] == [{"imageDigest": f"sha256:{'b' * 64}"}]
-        return {"images": [{"imageManifest": json.dumps(one if inner else index)}]}
+        manifest = json.dumps(one if inner else index)
+        return {"images": [{"imageId": request["imageIds"][0], "imageManifest": manifest}]}  # type: ignore[index]
 
     aws.instead["BatchGetImage"] = image
     result = petbox(aws.env, "endpoint", "up", "fit", *UP, "--dry-run")

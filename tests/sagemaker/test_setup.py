@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import pytest
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from support.aws import REGION, rejection
 from support.endpoint_aws import AwsProxy, done, failed, petbox
+from support.permissions import iam_actions
 
 ACCOUNT = "123456789012"
 BUCKET = f"petbox-{ACCOUNT}-{REGION}"
@@ -38,14 +37,6 @@ def policies(aws: AwsProxy, *words: str, **env: str) -> dict[str, dict[str, Any]
 
 def policy_of(statement: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-@cache
-def iam_actions() -> dict[str, Any]:
-    """cfn-lint's list of all actions, and the resources that each supports."""
-    path = resources.files("cfnlint.data.AdditionalSpecs") / "Policies.json"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def test_it_creates_what_is_missing_and_then_changes_nothing(aws: AwsProxy) -> None:
@@ -93,6 +84,8 @@ def test_what_exists_is_changed_only_after_a_yes(aws: AwsProxy) -> None:
     bounded = petbox(aws.env, "setup", "--name", "kept", "--boundary", LIMITS, "--kms-key", KEY)
     assert f"permissions boundary, from none to {LIMITS}" in bounded.stderr
     assert f"bucket {bucket}: encryption, from a key of S3 to {KEY}" in bounded.stderr
+    done(petbox(aws.env, *bounded.args, "--yes"))
+    assert "nothing to create" in done(petbox(aws.env, *bounded.args)).stderr
 
 
 def test_every_role_is_for_one_service_in_this_account_and_place(aws: AwsProxy) -> None:
@@ -146,6 +139,7 @@ MAY = {
         "s3:ListBucket": f"arn:aws:s3:::{BUCKET}",
         "ecr:BatchGetImage": IMAGES,
         "logs:PutLogEvents": f"{GROUPS}/sagemaker/Endpoints/pets:log-stream:AllTraffic/i-1",
+        "logs:CreateLogStream": f"{GROUPS}/sagemaker/InferenceComponents/pets:log-stream:1",
     },
     "training": {
         "s3:GetObject": OBJECT,
@@ -156,7 +150,7 @@ MAY = {
     "scheduler": {"sagemaker:DeleteEndpoint": ENDPOINT},
     "lambda": {
         "s3:GetObject": OBJECT,
-        "sagemaker:InvokeEndpoint": ENDPOINT,
+        "sagemaker:InvokeEndpoint": ENDPOINT.replace("endpoint/", "inference-component/"),
         "logs:CreateLogGroup": f"{GROUPS}/lambda/petbox-front",
     },
 }

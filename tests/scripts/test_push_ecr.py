@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import CHECKOUT
-from support import ecr, macos
+from support import ecr, macos, permissions
 from support.aws import no_credentials
 from support.docker_engine import MINE, REGISTRY_ADDRESS, REGISTRY_HOST, Engine
 from support.endpoint_aws import AwsProxy, aws_proxy
@@ -88,7 +88,8 @@ def push(checkout: Path, aws: AwsProxy, engine: Engine, tools: str) -> Push:
     def push(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """In an environment without what is empty in `env`."""
         found = {"PATH": tools, "PYTHON": sys.executable, "PYTHONPATH": str(CHECKOUT)}
-        whole = {**engine.env, **aws.env, **found, **env}
+        run = permissions.begin(["push_ecr.sh", *words], aws.env)
+        whole = {**engine.env, **aws.env, **found, **run, **env}
         return subprocess.run(
             [checkout / "scripts" / "push_ecr.sh", *words],
             env={name: value for name, value in whole.items() if value},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cfnlint.decode.cfn_yaml import load
 from conftest import CHECKOUT
-from support.permissions import allowed
+from support.permissions import Run, allowed
 from test_docs import flags, options_of, program_of, words
 
 FOLDER = CHECKOUT / "docs/workflows"
@@ -67,13 +67,9 @@ def test_the_roles_may_do_what_the_commands_need() -> None:
         for name, role in load(str(FOLDER / "roles.yaml"))["Resources"].items()
         if role["Type"] == "AWS::IAM::Role"
     }
-    of_flags = allowed("--")
-    of_keep = {"DescribeImages", "ListEndpoints", "DescribeEndpoint", "ListModels", "DescribeModel"}
-    assert allowed("push_ecr.sh") - of_flags - of_keep <= may["BuildRole"]
-    # Not deletion, the archive of a model outside the image, its training job, or another role.
-    archive = {"GetObject", "ListBucket", "DescribeTrainingJob"}
-    without = {"DeleteEndpoint", "GetRole", "ListRoles", "GetRolePolicy"} | archive
-    needed = allowed("up") - of_flags - without
+    assert allowed(Run("push_ecr.sh")) <= may["BuildRole"]
+    of_setup = {"GetRole", "ListRoles", "GetRolePolicy"}  # the workflow names its role
+    needed = allowed(Run("up")) - of_setup - {"DeleteEndpoint"}
     assert (
         needed | {"PutMetricAlarm", "PutMetricFilter", "InvokeEndpoint", "Invoke"}
         <= may["DeployRole"]

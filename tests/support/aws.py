@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+from botocore.config import Config
 from support import permissions
 from support.peer import Request, Response, peer
 
@@ -47,6 +48,7 @@ def _client(url: str, service: str) -> Any:
         region_name=REGION,
         aws_access_key_id="local",
         aws_secret_access_key="local",
+        config=Config(user_agent_appid="tests"),  # whatever run it is made in
     )
 
 
@@ -81,13 +83,29 @@ def moto(around: Callable[[Any], Any] = lambda app: app) -> Iterator[Aws]:
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    server._server.app = around(one_put_at_a_time(server._server.app))  # type: ignore[union-attr]
+    seen = permissions.Seen()
+    app = observed(one_put_at_a_time(server._server.app), seen)  # type: ignore[union-attr]
+    server._server.app = around(app)  # type: ignore[union-attr]
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     try:
         yield Aws(url, settings(url))
+        seen.check()
     finally:
         server.stop()
+
+
+def observed(app: Any, seen: permissions.Seen) -> Any:
+    def respond(environ: dict[str, Any], start: Any) -> Any:
+        names = ("User-Agent", "X-Amz-Target", "Authorization")
+        headers = {one: environ.get(f"HTTP_{one}".upper().replace("-", "_"), "") for one in names}
+        path = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+        name = headers["X-Amz-Target"].rpartition(".")[2]
+        if action := permissions.action(name, environ["REQUEST_METHOD"], path, headers):
+            seen.add(action, headers["User-Agent"])
+        return app(environ, start)
+
+    return respond
 
 
 def one_put_at_a_time(app: Any) -> Any:
@@ -124,7 +142,7 @@ def recorded(**operations: Call) -> Iterator[Recorded]:
         operation = received.headers["X-Amz-Target"].split(".")[1]
         request = json.loads(received.body)
         calls.append((operation, request))
-        seen.add(operation)
+        seen.add(operation, received.headers["User-Agent"])
         if operation not in operations:
             return rejection("AccessDeniedException", f"not allowed to call {operation}")
         response = operations[operation](request)

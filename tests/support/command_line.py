@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import permissions
 from support.peer import GOLDEN
 from support.serving import CHECKOUT
 
@@ -18,7 +19,8 @@ Done = subprocess.CompletedProcess[bytes]
 
 
 def petbox(*words: str | Path, command: tuple[str, ...] = MODULE, **settings: Any) -> Done:
-    env = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(CHECKOUT), **settings.pop("env", {})}
+    env = {"COLUMNS": "80", "PYTHONPATH": str(CHECKOUT), **settings.pop("env", {})}
+    env = {**os.environ, **env, **permissions.begin([*map(str, words)], env)}
     return subprocess.run(
         [*command, *map(str, words)], capture_output=True, timeout=60, env=env, **settings
     )

@@ -7,6 +7,7 @@ and passes everything else to moto unchanged.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import json
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -89,8 +90,7 @@ def aws_proxy() -> Iterator[AwsProxy]:
                 body = self.rfile.read(length)
                 name, request = _operation(self.command, self.path, self.headers, body)
                 calls.append((name, request))
-                if "petbox/" in self.headers.get("User-Agent", ""):  # not a call of the test's own
-                    self._record(name)
+                self._record(name)
                 matching = (act for one, act in instead.items() if fnmatchcase(name, one))
                 respond = next(matching, standard.get(name))
                 replaced = respond(request) if respond else None
@@ -102,13 +102,9 @@ def aws_proxy() -> Iterator[AwsProxy]:
                     self._reply(200, json.dumps(replaced).encode())
 
             def _record(self, name: str) -> None:
-                if "AnyScale" in self.headers.get("X-Amz-Target", ""):
-                    return  # documented as a whole
-                if "/s3/aws4_request" in self.headers.get("Authorization", ""):
-                    name = permissions.of_s3(self.command, self.path)
-                name = INVOCATIONS.get(name.rpartition("/")[2], name)
-                if " " not in name:
-                    seen.add(name)
+                action = permissions.action(name, self.command, self.path, self.headers)
+                if action:
+                    seen.add(action, self.headers.get("User-Agent", ""))
 
             # Whatever the method, and as http.server calls them.
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _respond  # noqa: N815
@@ -185,6 +181,16 @@ def price_list(request: Request) -> Request:
     return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(one) for one in products]}
 
 
+def digest_of(identity: Request) -> str:
+    """Of an image in ECR, which is another one for each tag."""
+    tagged = hashlib.sha256(identity.get("imageTag", "").encode()).hexdigest()
+    return str(identity.get("imageDigest", f"sha256:{tagged}"))
+
+
+def by_digest(tag: str) -> str:
+    return f"{REPOSITORY}@{digest_of({'imageTag': tag})}"
+
+
 def describe_image(
     into: dict[str, Instead],
     base: str = "tensorflow/serving:2.20.0",
@@ -196,11 +202,17 @@ def describe_image(
     labels = {"org.opencontainers.image.base.name": base}
     config = {"architecture": architecture, "config": {"Labels": labels, "Env": list(env)}}
     manifest = {"mediaType": media_type, "config": {"digest": f"sha256:{'1' * 64}"}}
-    into["BatchGetImage"] = lambda _: {"images": [{"imageManifest": json.dumps(manifest)}]}
+    into["BatchGetImage"] = lambda request: {
+        "images": [
+            {
+                "imageId": {"imageDigest": digest_of(request["imageIds"][0])},
+                "imageManifest": json.dumps(manifest),
+            }
+        ]
+    }
     into["GET /config"] = lambda _: config
 
 
-INVOCATIONS = {"invocations": "InvokeEndpoint", "async-invocations": "InvokeEndpointAsync"}
 OURS = ("content-length", "connection", "date", "server", "transfer-encoding")
 
 
@@ -213,9 +225,10 @@ def _operation(method: str, path: str, headers: Any, body: bytes) -> tuple[str, 
     if headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):  # of IAM
         form = dict(parse_qsl(body.decode()))
         return form.pop("Action"), form
+    if path.partition("?")[0] == "/schedules":
+        return "ListSchedules", {}
     if path.startswith("/schedules/"):
-        verbs = {"GET": "Get", "POST": "Create", "PUT": "Update", "DELETE": "Delete"}
-        return f"{verbs[method]}Schedule", json.loads(body) if body else {}
+        return f"{permissions.SCHEDULES[method]}Schedule", json.loads(body) if body else {}
     path, _, query = path.partition("?")
     if path.count("/") == 1 and (action := permissions.OF_BUCKETS.get(f"{method} {query}".strip())):
         return action, {}
@@ -231,7 +244,7 @@ def command(env: dict[str, str], *words: str | Path) -> dict[str, Any]:
     """What makes a process of its own of it."""
     return {
         "args": [sys.executable, "-m", "petbox", *map(str, words)],
-        "env": {**_without_aws(), "PYTHONPATH": str(CHECKOUT), **env},
+        "env": {**_without_aws(), "PYTHONPATH": str(CHECKOUT), **env, **_run(env, words)},
         "text": True,
     }
 
@@ -240,9 +253,9 @@ def petbox(env: dict[str, str], *words: str | Path) -> Done:
     """The same within this process, which has boto3 already."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     before = dict(os.environ)
-    _set_environment({**_without_aws(), **env})
+    _set_environment({**_without_aws(), **env, **_run(env, words)})
     try:
-        with redirect_stdout(out), redirect_stderr(err), permissions.typing([*map(str, words)]):
+        with redirect_stdout(out), redirect_stderr(err):
             code = main([str(word) for word in words])
     except SystemExit as end:
         code = int(end.code or 0)
@@ -250,6 +263,10 @@ def petbox(env: dict[str, str], *words: str | Path) -> Done:
         _set_environment(before)
     output = [bytes(stream.buffer.getvalue()).decode() for stream in (out, err)]  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(list(words), code, *output)
+
+
+def _run(env: dict[str, str], words: Sequence[str | Path]) -> dict[str, str]:
+    return permissions.begin([*map(str, words)], env)
 
 
 def _without_aws() -> dict[str, str]:

@@ -30,7 +30,6 @@ from petbox.sagemaker.deploy.image_build import Build
 from petbox.sagemaker.endpoint import package
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
 from petbox.sagemaker.endpoint.cost import Cost, PricePerHour, described
-from petbox.sagemaker.endpoint.difference import as_text
 from petbox.sagemaker.endpoint.up import report
 from petbox.sagemaker.setup import made
 
@@ -93,7 +92,7 @@ def _deploy(options: DeployOptions, stated: file.DeployFile) -> None:
         facts = _facts(change, found, build)
         print(json.dumps(facts, indent=2, default=str))
         return
-    text = as_text(change.name, change.differences)
+    text = change.text
     text += f"\nprice: {described(found, change.instances)}"
     if build:
         text = NOT_BUILT_YET.sub(f"(to be built with {model})", text)

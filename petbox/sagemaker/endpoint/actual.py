@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from petbox.aws import session
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.alarms import alarm_names, wake_alarm
+from petbox.sagemaker.endpoint import alarms, names, owned
 
 Clients = Callable[[str], Any]  # boto3's client of a service
 Described = Mapping[str, Any]  # as AWS describes a thing
@@ -49,9 +48,10 @@ class Actual:
     policies: tuple[Described, ...] = ()
     actions: tuple[Described, ...] = ()  # of scaling, at certain times
     alarms: Mapping[str, Described] = field(default_factory=dict)  # of --alarms, by name
-    dashboard: Described | None = None  # of its name
+    dashboard: Described | None = None
     wake: Described | None = None  # the alarm that starts the first instance
     schedule: Described | None = None
+    third_party: frozenset[str] = frozenset()  # alarms and so on that only have our names
     unseen: tuple[str, ...] = ()
 
     @property
@@ -87,27 +87,19 @@ def describe(clients: Clients, name: str) -> Actual:
     unseen: list[str] = []
     endpoint = describe_endpoint(sagemaker, name) or {}
     scaling: dict[str, Any] = {}
-    alarms: dict[str, Described] = {}
-    schedule: Described | None = None
     with _if_allowed(unseen):
         scaling = _scaling(clients("application-autoscaling"), sagemaker, name)
-    with _if_allowed(unseen):
-        schedule = find_schedule(clients("scheduler"), name)
-    with _if_allowed(unseen):
-        alarms = _alarms(clients("cloudwatch"), name)
-    dashboard: Described | None = None
-    with _if_allowed(unseen):
-        dashboard = find_dashboard(clients("cloudwatch"), name)
+    beside = _beside(clients, name, unseen)
     config = last = describe_config(sagemaker, endpoint.get("EndpointConfigName"))
     model = last_model = _model(sagemaker, config) if config else None
     if pending := endpoint.get("PendingDeploymentSummary"):
         last = describe_config(sagemaker, pending["EndpointConfigName"])
         last_model = _model(sagemaker, last) if last else None
-    owned = tuple(made_for(name, models(sagemaker, name)))
+    own_models = tuple(made_for(name, models(sagemaker, name)))
     component: Described | None = None
     others: list[str] = []
     # Without an endpoint one may be left, and then so is its model.
-    if hosts_components(last) if last else bool(owned):
+    if hosts_components(last) if last else bool(own_models):
         with _if_allowed(unseen):
             component = describe_component(sagemaker, name)
             ours = component and component["InferenceComponentName"]
@@ -124,18 +116,37 @@ def describe(clients: Clients, name: str) -> Actual:
         component=component,
         other_components=tuple(others),
         configs=tuple(made_for(name, configs(sagemaker, name))),
-        models=owned,
+        models=own_models,
         **scaling,
-        wake=alarms.pop(wake_alarm(name), None),
-        alarms=alarms,
-        dashboard=dashboard,
-        schedule=schedule,
+        **beside,
         unseen=tuple(unseen),
     )
 
 
-def made_for(name: str, owned: Mapping[str, str]) -> Iterator[str]:
-    return (what for what, owner in owned.items() if owner == name)
+def _beside(clients: Clients, name: str, unseen: list[str]) -> dict[str, Any]:
+    """What has no owner's tag, but a text: alarms, dashboard and schedule."""
+    found: dict[str, Described] = {}
+    with _if_allowed(unseen):
+        if schedule := find_schedule(clients("scheduler"), name):
+            found[f"schedule {names.schedule(name)}"] = schedule
+    with _if_allowed(unseen):
+        found |= {f"alarm {one['AlarmName']}": one for one in _alarms(clients("cloudwatch"), name)}
+    with _if_allowed(unseen):
+        if dashboard := find_dashboard(clients("cloudwatch"), name):
+            found[f"dashboard {names.dashboard(name)}"] = dashboard
+    ours = {what: one for what, one in found.items() if owned.is_ours(one, name)}
+    watching = {one["AlarmName"]: one for one in ours.values() if "AlarmName" in one}
+    return {
+        "schedule": ours.get(f"schedule {names.schedule(name)}"),
+        "dashboard": ours.get(f"dashboard {names.dashboard(name)}"),
+        "wake": watching.pop(alarms.wake_alarm(name), None),
+        "alarms": watching,
+        "third_party": frozenset(found.keys() - ours.keys()),
+    }
+
+
+def made_for(name: str, owners: Mapping[str, str]) -> Iterator[str]:
+    return (what for what, owner in owners.items() if owner == name)
 
 
 @contextmanager
@@ -256,11 +267,10 @@ def _scaling(client: Any, sagemaker: Any, name: str) -> dict[str, Any]:
     }
 
 
-def _alarms(client: Any, name: str) -> dict[str, Described]:
-    wanted = [*alarm_names(name), wake_alarm(name)]
+def _alarms(client: Any, name: str) -> list[Described]:
+    wanted = [*alarms.alarm_names(name), alarms.wake_alarm(name)]
     with session.calling(f"alarms of endpoint {name}"):
-        found = client.describe_alarms(AlarmNames=wanted)["MetricAlarms"]
-    return {one["AlarmName"]: one for one in found}
+        return list(client.describe_alarms(AlarmNames=wanted)["MetricAlarms"])
 
 
 def reason(failed: Described) -> str:

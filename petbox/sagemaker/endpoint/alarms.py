@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import names, owned
 
 KINDS = ("5xx", "latency", "ping")
 ROLL_BACK = ("5xx", "latency")  # instances that start fail pings
 PINGS = "petbox/pings"  # a namespace
-MADE_FOR = "made by petbox for the endpoint "
 
 
 def alarm_names(name: str) -> list[str]:
@@ -60,7 +59,7 @@ def requests(
     return [
         {
             "AlarmName": alarm,
-            "AlarmDescription": f"{MADE_FOR}{name}",
+            "AlarmDescription": owned.mark(name),
             **watched[kind],
             "Period": 60,
             "EvaluationPeriods": 3,
@@ -73,8 +72,8 @@ def requests(
 
 def endpoint_of(alarm: Mapping[str, Any]) -> str | None:
     """The endpoint that petbox made the alarm for."""
-    text = str(alarm.get("AlarmDescription", ""))
-    return text.removeprefix(MADE_FOR) if text.startswith(MADE_FOR) else None
+    name = str(alarm.get("AlarmDescription", "")).removeprefix(owned.mark(""))
+    return name if owned.is_ours(alarm, name) else None
 
 
 def ping_filter(name: str, *, component: bool = False) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from petbox.sagemaker.endpoint.actual import Actual, describe
 from petbox.sagemaker.endpoint.apply import Apply, check_all
 from petbox.sagemaker.endpoint.cost import Cost, cost
 from petbox.sagemaker.endpoint.desired import Desired, desired
-from petbox.sagemaker.endpoint.difference import ADDED, REMOVED, Difference, differences
+from petbox.sagemaker.endpoint.difference import ADDED, REMOVED, Difference, as_text, differences
 from petbox.sagemaker.endpoint.kept import kept
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.plan import ENDED, plan, reject_foreign
@@ -46,6 +46,16 @@ class Change:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def text(self) -> str:
+        """What changes, as a person reads it."""
+        update = [
+            f"\nupdate: {deployment.described(step.request['DeploymentConfig'])}"
+            for step in self.steps
+            if isinstance(step, Call) and "DeploymentConfig" in step.request
+        ]
+        return as_text(self.name, self.differences) + "".join(update)
 
     @property
     def schedule(self) -> Mapping[str, Any] | None:
@@ -123,6 +133,8 @@ def prepare(
     fit.check(what, found, whole.instance_type, built=built is not None)
     if whole.component:
         fit.check_copy(what, found, str(whole.instance_type), whole.component)
+    if wanted.image is not None and found is not None and found.digest:
+        whole = replace(whole, image=image.pinned(wanted.image, found.digest))
     made_from = provenance.tags(clients, whole.model_data or None, actual)
     state = _state(whole, wanted, actual, made_from)
     steps = plan(state, actual)
@@ -172,6 +184,6 @@ def carry_out(account: Account, change: Change, seconds: float) -> bool:
 def warn_without_digest(uri: str) -> None:
     if "@sha256:" not in uri:
         say(
-            f"{uri}: no digest, so a newer image under the same tag is not noticed; "
+            f"{uri}: no digest, so an instance that starts later runs what has the tag by then; "
             "scripts/push_ecr.sh prints the address with its digest"
         )

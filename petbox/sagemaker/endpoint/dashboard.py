@@ -6,11 +6,10 @@ A text in it says which endpoint petbox made it for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from petbox.sagemaker.endpoint import names
-from petbox.sagemaker.endpoint.alarms import MADE_FOR
+from petbox.sagemaker.endpoint import names, owned
 from petbox.sagemaker.endpoint.metrics import Metric, dimensions, of_instances
 
 WIDTH, HEIGHT = 12, 6  # of 24 columns
@@ -46,7 +45,7 @@ def request(name: str, region: str, *, component: bool, asynchronous: bool) -> d
     graphs = [CALLS, LATENCY, LOAD]
     if component or asynchronous:
         graphs.append(AT_ZERO if component else QUEUE)
-    text = {"markdown": f"{MADE_FOR}{name}"}
+    text = {"markdown": owned.mark(name)}
     widgets: list[dict[str, Any]] = [
         {"type": "text", "x": 0, "y": 0, "width": 2 * WIDTH, "height": 1, "properties": text}
     ]
@@ -70,7 +69,3 @@ def _line(metric: Metric, name: str, *, component: bool) -> list[Any]:
     pairs = dimensions(metric, name, component=component)
     flat = [text for one in pairs for text in (one["Name"], one["Value"])]
     return [metric.namespace, metric.name, *flat, {"stat": metric.statistic}]
-
-
-def is_ours(found: Mapping[str, Any] | None, name: str) -> bool:
-    return found is not None and json.dumps(f"{MADE_FOR}{name}") in str(found["DashboardBody"])

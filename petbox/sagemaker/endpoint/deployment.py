@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +64,24 @@ def request(
     if alarms:
         found["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in alarms]}
     return found
+
+
+def described(request: Mapping[str, Any]) -> str:
+    """A DeploymentConfig, as a person reads it."""
+    if policy := request.get("RollingUpdatePolicy"):
+        text = f"in batches of {policy['MaximumBatchSize']['Value']} %"
+    else:
+        policy = request["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+        text = {
+            "ALL_AT_ONCE": "all at once",
+            "CANARY": f"{policy.get('CanarySize', {}).get('Value')} % first, then the rest",
+            "LINEAR": f"in steps of {policy.get('LinearStepSize', {}).get('Value')} %",
+        }[policy["Type"]]
+    text += f", watched for {policy['WaitIntervalInSeconds'] // 60} min after each step"
+    alarms = request.get("AutoRollbackConfiguration", {}).get("Alarms", ())
+    if alarms:
+        text += f", rolled back by {', '.join(one['AlarmName'] for one in alarms)}"
+    return text
 
 
 def _size(text: str) -> dict[str, Any]:

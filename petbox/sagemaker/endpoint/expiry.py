@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import names, owned
 
 SHORTEST, LONGEST = timedelta(minutes=10), timedelta(days=365)  # an endpoint takes minutes to start
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -50,7 +50,7 @@ def schedule(
     partition = role.split(":")[1]
     return {
         "Name": names.schedule(name),
-        "Description": f"made by petbox: deletes the endpoint {name}",
+        "Description": owned.mark(name),
         "ScheduleExpression": f"at({end.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S})",
         "ScheduleExpressionTimezone": "UTC",
         "FlexibleTimeWindow": {"Mode": "OFF"},
@@ -69,8 +69,11 @@ def facts(schedule: Mapping[str, Any] | None) -> dict[str, str]:
     """What a schedule does, for a comparison."""
     if schedule is None:
         return {}
-    queue = schedule.get("Target", {}).get("DeadLetterConfig", {}).get("Arn")
-    return {"expires": end_of(schedule), **({"ttl_dead_letters": queue} if queue else {})}
+    target = schedule.get("Target", {})
+    queue = target.get("DeadLetterConfig", {}).get("Arn")
+    return names.present(
+        expires=end_of(schedule), ttl_role=target.get("RoleArn"), ttl_dead_letters=queue
+    )
 
 
 def tag(end: datetime) -> dict[str, str]:

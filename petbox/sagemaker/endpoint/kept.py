@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, component, dashboard, names
+from petbox.sagemaker.endpoint import alarms, component, names
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.spec import EndpointSpec
 from petbox.sagemaker.shared_options import METRICS_EVERY
@@ -34,7 +34,7 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
     tags = actual.tags.items()
     return EndpointSpec(
         name,
-        image=container.get("Image"),
+        image=_image(actual, container.get("Image")),
         role=model.get("ExecutionRoleArn"),
         **{data: container.get("ModelDataUrl")},
         env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
@@ -45,10 +45,19 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
         alarms=alarms.limit_of(actual.alarms, name),
         alarm_topic=alarms.topic_of(actual.alarms),
-        dashboard=dashboard.is_ours(actual.dashboard, name) or None,
+        dashboard=actual.dashboard is not None or None,
         **_instances(actual, variant),
         **_config(config),
     )
+
+
+def _image(actual: Actual, uri: str | None) -> str | None:
+    """By the digest that runs, if SageMaker resolved a tag; the tag may have been moved since."""
+    for variant in (actual.endpoint or {}).get("ProductionVariants", ()):
+        for one in variant.get("DeployedImages", ()):
+            if uri is not None and one.get("SpecifiedImage") == uri and one.get("ResolvedImage"):
+                return str(one["ResolvedImage"])
+    return uri
 
 
 NOT_OF_USERS = ("aws:", names.RESERVED)

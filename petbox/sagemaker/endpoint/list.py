@@ -23,7 +23,7 @@ from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import Checked
 from petbox.cli.program import say
-from petbox.sagemaker.endpoint import alarms, dashboard, expiry, names
+from petbox.sagemaker.endpoint import alarms, expiry, names, owned
 from petbox.sagemaker.endpoint.actual import (
     Clients,
     Described,
@@ -114,8 +114,8 @@ def _components(sagemaker: Any) -> list[str]:
     found = _if_allowed(
         sagemaker, "list_inference_components", "InferenceComponents", "inference components"
     )
-    owned = [(one["EndpointName"], one["InferenceComponentArn"]) for one in found]
-    return [name for name, arn in owned if tags_of(sagemaker, arn).get(names.OWNER) == name]
+    hosted = [(one["EndpointName"], one["InferenceComponentArn"]) for one in found]
+    return [name for name, arn in hosted if tags_of(sagemaker, arn).get(names.OWNER) == name]
 
 
 def _schedules(clients: Clients) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _schedules(clients: Clients) -> dict[str, str]:
     for schedule in _if_allowed(scheduler, "list_schedules", "Schedules", "schedules", **query):
         name = schedule["Name"].removeprefix(names.SCHEDULE)
         details = find_schedule(scheduler, name)
-        if details is not None and "deleteEndpoint" in details["Target"]["Arn"]:
+        if details is not None and owned.is_ours(details, name):
             found[name] = expiry.end_of(details)
     return found
 
@@ -151,7 +151,8 @@ def _dashboards(clients: Clients) -> list[str]:
     client, query = clients("cloudwatch"), {"DashboardNamePrefix": names.dashboard("")}
     found = _if_allowed(client, "list_dashboards", "DashboardEntries", "dashboards", **query)
     owners = [one["DashboardName"].removeprefix(names.dashboard("")) for one in found]
-    return [name for name in owners if dashboard.is_ours(find_dashboard(client, name), name)]
+    boards = {name: find_dashboard(client, name) for name in owners}
+    return [name for name, board in boards.items() if board and owned.is_ours(board, name)]
 
 
 def _if_allowed(client: Any, operation: str, key: str, what: str, **query: str) -> list[Described]:

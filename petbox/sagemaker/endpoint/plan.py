@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import alarms, component, dashboard, kept, names, scaling, wake
+from petbox.sagemaker.endpoint import alarms, component, kept, names, scaling, wake
 from petbox.sagemaker.endpoint.actual import BUSY, Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired, Request
 from petbox.sagemaker.endpoint.steps import GONE, IN_SERVICE, Call, Step, Wait, matches
@@ -41,8 +41,7 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
     scaled = [*scaling.apply(desired, now, released=released)]
     if scaled:
         scaled[-1] = replace(scaled[-1], commits=True)
-    return [
-        *steps,
+    steps += [
         *_schedule(desired, now),  # first, so that expiry is set before costs begin
         *_parts(desired, now, steps),
         *_alarms(desired, now),
@@ -57,6 +56,8 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         *_removed(desired, now, released=released),
         *_replaced(desired, now),
     ]
+    _reject_overwriting(steps, actual)
+    return steps
 
 
 def removal(name: str, actual: Actual) -> list[Step]:
@@ -113,6 +114,15 @@ def _reject_other_kind(desired: Desired, actual: Actual) -> None:
             f"endpoint {desired.name}: has {has}, and that cannot be changed; choose another "
             f"name, or first: petbox endpoint down {desired.name}"
         )
+
+
+def _reject_overwriting(steps: Iterable[Step], actual: Actual) -> None:
+    for step in steps:
+        if isinstance(step, Call) and step.what in actual.third_party:
+            raise ServiceError(
+                f"{step.what}: exists, and petbox did not make it; delete it, or choose another "
+                "name for the endpoint"
+            )
 
 
 # The endpoint and its parts
@@ -260,18 +270,13 @@ def _delete_alarms(name: str, actual: Actual) -> Iterator[Call]:
 
 def _dashboard(desired: Desired, actual: Actual) -> Iterator[Call]:
     """One that exists is left as it is: people arrange theirs."""
-    if desired.dashboard is None or dashboard.is_ours(actual.dashboard, desired.name):
-        return
-    what = f"dashboard {names.dashboard(desired.name)}"
-    if actual.dashboard is not None:
-        raise ServiceError(
-            f"{what}: exists, and petbox did not make it; rename it, or leave --dashboard out"
-        )
-    yield Call("cloudwatch", "put_dashboard", desired.dashboard, what)
+    if desired.dashboard is not None and actual.dashboard is None:
+        what = f"dashboard {names.dashboard(desired.name)}"
+        yield Call("cloudwatch", "put_dashboard", desired.dashboard, what)
 
 
 def _delete_dashboard(name: str, actual: Actual) -> Iterator[Call]:
-    if dashboard.is_ours(actual.dashboard, name):
+    if actual.dashboard is not None:
         called = names.dashboard(name)
         request = {"DashboardNames": [called]}
         yield Call("cloudwatch", "delete_dashboards", request, f"dashboard {called}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from petbox.sagemaker.endpoint import dashboard, expiry, names, provenance
+from petbox.sagemaker.endpoint import expiry, names, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Described, reason
 from petbox.sagemaker.endpoint.component import copies
 from petbox.sagemaker.endpoint.cost import Cost
@@ -45,7 +45,7 @@ def state(
         "async_output": output.get("S3OutputPath"),
         "capture": capture.get("DestinationS3Uri") if capture.get("EnableCapture") else None,
         "alarms": {alarm: one.get("StateValue") for alarm, one in actual.alarms.items()},
-        "dashboard": names.dashboard(name) if dashboard.is_ours(actual.dashboard, name) else None,
+        "dashboard": actual.dashboard and names.dashboard(name),
         "expires": _expiry(actual),
         "tags": dict(actual.tags),
         "price": cost and cost.facts(),

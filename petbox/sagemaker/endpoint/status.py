@@ -18,7 +18,7 @@ from petbox.aws.prices import Prices
 from petbox.aws.session import Account
 from petbox.cli.options import Checked
 from petbox.errors import ServiceError
-from petbox.sagemaker.endpoint import cost, dashboard, expiry, names, provenance
+from petbox.sagemaker.endpoint import cost, expiry, names, provenance
 from petbox.sagemaker.endpoint.actual import Actual, Clients, Described, describe, reason
 from petbox.sagemaker.endpoint.component import copies, stated
 from petbox.sagemaker.endpoint.cost import PricePerHour
@@ -93,7 +93,7 @@ def _facts(endpoint: Described, actual: Actual) -> dict[str, str]:
     if actual.alarms:
         states = (f"{name} {one.get('StateValue', '')}" for name, one in actual.alarms.items())
         facts["alarms"] = ", ".join(states)
-    if dashboard.is_ours(actual.dashboard, str(endpoint["EndpointName"])):
+    if actual.dashboard is not None:
         facts["dashboard"] = names.dashboard(str(endpoint["EndpointName"]))
     schedule = actual.schedule
     facts["ends"] = expiry.end_of(schedule) if schedule else "no expiry"

@@ -31,7 +31,6 @@ from petbox.aws.session import Account
 from petbox.cli.program import say
 from petbox.sagemaker.endpoint import cost, expiry
 from petbox.sagemaker.endpoint.change import Change, carry_out, prepare, warn_without_digest
-from petbox.sagemaker.endpoint.difference import as_text
 from petbox.sagemaker.endpoint.options import UpOptions
 from petbox.sagemaker.endpoint.steps import Step
 
@@ -41,7 +40,7 @@ def up(options: UpOptions) -> None:
     account = Account()
     change = prepare(account, options)
     if options.dry_run:
-        say(as_text(change.name, change.differences))
+        say(change.text)
         found = change.cost(Prices(account, options.price_per_hour))
         say(f"price: {cost.described(found, change.instances)}")
         show(change.steps)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from petbox.sagemaker.endpoint import names
+from petbox.sagemaker.endpoint import names, owned
 from petbox.sagemaker.endpoint.actual import Actual
-from petbox.sagemaker.endpoint.alarms import MADE_FOR, wake_alarm
+from petbox.sagemaker.endpoint.alarms import wake_alarm
 from petbox.sagemaker.endpoint.desired import Desired
 from petbox.sagemaker.endpoint.steps import POLICY_ARN, Call
 
@@ -68,7 +68,7 @@ def alarm_request(name: str, *, component: bool) -> dict[str, Any]:
         }
     return {
         "AlarmName": wake_alarm(name),
-        "AlarmDescription": f"{MADE_FOR}{name}",
+        "AlarmDescription": owned.mark(name),
         "Namespace": "AWS/SageMaker",
         **watched,
         "Period": 60,

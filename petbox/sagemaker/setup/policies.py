@@ -93,7 +93,7 @@ def _allow(sid: str, actions: str, resource: str | list[str], **condition: Any) 
 
 def _endpoint(setup: Setup) -> list[Statement]:
     """Batch Transform runs under the same role."""
-    may = _container(setup, "Endpoints", "TransformJobs")
+    may = _container(setup, "Endpoints", "InferenceComponents", "TransformJobs")
     if setup.topics:
         may.append(_allow("Topics", "sns: Publish", list(setup.topics)))
     return may
@@ -168,11 +168,12 @@ _UNTAGGED = {f"aws:ResourceTag/{names.OWNER}": "false"}
 def _lambda(setup: Setup) -> list[Statement]:
     place = setup.place
     logs = place.arn("logs", f"log-group:/aws/lambda/{setup.prefix}*")
-    endpoints = place.arn("sagemaker", "endpoint/*")
+    # A call to an inference component needs both.
+    called = [place.arn("sagemaker", f"{kind}/*") for kind in ("endpoint", "inference-component")]
     return [
         *_data(setup),
         _allow("Logs", "logs: CreateLogGroup CreateLogStream PutLogEvents", logs),
-        _allow("Endpoints", "sagemaker: InvokeEndpoint", endpoints, Null=_UNTAGGED),
+        _allow("Endpoints", "sagemaker: InvokeEndpoint", called, Null=_UNTAGGED),
     ]
 
 
