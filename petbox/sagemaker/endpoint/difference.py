@@ -9,7 +9,9 @@ from petbox.sagemaker.endpoint import expiry, names
 from petbox.sagemaker.endpoint.actual import Actual
 from petbox.sagemaker.endpoint.desired import Desired
 from petbox.sagemaker.endpoint.spec import EndpointSpec, facts
+from petbox.sagemaker.shared_options import METRICS_EVERY
 
+DEFAULTS = {"capture_percent": "100", "metrics_every": f"{METRICS_EVERY}"}
 ADDED, CHANGED, REMOVED = "+", "~", "-"
 
 
@@ -44,6 +46,9 @@ def differences(
     wanted |= expiry.facts(desired.schedule or kept)
     if desired.drop_scaling:
         there |= _all_scaling(actual)
+    for name, default in DEFAULTS.items():  # which a description lacks
+        if before is not None and name not in there and wanted.get(name) == default:
+            del wanted[name]
     return list(_between(there, wanted))
 
 

@@ -30,13 +30,12 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
     isolated = config if actual.of_component else model
     vpc = isolated.get("VpcConfig", {})
     variant = config["ProductionVariants"][0]
-    data = "multi_model" if container.get("Mode") == "MultiModel" else "model_data"
     tags = actual.tags.items()
     return EndpointSpec(
         name,
         image=_image(actual, container.get("Image")),
         role=model.get("ExecutionRoleArn"),
-        **{data: container.get("ModelDataUrl")},
+        **_model_data(container),
         env=tuple(f"{key}={text}" for key, text in container.get("Environment", {}).items()),
         subnet=tuple(vpc.get("Subnets", ())),
         security_group=tuple(vpc.get("SecurityGroupIds", ())),
@@ -49,6 +48,13 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         **_instances(actual, variant),
         **_config(config),
     )
+
+
+def _model_data(container: Described) -> dict[str, Any]:
+    address = container.get("ModelDataUrl")
+    if container.get("Mode") == "MultiModel":
+        return {"multi_model": str(address).removesuffix("/")}  # CreateModel's ends in one
+    return {"model_data": address}
 
 
 def _image(actual: Actual, uri: str | None) -> str | None:

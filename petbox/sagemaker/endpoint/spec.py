@@ -298,6 +298,8 @@ def _value(wanted: EndpointSpec, there: EndpointSpec, name: str) -> Any:
         return tuple(f"{key}={text}" for key, text in pairs.items() if key not in gone)
     if value is False:
         return None
+    if name == "multi_model" and value:
+        return value.rstrip("/")
     return before if value in (None, ()) else value
 
 
