@@ -5,13 +5,14 @@ and expiry are as last said, and nothing is left after `down`.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.endpoint_aws import IMAGE, ROLE
-from support.sagemaker_simulator import NOW, Killed, Simulator, rejected
+from support.endpoint_aws import IMAGE, ROLE, AwsProxy
+from support.sagemaker_simulator import Killed, Simulator, rejected
+from support.simulator_on_moto import SimulatorOnMoto
 from support.soak import count
 
 from petbox.aws.session import Account
@@ -27,21 +28,15 @@ COMMANDS = 8
 MOST_ATTEMPTS = 5  # of one command; a fault comes once
 THEIRS = {
     "PolicyName": "theirs",
-    "PolicyARN": "arn:policy/theirs",
     "PolicyType": "TargetTrackingScaling",
     "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 9.0},
-    "CreationTime": NOW,
 }
-MORNINGS = {
-    "ScheduledActionName": "mornings",
-    "Schedule": "cron(0 7 * * ? *)",
-    "CreationTime": NOW,
-}
+MORNINGS = {"ScheduledActionName": "mornings", "Schedule": "cron(0 7 * * ? *)"}
 KINDS = ("real-time", "asynchronous", "component", "serverless")
 FLAGS: dict[str, tuple[Any, ...]] = {
     "ttl": ("2h", False),
     "autoscale": ("1..4", "2..6", False),
-    "instance_type": ("ml.m5.large", "ml.g5.xlarge"),
+    "instance_type": ("ml.m5.large", "ml.g4dn.xlarge"),
     "env": (("A=1",), ("A=2",)),
     "capture": ("s3://pets-bucket/seen", False),
     "alarms": (900, 2000, False),
@@ -60,7 +55,7 @@ class Simulated(Account):
 
 
 @dataclass
-class Sequence:
+class Commands:
     """`said` is what the user last asked for, by flag."""
 
     random: random.Random
@@ -73,7 +68,7 @@ class Sequence:
         flags = {
             name: self.random.choice(values)
             for name, values in FLAGS.items()
-            if self.random.random() < 0.35
+            if self.random.random() < 0.35 and name not in self.simulator.lacks
         }
         if self.kind == "asynchronous":
             flags["async_"] = "s3://pets-bucket/answers"
@@ -178,8 +173,9 @@ class Sequence:
             copies = self.random.randint(target["MinCapacity"], most)
             self.simulator.components.by_name["pets"].copies = copies
         if self.with_third_parties:
-            self.simulator.policies[resource, "theirs"] = {**THEIRS, **self._scaled}
-            self.simulator.actions[resource, "mornings"] = {**MORNINGS, **self._scaled}
+            client = self.simulator.clients("application-autoscaling")
+            client.put_scaling_policy(**self._scaled, **THEIRS)
+            client.put_scheduled_action(**self._scaled, **MORNINGS)
 
     def _stands(self) -> bool:
         one = self.simulator.endpoints.get("pets")
@@ -271,13 +267,29 @@ class Sequence:
 
 @pytest.mark.soak
 def test_nothing_unnamed_is_removed_and_nothing_is_left() -> None:
-    for seed in range(count(short=8, whole=200)):
+    run(range(count(short=8, whole=200)), KINDS, Simulator)
+
+
+@pytest.mark.soak
+def test_the_same_with_moto(aws: AwsProxy) -> None:
+    """Which has no inference components."""
+    kinds = [kind for kind in KINDS if kind != "component"]
+    commands = count(short=3, whole=COMMANDS)
+    run(range(count(short=1, whole=100)), kinds, lambda: SimulatorOnMoto(aws), commands)
+
+
+def run(
+    seeds: Iterable[int],
+    kinds: Sequence[str],
+    simulator: Callable[[], Simulator],
+    commands: int = COMMANDS,
+) -> None:
+    for seed in seeds:
         print(f"seed {seed}")
-        sequence = Sequence(random.Random(seed), with_third_parties=bool(seed % 3))
-        sequence.kind = KINDS[seed % len(KINDS)]
-        sequence.simulator.create_model({"ModelName": "theirs"})
-        sequence.simulator.create_endpoint_config({"EndpointConfigName": "theirs"})
-        for _ in range(COMMANDS):
+        sequence = Commands(random.Random(seed), simulator(), with_third_parties=bool(seed % 3))
+        sequence.kind = kinds[seed % len(kinds)]
+        sequence.simulator.make_theirs()
+        for _ in range(commands):
             sequence.up()
             sequence.load()
             if sequence.random.random() < 0.1:

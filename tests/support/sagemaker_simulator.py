@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 from support.aws import REGION
@@ -55,8 +55,31 @@ class Simulator:
     policies_made: int = 0
     dead: bool = False
 
+    lacks: ClassVar[tuple[str, ...]] = ()  # flags
+
     def clients(self, service: str) -> Any:
         return Client(self, service)
+
+    def acts(self, _service: str, operation: str) -> Callable[[Request], Request]:
+        """What carries out an operation."""
+        act: Callable[[Request], Request] = getattr(self, operation)
+        return act
+
+    def make_theirs(self) -> None:
+        self.create_model({"ModelName": "theirs"})
+        self.create_endpoint_config({"EndpointConfigName": "theirs"})
+
+    def check_unused(self, operation: str, request: Request) -> None:
+        """Raises for a configuration or model that an endpoint still needs."""
+        if operation == "delete_endpoint_config":
+            name = request["EndpointConfigName"]
+            used = {c for one in self.endpoints.values() for c in (one.config, one.pending)}
+            assert name not in used, f"{name} is deleted while an endpoint has it"
+        if operation == "delete_model":
+            for one in self.components.by_name.values():
+                for specification in (one.request["Specification"], one.before or {}):
+                    named = specification.get("ModelName")
+                    assert request["ModelName"] != named, "a component's model is deleted"
 
     def instance_type(self, config: str) -> str | None:
         return self.configs[config]["ProductionVariants"][0].get("InstanceType")  # type: ignore[no-any-return]
@@ -128,15 +151,11 @@ class Simulator:
         return {}
 
     def delete_endpoint_config(self, request: Request) -> Request:
-        name = request["EndpointConfigName"]
-        used = {c for one in self.endpoints.values() for c in (one.config, one.pending)}
-        assert name not in used, f"{name} is deleted while an endpoint has it"
-        return self._delete(self.configs, name, request)
+        self.check_unused("delete_endpoint_config", request)
+        return self._delete(self.configs, request["EndpointConfigName"], request)
 
     def delete_model(self, request: Request) -> Request:
-        for one in self.components.by_name.values():
-            used = one.request["Specification"]["ModelName"], (one.before or {}).get("ModelName")
-            assert request["ModelName"] not in used, "a component's model is deleted"
+        self.check_unused("delete_model", request)
         return self._delete(self.models, request["ModelName"], request)
 
     def _delete(self, kept: dict[str, Request], name: str, request: Request) -> Request:
@@ -255,7 +274,7 @@ class Simulator:
         key = request["ResourceId"], request["PolicyName"]
         self.policies_made += key not in self.policies
         arn = self.policies.get(key, {"PolicyARN": f"arn:policy/{self.policies_made}"})["PolicyARN"]
-        self.policies[key] = {**request, "PolicyARN": arn}
+        self.policies[key] = {**request, "PolicyARN": arn, "CreationTime": NOW}
         return {"PolicyARN": arn}
 
     def delete_scaling_policy(self, request: Request) -> Request:
@@ -263,7 +282,8 @@ class Simulator:
         return {}
 
     def put_scheduled_action(self, request: Request) -> Request:
-        self.actions[request["ResourceId"], request["ScheduledActionName"]] = request
+        key = request["ResourceId"], request["ScheduledActionName"]
+        self.actions[key] = {**request, "CreationTime": NOW}
         return {}
 
     def describe_scalable_targets(self, request: Request) -> Request:
@@ -352,7 +372,7 @@ class Client:
 
     def __getattr__(self, operation: str) -> Any:
         simulator = self.simulator
-        act = getattr(simulator, operation)
+        act = simulator.acts(self.service, operation)
 
         def call(**request: Any) -> Request:
             if simulator.dead:
