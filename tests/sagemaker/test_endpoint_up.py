@@ -113,7 +113,7 @@ def test_what_no_flag_removes_is_confirmed(aws: AwsProxy) -> None:
     aws.calls.clear()
     gone = ("--no-autoscale", "--no-ttl", "--no-env", "LIMIT", "--no-dashboard")
     refused = petbox(aws.env, "endpoint", "up", "asked", *SOON, *gone)
-    removed = "dashboard, autoscale, target, env.LIMIT, expires"
+    removed = "dashboard, autoscale, target, env.LIMIT, expires, ttl_role"
     line = failed(refused)
     assert line.startswith("error: endpoint asked: removes ") and line.endswith(
         "; pass --yes to confirm"

@@ -46,7 +46,7 @@ def up(options: UpOptions) -> None:
         show(change.steps)
         return
     if change.removed and not options.yes:
-        say(as_text(change.name, change.differences))
+        say(change.text)
     change.confirm_removals(f"endpoint {change.name}", yes=options.yes)
     warn_without_digest(str(change.spec.image))
     report(change, carry_out(account, change, options.every), as_json=options.json)
