@@ -55,6 +55,7 @@ def test_a_row_that_no_run_uses_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(permissions, "used", set())
     left = permissions.unused()
     assert "up: CreateModel" in left and "--ttl: CreateSchedule" in left
+    assert "up, down: DeleteModel" in left
     assert not [one for one in left if "PassRole" in one]
     seen = Seen()
     seen.add("CreateModel", run_of(permissions.begin(["endpoint", "up", "a"], {})))

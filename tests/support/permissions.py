@@ -65,9 +65,7 @@ UNUSED = {
     "train-job: AddTags": "AWS checks it when CreateTrainingJob has tags",
     "push_ecr.sh: GetDownloadUrlForLayer": "AWS lists it for those who push",
     "detect --endpoint: InvokeEndpoint": "the client writes the whole User-Agent itself",
-    "label --endpoint: InvokeEndpoint": "the client writes the whole User-Agent itself",
     "upload: ListBucket": "without it S3 answers 403 for a result that is not there yet",
-    "label --endpoint: DescribeEndpoint": "the tests of `detect` send requests over 4 MB",
 }
 
 
@@ -175,10 +173,14 @@ def allowed(run: Run) -> frozenset[str]:
 
 
 def unused() -> list[str]:
-    """What a table lists for a command or flag, and no run of it did."""
-    listed = ((cell, action) for cell, (actions, _) in tables().items() for action in actions)
-    missing = {f"{cell}: {action}" for cell, action in listed if action not in UNUSED}
-    return sorted(missing - UNUSED.keys() - {f"{cell}: {action}" for cell, action in used})
+    """What a row lists, and no run of its commands and flags did."""
+    return [
+        f"{', '.join(names)}: {action}"
+        for names, actions, _ in _rows()
+        for action in sorted(actions)
+        if not UNUSED.keys() & {action, f"{names[0]}: {action}"}
+        and not any((name, action) in used for name in names)
+    ]
 
 
 @cache
@@ -196,21 +198,28 @@ def _is_of(cell: str, run: Run) -> bool:
 
 
 @cache
-def tables() -> dict[str, tuple[frozenset[str], tuple[str, ...]]]:
-    """By command or flag: the actions, and the commands whose rows are included."""
-    found: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
+def _rows() -> list[tuple[list[str], frozenset[str], list[str]]]:
+    """Of each row the commands or flags, the actions, and the commands whose rows it includes."""
+    found = []
     for page in PAGES:
         section = (DOCS / page).read_text().split("## Permissions")[1].split("\n## ")[0]
         for first, second in re.findall(r"^\| (.+?) \| (.+) \|$", section, re.MULTILINE):
             actions = re.findall(r"`(?:[\w-]+:)?([A-Z]\w+)`", second)
-            others = [
-                name
-                for several in re.findall(r"those of ((?:(?:, | and )?`[^`]+`)+)", second)
-                for name in _names(several)
-            ]
-            for name in _names(first):
-                before = found.get(name, (frozenset(), ()))
-                found[name] = before[0] | set(actions), (*before[1], *others)
+            several = re.findall(r"those of ((?:(?:, | and )?`[^`]+`)+)", second)
+            others = [name for one in several for name in _names(one)]
+            if names := _names(first):
+                found.append((names, frozenset(actions), others))
+    return found
+
+
+@cache
+def tables() -> dict[str, tuple[frozenset[str], tuple[str, ...]]]:
+    """The same by command or flag."""
+    found: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
+    for names, actions, others in _rows():
+        for name in names:
+            before = found.get(name, (frozenset(), ()))
+            found[name] = before[0] | actions, (*before[1], *others)
     return found
 
 
