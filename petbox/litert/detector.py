@@ -71,6 +71,7 @@ def _network(path: Path, canvas: tuple[int, int], threads: int | None) -> Any:
     interpreter = needs("ai_edge_litert.interpreter", "litert").Interpreter
     try:
         loaded = interpreter(model_path=str(path), num_threads=threads or _cores())
+        loaded.allocate_tensors()  # the first image would, and log a line
         network = loaded.get_signature_runner(bundle.SIGNATURE)
     except (ValueError, RuntimeError) as error:  # whatever LiteRT raises
         cause = " ".join(str(error).split())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from petbox.cli.program import silent
 from petbox.export.model_folder import FILE, newest_version
 from petbox.litert import bundle
 from petbox.wire import Engine
@@ -22,7 +23,8 @@ def open_model(folder: str | Path) -> Engine:
     if bundle.is_there(found):
         from petbox.litert.detector import LiteDetector
 
-        return LiteDetector(found)
+        with silent():
+            return LiteDetector(found)
     from petbox.serving import requirements
 
     requirements.check_tensorflow()

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator
@@ -89,11 +90,14 @@ def test_a_lambda_function_takes_what_package_uploads(
     lite.mkdir()
     (lite / "model.tflite").write_bytes(b"network")
     (lite / "labels.txt").write_text("cat")
+    versions = tmp_path / "versions litert"
+    shutil.copytree(lite, versions / "2")
     for name, value in aws.env.items():
         monkeypatch.setenv(name, value)
     for model, member in (
         (saved_model(tmp_path / "sums"), "1/saved_model.pb"),
         (lite, "labels.txt"),
+        (versions, "2/labels.txt"),
     ):
         words = ("endpoint", "package", model, f"s3://{BUCKET}/sums", "--json")
         facts = json.loads(done(petbox(aws.env, *words)).stdout)
@@ -215,7 +219,7 @@ def test_the_models_code_goes_with_it(tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_rejected(aws: Aws, tmp_path: Path) -> None:
     to = f"s3://{BUCKET}"
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path, to))
-    assert f"{tmp_path}: has neither a saved_model.pb nor numbered versions of one" in line
+    assert f"{tmp_path}: has neither a saved_model.pb nor a model.tflite nor numbered" in line
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path / "none", to))
     assert "none: no such folder" in line
     model = saved_model(tmp_path / "toy")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_it_detects_the_toy_images(run: Any, tmp_path: Path) -> None:
         found = [one for one in detector.detect(path.read_bytes()) if one.score >= one.threshold]
         right += {one.name for one in found} == {path.stem.rpartition("_")[0]}
     assert right >= 12  # of 13
+
+
+def test_a_command_that_loads_it_prints_nothing_but_detections() -> None:
+    command = [sys.executable, "-m", "petbox", "detect", SAMPLES[0], "--model", MODEL, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["detections"]
 
 
 def test_it_says_nothing_of_where_it_was_made() -> None:

@@ -68,7 +68,7 @@ class PackageOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lite = (self.model / LITERT).is_file()
+        lite = is_lite(self.model)
         if self.register is not None and self.image is None and not lite:
             raise ValueError("--register requires --image")
         if self.image is not None and lite:
@@ -126,31 +126,42 @@ def files(model: Path) -> dict[str, Path]:
     """
     if not model.is_dir():
         raise ModelError(f"{model}: no such folder; give one with a {SAVED_MODEL} in it")
-    if (model / LITERT).is_file():
-        lite = {path.relative_to(model).as_posix(): path for path in visible_files(model)}
-        return dict(sorted(lite.items()))
-    versions = {"1": model}
-    if not (model / SAVED_MODEL).is_file():
-        numbered = (path for path in model.iterdir() if path.name.isdecimal())
-        versions = {path.name: path for path in numbered if (path / SAVED_MODEL).is_file()}
-    if not versions:
+    folders = _versions(model, LITERT if is_lite(model) else SAVED_MODEL)
+    if not folders:
         raise ModelError(
-            f"{model}: has neither a {SAVED_MODEL} nor numbered versions of one; make a model: "
-            "petbox export --run RUN --out model/NAME/1"
+            f"{model}: has neither a {SAVED_MODEL} nor a {LITERT} nor numbered versions of one; "
+            "make a model: petbox export --run RUN --out model/NAME/1"
         )
-    code = (model.parent if model.name.isdecimal() else model) / "code"
-    folders = {**versions, "code": code} if (code / "inference.py").is_file() else versions
+    if not is_lite(model):
+        folders = {name or "1": folder for name, folder in folders.items()}
+        code = (model.parent if model.name.isdecimal() else model) / "code"
+        folders |= {"code": code} if (code / "inference.py").is_file() else {}
     found = {
-        f"{name}/{path.relative_to(folder).as_posix()}": path
+        Path(name, path.relative_to(folder)).as_posix(): path
         for name, folder in folders.items()
         for path in visible_files(folder)
     }
     return dict(sorted(found.items()))
 
 
+def is_lite(model: Path) -> bool:
+    lite = _versions(model, LITERT)
+    return "" in lite or bool(lite) and not _versions(model, SAVED_MODEL)
+
+
+def _versions(model: Path, file: str) -> dict[str, Path]:
+    """The folders with this file by their numbers; "" is the model's folder itself."""
+    if (model / file).is_file():
+        return {"": model}
+    numbered = model.glob("[0-9]*")
+    return {
+        path.name: path for path in numbered if path.name.isdecimal() and (path / file).is_file()
+    }
+
+
 def check_served(model: Path) -> None:
     """Rejects what an endpoint's container cannot run."""
-    if (model / LITERT).is_file():
+    if is_lite(model):
         raise ModelError(
             f"{model}: is a LiteRT model, and TensorFlow Serving in an endpoint's container cannot "
             "run it; give the SavedModel: petbox export --run RUN --out model/NAME/1"
