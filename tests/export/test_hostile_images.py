@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, ImageOps
 from support import soak
 from support.exporting import file, noise
-from support.hostile_images import bombs, chunk, gif, memory, png, spent
+from support.hostile_images import bombs, chunk, gif, memory, mutated, originals, png, spent
 
 SEED, MUTATED = 20_260_000, soak.count(400, 2_000)
 SENTENCE = re.compile(r"assertion failed: \[image 3 of the request (is|has|contains) [^\[\]]+\]")
@@ -35,7 +35,7 @@ def decode() -> Any:
     from petbox.tf import tf
 
     specs = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string)]
-    graph = tf.function(decode_files.decode, input_signature=specs)
+    graph = tf.function(decode_files.decode, input_signature=specs, autograph=False)
 
     def decode(data: bytes) -> Any:
         try:
@@ -249,49 +249,6 @@ def _upright(path: Path) -> tuple[int, int]:
 
 
 # The fuzzer
-
-
-def originals() -> list[bytes]:
-    image = noise(96, 64)
-    animated = {"save_all": True, "append_images": [noise(96, 64, 1)]}
-    return [
-        file(image),
-        file(image, progressive=True),
-        file(image.convert("L")),
-        file(image, "PNG"),
-        file(image.convert("P"), "PNG"),
-        file(image.convert("RGBA"), "PNG"),
-        file(image, "GIF"),
-        file(image, "GIF", **animated),
-        file(image, "BMP"),
-        file(image, "WEBP"),
-        file(image.convert("RGBA"), "WEBP", lossless=True),
-        file(image, "WEBP", **animated),
-    ]
-
-
-def mutated(files: list[bytes], rng: random.Random) -> bytes:
-    data = bytearray(rng.choice(files))
-    way = rng.choice(("bits", "header bits", "cut", "swap", "splice", "bytes", "repeat"))
-    if way in ("bits", "header bits"):
-        end = 64 if way == "header bits" else len(data)
-        for _ in range(rng.choice((1, 2, 8, 64))):
-            data[rng.randrange(min(end, len(data)))] ^= 1 << rng.randrange(8)
-    elif way == "cut":
-        del data[rng.randrange(len(data)) :]
-    elif way == "swap":
-        length = rng.choice((4, 12, 26, 40))
-        data[:length] = rng.choice(files)[:length]
-    elif way == "splice":
-        other = rng.choice(files)
-        data[rng.randrange(len(data)) :] = other[rng.randrange(len(other)) :]
-    elif way == "bytes":
-        at = rng.randrange(len(data))
-        data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"))
-    else:
-        at = rng.randrange(len(data))
-        data[at:at] = data[at : at + 200] * rng.choice((1, 5, 50))
-    return bytes(data)
 
 
 @pytest.mark.soak

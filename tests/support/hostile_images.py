@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import struct
 import zlib
@@ -12,9 +13,9 @@ from typing import Any
 from support.exporting import file, noise
 
 
-def memory(what: str) -> int:
-    """Bytes of this process: `VmRSS` now, `VmHWM` at most so far."""
-    status = Path("/proc/self/status").read_text()
+def memory(what: str, process: int | str = "self") -> int:
+    """Bytes of a process: `VmRSS` now, `VmHWM` at most so far."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(rf"{what}:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
 
 
@@ -89,3 +90,48 @@ def bombs() -> Iterator[tuple[str, bytes, str]]:
     yield "animated webp", bytes(animated), "is 16777216x16777216, more than the 40000000 pixels"
     most = struct.pack(">I", 2**31 - 1)
     yield "png's most", png(1, 1, rows).replace(bytes([0, 0, 0, 1]) * 2, most * 2, 1), "2147483647"
+
+
+def originals() -> list[bytes]:
+    """A small image in each format and form that is read."""
+    image = noise(96, 64)
+    animated = {"save_all": True, "append_images": [noise(96, 64, 1)]}
+    return [
+        file(image),
+        file(image, progressive=True),
+        file(image.convert("L")),
+        file(image, "PNG"),
+        file(image.convert("P"), "PNG"),
+        file(image.convert("RGBA"), "PNG"),
+        file(image, "GIF"),
+        file(image, "GIF", **animated),
+        file(image, "BMP"),
+        file(image, "WEBP"),
+        file(image.convert("RGBA"), "WEBP", lossless=True),
+        file(image, "WEBP", **animated),
+    ]
+
+
+def mutated(files: list[bytes], rng: random.Random) -> bytes:
+    """One of the files, damaged in one of seven ways."""
+    data = bytearray(rng.choice(files))
+    way = rng.choice(("bits", "header bits", "cut", "swap", "splice", "bytes", "repeat"))
+    if way in ("bits", "header bits"):
+        end = 64 if way == "header bits" else len(data)
+        for _ in range(rng.choice((1, 2, 8, 64))):
+            data[rng.randrange(min(end, len(data)))] ^= 1 << rng.randrange(8)
+    elif way == "cut":
+        del data[rng.randrange(len(data)) :]
+    elif way == "swap":
+        length = rng.choice((4, 12, 26, 40))
+        data[:length] = rng.choice(files)[:length]
+    elif way == "splice":
+        other = rng.choice(files)
+        data[rng.randrange(len(data)) :] = other[rng.randrange(len(other)) :]
+    elif way == "bytes":
+        at = rng.randrange(len(data))
+        data[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"))
+    else:
+        at = rng.randrange(len(data))
+        data[at:at] = data[at : at + 200] * rng.choice((1, 5, 50))
+    return bytes(data)

@@ -65,6 +65,25 @@ def weighted(folder: Path) -> Path:
     return folder
 
 
+def decoder(folder: Path) -> Path:
+    """A version in `folder` that decodes images as exported detectors do, and says their sizes."""
+    from petbox.export.decode import files
+    from petbox.tf import tf
+
+    def size(given):  # type: ignore[no-untyped-def]
+        return tf.shape(files.decode(*given))[:2]
+
+    specification = [tf.TensorSpec([None], tf.string, "inputs")]
+
+    @tf.function(input_signature=specification, autograph=False)
+    def sizes(inputs):  # type: ignore[no-untyped-def]
+        given = (tf.range(tf.size(inputs)), inputs)
+        return {"size": tf.map_fn(size, given, fn_output_signature=tf.int32)}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": sizes})
+    return folder
+
+
 def labelled(folder: Path) -> Path:
     """A version in `folder` with several inputs and outputs: a text for a number, and its half."""
     from petbox.tf import tf

@@ -35,3 +35,25 @@ def scalars_of(logs: list[Path], tag: str) -> dict[int, float]:
                     if value.tag == tag:
                         found[event.step] = float(tf.make_ndarray(value.tensor))
     return found
+
+
+def unfinished(out: Path) -> Path:
+    """Where the run is until it ends."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def saved(run: Path) -> set[int]:
+    """The steps of its checkpoints."""
+    return {int(path.stem.removeprefix("ckpt-")) for path in run.glob("ckpt-*.index")}
+
+
+def schedule(steps: int, step: int) -> float:
+    """The learning rate of a step."""
+    from petbox.training import config as training_config
+    from petbox.training import presets
+    from petbox.training.tfvision import train_utils
+
+    config = training_config.experiment("toy")
+    presets.train_for(config, steps)
+    rate = train_utils.create_optimizer(training_config.task(config), config).learning_rate
+    return float(rate(step))

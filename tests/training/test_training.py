@@ -17,7 +17,15 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from support.soak import count
-from support.training_runs import SMALL, drawn_records, scalars, scalars_of
+from support.training_runs import (
+    SMALL,
+    drawn_records,
+    saved,
+    scalars,
+    scalars_of,
+    schedule,
+    unfinished,
+)
 from support.warm_python import WarmProcess, WarmPython
 
 from petbox.training import log_lines
@@ -58,14 +66,6 @@ def once(there: Callable[[], object], *processes: WarmProcess) -> None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)
                 raise AssertionError(process.communicate()[1])
-
-
-def unfinished(out: Path) -> Path:
-    return out.with_name(f"{out.name}.unfinished")
-
-
-def saved(run: Path) -> set[int]:
-    return {int(path.stem.removeprefix("ckpt-")) for path in run.glob("ckpt-*.index")}
 
 
 # Reports
@@ -163,17 +163,6 @@ def stopped_at(log: str, steps: int) -> int:
     match = re.fullmatch(rf"stopped at step (\d+) of {steps}, which is saved; the same .*", last)
     assert match, log
     return int(match[1])
-
-
-def schedule(steps: int, step: int) -> float:
-    from petbox.training import config as training_config
-    from petbox.training import presets
-    from petbox.training.tfvision import train_utils
-
-    config = training_config.experiment("toy")
-    presets.train_for(config, steps)
-    rate = train_utils.create_optimizer(training_config.task(config), config).learning_rate
-    return float(rate(step))
 
 
 @pytest.mark.parametrize(
