@@ -21,7 +21,7 @@ def role(prefix: str) -> str:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    version = tmp_path / "Hündchen und Kätzchen" / "toy" / "1"
+    version = tmp_path / "Hündchen" / "Kätzchen" / "1"
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"a model")
     return version.parent
@@ -55,13 +55,16 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
     assert planned_role(aws) == role("cats")
     over_http(aws, "cats-models")
     packed = done(petbox(aws.env, "endpoint", "package", model))
-    assert packed.stdout.startswith("s3://cats-models/models/toy-")
+    assert packed.stdout.startswith("s3://cats-models/models/K-tzchen-")
     assert "bucket: s3://cats-models/models, of petbox setup\n" in packed.stderr
     done(petbox(aws.env, "setup", "--name", "dogs"))
     several = f"once in {REGION} (cats-endpoint-{REGION}, dogs-endpoint-{REGION}); give --role"
     assert several in failed(petbox(aws.env, *NEW))
     done(petbox(aws.env, "setup"))
     assert planned_role(aws) == role("petbox")
+    iam.delete_role_policy(RoleName=f"petbox-endpoint-{REGION}", PolicyName="petbox")
+    line = failed(petbox(aws.env, "endpoint", "package", model))
+    assert "its policy names no bucket; run petbox setup again, or give a bucket" in line
     elsewhere = {**aws.env, "AWS_REGION": "eu-west-1"}
     assert "has not run in eu-west-1" in failed(petbox(elsewhere, "endpoint", "package", model))
 
@@ -70,14 +73,15 @@ def test_a_file_needs_neither_role_nor_bucket(aws: AwsProxy, model: Path) -> Non
     done(petbox(aws.env, "setup", "--yes"))
     over_http(aws, f"petbox-{ACCOUNT}-{REGION}")
     file = model.parent / "pets.toml"
-    words = ("--name", "new", "--model", model.name, "--image", IMAGE, "--ttl", "2h")
+    words = ("--name", "new", "--model", "Kätzchen", "--image", IMAGE, "--ttl", "2h")
     written = done(petbox(aws.env, "deploy", file, "--init", *words)).stderr
     assert "petbox deploy" in written and "role =" not in file.read_text()
+    assert '\nmodel = "Kätzchen"\n' in file.read_text(encoding="utf-8")
     aws.calls.clear()
     assert done(petbox(aws.env, "deploy", file, *SOON)).stdout == "new\n"
     (made,), (schedule,) = aws.requests("CreateModel"), aws.requests("CreateSchedule")
     assert made["ExecutionRoleArn"] == role("petbox")
-    bucket = f"s3://petbox-{ACCOUNT}-{REGION}/models/toy-"
+    bucket = f"s3://petbox-{ACCOUNT}-{REGION}/models/K-tzchen-"
     assert made["PrimaryContainer"]["ModelDataUrl"].startswith(bucket)
     assert schedule["Target"]["RoleArn"] == role("petbox").replace("endpoint", "scheduler")
     template = done(petbox(aws.env, "endpoint", "export", file)).stdout
@@ -103,7 +107,7 @@ def test_what_the_file_and_the_flags_say_wins(aws: AwsProxy, model: Path) -> Non
     )
     plan = done(petbox(aws.env, "deploy", file, "--dry-run"))
     assert f"+ role: {ROLE}\n" in plan.stdout and "of petbox setup" not in plan.stderr
-    assert "+ model_data: s3://pets-bucket/models/toy-" in plan.stdout
+    assert "+ model_data: s3://pets-bucket/models/K-tzchen-" in plan.stdout
     done(petbox(aws.env, "endpoint", "package", model, "s3://pets-bucket", "--dry-run"))
     flagged = done(petbox(aws.env, *NEW[:2], "own", *NEW[3:], "--role", ROLE, "--dry-run"))
     assert ROLE in flagged.stdout

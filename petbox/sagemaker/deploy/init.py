@@ -32,7 +32,9 @@ def write(path: Path, given: dict[str, str | None]) -> None:
     if path.exists():
         raise DataError(f"{path}: exists already; edit it, or name another file")
     values = {key: text for key in QUESTIONS if (text := _answer(key, given))}
-    keys = "\n".join(f"{key} = {json.dumps(text)}" for key, text in values.items())
+    keys = "\n".join(
+        f"{key} = {json.dumps(text, ensure_ascii=False)}" for key, text in values.items()
+    )
     path.write_text(TEMPLATE.format(keys=keys), encoding="utf-8")
     try:
         read(path)
@@ -56,5 +58,6 @@ def _ask(key: str) -> str:
         if key in OPTIONAL:
             return ""
         raise DataError(f"--{key}: missing, and stdin is not a terminal; give it: {question}")
-    print(f"{question} [{default}]: ", end="", file=sys.stderr, flush=True)
+    otherwise = f" [{default}]" if default else ""
+    print(f"{question}{otherwise}: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() or default

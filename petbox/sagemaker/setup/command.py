@@ -111,8 +111,8 @@ def _report(made: Setup, *, as_json: bool) -> None:
     address, repository = f"s3://{made.bucket}", f"{place.registry}/{made.prefix}"
     other = f" --bucket {address}/models --role {roles['endpoint']}"
     say(
-        f"next: petbox deploy --init{'' if made.prefix == NAME else other}, which takes this role "
-        f"and bucket; --ttl takes {roles['scheduler']}"
+        f"next: petbox deploy --init{'' if made.prefix == NAME else other}; "
+        f"--ttl takes {roles['scheduler']}"
     )
     if as_json:
         print(json.dumps({"bucket": address, "repository": repository, "roles": roles}))

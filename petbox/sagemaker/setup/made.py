@@ -30,9 +30,11 @@ def models(account: Account, role: str | None) -> str:
     with _or("give a bucket, as in s3://bucket/models"):
         arn = role if role and OF_SETUP.fullmatch(role) else _role(account)
         name = arn.rpartition("/")[2]
-        with session.calling(f"policy of role {name}"):
+        policy: dict[str, Any] = {}
+        with session.calling(f"policy of role {name}", "NoSuchEntity"):
             answer = account.client("iam").get_role_policy(RoleName=name, PolicyName=POLICY)
-        statement = by_sid(answer["PolicyDocument"]).get("Bucket")
+            policy = answer["PolicyDocument"]
+        statement = by_sid(policy).get("Bucket")
         if statement is None:
             raise ServiceError(f"role {name}: its policy names no bucket; run petbox setup again")
     address = f"s3://{statement['Resource'].rpartition(':')[2]}/models"
