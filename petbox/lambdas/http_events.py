@@ -136,6 +136,8 @@ class HttpEvents:
             return download.fetch(value, DOWNLOAD)
         if given == ["upload"]:
             return self._uploads.read(value)
+        if value.startswith("data:"):  # as a browser's FileReader makes it
+            raise BadRequest("b64: is a data: URL; send what follows its comma")
         try:
             return b64decode("".join(value.split()), validate=True)
         except (binascii.Error, ValueError) as error:

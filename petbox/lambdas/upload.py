@@ -37,6 +37,7 @@ from petbox.lambdas.results import ABSENT, ETAG, FAILED, check_length, result_ke
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks for the results
 PREFIX = Value("S3", aws_names.check_s3)
+RESULTS = Value("PREFIX", aws_names.matches("[^/].*/", "a prefix of keys", "results/"))
 SECONDS = Value("S", between(0.01, 604_800))
 
 
@@ -46,7 +47,7 @@ class UploadOptions(Checked):
     to: Annotated[
         str, "the prefix that invokes the S3 function, as s3://bucket/in/", POSITIONAL, PREFIX
     ]
-    results: Annotated[str, "prefix of the results' keys", "PREFIX"] = "results/"
+    results: Annotated[str, "prefix of the results' keys", RESULTS] = "results/"
     wait: Annotated[bool, "wait for the results"] = True
     patience: Annotated[
         float | None,
@@ -68,6 +69,8 @@ def upload(options: UploadOptions) -> None:
     from petbox.images import photos  # not before: --help works without Pillow
 
     to = aws_s3.folder_at(options.to)
+    for image in filter(photos.ADDRESS.match, options.image):
+        raise DataError(f"{image}: an address; upload files of this machine")
     keys = _keys(photos.list_images(options.image), to, options.results)
     account = Account()
     sent = _send(account.client("s3"), keys, to, options.parallel)

@@ -212,6 +212,11 @@ def test_a_phones_photo_is_turned_upright(call: Function, detector: Peer) -> Non
         (400, "is empty", {"body": '{"b64": ""}', "kind": "application/json"}),
         (
             400,
+            "send what follows its comma",
+            {"body": '{"b64": "data:image/jpeg;base64,/9j/"}', "kind": "application/json"},
+        ),
+        (
+            400,
             "the image: is a HEIC image, which is not supported; send it as JPEG",
             {"body": HEIC},
         ),

@@ -22,7 +22,10 @@ from support.peer import GOLDEN, named_detector, peer
 
 from petbox.aws import session
 from petbox.aws.names import S3Address
+from petbox.errors import DataError
 from petbox.lambdas import arrivals
+from petbox.lambdas import upload as upload_command
+from petbox.lambdas.upload import UploadOptions
 
 JPEG = (GOLDEN / "picture.jpg").read_bytes()
 MD5 = hashlib.md5(JPEG).hexdigest()  # the ETag of an object that S3 encrypts with its own key
@@ -252,10 +255,23 @@ def test_what_cannot_be_uploaded_is_reported(aws: Aws, photos: Path, tmp_path: P
     (other / "b.jpg").write_bytes(JPEG)
     assert "another image has the same name" in upload(aws, photos, other, "s3://folder/in/").stderr
     assert "NoSuchBucket" in upload(aws, photos, "s3://nobodys-bucket/in/").stderr
-    long = upload(aws, photos, f"s3://folder/{'ü' * 504}/")
-    assert "a cat.jpg: the key of its result would have 1031 bytes" in long.stderr
-    name = os.fsencode(tmp_path) + b"/\xff.jpg"
-    Path(os.fsdecode(name)).write_bytes(JPEG)
-    assert "\\udcff.jpg': the name is not UTF-8" in upload(aws, tmp_path, "s3://folder/in/").stderr
     misused = upload(aws, photos, "folder/in")
     assert misused.returncode != 0 and "not an S3 address" in misused.stderr
+
+
+def test_names_that_can_have_no_result_are_rejected_before_anything_is_uploaded(
+    photos: Path,
+) -> None:
+    def rejected(image: Path | str, to: str = "s3://folder/in/") -> str:
+        with pytest.raises(DataError) as error:
+            upload_command.upload(UploadOptions((str(image),), to))
+        return str(error.value)
+
+    long = rejected(photos, f"s3://folder/{'ü' * 504}/")
+    assert "a cat.jpg: the key of its result would have 1031 bytes" in long
+    name = os.fsdecode(os.fsencode(photos) + b"/\xff.jpg")
+    Path(name).write_bytes(JPEG)
+    assert "\\udcff.jpg': the name is not UTF-8" in rejected(name)
+    assert "in/b.jpg: an address; upload files of this machine" in rejected("s3://folder/in/b.jpg")
+    with pytest.raises(ValueError, match="write it like results/"):
+        UploadOptions((str(photos),), "s3://folder/in/", results="results")
