@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -63,3 +63,9 @@ tf.get_logger().setLevel(logging.ERROR)
 # Traces without AutoGraph, which would first rewrite every Keras layer that is called. That takes
 # longer than building the detector, and nothing here needs it.
 as_written: Any = tf.autograph.experimental.do_not_convert
+
+
+def traced(function: Callable[..., Any], *specs: Any, **attributes: Any) -> Any:
+    """The concrete function of tensors of the shapes in `specs`."""
+    made = tf.function(as_written(function), experimental_attributes=attributes)
+    return made.get_concrete_function(*specs)

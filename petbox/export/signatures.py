@@ -22,9 +22,9 @@ from petbox.export.canvases import Canvas
 from petbox.export.decode.files import VALID, checked
 from petbox.export.decode.orientation import turned
 from petbox.export.inputs import INPUT_TYPES
-from petbox.export.rewrite.grappler import Sealed
+from petbox.export.rewrite.grappler import sealed
 from petbox.images.limits import LONGEST_SIDE, MOST_PICTURES, MOST_PIXELS, TOO_LONG
-from petbox.tf import as_written, tf
+from petbox.tf import as_written, tf, traced
 
 SIGNATURES = ("serving_default", "detect", "draw")
 TRUSTED = 0.5  # the threshold of a class that has none of its own
@@ -76,14 +76,14 @@ class Servable(tf.Module):
         self.thresholds = tf.constant([known.get(label, TRUSTED) for label in classes])
         self.drawn_from = self.thresholds if drawn is None else tf.fill([network.classes], drawn)
         self._settings = settings
+        self._trace = traced if settings.plain else sealed
         self._input = INPUT_TYPES[settings.input_type]
         self.network = network
         self._read = self._reading()
         self._detected = _batched_unless_off(network, settings)
         signature = [self._input.spec]
         # Shared by all signatures: each trace takes time and space in the file.
-        found = tf.function(as_written(self._find), signature).get_concrete_function()
-        self._found = found if settings.plain else Sealed(found)
+        self._found = self._trace(self._find, self._input.spec)
         self._signatures = {
             name: tf.function(as_written(function), signature)
             for name, function in zip(
@@ -183,8 +183,7 @@ class Servable(tf.Module):
 
         item = tf.TensorSpec(self._input.spec.shape[1:], self._input.spec.dtype)
         index = tf.TensorSpec([], tf.int32)
-        function = tf.function(as_written(read)).get_concrete_function(index, item)
-        return function if self._settings.plain else Sealed(function)
+        return self._trace(read, index, item)
 
     def _prepared(self, inputs: Any) -> tuple[Any, ...]:
         """The images of a request, each as the network takes it."""
@@ -207,8 +206,7 @@ def _batched_unless_off(network: Network, settings: Settings) -> Any:
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
     if not settings.batches:
         return network.detect
-    body = tf.function(as_written(network.detect)).get_concrete_function(*rows)
-    return batched(body, settings.batches, settings.most_pictures)
+    return batched(traced(network.detect, *rows), settings.batches, settings.most_pictures)
 
 
 def _confident(found: dict[str, Any], min_score: float) -> Any:

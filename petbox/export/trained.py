@@ -16,7 +16,7 @@ from petbox.export.decode.orientation import is_sideways, turned
 from petbox.export.rewrite import fast_rois
 from petbox.export.rewrite.fold_batchnorm import Weights, folded
 from petbox.export.rewrite.grappler import ON_THE_DEVICE, Sealed, simplified
-from petbox.tf import as_written
+from petbox.tf import traced
 from petbox.training import families
 from petbox.training.families import Family
 from petbox.training.resize import resized
@@ -133,9 +133,7 @@ class TrainedNetwork:
 
 
 def _traced(detect: Any, canvas: Sequence[int | None]) -> Any:
-    return tf.function(as_written(detect)).get_concrete_function(
-        tf.TensorSpec([None, *canvas, 3]), tf.TensorSpec([None, 4])
-    )
+    return traced(detect, tf.TensorSpec([None, *canvas, 3]), tf.TensorSpec([None, 4]))
 
 
 def scaled(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from petbox.export.rewrite.grappler import of_graph
-from petbox.tf import as_written, tf
+from petbox.tf import tf, traced
 
 COMBINED = "CombinedNonMaxSuppression"
 
@@ -84,7 +84,7 @@ def _replace(node: Any, graph: Any, operation: Any) -> None:
     """Turns `node` into a call of an equivalent function, which is added to `graph`."""
     suppressed = _Suppression.of(operation)
     specs = [tf.TensorSpec([1, *one.shape[1:]], tf.float32) for one in operation.inputs[:2]]
-    function = tf.function(as_written(suppressed)).get_concrete_function(*specs)
+    function = traced(suppressed, *specs)
     graph.library.MergeFrom(function.graph.as_graph_def().library)
     graph.library.function.append(function.function_def)
     inputs = node.input[:2]

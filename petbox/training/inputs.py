@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from petbox.errors import DataError
-from petbox.tf import as_written
+from petbox.tf import as_written, traced
 from petbox.training import augment, memory, resize, targets
 from petbox.training.tfvision import (
     anchor,
@@ -119,7 +119,7 @@ def evaluation_image(model: Any, data: Any) -> Any:
 
     number, record = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
     with resize.in_model_garden():
-        return tf.function(as_written(image)).get_concrete_function(number, record)
+        return traced(image, number, record)
 
 
 def evaluation_batches(image: Any, data: Any, context: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from petbox.export.rewrite.grappler import arguments
-from petbox.tf import as_written, tf
+from petbox.tf import tf, traced
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
@@ -81,8 +81,7 @@ def folded(function: Any, weights: Weights) -> Any:
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 
-    specs = [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
-    return tf.function(as_written(call)).get_concrete_function(*specs)
+    return traced(call, *(tf.TensorSpec(one.shape, one.dtype) for one in inputs))
 
 
 def _read(function: Any, graph: Any) -> Iterable[tuple[str, Values]]:

@@ -7,10 +7,10 @@ here are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from petbox.tf import as_written, tf
+from petbox.tf import tf, traced
 
 from tensorflow.core.protobuf.device_properties_pb2 import NamedDevice  # isort: skip
 from tensorflow.python.grappler import cluster, tf_optimizer  # isort: skip
@@ -26,10 +26,13 @@ ANYWHERE = (
 )
 # Passes that adapt a network to its device: memory layout and fused ops.
 ON_THE_DEVICE = ("layout", "remap")
+# What marks a function to be sealed. It is not a dataset's, but passes over a whole model skip
+# those marked as one.
+SEALED: dict[str, Any] = {"_noinline": True, "_tf_data_function": True}
 
 
 def simplified(function: Any) -> Any:
-    """A concrete function with the same results as `function` and fewer ops."""
+    """A concrete function with the same results as `function` and fewer ops, to be sealed."""
     graph = function.graph.as_graph_def()
     meta = tf.compat.v1.train.export_meta_graph(graph_def=graph, graph=function.graph)
     outputs = [output.name for output in function.outputs]
@@ -37,7 +40,8 @@ def simplified(function: Any) -> Any:
     # Without a device, TensorFlow would start a session to list them, and log it.
     device = NamedDevice(name="/CPU:0", properties={"type": "CPU"})
     machine = cluster.Cluster(devices=[device])
-    return of_graph(function, tf_optimizer.OptimizeGraph(_passes(ANYWHERE), meta, cluster=machine))
+    optimized = tf_optimizer.OptimizeGraph(_passes(ANYWHERE), meta, cluster=machine)
+    return of_graph(function, optimized, **SEALED)
 
 
 def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes: Any) -> Any:
@@ -59,19 +63,19 @@ def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes:
         return tuple(tf.graph_util.import_graph_def(part, given, outputs, name=""))
 
     specs = specs or [tf.TensorSpec(one.shape, one.dtype) for one in arguments(function)]
-    traced = tf.function(as_written(call), experimental_attributes=attributes)
-    return traced.get_concrete_function(*specs)
+    return traced(call, *specs, **attributes)
 
 
 class Sealed:
-    """A concrete function that TensorFlow only optimizes by these passes, at its first use."""
+    """A concrete function, marked as sealed, that TensorFlow only optimizes by these passes.
+
+    It does that at the function's first use.
+    """
 
     def __init__(self, function: Any, passes: Sequence[str] = ()) -> None:
-        graph = function.graph.as_graph_def()
-        # Not a dataset's function, but passes over a whole model skip those marked as one.
-        self._body = of_graph(function, graph, _noinline=True, _tf_data_function=True)
+        self._body = function
         self._config = _passes(passes).SerializeToString()
-        self.outputs = self._body.outputs
+        self.outputs = function.outputs
 
     def __call__(self, *tensors: Any) -> tuple[Any, ...]:
         made = tf.raw_ops.StatefulPartitionedCall(
@@ -82,6 +86,10 @@ class Sealed:
         )
         shaped = zip(made, self.outputs, strict=True)
         return tuple(tf.ensure_shape(tensor, one.shape) for tensor, one in shaped)
+
+
+def sealed(function: Callable[..., Any], *specs: Any) -> Sealed:
+    return Sealed(traced(function, *specs, **SEALED))
 
 
 def arguments(function: Any) -> list[Any]:
