@@ -9,7 +9,7 @@ Keras, and the mean color in the Model Garden.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,15 @@ DEVIATION = np.array(preprocess_ops.STDDEV_NORM, np.float32)
 BORDER = 2 * MEAN - 1  # the mean color as scaled by Keras
 RIGHT_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_224_no_top.h5"
 
+# Keras' names and the form of the network.
+BLOCKS = ("expanded_conv", *(f"block_{number}" for number in range(1, 17)))
+HALVING = (1, 3, 6, 13)  # indices of blocks
+PARTS = ("gamma", "beta", "moving_mean", "moving_variance")  # of a batch normalization
+
 
 def load(backbone: Any, path: Path) -> None:
     """Loads and checks every variable of `backbone` from the file `path`."""
-    right = RIGHT_FILE.format(backbone.get_config()["filter_size_scale"])
+    right = _right(backbone)
     tensors = _read(path, right)
     for name, variable, epsilon in variables(backbone):
         if (tensor := tensors.pop(name, None)) is None:
@@ -50,7 +55,7 @@ def load(backbone: Any, path: Path) -> None:
 def check(backbone: Any, path: Path) -> None:
     """Rejects a `backbone` whose features differ, in any block, from Keras' with the file `path`.
 
-    Keras reads the file itself here, so this does not depend on `load`. Both compute in float32.
+    Keras' are computed from the file, so this does not depend on `load`. Both are in float32.
     """
     policy = tf_keras.mixed_precision.global_policy()
     if policy.name != "float32":
@@ -69,14 +74,18 @@ def check(backbone: Any, path: Path) -> None:
     image = np.random.default_rng(1).random((1, *backbone.input_shape[1:]), np.float32)
     ours = tf_keras.Model(backbone.input, [block.output for block in _blocks(backbone)])
     features = ours((image - MEAN) / DEVIATION, training=False)
-    width = backbone.get_config()["filter_size_scale"]
-    for ours_of, (name, theirs) in zip(features, _keras_features(path, width, image), strict=True):
+    tensors = _read(path, _right(backbone))
+    for ours_of, (name, theirs) in zip(features, _keras_features(tensors, image), strict=True):
         off, most = float(tf.reduce_max(abs(ours_of - theirs))), float(tf.reduce_max(abs(theirs)))
         if not off <= TOLERANCE * most:
             raise ModelError(
                 f"{path}: the features of {name} differ from Keras' (by {off:.2g}, the largest "
                 f"is {most:.2g}); a tensor is in the wrong place"
             )
+
+
+def _right(backbone: Any) -> str:
+    return RIGHT_FILE.format(backbone.get_config()["filter_size_scale"])
 
 
 def _read(path: Path, right: str) -> dict[str, Any]:
@@ -99,16 +108,16 @@ def variables(backbone: Any) -> Iterator[tuple[str, Any, float]]:
         (kernel,) = convolution.weights
         deep = isinstance(convolution, tf_keras.layers.DepthwiseConv2D)
         yield f"{convolved}/{'depthwise_kernel' if deep else 'kernel'}", kernel, 0.0
-        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+        for part in PARTS:
             yield f"{normalized}/{part}", getattr(norm, part), norm.epsilon
 
 
 def _keras_layers() -> Iterator[tuple[str, str]]:
     """Keras' names of the convolutions in order, each with its batch normalization's."""
     yield "Conv1", "bn_Conv1"
-    for block in ("expanded_conv", *(f"block_{number}" for number in range(1, 17))):
+    for number, block in enumerate(BLOCKS):
         for part in ("expand", "depthwise", "project"):
-            if (block, part) != ("expanded_conv", "expand"):  # the first block has no expansion
+            if number or part != "expand":  # the first block has no expansion
                 yield f"{block}_{part}", f"{block}_{part}_BN"
     yield "Conv_1", "Conv_1_bn"
 
@@ -137,24 +146,35 @@ def _absorb_pixels(convolution: Any, norm: Any) -> None:
     kernel.assign(kernel * 2 * DEVIATION[:, None])
 
 
-def _keras_features(path: Path, width: float, image: Any) -> Iterator[tuple[str, Any]]:
-    """The features of each block of Keras' own network for an image in 0..1, with its name.
+def _keras_features(tensors: Mapping[str, Any], image: Any) -> Iterator[tuple[str, Any]]:
+    """The features of each block of Keras' network for an image in 0..1, with the block's name.
 
-    The image is padded with the mean color instead of gray, as in the Model Garden.
+    Computed from the tensors by their names alone; to build Keras' own network takes longer than
+    building the detector. The image is padded with the mean color instead of gray, as in the Model
+    Garden.
     """
-    keras = tf_keras.applications.MobileNetV2(
-        image.shape[1:], alpha=width, include_top=False, weights=None
-    )
-    keras.load_weights(path)
-    # A block ends where its input is added, or else with its last normalization.
-    present = {layer.name for layer in keras.layers}
-    ends = [f"block_{n}_add" for n in range(1, 17)]
-    ends = [end if end in present else end.replace("add", "project_BN") for end in ends]
-    ends = ["Conv1_relu", "expanded_conv_project_BN", *ends, "out_relu"]
-    after_first = tf_keras.Model(
-        keras.get_layer("bn_Conv1").input, [keras.get_layer(end).output for end in ends]
-    )
-    first = keras.get_layer("Conv1")
-    beyond = tf.einsum("hwio,i->o", first.kernel, BORDER)
-    features = after_first(first(2 * image - 1 - BORDER) + beyond, training=False)
-    return zip(ends, features, strict=True)
+
+    def convolved(name: str, x: Any, stride: int = 1) -> Any:
+        return tf.nn.conv2d(x, tensors[f"{name}/kernel"], stride, "SAME")
+
+    def normalized(name: str, x: Any) -> Any:
+        gamma, beta, mean, variance = (tensors[f"{name}/{part}"] for part in PARTS)
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
+
+    features = convolved("Conv1", 2 * image - 1 - BORDER, 2)
+    features += tf.einsum("hwio,i->o", tensors["Conv1/kernel"], BORDER)
+    features = tf.nn.relu6(normalized("bn_Conv1", features))
+    yield "Conv1", features
+    for number, block in enumerate(BLOCKS):
+        given, stride = features, 2 if number in HALVING else 1
+        if number:
+            features = convolved(f"{block}_expand", features)
+            features = tf.nn.relu6(normalized(f"{block}_expand_BN", features))
+        kernel = tensors[f"{block}_depthwise/depthwise_kernel"]
+        features = tf.nn.depthwise_conv2d(features, kernel, [1, stride, stride, 1], "SAME")
+        features = tf.nn.relu6(normalized(f"{block}_depthwise_BN", features))
+        features = normalized(f"{block}_project_BN", convolved(f"{block}_project", features))
+        if features.shape == given.shape:
+            features += given
+        yield block, features
+    yield "Conv_1", tf.nn.relu6(normalized("Conv_1_bn", convolved("Conv_1", features)))

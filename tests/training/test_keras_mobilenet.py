@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,9 @@ import h5py  # noqa: E402  # with the extra `train`, as the above
 
 from petbox.training.tfvision import mobilenet, preprocess_ops, tf, tf_keras  # noqa: E402
 
+SIDE = 256
 # The two, of all neighbours of one shape, whose exchange changes the features least.
 ALIKE = ("block_6_project_BN/beta", "block_7_project_BN/beta")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def keras_is_asked_once() -> Iterator[None]:
-    """Building Keras' network and reading its weights takes most of the time of a check."""
-    found: dict[Any, list[Any]] = {}
-
-    def features(path: Path, width: float, image: Any) -> list[Any]:
-        key = path, width, image.tobytes()
-        if key not in found:
-            found[key] = list(original(path, width, image))
-        return found[key]
-
-    original, keras_weights._keras_features = keras_weights._keras_features, features
-    yield
-    keras_weights._keras_features = original
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +27,17 @@ def weights(data: Path) -> Path:
     return data / "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 
 
-def network(width: float = 0.35, side: int = 96, epsilon: float = 0.001) -> Any:
+@pytest.fixture(scope="module")
+def keras(weights: Path) -> Any:
+    """Keras' own network."""
+    made = tf_keras.applications.MobileNetV2(
+        (SIDE, SIDE, 3), alpha=0.35, include_top=False, weights=None
+    )
+    made.load_weights(weights)
+    return made
+
+
+def network(width: float = 0.35, side: int = SIDE, epsilon: float = 0.001) -> Any:
     pixels = tf_keras.layers.InputSpec(shape=[None, side, side, 3])
     return mobilenet.MobileNet("MobileNetV2", width, pixels, norm_epsilon=epsilon)
 
@@ -64,6 +58,28 @@ def loaded(weights: Path) -> Any:
 
 def test_every_block_sees_what_it_sees_in_keras(loaded: Any, weights: Path) -> None:
     keras_weights.check(loaded, weights)
+
+
+def test_the_features_that_the_check_compares_with_are_those_of_keras(
+    keras: Any, weights: Path
+) -> None:
+    image = np.random.default_rng(2).random((1, SIDE, SIDE, 3), np.float32)
+    # A block ends where its input is added, or else with its last normalization.
+    present = {layer.name for layer in keras.layers}
+    ends = [f"block_{n}_add" for n in range(1, 17)]
+    ends = [end if end in present else end.replace("add", "project_BN") for end in ends]
+    ends = ["Conv1_relu", "expanded_conv_project_BN", *ends, "out_relu"]
+    outputs = [keras.get_layer(end).output for end in ends]
+    after_first = tf_keras.Model(keras.get_layer("bn_Conv1").input, outputs)
+    first = keras.get_layer("Conv1")
+    # Padded with the mean color instead of gray.
+    border = keras_weights.BORDER
+    beyond = tf.einsum("hwio,i->o", first.kernel, border)
+    expected = after_first(first(2 * image - 1 - border) + beyond, training=False)
+    features = keras_weights._keras_features(keras_weights._read(weights, ""), image)
+    for (name, actual), theirs in zip(features, expected, strict=True):
+        off = float(tf.reduce_max(abs(actual - theirs)) / tf.reduce_max(abs(theirs)))
+        assert off < keras_weights.TOLERANCE, name
 
 
 def test_another_epsilon_changes_no_block(weights: Path) -> None:
@@ -94,16 +110,10 @@ def test_two_tensors_exchanged_are_found(loaded: Any, weights: Path, pair: tuple
         other.assign(kept[1])
 
 
-def test_a_real_photo_looks_as_it_does_to_keras(weights: Path, data: Path) -> None:
+def test_a_real_photo_looks_as_it_does_to_keras(loaded: Any, keras: Any, data: Path) -> None:
     photo = tf.io.read_file(str(data / "pets/images/Abyssinian_100.jpg"))
-    pixels = tf.image.resize(tf.io.decode_jpeg(photo), [256, 256])[None]
-    backbone = network(side=256)
-    keras_weights.load(backbone, weights)
-    seen = backbone(preprocess_ops.normalize_image(pixels / 255.0), training=False)
-    keras = tf_keras.applications.MobileNetV2(
-        (256, 256, 3), alpha=0.35, include_top=False, weights=None
-    )
-    keras.load_weights(weights)
+    pixels = tf.image.resize(tf.io.decode_jpeg(photo), [SIDE, SIDE])[None]
+    seen = loaded(preprocess_ops.normalize_image(pixels / 255.0), training=False)
     # Beyond the right and the lower edge Keras sees another colour, of which the deeper levels
     # feel a little everywhere.
     levels = {
