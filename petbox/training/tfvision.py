@@ -39,7 +39,7 @@ try:
             tf_example_decoder,
         )
         from official.vision.evaluation import coco_evaluator
-        from official.vision.modeling import factory
+        from official.vision.modeling import backbones, decoders, factory
         from official.vision.modeling.backbones import mobilenet
         from official.vision.modeling.decoders import fpn
         from official.vision.modeling.layers.roi_generator import (

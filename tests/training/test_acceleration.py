@@ -16,6 +16,8 @@ from petbox.training import acceleration, command
 from petbox.training import config as training_config
 from petbox.training.tfvision import tf, tf_keras, train_utils
 
+from tf_keras.src.engine.functional import Functional  # isort: skip
+
 AUGMENTED = [
     f"--set=task.train_data.parser.aug_{name}"
     for name in ("rand_hflip=true", "scale_min=0.6", "scale_max=1.5")
@@ -31,16 +33,26 @@ def policy() -> Iterator[None]:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_layers_compute_in_the_precision_and_keep_float32_variables(
-    precision: str, policy: None
+    precision: str, policy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    called = []
+    call = Functional.call
+
+    def counted(network: Any, *args: Any, **more: Any) -> Any:
+        called.append(network.name)
+        return call(network, *args, **more)
+
+    monkeypatch.setattr(Functional, "call", counted)
     config = training_config.experiment("toy")
     config.task.model.num_classes = 3
     acceleration.set_precision(precision)
     config.runtime.mixed_precision_dtype = precision
     task = training_config.task(config)
     model = task.build_model()
+    assert not called, "once more than layer by layer, as they are built"
     assert {variable.dtype for variable in model.trainable_variables} == {tf.float32}
     features = model.decoder(model.backbone(tf.zeros([1, 128, 128, 3])))
+    assert called == [model.backbone.name, model.decoder.name]
     assert {level.dtype for level in features.values()} == {tf.as_dtype(precision)}
     scores, boxes = model.rpn_head(features)
     assert {each.dtype for each in (*scores.values(), *boxes.values())} == {tf.float32}
