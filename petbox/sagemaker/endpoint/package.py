@@ -146,7 +146,7 @@ def files(model: Path) -> dict[str, Path]:
 
 def is_lite(model: Path) -> bool:
     lite = _versions(model, LITERT)
-    return "" in lite or bool(lite) and not _versions(model, SAVED_MODEL)
+    return "" in lite or (bool(lite) and not _versions(model, SAVED_MODEL))
 
 
 def _versions(model: Path, file: str) -> dict[str, Path]:
