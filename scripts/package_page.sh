@@ -4,10 +4,10 @@
 set -Eeuo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-if [[ ${1-} == -* ]]; then
-  sed -n '2,3s/^# //p' "$0"
-  [[ $1 == -h || $1 == --help ]] && exit || exit 2
-fi
+case ${1-} in
+  -h | --help) sed -n '2,3s/^# //p' "$0" && exit ;;
+  -*) echo >&2 "package_page: $1: unknown option; give a folder, or --help" && exit 2 ;;
+esac
 out=${1:-$here/build/page}
 if [[ -e $out && ! -e $out/page/page.js ]]; then
   echo >&2 "package_page: $out: exists and is not the page; name another folder"

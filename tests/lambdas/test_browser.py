@@ -20,7 +20,7 @@ from support.aws import Aws, moto, settings
 from support.browser import Chromium, Tab, chromium
 from support.lambda_runtime import running
 from support.peer import GOLDEN, Peer, Request, Response, named_detector, peer
-from support.serving import CHECKOUT
+from support.serving import CHECKOUT, LONG
 from support.templates import Stack, of_kind
 
 KEY = "k3y"
@@ -142,6 +142,19 @@ def test_without_origins_a_browser_reads_nothing(
 
 
 # The page before the API
+
+
+@pytest.mark.parametrize(
+    ("flag", "code", "said"),
+    [("--help", 0, "usage: scripts/package_page.sh [FOLDER]"), ("-x", 2, "-x: unknown option;")],
+)
+def test_the_pages_script_takes_no_flag_for_a_folder(
+    tmp_path: Path, flag: str, code: int, said: str
+) -> None:
+    script = [CHECKOUT / "scripts/package_page.sh", flag]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, list(tmp_path.iterdir())) == (code, [])
+    assert said in done.stdout + done.stderr
 
 
 def test_s3_gets_the_form_of_an_upload_at_its_root(browser: Chromium, origin: Peer) -> None:
