@@ -7,6 +7,7 @@ Exit code 0: done. 1: failed, with one line that says why and what to do. 2: wro
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -67,6 +68,15 @@ def guarded(act: Callable[[], object]) -> int:
             raise
         say(f"error: {error.filename or 'writing'}: {os.strerror(error.errno).lower()}")
         return 1
+
+
+def say_loading() -> None:
+    """For programs that import TensorFlow and trace graphs.
+
+    That makes so many objects, and hardly any garbage, that looking for it takes a second.
+    """
+    say("loading TensorFlow ...")
+    gc.set_threshold(50_000, 20, 20)
 
 
 @contextmanager

@@ -117,7 +117,7 @@ def check(detector: Run | ModelFolder, options: Options) -> int:
 
 
 def predictor(detector: Run | ModelFolder) -> Predict:
-    program.say("loading TensorFlow ...")
+    program.say_loading()
     from petbox.evaluation import predictions
 
     if isinstance(detector, Run):

@@ -95,7 +95,7 @@ def main(options: Options) -> None:
     model = read(options)
     config = options.pipeline_config_path
     pipeline_config = mapping.read(config) if config else None
-    program.say("loading TensorFlow ...")
+    program.say_loading()
     from petbox.export import exporter
     from petbox.export.batching import BY_DEFAULT, Batches
     from petbox.export.signatures import Settings

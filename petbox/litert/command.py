@@ -37,7 +37,7 @@ class Options(Checked):
 def main(options: Options) -> None:
     outputs.reject_existing(options.out)
     run = runs.read(options.run)
-    program.say("loading TensorFlow ...")
+    program.say_loading()
     from petbox.export.signatures import Settings
     from petbox.litert import convert as litert_convert
 

@@ -73,7 +73,7 @@ def _train(
     run: Path,
     trained: int,
 ) -> None:
-    program.say("loading TensorFlow ...")
+    program.say_loading()
     from petbox.training import acceleration, anchors
     from petbox.training import config as training_config
     from petbox.training import trainer as training_trainer

@@ -81,7 +81,10 @@ def training_batches(model: Any, data: Any, context: Any, augmented: str | None 
             images = augment.with_mosaics(images, model.input_size[:2])
         images = images.map(stage, num_parallel_calls=tf.data.AUTOTUNE)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
-    return images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
+    images = images.batch(batch or data.global_batch_size, drop_remainder=True).prefetch(2)
+    at_once = tf.data.Options()
+    at_once.experimental_warm_start = True  # while the step is traced
+    return images.with_options(at_once)
 
 
 def first_images(data: Any, count: int) -> Iterator[tuple[Any, Any, Any]]:
@@ -157,7 +160,7 @@ def _decoded_sizes(records: Any) -> Iterator[int]:
         return found["image/height"] * found["image/width"] * 3
 
     try:
-        yield from records.map(size).as_numpy_iterator()
+        yield from records.map(as_written(size)).as_numpy_iterator()
     except tf.errors.DataLossError as error:
         raise DataError("a shard of the records is damaged; make the records again") from error
 

@@ -128,6 +128,8 @@ class Trainer(base_trainer.Trainer):
 
         return loop
 
+    eval_step = as_written(base_trainer.Trainer.eval_step)
+
     def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
         if not hasattr(self.optimizer, "swap_weights"):  # which would be saved swapped
             self._stop.check()

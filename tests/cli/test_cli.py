@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from support.peer import (
 )
 
 from petbox import __version__
+from petbox.cli import program
 from petbox.cli.main import parser
 from petbox.data import labels
 
@@ -480,3 +482,16 @@ def test_a_plain_install_without_rich_is_enough_for_a_pipe(server: Peer, tmp_pat
     )
     env = {"PYTHONPATH": str(tmp_path / "site")}
     assert petbox("detect", IMAGE, "--url", server.url, env=env, cwd=tmp_path).returncode == 0
+
+
+def test_a_program_that_traces_graphs_collects_garbage_seldom(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        program.say_loading()
+        assert gc.get_threshold()[0] > 10_000
+    finally:
+        gc.set_threshold(*before)
+    assert capsys.readouterr().err == "loading TensorFlow ...\n"

@@ -155,6 +155,11 @@ def test_scaled_cropped_and_flipped_the_box_stays_with_the_cat(config: Any) -> N
             assert len(rows) == 0 or np.ptp(rows) < 3 or np.ptp(columns) < 3
 
 
+def test_the_first_batch_is_prepared_while_the_step_is_traced(config: Any) -> None:
+    batches = training_batches(config.task.model, config.task.train_data, None)
+    assert batches.options().experimental_warm_start
+
+
 def test_each_worker_has_a_share_of_its_own(config: Any) -> None:
     data = config.task.train_data
     data.parser.aug_scale_min = data.parser.aug_scale_max = 1.0

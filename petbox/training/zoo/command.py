@@ -58,7 +58,7 @@ def _train_here(options: TrainOptions) -> None:
         table = _table(text, options)
         held_out = folds.held_out(table, options)
         used = np.concatenate([np.ones((1, len(table.kinds)), bool), ~held_out])
-        program.say("loading TensorFlow ...")
+        program.say_loading()
         models = training.Models(table, used, options)
         folder = Path(scratch, "checkpoints")
         folder.mkdir()
