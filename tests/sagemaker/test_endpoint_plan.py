@@ -503,16 +503,16 @@ def test_another_instance_type_puts_all_scaling_back() -> None:
         IN_SERVICE,
         "register_scalable_target",
         "put_scaling_policy",
-        "put_scheduled_action",
         "put_scaling_policy",
+        "put_scheduled_action",
         "delete_tags",
         "delete_endpoint_config",
     ]
     (target,) = requests(steps, "register_scalable_target")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 6)
     assert [one["PolicyName"] for one in requests(steps, "put_scaling_policy")] == [
-        "theirs",
         "petbox",
+        "theirs",
     ]
 
 

@@ -310,8 +310,8 @@ def test_scaling_makes_way_for_another_instance_type_and_comes_back(aws: AwsProx
         "DeregisterScalableTarget",
         "UpdateEndpoint",
         "RegisterScalableTarget",
-        "PutScheduledAction",
         "PutScalingPolicy",
+        "PutScheduledAction",
         "DeleteTags",
         "DeleteEndpointConfig",
     ]

@@ -43,6 +43,7 @@ class Desired:
     drop_scaling: bool = False
     drop_schedule: bool = False
     drop_alarms: bool = False
+    keep_alarms: bool = False  # as they are, which somebody may have changed
     drop_dashboard: bool = False
     drop_tags: tuple[str, ...] = ()
 
@@ -115,6 +116,7 @@ def desired(
         drop_scaling=wanted.autoscale is False,
         drop_schedule=wanted.ttl is False,
         drop_alarms=wanted.alarms is False,
+        keep_alarms=wanted.alarms is None and wanted.alarm_topic is None,
         drop_dashboard=wanted.dashboard is False,
         drop_tags=(
             *wanted.no_tag,

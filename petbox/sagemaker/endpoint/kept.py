@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from petbox.errors import ServiceError
@@ -27,6 +28,9 @@ def kept(name: str, actual: Actual) -> EndpointSpec | None:
 def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
     model = actual.last_model or {}
     container = model.get("PrimaryContainer", {})
+    if other := list(_unknown(config, model, container)):
+        raise ValueError(f"its {', '.join(other)}")
+    limit = alarms.limit_of(actual.alarms, name)
     isolated = config if actual.of_component else model
     vpc = isolated.get("VpcConfig", {})
     variant = config["ProductionVariants"][0]
@@ -42,12 +46,27 @@ def _spec(name: str, actual: Actual, config: Described) -> EndpointSpec:
         network_isolation=isolated.get("EnableNetworkIsolation") or None,
         kms_key=config.get("KmsKeyId"),
         tag=tuple(f"{key}={text}" for key, text in tags if not key.startswith(NOT_OF_USERS)),
-        alarms=alarms.limit_of(actual.alarms, name),
-        alarm_topic=alarms.topic_of(actual.alarms),
+        alarms=limit,
+        alarm_topic=alarms.topic_of(actual.alarms) if limit else None,
         dashboard=actual.dashboard is not None or None,
         **_instances(actual, variant),
         **_config(config),
     )
+
+
+def _unknown(config: Described, model: Described, container: Described) -> Iterator[str]:
+    """What somebody added by other means, and the next configuration or model would lack."""
+    if (count := len(config["ProductionVariants"])) > 1:
+        yield f"{count} ProductionVariants"
+    yield from (key for key in ("ShadowProductionVariants", "ExplainerConfig") if config.get(key))
+    yield from (key for key in ("CoreDumpConfig",) if config["ProductionVariants"][0].get(key))
+    yield from (key for key in ("Containers", "InferenceExecutionConfig") if model.get(key))
+    if container.get("ModelPackageName"):
+        yield "ModelPackageName"
+    if container.get("ModelDataSource") and not container.get("ModelDataUrl"):
+        yield "ModelDataSource"
+    if container.get("ImageConfig", {}).get("RepositoryAccessMode", "Platform") != "Platform":
+        yield "ImageConfig"
 
 
 def _model_data(container: Described) -> dict[str, Any]:

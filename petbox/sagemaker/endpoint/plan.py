@@ -239,7 +239,7 @@ def _alarms(desired: Desired, actual: Actual) -> Iterator[Call]:
     """Before an update, which they may roll back."""
     for alarm in desired.alarms:
         if alarm["AlarmName"] != alarms.ping_alarm(desired.name):
-            yield from _alarm(alarm, actual)
+            yield from _alarm(alarm, desired, actual)
 
 
 def _ping_alarm(desired: Desired, actual: Actual) -> Iterator[Call]:
@@ -250,12 +250,13 @@ def _ping_alarm(desired: Desired, actual: Actual) -> Iterator[Call]:
                 request = alarms.ping_filter(desired.name, component=desired.of_component)
                 what = f"filter {request['filterName']} of the log"
                 yield Call("logs", "put_metric_filter", request, what)
-            yield from _alarm(alarm, actual)
+            yield from _alarm(alarm, desired, actual)
 
 
-def _alarm(alarm: Request, actual: Actual) -> Iterator[Call]:
+def _alarm(alarm: Request, desired: Desired, actual: Actual) -> Iterator[Call]:
     name = alarm["AlarmName"]
-    if not matches(actual.alarms.get(name), alarm):
+    there = actual.alarms.get(name)
+    if there is None or not (desired.keep_alarms or matches(there, alarm)):
         yield Call("cloudwatch", "put_metric_alarm", alarm, f"alarm {name}")
 
 

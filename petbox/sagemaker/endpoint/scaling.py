@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from petbox.errors import ServiceError
 from petbox.sagemaker.endpoint import kept, names, wake
 from petbox.sagemaker.endpoint.actual import Actual, Described
 from petbox.sagemaker.endpoint.desired import Desired
@@ -34,6 +35,18 @@ def instance_type(config: Described) -> str | None:
 
 def release(name: str, actual: Actual) -> Iterator[Call]:
     """Removes scaling for an update, notes it in a tag, and says how to undo that."""
+    for policy in actual.policies:
+        called_by = [one["AlarmName"] for one in policy.get("Alarms", ())]
+        if (
+            called_by
+            and policy["PolicyType"] == "StepScaling"
+            and policy["PolicyName"] != names.WAKE
+        ):
+            raise ServiceError(
+                f"endpoint {name}: alarm {', '.join(called_by)} calls the scaling policy "
+                f"{policy['PolicyName']} by an ARN that it would no longer have with another "
+                "--instance-type; delete the policy first, and put it again after"
+            )
     bounds, target = kept.scaling(actual)
     if bounds and actual.endpoint is not None:
         noted = [{"Key": names.SCALING, "Value": f"{bounds} {target:g}"}]
@@ -82,17 +95,19 @@ def apply(desired: Desired, actual: Actual, *, released: bool) -> Iterator[Call]
     what = _what(desired.name)
     if desired.drop_scaling:
         return
+    policy = next((one for one in actual.policies if one["PolicyName"] == names.POLICY), None)
+    same = desired.policy is not None and matches(policy, desired.policy)
     if released:
-        replaced = () if desired.policy is None else (names.POLICY, names.WAKE)
+        # A policy that has more, such as a cooldown, keeps it.
+        ours = (names.WAKE,) if same else (names.WAKE, names.POLICY)
+        replaced = () if desired.policy is None else ours
         again = restore(desired.name, actual, without=replaced)
         yield from (_bounded(call, desired) for call in again)
     elif desired.scaling is not None and not matches(actual.scaling, desired.scaling):
         yield Call(SERVICE, "register_scalable_target", desired.scaling, what)
     if desired.policy is None:
         return
-    name = desired.policy["PolicyName"]
-    policy = next((one for one in actual.policies if one["PolicyName"] == name), None)
-    if released or not matches(policy, desired.policy):
+    if not same:
         yield Call(SERVICE, "put_scaling_policy", desired.policy, f"policy of {what}")
     yield from wake.apply(desired, actual, released=released)
 
