@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -283,3 +284,11 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(tmp_path: Path) -> None:
 def test_importing_the_server_imports_no_tensorflow(run: Any) -> None:
     code = "import sys, petbox.serving.model_server.__main__; sys.exit('tensorflow' in sys.modules)"
     assert run("-c", code, cwd=CHECKOUT).returncode == 0
+
+
+def test_without_packages_the_pip_line_is_given() -> None:
+    code = "from petbox.serving.model_server.program import main; main()"
+    bare = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(bare, cwd=CHECKOUT, capture_output=True, text=True, timeout=LONG)
+    line = "error: numpy is not installed; in the petbox checkout type: pip install './[tf]'\n"
+    assert (done.returncode, done.stderr) == (255, line)
