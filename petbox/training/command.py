@@ -221,7 +221,8 @@ def adjust(config: Any, options: Options, mapped: PipelineConfig | None) -> None
         augment.configure(config, options.augment)
     if options.ema:
         trainer.optimizer_config.override({"ema": {"average_decay": options.ema}})
-    loop = min(options.report_every, trainer.train_steps)
+    # Checkpoints are saved between loops only.
+    loop = min(options.report_every, options.checkpoint_every, trainer.train_steps)
     trainer.steps_per_loop = trainer.summary_interval = loop
     trainer.checkpoint_interval = options.checkpoint_every
     trainer.max_to_keep = 2

@@ -119,6 +119,24 @@ def test_a_run_reports_its_losses_and_its_evaluations(whole: tuple[Path, str]) -
     assert rates == pytest.approx({step: schedule(24, step) for step in range(1, 25)})
 
 
+@pytest.mark.parametrize(("reports", "saves", "loop"), [(50, 12, 12), (5, 12, 5), (1000, 200, 48)])
+def test_checkpoints_are_not_rarer_than_they_should_be(
+    reports: int, saves: int, loop: int, tmp_path: Path
+) -> None:
+    """They are saved between loops of steps only, which were as long as --report-every."""
+    from petbox.training import command as training_command
+    from petbox.training import config as training_config
+    from petbox.training.command import Options
+
+    config = training_config.experiment("toy")
+    options = Options(
+        records=tmp_path, out=tmp_path, steps=48, report_every=reports, checkpoint_every=saves
+    )
+    training_command.adjust(config, options, None)
+    assert config.trainer.steps_per_loop == loop
+    assert config.trainer.checkpoint_interval == saves
+
+
 # Interruptions
 
 
