@@ -30,7 +30,7 @@ from petbox.aws import session
 from petbox.cli.sizes import MIB
 from petbox.client import sources  # noqa: F401  # Pillow loads now, not with an image
 from petbox.client.detector import Detector
-from petbox.errors import DataError, PetboxError, ServiceError, WireError
+from petbox.errors import DataError, InvalidImage, PetboxError, ServiceError, WireError
 from petbox.images import heic
 from petbox.lambdas import results as lambdas_results
 from petbox.lambdas import settings
@@ -92,7 +92,7 @@ class S3Events:
         event = _event(record.body)
         try:
             if event is None:
-                self._give_up(record.body, "not an event from S3")
+                self._give_up(record.body, "not an event from S3", fault=False)
             else:
                 self._process_all(event, last=attempt >= self._most_tries)
         except Exception:
@@ -164,7 +164,8 @@ class S3Events:
     def _fail(self, record: dict[str, Any], error: Exception, back: bool) -> None:
         """Sends it to the dead-letter queue; then writes the reason as its result."""
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-        self._give_up(json.dumps({"Records": [record], REASON: reason}), reason)
+        fault = not isinstance(error, (DataError, InvalidImage))
+        self._give_up(json.dumps({"Records": [record], REASON: reason}), reason, fault=fault)
         try:
             arrival = Arrival.of(record, back)
             self._results.check(arrival)
@@ -172,8 +173,9 @@ class S3Events:
             return  # about no object, or there can be no result: nobody waits for one
         self._results.write_failure(arrival, reason)
 
-    def _give_up(self, body: str, reason: str) -> None:
-        self._logger.error("given up: %s", reason)
+    def _give_up(self, body: str, reason: str, *, fault: bool) -> None:
+        # Errors end a canary (serverless/canary.yaml), which an invalid image must not do.
+        (self._logger.error if fault else self._logger.warning)("given up: %s", reason)
         self._count("Failed")
         shown = "".join(letter if letter.isprintable() else "?" for letter in reason)
         attribute = {"DataType": "String", "StringValue": shown}

@@ -42,6 +42,7 @@ def test_every_record_is_handled_and_a_bad_one_harms_no_other(shop: Shop, front:
     assert "in/broken.jpg: cannot be decoded" in reason
     assert json.loads(body) == {"Records": [records[1]], "reason": reason}
     assert shop.result("in/broken.jpg")["error"] == reason
+    assert '"ERROR"' not in front.log(), "what serverless/canary.yaml counts"
 
 
 def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Function) -> None:
@@ -59,6 +60,7 @@ def test_a_batch_of_messages_is_handled_message_by_message(shop: Shop, front: Fu
     reasons = sorted(reason for reason, _ in shop.given_up())
     assert len(reasons) == 2
     assert reasons[0] == "not an event from S3" and "cannot be decoded" in reasons[1]
+    assert '"ERROR"' not in front.log()
 
 
 def test_a_replaced_image_gets_the_newer_images_result(shop: Shop, front: Function) -> None:

@@ -21,7 +21,9 @@ def test_a_failure_that_may_be_temporary_is_retried_until_the_last_attempt(
     for count in (1, 7):
         assert kept(front(messages(of(event), count=count))) == ["message-0"]
         assert not shop.given_up() and not shop.keys()
+    assert '"ERROR"' not in front.log()
     assert kept(front(messages(of(event), count=8))) == []
+    assert '"ERROR"' in front.log(), "what serverless/canary.yaml counts"
     ((reason, body),) = shop.given_up()
     assert "responded 502" in reason
     assert json.loads(body) == {"Records": [event], "reason": reason}

@@ -1,4 +1,4 @@
-"""scripts/errors.py finds what users can be told, in each language of the project."""
+"""scripts/errors.py lists the messages that users get, in each language of the project."""
 
 from __future__ import annotations
 

@@ -123,6 +123,7 @@ def test_an_unreachable_address_is_reported_in_one_line(run: Run) -> None:
         ("http://localhost:8080/ping",),
         ("http://localhost:8080", "--model", "model"),
         ("image", "--env", "no-value"),
+        ("http://localhost:8080", "--junit", "results", "--badge", "./results"),
         ("image", "--start-seconds", "0"),
         (),
     ],

@@ -60,6 +60,8 @@ class ConformOptions(docker.ContainerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.junit is not None and self.junit == self.badge:
+            raise ValueError(f"--junit and --badge are both {self.badge}; name two files")
         if self.is_address:
             address(self.target)
             if self.model or self.env or self.docker or self.engine:
