@@ -313,6 +313,10 @@ def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None
     other = folder / "bad.toml"
     line = failed(petbox(aws.env, "deploy", other, "--init", *words[:-1], "models"))
     assert "'models' is not an S3 address" in line and not other.exists()
+    line = failed(petbox(aws.env, "deploy", other, "--init", *words, "--model", "m\udcff"))
+    assert line.endswith(r"and 'm\udcff' is not; rename the model's folder") and not other.exists()
+    line = failed(petbox(aws.env, "deploy", folder / "no" / "new.toml", "--init", *words))
+    assert "new.toml: cannot be written (no such file or directory); name another" in line
 
 
 @pytest.mark.parametrize(

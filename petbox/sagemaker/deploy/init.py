@@ -35,7 +35,15 @@ def write(path: Path, given: dict[str, str | None]) -> None:
     keys = "\n".join(
         f"{key} = {json.dumps(text, ensure_ascii=False)}" for key, text in values.items()
     )
-    path.write_text(TEMPLATE.format(keys=keys), encoding="utf-8")
+    try:
+        path.write_bytes(TEMPLATE.format(keys=keys).encode())
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be written ({why}); name another file") from error
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: TOML is UTF-8, and {given['model']!r} is not; rename the model's folder"
+        ) from error
     try:
         read(path)
     except DataError:
