@@ -12,7 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from petbox.export.rewrite.local_variables import use_local_handles
+from petbox.export.rewrite.local_variables import DESCRIPTIVE, use_local_handles
 from petbox.tf import tf
 
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # isort: skip
@@ -185,6 +185,8 @@ def _rename(function: Any, new: Mapping[str, str]) -> None:
         node.name = renamed(node.name)
         node.input[:] = map(renamed, node.input)
         node.ClearField("experimental_debug_info")
+        for attribute in DESCRIPTIVE:
+            node.attr.pop(attribute, None)
         colocated = _colocated(node)
         for at, text in enumerate(colocated):
             name = text.decode().removeprefix("loc:@")
