@@ -339,6 +339,8 @@ def test_init_writes_a_file_that_has_a_plan(aws: AwsProxy, folder: Path) -> None
         (f'{BUILD}code = "model/code"', "code requires hooks = true"),
         (f'{BUILD}architecture = "x86"', "architecture: 'x86' is not amd64 or arm64"),
         (f"{BUILD}base = 1", "base: 1 is not a text"),
+        (f'{BUILD}base = ""', "base: is empty; leave the key out"),
+        (f'{BUILD}repository = ""', "repository: is empty; leave the key out"),
         (f'{BUILD}hook = "a"', "hook: no such key; did you mean hooks?"),
         (
             'name = "pets"\nmodel = "m"\nbucket = "s3://b12/m"\nmulti_model = "s3://b12/all"',

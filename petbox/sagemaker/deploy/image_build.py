@@ -31,6 +31,9 @@ class Build:
     allow_dirty: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("base", "repository"):
+            if getattr(self, name) == "":
+                raise ValueError(f"{name}: is empty; leave the key out for the default")
         if self.architecture not in (None, *ARCHITECTURES):
             raise ValueError(f"architecture: {self.architecture!r} is not amd64 or arm64")
         if self.code is not None and not self.hooks:
