@@ -1,7 +1,8 @@
 """The simulator with moto behind it: boto3 over HTTP, but for what moto lacks.
 
-Endpoints stay here, since moto has no update that takes a while, fails and is rolled back. All else
-is at moto, and read from there each time: what a test finds is what the calls left.
+Endpoints stay here, since moto has no update that takes a while, fails and is rolled back, and so
+do filters of logs, of which moto keeps several of one name. All else is at moto, and read from
+there each time: what a test finds is what the calls left.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ HERE = (
     "delete_endpoint",
     "update_endpoint",
     "update_endpoint_weights_and_capacities",
+    "put_metric_filter",
+    "delete_metric_filter",
 )
 
 
@@ -58,7 +61,6 @@ class SimulatorOnMoto(Simulator):
             "actions": self._actions,
             "schedules": self._schedules,
             "alarms": self._alarms,
-            "filters": self._filters,
             "dashboards": self._dashboards,
         }.items():
             setattr(self, name, Read(now))
@@ -117,10 +119,6 @@ class SimulatorOnMoto(Simulator):
     def _alarms(self) -> dict[str, Request]:
         found = self._client("cloudwatch").describe_alarms()["MetricAlarms"]
         return {one["AlarmName"]: one for one in found}
-
-    def _filters(self) -> dict[str, Request]:
-        found = self._client("logs").describe_metric_filters()["metricFilters"]
-        return {one["filterName"]: one for one in found}
 
     def _dashboards(self) -> dict[str, Request]:
         found = self._client("cloudwatch").list_dashboards()["DashboardEntries"]
