@@ -44,7 +44,7 @@ test: check ## check, then every test, the images' included
 	    --ignore tests/test_layout.py # check has run it
 
 soak: .venv/ready ## the campaigns among the tests, at full length
-	@PETBOX_SOAK=1 $(BIN)/python -m pytest -m soak
+	@PETBOX_SOAK=1 $(BIN)/python -m pytest -m soak --timeout 7200
 
 check: .venv/ready ## style, types, scripts, nginx (under a minute)
 	@scripts/install_system.sh nginx shellcheck
