@@ -91,9 +91,9 @@ used: set[tuple[str, str]] = set()  # the first cells' texts, and the actions th
 
 def begin(words: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
     """The variable by which the calls of a command are recognized."""
-    command, flags, endpoint = words[0], _flags(words), ""
+    command, flags, endpoint = " ".join(words[:1]), _flags(words), ""
     if command == "endpoint":
-        command, endpoint = words[1], words[2] if len(words) > 2 else ""
+        command, endpoint = " ".join(words[1:2]), " ".join(words[2:3])
     elif command == "zoo":
         command = " ".join(words[:2])
     if command in ("deploy", "export"):
