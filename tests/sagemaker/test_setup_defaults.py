@@ -44,12 +44,14 @@ def test_the_role_is_that_of_the_only_setup_or_of_the_one_without_a_name(
     aws: AwsProxy, model: Path
 ) -> None:
     iam = aws.client("iam")
-    iam.create_role(RoleName=f"theirs-endpoint-{REGION}", AssumeRolePolicyDocument="{}")
+    for name in ("theirs", "petbox"):  # of somebody else: without setup's tag
+        iam.create_role(RoleName=f"{name}-endpoint-{REGION}", AssumeRolePolicyDocument="{}")
     none = f"error: petbox setup has not run in {REGION}; run it, or give "
     assert failed(petbox(aws.env, *NEW)) == f"{none}--role"
     packed = petbox(aws.env, "endpoint", "package", model)
     assert failed(packed) == f"{none}a bucket, as in s3://bucket/models"
-    assert aws.changes() == ["CreateRole"]
+    assert aws.changes() == ["CreateRole", "CreateRole"]
+    iam.delete_role(RoleName=f"petbox-endpoint-{REGION}")
 
     done(petbox(aws.env, "setup", "--name", "cats", "--bucket", "cats-models"))
     assert planned_role(aws) == role("cats")

@@ -51,7 +51,7 @@ def repository(role: str) -> str | None:
 def _role(account: Account) -> str:
     account.client("sagemaker")  # fails if there is no region
     iam, kind = account.client("iam"), f"-endpoint-{account.region}"
-    if (default := _described(iam, f"{NAME}{kind}")) is not None:
+    if _is_of_setup(default := _described(iam, f"{NAME}{kind}")):
         return str(default["Arn"])
     found = [one for one in _roles(iam, kind) if _is_of_setup(one)]
     if len(found) == 1:
