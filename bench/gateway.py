@@ -24,6 +24,7 @@ from model_server import half_plus_two
 
 SLOTS = 32
 TAKES = 0.2  # seconds, for each request to the stand-in
+CLIENTS = (32, 48, 64, 96, 128)
 ROWS = 20_000
 LARGE = 25 * 2**20  # bytes
 JSON, LINES, IMAGE = "application/json", "application/jsonlines", "image/jpeg"
@@ -170,7 +171,7 @@ def main() -> None:
         (Path(folder) / "1" / "saved_model.pb").touch()
         command = f"{sys.executable} {Path(__file__).resolve()}"
         with front.served({"model": Path(folder)}, PETBOX_MODEL_SERVER=command) as both:
-            rows += [fairness(both.front, count, options.seconds) for count in (48, 96)]
+            rows += [fairness(both.front, count, options.seconds) for count in CLIENTS]
             rows += [scrapes(both), pings(both)]
     with front.served({"model": half_plus_two()}) as both:
         rows += lines(both.front, both.nginx)

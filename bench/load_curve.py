@@ -1,4 +1,4 @@
-"""Latency by load: the toy detector behind `petbox serve`, by 1 to 32 connections.
+"""Latency by load: the toy detector behind `petbox serve`, by 1 to 128 connections.
 
     python bench/load_curve.py [--model model/toy] [--run runs/toy]
 
@@ -33,7 +33,7 @@ WORK = report.CHECKOUT / "build" / "bench-load-curve"
 PLOT = "load-curve.png"
 TOY, TOY_RUN = Path("model/toy"), Path("runs/toy")
 REQUESTS = 1000
-CONNECTIONS = (1, 2, 4, 8, 16, 32)
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)  # ms, of the plot
 TURNS = 4
 BATCH = 1
