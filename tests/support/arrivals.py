@@ -220,13 +220,15 @@ class Arrivals:
         return found
 
     def given_up(self) -> set[str]:
-        """The keys of the dead letters."""
+        """The keys of the dead letters. Deletes them: of many, moto takes long to give some."""
         keys = set()
         while found := self.sqs.receive_message(QueueUrl=self.dead_letters, MaxNumberOfMessages=10):
             if "Messages" not in found:
                 break
             for message in found["Messages"]:
                 keys |= {Arrival.of(one).key for one in json.loads(message["Body"])["Records"]}
+                receipt = message["ReceiptHandle"]
+                self.sqs.delete_message(QueueUrl=self.dead_letters, ReceiptHandle=receipt)
         return keys
 
 
