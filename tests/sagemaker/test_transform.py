@@ -26,6 +26,7 @@ from support.endpoint_aws import (
 )
 
 from petbox.cli.main import main
+from petbox.sagemaker.endpoint import names
 from petbox.sagemaker.transform.options import TransformOptions
 from petbox.sagemaker.transform.request import plan
 
@@ -226,7 +227,8 @@ def test_input_that_would_fail_the_job_is_rejected_first(aws: AwsProxy) -> None:
 def test_the_role_is_that_of_setup_and_the_archive_is_looked_for(aws: AwsProxy) -> None:
     assert "petbox setup has not run" in failed(photos(aws, "--image", IMAGE))
     role = f"petbox-endpoint-{REGION}"
-    aws.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+    tags = [{"Key": names.OWNER, "Value": "setup"}]
+    aws.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}", Tags=tags)
     aws.calls.clear()
     lost = ("--model-data", f"s3://{BUCKET}/lost/model.tar.gz")
     line = failed(photos(aws, "--image", IMAGE, *lost))
