@@ -25,6 +25,7 @@ import requests
 from conftest import CHECKOUT
 from PIL import Image
 from support import turned
+from support.ports import free_port
 from support.warm_python import PYTHON
 
 from petbox import wire
@@ -54,10 +55,7 @@ def model(chain: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def url(model: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [PYTHON, "-m", "petbox", "serve", str(model), "--port", str(port)]
+    command = [PYTHON, "-m", "petbox", "serve", str(model), "--port", str(free_port())]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip().rstrip("/")

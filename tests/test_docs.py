@@ -32,7 +32,8 @@ from botocore.session import get_session
 from conftest import CHECKOUT
 from PIL import Image
 from support.hooks import HANDLERS
-from support.serving import LONG, free_port, tiny_detector
+from support.ports import free_port
+from support.serving import LONG, tiny_detector
 from support.serving_image import VERY_LONG
 from support.videos import write_clip
 from support.warm_python import programs

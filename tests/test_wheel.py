@@ -11,7 +11,8 @@ import pytest
 import requests
 from conftest import CHECKOUT
 from support.photos_chain import LONG, TRAIN, Done, Stopped
-from support.serving import empty_model, free_port, post, stand_in_engine, started
+from support.ports import free_port
+from support.serving import empty_model, post, stand_in_engine, started
 from support.without_tensorflow import python_path
 
 from petbox import wire

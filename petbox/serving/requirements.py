@@ -111,7 +111,7 @@ def check_port_free(host: str, port: int) -> None:
 def free_port() -> int:
     """Below those that the kernel gives to connections, one of which could take it meanwhile."""
     while True:
-        port = 10_000 + secrets.randbelow(22_000)  # whatever seed the process has
+        port = 22_000 + secrets.randbelow(10_000)  # whatever seed the process has
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -48,6 +48,9 @@ def test_a_benchmark_is_done_until_what_it_measures_changes() -> None:
     assert report.is_done("front")
     commit("README.md")  # the table is committed, too
     assert report.is_done("front")
+    (report.CHECKOUT / "tests").mkdir()
+    commit("tests/test_code.py")
+    assert report.is_done("front")
     write("a-b", "front", "")
     (report.CHECKOUT / "code.py").write_text("changed")
     assert not report.is_done("front")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving import CHECKOUT, SERVE, empty_model, free_port, stand_in_engine
+from support.ports import free_port
+from support.serving import CHECKOUT, SERVE, empty_model, stand_in_engine
 
 from petbox.cli import options
 from petbox.serving import command as serving_command

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving import CHECKOUT, free_port
+from support.ports import free_port
+from support.serving import CHECKOUT
 from support.warm_python import PYTHON
 
 nbformat = pytest.importorskip("nbformat", reason="pip install nbclient ipykernel")

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 from support.peer import Request, Response, golden, peer
-from support.serving import LONG, await_gauge, free_port, front, post, whole_front
+from support.ports import free_port
+from support.serving import LONG, await_gauge, front, post, whole_front
 
 JSON = "application/json"
 AVAILABLE = b'{"model_version_status": [{"state": "AVAILABLE"}]}'

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.serving import free_port, post, whole_front
+from support.ports import free_port
+from support.serving import post, whole_front
 
 
 @pytest.mark.parametrize(

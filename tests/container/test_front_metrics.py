@@ -11,7 +11,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from support.peer import Request, Response, golden, peer
-from support.serving import LONG, Front, free_port, front, post, whole_front
+from support.ports import free_port
+from support.serving import LONG, Front, front, post, whole_front
 
 JSON = "application/json"
 AVAILABLE = b'{"model_version_status": [{"state": "AVAILABLE"}]}'

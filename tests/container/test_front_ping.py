@@ -13,16 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 from support.peer import Request, Response, peer
+from support.ports import free_port
 from support.saved_models import adder
-from support.serving import (
-    LONG,
-    await_port,
-    embedded_engine,
-    free_port,
-    front,
-    post,
-    whole_front,
-)
+from support.serving import LONG, await_port, embedded_engine, front, post, whole_front
 
 
 def ping(port: int) -> requests.Response:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 from support.peer import Request, Response, golden, peer
+from support.ports import free_port
 from support.serving import (
     CONTAINER,
     LONG,
     Program,
-    free_port,
     front,
     png,
     post,

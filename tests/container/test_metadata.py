@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import requests
 from support.other_models import many_kinds
+from support.ports import free_port
 from support.saved_models import adder
-from support.serving import LONG, embedded_engine, free_port, front, png, post
+from support.serving import LONG, embedded_engine, front, png, post
 from support.serving_image import until
 
 JSON = "application/json"

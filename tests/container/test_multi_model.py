@@ -17,8 +17,9 @@ from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 from support import soak
 from support.multi_model import ASKED, Endpoint, children, multi_model_endpoint
+from support.ports import free_port
 from support.saved_models import adder, corrupt
-from support.serving import LONG, empty_model, free_port, front, raw, stand_in_engine
+from support.serving import LONG, empty_model, front, raw, stand_in_engine
 from support.serving_image import until
 
 LINES = "application/jsonlines"

@@ -23,12 +23,12 @@ from PIL import Image
 from support import spots
 from support.browser import Chromium, Tab, chromium
 from support.peer import Request, Response, golden, peer
+from support.ports import free_port
 from support.serving import (
     CONTAINER,
     LONG,
     await_port,
     empty_model,
-    free_port,
     post,
     served_model,
     stand_in_engine,

@@ -21,18 +21,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.ports import free_port, some_ports
 from support.serve_script import SERVE, Serve, serving
-from support.serving import (
-    CONTAINER,
-    LONG,
-    await_port,
-    empty_model,
-    free_port,
-    is_open,
-    post,
-    some_ports,
-    stand_in_engine,
-)
+from support.serving import CONTAINER, LONG, await_port, empty_model, is_open, post, stand_in_engine
 from support.serving_image import many_in_flight, until
 
 JSON = "application/json"

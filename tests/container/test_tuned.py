@@ -10,17 +10,8 @@ from typing import Any
 
 import pytest
 import requests
-from support.serving import (
-    CONTAINER,
-    LONG,
-    await_port,
-    empty_model,
-    free_port,
-    post,
-    some_ports,
-    stand_in_engine,
-    started,
-)
+from support.ports import free_port, some_ports
+from support.serving import CONTAINER, LONG, await_port, empty_model, post, stand_in_engine, started
 from support.serving_image import until
 
 from petbox.serving.tune import machine

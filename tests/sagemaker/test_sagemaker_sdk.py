@@ -21,7 +21,8 @@ import requests
 from support.aws import moto, settings
 from support.docker_engine import MINE, Engine
 from support.peer import GOLDEN, Request, Response, peer
-from support.serving import embedded_engine, free_port, front, tiny_detector
+from support.ports import free_port
+from support.serving import embedded_engine, front, tiny_detector
 from support.serving_image import MOUNTS
 from support.snippets import snippets
 

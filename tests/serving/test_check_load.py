@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.other_models import classifier, many_kinds
+from support.ports import free_port
 from support.saved_models import corrupt
 from support.serving import (
     CONTAINER,
@@ -19,7 +20,6 @@ from support.serving import (
     Program,
     embedded_engine,
     empty_model,
-    free_port,
     front,
     stand_in_engine,
     started,

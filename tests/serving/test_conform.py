@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from support.conforming import CONFORM, breaking, failing, outcomes
-from support.serving import free_port, served_detector
+from support.ports import free_port
+from support.serving import served_detector
 
 from petbox.serving.conform import report
 from petbox.serving.conform.contract import CONTRACT, Result

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.conforming import CONFORM, failing, outcomes
 from support.multi_model_server import multi_model_server
-from support.serving import free_port
+from support.ports import free_port
 
 from petbox.serving.conform.contract import CONTRACT
 

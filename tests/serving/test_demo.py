@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import requests
 from support.browser import Tab, chromium
-from support.serving import CHECKOUT, LONG, Program, free_port, post, predict_json, started
+from support.ports import free_port
+from support.serving import CHECKOUT, LONG, Program, post, predict_json, started
 from support.without_tensorflow import python_path
 
 from petbox import wire

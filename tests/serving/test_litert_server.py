@@ -20,7 +20,8 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from support.conforming import CONFORM, failing, outcomes
 from support.multi_model import multi_model_endpoint
-from support.serving import CHECKOUT, LONG, SERVE, Program, free_port, post, predict_json, started
+from support.ports import free_port
+from support.serving import CHECKOUT, LONG, SERVE, Program, post, predict_json, started
 from support.without_tensorflow import python_path
 
 from petbox.client.detector import Detector

@@ -16,7 +16,8 @@ import pytest
 import requests
 from conftest import CHECKOUT
 from support.docker_engine import MINE, Engine
-from support.serving import LONG, Program, free_port, started
+from support.ports import free_port
+from support.serving import LONG, Program, started
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from support.ports import free_port
 from support.saved_models import adder, corrupt
-from support.serving import CHECKOUT, LONG, Program, await_port, free_port, is_open, started
+from support.serving import CHECKOUT, LONG, Program, await_port, is_open, started
 from support.warm_python import warm_python
 
 from petbox.serving.model_server import __main__

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.ports import free_port
 from support.saved_models import adder, corrupt
 from support.serving import (
     CHECKOUT,
@@ -23,7 +24,6 @@ from support.serving import (
     Program,
     await_port,
     empty_model,
-    free_port,
     is_open,
     post,
     stand_in_engine,

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.ports import free_port
 from support.saved_models import adder, corrupt, hasher
-from support.serving import CHECKOUT, LONG, empty_model, free_port
+from support.serving import CHECKOUT, LONG, empty_model
 
 from petbox.serving.model_server import background, tensor_proto
 from petbox.serving.model_server.engine import EngineOptions

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.serving import CHECKOUT, Program, await_port, free_port, started
+from support.ports import free_port
+from support.serving import CHECKOUT, Program, await_port, started
 
 CONFORM = ("-m", "petbox", "conform")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-from support.serving import CONTAINER, LONG, Program, empty_model, free_port, some_ports, started
+from support.ports import free_port, some_ports
+from support.serving import CONTAINER, LONG, Program, empty_model, started
 from support.serving_image import until
 
 HANDLERS = Path(__file__).resolve().parents[1] / "handlers"

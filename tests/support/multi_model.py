@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-from support.serving import CONTAINER, Program, free_port, is_open, started
+from support.ports import free_port
+from support.serving import CONTAINER, Program, is_open, started
 from support.serving_image import VERY_LONG, until
 
 EMBEDDED = f"{sys.executable} -m petbox.serving.model_server"

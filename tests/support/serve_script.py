@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from support.serving import CONTAINER, LONG, free_port, is_open, some_ports, stand_in_engine
+from support.ports import free_port, some_ports
+from support.serving import CONTAINER, LONG, is_open, stand_in_engine
 from support.serving_image import until
 
 SERVE = CONTAINER / "serve"

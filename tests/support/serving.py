@@ -14,7 +14,6 @@ import json
 import os
 import queue
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -30,9 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+from support.ports import free_port
 from support.warm_python import WarmProcess, warm_python
-
-from petbox.serving.requirements import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONTAINER = CHECKOUT / "container"
@@ -313,12 +311,6 @@ def _edit(file: Path, pattern: str, new: str) -> None:
     text, found = re.subn(pattern, lambda _: new, file.read_text())
     assert found, f"{file.name} has no {pattern}"
     file.write_text(text)
-
-
-def some_ports() -> str:
-    """A range below what the kernel gives to connections, one of which would take a port away."""
-    first = 10_000 + 50 * secrets.randbelow(400)
-    return f"{first}-{first + 49}"
 
 
 def is_open(port: int) -> bool:

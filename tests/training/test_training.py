@@ -6,7 +6,6 @@ import json
 import random
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import CHECKOUT
+from support.ports import free_port
 from support.soak import count
 from support.training_runs import (
     SMALL,
@@ -252,7 +252,7 @@ def test_other_options_do_not_continue_a_run(records: Path, tmp_path: Path, run:
 def workers(
     warm: WarmPython, records: Path, out: Path, *more: str
 ) -> Iterator[tuple[WarmProcess, WarmProcess]]:
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    addresses = [f"127.0.0.1:{port}" for port in (free_port(), free_port())]
     tasks = [{"type": "worker", "index": index} for index in range(2)]
     configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
     words = command(records, out, *more)
@@ -312,13 +312,3 @@ def test_workers_stop_together_continue_and_learn_what_one_learns_with_the_whole
             ends = [process.communicate(timeout=500)[1] for process in both]
         assert [process.returncode for process in both] == [0, 0], ends
         assert max(saved(out)) == 24
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
