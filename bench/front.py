@@ -38,6 +38,19 @@ PAUSE = 0.01  # seconds between two pings
 LARGE = 25 * 2**20  # bytes
 JSON = "application/json"
 LINES = "application/jsonlines"
+ONLY_PROXY = """
+daemon off; pid nginx.pid; events {}
+http {
+    access_log off; keepalive_requests 1000000; client_body_buffer_size 1m;
+    upstream engine { server 127.0.0.1:%d; keepalive 16; keepalive_requests 1000000; }
+    server {
+        listen 127.0.0.1:%d;
+        location / {
+            proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection "";
+        }
+    }
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,7 @@ def main() -> None:
                 throughputs(both, "toy", predict(jpeg(100_000)), connections, requests, bar)
                 for connections, bar in ((1, 0.97), (4, 0.95), (16, 0.95))
             ),
+            only_proxied(both, predict(jpeg(100_000)), requests),
             bare_picture(both, "toy", requests // 4),
             *(bare_picture(both, name, 2 * TURNS) for name in models if name == "larger"),
             *large_json(both),
@@ -103,16 +117,36 @@ def one_connection(both: Served, requests: int) -> list[str]:
 def throughputs(
     both: Served, model: str, body: bytes, connections: int, requests: int, bar: float
 ) -> list[str]:
-    """The median of the turns' ratios; a turn of one kind follows one of the other."""
     direct = [both.at_engine(model, body) for _ in range(connections)]
     through = [both.through(model, body) for _ in range(connections)]
-    each = max(requests // TURNS, connections)
-    rates = [(rate(direct, each), rate(through, each)) for _ in range(TURNS)]
-    ratio = statistics.median(b / a for a, b in rates)
-    first, second = (statistics.median(column) for column in zip(*rates, strict=True))
+    ratio, cells = rates(direct, through, max(requests // TURNS, connections))
     title = f"{model}, {connections} connections, requests/s"
-    cells = [f"{first:.1f}", f"{second:.1f}", f"{ratio:.3f}"]
     return [title, *cells, report.at_least(ratio, bar)]
+
+
+def rates(direct: list[Call], through: list[Call], each: int) -> tuple[float, list[str]]:
+    """The median of the turns' ratios; a turn of one kind follows one of the other."""
+    both = [(rate(direct, each), rate(through, each)) for _ in range(TURNS)]
+    ratio = statistics.median(b / a for a, b in both)
+    first, second = (statistics.median(column) for column in zip(*both, strict=True))
+    return ratio, [f"{first:.1f}", f"{second:.1f}", f"{ratio:.3f}"]
+
+
+def only_proxied(both: Served, body: bytes, requests: int) -> list[str]:
+    """Through an nginx that passes everything on: what no gateway of nginx can be faster than."""
+    path, port = "/v1/models/toy:predict", free_port()
+    with tempfile.TemporaryDirectory(prefix="petbox-bench-") as folder:
+        config = Path(folder, "nginx.conf")
+        config.write_text(ONLY_PROXY % (both.engine, port))
+        program = subprocess.Popen(["nginx", "-p", folder, "-c", config, "-e", "stderr"])
+        try:
+            await_open(port)
+            calls = [both.at_engine("toy", body)], [caller(port, path, body, JSON)]
+            _, cells = rates(*calls, requests // TURNS)
+        finally:
+            program.terminate()
+            program.wait()
+    return ["… with an nginx that only proxies, 1 connection", *cells, ""]
 
 
 def bare_picture(both: Served, model: str, requests: int) -> list[str]:
