@@ -58,7 +58,10 @@ def main(options: Options) -> None:
         sys.exit(f"{DATA}: not here; name the folder with the photos in PETBOX_TEST_DATA")
     shutil.rmtree(WORK, ignore_errors=True)
     trial, steps = options != Options(), options.steps or STEPS
-    seconds = trained(options.preset, steps, lists(options.split))
+    make_records(WORK, lists(WORK, options.split))
+    every = f"--evaluate-every={-(-steps // EVALUATIONS)}"
+    words = (f"--preset={options.preset}", f"--steps={steps}", every)
+    seconds = train(WORK / "records", WORK / "run", *words)
     found, alarms = evaluated("records", "evaluation"), evaluated("false-alarms", "backgrounds")
     curve = learning_curve(WORK / "run")
     keep_pictures(WORK if trial else report.RESULTS.parent, curve)
@@ -75,33 +78,35 @@ def main(options: Options) -> None:
         print(report.write_table("pets", "python bench/pets.py", head, [row, bars]))
 
 
-def lists(seed: int) -> list[Path]:
+def lists(work: Path, seed: int) -> list[Path]:
     """Of the photos to train on, and to test on."""
     given = [DATA / "pets" / "splits" / f"{split}_faces.txt" for split in ("train", "test")]
     photos = [line for path in given for line in path.read_text().splitlines(keepends=True)]
     random.Random(seed).shuffle(photos)
-    WORK.mkdir(parents=True)
-    made = [WORK / path.name for path in given]
+    work.mkdir(parents=True)
+    made = [work / path.name for path in given]
     made[0].write_text("".join(photos[TESTED:]))
     made[1].write_text("".join(photos[:TESTED]))
     return made
 
 
-def trained(preset: str, steps: int, photos: Sequence[Path]) -> float:
-    """Trains under build/; returns the seconds of the training."""
-    pets, records, run = DATA / "pets", WORK / "records", WORK / "run"
+def make_records(work: Path, photos: Sequence[Path]) -> None:
     train, test = photos
+    pets = DATA / "pets"
     cut = ("train/cut_backgrounds.py", f"--pets={pets}", "--classes=species")
-    call(*cut, f"--out={WORK / 'false-alarms'}")
-    call(*cut, f"--out={WORK / 'empty'}", "--images", f"--photos={train}")
+    call(*cut, f"--out={work / 'false-alarms'}")
+    call(*cut, f"--out={work / 'empty'}", "--images", f"--photos={train}")
     call(
-        "train/make_records.py", f"--pets={pets}", f"--out={records}", "--classes=species",
-        f"--train-list={train}", f"--test-list={test}", f"--backgrounds={WORK / 'empty'}",
+        "train/make_records.py", f"--pets={pets}", f"--out={work / 'records'}", "--classes=species",
+        f"--train-list={train}", f"--test-list={test}", f"--backgrounds={work / 'empty'}",
     )  # fmt: skip
+
+
+def train(records: Path, run: Path, *words: str) -> float:
+    """From ImageNet's weights; returns the seconds."""
     return call(
-        "train/train.py", f"--records={records}", f"--out={run}", f"--preset={preset}",
-        f"--init={WEIGHTS}", f"--steps={steps}", f"--evaluate-every={-(-steps // EVALUATIONS)}",
-        "--augment=light", "--ema=0.999",
+        "train/train.py", f"--records={records}", f"--out={run}", f"--init={WEIGHTS}",
+        "--augment=light", "--ema=0.999", *words,
         *(f"--set=task.train_data.parser.aug_scale_{end}" for end in ("min=0.6", "max=1.4")),
     )  # fmt: skip
 

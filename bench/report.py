@@ -31,10 +31,20 @@ class Table:
 
 
 def write_table(name: str, command: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Writes the table `name` to RESULTS.md with machine, commit and command; returns its text."""
+    """Writes the table `name` and the summary to RESULTS.md; returns the table's text."""
+    origin = f"`{command}` · {machine()} · commit {commit()} · {date.today().isoformat()}"
+    text = f"{origin}\n\n{_table(head, rows)}"
+    _write(name, text)
+    _write("summary", summary())
+    return text
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    text = f"`{command}` · {machine()} · commit {commit()} · {date.today().isoformat()}\n\n{table}"
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _write(name: str, text: str) -> None:
     block = f"<!-- {name} -->\n{text}\n<!-- /{name} -->"
     before = RESULTS.read_text()
     after, found = re.subn(
@@ -43,7 +53,6 @@ def write_table(name: str, command: str, head: Sequence[str], rows: Sequence[Seq
     if not found:
         raise SystemExit(f"{RESULTS}: has no place marked <!-- {name} --> … <!-- /{name} -->")
     RESULTS.write_text(after)
-    return text
 
 
 def tables() -> list[Table]:
@@ -61,13 +70,43 @@ def others() -> set[str]:
     return {one.machine for one in tables() if one.commit == commit()} - {machine()}
 
 
-def missed() -> Iterator[str]:
-    """The rows whose measured value misses its bar, with what wrote them."""
+def bars() -> Iterator[tuple[Table, list[str], str]]:
+    """Each bar's cell, with its table and what was measured: a bar is in its row, or below it."""
     for table in tables():
-        for line in table.rows.splitlines():
-            if MISSED in line:
-                cells = (cell.strip() for cell in line.strip("|").split("|"))
-                yield f"{table.script}: {', '.join(filter(None, cells))}"
+        head, _, *rows = map(_cells, table.rows.splitlines())
+        above = head
+        for row in rows:
+            for place, cell in enumerate(row):
+                if cell.startswith(("≤", "≥")):
+                    below = [above[0], head[place], above[place]]
+                    beside = [*row[:place], *row[place + 1 :]]
+                    yield table, below if row[0] == "bar" else [*filter(None, beside)], cell
+            above = row
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def missed() -> Iterator[str]:
+    """The bars that are missed, with what wrote them."""
+    for table, measured, bar in bars():
+        if MISSED in bar:
+            yield f"{table.script}: {', '.join([*measured, bar])}"
+
+
+def summary() -> str:
+    """A row for each bar of all tables, and where the tables are from."""
+    rows = [
+        [f"`{table.script}`", what, " · ".join(measured), bar.removesuffix(MISSED),
+         "**missed**" if MISSED in bar else "held"]
+        for table, (what, *measured), bar in bars()
+    ]  # fmt: skip
+    held = sum(row[-1] == "held" for row in rows)
+    origins = sorted({f"{one.machine}, commit {one.commit}" for one in tables()})
+    return f"{held} of {len(rows)} bars hold. Measured on {'; '.join(origins)}.\n\n" + _table(
+        ["benchmark", "", "measured", "bar", ""], rows
+    )
 
 
 def at_most(measured: float, bar: float, unit: str = "", others_hold: bool = True) -> str:

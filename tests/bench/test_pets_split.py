@@ -23,8 +23,8 @@ def test_a_seed_divides_the_photos_of_both_lists_anew(
     monkeypatch.setattr(pets, "DATA", tmp_path)
 
     def divided(seed: int) -> list[list[str]]:
-        monkeypatch.setattr(pets, "WORK", tmp_path / f"work {seed}")
-        return [path.read_text().splitlines(keepends=True) for path in pets.lists(seed)]
+        found = pets.lists(tmp_path / f"work {seed}", seed)
+        return [path.read_text().splitlines(keepends=True) for path in found]
 
     train, test = divided(1)
     assert (len(train), sorted(train + test)) == (31, sorted(names))

@@ -17,7 +17,8 @@ import report
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with an empty RESULTS.md."""
     path = tmp_path / "RESULTS.md"
-    path.write_text("<!-- front -->\n<!-- /front -->\n<!-- a-b -->\n<!-- /a-b -->\n")
+    names = ("summary", "front", "a-b")
+    path.write_text("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names))
     monkeypatch.setattr(report, "CHECKOUT", tmp_path)
     monkeypatch.setattr(report, "RESULTS", path)
     git("init", "-q")
@@ -87,4 +88,19 @@ def test_missed_bars_are_listed() -> None:
         "front: row 0, ≤ 1.5x, missed",
         "front: row 2, ≥ 0.5, missed",
         "pets: row 0, ≤ 2, missed",
+    ]
+
+
+def test_the_summary_has_each_bar_with_what_was_measured(results: Path) -> None:
+    head = ["preset", "mAP", "minutes", "bar"]
+    rows = [["small", "0.7", "18", "≤ 2, missed"], ["bar", "≥ 0.6", "≤ 25", ""]]
+    report.write_table("front", "python bench/front.py", head, rows)
+    text = results.read_text()
+    assert text.startswith(
+        f"<!-- summary -->\n2 of 3 bars hold. Measured on {report.machine()}, commit"
+    )
+    assert [line for line in text.splitlines() if line.startswith("| `front`")] == [
+        "| `front` | small | 0.7 · 18 | ≤ 2 | **missed** |",
+        "| `front` | small | mAP · 0.7 | ≥ 0.6 | held |",
+        "| `front` | small | minutes · 18 | ≤ 25 | held |",
     ]
