@@ -1,6 +1,6 @@
 """What a training waits for beside its network: records, the first step, tracing.
 
-    python bench/training_speed.py                  a quarter of an hour
+    python bench/training_speed.py                  ten minutes
     python bench/training_speed.py --turns 3        a first look
 
 Steps of the small detector with batches from real records and with one batch kept in memory,
@@ -43,7 +43,7 @@ UNLIKE = 20  # steps until no two detections have the same score, which exports 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
-    parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=24)
     parser.add_argument("--starts", type=int, default=3)
     options = parser.parse_args()
     if not PETS.is_dir():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +19,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 from support.exporting import NAMES, Exported, counted_opens, file, noise, random_run
+from support.serving import CHECKOUT
 
 from petbox.data import labels
 from petbox.errors import PetboxError
 from petbox.images import exif
 from petbox.training import runs
+
+sys.path.insert(0, str(CHECKOUT / "bench"))
+import traces
+
+Counted = tuple[Exported, dict[str, int], list[int]]
 
 IMAGES = [file(noise(300, 200)), file(noise(64, 501, 1), "PNG"), file(noise(128, 128, 2), "GIF")]
 BROKEN = file(noise(300, 200))[:2000]
@@ -51,8 +58,9 @@ def not_rewritten(trained: Path, run: Any) -> Exported:
 
 
 @pytest.fixture(scope="module")
-def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
-    """A model that batches tf.Examples, and the opened files of its run, which has a config."""
+def batching_with_counts(trained: Path) -> Counted:
+    """A model that batches tf.Examples, the opened files of its run, which has a config, and how
+    often graphs were traced."""
     from petbox.export.batching import Batches
 
     run = shutil.copytree(trained, trained.with_name("configured"))
@@ -60,7 +68,7 @@ def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
     thresholds = runs.thresholds(run / "ckpt-1", "validation", THRESHOLDS)
     (run / "thresholds.json").write_text(thresholds)
     batches = Batches(4, 20_000)
-    with counted_opens() as opens:
+    with counted_opens() as opens, traces.counted() as graphs:
         model = exported(
             run,
             trained.with_name("batching"),
@@ -69,12 +77,12 @@ def batching_with_opens(trained: Path) -> tuple[Exported, dict[str, int]]:
             exif="ignore",
         )
     names = {Path(name).name: n for name, n in opens.items() if name.startswith(f"{run}/")}
-    return model, names
+    return model, names, [*graphs.values()]
 
 
 @pytest.fixture(scope="module")
-def batching(batching_with_opens: tuple[Exported, dict[str, int]]) -> Exported:
-    return batching_with_opens[0]
+def batching(batching_with_counts: Counted) -> Exported:
+    return batching_with_counts[0]
 
 
 @pytest.fixture(scope="module")
@@ -344,9 +352,9 @@ def test_a_model_tells_what_it_was_made_of(plain: Exported, trained: Path) -> No
 
 
 def test_each_file_of_a_run_is_read_once(
-    batching_with_opens: tuple[Exported, dict[str, int]],
+    batching_with_counts: Counted,
 ) -> None:
-    model, opens = batching_with_opens
+    model, opens, _ = batching_with_counts
     assert opens == {
         "checkpoint": 1,
         "label_map.pbtxt": 1,
@@ -356,6 +364,10 @@ def test_each_file_of_a_run_is_read_once(
     }
     copied = (model.folder / "assets.extra" / "pipeline.config").read_text()
     assert copied == "model { faster_rcnn { num_classes: 3 } }"
+
+
+def test_no_graph_is_traced_twice(batching_with_counts: Counted) -> None:
+    assert {*batching_with_counts[2]} == {1}
 
 
 # Batching

@@ -68,7 +68,7 @@ def folded(function: Any, weights: Weights) -> Any:
         inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource
     }
 
-    def call(*tensors: Any) -> tuple[Any, ...]:
+    def plain(*tensors: Any) -> tuple[Any, ...]:
         given = {one.name: tensor for one, tensor in zip(inputs, tensors, strict=True)}
         given |= {name: tf.identity(one) for name, one in captures.items()}
         once = {id(one): one.read_value() for one in variables.values()}
@@ -81,7 +81,7 @@ def folded(function: Any, weights: Weights) -> Any:
         given = {name: one for name, one in given.items() if _name(name) in used}
         return tuple(tf.graph_util.import_graph_def(graph, given, outputs, name=""))
 
-    return traced(call, *(tf.TensorSpec(one.shape, one.dtype) for one in inputs))
+    return traced(plain, *(tf.TensorSpec(one.shape, one.dtype) for one in inputs))
 
 
 def _read(function: Any, graph: Any) -> Iterable[tuple[str, Values]]:

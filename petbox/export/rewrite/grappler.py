@@ -56,14 +56,14 @@ def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes:
     part.node.extend(node for node in graph.node if f"{node.name}:0" not in inputs)
     used = {name.partition(":")[0] for node in part.node for name in node.input}
 
-    def call(*tensors: Any) -> tuple[Any, ...]:
+    def imported(*tensors: Any) -> tuple[Any, ...]:
         here = tf.compat.v1.get_default_graph()
         given = dict(zip(inputs, [*tensors, *map(here.capture, captures)], strict=True))
         given = {name: one for name, one in given.items() if name.removesuffix(":0") in used}
         return tuple(tf.graph_util.import_graph_def(part, given, outputs, name=""))
 
     specs = specs or [tf.TensorSpec(one.shape, one.dtype) for one in arguments(function)]
-    return traced(call, *specs, **attributes)
+    return traced(imported, *specs, **attributes)
 
 
 class Sealed:
