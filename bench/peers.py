@@ -1,6 +1,6 @@
 """petbox compared with other servers for a TensorFlow detector, alternating on one machine.
 
-    python bench/peers.py                                    both models, an hour
+    python bench/peers.py                                    both models, half an hour
     python bench/peers.py --models toy --pictures 40         a first look
 
 Each peer is installed from its public package into its own environment under build/peers, and set
@@ -118,7 +118,7 @@ def main() -> None:
     for peer in PEERS:
         install(peer)
     for name in options.models:
-        pictures = options.pictures if name == "toy" else max(options.pictures // 5, 4)
+        pictures = options.pictures if name == "toy" else max(options.pictures // 8, 4)
         kept = Kept(name, models[name], pictures)
         if kept.turns < options.turns:
             measure(models[name], pictures, options.turns, kept)

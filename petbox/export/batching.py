@@ -8,13 +8,14 @@ split over several batches; the results are in order.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from petbox.tf import tf
 
-THREADS = 2  # batches computed at once, each on all cores, so that one starts while the other ends
+# Batches computed at once, each on all cores. Two at once are no faster together, and a request
+# that just missed both waits for longer.
+THREADS = 1
 
 # The server's threads limit the queue. A limit here would reject requests of many rows, because
 # they are split into many batches.
@@ -30,32 +31,48 @@ class Batches:
 BY_DEFAULT = Batches(8, 0)
 
 
-def batched(body: Any, batches: Batches, most_rows: int) -> Callable[..., Any]:
+class Batched(tf.Module):
     """The concrete function `body`, batched over rows; one call has at most `most_rows` of them.
 
-    Like `tf.nondifferentiable_batch`, but with a unique queue. That one names a queue after its
-    place in the graph, so two models in a process would answer each other's requests.
-    """
-    # The last size is the limit of a batch, because larger inputs are split. All sizes are listed,
-    # or batches would be padded to the next one.
-    sizes = list(range(1, batches.most + 1))
-    name = f"petbox_{uuid.uuid4().hex}"
+    A call that is alone does not pass through the queue, whose threads cost it a twentieth of its
+    time. If TensorFlow breaks a call off, it counts for ever, and all later ones are queued.
 
-    def call(*tensors: Any) -> Any:
+    The queue is like that of `tf.nondifferentiable_batch`, but with a unique name. That one names
+    it after its place in the graph, so two models in a process would answer each other's requests.
+    """
+
+    def __init__(self, body: Any, batches: Batches, most_rows: int) -> None:
+        super().__init__()
+        self._body, self._batches, self._most_rows = body, batches, most_rows
+        self._queue = f"petbox_{uuid.uuid4().hex}"
+        with tf.device("/CPU:0"):
+            self.calls = tf.Variable(0, trainable=False)  # that have begun and not ended
+
+    def __call__(self, *tensors: Any) -> Any:
+        with tf.control_dependencies(tensors):  # what fails before does not count
+            alone = tf.equal(self.calls.assign_add(1), 1)
+        few = tf.shape(tensors[0])[0] <= self._batches.most
+        results = tf.cond(alone & few, lambda: self._body(*tensors), lambda: self._queued(*tensors))
+        with tf.control_dependencies(results):
+            self.calls.assign_sub(1)
+        return results
+
+    def _queued(self, *tensors: Any) -> Any:
+        # The last size is the limit of a batch, because larger inputs are split. All sizes are
+        # listed, or batches would be padded to the next one.
+        sizes = list(range(1, self._batches.most + 1))
         results = tf.raw_ops.BatchFunction(
             in_tensors=list(tensors),
-            captured_tensors=body.captured_inputs,
-            f=body,
+            captured_tensors=self._body.captured_inputs,
+            f=self._body,
             num_batch_threads=THREADS,
-            max_batch_size=max(batches.most, most_rows),
+            max_batch_size=max(self._batches.most, self._most_rows),
             allowed_batch_sizes=sizes,
-            batch_timeout_micros=batches.timeout_micros,
+            batch_timeout_micros=self._batches.timeout_micros,
             max_enqueued_batches=MOST_WAITING,
-            shared_name=name,
-            Tout=[output.dtype for output in body.outputs],
+            shared_name=self._queue,
+            Tout=[output.dtype for output in self._body.outputs],
             enable_large_batch_splitting=True,
         )
-        shaped = zip(results, body.outputs, strict=True)
+        shaped = zip(results, self._body.outputs, strict=True)
         return tuple(tf.ensure_shape(result, output.shape) for result, output in shaped)
-
-    return call

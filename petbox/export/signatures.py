@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from petbox.data import labels
 from petbox.export import drawing
-from petbox.export.batching import BY_DEFAULT, Batches, batched
+from petbox.export.batching import BY_DEFAULT, Batched, Batches
 from petbox.export.canvases import Canvas
 from petbox.export.decode.files import VALID, checked
 from petbox.export.decode.orientation import turned
@@ -206,7 +206,7 @@ def _batched_unless_off(network: Network, settings: Settings) -> Any:
     rows = [tf.TensorSpec([None, *one.shape], one.dtype) for one in network.ready]
     if not settings.batches:
         return network.detect
-    return batched(traced(network.detect, *rows), settings.batches, settings.most_pictures)
+    return Batched(traced(network.detect, *rows), settings.batches, settings.most_pictures)
 
 
 def _confident(found: dict[str, Any], min_score: float) -> Any:

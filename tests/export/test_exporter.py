@@ -402,6 +402,31 @@ def test_an_invalid_image_in_a_batch_fails_only_its_own_request(
             _same(_of(answer, 0), alone)
 
 
+def test_a_request_that_is_alone_does_not_queue(batching: Exported) -> None:
+    image = _example(IMAGES[0])
+    for _ in range(2):
+        assert "BatchFunction" not in batching.ran(image)
+        assert "BatchFunction" in batching.ran(*[image] * 5), "more than a batch of 4"
+        batching.rejection(_example(BROKEN), image)
+    busy = threading.Event()
+
+    def ask() -> None:
+        while not busy.is_set():
+            batching(image)
+
+    others = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        queued = (("BatchFunction" in batching.ran(image)) for _ in range(100))
+        assert any(queued)
+    finally:
+        busy.set()
+        for thread in others:
+            thread.join()
+    assert "BatchFunction" not in batching.ran(image)
+
+
 def _at_once(model: Exported, requests: list[bytes]) -> list[Any]:
     answers: list[Any] = [None] * len(requests)
     ready = threading.Barrier(len(requests))

@@ -181,7 +181,7 @@ def test_a_server_imports_no_tensorflow_and_runs_no_python_of_a_model(tmp_path: 
     code = f"""
 import sys, numpy, pathlib
 from petbox.serving.model_server import __main__
-from petbox.serving.model_server.tensorflow_engine import TensorFlow
+from petbox.serving.model_server.tensorflow_engine import SavedModel, TensorFlow
 load = TensorFlow().load
 print(load(pathlib.Path({str(adder(tmp_path / "1", 1.0))!r})).run(
     "serving_default", {{"x": numpy.zeros(1, numpy.float32)}})["y"])
@@ -253,20 +253,24 @@ print(len(woken) - seen)
     assert int(done.stdout) > 10  # of some hundreds; it was one or two while ctypes loaded it
 
 
-def test_a_background_thread_runs_a_graph_itself_with_a_lower_priority(tmp_path: Path) -> None:
-    """So that the requests to other models pass it."""
+def test_which_threads_run_a_graph(tmp_path: Path) -> None:
+    """A pool; in the background, and a row of a model that batches, the thread that calls."""
     model = TensorFlow().load(adder(tmp_path / "1", 1.0))
+    gathers = TensorFlow().load(adder(tmp_path / "2", 1.0, batches=True))
 
-    def spent() -> tuple[float, int]:
+    def spent(model: SavedModel = model, rows: int = 1) -> tuple[float, int]:
         begin = time.thread_time()
-        model.run("slow", {"n": np.array([20_000])})
+        model.run("slow", {"n": np.array([20_000] * rows)})
         return time.thread_time() - begin, os.getpriority(os.PRIO_PROCESS, 0)
 
-    spent()  # the first run builds the graph
-    usual, usual_nice = spent()
+    for one in (model, gathers):
+        spent(one)  # the first run builds the graph
+    shared, usual_nice = spent()
+    assert spent(gathers)[0] > 10 * shared
+    assert spent(gathers, rows=2)[0] < spent(gathers)[0] / 2
     [(itself, nice)] = background.run([spent], at_once=1)
     assert (spent()[1], nice) == (usual_nice, min(usual_nice + background.STEP, 19))
-    assert itself > 10 * usual
+    assert itself > 10 * shared
 
 
 def test_an_error_in_the_background_is_raised(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,26 @@ class Exported:
 
     def graphs(self, *images: bytes, signature: str = "serving_default") -> Any:
         """What the session made of the model's graph to answer a request."""
+        return self._observed(images, signature, output_partition_graphs=True).partition_graphs
+
+    def ran(self, *images: bytes) -> set[str]:
+        """The ops that a request ran."""
+        from petbox.tf import tf
+
+        trace = tf.compat.v1.RunOptions.FULL_TRACE
+        found = self._observed(images, "serving_default", trace_level=trace).step_stats
+        labels = [node.timeline_label for device in found.dev_stats for node in device.node_stats]
+        return {label.partition(" = ")[2].partition("(")[0] for label in labels}
+
+    def _observed(self, images: Sequence[bytes], signature: str, **options: Any) -> Any:
         from petbox.tf import tf
 
         info = self.signatures[signature]
         metadata = tf.compat.v1.RunMetadata()
         outputs = {key: one.name for key, one in info.outputs.items()}
         given = {info.inputs["inputs"].name: np.array(images, object)}
-        options = tf.compat.v1.RunOptions(output_partition_graphs=True)
-        self._session.run(outputs, given, options, metadata)
-        return metadata.partition_graphs
+        self._session.run(outputs, given, tf.compat.v1.RunOptions(**options), metadata)
+        return metadata
 
     def rejection(self, *images: Any, signature: str = "serving_default") -> str:
         """The error message of a request that is rejected."""

@@ -9,10 +9,13 @@ from pathlib import Path
 from petbox.export.warmup import write as write_warmup
 
 
-def adder(folder: Path, number: float, warmup: Iterable[object] = ()) -> Path:
+def adder(
+    folder: Path, number: float, warmup: Iterable[object] = (), batches: bool = False
+) -> Path:
     """A version in `folder` whose `y` is `x` plus `number`; it appears whole, as a copy should.
 
-    `warmup` are inputs to be warmed up with. A second signature, `slow`, turns a while.
+    `warmup` are inputs to be warmed up with. A second signature, `slow`, turns a while. With
+    `batches`, requests are gathered.
     """
     from petbox.tf import tf
 
@@ -20,8 +23,9 @@ def adder(folder: Path, number: float, warmup: Iterable[object] = ()) -> Path:
     unfinished = folder.with_name(f"{folder.name}.tmp")
     with tf.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None], "x")
+        added = (lambda x: x + number) if not batches else _gathered(lambda x: x + number)
         signatures = {
-            "serving_default": _signature({"x": x}, {"y": x + number}),
+            "serving_default": _signature({"x": x}, {"y": added(x)}),
             "slow": _slow(),
             "classify": _signature(*_parsed(), method="tensorflow/serving/classify"),
         }
@@ -122,6 +126,12 @@ def _signature(inputs, outputs, method="tensorflow/serving/predict"):  # type: i
         for tensors in (inputs, outputs)
     )
     return module.build_signature_def(given, got, method)
+
+
+def _gathered(function):  # type: ignore[no-untyped-def]
+    from petbox.tf import tf
+
+    return tf.nondifferentiable_batch_function(1, 8, 0)(function)
 
 
 def _slow():  # type: ignore[no-untyped-def]

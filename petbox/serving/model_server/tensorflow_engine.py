@@ -64,13 +64,19 @@ class SavedModel:
         self.signatures = {name: Signature.of(definitions[name]) for name in definitions}
         self._calls = {name: _Call(self._graph, definitions[name]) for name in definitions}
         run_options = RunOptions(timeout_in_ms=max(options.timeout_ms, 0))
-        self._run_options = Buffer.of(run_options.SerializeToString())
-        run_options.inter_op_thread_pool = -1  # the thread that calls, which has another priority
-        self._background_options = Buffer.of(run_options.SerializeToString())
+        self._in_pool = Buffer.of(run_options.SerializeToString())
+        run_options.inter_op_thread_pool = -1  # the thread that calls
+        self._in_caller = Buffer.of(run_options.SerializeToString())
+        self._gathers = b"BatchFunction" in content
 
     def run(self, signature: str, tensors: Tensors) -> Tensors:
         tf, call, names = library(), self._calls[signature], self.signatures[signature]
-        options = self._background_options if background.is_this_thread() else self._run_options
+        # In the pool the newest request is next, so of those that gather for a batch some are left
+        # behind; the threads that call take turns. But only there are the rows of a request
+        # computed at once, and ends a run at its time-out.
+        one_row = all(len(tensor) == 1 for tensor in tensors.values() if tensor.ndim)
+        in_caller = background.is_this_thread() or (self._gathers and one_row)
+        options = self._in_caller if in_caller else self._in_pool
         if call.error:
             raise call.error
         inputs = (c_void_p * len(names.inputs))()
