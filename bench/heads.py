@@ -49,7 +49,7 @@ HEADS: Mapping[str, Mapping[str, int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
-    parser.add_argument("--steps", type=int, default=800, help="of each training")
+    parser.add_argument("--steps", type=int, default=600, help="of each training")
     parser.add_argument("--requests", type=int, default=100, help="of each export")
     options = parser.parse_args()
     if not (WORK / "records").exists():
