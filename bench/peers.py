@@ -149,7 +149,7 @@ def measure(model: Path, pictures: int, turns: int, kept: Kept) -> None:
                 # The order changes: what follows a heavy one finds the machine hot.
                 at = turn % len(up)
                 for one in up[at:] + up[:at]:
-                    load = hey(one, connections, max(pictures, connections))
+                    load = hey(one, connections, max(pictures, 2 * connections))
                     new[one.peer.name].loads[connections] = load
                     print(f"{one.peer.name}, {connections}: {load.rate:.1f}/s", file=sys.stderr)
             for one in up:
