@@ -588,3 +588,19 @@ def test_every_document_is_in_the_index() -> None:
     linked = set(re.findall(r"\]\(([^)#]+)", INDEX.read_text()))
     documents = {path.name for path in INDEX.parent.iterdir() if path.suffix in (".md", ".yaml")}
     assert documents - {INDEX.name} <= linked
+
+
+def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
+    sys.path.insert(0, str(CHECKOUT / "bench"))
+    import report
+
+    text = (CHECKOUT / "README.md").read_text()
+    rows = re.findall(r"^\| .* \| (.*) \| `bench/(\w+)\.py` \|$", text, re.MULTILINE)
+    assert len(rows) == 5
+    for cell, script in rows:
+        measured = "".join(table.rows for table in report.tables() if table.script == script)
+        figures = re.findall(r"[\d.]+", cell)
+        assert figures and all(re.search(rf"\b{one}\b", measured) for one in figures), (
+            cell,
+            script,
+        )

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from support.ports import free_port
 from support.saved_models import adder, corrupt, hasher
 from support.serving import CHECKOUT, LONG, empty_model
 
-from petbox.serving.model_server import background, tensor_proto
+from petbox.serving.model_server import background, tensor_proto, tensorflow_engine
 from petbox.serving.model_server.engine import EngineOptions
 from petbox.serving.model_server.records import CorruptRecord, records
 from petbox.serving.model_server.signature_def import dtype_name
@@ -254,7 +256,7 @@ print(len(woken) - seen)
 
 
 def test_which_threads_run_a_graph(tmp_path: Path) -> None:
-    """A pool; in the background, and a row of a model that batches, the thread that calls."""
+    """A pool; in the background, and of many that gather for a batch, the thread that calls."""
     model = TensorFlow().load(adder(tmp_path / "1", 1.0))
     gathers = TensorFlow().load(adder(tmp_path / "2", 1.0, batches=True))
 
@@ -266,11 +268,36 @@ def test_which_threads_run_a_graph(tmp_path: Path) -> None:
     for one in (model, gathers):
         spent(one)  # the first run builds the graph
     shared, usual_nice = spent()
-    assert spent(gathers)[0] > 10 * shared
-    assert spent(gathers, rows=2)[0] < spent(gathers)[0] / 2
-    [(itself, nice)] = background.run([spent], at_once=1)
+    assert spent(gathers)[0] < 10 * shared
+    for one, rows, itself in ((gathers, 1, True), (gathers, 2, False), (model, 1, False)):
+        with crowded(one):
+            often = [spent(one, rows)[0] > 10 * shared for _ in range(2)]
+        assert any(often) == itself
+    [(alone, nice)] = background.run([spent], at_once=1)
     assert (spent()[1], nice) == (usual_nice, min(usual_nice + background.STEP, 19))
-    assert itself > 10 * shared
+    assert alone > 10 * shared
+
+
+@contextmanager
+def crowded(model: SavedModel) -> Iterator[None]:
+    """As many other requests to the model as there are cores, and one more, all of the time."""
+    over, begun = threading.Event(), threading.Barrier(tensorflow_engine.CORES + 2)
+
+    def ask() -> None:
+        begun.wait()
+        while not over.is_set():
+            model.run("slow", {"n": np.array([2_000, 2_000])})
+
+    threads = [threading.Thread(target=ask) for _ in range(tensorflow_engine.CORES + 1)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_an_error_in_the_background_is_raised(tmp_path: Path) -> None:

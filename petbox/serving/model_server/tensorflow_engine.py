@@ -23,6 +23,7 @@ from petbox.serving.model_server.status import StatusError
 from petbox.serving.model_server.tensorflow_library import Buffer, Output, Status, library
 from petbox.serving.model_server.tensorflow_tensors import from_tensor, to_tensor
 
+CORES = len(os.sched_getaffinity(0))
 OPTIONS: Messages = {  # of config.proto
     "Experimental": {"disable_thread_spinning": (9, "bool")},
     "Config": {
@@ -68,19 +69,22 @@ class SavedModel:
         run_options.inter_op_thread_pool = -1  # the thread that calls
         self._in_caller = Buffer.of(run_options.SerializeToString())
         self._gathers = b"BatchFunction" in content
+        self._running: list[str] = []  # whose length is right in every thread
 
     def run(self, signature: str, tensors: Tensors) -> Tensors:
         tf, call, names = library(), self._calls[signature], self.signatures[signature]
-        # In the pool the newest request is next, so of those that gather for a batch some are left
-        # behind; the threads that call take turns. But only there are the rows of a request
-        # computed at once, and ends a run at its time-out.
+        # In the pool the newest request is next, so of many that gather for a batch some are left
+        # behind; the threads that call take turns. But only in the pool is one request computed by
+        # several threads, and ends a run at its time-out.
+        crowded = self._gathers and len(self._running) >= CORES
         one_row = all(len(tensor) == 1 for tensor in tensors.values() if tensor.ndim)
-        in_caller = background.is_this_thread() or (self._gathers and one_row)
+        in_caller = background.is_this_thread() or (crowded and one_row)
         options = self._in_caller if in_caller else self._in_pool
         if call.error:
             raise call.error
         inputs = (c_void_p * len(names.inputs))()
         outputs = (c_void_p * len(names.outputs))()
+        self._running.append(signature)
         try:
             for place, name in enumerate(names.inputs):
                 inputs[place] = to_tensor(tensors[name])
@@ -94,6 +98,7 @@ class SavedModel:
             arrays = map(from_tensor, outputs)
             return dict(zip(names.outputs, arrays, strict=True))
         finally:
+            self._running.pop()
             for tensor in (*inputs, *outputs):
                 if tensor:
                     tf.TF_DeleteTensor(tensor)
