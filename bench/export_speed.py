@@ -1,6 +1,6 @@
 """The library's own export compared with ours: the same weights, alternating.
 
-    python bench/export_speed.py                                     everything, about an hour
+    python bench/export_speed.py                                     everything, half an hour
     python bench/export_speed.py --only r50-640 --requests 5         a first look
 
 Both are loaded as by a model server, each in its own process, and called alternately, so that the
@@ -54,14 +54,16 @@ STAGES = {
     "backbone": "res_net|mobile",
     "decode": "map|[Dd]ecode|[Rr]esize",
 }
-STARTS = 7  # of each model in turns, of the network that has a bar
+STARTS = 3  # of each model in turns, of the network that has a bar
 SCORES_STD = 2.0  # of the logits: about one pair of proposal and class in a hundred is above 0.05
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--only", nargs="+", choices=[*NETWORKS, "decode"], help="parts to run")
-    parser.add_argument("--requests", type=int, default=15, help="of each model and shape")
+    parser.add_argument(
+        "--requests", type=int, default=15, help="of each model and shape, a third without bars"
+    )
     parser.add_argument("--again", action="store_true", help="ask the models of the last time")
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)  # of a process of ours
     options = parser.parse_args()
@@ -99,7 +101,8 @@ def network(name: str, requests: int, again: bool) -> Iterator[list[str]]:
             ask("load")
         steady = {}
         for shape in ("4:3", "square"):
-            times = in_turns([partial(ask, "answer", photo(shape)) for ask in servers], requests)
+            calls = [partial(ask, "answer", photo(shape)) for ask in servers]
+            times = in_turns(calls, requests if barred else -(-requests // 3))
             steady[shape] = times
             p50 = [1000 * one for one in times]
             yield row(f"{name}, {shape}, p50, ms", p50, ".0f", faster=BARS[shape] * barred)

@@ -18,6 +18,7 @@ import re
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -101,7 +102,8 @@ def main() -> None:
         ]
     rows.append(start())
     head = ["", "model server", "through nginx", "", "bar"]
-    print(report.write_table("front", "python bench/front.py", head, rows))
+    typed = " ".join(["python bench/front.py", *sys.argv[1:]])
+    print(report.write_table("front", typed, head, rows))
 
 
 def one_connection(both: Served, requests: int) -> list[str]:

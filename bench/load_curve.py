@@ -32,10 +32,10 @@ from petbox.cli import program
 WORK = report.CHECKOUT / "build" / "bench-load-curve"
 PLOT = "load-curve.png"
 TOY, TOY_RUN = Path("model/toy"), Path("runs/toy")
-REQUESTS = 1000
+REQUESTS = 2000
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)  # ms, of the plot
-TURNS = 4
+TURNS = 10
 BATCH = 1
 JSON = "application/json"
 
@@ -71,6 +71,7 @@ def main(options: Options) -> None:
     head = ["connections"]
     for name in curves:
         head += [f"{name}: images/s", "p50, ms", "p99, ms"]
+    head += ["images/s, ratio"] * (len(curves) == 2)
     rows = [table_row(levels) for levels in zip(*curves.values(), strict=True)]
     if kept:
         print(report.write_table("load-curve", "python bench/load_curve.py", head, rows))
@@ -154,6 +155,8 @@ def table_row(levels: Sequence[Level]) -> list[str]:
     cells = [str(levels[0].connections)]
     for level in levels:
         cells += [f"{level.rate:.1f}", f"{level.p50:.1f}", f"{level.p99:.1f}"]
+    if len(levels) == 2:
+        cells.append(f"{levels[0].rate / levels[1].rate:.2f}")
     return cells
 
 

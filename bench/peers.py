@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200, help="a peer and turn, of the toy's")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the servers too
     models = {"toy": TOY, "larger": LARGER}
     if not TOY.is_dir() and "toy" in options.models:
         raise SystemExit(f"{TOY}: not here; type: make demo")

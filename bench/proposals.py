@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def made(run: Path, records: Path, count: int) -> Any:
     origin = [str(run.absolute()), report.commit()]
     if record.exists() and json.loads(record.read_text())["origin"] == origin:
         return json.loads(record.read_text())
+    shutil.rmtree(folder, ignore_errors=True)
     told = {**evaluated(run, records, folder / "run", count), "origin": origin}
-    if not (folder / "model").exists():
-        export_speed.export(folder / "run", folder / "model" / "1", "ours")
+    export_speed.export(folder / "run", folder / "model" / "1", "ours")
     record.write_text(json.dumps(told))
     return told
 
