@@ -61,15 +61,19 @@ bench: .venv/ready ## run every benchmark and update bench/RESULTS.md (hours)
 replay: .venv/ready ## compare the embedded model server with recorded responses of TensorFlow Serving
 	@$(BIN)/python scripts/replay.py
 
-image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; HOOKS=1 has Python; BASE=IMAGE)
-	@[ -z "$(MODEL)" ] || [ -n "$$(find -L $(MODEL) -name saved_model.pb -print -quit 2>/dev/null)" ] || { \
-	    echo >&2 "make image: $(MODEL) contains no SavedModel; export one (make demo exports model/toy)," \
+# Whether the model is a LiteRT detector, served by petbox's own model server.
+LITERT = $(if $(MODEL),$(shell find -L $(MODEL) -name saved_model.pb 2>/dev/null | grep -q . || find -L $(MODEL) -name model.tflite -print -quit 2>/dev/null))
+
+image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; HOOKS=1 has Python; LITERT=1 with MODEL=; BASE=IMAGE)
+	@[ -z "$(MODEL)" ] || [ -n "$$(find -L $(MODEL) \( -name saved_model.pb -o -name model.tflite \) -print -quit 2>/dev/null)" ] || { \
+	    echo >&2 "make image: $(MODEL) contains no SavedModel or LiteRT detector; export one (make demo exports model/toy)," \
 	        "or run make image MODEL= for an image that serves the model in /opt/ml/model"; exit 1; }
 	@case "$(MODEL)" in "" | model | model/* | ./model | ./model/*) ;; *) \
 	    echo >&2 "make image: $(MODEL) is outside of model/, which the build reads; copy it to model/NAME"; exit 1 ;; esac
 	docker build --file container/Dockerfile --tag petbox \
 	    $(if $(MODEL),--build-arg MODEL=$(MODEL),--target without-model) \
-	    $(if $(CPU),--build-arg GPU=) $(if $(BASE),--build-arg BASE=$(BASE)) \
+	    $(if $(CPU),--build-arg GPU=) \
+	    $(if $(LITERT),--build-arg LITERT=1 --build-arg BASE=$(or $(BASE),debian:12-slim),$(if $(BASE),--build-arg BASE=$(BASE))) \
 	    $(if $(HOOKS),--build-arg HOOKS=1 $(if $(CODE),--build-arg CODE=$(CODE)) \
 	        $(addprefix --build-arg PIP_,INDEX_URL EXTRA_INDEX_URL TRUSTED_HOST NO_INDEX)) .
 

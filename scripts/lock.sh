@@ -27,4 +27,6 @@ compile detector_zip --group detector_zip "${same[@]}" \
   --excludes <(except backports-strenum flatbuffers ml-dtypes protobuf tqdm)
 compile detector_image --group detector_image "${same[@]}" \
   --excludes <(except h5py keras libclang setuptools tensorboard wheel)
+compile litert_image --group litert_image "${same[@]}" \
+  --excludes <(except backports-strenum flatbuffers ml-dtypes tqdm)
 compile zoo --group zoo "${same[@]}"

@@ -2,7 +2,7 @@
 # Builds an image and pushes it to ECR. Prints its URI with its digest.
 # usage: scripts/push_ecr.sh [option ...] [-- option of docker build ...]
 #   --repository NAME     in ECR, created if it is missing (default: petbox, petbox-train, …)
-#   --model DIR           model to copy into the image, a folder of versions (default: model/toy)
+#   --model DIR           model to copy into the image, a folder of versions, or a LiteRT detector (default: model/toy)
 #   --cpu                 for instances without a GPU (default: with one)
 #   --hooks               with Python, for the model's code/inference.py
 #   --code DIR            with --hooks: the folder whose requirements.txt is installed (default: MODEL/code)
@@ -47,7 +47,7 @@ check_architecture() { # An image that the endpoint could not run is rejected he
 }
 
 account=()
-kind=serving repository='' model='' cpu='' hooks='' code='' base='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+kind=serving repository='' model='' cpu='' hooks='' code='' base='' litert='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --repository | --model | --code | --base | --image | --architecture | --keep)
@@ -128,12 +128,18 @@ else
     folder=$here/$model
     [[ -d $folder ]] || folder=$model
     newest=''
-    for one in "$folder"/*/saved_model.pb; do
+    for one in "$folder"/*/saved_model.pb "$folder"/*/model.tflite; do
       version=${one%/*} && version=${version##*/}
       if [[ -f $one && $version =~ ^[0-9]+$ ]] && { [[ -z $newest ]] || ((10#$version > 10#$newest)); }; then
         newest=$version
       fi
     done
+    [[ -n $newest || ! -f $folder/model.tflite ]] || newest=.
+    if [[ -f $folder/$newest/model.tflite && ! -f $folder/$newest/saved_model.pb ]]; then
+      [[ $kind == serving ]] || # petbox convert's, for CPUs only
+        fail "--model $model: a LiteRT detector; its function is a zip: scripts/package_lambda.sh detector"
+      litert=1 cpu='' base=${base:-debian:12-slim}
+    fi
     [[ -n $newest ]] || fail "--model $model: contains no version (1/saved_model.pb); export one, or run make demo"
     folder=$(cd "$folder" && pwd -P)
     [[ $folder == "$here"/* ]] ||
@@ -157,7 +163,7 @@ else
       listing+=$files$(while IFS= read -r file; do echo "$one/$file"; done <<<"$files" |
         git hash-object --no-filters --stdin-paths)
     done
-    built+=-${folder##*/}-$newest-$(printf %s "$listing" | digest)
+    built+=-${folder##*/}-${newest/./1}-$(printf %s "$listing" | digest)
   elif [[ -n $base ]]; then
     built+=-$(printf %s "$base" | digest)
   fi
@@ -194,7 +200,7 @@ if [[ -z $image ]]; then
   image=$uri:$built
   with=()
   if [[ $kind == serving || $kind == detector ]]; then
-    with+=(--build-arg "MODEL=$model")
+    with+=(--build-arg "MODEL=$model" ${litert:+--build-arg LITERT=1})
   fi
   if [[ -n $hooks ]]; then # pip's variables as they are here, if they are set
     for name in HOOKS=1 ${code:+"CODE=$code"} PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_NO_INDEX; do
@@ -219,13 +225,14 @@ if [[ $kind == serving ]]; then
     --format '{{index .Config.Labels "tensorflow_serving_github_branchtag"}}' "$image")
   # shellcheck disable=SC2016  # the image's shell expands it
   inside=$("$docker" run --rm --network=none --platform "linux/$architecture" --entrypoint /bin/sh "$image" -c \
-    'cat /models/*/*/assets.extra/export.json 2>/dev/null; tensorflow_model_server --version 2>&1 || true') ||
+    'cat /models/*/*/assets.extra/export.json 2>/dev/null; tensorflow_model_server --version 2>&1 || command -v petbox-model-server || true') ||
     fail "$image: has no /bin/sh; is it a serving image?"
   [[ -n $serves ]] || serves=$(sed -nE 's/.*TensorFlow (Library|ModelServer): */\1 /p' <<<"$inside" | tail -n 1)
   serves=$(grep -oE '[0-9]+\.[0-9]+' <<<"$serves" | head -n 1) || true
   wanted=$(sed -nE 's/^ *"tensorflow": *"([0-9]+\.[0-9]+).*/\1/p' <<<"$inside" | sort -u | paste -sd ' ' -)
   [[ -n $wanted ]] || # without a model that petbox exported, the pinned version
     wanted=$(sed -nE 's/.*"tensorflow>=([0-9]+\.[0-9]+).*/\1/p' "$here/pyproject.toml" | head -n 1)
+  [[ -n $serves || $inside != */petbox-model-server* ]] || wanted='' # with LiteRT
   for one in $wanted; do
     [[ $one == "$serves" ]] ||
       fail "$image: serves with TensorFlow ${serves:-of an unknown version}, but its model needs $one; pass a --base with TensorFlow $one"

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHECKOUT
 from support import wheels
 from support.docker_engine import MINE, Engine
 from support.hooks import HANDLERS
-from support.serving_image import Container, until
+from support.serving_image import Container, build_context, until
 
 CODE = """import petbox_test_tiny
 from pathlib import Path
@@ -26,9 +25,7 @@ def hooks_image(
     engine: Engine, base: str, image: str, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """As `make image HOOKS=1` builds it; its first steps are those of `image`."""
-    context = tmp_path_factory.mktemp("hooks-context")
-    shutil.copytree(CHECKOUT / "container", context / "container")
-    shutil.copy(CHECKOUT / ".dockerignore", context)
+    context = build_context(tmp_path_factory.mktemp("hooks-context"))
     shutil.copytree(model, context / "model" / "adder")
     code = context / "model" / "adder" / "code"
     (code / "wheels").mkdir(parents=True)

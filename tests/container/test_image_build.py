@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHECKOUT
 from support.docker_engine import Engine
+from support.serving_image import build_context, make_image
 
 Make = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,21 +20,9 @@ Make = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def checkout(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `docker build` reads of the project, and a model."""
-    folder = tmp_path_factory.mktemp("make") / "checkout"
-    shutil.copytree(CHECKOUT / "container", folder / "container")
-    for name in (".dockerignore", "Makefile"):
-        shutil.copy(CHECKOUT / name, folder)
+    folder = build_context(tmp_path_factory.mktemp("make") / "checkout", "Makefile")
     shutil.copytree(model, folder / "model/adder")
     return folder
-
-
-def make_image(
-    checkout: Path, env: Mapping[str, str], *words: str
-) -> subprocess.CompletedProcess[str]:
-    """As a user types it, though the tests may be run by another make."""
-    env = {name: value for name, value in env.items() if not name.startswith("MAKE")}
-    command = ["make", "image", *words]
-    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +108,7 @@ def test_a_clone_without_a_model_says_what_to_do(checkout: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == "", "docker must not be called"
     said = done.stderr.splitlines()[0]
-    assert said.startswith("make image: model/toy contains no SavedModel; ")
+    assert said.startswith("make image: model/toy contains no SavedModel or LiteRT detector; ")
     assert "make demo" in said and "make image MODEL= " in said
 
 

@@ -26,7 +26,7 @@ from support.aws import no_credentials
 from support.docker_engine import MINE, REGISTRY_ADDRESS, REGISTRY_HOST, Engine
 from support.endpoint_aws import AwsProxy, aws_proxy
 from support.saved_models import adder
-from support.serving_image import MOUNTS, Container
+from support.serving_image import MOUNTS, Container, build_context
 
 from petbox.aws.image import DOCKER, LISTS
 from petbox.sagemaker.deploy.image_build import Build
@@ -63,10 +63,7 @@ def tools(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What of the project the script takes, all committed, and a model that is ignored."""
     folder = tmp_path_factory.mktemp("push") / "checkout"
-    shutil.copytree(CHECKOUT / "container", folder / "container")
-    (folder / "scripts").mkdir()
-    for name in ("scripts/push_ecr.sh", ".dockerignore", "pyproject.toml"):
-        shutil.copy(CHECKOUT / name, folder / name)
+    build_context(folder, "scripts/push_ecr.sh", "pyproject.toml")
     (folder / ".gitignore").write_text("/model/\n")
     version = adder(folder / "model" / "adder" / "7", 2.5)
     told_by_exporter(version, "2.20.0")
@@ -99,6 +96,18 @@ def push(checkout: Path, aws: AwsProxy, engine: Engine, tools: str) -> Push:
         )
 
     return push
+
+
+def test_a_litert_detector_goes_with_its_own_server(push: Push, checkout: Path) -> None:
+    shutil.copytree(CHECKOUT / "petbox/serving/demo/model", checkout / "model/lite")
+    done = push("--model", "model/lite", "--cpu", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "with model/lite on debian:12-slim" in done.stderr and "-lite-1-" in done.stderr
+    done = push("--model", "model/lite", "--base", "mine", "--dry-run")
+    assert "with model/lite on mine" in done.stderr
+    done = push("--model", "model/lite", "--detector", "--dry-run")
+    assert done.returncode == 1 and done.stderr.endswith("scripts/package_lambda.sh detector\n")
+    shutil.rmtree(checkout / "model/lite")
 
 
 def test_a_dry_run_changes_nothing(push: Push, aws: AwsProxy, registry: requests.Session) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,27 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def build_context(folder: Path, *more: str) -> Path:
+    """What the Dockerfile copies of the checkout, but for a model; and `more` of its files."""
+    for name in ("container", "locks", "petbox"):
+        shutil.copytree(
+            CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in (".dockerignore", *more):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(CHECKOUT / name, folder / name)
+    return folder
+
+
+def make_image(
+    checkout: Path, env: Mapping[str, str], *words: str
+) -> subprocess.CompletedProcess[str]:
+    """As a user types it, though the tests may be run by another make."""
+    env = {name: value for name, value in env.items() if not name.startswith("MAKE")}
+    command = ["make", "image", *words]
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="session")
 def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The stand-in for `tensorflow/serving`."""
@@ -86,9 +108,7 @@ def official_bases(engine: Engine, base: str) -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def image(engine: Engine, base: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What container/Dockerfile builds, with the adder in it."""
-    context = tmp_path_factory.mktemp("context")
-    shutil.copytree(CHECKOUT / "container", context / "container")
-    shutil.copy(CHECKOUT / ".dockerignore", context)
+    context = build_context(tmp_path_factory.mktemp("context"))
     shutil.copytree(model, context / "model" / "adder")
     name = f"{MINE}-serving"
     words = (f"--build-arg=BASE={base}", "--build-arg=MODEL=model/adder", "--network=host")
