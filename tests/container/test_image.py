@@ -116,11 +116,17 @@ def test_the_first_process_is_the_supervisor_and_leaves_no_dead_lying(plain: Con
 
 
 def test_a_log_line_is_json_and_pings_leave_none(strict: Container) -> None:
-    strict.post(ASKED, **{"X-Amzn-SageMaker-Inference-Id": "seven"})
     strict.ping()
-    logs = strict.engine("logs", strict.name).stdout.splitlines()
-    last = json.loads(logs[-1])
+    strict.post(ASKED, **{"X-Amzn-SageMaker-Inference-Id": "seven"})
+
+    def lines() -> list[str]:
+        return strict.engine("logs", strict.name).stdout.splitlines()
+
+    until(lambda: '"seven"' in lines()[-1])  # the engine reads the container's output later
+    logged = [json.loads(line) for line in lines()]
+    last = logged[-1]
     assert (last["path"], last["status"], last["inference_id"]) == ("/invocations", 200, "seven")
+    assert ("/ping", 200) not in [(line["path"], line["status"]) for line in logged]
 
 
 # As SageMaker runs it

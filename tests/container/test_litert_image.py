@@ -15,7 +15,7 @@ from PIL import Image
 from support import locks
 from support.docker_engine import MINE, Engine
 from support.installed import PACKAGES, copied, require_python
-from support.serving_image import Container, build_context, make_image
+from support.serving_image import Container, build_context, make_image, until
 
 DEMO = CHECKOUT / "petbox/serving/demo/model"
 SAMPLE = CHECKOUT / "container/page/samples/Midnight_121.jpg"
@@ -59,7 +59,7 @@ def test_it_finds_what_is_in_an_image(container: Container) -> None:
 
 
 def test_the_log_names_the_engine(container: Container) -> None:
-    assert "is ready on LiteRT " in container.said()
+    until(lambda: "is ready on LiteRT " in container.said())
 
 
 def test_it_has_no_tensorflow(container: Container) -> None:
