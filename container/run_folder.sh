@@ -47,11 +47,15 @@ find_saved_models() {
     for model_root in "${model_roots[@]}"; do
         model_root=$(realpath -ms -- "$model_root")
         mapfile -d '' saved_models < <(find_files -name saved_model.pb -o -name saved_model.pbtxt)
-        ((!${#saved_models[@]})) || return 0
+        if ((${#saved_models[@]})); then
+            [[ ${model_server[0]##*/} != petbox-model-server || ! -x $here/python/bin/petbox-model-server ]] ||
+                reject_models "${saved_models[0]}: this image serves LiteRT detectors only; build one without LITERT=1"
+            return 0
+        fi
         mapfile -d '' saved_models < <(find_files -name model.tflite)
         if ((${#saved_models[@]})); then
             [[ ${model_server[0]##*/} != tensorflow_model_server ]] ||
-                reject_models "${saved_models[0]}: TensorFlow Serving cannot run a LiteRT detector; use petbox-model-server"
+                reject_models "${saved_models[0]}: TensorFlow Serving cannot run a LiteRT detector; build an image of its own: make image MODEL=model/NAME"
             return 0
         fi
         if [[ -d $model_root && ! -r $model_root ]] ||

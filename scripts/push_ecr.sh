@@ -128,14 +128,17 @@ else
     folder=$here/$model
     [[ -d $folder ]] || folder=$model
     newest=''
-    for one in "$folder"/*/saved_model.pb "$folder"/*/model.tflite; do
-      version=${one%/*} && version=${version##*/}
-      if [[ -f $one && $version =~ ^[0-9]+$ ]] && { [[ -z $newest ]] || ((10#$version > 10#$newest)); }; then
-        newest=$version
-      fi
+    for file in saved_model.pb model.tflite; do
+      [[ -z $newest ]] || break
+      for one in "$folder"/*/"$file"; do
+        version=${one%/*} && version=${version##*/}
+        if [[ -f $one && $version =~ ^[0-9]+$ ]] && { [[ -z $newest ]] || ((10#$version > 10#$newest)); }; then
+          newest=$version
+        fi
+      done
     done
     [[ -n $newest || ! -f $folder/model.tflite ]] || newest=.
-    if [[ -f $folder/$newest/model.tflite && ! -f $folder/$newest/saved_model.pb ]]; then
+    if [[ -n $newest && ! -f $folder/$newest/saved_model.pb ]]; then
       [[ $kind == serving ]] || # petbox convert's, for CPUs only
         fail "--model $model: a LiteRT detector; its function is a zip: scripts/package_lambda.sh detector"
       litert=1 cpu='' base=${base:-debian:12-slim}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from support import wheels
-from support.docker_engine import MINE, Engine
+from support.docker_engine import Engine
 from support.hooks import HANDLERS
-from support.serving_image import Container, build_context, until
+from support.serving_image import Container, build, build_context, until
 
 CODE = """import petbox_test_tiny
 from pathlib import Path
@@ -36,11 +36,7 @@ def hooks_image(
     for name in ("requests", "urllib3", "idna", "certifi", "charset-normalizer"):
         wheels.repack(name, code / "wheels")
     given = {"BASE": base, "MODEL": "model/adder", "HOOKS": "1", "PIP_NO_INDEX": "1"}
-    words = [f"--build-arg={name}={value}" for name, value in given.items()]
-    name = f"{MINE}-hooks"
-    file = context / "container/Dockerfile"
-    engine("build", *words, "--network=host", "--file", file, "--tag", name, context)
-    return name
+    return build(engine, context, "hooks", **given)
 
 
 @pytest.fixture(scope="module")

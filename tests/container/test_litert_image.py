@@ -7,36 +7,36 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT
 from PIL import Image
-from support import locks
+from support import wheels
 from support.docker_engine import MINE, Engine
-from support.installed import PACKAGES, copied, require_python
-from support.serving_image import Container, build_context, make_image, until
+from support.serving_image import Container, build, build_context, make_image, until
 
 DEMO = CHECKOUT / "petbox/serving/demo/model"
+CODE = """
+import base64, json
+def input_handler(data, context):
+    image = base64.b64encode(data.read()).decode()
+    return json.dumps({"instances": [{"b64": image}]})
+def output_handler(response, context):
+    return f"{len(response.json()['predictions'])} image", "text/plain"
+"""
 SAMPLE = CHECKOUT / "container/page/samples/Midnight_121.jpg"
 
 
 @pytest.fixture(scope="module")
-def litert_image(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """As `make image` builds it, on a Debian in which pip finds the lock fulfilled."""
-    require_python(engine, debian)
-    names = locks.packages("litert_image")
-    folder = copied(tmp_path_factory.mktemp("base"), names)
-    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
-    base = f"{MINE}-litert-base"
-    engine("build", "--network=none", "--tag", base, folder)
+def litert_image(engine: Engine, litert_base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """As `make image` builds it."""
     checkout = build_context(tmp_path_factory.mktemp("litert") / "checkout", "Makefile")
     shutil.copytree(DEMO, checkout / "model/demo")
-    given = ("LITERT=1", f"BASE={base}", "MODEL=model/demo")
-    words = [f"--build-arg={one}" for one in given]
-    file = checkout / "container/Dockerfile"
-    engine("build", *words, "--network=host", "--file", file, checkout)  # the cache of the next
-    done = make_image(checkout, engine.env, *given[1:])
+    given = {"BASE": litert_base, "MODEL": "model/demo"}
+    build(engine, checkout, "litert-cached", LITERT="1", **given)  # with a network, for the next
+    done = make_image(checkout, engine.env, *(f"{key}={value}" for key, value in given.items()))
     assert done.returncode == 0, done.stdout + done.stderr
     engine("tag", "petbox", name := f"{MINE}-litert")
     return name
@@ -76,10 +76,47 @@ def test_another_image_has_nothing_of_it(engine: Engine, image: str) -> None:
     ]
 
 
+def test_it_serves_the_model_in_opt_ml_model(
+    start: Callable[..., Any], litert_image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    shutil.copytree(DEMO, tmp_path / "3")
+    with start(f"--volume={tmp_path}:/opt/ml/model:ro", image=litert_image) as container:
+        container.ready()
+        until(lambda: "version 3 of model is ready on LiteRT " in container.said())
+
+
+def test_a_saved_model_needs_an_image_of_its_own(
+    engine: Engine, litert_image: str, model: Path
+) -> None:
+    volume = f"--volume={model}:/opt/ml/model:ro"
+    done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
+    assert done.returncode == 1
+    wanted = "/opt/ml/model/1/saved_model.pb: this image serves LiteRT detectors only; "
+    assert done.stderr.startswith(f"serve: {wanted}")
+
+
+def test_it_runs_the_code_of_its_model(
+    engine: Engine, litert_base: str, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    context = build_context(tmp_path / "checkout")
+    shutil.copytree(DEMO, context / "model/demo/1")
+    code = context / "model/demo/code"
+    (code / "wheels").mkdir(parents=True)
+    (code / "inference.py").write_text(CODE)
+    for name in ("requests", "urllib3", "idna", "certifi", "charset-normalizer"):
+        wheels.repack(name, code / "wheels")
+    given = {"BASE": litert_base, "MODEL": "model/demo", "LITERT": "1", "HOOKS": "1"}
+    image = build(engine, context, "litert-hooks", **given, PIP_NO_INDEX="1")
+    with start("--read-only", "--tmpfs=/tmp", image=image) as container:
+        answer = container.ready().post(SAMPLE.read_bytes(), "image/jpeg")
+    assert (answer.status_code, answer.text) == (200, "1 image")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["MODEL=model/demo"], "MODEL=model/demo --build-arg LITERT=1 BASE=debian:12-slim"),
+        (["MODEL=model/demo"], "MODEL=model/demo LITERT=1 BASE=debian:12-slim"),
         (["MODEL=", "LITERT=1", "BASE=mine"], "LITERT=1 BASE=mine"),
         (["MODEL=model/both"], "MODEL=model/both"),
     ],
@@ -93,4 +130,4 @@ def test_the_model_decides_what_is_built(
     (checkout / "model/both/1/saved_model.pb").touch()
     typed = make_image(checkout, os.environ, "--dry-run", *words).stdout
     found = re.findall(r"--build-arg (\w+=\S+)", typed)
-    assert found == [one for one in expected.split() if "=" in one]
+    assert found == expected.split()

@@ -198,6 +198,18 @@ def test_what_is_no_model_shows_the_tree_found_and_the_tree_wanted(tmp_path: Pat
     assert WANTED in wanted
 
 
+def test_a_litert_detector_needs_an_image_of_its_own(tmp_path: Path) -> None:
+    network = tmp_path / "models" / "1" / "model.tflite"
+    network.parent.mkdir(parents=True)
+    network.touch()
+    with serving(tmp_path) as serve:
+        code, errors = serve.ended()
+    assert code == 1
+    first = errors.splitlines()[0]
+    assert first.startswith(f"serve: {network}: TensorFlow Serving cannot run a LiteRT detector; ")
+    assert first.endswith("make image MODEL=model/NAME")
+
+
 def test_a_model_that_was_sent_and_is_none_is_not_passed_over(tmp_path: Path, baked: Path) -> None:
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt" / "model.h5").touch()

@@ -98,18 +98,6 @@ def push(checkout: Path, aws: AwsProxy, engine: Engine, tools: str) -> Push:
     return push
 
 
-def test_a_litert_detector_goes_with_its_own_server(push: Push, checkout: Path) -> None:
-    shutil.copytree(CHECKOUT / "petbox/serving/demo/model", checkout / "model/lite")
-    done = push("--model", "model/lite", "--cpu", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "with model/lite on debian:12-slim" in done.stderr and "-lite-1-" in done.stderr
-    done = push("--model", "model/lite", "--base", "mine", "--dry-run")
-    assert "with model/lite on mine" in done.stderr
-    done = push("--model", "model/lite", "--detector", "--dry-run")
-    assert done.returncode == 1 and done.stderr.endswith("scripts/package_lambda.sh detector\n")
-    shutil.rmtree(checkout / "model/lite")
-
-
 def test_a_dry_run_changes_nothing(push: Push, aws: AwsProxy, registry: requests.Session) -> None:
     done = push(*OPTIONS, "--keep", "5", "--dry-run")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -487,3 +475,37 @@ def test_podman_pushes_what_docker_pushes(
     (tag,) = registry.get(f"{ecr.URL}/petbox-zoo/tags/list").json()["tags"]
     assert ecr.manifest(registry, "petbox-zoo", tag).headers["Content-Type"] == DOCKER
     assert "was pushed as" not in done.stderr
+
+
+@pytest.fixture
+def lite(checkout: Path) -> Iterator[Path]:
+    """A LiteRT detector, as `petbox convert` makes it."""
+    yield shutil.copytree(CHECKOUT / "petbox/serving/demo/model", checkout / "model/lite")
+    shutil.rmtree(checkout / "model/lite")
+
+
+def test_a_litert_detector_is_pushed_with_its_own_server(
+    push: Push, lite: Path, litert_base: str, registry: requests.Session
+) -> None:
+    words = ("--model", "model/lite", "--base", litert_base, "--repository", "lite")
+    done = push(*words, "--", "--network=host")
+    assert done.returncode == 0, done.stderr
+    (tag,) = registry.get(f"{ecr.URL}/lite/tags/list").json()["tags"]
+    assert "-lite-1-" in tag
+
+
+def test_a_model_of_both_kinds_is_served_by_tensorflow(push: Push, lite: Path) -> None:
+    adder(lite / "1", 2.5)
+    shutil.copytree(CHECKOUT / "petbox/serving/demo/model", lite / "2")
+    said = push("--model", "model/lite", "--dry-run").stderr
+    assert "-lite-1-" in said and "debian" not in said
+
+
+def test_the_base_of_a_litert_detector_is_a_debian(push: Push, lite: Path) -> None:
+    done = push("--model", "model/lite", "--cpu", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "with model/lite on debian:12-slim" in done.stderr and "-lite-1-" in done.stderr
+    done = push("--model", "model/lite", "--base", "mine", "--dry-run")
+    assert "with model/lite on mine" in done.stderr
+    done = push("--model", "model/lite", "--detector", "--dry-run")
+    assert done.returncode == 1 and done.stderr.endswith("scripts/package_lambda.sh detector\n")

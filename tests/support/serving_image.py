@@ -22,7 +22,9 @@ from typing import Any
 import pytest
 import requests
 from conftest import CHECKOUT
+from support import locks
 from support.docker_engine import MINE, Engine
+from support.installed import PACKAGES, copied, require_python
 
 LONG = 60.0  # seconds that nothing healthy needs
 VERY_LONG = 240.0  # to import TensorFlow, where others do so as well
@@ -68,6 +70,14 @@ def build_context(folder: Path, *more: str) -> Path:
     return folder
 
 
+def build(engine: Engine, context: Path, name: str, **given: str) -> str:
+    """The image's name, once it is built with what is given."""
+    words = [f"--build-arg={key}={value}" for key, value in given.items()]
+    file, tag = context / "container/Dockerfile", f"{MINE}-{name}"
+    engine("build", *words, "--network=host", "--file", file, "--tag", tag, context)
+    return tag
+
+
 def make_image(
     checkout: Path, env: Mapping[str, str], *words: str
 ) -> subprocess.CompletedProcess[str]:
@@ -93,6 +103,16 @@ def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def litert_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The stand-in for `debian:12-slim`, in which pip finds the lock fulfilled."""
+    require_python(engine, debian)
+    folder = copied(tmp_path_factory.mktemp("base"), locks.packages("litert_image"))
+    (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
+    engine("build", "--network=none", "--tag", f"{MINE}-litert-base", folder)
+    return f"{MINE}-litert-base"
+
+
+@pytest.fixture(scope="session")
 def official_bases(engine: Engine, base: str) -> tuple[str, str]:
     """The names of TensorFlow Serving's images for GPUs and for CPUs, given to the stand-in."""
     if not engine.own:
@@ -110,10 +130,7 @@ def image(engine: Engine, base: str, model: Path, tmp_path_factory: pytest.TempP
     """What container/Dockerfile builds, with the adder in it."""
     context = build_context(tmp_path_factory.mktemp("context"))
     shutil.copytree(model, context / "model" / "adder")
-    name = f"{MINE}-serving"
-    words = (f"--build-arg=BASE={base}", "--build-arg=MODEL=model/adder", "--network=host")
-    engine("build", *words, "--file", context / "container/Dockerfile", "--tag", name, context)
-    return name
+    return build(engine, context, "serving", BASE=base, MODEL="model/adder")
 
 
 class Container:
