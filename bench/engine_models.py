@@ -143,38 +143,15 @@ class Maker:
         return converter
 
     def openvino_float32(self, out: Path) -> None:
-        import openvino
+        from petbox.litert import openvino
 
-        openvino.save_model(self._openvino(), out / "model.xml", compress_to_fp16=False)
+        openvino.write(openvino.converted(self.for_one_image), out / bundle.OPENVINO)
 
     def openvino_int8(self, out: Path) -> None:
-        import logging
+        from petbox.litert import openvino
 
-        import nncf
-        import openvino
-
-        logging.getLogger("nncf").setLevel(logging.ERROR)
-
-        data = nncf.Dataset(
-            [dict(zip(INPUTS, image.values(), strict=True)) for image in self.images]
-        )
-        # Boxes are computed by sums and products of their coordinates.
-        boxes = nncf.IgnoredScope(
-            patterns=[".*(decode_boxes|clip_boxes|roi_aligner|generate_detections|propose_rois).*"],
-            validate=False,
-        )
-        made = nncf.quantize(
-            self._openvino(), data, subset_size=len(self.images), ignored_scope=boxes
-        )
-        openvino.save_model(made, out / "model.xml", compress_to_fp16=False)
-
-    def _openvino(self) -> Any:
-        import openvino
-
-        try:
-            return openvino.convert_model(self.folder / "graph" / "network.pb")
-        except Exception:  # its reader rejects the graph of a ResNet-50; its error is not public
-            return openvino.convert_model(self.folder / "onnx_float32" / "model.onnx")
+        network = openvino.converted(self.for_one_image)
+        openvino.write(openvino.in_8_bits(network, self.images), out / bundle.OPENVINO)
 
     def onnx_float32(self, out: Path) -> None:
         import tf2onnx

@@ -42,21 +42,14 @@ def litert(folder: Path, threads: int) -> Network:
     from ai_edge_litert.interpreter import Interpreter
 
     loaded = Interpreter(model_path=str(folder / bundle.NETWORK), num_threads=threads)
-    run = loaded.get_signature_runner(bundle.SIGNATURE)
-    names = (bundle.BOXES, bundle.CLASSES, bundle.COUNT, bundle.SCORES)
-
-    def call(image: Any, corners: Any) -> Any:
-        found = run(**{bundle.IMAGE: image, bundle.CORNERS: corners})
-        return [found[name] for name in names]
-
-    return call
+    return _by_names(loaded.get_signature_runner(bundle.SIGNATURE))
 
 
 def openvino(folder: Path, threads: int, precision: str = "f32") -> Network:
     import openvino as ov
 
     model = ov.Core().compile_model(
-        folder / "model.xml",
+        folder / bundle.OPENVINO,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": precision,
@@ -65,7 +58,17 @@ def openvino(folder: Path, threads: int, precision: str = "f32") -> Network:
         },
     )
     request = model.create_infer_request()
-    return lambda *given: list(request.infer(dict(zip(INPUTS, given, strict=True))).values())
+    return _by_names(lambda **given: request.infer(given))
+
+
+def _by_names(run: Callable[..., Any]) -> Network:
+    names = (bundle.BOXES, bundle.CLASSES, bundle.COUNT, bundle.SCORES)
+
+    def call(image: Any, corners: Any) -> Any:
+        found = run(**{bundle.IMAGE: image, bundle.CORNERS: corners})
+        return [found[name] for name in names]
+
+    return call
 
 
 def onnx(folder: Path, threads: int) -> Network:

@@ -44,18 +44,24 @@ find_models() {
 # Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
 # provided but cannot be read is never replaced by the one in the image.
 find_saved_models() {
+    local package
     for model_root in "${model_roots[@]}"; do
         model_root=$(realpath -ms -- "$model_root")
         mapfile -d '' saved_models < <(find_files -name saved_model.pb -o -name saved_model.pbtxt)
         if ((${#saved_models[@]})); then
-            [[ ${model_server[0]##*/} != petbox-model-server || ! -x $here/python/bin/petbox-model-server ]] ||
-                reject_models "${saved_models[0]}: this image serves LiteRT detectors only; build one without LITERT=1"
+            ! has_own_server ||
+                reject_models "${saved_models[0]}: this image serves detectors of petbox convert only; build one without ENGINE"
             return 0
         fi
-        mapfile -d '' saved_models < <(find_files -name model.tflite)
+        mapfile -d '' saved_models < <(find_files -name model.tflite -o -name model.xml)
         if ((${#saved_models[@]})); then
             [[ ${model_server[0]##*/} != tensorflow_model_server ]] ||
-                reject_models "${saved_models[0]}: TensorFlow Serving cannot run a LiteRT detector; build an image of its own: make image MODEL=model/NAME"
+                reject_models "${saved_models[0]}: TensorFlow Serving cannot run a detector of petbox convert; build an image of its own: make image MODEL=model/NAME"
+            package=ai_edge_litert
+            [[ ${saved_models[0]} != *.xml ]] || package=openvino
+            ! has_own_server ||
+                "$here/python/bin/python3" -Ic "import importlib.util as of, sys; sys.exit(not of.find_spec('$package'))" ||
+                reject_models "${saved_models[0]}: this image has no $package; build one of its own: make image MODEL=model/NAME"
             return 0
         fi
         if [[ -d $model_root && ! -r $model_root ]] ||
@@ -64,6 +70,10 @@ find_saved_models() {
         fi
     done
     reject_models "no SavedModel in ${model_roots[*]}"
+}
+
+has_own_server() { # as an image that was built with ENGINE
+    [[ ${model_server[0]##*/} == petbox-model-server && -x $here/python/bin/petbox-model-server ]]
 }
 
 find_files() { # TEST...: the files under `model_root` that pass; code/ is for AWS's image
@@ -84,7 +94,7 @@ reject_models() { # REASON: prints it with the actual and the expected files, an
     say "  NAME/1/saved_model.pb            one or several models by name"
     say "  export/Servo/1/saved_model.pb    as exported by TensorFlow's estimators"
     say "  saved_model.pb                   without a version folder; served as version 1"
-    say "  1/model.tflite                   a LiteRT detector, for petbox's own model server"
+    say "  1/model.tflite, 1/model.xml      of petbox convert, for petbox's own model server"
     exit 1
 }
 

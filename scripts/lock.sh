@@ -29,4 +29,5 @@ compile detector_image --group detector_image "${same[@]}" \
   --excludes <(except h5py keras libclang setuptools tensorboard wheel)
 compile litert_image --group litert_image "${same[@]}" \
   --excludes <(except backports-strenum flatbuffers ml-dtypes tqdm)
+compile openvino_image --group openvino_image "${same[@]}"
 compile zoo --group zoo "${same[@]}"

@@ -2,7 +2,7 @@
 # Builds an image and pushes it to ECR. Prints its URI with its digest.
 # usage: scripts/push_ecr.sh [option ...] [-- option of docker build ...]
 #   --repository NAME     in ECR, created if it is missing (default: petbox, petbox-train, …)
-#   --model DIR           model to copy into the image, a folder of versions, or a LiteRT detector (default: model/toy)
+#   --model DIR           model to copy into the image, a folder of versions, or a detector of petbox convert (default: model/toy)
 #   --cpu                 for instances without a GPU (default: with one)
 #   --hooks               with Python, for the model's code/inference.py
 #   --code DIR            with --hooks: the folder whose requirements.txt is installed (default: MODEL/code)
@@ -47,7 +47,7 @@ check_architecture() { # An image that the endpoint could not run is rejected he
 }
 
 account=()
-kind=serving repository='' model='' cpu='' hooks='' code='' base='' litert='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
+kind=serving repository='' model='' cpu='' hooks='' code='' base='' engine='' image='' architecture=amd64 keep='' allow_dirty='' dry_run=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --repository | --model | --code | --base | --image | --architecture | --keep)
@@ -128,7 +128,7 @@ else
     folder=$here/$model
     [[ -d $folder ]] || folder=$model
     newest=''
-    for file in saved_model.pb model.tflite; do
+    for file in saved_model.pb model.xml model.tflite; do
       [[ -z $newest ]] || break
       for one in "$folder"/*/"$file"; do
         version=${one%/*} && version=${version##*/}
@@ -137,11 +137,12 @@ else
         fi
       done
     done
-    [[ -n $newest || ! -f $folder/model.tflite ]] || newest=.
+    [[ -n $newest || ! -f $folder/model.xml && ! -f $folder/model.tflite ]] || newest=.
     if [[ -n $newest && ! -f $folder/$newest/saved_model.pb ]]; then
       [[ $kind == serving ]] || # petbox convert's, for CPUs only
-        fail "--model $model: a LiteRT detector; its function is a zip: scripts/package_lambda.sh detector"
-      litert=1 cpu='' base=${base:-debian:12-slim}
+        fail "--model $model: a detector of petbox convert; a LiteRT one's function is a zip: scripts/package_lambda.sh detector"
+      engine=litert cpu='' base=${base:-debian:12-slim}
+      [[ ! -f $folder/$newest/model.xml ]] || engine=openvino
     fi
     [[ -n $newest ]] || fail "--model $model: contains no version (1/saved_model.pb); export one, or run make demo"
     folder=$(cd "$folder" && pwd -P)
@@ -185,7 +186,7 @@ if [[ -n $there ]]; then
   exit
 fi
 if [[ -n $dry_run ]]; then
-  [[ -n $image ]] || say "would build $dockerfile for linux/$architecture${model:+ with $model}${base:+ on $base}${cpu:+ on the CPU base}${hooks:+ with Python for its code}${code:+ and the packages of $code}"
+  [[ -n $image ]] || say "would build $dockerfile for linux/$architecture${model:+ with $model}${engine:+ and $engine}${base:+ on $base}${cpu:+ on the CPU base}${hooks:+ with Python for its code}${code:+ and the packages of $code}"
   say "would log in to $reached_at and push $uri:$built"
   exit
 fi
@@ -203,7 +204,7 @@ if [[ -z $image ]]; then
   image=$uri:$built
   with=()
   if [[ $kind == serving || $kind == detector ]]; then
-    with+=(--build-arg "MODEL=$model" ${litert:+--build-arg LITERT=1})
+    with+=(--build-arg "MODEL=$model" ${engine:+--build-arg "ENGINE=$engine"})
   fi
   if [[ -n $hooks ]]; then # pip's variables as they are here, if they are set
     for name in HOOKS=1 ${code:+"CODE=$code"} PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_NO_INDEX; do
@@ -235,7 +236,7 @@ if [[ $kind == serving ]]; then
   wanted=$(sed -nE 's/^ *"tensorflow": *"([0-9]+\.[0-9]+).*/\1/p' <<<"$inside" | sort -u | paste -sd ' ' -)
   [[ -n $wanted ]] || # without a model that petbox exported, the pinned version
     wanted=$(sed -nE 's/.*"tensorflow>=([0-9]+\.[0-9]+).*/\1/p' "$here/pyproject.toml" | head -n 1)
-  [[ -n $serves || $inside != */petbox-model-server* ]] || wanted='' # with LiteRT
+  [[ -n $serves || $inside != */petbox-model-server* ]] || wanted='' # with another engine
   for one in $wanted; do
     [[ $one == "$serves" ]] ||
       fail "$image: serves with TensorFlow ${serves:-of an unknown version}, but its model needs $one; pass a --base with TensorFlow $one"

@@ -26,6 +26,7 @@ pytest_plugins = tuple(
         "lambda_detectors",
         "permissions",
         "photos_chain",
+        "random_detector",
         "s3_shop",
         "serving_image",
         "zoo",

@@ -34,7 +34,7 @@ SECTIONS = {
         "train": ("train a detector on a folder of photos", "cli.train_photos:Options:main"),
         "evaluate": ("COCO metrics of a run or a model", "evaluation.command:Options:main"),
         "export": ("make a SavedModel from a run", "export.command:Options:main"),
-        "convert": ("make a LiteRT model from a run", "litert.command:Options:main"),
+        "convert": ("make a LiteRT or OpenVINO model from a run", "litert.command:Options:main"),
         "records": ("write photos and boxes as TFRecords", "data.command:Options:main"),
         "fetch": ("download Oxford-IIIT Pet", "data.fetch.command:Options:main"),
         "toy": ("draw a small data set", "data.toy.command:Options:main"),

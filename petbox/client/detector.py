@@ -40,8 +40,8 @@ class Detector:
     url          a server: petbox's container, `petbox serve`, petbox's HTTP API in AWS
                  (https://…/v1/detect), or TensorFlow Serving
     endpoint     the name of a SageMaker endpoint
-    model        the folder of a SavedModel or a LiteRT model, which is loaded into this process;
-                 with endpoint, the name of its model
+    model        the folder of a SavedModel or of `petbox convert`, which is loaded into this
+                 process; with endpoint, the name of its model
     engine       any object with `detect(image: bytes) -> list[petbox.wire.Detection]`
     min_score    leave out detections with a lower score (default: the model's threshold for the
                  class, or 0.5)

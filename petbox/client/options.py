@@ -22,8 +22,8 @@ class DetectorOptions(Checked):
     ] = None
     model: Annotated[
         Path | None,
-        "use this model instead, without a server: a SavedModel or LiteRT; with --endpoint, the "
-        "name of a model of a multi-model endpoint",
+        "use this model instead, without a server: a SavedModel, LiteRT or OpenVINO; with "
+        "--endpoint, the name of a model of a multi-model endpoint",
         "MODEL",
     ] = None
     component: Annotated[

@@ -62,7 +62,7 @@ def _run(run: Run, records: Path | None, pipeline_config: PipelineConfig | None)
         _check_pipeline_config(pipeline_config, run, config)
     task, model = training_config.task(config), checkpoints.restored(config, run)
     text = pipeline_config.text if pipeline_config else run.pipeline_config
-    own = verify.own_records(config)
+    own = verify.own_records(config.task.validation_data)
     images, call = verify.images(records, VERIFIED, own), verify.caller(model)
     files = verify.validation_files(records, own)
     return Source(

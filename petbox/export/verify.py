@@ -70,9 +70,9 @@ def images(records: Path | None, count: int, own: Sequence[str] = ()) -> Images:
     return Images(DRAWN, [_drawn(number) for number in range(count)])
 
 
-def own_records(config: Any) -> list[str]:
-    """The validation records that a run was trained with, if on this machine."""
-    paths = config.task.validation_data.input_path
+def own_records(data: Any) -> list[str]:
+    """The records that a run was trained or validated with, if on this machine."""
+    paths = data.input_path
     patterns = paths.split(",") if isinstance(paths, str) else paths
     return [pattern for pattern in patterns if "://" not in pattern]
 

@@ -1,6 +1,7 @@
-"""The folder of a LiteRT detector.
+"""The folder of a detector that needs no TensorFlow.
 
-    model.tflite        the network, from an image on its canvas to boxes
+    model.tflite        the network for LiteRT, from an image on its canvas to boxes
+    model.xml           the same for OpenVINO; its weights are in model.bin
     detector.json       its canvas, its limits, and its origin
     label_map.pbtxt     class ids and names
 
@@ -19,6 +20,7 @@ from petbox.data import labels
 from petbox.errors import DataError, ModelError
 
 NETWORK = "model.tflite"
+OPENVINO = "model.xml"
 ABOUT = "detector.json"
 FORMS = ("float32", "int8")  # of the weights
 # The names of the network's signature, its inputs and its outputs.
@@ -49,15 +51,21 @@ class LiteModel:
 
 
 def is_there(folder: Path) -> bool:
-    return (folder / NETWORK).is_file()
+    return network(folder).is_file()
+
+
+def network(folder: Path) -> Path:
+    """OpenVINO's, or else LiteRT's."""
+    openvino = folder / OPENVINO
+    return openvino if openvino.is_file() else folder / NETWORK
 
 
 def read(folder: Path) -> LiteModel:
     """The content of detector.json, once all files are known to exist."""
-    for name in (NETWORK, ABOUT, labels.FILE_NAME):
+    for name in (network(folder).name, ABOUT, labels.FILE_NAME):
         if not (folder / name).is_file():
             raise ModelError(
-                f"{folder}: not a LiteRT detector, it has no {name}; "
+                f"{folder}: not a detector of `petbox convert`, it has no {name}; "
                 f"make one: petbox convert --run RUN --out {folder}"
             )
     path = folder / ABOUT

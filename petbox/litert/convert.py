@@ -1,6 +1,6 @@
-"""Converts a run's detector to LiteRT, and compares it with its checkpoint.
+"""Converts a run's detector to LiteRT or OpenVINO, and compares it with its checkpoint.
 
-It contains only LiteRT's own ops, so that it runs wherever LiteRT does. It takes one prepared
+LiteRT's contains only LiteRT's own ops, so that it runs wherever LiteRT does. It takes one prepared
 image; decoding and scaling are done outside, by Pillow and numpy. The canvas is the whole one of
 the training, for every image.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from petbox.export.signatures import Settings
 from petbox.export.source import Source, load
 from petbox.export.trained import TrainedNetwork
 from petbox.export.verify import Found
-from petbox.litert import bundle
+from petbox.litert import bundle, calibration, openvino
 from petbox.litert.bundle import BOXES, CLASSES, CORNERS, COUNT, IMAGE, SCORES, LiteModel
 from petbox.litert.detector import LiteDetector
 from petbox.litert.nms import for_one_image
@@ -61,7 +62,12 @@ class Agreement:
 
 
 def convert(
-    run: Run, out: Path, form: str, settings: Settings, records: Path | None = None
+    run: Run,
+    out: Path,
+    form: str,
+    settings: Settings,
+    records: Path | None = None,
+    to: str = "litert",
 ) -> Path:
     """Makes the folder `out`, verified on images of `records`, the run's, or drawn ones."""
     with outputs.product(out) as partial:
@@ -69,18 +75,24 @@ def convert(
         source = load(run, records)
         network = source.build(True, False)
         assert isinstance(network, TrainedNetwork)  # as those of runs are
-        (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
-        (partial / labels.FILE_NAME).write_bytes(source.label_map)
         about = replace(about_network(network, form, settings), thresholds=run.thresholds)
+        if to == "openvino":
+            with _for_one_image(network) as folder:
+                model = openvino.converted(folder)
+            if form == "int8":
+                model = openvino.in_8_bits(model, calibration.inputs(run, records, about))
+            openvino.write(model, partial / bundle.OPENVINO)
+        else:
+            (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))
+        (partial / labels.FILE_NAME).write_bytes(source.label_map)
         about.write(partial)
         _verify(partial, source, network, about)
     return out
 
 
 def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        save_for_one_image(network, Path(folder))
-        conversion = converter(Path(folder))
+    with _for_one_image(network) as folder:
+        conversion = converter(folder)
         if form == "int8":  # the weights; activations are scaled dynamically
             conversion.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
@@ -93,6 +105,13 @@ def flatbuffer(network: TrainedNetwork, form: str) -> bytes:
                 f"the network cannot be converted to LiteRT's own ops ({_cause(error)}); "
                 "train one of the presets"
             ) from error
+
+
+@contextmanager
+def _for_one_image(network: TrainedNetwork) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        save_for_one_image(network, Path(folder))
+        yield Path(folder)
 
 
 def save_for_one_image(network: TrainedNetwork, folder: Path) -> None:
@@ -138,7 +157,8 @@ def _verify(folder: Path, source: Source, network: TrainedNetwork, about: LiteMo
     """Compares the converted detector with its checkpoint, and writes the result."""
     program.say(f"converted; comparing it with {source.title} ...")
     result = _compared(folder, source, network)
-    made = {**versions("ai-edge-litert", "tensorflow", "tf-models-official"), **source.report}
+    engine = "openvino" if (folder / bundle.OPENVINO).exists() else "ai-edge-litert"
+    made = {**versions(engine, "tensorflow", "tf-models-official"), **source.report}
     replace(about, made={**made, "self_check": asdict(result)}).write(folder)
     program.say(str(result))
 

@@ -1,4 +1,4 @@
-"""Runs a LiteRT detector in this process, with LiteRT, numpy and Pillow.
+"""Runs a detector of `petbox convert` in this process, with LiteRT or OpenVINO, numpy and Pillow.
 
 An engine for `petbox.Detector`, as a server is. Accepts and rejects what the SavedModel does.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,16 @@ class LiteDetector:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.about = bundle.read(folder)
         self.names = bundle.names(folder)
-        self._network = _network(folder / bundle.NETWORK, self.about.padded, threads)
-        boxes = self._network.get_output_details()[BOXES]
-        self.most_detections = int(boxes["shape"][1])
-        self._one_at_a_time = threading.Lock()  # the interpreter has one set of tensors
+        path = bundle.network(folder)
+        load = _openvino if path.name == bundle.OPENVINO else _litert
+        self._network, image, boxes = load(path, threads or _cores())
+        if image != (1, *self.about.padded, 3):
+            raise ModelError(
+                f"{path}: takes {image}, but {bundle.ABOUT} states {self.about.padded}; they are "
+                "of two conversions, so convert it again"
+            )
+        self.most_detections = boxes[1]
+        self._one_at_a_time = threading.Lock()  # the network has one set of tensors
 
     def detect(self, image: bytes) -> list[Detection]:
         """The detections in an image file, sorted by score."""
@@ -66,23 +73,52 @@ class LiteDetector:
         ]
 
 
-def _network(path: Path, canvas: tuple[int, int], threads: int | None) -> Any:
-    """The network as a function of named arrays."""
+Shape = tuple[int, ...]
+# The network as a function of named arrays, and the shapes of the image and of the boxes.
+Loaded = tuple[Callable[..., dict[str, Any]], Shape, Shape]
+
+
+def _litert(path: Path, threads: int) -> Loaded:
     interpreter = needs("ai_edge_litert.interpreter", "litert").Interpreter
     try:
-        loaded = interpreter(model_path=str(path), num_threads=threads or _cores())
+        loaded = interpreter(model_path=str(path), num_threads=threads)
         loaded.allocate_tensors()  # the first image would, and log a line
         network = loaded.get_signature_runner(bundle.SIGNATURE)
     except (ValueError, RuntimeError) as error:  # whatever LiteRT raises
-        cause = " ".join(str(error).split())
-        raise ModelError(f"{path}: LiteRT rejects it ({cause}); convert it again") from error
-    shape = tuple(network.get_input_details()[IMAGE]["shape"].tolist())
-    if shape != (1, *canvas, 3):
-        raise ModelError(
-            f"{path}: takes {shape}, but {bundle.ABOUT} states {canvas}; they are of "
-            "two conversions, so convert it again"
-        )
-    return network
+        raise _rejected(path, "LiteRT", error) from error
+    image = network.get_input_details()[IMAGE]["shape"]
+    boxes = network.get_output_details()[BOXES]["shape"]
+    return network, tuple(image.tolist()), tuple(boxes.tolist())
+
+
+def _openvino(path: Path, threads: int) -> Loaded:
+    # Else TBB lets one of its libraries prefer glibc's allocator to a preloaded one, such as the
+    # tcmalloc that container/serve preloads, and what the one allocates, the other cannot free.
+    os.environ["TBB_ENABLE_SANITIZERS"] = "1"
+    settings = {
+        # Else bfloat16 where the processor has it, with which small networks end the process.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    try:
+        model = needs("openvino", "openvino").Core().compile_model(path, "CPU", settings)
+        request = model.create_infer_request()
+        image, boxes = model.input(IMAGE).shape, model.output(BOXES).shape
+    except RuntimeError as error:
+        raise _rejected(path, "OpenVINO", error) from error
+
+    def network(**arrays: Any) -> dict[str, Any]:
+        found = request.infer(arrays)
+        return {name: found[name] for name in (BOXES, CLASSES, SCORES, COUNT)}
+
+    return network, tuple(image), tuple(boxes)
+
+
+def _rejected(path: Path, engine: str, error: Exception) -> ModelError:
+    # Above it are lines of their programs.
+    cause = (str(error).strip() or type(error).__name__).splitlines()[-1].strip(" !")
+    return ModelError(f"{path}: {engine} rejects it ({cause}); convert it again")
 
 
 def _cores() -> int:

@@ -4,9 +4,9 @@ Prints the address once the model is ready: a page for trying it out, and the
 API. Ctrl-C stops it.
 
 A SavedModel is served by TensorFlow Serving if it is installed, else by
-petbox's own model server on TensorFlow; a LiteRT detector (petbox convert)
-without TensorFlow. Without nginx a LiteRT detector is served too, with the page
-and /invocations alone.
+petbox's own model server on TensorFlow; a detector of petbox convert without
+TensorFlow. Without nginx such a detector is served too, with the page and
+/invocations alone.
 
 With --check it serves nothing: it finds the model and validates the environment
 variables. With --check --load it also loads the model and prints its signatures
@@ -86,7 +86,7 @@ def serve(options: ServeOptions, fragment: str = "") -> None:
 
 def _serve_reduced(options: ServeOptions, version: Path, fragment: str) -> None:
     """Without nginx, by a program of ours that has a part of what the gateway has."""
-    requirements.check_litert()
+    requirements.check_lite(version)
     requirements.check_port_free(options.host, options.port)
     say(
         "nginx with Lua is not installed, so petbox itself serves the page, /ping, and "
@@ -120,12 +120,13 @@ def _run(
 def environment(options: ServeOptions, version: Path, server_port: int) -> dict[str, str]:
     """Ours for container/serve; the user may set the other variables of docs/contract.md."""
     is_lite = bundle.is_there(version)
-    server = requirements.litert_server_command if is_lite else requirements.model_server_command
+    needed = requirements
+    server = needed.lite_server_command(version) if is_lite else needed.model_server_command()
     ours = {name: text for name, text in os.environ.items() if not name.startswith("PETBOX_TEST_")}
     return ours | {
         "PETBOX_HOST": options.host,
         "PETBOX_MODELS": _escaped(str(version.absolute())),
-        "PETBOX_MODEL_SERVER": " ".join(map(_escaped, server())),
+        "PETBOX_MODEL_SERVER": " ".join(map(_escaped, server)),
         "PETBOX_PAGE": "true",
         "PETBOX_PYTHON": os.environ.get("PETBOX_PYTHON", sys.executable),
         "SAGEMAKER_BIND_TO_PORT": str(options.port),

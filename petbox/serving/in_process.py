@@ -2,6 +2,7 @@
 
     saved_model.pb     run by TensorFlow, as `petbox export` writes it
     model.tflite       run by LiteRT, as `petbox convert` writes it
+    model.xml          run by OpenVINO, as `petbox convert --to openvino` writes it
 
 The model may lie in the folder itself or under the number of its version, as in SageMaker's
 archives; the highest version counts.
@@ -35,4 +36,4 @@ def open_model(folder: str | Path) -> Engine:
 
 def find_model(place: Path) -> Path:
     """The folder of the only model under `place`, in its highest version."""
-    return newest_version(place, (FILE, bundle.NETWORK))
+    return newest_version(place, (FILE, bundle.NETWORK, bundle.OPENVINO))

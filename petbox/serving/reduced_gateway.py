@@ -64,7 +64,7 @@ class OneModel:
 
 class ReducedGateway:
     def __init__(self, folder: Path) -> None:
-        self._models = OneModel(load("model", 1, folder, LiteRT(EngineOptions())))
+        self._models = OneModel(load("model", 1, folder, LiteRT.of(folder, EngineOptions())))
         found = (path for path in PAGE.rglob("*") if path.suffix in TYPES)
         self._files = {f"/page/{path.relative_to(PAGE).as_posix()}": path for path in found}
         self._files["/"] = PAGE / "index.html"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from petbox.cli.program import say
 from petbox.errors import INSTALLED_AS, MissingExtra, ServiceError
+from petbox.litert import bundle
 
 INSTALL_NGINX = (
     "type: sudo apt-get install nginx libnginx-mod-http-lua lua-cjson, or install OpenResty"
@@ -63,18 +64,20 @@ def _has_lua(nginx: str) -> bool:
     return "ngx_lua" in done.stderr
 
 
-def litert_server_command() -> list[str]:
-    """The embedded server: TensorFlow Serving cannot run a LiteRT detector."""
-    check_litert()
+def lite_server_command(folder: Path) -> list[str]:
+    """The embedded server: TensorFlow Serving cannot run what `petbox convert` makes."""
+    check_lite(folder)
     return SERVER
 
 
-def check_litert() -> None:
-    for module in ("ai_edge_litert", "numpy", "PIL"):
+def check_lite(folder: Path) -> None:
+    is_openvino = bundle.network(folder).name == bundle.OPENVINO
+    engine, extra = ("openvino", "openvino") if is_openvino else ("ai_edge_litert", "serve")
+    for module in (engine, "numpy", "PIL"):
         if importlib.util.find_spec(module) is None:
             name = INSTALLED_AS.get(module, module)
             raise MissingExtra(
-                f"{name} is not installed; in the petbox checkout type: pip install './[serve]'"
+                f"{name} is not installed; in the petbox checkout type: pip install './[{extra}]'"
             )
 
 

@@ -1,4 +1,4 @@
-"""The image of a LiteRT detector: petbox's own model server in TensorFlow Serving's place."""
+"""The image of a converted detector: petbox's own model server in TensorFlow Serving's place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import CHECKOUT
 from PIL import Image
-from support import wheels
+from support import openvino_models, wheels
 from support.docker_engine import MINE, Engine
 from support.serving_image import Container, build, build_context, make_image, until
 
@@ -35,7 +35,9 @@ def litert_image(engine: Engine, litert_base: str, tmp_path_factory: pytest.Temp
     checkout = build_context(tmp_path_factory.mktemp("litert") / "checkout", "Makefile")
     shutil.copytree(DEMO, checkout / "model/demo")
     given = {"BASE": litert_base, "MODEL": "model/demo"}
-    build(engine, checkout, "litert-cached", LITERT="1", **given)  # with a network, for the next
+    build(
+        engine, checkout, "litert-cached", ENGINE="litert", **given
+    )  # with a network, for the next
     done = make_image(checkout, engine.env, *(f"{key}={value}" for key, value in given.items()))
     assert done.returncode == 0, done.stdout + done.stderr
     engine("tag", "petbox", name := f"{MINE}-litert")
@@ -92,7 +94,33 @@ def test_a_saved_model_needs_an_image_of_its_own(
     volume = f"--volume={model}:/opt/ml/model:ro"
     done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
     assert done.returncode == 1
-    wanted = "/opt/ml/model/1/saved_model.pb: this image serves LiteRT detectors only; "
+    wanted = "/opt/ml/model/1/saved_model.pb: this image serves detectors of petbox convert only; "
+    assert done.stderr.startswith(f"serve: {wanted}")
+
+
+def test_a_detector_for_openvino_has_an_image_too(
+    engine: Engine, openvino_base: str, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    context = build_context(tmp_path / "checkout")
+    openvino_models.constant(context / "model/constant/2")
+    given = {"BASE": openvino_base, "MODEL": "model/constant", "ENGINE": "openvino"}
+    image = build(engine, context, "openvino", **given)
+    flags = ("--read-only", "--tmpfs=/tmp", "--user=12345:54321", "--cap-drop=ALL")
+    with start(*flags, image=image) as container:
+        answer = container.ready().post(SAMPLE.read_bytes(), "image/jpeg")
+        assert answer.json()["predictions"][0]["detection_scores"] == [0.875]
+        until(lambda: "version 2 of model is ready on OpenVINO " in container.said())
+
+
+def test_an_image_without_the_engine_says_so(
+    engine: Engine, litert_image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    openvino_models.constant(tmp_path / "model/1")
+    volume = f"--volume={tmp_path / 'model'}:/opt/ml/model:ro"
+    done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
+    assert done.returncode == 1
+    wanted = "/opt/ml/model/1/model.xml: this image has no openvino; build one of its own: "
     assert done.stderr.startswith(f"serve: {wanted}")
 
 
@@ -106,7 +134,7 @@ def test_it_runs_the_code_of_its_model(
     (code / "inference.py").write_text(CODE)
     for name in ("requests", "urllib3", "idna", "certifi", "charset-normalizer"):
         wheels.repack(name, code / "wheels")
-    given = {"BASE": litert_base, "MODEL": "model/demo", "LITERT": "1", "HOOKS": "1"}
+    given = {"BASE": litert_base, "MODEL": "model/demo", "ENGINE": "litert", "HOOKS": "1"}
     image = build(engine, context, "litert-hooks", **given, PIP_NO_INDEX="1")
     with start("--read-only", "--tmpfs=/tmp", image=image) as container:
         answer = container.ready().post(SAMPLE.read_bytes(), "image/jpeg")
@@ -116,8 +144,9 @@ def test_it_runs_the_code_of_its_model(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["MODEL=model/demo"], "MODEL=model/demo LITERT=1 BASE=debian:12-slim"),
-        (["MODEL=", "LITERT=1", "BASE=mine"], "LITERT=1 BASE=mine"),
+        (["MODEL=model/demo"], "MODEL=model/demo ENGINE=litert BASE=debian:12-slim"),
+        (["MODEL=", "ENGINE=litert", "BASE=mine"], "ENGINE=litert BASE=mine"),
+        (["MODEL=model/openvino"], "MODEL=model/openvino ENGINE=openvino BASE=debian:12-slim"),
         (["MODEL=model/both"], "MODEL=model/both"),
     ],
 )
@@ -128,6 +157,8 @@ def test_the_model_decides_what_is_built(
     shutil.copytree(DEMO, checkout / "model/demo")
     shutil.copytree(DEMO, checkout / "model/both/1")
     (checkout / "model/both/1/saved_model.pb").touch()
+    (checkout / "model/openvino/1").mkdir(parents=True)
+    (checkout / "model/openvino/1/model.xml").touch()
     typed = make_image(checkout, os.environ, "--dry-run", *words).stdout
     found = re.findall(r"--build-arg (\w+=\S+)", typed)
     assert found == expected.split()

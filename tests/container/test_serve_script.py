@@ -198,15 +198,17 @@ def test_what_is_no_model_shows_the_tree_found_and_the_tree_wanted(tmp_path: Pat
     assert WANTED in wanted
 
 
-def test_a_litert_detector_needs_an_image_of_its_own(tmp_path: Path) -> None:
-    network = tmp_path / "models" / "1" / "model.tflite"
+@pytest.mark.parametrize("name", ["model.tflite", "model.xml"])
+def test_a_converted_detector_needs_an_image_of_its_own(tmp_path: Path, name: str) -> None:
+    network = tmp_path / "models" / "1" / name
     network.parent.mkdir(parents=True)
     network.touch()
     with serving(tmp_path) as serve:
         code, errors = serve.ended()
     assert code == 1
     first = errors.splitlines()[0]
-    assert first.startswith(f"serve: {network}: TensorFlow Serving cannot run a LiteRT detector; ")
+    wanted = "TensorFlow Serving cannot run a detector of petbox convert; "
+    assert first.startswith(f"serve: {network}: {wanted}")
     assert first.endswith("make image MODEL=model/NAME")
 
 

@@ -131,14 +131,19 @@ def test_neither_a_batch_nor_a_turn_changes_its_detections(model: Exported, trut
     assert np.abs(difference).max() > 100, "a box is drawn"
 
 
-def test_in_litert_it_finds_the_same(trained: tuple[Path, str], truth: Truth) -> None:
-    pytest.importorskip("ai_edge_litert.interpreter", reason="pip install './[litert]'")
+@pytest.mark.parametrize(
+    ("to", "module"), [("litert", "ai_edge_litert.interpreter"), ("openvino", "openvino")]
+)
+def test_converted_it_finds_the_same(
+    trained: tuple[Path, str], truth: Truth, to: str, module: str
+) -> None:
+    pytest.importorskip(module, reason="pip install './[convert]'")
     from petbox.export.signatures import Settings
     from petbox.litert import convert
     from petbox.litert.detector import LiteDetector
 
-    out = trained[0].with_name("lite")
-    lite = LiteDetector(convert.convert(runs.read(trained[0]), out, "int8", Settings()))
+    run, out = runs.read(trained[0]), trained[0].with_name(to)
+    lite = LiteDetector(convert.convert(run, out, "int8", Settings(), to=to))
     found = {name: lite.detect(image) for name, (image, _) in truth.items()}
     assert _hits(found, truth) >= 0.8
     assert {one.threshold for each in found.values() for one in each} == {0.3}

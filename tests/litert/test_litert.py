@@ -23,9 +23,10 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 from support import turned
-from support.exporting import NAMES, Exported, file, noise, random_run
+from support.exporting import NAMES, Exported, file, noise
 from support.hostile_images import bombs, memory, spent
 from support.lambda_runtime import event
+from support.random_detector import SIZES, alike, check_same_as_saved
 
 from petbox.client.detector import Detector
 from petbox.errors import InvalidImage, ModelError
@@ -36,41 +37,8 @@ from petbox.wire import Detection
 
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install './[litert]'")
 
-SIZES = [(300, 200), (64, 501), (128, 128), (1000, 700), (3, 90), (1, 1)]
 # Read by Pillow and not by TensorFlow, or rejected in other words.
 OTHERWISE = {"no_palette.gif", "decompression_bomb.gif"}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose proposals differ in score, like those of a trained network.
-
-    Without, three of four proposals tie, and their order is undefined.
-    """
-    folder = random_run(tmp_path_factory.mktemp("trained") / "run")
-    from petbox.training import checkpoints, runs
-    from petbox.training import config as training_config
-    from petbox.training.tfvision import tf
-
-    model = checkpoints.restored(training_config.load_config(runs.read(folder)), runs.read(folder))
-    for variable in model.rpn_head.trainable_variables:
-        if "scores" in variable.name:
-            variable.assign(variable * 1e4)
-    tf.train.Checkpoint(model=model).write(str(folder / "ckpt-2"))
-    (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
-    thresholds = runs.thresholds(folder / "ckpt-2", "validation", {"beagle": 0.75})
-    (folder / runs.THRESHOLDS).write_text(thresholds)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def saved(trained: Path) -> Exported:
-    from petbox.export import exporter
-    from petbox.export.signatures import Settings
-    from petbox.training import runs
-
-    settings = Settings(whole_canvas=True)
-    return Exported(exporter.export(runs.read(trained), trained.with_name("saved"), settings))
 
 
 @pytest.fixture(scope="module")
@@ -180,14 +148,7 @@ def test_boxes_are_thinned_out_as_tensorflow_does_it(each: bool) -> None:
 def test_it_finds_what_the_saved_model_finds(
     lite: LiteDetector, saved: Exported, size: tuple[int, int]
 ) -> None:
-    image = file(noise(*size), "PNG")  # of a JPEG the two decoders make slightly other pixels
-    expected, found = of_saved(saved, image), lite.detect(image)
-    assert len(expected) == len(found)
-    assert [one.name for one in found] == [NAMES[one.label] for one in found]
-    for one, other in zip(by_place(expected), by_place(found), strict=True):
-        assert one.label == other.label
-        assert one.score == pytest.approx(other.score, abs=1e-3)
-        assert one.box == pytest.approx(other.box, abs=1e-3)
+    check_same_as_saved(lite, saved, size)
 
 
 @pytest.mark.parametrize("kind", turned.KINDS)
@@ -248,27 +209,6 @@ def test_with_smaller_weights_nearly_the_same_is_found(lite: LiteDetector, small
                 again += any(alike(one, two) for two in found)
     assert expected > 5
     assert again > 0.7 * expected, "of weights that are chance"
-
-
-def alike(one: Detection, other: Detection) -> bool:
-    near = np.abs(np.subtract(one.box, other.box)).max() < 0.1
-    return bool(near and one.label == other.label and abs(one.score - other.score) < 0.3)
-
-
-def of_saved(saved: Exported, image: bytes) -> list[Detection]:
-    found = saved(image, signature="detect")
-    rows = zip(
-        found["detection_classes"][0],
-        found["detection_scores"][0],
-        found["detection_boxes"][0].tolist(),
-        strict=True,
-    )
-    return [Detection(int(label), float(score), tuple(box)) for label, score, box in rows]
-
-
-def by_place(found: list[Detection]) -> list[Detection]:
-    """Detections of nearly the same score may be in either order."""
-    return sorted(found, key=lambda one: (one.label, *(round(edge, 2) for edge in one.box)))
 
 
 def test_it_stands_where_an_endpoint_does(lite: LiteDetector) -> None:
@@ -491,7 +431,9 @@ def test_a_folder_that_is_not_whole_is_rejected(folder: Path, tmp_path: Path) ->
         part = tmp_path / name
         shutil.copytree(folder, part)
         (part / name).unlink()
-        with pytest.raises(ModelError, match=f"not a LiteRT detector, it has no {name}; make"):
+        with pytest.raises(
+            ModelError, match=f"not a detector of `petbox convert`, it has no {name}; make"
+        ):
             LiteDetector(part)
 
 

@@ -504,8 +504,13 @@ def test_a_model_of_both_kinds_is_served_by_tensorflow(push: Push, lite: Path) -
 def test_the_base_of_a_litert_detector_is_a_debian(push: Push, lite: Path) -> None:
     done = push("--model", "model/lite", "--cpu", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "with model/lite on debian:12-slim" in done.stderr and "-lite-1-" in done.stderr
+    assert (
+        "with model/lite and litert on debian:12-slim" in done.stderr and "-lite-1-" in done.stderr
+    )
     done = push("--model", "model/lite", "--base", "mine", "--dry-run")
-    assert "with model/lite on mine" in done.stderr
+    assert "with model/lite and litert on mine" in done.stderr
+    (lite / "model.tflite").rename(lite / "model.xml")
+    done = push("--model", "model/lite", "--dry-run")
+    assert "with model/lite and openvino on debian:12-slim" in done.stderr
     done = push("--model", "model/lite", "--detector", "--dry-run")
     assert done.returncode == 1 and done.stderr.endswith("scripts/package_lambda.sh detector\n")

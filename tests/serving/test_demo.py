@@ -16,7 +16,7 @@ import pytest
 import requests
 from support.browser import Tab, chromium
 from support.ports import free_port
-from support.serving import CHECKOUT, LONG, Program, post, predict_json, started
+from support.serving import CHECKOUT, LONG, WITHOUT_LUA, Program, post, predict_json, started
 from support.without_tensorflow import python_path
 
 from petbox import wire
@@ -28,12 +28,6 @@ from petbox.serving.requirements import PYTHON
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="pip install './[serve]'")
 
-# `petbox`, on a machine whose nginx has no Lua.
-WITHOUT_LUA = (
-    "import sys, pathlib; from petbox.serving import requirements; "
-    "requirements.LUA = pathlib.Path('/absent'); "
-    "from petbox.cli.main import main; sys.exit(main(sys.argv[1:]))"
-)
 SAMPLES = sorted((PAGE / "samples").glob("*.jpg"))
 IMAGE = SAMPLES[0].read_bytes()
 DONE = "document.querySelector('#status').textContent.includes('Marmalade')"

@@ -34,6 +34,7 @@ def tree(folder: Path, *files: str) -> Path:
     [
         ([SAVED], "."),
         ([LITE], "."),
+        (["4/model.xml"], "4"),
         ([f"1/{SAVED}"], "1"),
         ([f"9/{SAVED}", f"10/{SAVED}"], "10"),
         ([f"pets/3/{SAVED}", "pets/3/variables/variables.index"], "pets/3"),

@@ -160,7 +160,7 @@ def test_what_is_no_model_is_told_what_one_is(tmp_path: Path, name: str, found: 
     (line,) = errors.splitlines()
     assert line.startswith(f"error: {tmp_path / name}: ")
     assert found in line
-    assert "expected: saved_model.pb or model.tflite, in it" in line
+    assert "expected: saved_model.pb or model.tflite or model.xml, in it" in line
 
 
 def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ CONTAINER = CHECKOUT / "container"
 LONG = 30.0  # seconds no healthy program needs
 
 SERVE = [sys.executable, "-m", "petbox", "serve"]
+# `petbox`, on a machine whose nginx has no Lua.
+WITHOUT_LUA = (
+    "import sys, pathlib; from petbox.serving import requirements; "
+    "requirements.LUA = pathlib.Path('/absent'); "
+    "from petbox.cli.main import main; sys.exit(main(sys.argv[1:]))"
+)
 
 # Files beside the stand-in steer it: while the pipe `load` is there it waits for a word from it
 # before it opens its port, a request with `hold` in it waits for the pipe `hold`, `state` is what

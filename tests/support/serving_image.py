@@ -104,12 +104,21 @@ def base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def litert_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The stand-in for `debian:12-slim`, in which pip finds the lock fulfilled."""
+    return _slim(engine, debian, tmp_path_factory.mktemp("base"), "litert")
+
+
+@pytest.fixture(scope="session")
+def openvino_base(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _slim(engine, debian, tmp_path_factory.mktemp("base"), "openvino")
+
+
+def _slim(engine: Engine, debian: str, folder: Path, name: str) -> str:
+    """The stand-in for `debian:12-slim`, in which pip finds the engine's lock fulfilled."""
     require_python(engine, debian)
-    folder = copied(tmp_path_factory.mktemp("base"), locks.packages("litert_image"))
+    copied(folder, locks.packages(f"{name}_image"))
     (folder / "Dockerfile").write_text(f"FROM {debian}\nCOPY . {PACKAGES}\n")
-    engine("build", "--network=none", "--tag", f"{MINE}-litert-base", folder)
-    return f"{MINE}-litert-base"
+    engine("build", "--network=none", "--tag", f"{MINE}-{name}-base", folder)
+    return f"{MINE}-{name}-base"
 
 
 @pytest.fixture(scope="session")

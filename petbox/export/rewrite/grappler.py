@@ -33,6 +33,10 @@ SEALED: dict[str, Any] = {"_noinline": True, "_tf_data_function": True}
 
 def simplified(function: Any) -> Any:
     """A concrete function with the same results as `function` and fewer ops, to be sealed."""
+    return of_graph(function, simplified_graph(function), **SEALED)
+
+
+def simplified_graph(function: Any) -> Any:
     graph = function.graph.as_graph_def()
     meta = tf.compat.v1.train.export_meta_graph(graph_def=graph, graph=function.graph)
     outputs = [output.name for output in function.outputs]
@@ -40,8 +44,7 @@ def simplified(function: Any) -> Any:
     # Without a device, TensorFlow would start a session to list them, and log it.
     device = NamedDevice(name="/CPU:0", properties={"type": "CPU"})
     machine = cluster.Cluster(devices=[device])
-    optimized = tf_optimizer.OptimizeGraph(_passes(ANYWHERE), meta, cluster=machine)
-    return of_graph(function, optimized, **SEALED)
+    return tf_optimizer.OptimizeGraph(_passes(ANYWHERE), meta, cluster=machine)
 
 
 def of_graph(function: Any, graph: Any, specs: Sequence[Any] = (), **attributes: Any) -> Any:

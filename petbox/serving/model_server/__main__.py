@@ -161,7 +161,7 @@ def _loader(flags: Flags, is_asked: Callable[[], bool]) -> Load:
             return saved_models()(name, version, folder)
         from petbox.serving.model_server.litert_engine import LiteRT
 
-        model = load_model(name, version, folder, LiteRT(_engine_options(flags)))
+        model = load_model(name, version, folder, LiteRT.of(folder, _engine_options(flags)))
         say(f"version {version} of {name} is ready on {model.engine}")
         return model
 

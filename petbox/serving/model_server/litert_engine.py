@@ -21,7 +21,7 @@ from PIL import Image
 from petbox.errors import InvalidImage, ModelError
 from petbox.images import draw, exif
 from petbox.images.limits import LONGEST_SIDE, MOST_PICTURES, TOO_LONG
-from petbox.litert import decode, preprocess
+from petbox.litert import bundle, decode, preprocess
 from petbox.litert.bundle import BOXES, CLASSES, COUNT, SCORES
 from petbox.litert.detector import LiteDetector
 from petbox.serving.model_server.engine import EngineOptions, Tensors
@@ -40,11 +40,19 @@ CLASSIC = ("detection_boxes", "detection_classes", "detection_scores", "num_dete
 class LiteRT:
     """An engine for the folders of `petbox convert`."""
 
+    _title, _package = "LiteRT", "ai-edge-litert"
+
     def __init__(self, options: EngineOptions | None = None) -> None:
         self._threads = (
             options and options.intra_op_threads
         ) or None  # else as many as there are cores
-        self.name = f"LiteRT {version('ai-edge-litert')}"
+        self.name = f"{self._title} {version(self._package).partition('-')[0]}"
+
+    @staticmethod
+    def of(folder: Path, options: EngineOptions | None = None) -> LiteRT:
+        """The engine of the network in the folder."""
+        is_openvino = bundle.network(folder).name == bundle.OPENVINO
+        return (OpenVINO if is_openvino else LiteRT)(options)
 
     def load(self, folder: Path) -> LoadedDetector:
         try:
@@ -53,6 +61,10 @@ class LiteRT:
             raise StatusError(str(error)) from error
         loaded.warm_up()
         return loaded
+
+
+class OpenVINO(LiteRT):
+    _title, _package = "OpenVINO", "openvino"
 
 
 class LoadedDetector:
