@@ -62,19 +62,23 @@ replay: .venv/ready ## compare the embedded model server with recorded responses
 	@$(BIN)/python scripts/replay.py
 
 # The engine of petbox's own model server, for a detector of `petbox convert`.
-has = $(if $(MODEL),$(shell find -L $(MODEL) -name $(1) -print -quit 2>/dev/null))
-ENGINE = $(if $(call has,saved_model.pb),,$(if $(call has,model.xml),openvino,$(if $(call has,model.tflite),litert)))
+has = $(if $(MODEL),$(shell find -L $(MODEL) -name code -prune -o -name $(1) -print -quit 2>/dev/null))
+engine = $(if $(MODEL),$(if $(call has,saved_model.pb),,$(if $(call has,model.xml),openvino,$(if $(call has,model.tflite),litert))),$(ENGINE))
 
 image: ## build the serving image (MODEL=model/toy, or MODEL= for none; CPU=1 needs no GPU; HOOKS=1 has Python; ENGINE=litert or openvino with MODEL=; BASE=IMAGE)
-	@[ -z "$(MODEL)" ] || [ -n "$(ENGINE)$(call has,saved_model.pb)" ] || { \
+	@[ -z "$(MODEL)" ] || [ -n "$(engine)$(call has,saved_model.pb)" ] || { \
 	    echo >&2 "make image: $(MODEL) contains no SavedModel and no detector of petbox convert; export one (make demo exports model/toy)," \
 	        "or run make image MODEL= for an image that serves the model in /opt/ml/model"; exit 1; }
 	@case "$(MODEL)" in "" | model | model/* | ./model | ./model/*) ;; *) \
 	    echo >&2 "make image: $(MODEL) is outside of model/, which the build reads; copy it to model/NAME"; exit 1 ;; esac
+	@case "$(ENGINE)" in "" | litert | openvino) ;; *) \
+	    echo >&2 "make image: ENGINE=$(ENGINE) is neither litert nor openvino"; exit 1 ;; esac
+	@[ -z "$(ENGINE)" ] || [ "$(ENGINE)" = "$(engine)" ] || { \
+	    echo >&2 "make image: $(MODEL) is not for ENGINE=$(ENGINE); leave it out, the model decides"; exit 1; }
 	docker build --file container/Dockerfile --tag petbox \
 	    $(if $(MODEL),--build-arg MODEL=$(MODEL),--target without-model) \
 	    $(if $(CPU),--build-arg GPU=) \
-	    $(if $(ENGINE),--build-arg ENGINE=$(ENGINE) --build-arg BASE=$(or $(BASE),debian:12-slim),$(if $(BASE),--build-arg BASE=$(BASE))) \
+	    $(if $(engine),--build-arg ENGINE=$(engine) --build-arg BASE=$(or $(BASE),debian:12-slim),$(if $(BASE),--build-arg BASE=$(BASE))) \
 	    $(if $(HOOKS),--build-arg HOOKS=1 $(if $(CODE),--build-arg CODE=$(CODE)) \
 	        $(addprefix --build-arg PIP_,INDEX_URL EXTRA_INDEX_URL TRUSTED_HOST NO_INDEX)) .
 

@@ -55,6 +55,7 @@ def openvino(folder: Path, threads: int, precision: str = "f32") -> Network:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
         },
     )
     request = model.create_infer_request()

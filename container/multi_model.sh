@@ -32,7 +32,7 @@ answer_request() { # multi/NUMBER
     elif ! error=$(find_model "$folder" "$1" 2>&1); then
         say "${error//serve: /}"
         error=${error%%$'\n'*}
-        echo "400 ${error#serve: }; put one SavedModel there, such as 1/saved_model.pb"
+        echo "400 ${error#serve: }; put one model there that the image can serve, such as 1/saved_model.pb"
         rm -rf "$1"
     else
         found=("$1"/*)

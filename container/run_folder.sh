@@ -44,7 +44,6 @@ find_models() {
 # Sets `saved_models`, and `model_root`, the first of `model_roots` that is not empty: a model that was
 # provided but cannot be read is never replaced by the one in the image.
 find_saved_models() {
-    local package
     for model_root in "${model_roots[@]}"; do
         model_root=$(realpath -ms -- "$model_root")
         mapfile -d '' saved_models < <(find_files -name saved_model.pb -o -name saved_model.pbtxt)
@@ -57,11 +56,7 @@ find_saved_models() {
         if ((${#saved_models[@]})); then
             [[ ${model_server[0]##*/} != tensorflow_model_server ]] ||
                 reject_models "${saved_models[0]}: TensorFlow Serving cannot run a detector of petbox convert; build an image of its own: make image MODEL=model/NAME"
-            package=ai_edge_litert
-            [[ ${saved_models[0]} != *.xml ]] || package=openvino
-            ! has_own_server ||
-                "$here/python/bin/python3" -Ic "import importlib.util as of, sys; sys.exit(not of.find_spec('$package'))" ||
-                reject_models "${saved_models[0]}: this image has no $package; build one of its own: make image MODEL=model/NAME"
+            ! has_own_server || check_engine
             return 0
         fi
         if [[ -d $model_root && ! -r $model_root ]] ||
@@ -74,6 +69,16 @@ find_saved_models() {
 
 has_own_server() { # as an image that was built with ENGINE
     [[ ${model_server[0]##*/} == petbox-model-server && -x $here/python/bin/petbox-model-server ]]
+}
+
+check_engine() { # rejects models that need a package which this image does not have
+    local file package
+    for file in "${saved_models[@]}"; do
+        package=ai_edge_litert
+        [[ $file != *.xml ]] || package=openvino
+        "$here/python/bin/python3" -Ic "import importlib.util as of, sys; sys.exit(not of.find_spec('$package'))" ||
+            reject_models "$file: this image has no $package; build one of its own, for models of this engine only"
+    done
 }
 
 find_files() { # TEST...: the files under `model_root` that pass; code/ is for AWS's image

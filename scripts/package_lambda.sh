@@ -53,7 +53,7 @@ esac
   usage "--architecture $architecture: serverless/*.yaml deploy build/lambda on $default, unless with Architecture=$architecture; pass --out as well"
 out=${out:-$here/build/lambda}
 [[ -z $model || -f $model/model.tflite ]] ||
-  fail "$model: contains no model.tflite; create one with petbox convert"
+  fail "$model: contains no model.tflite; create one: petbox convert --to litert"
 
 # The rooms of petbox, or single files of one, that each function imports;
 # tests/lambdas/test_lambda_zips.py compares.

@@ -56,7 +56,8 @@ def loaded() -> Engine:
     except (ModuleNotFoundError, MissingExtra) as error:
         raise ModelError(
             f"{folder}: this function cannot run it ({error}); a SavedModel needs the image "
-            "(serverless/detector.Dockerfile), a LiteRT model the zip (scripts/package_lambda.sh)"
+            "(serverless/detector.Dockerfile), a LiteRT model the zip (scripts/package_lambda.sh), "
+            "and a model for OpenVINO runs in neither"
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""LiteRT: conversion of a run, and a detector that needs no TensorFlow."""
+"""LiteRT and OpenVINO: conversion of a run, and a detector that needs no TensorFlow."""

@@ -72,6 +72,10 @@ def convert(
     """Makes the folder `out`, verified on images of `records`, the run's, or drawn ones."""
     with outputs.product(out) as partial:
         partial.mkdir()
+        images: list[bytes] = []
+        if to == "openvino":
+            openvino.check_installed()
+            images = calibration.files(run, records) if form == "int8" else []
         source = load(run, records)
         network = source.build(True, False)
         assert isinstance(network, TrainedNetwork)  # as those of runs are
@@ -79,8 +83,8 @@ def convert(
         if to == "openvino":
             with _for_one_image(network) as folder:
                 model = openvino.converted(folder)
-            if form == "int8":
-                model = openvino.in_8_bits(model, calibration.inputs(run, records, about))
+            if images:
+                model = openvino.in_8_bits(model, calibration.inputs(images, about))
             openvino.write(model, partial / bundle.OPENVINO)
         else:
             (partial / bundle.NETWORK).write_bytes(flatbuffer(network, form))

@@ -100,6 +100,7 @@ def _openvino(path: Path, threads: int) -> Loaded:
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else two servers on a machine share the same cores
     }
     try:
         model = needs("openvino", "openvino").Core().compile_model(path, "CPU", settings)

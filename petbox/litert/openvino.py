@@ -25,10 +25,17 @@ from tensorflow.python.framework import convert_to_constants  # isort: skip
 OF_BOXES = ".*(decode_boxes|clip_boxes|roi_aligner|generate_detections|propose_rois).*"
 
 
+def check_installed() -> None:
+    # With this package, where it is installed, both tell Intel about each conversion.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    needs("openvino", "convert")
+    needs("nncf", "convert")
+
+
 def converted(saved_model: Path) -> Any:
     """The network of a SavedModel of one image."""
-    _tell_nobody()
-    openvino = needs("openvino", "openvino")
+    check_installed()
+    openvino = needs("openvino", "convert")
     loaded = tf.saved_model.load(str(saved_model))  # its variables live as long as it does
     signature = loaded.signatures[bundle.SIGNATURE]
     with tempfile.TemporaryDirectory() as folder, program.silent():
@@ -38,10 +45,10 @@ def converted(saved_model: Path) -> Any:
         path.write_bytes(grappler.simplified_graph(frozen).SerializeToString())
         try:
             model = openvino.convert_model(path)
-        except RuntimeError as error:
+        except Exception as error:  # its classes are not public
+            cause = " ".join(str(error).split())
             raise ModelError(
-                f"the network cannot be converted to OpenVINO ({' '.join(str(error).split())}); "
-                "train one of the presets"
+                f"the network cannot be converted to OpenVINO ({cause}); train one of the presets"
             ) from error
     outputs = (BOXES, CLASSES, COUNT, SCORES)  # alphabetical, as a SavedModel keeps them
     for name, tensor in zip(outputs, frozen.outputs, strict=True):
@@ -53,7 +60,7 @@ def converted(saved_model: Path) -> Any:
 
 def in_8_bits(model: Any, inputs: Sequence[dict[str, Any]]) -> Any:
     """The network, calibrated on its inputs for some images."""
-    _tell_nobody()
+    check_installed()
     nncf = needs("nncf", "convert")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     of_boxes = nncf.IgnoredScope(patterns=[OF_BOXES], validate=False)
@@ -69,9 +76,4 @@ def in_8_bits(model: Any, inputs: Sequence[dict[str, Any]]) -> Any:
 
 
 def write(model: Any, path: Path) -> None:
-    needs("openvino", "openvino").save_model(model, path, compress_to_fp16=False)
-
-
-def _tell_nobody() -> None:
-    # With this package, where it is installed, both tell Intel about each conversion.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    needs("openvino", "convert").save_model(model, path, compress_to_fp16=False)

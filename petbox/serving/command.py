@@ -49,7 +49,9 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ServeOptions:
-    model: Annotated[Path, "a SavedModel or LiteRT, or a folder with numbered versions", POSITIONAL]
+    model: Annotated[
+        Path, "a SavedModel, LiteRT or OpenVINO, or a folder with numbered versions", POSITIONAL
+    ]
     port: Annotated[int, "port to listen on"] = 8080
     host: Annotated[str, "address to listen on; 0.0.0.0 for all interfaces"] = "127.0.0.1"
     open: Annotated[bool, "open the page in a browser (only from a desktop terminal)"] = True

@@ -1,4 +1,4 @@
-"""Serves a LiteRT detector without nginx: the page, /ping, and /invocations for JSON and images.
+"""Serves a converted detector without nginx: the page, /ping, and /invocations for JSON and images.
 
     python -m petbox.serving.reduced_gateway FOLDER HOST PORT
 

@@ -108,7 +108,9 @@ def test_a_clone_without_a_model_says_what_to_do(checkout: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == "", "docker must not be called"
     said = done.stderr.splitlines()[0]
-    assert said.startswith("make image: model/toy contains no SavedModel or LiteRT detector; ")
+    assert said.startswith(
+        "make image: model/toy contains no SavedModel and no detector of petbox convert; "
+    )
     assert "make demo" in said and "make image MODEL= " in said
 
 

@@ -116,11 +116,12 @@ def test_an_image_without_the_engine_says_so(
     engine: Engine, litert_image: str, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o755)
-    openvino_models.constant(tmp_path / "model/1")
+    shutil.copytree(DEMO, tmp_path / "model/1")
+    openvino_models.constant(tmp_path / "model/2")
     volume = f"--volume={tmp_path / 'model'}:/opt/ml/model:ro"
     done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
     assert done.returncode == 1
-    wanted = "/opt/ml/model/1/model.xml: this image has no openvino; build one of its own: "
+    wanted = "/opt/ml/model/2/model.xml: this image has no openvino; build one of its own, "
     assert done.stderr.startswith(f"serve: {wanted}")
 
 
@@ -162,3 +163,25 @@ def test_the_model_decides_what_is_built(
     typed = make_image(checkout, os.environ, "--dry-run", *words).stdout
     found = re.findall(r"--build-arg (\w+=\S+)", typed)
     assert found == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["MODEL=", "ENGINE=tflite"], "ENGINE=tflite is neither litert nor openvino"),
+        (["MODEL=model/demo", "ENGINE=openvino"], "model/demo is not for ENGINE=openvino; leave"),
+        (
+            ["MODEL=model/none", "ENGINE=litert"],
+            "model/none contains no SavedModel and no detector",
+        ),
+    ],
+)
+def test_a_wrong_engine_is_rejected_before_the_build(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    checkout = build_context(tmp_path / "checkout", "Makefile")
+    shutil.copytree(DEMO, checkout / "model/demo")
+    (checkout / "model/demo/code").mkdir()
+    (checkout / "model/demo/code/model.xml").touch()
+    done = make_image(checkout, {**os.environ, "PATH": "/usr/bin:/bin"}, *words)
+    assert done.returncode == 2 and done.stderr.startswith(f"make image: {message}"), done.stderr

@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(
     (tmp_path / "model.keras").touch()
     answer = endpoint.load("broken", tmp_path)
     assert answer.status_code == 400
-    assert f"no SavedModel in {tmp_path}; put one SavedModel there" in answer.json()["error"]
+    assert f"no SavedModel in {tmp_path}; put one model there that" in answer.json()["error"]
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").touch()
     answer = endpoint.load("broken", tmp_path)

@@ -122,7 +122,7 @@ def test_a_zip_too_large_for_lambda_is_rejected(tmp_path: Path) -> None:
 def test_a_folder_without_a_litert_model_is_rejected(tmp_path: Path) -> None:
     done = packed("--out", tmp_path, "--model", tmp_path, "detector")
     assert done.returncode == 1
-    assert "contains no model.tflite; create one with petbox convert" in done.stderr
+    assert "contains no model.tflite; create one: petbox convert" in done.stderr
 
 
 def test_sizes_are_reported_beside_the_paths(tmp_path: Path) -> None:

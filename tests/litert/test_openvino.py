@@ -24,7 +24,7 @@ from support.training_runs import drawn_records
 from support.without_tensorflow import python_path
 
 from petbox.client.detector import Detector
-from petbox.errors import MissingExtra, ModelError
+from petbox.errors import DataError, MissingExtra, ModelError
 from petbox.litert import bundle
 from petbox.litert.detector import LiteDetector
 from petbox.serving import requirements
@@ -95,7 +95,7 @@ def test_without_training_images_it_says_what_to_do(
 ) -> None:
     done = convert(tmp_path / "out")
     assert done.returncode == 1
-    wanted = "is calibrated on training images; pass --records, or --form float32"
+    wanted = "is calibrated on training images; pass --records with some, or --form float32"
     assert done.stderr.splitlines()[-1].endswith(wanted) and str(trained) in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -129,9 +129,55 @@ def test_it_has_the_threads_it_was_given(tmp_path: Path, threads: int) -> None:
         patch.setattr(openvino.Core, "compile_model", compile_model)
         LiteDetector(folder, threads)
     assert seen[0].get_property("INFERENCE_NUM_THREADS") == threads
+    assert not seen[0].get_property("ENABLE_CPU_PINNING")
 
 
-# What is wrong with a folder
+# What is wrong with a run, or with a folder
+
+
+def test_a_network_that_openvino_lacks_an_op_for_is_rejected(tmp_path: Path) -> None:
+    from petbox.litert import openvino
+    from petbox.tf import tf
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, bundle.CORNERS)])
+    def detect(corners: Any) -> dict[str, Any]:
+        return {bundle.BOXES: tf.raw_ops.Betainc(a=corners, b=corners, x=corners)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={bundle.SIGNATURE: detect})
+    with pytest.raises(ModelError, match=r"cannot be converted to OpenVINO \(.*Betainc"):
+        openvino.converted(tmp_path)
+
+
+def test_records_without_training_images_are_named(trained: Path, tmp_path: Path) -> None:
+    from petbox.data import labels, records
+    from petbox.litert import calibration
+    from petbox.training import runs
+
+    told = records.RecordsInfo("photos", 0, {1: "pug"}, {}, {"train": 0}, {}, {})
+    labels.write(tmp_path / labels.FILE_NAME, told.labels)
+    records.write_info(tmp_path, told)
+    with pytest.raises(DataError, match=r": has no training records, .* pass --records with some"):
+        calibration.files(runs.read(trained), tmp_path)
+
+
+def test_images_that_the_detector_rejects_are_left_out(tmp_path: Path) -> None:
+    from petbox.litert import calibration
+
+    about = bundle.read(openvino_models.constant(tmp_path / "model"))
+    (one,) = calibration.inputs([b"nothing", IMAGE], about)
+    assert one[bundle.IMAGE].shape == (1, 32, 32, 3) and one[bundle.CORNERS].shape == (1, 4)
+    with pytest.raises(DataError, match="rejects all training images"):
+        calibration.inputs([b"nothing"], about)
+
+
+def test_an_engine_that_is_not_installed_is_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petbox.serving.model_server.litert_engine import LiteRT
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtra, match=r"openvino is not .*: pip install './\[openvino\]'"):
+        LiteRT.of(model / "3").load(model / "3")
 
 
 @pytest.mark.parametrize(

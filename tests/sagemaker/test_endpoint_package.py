@@ -220,6 +220,10 @@ def test_a_folder_without_a_model_is_rejected(aws: Aws, tmp_path: Path) -> None:
     to = f"s3://{BUCKET}"
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path, to))
     assert f"{tmp_path}: has neither a saved_model.pb nor a model.tflite nor numbered" in line
+    (tmp_path / "eyes/2").mkdir(parents=True)
+    (tmp_path / "eyes/2/model.xml").touch()
+    line = failed(petbox(aws.env, "endpoint", "package", tmp_path / "eyes", to))
+    assert "eyes: is a model for OpenVINO" in line and "make image MODEL=" in line
     line = failed(petbox(aws.env, "endpoint", "package", tmp_path / "none", to))
     assert "none: no such folder" in line
     model = saved_model(tmp_path / "toy")

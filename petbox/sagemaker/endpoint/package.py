@@ -44,6 +44,7 @@ from petbox.sagemaker.shared_options import IMAGE, JOB, S3
 ARCHIVE = "model.tar.gz"
 SAVED_MODEL = "saved_model.pb"
 LITERT = "model.tflite"  # of petbox convert, for the Lambda functions
+OPENVINO = "model.xml"  # of petbox convert, for an image of its own
 LEVEL = 1  # weights hardly compress
 
 
@@ -127,6 +128,11 @@ def files(model: Path) -> dict[str, Path]:
     if not model.is_dir():
         raise ModelError(f"{model}: no such folder; give one with a {SAVED_MODEL} in it")
     folders = _versions(model, LITERT if is_lite(model) else SAVED_MODEL)
+    if not folders and _versions(model, OPENVINO):
+        raise ModelError(
+            f"{model}: is a model for OpenVINO, which no archive is for; build an image of it "
+            f"(make image MODEL={model}), or convert the run with --to litert for a Lambda function"
+        )
     if not folders:
         raise ModelError(
             f"{model}: has neither a {SAVED_MODEL} nor a {LITERT} nor numbered versions of one; "

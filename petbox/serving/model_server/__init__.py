@@ -18,7 +18,7 @@ for production. docs/model_server.md lists the differences and why.
     model           a loaded version; signature: one of its signatures; signature_def: as protobuf
     engine          what runs models, as a protocol
     tensorflow_*    the engine of SavedModels: TensorFlow's C library, its tensors, its sessions
-    litert_engine   the engine of LiteRT bundles
+    litert_engine   the engines of what `petbox convert` makes
     metrics         what runs the models, for the gateway's /metrics
     warmup          the warm-up requests in a model; records, tensor_proto: how they are stored
     status          errors as TensorFlow statuses, and their HTTP statuses

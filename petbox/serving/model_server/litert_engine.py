@@ -1,4 +1,4 @@
-"""LiteRT detectors, with the signatures of the exporter's SavedModels.
+"""Detectors of `petbox convert`, with the signatures of the exporter's SavedModels.
 
 What the SavedModel does in its graph is done here with numpy and Pillow: the same padding, limits
 and sentences (`petbox.export.signatures`). The network takes one image at a time; those of a
@@ -46,7 +46,10 @@ class LiteRT:
         self._threads = (
             options and options.intra_op_threads
         ) or None  # else as many as there are cores
-        self.name = f"{self._title} {version(self._package).partition('-')[0]}"
+
+    @property
+    def name(self) -> str:
+        return f"{self._title} {version(self._package).partition('-')[0]}"
 
     @staticmethod
     def of(folder: Path, options: EngineOptions | None = None) -> LiteRT:
