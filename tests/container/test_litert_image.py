@@ -88,14 +88,18 @@ def test_it_serves_the_model_in_opt_ml_model(
         until(lambda: "version 3 of model is ready on LiteRT " in container.said())
 
 
+def rejection(engine: Engine, image: str, model: Path) -> str:
+    volume = f"--volume={model}:/opt/ml/model:ro"
+    done = engine("run", "--rm", "--network=none", volume, image, check=False)
+    assert done.returncode == 1
+    return done.stderr
+
+
 def test_a_saved_model_needs_an_image_of_its_own(
     engine: Engine, litert_image: str, model: Path
 ) -> None:
-    volume = f"--volume={model}:/opt/ml/model:ro"
-    done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
-    assert done.returncode == 1
     wanted = "/opt/ml/model/1/saved_model.pb: this image serves detectors of petbox convert only; "
-    assert done.stderr.startswith(f"serve: {wanted}")
+    assert rejection(engine, litert_image, model).startswith(f"serve: {wanted}")
 
 
 def test_a_detector_for_openvino_has_an_image_too(
@@ -118,11 +122,8 @@ def test_an_image_without_the_engine_says_so(
     tmp_path.chmod(0o755)
     shutil.copytree(DEMO, tmp_path / "model/1")
     openvino_models.constant(tmp_path / "model/2")
-    volume = f"--volume={tmp_path / 'model'}:/opt/ml/model:ro"
-    done = engine("run", "--rm", "--network=none", volume, litert_image, check=False)
-    assert done.returncode == 1
     wanted = "/opt/ml/model/2/model.xml: this image has no openvino; build one of its own, "
-    assert done.stderr.startswith(f"serve: {wanted}")
+    assert rejection(engine, litert_image, tmp_path / "model").startswith(f"serve: {wanted}")
 
 
 def test_it_runs_the_code_of_its_model(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from support.training_runs import drawn_records
 from support.without_tensorflow import python_path
 
 from petbox.client.detector import Detector
-from petbox.errors import DataError, MissingExtra, ModelError
+from petbox.errors import DataError, InvalidImage, MissingExtra, ModelError
 from petbox.litert import bundle
 from petbox.litert.detector import LiteDetector
 from petbox.serving import requirements
@@ -84,6 +85,29 @@ def test_8_bits_that_lose_too_much_are_not_written(
     assert (done.returncode, done.stdout, out.exists()) == (1, "", False)
 
 
+def test_it_is_calibrated_on_the_first_training_images(
+    trained: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petbox.data import records
+    from petbox.litert import calibration
+    from petbox.training import runs
+
+    drawn = drawn_records(tmp_path, run)
+    whole = [example.encoded for example in records.examples(drawn, "train")]
+    assert calibration.files(runs.read(trained), drawn) == whole
+    monkeypatch.setattr(calibration, "IMAGES", 5)
+    assert calibration.files(runs.read(trained), drawn) == whole[:5]
+
+
+def test_without_nncf_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    from petbox.litert import openvino
+
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)  # as it was, afterwards
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(MissingExtra, match=r"nncf is not .*: pip install './\[convert\]'"):
+        openvino.check_installed()
+
+
 def test_the_folder_says_what_it_is(floats: Path) -> None:
     about = bundle.read(floats)
     assert (about.form, about.most_pixels) == ("float32", 9_000_000)
@@ -130,6 +154,33 @@ def test_it_has_the_threads_it_was_given(tmp_path: Path, threads: int) -> None:
         LiteDetector(folder, threads)
     assert seen[0].get_property("INFERENCE_NUM_THREADS") == threads
     assert not seen[0].get_property("ENABLE_CPU_PINNING")
+    assert seen[0].get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+
+
+def test_it_may_be_called_from_many_threads(floats: Path) -> None:
+    detector = LiteDetector(floats)
+    images = [file(noise(200 + 10 * seed, 150, seed), "PNG") for seed in range(4)] * 6
+    alone = [detector.detect(image) for image in images]
+    with ThreadPoolExecutor(24) as pool:
+        assert list(pool.map(detector.detect, images)) == alone
+
+
+def test_odd_images_are_read_or_rejected_as_by_litert(tmp_path: Path, data: Path) -> None:
+    from petbox.serving.demo.command import MODEL
+
+    def answer(detector: LiteDetector, image: bytes) -> str:
+        try:
+            detector.detect(image)
+        except InvalidImage as rejection:
+            return str(rejection)
+        return "read"
+
+    both = [LiteDetector(openvino_models.constant(tmp_path / "model")), LiteDetector(MODEL)]
+    paths = [path for path in (data / "odd_images").iterdir() if path.suffix != ".txt"]
+    assert len(paths) > 30
+    for path in paths:
+        here, there = (answer(detector, path.read_bytes()) for detector in both)
+        assert here == there, path.name
 
 
 # What is wrong with a run, or with a folder
