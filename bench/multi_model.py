@@ -59,7 +59,7 @@ def endpoint() -> Iterator[tuple[Address, int]]:
             (engine,) = [pid for pid in front.children(server.pid) if _is_engine(pid)]
             yield at, engine
         finally:
-            server.send_signal(2)
+            server.terminate()  # shells ignore SIGINT in what they start with &
             server.wait()
 
 
