@@ -130,7 +130,6 @@ def test_results_are_printed_before_the_error_of_a_server_that_fails(album: Path
     answered = sorted(sent_image(asked).width - 40 for asked in server.requests)
     assert numbers(done) == [number for number in answered if number != 10]
     assert answered[:11] == list(range(11))
-    assert len(answered) <= 11 + 2 * 3  # the failure takes its time to arrive
 
 
 def test_none_is_started_far_ahead_of_the_oldest_that_is_not_done() -> None:
