@@ -469,7 +469,8 @@ def test_each_gpu_has_its_engine(tmp_path: Path, baked: Path) -> None:
     smi.write_text("#!/bin/sh\necho 'GPU 0: A10G (UUID: a)'\necho 'GPU 1: A10G (UUID: b)'\n")
     smi.chmod(0o755)
     with serving(tmp_path) as serve:
-        assert serve.ready().errors.read_text().count("the engine says that it is there") == 2
+        serve.ready()
+        until(lambda: serve.errors.read_text().count("the engine says that it is there") == 2)
         assert devices_that_answer(serve) == {"0", "1"}
 
 

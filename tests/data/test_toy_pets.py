@@ -16,6 +16,7 @@ from conftest import CHECKOUT
 from PIL import Image
 
 from petbox.data import pets as data_pets
+from petbox.data.toy import command
 from petbox.data.toy.breeds import BREEDS, animal
 from petbox.data.toy.scenes import scene
 
@@ -121,6 +122,26 @@ def test_a_number_too_small_is_rejected(options: Any, tmp_path: Path, run: Any) 
     assert done.returncode == 1
     assert done.stderr == "error: --train and --test must be 1 or more, --seed 0 or more\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_wait_until_a_worker_handles_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = command._ignore_ctrl_c
+
+    def stops_held() -> set[signal.Signals]:
+        return command.STOPS & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def begin() -> None:
+        at_first = stops_held()
+        handled()
+        (tmp_path / str(os.getpid())).write_text(f"{len(at_first)}, then {len(stops_held())}")
+
+    monkeypatch.setattr(command, "_ignore_ctrl_c", begin)
+    with command._workers() as pool:
+        assert pool.map(abs, [-1]) == [1]
+        assert stops_held() == set()
+    assert {file.read_text() for file in tmp_path.iterdir()} == {"2, then 0"}
 
 
 def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:

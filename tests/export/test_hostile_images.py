@@ -130,7 +130,7 @@ def test_a_film_costs_no_more_than_its_first_frame(decode: Any) -> None:
     first, bytes_ = spent(decode, animated)
     assert first.shape == (2500, 4000, 3)
     assert (first == alone).all()
-    assert bytes_ < bytes_alone + 40 * MB, "each of twelve frames takes 10 MB to unpack"
+    assert bytes_ < bytes_alone + 80 * MB, "each of twelve frames takes 10 MB to unpack"
 
 
 def test_images_that_take_long_are_rejected(decode: Any) -> None:

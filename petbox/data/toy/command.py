@@ -10,11 +10,12 @@ examples:
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ from petbox import outputs
 from petbox.cli import program
 from petbox.cli.progress import progress
 from petbox.errors import DataError
+
+STOPS = {signal.SIGINT, signal.SIGTERM}
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom exclusive
 
@@ -81,15 +84,28 @@ def planned(count: int) -> list[Drawing]:
 def _draw_all(folder: Path, seed: int, drawings: list[Drawing]) -> None:
     draw = partial(_draw, folder, seed)
     # The workers first, because a process with the thread of a progress bar should not be forked.
-    with Pool(initializer=_ignore_ctrl_c) as pool, progress("draw", len(drawings)) as advance:
+    with _workers() as pool, progress("draw", len(drawings)) as advance:
         for _ in pool.imap_unordered(draw, drawings, chunksize=4):
             advance(1, "")
+
+
+def _workers() -> Pool:
+    """Signals wait until a worker handles them.
+
+    Python forgets those that come while it forks, and the pool waits for its workers to end.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        return multiprocessing.Pool(initializer=_ignore_ctrl_c)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def _ignore_ctrl_c() -> None:
     """Ctrl-C reaches the workers too, but the parent handles it and stops them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def _draw(folder: Path, seed: int, drawing: Drawing) -> None:
