@@ -4,7 +4,8 @@
     python bench/training_speed.py --turns 3        a first look
 
 Steps of the small detector with batches from real records and with one batch kept in memory,
-alternating every few steps, so that noise affects both. Then `petbox train --records` until its
+alternating every few steps, so that noise affects both. Each turn keeps another batch, because
+steps with one and with another differ by up to 4 %. Then `petbox train --records` until its
 first step, and the graphs that an evaluation and an export trace more than once. Needs the photos
 in the folder PETBOX_TEST_DATA.
 """
@@ -38,6 +39,7 @@ PETS = Path(os.environ.get("PETBOX_TEST_DATA", report.CHECKOUT.parent / "shared"
 FOLDER = report.CHECKOUT / "build" / "bench-training-speed"
 PRESET = "faster_rcnn_mobilenet_v2_pets"
 STEPS = 12  # of each kind and turn
+KEPT = 8  # batches, of which each turn has one
 UNLIKE = 20  # steps until no two detections have the same score, which exports may swap
 
 
@@ -105,13 +107,14 @@ def measured(config: Any, turns: int) -> tuple[Turns, Turns]:
         for _ in tf.range(count):
             task.train_step(next(batches), model, optimizer, metrics)
 
-    fresh = iter(task.build_inputs(config.task.train_data))
-    kept = iter(task.build_inputs(config.task.train_data).take(1).cache().repeat())
+    inputs = task.build_inputs(config.task.train_data)
+    kept = [iter(tf.data.Dataset.from_tensors(batch).repeat()) for batch in inputs.take(KEPT)]
+    fresh = iter(inputs)
     walls, cpus = [], []
     for turn in range(-1, turns):
         taken = {}
         for name in ("fresh", "kept") if turn % 2 else ("kept", "fresh"):
-            batches = fresh if name == "fresh" else kept
+            batches = fresh if name == "fresh" else kept[turn % KEPT]
             steps(batches, tf.constant(2))  # what the other's turn left in caches is gone
             wall, cpu = time.monotonic(), spent(resource.RUSAGE_SELF)
             steps(batches, tf.constant(STEPS))

@@ -36,6 +36,11 @@ def _classes(model: Any, parser: Any, anchors: Any) -> Labeler:
 LABELERS = {families.FASTER_RCNN: proposal_targets.labeler, families.RETINANET: _classes}
 
 
+def same_for_all(model: Any, anchors: Any) -> Labels:
+    """What every image of a batch says: the anchors, if a network proposes regions by them."""
+    return {"anchor_boxes": anchors} if families.of(model) == families.FASTER_RCNN else {}
+
+
 def evaluation_parser(model: Any, data: Any) -> Any:
     """The Model Garden's parser of evaluation images."""
     made = PARSERS[families.of(model)](

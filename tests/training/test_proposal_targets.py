@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
-from petbox.training.proposal_targets import labeler
+from petbox.training import proposal_targets
 from petbox.training.tfvision import anchor, tf
 
 EDGE = 96
@@ -35,7 +35,7 @@ def some(count: int) -> list[list[float]]:
 
 def labels(boxes: list[list[float]], most: int) -> dict[str, Any]:
     given = tf.reshape(tf.constant(boxes, tf.float32), [-1, 4])
-    return labeler(None, parser(most), ANCHORS)(given, None)
+    return proposal_targets.labeler(None, parser(most), ANCHORS)(given, None)
 
 
 @pytest.mark.parametrize("boxes", [[], TINY, TWINS, some(1), some(7), [*some(40), *TWINS, *TINY]])
@@ -45,7 +45,6 @@ def test_all_targets_are_the_model_gardens(boxes: list[list[float]]) -> None:
         ANCHORS, tf.reshape(tf.constant(boxes, tf.float32), [-1, 4]), tf.ones([len(boxes), 1])
     )
     ours = labels(boxes, all_of_them)
-    assert ours["anchor_boxes"] is ANCHORS
     for name, expected in zip(("rpn_score_targets", "rpn_box_targets"), theirs, strict=True):
         assert ours[name].keys() == expected.keys() == {"3", "4", "5"}
         for level, targets in expected.items():
@@ -68,3 +67,12 @@ def test_as_many_anchors_as_configured_are_trained_on(
         assert (chosen == 0).sum() == 16 - expected
         assert (chosen[chosen >= 0] == everything[chosen >= 0]).all()
     assert (first != second).any(), "others each time"
+
+
+@pytest.mark.parametrize("count", [0, 3, 8, 50])
+def test_a_few_rows_are_random_and_different(count: int) -> None:
+    rows = tf.range(count)[:, None]
+    drawn = [proposal_targets._some(8, rows)[:, 0].numpy().tolist() for _ in range(100)]
+    assert {len(few) for few in drawn} == {len(set(few)) for few in drawn} == {min(8, count)}
+    assert {row for few in drawn for row in few} == set(range(count))
+    assert count < 2 or len({few[0] for few in drawn}) > 1
