@@ -7,6 +7,7 @@ split over several batches; the results are in order.
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -22,20 +23,27 @@ THREADS = 1
 MOST_WAITING = 1_000_000
 
 
+# Seconds a row from which a network is slow: a batch saves a row a few milliseconds, and the rows
+# of a large one wait for those that came after them.
+SLOW = 0.1
+
+
 @dataclass(frozen=True)
 class Batches:
     most: int  # rows
     timeout_micros: int  # that the first row waits for more; 0: a batch is what has gathered
+    most_if_slow: int | None = None  # rows; by default as many
 
 
-BY_DEFAULT = Batches(8, 0)
+BY_DEFAULT = Batches(8, 0, 2)
 
 
 class Batched(tf.Module):
     """The concrete function `body`, batched over rows; one call has at most `most_rows` of them.
 
     A call that is alone does not pass through the queue, whose threads cost it a twentieth of its
-    time. If TensorFlow breaks a call off, it counts for ever, and all later ones are queued.
+    time. If TensorFlow breaks a call off, it counts for ever, and all later ones are queued. Calls
+    that are alone also tell how slow the network is on this machine.
 
     The queue is like that of `tf.nondifferentiable_batch`, but with a unique name. That one names
     it after its place in the graph, so two models in a process would answer each other's requests.
@@ -47,30 +55,53 @@ class Batched(tf.Module):
         self._queue = f"petbox_{uuid.uuid4().hex}"
         with tf.device("/CPU:0"):
             self.calls = tf.Variable(0, trainable=False)  # that have begun and not ended
+            self.fastest = tf.Variable(math.inf, trainable=False)  # in seconds a row
 
     def __call__(self, *tensors: Any) -> Any:
         with tf.control_dependencies(tensors):  # what fails before does not count
             alone = tf.equal(self.calls.assign_add(1), 1)
         few = tf.shape(tensors[0])[0] <= self._batches.most
-        results = tf.cond(alone & few, lambda: self._body(*tensors), lambda: self._queued(*tensors))
+        results = tf.cond(
+            alone & few, lambda: self._direct(*tensors), lambda: self._queued(*tensors)
+        )
         with tf.control_dependencies(results):
             self.calls.assign_sub(1)
         return results
 
+    def _direct(self, *tensors: Any) -> Any:
+        begin = tf.timestamp()
+        with tf.control_dependencies([begin]):
+            results = self._body(*tensors)
+        with tf.control_dependencies(results):
+            seconds = tf.cast(tf.timestamp() - begin, tf.float32)
+        rows = tf.cast(tf.shape(tensors[0])[0], tf.float32)
+        self.fastest.assign(tf.minimum(self.fastest, seconds / rows))
+        return results
+
     def _queued(self, *tensors: Any) -> Any:
+        most, if_slow = self._batches.most, self._batches.most_if_slow
+        if not if_slow:
+            return self._in_batches(most, *tensors)
+        return tf.cond(
+            self.fastest > SLOW,
+            lambda: self._in_batches(if_slow, *tensors),
+            lambda: self._in_batches(most, *tensors),
+        )
+
+    def _in_batches(self, most: int, *tensors: Any) -> Any:
         # The last size is the limit of a batch, because larger inputs are split. All sizes are
         # listed, or batches would be padded to the next one.
-        sizes = list(range(1, self._batches.most + 1))
+        sizes = list(range(1, most + 1))
         results = tf.raw_ops.BatchFunction(
             in_tensors=list(tensors),
             captured_tensors=self._body.captured_inputs,
             f=self._body,
             num_batch_threads=THREADS,
-            max_batch_size=max(self._batches.most, self._most_rows),
+            max_batch_size=max(most, self._most_rows),
             allowed_batch_sizes=sizes,
             batch_timeout_micros=self._batches.timeout_micros,
             max_enqueued_batches=MOST_WAITING,
-            shared_name=self._queue,
+            shared_name=f"{self._queue}_{most}",
             Tout=[output.dtype for output in self._body.outputs],
             enable_large_batch_splitting=True,
         )

@@ -16,7 +16,7 @@ examples:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +51,9 @@ class Options(Checked):
     max_megapixels: Annotated[float, "reject images with more", MEGAPIXELS] = 40
     max_pictures: Annotated[int, "reject requests with more images", COUNT] = 64
     batch: Annotated[
-        int | None, "images of concurrent requests to compute together; 1: none (default: 8)", COUNT
+        int | None,
+        "images of concurrent requests to compute together; 1: none (default: 8; 2 if slow)",
+        COUNT,
     ] = None
     batch_timeout_micros: Annotated[
         int, "how long the first one waits for more; 0: not at all", Value("N", at_least(0))
@@ -100,14 +102,16 @@ def main(options: Options) -> None:
     from petbox.export.batching import BY_DEFAULT, Batches
     from petbox.export.signatures import Settings
 
-    most = BY_DEFAULT.most if options.batch is None else options.batch
+    batches = replace(BY_DEFAULT, timeout_micros=options.batch_timeout_micros)
+    if options.batch is not None:
+        batches = Batches(options.batch, options.batch_timeout_micros)
     settings = Settings(
         input_type=options.input_type,
         min_score=options.min_score,
         min_score_drawn=options.min_score_drawn,
         most_pixels=round(options.max_megapixels * 1e6),
         most_pictures=options.max_pictures,
-        batches=None if most == 1 else Batches(most, options.batch_timeout_micros),
+        batches=None if batches.most == 1 else batches,
         whole_canvas=options.whole_canvas,
         plain=options.plain,
         exif=options.exif,

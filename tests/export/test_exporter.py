@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -378,7 +379,7 @@ def test_exports_batch_what_has_gathered_unless_that_is_off(
 ) -> None:
     """The other tests compare the answers of these."""
     for model, batches in (
-        (not_rewritten, {"most": 8, "timeout_micros": 0}),
+        (not_rewritten, {"most": 8, "timeout_micros": 0, "most_if_slow": 2}),
         (of_pixels, None),
         (plain, None),
     ):
@@ -425,6 +426,37 @@ def test_a_request_that_is_alone_does_not_queue(batching: Exported) -> None:
         for thread in others:
             thread.join()
     assert "BatchFunction" not in batching.ran(image)
+
+
+@pytest.mark.parametrize(
+    ("slow", "if_slow", "sizes"), [(0.0, 2, [2, 2]), (1e9, 2, [4]), (0.0, None, [4])]
+)
+def test_a_slow_network_has_smaller_batches(
+    slow: float, if_slow: int | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from petbox.export import batching
+    from petbox.tf import tf, traced
+
+    seen = []
+
+    def network(rows: Any) -> Any:
+        seen.append(len(rows))
+        return rows
+
+    def body(rows: Any) -> Any:
+        return (tf.ensure_shape(tf.py_function(network, [rows], tf.float32), [None]),)
+
+    monkeypatch.setattr(batching, "SLOW", slow)
+    a_minute = 60_000_000  # so that only full batches are computed
+    batches = batching.Batches(4, a_minute, if_slow)
+    batched = batching.Batched(traced(body, tf.TensorSpec([None])), batches, 64)
+    call = tf.function(batched, input_signature=[tf.TensorSpec([None])])
+    assert call([7.0])[0].numpy() == [7], "alone, which measures it"
+    batched.calls.assign(1)  # from now on none is alone
+    with ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda row: call([row])[0].numpy().tolist(), (0.0, 1.0, 2.0, 3.0))]
+    assert answers == [[0], [1], [2], [3]]
+    assert seen == [1, *sizes]
 
 
 def _at_once(model: Exported, requests: list[bytes]) -> list[Any]:
