@@ -103,8 +103,11 @@ def summary() -> str:
         for table, (what, *measured), bar in bars()
     ]  # fmt: skip
     held = sum(row[-1] == "held" for row in rows)
-    origins = sorted({f"{one.machine}, commit {one.commit}" for one in tables()})
-    return f"{held} of {len(rows)} bars hold. Measured on {'; '.join(origins)}.\n\n" + _table(
+    commits: dict[str, set[str]] = {}
+    for one in tables():
+        commits.setdefault(one.machine, set()).add(one.commit)
+    origins = "; ".join(f"{on}, commit {', '.join(sorted(of))}" for on, of in commits.items())
+    return f"{held} of {len(rows)} bars hold. Measured on {origins}.\n\n" + _table(
         ["benchmark", "", "measured", "bar", ""], rows
     )
 
