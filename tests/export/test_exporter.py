@@ -378,6 +378,8 @@ def test_exports_batch_what_has_gathered_unless_that_is_off(
     plain: Exported, not_rewritten: Exported, of_pixels: Exported
 ) -> None:
     """The other tests compare the answers of these."""
+    from petbox.tf import tf
+
     for model, batches in (
         (not_rewritten, {"most": 8, "timeout_micros": 0, "most_if_slow": 2}),
         (of_pixels, None),
@@ -387,6 +389,10 @@ def test_exports_batch_what_has_gathered_unless_that_is_off(
         assert report["settings"]["batches"] == batches
         graph = (model.folder / "saved_model.pb").read_bytes()
         assert (b"BatchFunction" in graph) == bool(batches)
+        if batches:
+            variable = "_detected/fastest/.ATTRIBUTES/VARIABLE_VALUE"
+            kept = tf.train.load_variable(str(model.folder / "variables" / "variables"), variable)
+            assert np.isinf(kept), "it is measured where the model is served"
 
 
 def test_an_invalid_image_in_a_batch_fails_only_its_own_request(
