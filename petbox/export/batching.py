@@ -22,7 +22,6 @@ THREADS = 1
 # they are split into many batches.
 MOST_WAITING = 1_000_000
 
-
 # Seconds a row from which a network is slow: a batch saves a row a few milliseconds, and the rows
 # of a large one wait for those that came after them.
 SLOW = 0.1

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("petbox.training.inputs", exc_type=Exception)
 
+from petbox.training import inputs as training_inputs
 from petbox.training.config import experiment, on_records  # with the extra `train`, as the above
 from petbox.training.inputs import evaluation_batches, evaluation_image, training_batches
 from petbox.training.tfvision import MaskRCNNTask, RetinaNetTask, preprocess_ops, tf
@@ -153,6 +154,19 @@ def test_scaled_cropped_and_flipped_the_box_stays_with_the_cat(config: Any) -> N
         else:
             assert not len(boxes) or (boxes[0, 2:] - boxes[0, :2]).min() < 2.5
             assert len(rows) == 0 or np.ptp(rows) < 3 or np.ptp(columns) < 3
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_half_of_the_images_are_mirrored_if_asked_to(enabled: bool) -> None:
+    pixels, boxes = tf.reshape(tf.range(24), [2, 4, 3]), tf.constant([[0.0, 1.0, 2.0, 3.5]])
+    seen = []
+    for _ in range(40):
+        shown, moved = training_inputs._randomly_flipped(pixels, boxes, enabled)
+        mirrored = bool(shown[0, 0, 0] != pixels[0, 0, 0])
+        np.testing.assert_array_equal(shown, pixels[:, ::-1] if mirrored else pixels)
+        np.testing.assert_array_equal(moved, [[0.0, 0.5, 2.0, 3.0]] if mirrored else boxes)
+        seen.append(mirrored)
+    assert set(seen) == {enabled, False}
 
 
 def test_the_first_batch_is_prepared_while_the_step_is_traced(config: Any) -> None:
