@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from petbox.tf import tf
@@ -35,6 +35,13 @@ class Batches:
 
 
 BY_DEFAULT = Batches(8, 0, 2)
+
+
+def asked_for(most: int | None, timeout_micros: int) -> Batches | None:
+    """Those of the exporter's flags: a number that was given is the same on every machine."""
+    if most is None:
+        return replace(BY_DEFAULT, timeout_micros=timeout_micros)
+    return Batches(most, timeout_micros) if most > 1 else None
 
 
 class Batched(tf.Module):

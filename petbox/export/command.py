@@ -16,7 +16,7 @@ examples:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -99,19 +99,16 @@ def main(options: Options) -> None:
     pipeline_config = mapping.read(config) if config else None
     program.say_loading()
     from petbox.export import exporter
-    from petbox.export.batching import BY_DEFAULT, Batches
+    from petbox.export.batching import asked_for
     from petbox.export.signatures import Settings
 
-    batches = replace(BY_DEFAULT, timeout_micros=options.batch_timeout_micros)
-    if options.batch is not None:
-        batches = Batches(options.batch, options.batch_timeout_micros)
     settings = Settings(
         input_type=options.input_type,
         min_score=options.min_score,
         min_score_drawn=options.min_score_drawn,
         most_pixels=round(options.max_megapixels * 1e6),
         most_pictures=options.max_pictures,
-        batches=None if batches.most == 1 else batches,
+        batches=asked_for(options.batch, options.batch_timeout_micros),
         whole_canvas=options.whole_canvas,
         plain=options.plain,
         exif=options.exif,

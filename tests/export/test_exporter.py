@@ -52,7 +52,8 @@ def plain(trained: Path) -> Exported:
 @pytest.fixture(scope="module")
 def not_rewritten(trained: Path, run: Any) -> Exported:
     out = trained.with_name("not rewritten") / "1"
-    done = run("export/exporter_savedmodel.py", f"--run={trained}", f"--out={out}", "--plain")
+    words = [f"--run={trained}", f"--out={out}", "--plain", "--batch-timeout-micros=7"]
+    done = run("export/exporter_savedmodel.py", *words)
     assert done.returncode == 0, done.stderr
     assert [line[:8] for line in done.stderr.splitlines()] == ["loading ", "written ", "8 of dra"]
     return Exported(out)
@@ -381,7 +382,7 @@ def test_exports_batch_what_has_gathered_unless_that_is_off(
     from petbox.tf import tf
 
     for model, batches in (
-        (not_rewritten, {"most": 8, "timeout_micros": 0, "most_if_slow": 2}),
+        (not_rewritten, {"most": 8, "timeout_micros": 7, "most_if_slow": 2}),
         (of_pixels, None),
         (plain, None),
     ):
@@ -393,6 +394,14 @@ def test_exports_batch_what_has_gathered_unless_that_is_off(
             variable = "_detected/fastest/.ATTRIBUTES/VARIABLE_VALUE"
             kept = tf.train.load_variable(str(model.folder / "variables" / "variables"), variable)
             assert np.isinf(kept), "it is measured where the model is served"
+
+
+def test_a_number_that_was_asked_for_is_the_same_on_every_machine() -> None:
+    from petbox.export.batching import Batches, asked_for
+
+    assert asked_for(None, 5) == Batches(8, 5, 2)
+    assert asked_for(8, 5) == Batches(8, 5)
+    assert asked_for(1, 5) is None
 
 
 def test_an_invalid_image_in_a_batch_fails_only_its_own_request(
