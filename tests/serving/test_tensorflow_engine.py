@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from support.ports import free_port
 from support.saved_models import adder, corrupt, hasher
-from support.serving import CHECKOUT, LONG, empty_model
+from support.serving import CHECKOUT, LONG, await_port, empty_model, started
 
 from petbox.serving.model_server import background, tensor_proto, tensorflow_engine
 from petbox.serving.model_server.engine import EngineOptions
@@ -233,26 +233,22 @@ def test_a_library_that_does_not_fit_ends_the_start(
     assert why in last and "Traceback" not in done.stderr
 
 
-def test_other_threads_run_while_the_library_is_loaded() -> None:
-    code = """
-import threading, time
-from petbox.serving.model_server.tensorflow_library import library
-woken, before = [], threading.Event()
-def count():
-    while True:
-        woken.append(1)
-        before.set()
-        time.sleep(0.001)
-threading.Thread(target=count, daemon=True).start()
-before.wait()
-seen = len(woken)
-library()
-print(len(woken) - seen)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG, check=True
-    )
-    assert int(done.stdout) > 10  # of some hundreds; it was one or two while ctypes loaded it
+@pytest.mark.parametrize("path", [[], ["broken"]])
+def test_the_library_is_read_before_a_port_without_models_opens(
+    tmp_path: Path, path: list[str]
+) -> None:
+    """Or cannot be, which is said to whoever loads a SavedModel."""
+    (package := tmp_path / "broken" / "tensorflow").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (config := tmp_path / "models.config").write_text("model_config_list {}")
+    port = free_port()
+    flags = [f"--rest_api_port={port}", f"--model_config_file={config}"]
+    command = [sys.executable, "-m", "petbox.serving.model_server", *flags]
+    folders = [*(str(tmp_path / one) for one in path), str(CHECKOUT)]
+    with started(command, tmp_path / "run", PYTHONPATH=":".join(folders)) as program:
+        await_port(port)
+        mapped = Path(f"/proc/{program.process.pid}/maps").read_text()
+    assert ("/libtensorflow_cc.so" in mapped) == (not path)
 
 
 def test_which_threads_run_a_graph(tmp_path: Path) -> None:

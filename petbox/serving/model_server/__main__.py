@@ -11,6 +11,7 @@ it exits with 255, as the original does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -91,6 +92,8 @@ def _serve(
     server: HttpServer,
     stop: threading.Event,
 ) -> int:
+    if not configs:
+        _read_tensorflow()
     models.configure(configs)
     if not models.wait(configs):
         return 0
@@ -176,6 +179,16 @@ def _engine_options(flags: Flags) -> EngineOptions:
         inter_op_threads=flags.tensorflow_inter_op_parallelism or threads,
         intra_op_threads=flags.tensorflow_intra_op_parallelism or threads,
     )
+
+
+def _read_tensorflow() -> None:
+    """Before the first model asks for it: a thread that starts while a library is read waits for
+    that, and the others for the thread. No ping of a server without models would be answered.
+    """
+    from petbox.serving.model_server.tensorflow_library import library
+
+    with contextlib.suppress(PetboxError):  # a model that needs it says so
+        library()
 
 
 def _saved_models(flags: Flags, is_asked: Callable[[], bool]) -> Load:

@@ -90,7 +90,6 @@ def library() -> Any:
     file = Path(spec.submodule_search_locations[0], LIBRARY)
     # Its C++ side logs lines about CPU features and a missing GPU in every process.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _load_beside_other_threads(file)
     try:
         loaded, giving_way = ctypes.PyDLL(str(file)), ctypes.CDLL(str(file))
     except OSError as error:
@@ -103,13 +102,6 @@ def library() -> Any:
         function.restype, function.argtypes = result, arguments
         setattr(loaded, name, function)
     return loaded
-
-
-def _load_beside_other_threads(file: Path) -> None:
-    """Reads the library, which ctypes would do with all other threads held up: half a second or
-    more, in which a server without a model yet answers no ping. Errors are left to ctypes.
-    """
-    ctypes.CDLL(None).dlopen(os.fsencode(file), os.RTLD_NOW)
 
 
 def needs_tensorflow() -> Exception:
