@@ -6,8 +6,9 @@
 Each peer is installed from its public package into its own environment under build/peers, and set
 up as documented (bench/peer_servers); all use the same installation of TensorFlow with its default
 number of threads. All run at once and are called in turns by `hey` (Debian's package) with the same
-image. The responses contain all of `serving_default`. Each turn is kept: an interrupted run at the
-same commit continues with the next.
+image, a few requests at a time: a shared host is fast in one half minute and slow in the next. The
+responses contain all of `serving_default`. Each turn is kept: an interrupted run at the same commit
+continues with the next.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from petbox import outputs
 
 LARGER = export_speed.OUT / export_speed.BARRED
 CONNECTIONS = (1, 4, 16)
+BLOCKS = 5  # that the requests of a turn come in, or as many as have two of each connection
 OURS = "petbox"
 THROUGHPUT, P99 = 0.98, 1.05  # times the best peer's
 HEAD = ["server", "connections", "images/s", "p50, ms", "p99, ms", "CPU, ms an image"]
@@ -46,11 +48,18 @@ BARS = ["connections", "", OURS, "best of the others", "ratio", "bar"]
 class Load:
     """What `hey` saw in all turns, at one number of connections."""
 
-    rates: list[float] = field(default_factory=list)  # of each turn, as `cpu` is
+    rates: list[float] = field(default_factory=list)  # of each block, as `cpu` is
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)  # seconds an image
     others: list[int] = field(default_factory=list)  # that had a response while a request waited
     errors: int = 0
+
+    def add(self, more: Load) -> None:
+        self.rates += more.rates
+        self.seconds += more.seconds
+        self.cpu += more.cpu
+        self.others += more.others
+        self.errors += more.errors
 
     @property
     def rate(self) -> float:
@@ -88,11 +97,7 @@ class Kept:
     def add(self, turn: dict[str, Measured]) -> None:
         for peer, new in turn.items():
             for at, load in self.servers[peer].loads.items():
-                load.rates += new.loads[at].rates
-                load.seconds += new.loads[at].seconds
-                load.cpu += new.loads[at].cpu
-                load.others += new.loads[at].others
-                load.errors += new.loads[at].errors
+                load.add(new.loads[at])
                 new.loads[at] = load
             self.servers[peer] = new
         self.turns += 1
@@ -148,12 +153,16 @@ def measure(model: Path, pictures: int, turns: int, kept: Kept) -> None:
                 for one, before in zip(up, idle, strict=True)
             }
             for connections in CONNECTIONS:
-                # The order changes: what follows a heavy one finds the machine hot.
-                at = turn % len(up)
-                for one in up[at:] + up[:at]:
-                    load = hey(one, connections, max(pictures, 2 * connections))
-                    new[one.peer.name].loads[connections] = load
-                    print(f"{one.peer.name}, {connections}: {load.rate:.1f}/s", file=sys.stderr)
+                requests = max(pictures // BLOCKS, 2 * connections)
+                for block in range(max(pictures // requests, 1)):
+                    # The order changes: what follows a heavy one finds the machine hot.
+                    at = (turn + block) % len(up)
+                    for one in up[at:] + up[:at]:
+                        load = hey(one, connections, requests)
+                        new[one.peer.name].loads[connections].add(load)
+                for name, measured in new.items():
+                    rate = measured.loads[connections].rate
+                    print(f"{name}, {connections}: {rate:.2f}/s", file=sys.stderr)
             for one in up:
                 new[one.peer.name].after = megabytes(one.process.pid)
             kept.add(new)
@@ -259,7 +268,7 @@ def plot(model: str, peers: dict[str, dict[int, Load]]) -> None:
         slowest = [loads[at].milliseconds(99) for at in CONNECTIONS]
         for values, axis in zip((rates, slowest), axes, strict=True):
             axis.plot(CONNECTIONS, values, marker="o", label=name, **style)
-    for title, axis in zip(("pictures a second", "p99, ms"), axes, strict=True):
+    for title, axis in zip(("images/s", "p99, ms"), axes, strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xscale("log", base=2)
         axis.set_xticks(CONNECTIONS, map(str, CONNECTIONS))
