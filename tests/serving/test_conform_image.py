@@ -46,6 +46,10 @@ def build(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory)
         b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x16\x00" + bytes(44)
     )
     (folder / "foreign").chmod(0o755)
+    (folder / "lingering").write_text(
+        '#!/bin/sh\n/bin/sh "$@"\ncase $2 in *KILL*) sleep 99; esac\n'
+    )
+    (folder / "lingering").chmod(0o755)
     (folder / "plain").write_bytes(serve.read_bytes())
     (folder / "plain").chmod(0o644)
 
@@ -90,6 +94,13 @@ def test_a_container_that_keeps_the_contract_passes(
     done = conform(good, "--model", archive, BREAK="wants a numbered folder")
     assert set(outcomes(done).values()) == {"holds"}, done.stdout
     assert done.returncode == 0
+
+
+def test_a_container_that_exits_before_the_shell_that_killed_has_been_tried(
+    build: Build, conform: Conform
+) -> None:
+    done = conform(build("lingering", f"{GOOD}COPY lingering /usr/local/bin/sh\n"))
+    assert outcomes(done)["ping-on-death"] == "holds", done.stdout
 
 
 # Containers that come up, and break one rule

@@ -88,7 +88,8 @@ def on_death(container: Container, payload: Payload, name: str | None) -> tuple[
         alone = not_tried(f"{name} is the only process: when it dies, the container exits")
         return alone, alone
     start = time.monotonic()
-    if not _kill(container, "KILL", found):
+    # A container that exits at once takes the shell along, before it has reported that it killed.
+    if not _kill(container, "KILL", found) and container.wait(EXITS_WITHIN) is None:
         failed = not_tried(f"{name} cannot be killed from outside")
         return failed, failed
     required = _ping_notices(container, payload, f"{name} was killed", hung=False)
